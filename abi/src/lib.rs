@@ -1,1 +1,34 @@
-//! To be written.
+//! What two protection domains must agree on, and nothing else: ids, rings, region layouts, message layouts.
+//!
+//! Both sides of every shared region include this crate, so a number in here is never typed a second time. It knows
+//! nothing of seL4: memory, time and notifications belong to the caller.
+//!
+//! **Trust.** All that is read from a shared region is an allegation of the side that can write there. The types here
+//! keep the authoritative state (indices, capacities, epochs) in private memory, read the peer's part once, check it,
+//! and report a lie as an error ([`ring::RingError::Peer`]); they never panic and never index out of bounds for it.
+#![cfg_attr(not(any(test, loom)), no_std)]
+
+extern crate alloc;
+
+pub mod console;
+pub mod control;
+pub mod doorbell;
+pub mod layout;
+pub mod link;
+pub mod log;
+pub mod net;
+pub mod port;
+pub mod ring;
+pub mod shared;
+pub mod socket;
+pub mod stream;
+pub mod timer;
+pub mod vif;
+
+/// The atomics that the rings are built on: the processor's, or loom's when the protocol is model-checked.
+pub(crate) mod sync {
+    #[cfg(not(loom))]
+    pub use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+    #[cfg(loom)]
+    pub use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+}

@@ -1,0 +1,168 @@
+//! Commands of the manager to a brane, and the brane's reports (layout: [`crate::layout::ctl`]).
+//!
+//! Records whose meta word 0 is the kind and word 1 a token that a report repeats. Larger things are CBOR (RFC 8949).
+//! The brane believes the manager; the manager takes a report for what an untrusted brane says of itself.
+
+use crate::net::{Cidr, MacAddr};
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::net::{Ipv4Addr, Ipv6Addr};
+use minicbor::{Decode, Encode};
+
+/// Doorbell bit of the command ring (towards the brane) and the report ring (towards the manager).
+pub const CONTROL_BIT: u64 = 1;
+
+/// Longest CBOR text in a record, in bytes.
+pub const MAX_MESSAGE: usize = 4096;
+
+/// Kind of a command.
+pub mod command {
+    /// CBOR [`super::BraneConfig`]: become this brane. Sent once after each link-up. Answer `CONFIGURED` or `REFUSED`.
+    pub const CONFIGURE: u32 = 1;
+    /// No payload: answer `STATUS` with the same token.
+    pub const REPORT: u32 = 2;
+    /// No payload: fault. For tests of the recovery.
+    pub const CRASH: u32 = 3;
+}
+
+/// Kind of a report.
+pub mod report {
+    /// No payload: the configuration is in force, sockets are open for clients.
+    pub const CONFIGURED: u32 = 1;
+    /// UTF-8 text: why the configuration was refused.
+    pub const REFUSED: u32 = 2;
+    /// CBOR [`super::BraneStatus`].
+    pub const STATUS: u32 = 3;
+}
+
+/// All that a brane is told.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct BraneConfig {
+    /// The brane's number.
+    #[n(0)]
+    pub id: u32,
+    /// Unique name, up to 31 bytes.
+    #[n(1)]
+    pub name: String,
+    /// How often the manager has restarted it.
+    #[n(2)]
+    pub generation: u32,
+    /// Whether it is the primary brane.
+    #[n(3)]
+    pub primary: bool,
+    /// Its interfaces but for `lo0`, which every brane has.
+    #[n(4)]
+    pub interfaces: Vec<InterfaceConfig>,
+}
+
+/// One interface of a brane (IfNet), over one device (DevNet).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct InterfaceConfig {
+    /// Name inside the brane, such as `net0`.
+    #[n(0)]
+    pub name: String,
+    /// Name of the device, unique over all branes, such as `vnic0`.
+    #[n(1)]
+    pub device: String,
+    /// Which of the brane's ports carries it.
+    #[n(2)]
+    pub port: u8,
+    /// The vif's MAC address, as the driver will confirm it.
+    #[n(3)]
+    pub mac: MacAddr,
+    /// Fixed addresses.
+    #[n(4)]
+    pub addresses: Vec<Cidr>,
+    /// Fixed IPv4 default router.
+    #[n(5)]
+    pub gateway4: Option<Ipv4Addr>,
+    /// Fixed IPv6 default router.
+    #[n(6)]
+    pub gateway6: Option<Ipv6Addr>,
+    /// Ask DHCP for an IPv4 address (RFC 2131).
+    #[n(7)]
+    pub dhcp4: bool,
+    /// Take IPv6 addresses from router advertisements (RFC 4862).
+    #[n(8)]
+    pub slaac: bool,
+}
+
+/// What a brane says of itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct BraneStatus {
+    /// Its interfaces, `lo0` first.
+    #[n(0)]
+    pub interfaces: Vec<InterfaceStatus>,
+    /// Named counters of the whole brane (sockets, drops by reason, peer errors).
+    #[n(1)]
+    pub counters: Vec<Counter>,
+}
+
+/// One interface as it is now.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct InterfaceStatus {
+    /// Name inside the brane.
+    #[n(0)]
+    pub name: String,
+    /// Name of the device.
+    #[n(1)]
+    pub device: String,
+    /// MAC address, all zero for `lo0`.
+    #[n(2)]
+    pub mac: MacAddr,
+    /// Largest IP packet in bytes.
+    #[n(3)]
+    pub mtu: u32,
+    /// Whether frames can flow.
+    #[n(4)]
+    pub up: bool,
+    /// Addresses in force.
+    #[n(5)]
+    pub addresses: Vec<AddressStatus>,
+    /// IPv4 default router in force.
+    #[n(6)]
+    pub gateway4: Option<Ipv4Addr>,
+    /// IPv6 default router in force.
+    #[n(7)]
+    pub gateway6: Option<Ipv6Addr>,
+}
+
+/// One address and where it came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct AddressStatus {
+    /// The address.
+    #[n(0)]
+    pub cidr: Cidr,
+    /// Its origin.
+    #[n(1)]
+    pub origin: Origin,
+}
+
+/// Where an address came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Origin {
+    /// Configuration.
+    #[n(0)]
+    Static,
+    /// A DHCP server.
+    #[n(1)]
+    Dhcp,
+    /// A router advertisement.
+    #[n(2)]
+    Slaac,
+    /// The brane's own link-local or loopback address.
+    #[n(3)]
+    Link,
+}
+
+/// A named count.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Counter {
+    /// What is counted.
+    #[n(0)]
+    pub name: String,
+    /// How often.
+    #[n(1)]
+    pub value: u64,
+}
