@@ -28,13 +28,19 @@ impl Doorbell {
     /// An unarmed doorbell with nothing to do: what zeroed memory holds.
     #[cfg(not(loom))]
     pub const fn new() -> Self {
-        Self { dirty: AtomicU64::new(0), armed: AtomicU32::new(0) }
+        Self {
+            dirty: AtomicU64::new(0),
+            armed: AtomicU32::new(0),
+        }
     }
 
     /// As above, for the model checker.
     #[cfg(loom)]
     pub fn new() -> Self {
-        Self { dirty: AtomicU64::new(0), armed: AtomicU32::new(0) }
+        Self {
+            dirty: AtomicU64::new(0),
+            armed: AtomicU32::new(0),
+        }
     }
 
     /// Producer: marks `bits` as having news. Returns whether the other side sleeps and must be notified.

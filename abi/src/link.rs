@@ -82,7 +82,13 @@ impl Link {
         mine.magic.store(MAGIC, Ordering::SeqCst);
         mine.version.store(VERSION, Ordering::SeqCst);
         mine.epoch.store(epoch, Ordering::SeqCst);
-        Some(Link { header, me, epoch, peer_epoch: 0, pending: 0 })
+        Some(Link {
+            header,
+            me,
+            epoch,
+            peer_epoch: 0,
+            pending: 0,
+        })
     }
 
     /// Looks at the peer's state. Cheap: a few loads.
@@ -93,20 +99,27 @@ impl Link {
             return LinkState::Down;
         }
         if epoch != self.peer_epoch {
-            if peer.magic.load(Ordering::Acquire) != MAGIC || peer.version.load(Ordering::Acquire) != VERSION {
+            if peer.magic.load(Ordering::Acquire) != MAGIC || peer.version.load(Ordering::Acquire) != VERSION
+            {
                 return LinkState::Incompatible;
             }
             self.pending = epoch;
             return LinkState::PeerRestarted;
         }
-        if peer.ack.load(Ordering::Acquire) == self.epoch { LinkState::Up } else { LinkState::Down }
+        if peer.ack.load(Ordering::Acquire) == self.epoch {
+            LinkState::Up
+        } else {
+            LinkState::Down
+        }
     }
 
     /// Acknowledges the peer's epoch that [`Self::poll`] last reported. Our rings must be zeroed by now. The caller
     /// notifies the peer once after it.
     pub fn acknowledge(&mut self) {
         self.peer_epoch = self.pending;
-        self.header.side[self.me].ack.store(self.peer_epoch, Ordering::SeqCst);
+        self.header.side[self.me]
+            .ack
+            .store(self.peer_epoch, Ordering::SeqCst);
     }
 
     /// Our own epoch: how often this side has started, as far as the region remembers.

@@ -6,11 +6,30 @@ use minicbor::{Decode, Encode};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// An Ethernet address (IEEE 802, 48 bits), in the order of transmission.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[derive(Encode, Decode, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Encode,
+    Decode,
+    FromBytes,
+    IntoBytes,
+    Immutable,
+    KnownLayout,
+)]
 #[repr(transparent)]
 #[cbor(transparent)]
-pub struct MacAddr(#[cbor(with = "minicbor::bytes")] #[n(0)] pub [u8; 6]);
+pub struct MacAddr(
+    #[cbor(with = "minicbor::bytes")]
+    #[n(0)]
+    pub [u8; 6],
+);
 
 impl MacAddr {
     /// ff:ff:ff:ff:ff:ff
@@ -66,7 +85,10 @@ pub struct SockAddr {
 impl SockAddr {
     /// From an address (or none, for "any") and a port.
     pub fn new(ip: Option<IpAddr>, port: u16) -> SockAddr {
-        let mut out = SockAddr { port, ..SockAddr::default() };
+        let mut out = SockAddr {
+            port,
+            ..SockAddr::default()
+        };
         match ip {
             None => {}
             Some(IpAddr::V4(a)) => {

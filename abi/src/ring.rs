@@ -96,19 +96,32 @@ impl Data {
         let capacity = u32::try_from(region.len()).ok()?;
         let aligned = (region.base() as usize).is_multiple_of(RECORD_ALIGN as usize);
         (capacity.is_power_of_two() && capacity >= 4 * RECORD_ALIGN && capacity <= 1 << 30 && aligned)
-            .then_some(Data { base: region.base(), capacity })
+            .then_some(Data {
+                base: region.base(),
+                capacity,
+            })
     }
     fn offset(&self, index: u32) -> u32 {
         index & (self.capacity - 1)
     }
     fn write_header(&self, offset: u32, header: RecordHeader) {
         // SAFETY: offsets handed in are multiples of 16 below the capacity, so 16 aligned bytes lie inside the data.
-        unsafe { self.base.add(offset as usize).cast::<RecordHeader>().write_volatile(header) }
+        unsafe {
+            self.base
+                .add(offset as usize)
+                .cast::<RecordHeader>()
+                .write_volatile(header)
+        }
     }
     fn read_header(&self, offset: u32) -> RecordHeader {
         // SAFETY: as in `write_header`; every bit pattern is a valid header; read once, so a later change by the
         // peer is not seen.
-        unsafe { self.base.add(offset as usize).cast::<RecordHeader>().read_volatile() }
+        unsafe {
+            self.base
+                .add(offset as usize)
+                .cast::<RecordHeader>()
+                .read_volatile()
+        }
     }
 }
 
@@ -130,7 +143,14 @@ unsafe impl Send for Producer {}
 impl Producer {
     /// A handle of a new (zeroed) ring. `None` unless the data's length is a power of two from 64 B to 1 GiB.
     pub fn new(indices: &'static RingIndices, data: SharedRegion) -> Option<Producer> {
-        Some(Producer { indices, data: Data::new(data)?, tail: 0, published: 0, head: 0, reserved: None })
+        Some(Producer {
+            indices,
+            data: Data::new(data)?,
+            tail: 0,
+            published: 0,
+            head: 0,
+            reserved: None,
+        })
     }
 
     /// The longest payload that fits whatever the position.
@@ -182,7 +202,13 @@ impl Producer {
     pub fn reserve(&mut self, len: usize) -> Result<&mut [u8], RingError> {
         let (skip, need) = self.place(len)?;
         if skip != 0 {
-            self.data.write_header(self.data.offset(self.tail), RecordHeader { len: SKIP, meta: [0; 3] });
+            self.data.write_header(
+                self.data.offset(self.tail),
+                RecordHeader {
+                    len: SKIP,
+                    meta: [0; 3],
+                },
+            );
         }
         self.reserved = Some((skip, need));
         let start = self.data.offset(self.tail.wrapping_add(skip)) + RECORD_ALIGN;
@@ -194,10 +220,13 @@ impl Producer {
 
     /// Completes the last reservation with its first `len` bytes (no more than were reserved) and `meta`.
     pub fn commit(&mut self, len: usize, meta: [u32; 3]) {
-        let Some((skip, need)) = self.reserved.take() else { return };
+        let Some((skip, need)) = self.reserved.take() else {
+            return;
+        };
         let len = (len as u32).min(need - RECORD_ALIGN);
         self.tail = self.tail.wrapping_add(skip);
-        self.data.write_header(self.data.offset(self.tail), RecordHeader { len, meta });
+        self.data
+            .write_header(self.data.offset(self.tail), RecordHeader { len, meta });
         self.tail = self.tail.wrapping_add(RECORD_ALIGN + padded(len));
     }
 
@@ -291,7 +320,13 @@ impl<'a> Record<'a> {
 impl Consumer {
     /// A handle of a new (zeroed) ring; same condition as [`Producer::new`].
     pub fn new(indices: &'static RingIndices, data: SharedRegion) -> Option<Consumer> {
-        Some(Consumer { indices, data: Data::new(data)?, head: 0, released: 0, tail: 0 })
+        Some(Consumer {
+            indices,
+            data: Data::new(data)?,
+            head: 0,
+            released: 0,
+            tail: 0,
+        })
     }
 
     /// Forgets all records: the counterpart of [`RingIndices::reset`].
@@ -348,7 +383,11 @@ impl Consumer {
             }));
         }
         // A skip mark must be followed by a record within the same publication.
-        if self.head == self.tail { Ok(None) } else { Err(RingError::Peer) }
+        if self.head == self.tail {
+            Ok(None)
+        } else {
+            Err(RingError::Peer)
+        }
     }
 
     /// Size in the ring of the record that `peek` returned, for [`Self::pop`].
@@ -359,7 +398,9 @@ impl Consumer {
     /// Steps over a record, by what [`Self::size_of`] gave for it. The producer gets the room back with
     /// [`Self::release`].
     pub fn pop(&mut self, size: u32) {
-        self.head = self.head.wrapping_add(size.min(self.tail.wrapping_sub(self.head)));
+        self.head = self
+            .head
+            .wrapping_add(size.min(self.tail.wrapping_sub(self.head)));
     }
 
     /// Gives the room of all popped records back. Returns whether there was any.
@@ -374,7 +415,9 @@ impl Consumer {
 
     /// Takes the oldest record: hands it to `f`, pops it. `Ok(None)` when there is none.
     pub fn take<R>(&mut self, f: impl FnOnce(&Record<'_>) -> R) -> Result<Option<R>, RingError> {
-        let Some(record) = self.peek()? else { return Ok(None) };
+        let Some(record) = self.peek()? else {
+            return Ok(None);
+        };
         let out = f(&record);
         let size = record.size;
         self.pop(size);

@@ -16,7 +16,10 @@ struct Bytes {
 impl Bytes {
     fn new(region: SharedRegion) -> Option<Bytes> {
         let capacity = u32::try_from(region.len()).ok()?;
-        (capacity.is_power_of_two() && capacity <= 1 << 30).then_some(Bytes { base: region.base(), capacity })
+        (capacity.is_power_of_two() && capacity <= 1 << 30).then_some(Bytes {
+            base: region.base(),
+            capacity,
+        })
     }
 
     /// The longest run of at most `want` bytes from `index` that does not wrap: offset and length.
@@ -40,14 +43,24 @@ unsafe impl Send for StreamProducer {}
 impl StreamProducer {
     /// A handle of a new (zeroed) ring. `None` unless the data's length is a power of two of at most 1 GiB.
     pub fn new(indices: &'static RingIndices, data: SharedRegion) -> Option<Self> {
-        Some(Self { indices, data: Bytes::new(data)?, tail: 0, head: 0 })
+        Some(Self {
+            indices,
+            data: Bytes::new(data)?,
+            tail: 0,
+            head: 0,
+        })
     }
 
     /// A handle that goes on where the indices stand: for a restarted writer whose reader knows of no restarts.
     pub fn resume(indices: &'static RingIndices, data: SharedRegion) -> Option<Self> {
         let tail = indices.tail().load(Ordering::Acquire);
         let head = indices.head().load(Ordering::Acquire);
-        Some(Self { indices, data: Bytes::new(data)?, tail, head })
+        Some(Self {
+            indices,
+            data: Bytes::new(data)?,
+            tail,
+            head,
+        })
     }
 
     /// Forgets all bytes: the counterpart of [`RingIndices::reset`].
@@ -63,7 +76,11 @@ impl StreamProducer {
             return Err(RingError::Peer);
         }
         self.head = head;
-        self.data.capacity.checked_sub(self.tail.wrapping_sub(self.head)).map(|n| n as usize).ok_or(RingError::Peer)
+        self.data
+            .capacity
+            .checked_sub(self.tail.wrapping_sub(self.head))
+            .map(|n| n as usize)
+            .ok_or(RingError::Peer)
     }
 
     /// Lets `f` fill the next free bytes in place (one run, no wrap; empty when there is no room): it returns how many
@@ -110,7 +127,12 @@ unsafe impl Send for StreamConsumer {}
 impl StreamConsumer {
     /// A handle of a new (zeroed) ring; same condition as [`StreamProducer::new`].
     pub fn new(indices: &'static RingIndices, data: SharedRegion) -> Option<Self> {
-        Some(Self { indices, data: Bytes::new(data)?, head: 0, tail: 0 })
+        Some(Self {
+            indices,
+            data: Bytes::new(data)?,
+            head: 0,
+            tail: 0,
+        })
     }
 
     /// Forgets all bytes: the counterpart of [`RingIndices::reset`].

@@ -1,0 +1,184 @@
+//! ICMP echo from a raw socket (RFC 792, RFC 4443): single pings, and a train of them at a fixed rate.
+//!
+//! The kernel's own stack is the other side of the wire; raw sockets need root.
+
+use socket2::{Domain, Protocol, Socket, Type};
+use std::io::{self, Read};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::thread::{JoinHandle, sleep, spawn};
+use std::time::{Duration, Instant};
+
+static IDENT: AtomicU16 = AtomicU16::new(0x4200);
+
+/// One echo socket with an identifier of its own.
+pub struct Pinger {
+    socket: Socket,
+    to: SocketAddr,
+    ident: u16,
+}
+
+impl Pinger {
+    /// A socket towards `to`, in the network namespace of the calling thread.
+    pub fn new(to: IpAddr) -> io::Result<Pinger> {
+        let (domain, protocol) = match to {
+            IpAddr::V4(_) => (Domain::IPV4, Protocol::ICMPV4),
+            IpAddr::V6(_) => (Domain::IPV6, Protocol::ICMPV6),
+        };
+        let socket = Socket::new(domain, Type::RAW, Some(protocol))?;
+        socket.set_recv_buffer_size(1 << 20)?;
+        Ok(Pinger {
+            socket,
+            to: SocketAddr::new(to, 0),
+            ident: IDENT.fetch_add(1, Ordering::Relaxed),
+        })
+    }
+
+    fn send(&self, seq: u16) -> io::Result<()> {
+        let mut packet = vec![if self.to.is_ipv4() { 8 } else { 128 }, 0, 0, 0];
+        packet.extend(self.ident.to_be_bytes());
+        packet.extend(seq.to_be_bytes());
+        packet.extend([0x5a; 48]);
+        if self.to.is_ipv4() {
+            let sum = checksum(&packet);
+            packet[2..4].copy_from_slice(&sum.to_be_bytes());
+        }
+        self.socket.send_to(&packet, &self.to.into()).map(drop)
+    }
+
+    /// The sequence number of the next reply to us, or `None` at the deadline.
+    fn receive(&self, deadline: Instant) -> io::Result<Option<u16>> {
+        let mut buffer = [0u8; 2048];
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(None);
+            }
+            self.socket.set_read_timeout(Some(left))?;
+            let len = match (&self.socket).read(&mut buffer) {
+                Ok(len) => len,
+                Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                    return Ok(None);
+                }
+                Err(e) => return Err(e),
+            };
+            let packet = match self.to {
+                SocketAddr::V4(_) => buffer[..len]
+                    .get(usize::from(buffer[0] & 15) * 4..)
+                    .unwrap_or(&[]),
+                SocketAddr::V6(_) => &buffer[..len],
+            };
+            let reply = if self.to.is_ipv4() { 0 } else { 129 };
+            if packet.len() >= 8 && packet[0] == reply && packet[4..6] == self.ident.to_be_bytes() {
+                return Ok(Some(u16::from_be_bytes([packet[6], packet[7]])));
+            }
+        }
+    }
+
+    /// One echo; `None` when no answer came in time.
+    pub fn ping(&self, seq: u16, timeout: Duration) -> io::Result<Option<Duration>> {
+        let start = Instant::now();
+        if self.send(seq).is_err() {
+            // No neighbour yet: the same as no answer.
+            sleep(timeout.min(Duration::from_millis(5)));
+            return Ok(None);
+        }
+        while let Some(got) = self.receive(start + timeout)? {
+            if got == seq {
+                return Ok(Some(start.elapsed()));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Pings until the first answer, at most for `limit`; the time that took.
+    pub fn until_answer(&self, limit: Duration) -> io::Result<Option<Duration>> {
+        let start = Instant::now();
+        let mut seq = 0x8000u16;
+        while start.elapsed() < limit {
+            seq = seq.wrapping_add(1);
+            if self.ping(seq, Duration::from_millis(20))?.is_some() {
+                return Ok(Some(start.elapsed()));
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// What a train of pings saw.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tally {
+    /// Echo requests sent.
+    pub sent: u32,
+    /// Different ones of them answered within a second.
+    pub answered: u32,
+}
+
+/// Echo requests at a fixed rate on two threads of their own, until [`Train::stop`].
+pub struct Train {
+    stop: Arc<AtomicBool>,
+    sender: JoinHandle<u32>,
+    receiver: JoinHandle<u32>,
+}
+
+impl Train {
+    /// Starts pinging `to` every `gap`, in the network namespace of the calling thread. At most 60,000 pings.
+    pub fn start(to: IpAddr, gap: Duration) -> io::Result<Train> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let tx = Arc::new(Pinger::new(to)?);
+        let (rx, stopped) = (tx.clone(), stop.clone());
+        let sender = spawn(move || {
+            let start = Instant::now();
+            let mut sent = 0u32;
+            while !stopped.load(Ordering::Relaxed) && sent < 60_000 {
+                tx.send(sent as u16).expect("sending an echo request");
+                sent += 1;
+                sleep((start + gap * sent).saturating_duration_since(Instant::now()));
+            }
+            sent
+        });
+        let stopped = stop.clone();
+        let receiver = spawn(move || {
+            let mut seen = vec![false; 1 << 16];
+            let mut end = None;
+            loop {
+                if stopped.load(Ordering::Relaxed) && end.is_none() {
+                    end = Some(Instant::now() + Duration::from_secs(1));
+                }
+                if end.is_some_and(|end| Instant::now() >= end) {
+                    return seen.iter().filter(|s| **s).count() as u32;
+                }
+                let turn = Instant::now() + Duration::from_millis(50);
+                if let Some(seq) = rx.receive(turn).expect("receiving echo replies") {
+                    seen[usize::from(seq)] = true;
+                }
+            }
+        });
+        Ok(Train {
+            stop,
+            sender,
+            receiver,
+        })
+    }
+
+    /// Stops sending, waits a second for stragglers, and counts.
+    pub fn stop(self) -> Tally {
+        self.stop.store(true, Ordering::Relaxed);
+        let sent = self.sender.join().expect("the sending thread");
+        Tally {
+            sent,
+            answered: self.receiver.join().expect("the receiving thread"),
+        }
+    }
+}
+
+/// The Internet checksum (RFC 1071).
+pub fn checksum(bytes: &[u8]) -> u16 {
+    let sum: u32 = bytes
+        .chunks(2)
+        .map(|c| u32::from(c[0]) << 8 | u32::from(*c.get(1).unwrap_or(&0)))
+        .sum();
+    let sum = (sum & 0xffff) + (sum >> 16);
+    !((sum & 0xffff) + (sum >> 16)) as u16
+}

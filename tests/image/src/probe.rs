@@ -1,0 +1,207 @@
+//! Probes of the services in the image: UDP and TCP echo, discard, source, HTTP. Each checks what comes back.
+
+use anyhow::{Context, Result, bail, ensure};
+use rand::rngs::SmallRng;
+use rand::{RngCore, SeedableRng};
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream, UdpSocket};
+use std::time::{Duration, Instant};
+
+/// How long a probe waits for one answer.
+pub const PATIENCE: Duration = Duration::from_secs(5);
+
+fn connect(to: SocketAddr) -> Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&to, PATIENCE).with_context(|| format!("connecting to {to}"))?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    Ok(stream)
+}
+
+/// Bytes that a test can recognise: the same for the same seed.
+pub fn noise(seed: u64, len: usize) -> Vec<u8> {
+    let mut bytes = vec![0; len];
+    SmallRng::seed_from_u64(seed).fill_bytes(&mut bytes);
+    bytes
+}
+
+/// Sends datagrams of several sizes to a UDP echo service; each must come back unchanged (each is tried three times).
+pub fn udp_echo(to: SocketAddr) -> Result<()> {
+    let any: IpAddr = if to.is_ipv4() {
+        Ipv4Addr::UNSPECIFIED.into()
+    } else {
+        Ipv6Addr::UNSPECIFIED.into()
+    };
+    let socket = UdpSocket::bind((any, 0))?;
+    socket.connect(to)?;
+    socket.set_read_timeout(Some(Duration::from_secs(1)))?;
+    for (seed, len) in [0, 1, 64, 512, 1400].into_iter().enumerate() {
+        let sent = noise(seed as u64, len);
+        let mut buffer = [0; 2048];
+        let echoed = (0..3).any(|_| {
+            socket.send(&sent).is_ok() && socket.recv(&mut buffer).is_ok_and(|n| buffer[..n] == sent[..])
+        });
+        ensure!(echoed, "no UDP echo of {len} bytes from {to}");
+    }
+    Ok(())
+}
+
+/// Sends `len` bytes to a TCP echo service while reading them back, compares, closes, and expects the end.
+pub fn tcp_echo(to: SocketAddr, len: usize) -> Result<()> {
+    let stream = connect(to)?;
+    let sent = noise(len as u64, len);
+    let back = std::thread::scope(|scope| -> Result<Vec<u8>> {
+        let writer = scope.spawn(|| -> Result<()> {
+            (&stream).write_all(&sent)?;
+            stream.shutdown(Shutdown::Write)?;
+            Ok(())
+        });
+        let mut back = Vec::with_capacity(len);
+        let read = (&stream).read_to_end(&mut back);
+        writer
+            .join()
+            .expect("the writing thread")
+            .context("writing to TCP echo")?;
+        read.with_context(|| format!("reading TCP echo of {to}"))?;
+        Ok(back)
+    })?;
+    ensure!(
+        back == sent,
+        "TCP echo of {to}: {} of {len} bytes came back, or other ones",
+        back.len()
+    );
+    Ok(())
+}
+
+/// Sends `len` bytes to a discard service; it must close after our FIN. Returns MiB/s.
+pub fn tcp_discard(to: SocketAddr, len: usize) -> Result<f64> {
+    let mut stream = connect(to)?;
+    let block = noise(9, 1 << 18);
+    let start = Instant::now();
+    let mut left = len;
+    while left > 0 {
+        let n = left.min(block.len());
+        stream.write_all(&block[..n]).context("writing to discard")?;
+        left -= n;
+    }
+    stream.shutdown(Shutdown::Write)?;
+    ensure!(stream.read(&mut [0; 16])? == 0, "discard of {to} sent something");
+    Ok(len as f64 / (1 << 20) as f64 / start.elapsed().as_secs_f64())
+}
+
+/// The character generator's pattern of RFC 864: lines of 72 printable characters, each starting one further.
+pub fn chargen(position: usize) -> u8 {
+    let (line, column) = (position / 74, position % 74);
+    match column {
+        72 => b'\r',
+        73 => b'\n',
+        _ => b' ' + ((line + column) % 95) as u8,
+    }
+}
+
+/// Reads `len` bytes from a source service and compares each with its pattern. Returns MiB/s.
+pub fn tcp_source(to: SocketAddr, len: usize) -> Result<f64> {
+    let mut stream = connect(to)?;
+    let mut buffer = vec![0; 1 << 18];
+    let pattern: Vec<u8> = (0..74 * 95).map(chargen).collect();
+    let start = Instant::now();
+    let mut at = 0;
+    while at < len {
+        let n = stream
+            .read(&mut buffer)
+            .with_context(|| format!("reading source of {to} at byte {at}"))?;
+        ensure!(n != 0, "source of {to} ended after {at} bytes");
+        for (i, byte) in buffer[..n].iter().enumerate() {
+            let want = pattern[(at + i) % pattern.len()];
+            ensure!(
+                *byte == want,
+                "source of {to}: byte {} is {byte:#x}, not {want:#x}",
+                at + i
+            );
+        }
+        at += n;
+    }
+    Ok(at as f64 / (1 << 20) as f64 / start.elapsed().as_secs_f64())
+}
+
+/// An HTTP answer.
+#[derive(Debug)]
+pub struct Answer {
+    /// Status code.
+    pub status: u16,
+    /// Body, as long as `Content-Length` says.
+    pub body: String,
+}
+
+/// A keep-alive connection to an HTTP service.
+pub struct Http(TcpStream);
+
+impl Http {
+    /// Connects.
+    pub fn connect(to: SocketAddr) -> Result<Http> {
+        Ok(Http(connect(to)?))
+    }
+
+    /// `GET path` on this connection.
+    pub fn get(&mut self, path: &str) -> Result<Answer> {
+        self.0
+            .write_all(format!("GET {path} HTTP/1.1\r\nHost: brane\r\n\r\n").as_bytes())?;
+        self.answer()
+    }
+
+    /// Sends bytes as they are.
+    pub fn send(&mut self, bytes: &[u8]) -> Result<()> {
+        Ok(self.0.write_all(bytes)?)
+    }
+
+    /// Reads one answer.
+    pub fn answer(&mut self) -> Result<Answer> {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            ensure!(head.len() < 4096, "endless HTTP head");
+            let mut byte = [0];
+            ensure!(
+                self.0.read(&mut byte)? == 1,
+                "connection closed after {:?}",
+                String::from_utf8_lossy(&head)
+            );
+            head.push(byte[0]);
+        }
+        let head = String::from_utf8(head)?;
+        let Some(status) = head.split(' ').nth(1).and_then(|s| s.parse().ok()) else {
+            bail!("no status in {head:?}")
+        };
+        let length = head
+            .lines()
+            .filter_map(|l| l.split_once(':'))
+            .find(|(k, _)| k.eq_ignore_ascii_case("content-length"))
+            .and_then(|(_, v)| v.trim().parse().ok())
+            .with_context(|| format!("no Content-Length in {head:?}"))?;
+        let mut body = vec![0; length];
+        self.0.read_exact(&mut body).context("reading the body")?;
+        Ok(Answer {
+            status,
+            body: String::from_utf8(body)?,
+        })
+    }
+}
+
+/// The page of a brane: must be 200, exactly 1024 bytes, and name the brane and each of `mentions`.
+pub fn page(to: SocketAddr, mentions: &[&str]) -> Result<()> {
+    let answer = Http::connect(to)?
+        .get("/")
+        .with_context(|| format!("GET / of {to}"))?;
+    ensure!(
+        answer.status == 200 && answer.body.len() == 1024,
+        "{to}: {} with {} bytes",
+        answer.status,
+        answer.body.len()
+    );
+    for text in mentions {
+        ensure!(
+            answer.body.contains(text),
+            "the page of {to} does not mention {text}:\n{}",
+            answer.body
+        );
+    }
+    Ok(())
+}
