@@ -1,0 +1,515 @@
+//! The system calls that the root task makes, and what the kernel tells it at boot. The kernel is trusted.
+
+use core::arch::asm;
+
+/// A capability slot in the root task's table.
+pub type Slot = usize;
+
+/// Slots that the kernel fills before the root task runs.
+pub mod initial {
+    use super::Slot;
+    pub const CNODE: Slot = 2;
+    pub const VSPACE: Slot = 3;
+    pub const IRQ_CONTROL: Slot = 4;
+    pub const ASID_POOL: Slot = 6;
+    pub const IO_PORTS: Slot = 7;
+}
+
+mod label {
+    pub const UNTYPED_RETYPE: usize = 1;
+    pub const TCB_WRITE_REGISTERS: usize = 3;
+    pub const TCB_CONFIGURE: usize = 5;
+    pub const TCB_RESUME: usize = 11;
+    pub const TCB_BIND_NOTIFICATION: usize = 12;
+    pub const CNODE_COPY: usize = 17;
+    pub const CNODE_MINT: usize = 18;
+    pub const IRQ_SET_HANDLER: usize = 25;
+    pub const X86_PDPT_MAP: usize = 28;
+    pub const X86_PAGE_DIRECTORY_MAP: usize = 30;
+    pub const X86_PAGE_TABLE_MAP: usize = 33;
+    pub const X86_PAGE_MAP: usize = 37;
+    pub const X86_PAGE_UNMAP: usize = 39;
+    pub const X86_ASID_POOL_ASSIGN: usize = 43;
+    pub const X86_IO_PORT_IN8: usize = 44;
+    pub const X86_IO_PORT_OUT8: usize = 47;
+    pub const X86_IRQ_ISSUE_IOAPIC: usize = 50;
+    pub const X86_IRQ_ISSUE_MSI: usize = 51;
+}
+
+/// Kernel object types of seL4 5.0.0 (x86_64, huge pages on, no IOMMU, no VT-x).
+pub mod object {
+    pub const UNTYPED: usize = 0;
+    pub const TCB: usize = 1;
+    pub const ENDPOINT: usize = 2;
+    pub const NOTIFICATION: usize = 3;
+    pub const CAP_TABLE: usize = 4;
+    pub const PDPT: usize = 5;
+    pub const PML4: usize = 6;
+    pub const SMALL_PAGE: usize = 8;
+    pub const LARGE_PAGE: usize = 9;
+    pub const PAGE_TABLE: usize = 10;
+    pub const PAGE_DIRECTORY: usize = 11;
+}
+
+/// The most untyped memory objects that the kernel lists.
+pub const MAX_UNTYPED: usize = 230;
+
+/// Slots `start` to `end - 1`.
+#[repr(C, packed)]
+#[derive(Clone, Copy)]
+pub struct SlotRegion {
+    pub start: u64,
+    pub end: u64,
+}
+
+/// One untyped memory object.
+#[repr(C, packed)]
+#[derive(Clone, Copy)]
+pub struct UntypedDesc {
+    pub paddr: u64,
+    pub padding: [u8; 2],
+    pub size_bits: u8,
+    pub is_device: u8,
+}
+
+/// What the kernel tells the root task.
+#[repr(C, packed)]
+pub struct BootInfo {
+    pub extra_len: u64,
+    pub node_id: u64,
+    pub num_nodes: u64,
+    pub num_io_pt_levels: u64,
+    pub ipc_buffer: u64,
+    pub empty: SlotRegion,
+    pub shared_frames: SlotRegion,
+    pub user_image_frames: SlotRegion,
+    pub user_image_paging: SlotRegion,
+    pub io_space_caps: SlotRegion,
+    pub extra_bi_pages: SlotRegion,
+    pub cnode_size_bits: u8,
+    pub domain: u64,
+    pub tsc_mhz: u64,
+    pub untyped: SlotRegion,
+    pub untyped_list: [UntypedDesc; MAX_UNTYPED],
+}
+
+/// A message to an object: label, words, and capabilities that go with it.
+struct Message<'a> {
+    label: usize,
+    words: &'a [u64],
+    caps: &'a [Slot],
+}
+
+/// Offset of the capability list in the IPC buffer, in words: tag, 120 message words, user data.
+const CAPS_OFFSET: usize = 122;
+
+/// The kernel, as the root task's only thread talks to it.
+pub struct Kernel {
+    ipc_buffer: *mut u64,
+}
+
+/// The kernel's refusal of an invocation: the numbers of libsel4's `seL4_Error`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refusal(pub u64);
+
+impl Refusal {
+    /// "Not enough memory".
+    pub const NOT_ENOUGH_MEMORY: Refusal = Refusal(10);
+
+    /// The error in words.
+    pub fn name(self) -> &'static str {
+        match self.0 {
+            1 => "invalid argument",
+            2 => "invalid capability",
+            3 => "illegal operation",
+            4 => "out of range",
+            5 => "alignment",
+            6 => "failed lookup",
+            7 => "truncated message",
+            8 => "delete first",
+            9 => "revoke first",
+            10 => "not enough memory",
+            _ => "unknown error",
+        }
+    }
+}
+
+/// A message that arrived.
+pub struct Received {
+    /// Badge of the capability that it was sent through.
+    pub badge: u64,
+    /// Label.
+    pub label: u64,
+    /// The first words; those that the message does not have are 0.
+    pub words: [u64; 20],
+}
+
+impl Kernel {
+    /// # Safety
+    /// Only once, in the root task's only thread, with the buffer that the boot information names.
+    pub unsafe fn new(ipc_buffer: u64) -> Self {
+        Kernel {
+            ipc_buffer: ipc_buffer as *mut u64,
+        }
+    }
+
+    fn buffer(&mut self, word: usize) -> *mut u64 {
+        self.ipc_buffer.wrapping_add(word)
+    }
+
+    fn call(&mut self, object: Slot, message: Message<'_>) -> Result<u64, Refusal> {
+        let info = message.label << 12 | message.caps.len() << 7 | message.words.len();
+        let mut registers = [0u64; 4];
+        for (i, &word) in message.words.iter().enumerate() {
+            match registers.get_mut(i) {
+                Some(register) => *register = word,
+                // SAFETY: the IPC buffer has 120 message words behind the tag; messages here have at most 8.
+                None => unsafe { self.buffer(1 + i).write_volatile(word) },
+            }
+        }
+        for (i, &cap) in message.caps.iter().enumerate() {
+            // SAFETY: the IPC buffer has room for three capabilities; messages here have at most three.
+            unsafe { self.buffer(CAPS_OFFSET + i).write_volatile(cap as u64) };
+        }
+        let mut reply_info = info;
+        // SAFETY: a call on an invocation; the kernel preserves all but the registers listed, and the stack pointer
+        // waits in r12. The kernel reads the IPC buffer just written.
+        unsafe {
+            asm!("mov r12, rsp", "syscall", "mov rsp, r12",
+                 in("rdx") -1isize, inout("rdi") object => _, inout("rsi") reply_info,
+                 inout("r10") registers[0], inout("r8") registers[1], inout("r9") registers[2],
+                 inout("r15") registers[3],
+                 out("rcx") _, out("r11") _, out("r12") _);
+        }
+        match (reply_info >> 12) as u64 {
+            0 => Ok(registers[0]),
+            error => Err(Refusal(error)),
+        }
+    }
+
+    /// Waits for a message.
+    pub fn recv(&mut self, endpoint: Slot) -> Received {
+        let (badge, info): (u64, u64);
+        let mut registers = [0u64; 4];
+        // SAFETY: as in `call`; the kernel writes the IPC buffer, which nothing borrows.
+        unsafe {
+            asm!("mov r12, rsp", "syscall", "mov rsp, r12",
+                 in("rdx") -5isize, inout("rdi") endpoint as u64 => badge, out("rsi") info,
+                 out("r10") registers[0], out("r8") registers[1], out("r9") registers[2], out("r15") registers[3],
+                 out("rcx") _, out("r11") _, out("r12") _);
+        }
+        let length = (info & 0x7f) as usize;
+        let mut words = [0; 20];
+        for (i, word) in words.iter_mut().enumerate().take(length) {
+            *word = match registers.get(i) {
+                Some(&register) => register,
+                // SAFETY: within the 120 message words of the IPC buffer.
+                None => unsafe { self.buffer(1 + i).read_volatile() },
+            };
+        }
+        Received {
+            badge,
+            label: info >> 12,
+            words,
+        }
+    }
+
+    /// Makes `count` objects out of untyped memory, with capabilities in consecutive slots from `first`.
+    pub fn retype(
+        &mut self,
+        untyped: Slot,
+        object: usize,
+        size_bits: u8,
+        first: Slot,
+        count: u32,
+    ) -> Result<(), Refusal> {
+        let words = [
+            object as u64,
+            u64::from(size_bits),
+            0,
+            0,
+            first as u64,
+            u64::from(count),
+        ];
+        let caps = &[initial::CNODE];
+        self.call(
+            untyped,
+            Message {
+                label: label::UNTYPED_RETYPE,
+                words: &words,
+                caps,
+            },
+        )
+        .map(drop)
+    }
+
+    /// Copies a capability of the root task to another of its slots.
+    pub fn copy(&mut self, from: Slot, to: Slot) -> Result<(), Refusal> {
+        let words = [to as u64, 64, from as u64, 64, 7];
+        let caps = &[initial::CNODE];
+        self.call(
+            initial::CNODE,
+            Message {
+                label: label::CNODE_COPY,
+                words: &words,
+                caps,
+            },
+        )
+        .map(drop)
+    }
+
+    /// Copies a capability of the root task into slot `index` (of `depth` bits) of `table`, with rights and data.
+    pub fn mint(
+        &mut self,
+        table: Slot,
+        index: u64,
+        depth: u8,
+        from: Slot,
+        rights: u64,
+        data: u64,
+    ) -> Result<(), Refusal> {
+        let words = [index, u64::from(depth), from as u64, 64, rights, data];
+        // Data 0 means an unbadged copy, which the kernel takes through the other call.
+        let (label, words) = if data == 0 {
+            (label::CNODE_COPY, &words[..5])
+        } else {
+            (label::CNODE_MINT, &words[..])
+        };
+        self.call(
+            table,
+            Message {
+                label,
+                words,
+                caps: &[initial::CNODE],
+            },
+        )
+        .map(drop)
+    }
+
+    /// Gives an address space its identity; before anything is mapped in it.
+    pub fn assign_asid(&mut self, pml4: Slot) -> Result<(), Refusal> {
+        let caps = &[pml4];
+        self.call(
+            initial::ASID_POOL,
+            Message {
+                label: label::X86_ASID_POOL_ASSIGN,
+                words: &[],
+                caps,
+            },
+        )
+        .map(drop)
+    }
+
+    /// Maps a second-level table.
+    pub fn map_pdpt(&mut self, pdpt: Slot, pml4: Slot, vaddr: u64) -> Result<(), Refusal> {
+        self.map_table(label::X86_PDPT_MAP, pdpt, pml4, vaddr)
+    }
+
+    /// Maps a third-level table.
+    pub fn map_page_directory(&mut self, directory: Slot, pml4: Slot, vaddr: u64) -> Result<(), Refusal> {
+        self.map_table(label::X86_PAGE_DIRECTORY_MAP, directory, pml4, vaddr)
+    }
+
+    /// Maps a fourth-level table.
+    pub fn map_page_table(&mut self, table: Slot, pml4: Slot, vaddr: u64) -> Result<(), Refusal> {
+        self.map_table(label::X86_PAGE_TABLE_MAP, table, pml4, vaddr)
+    }
+
+    fn map_table(&mut self, label: usize, table: Slot, pml4: Slot, vaddr: u64) -> Result<(), Refusal> {
+        self.call(
+            table,
+            Message {
+                label,
+                words: &[vaddr, 0],
+                caps: &[pml4],
+            },
+        )
+        .map(drop)
+    }
+
+    /// Maps a page. `rights`: 1 write, 2 read. `attributes`: 0 write-back, 2 not cached.
+    pub fn map_page(
+        &mut self,
+        page: Slot,
+        pml4: Slot,
+        vaddr: u64,
+        rights: u64,
+        attributes: u64,
+    ) -> Result<(), Refusal> {
+        let words = [vaddr, rights, attributes];
+        self.call(
+            page,
+            Message {
+                label: label::X86_PAGE_MAP,
+                words: &words,
+                caps: &[pml4],
+            },
+        )
+        .map(drop)
+    }
+
+    /// Removes a page from where it is mapped.
+    pub fn unmap_page(&mut self, page: Slot) -> Result<(), Refusal> {
+        self.call(
+            page,
+            Message {
+                label: label::X86_PAGE_UNMAP,
+                words: &[],
+                caps: &[],
+            },
+        )
+        .map(drop)
+    }
+
+    /// Sets everything that a thread needs but its registers.
+    pub fn configure(&mut self, tcb: Slot, config: &ThreadConfig) -> Result<(), Refusal> {
+        let priority = u64::from(config.priority);
+        let words = [
+            config.fault_endpoint,
+            priority << 8 | priority,
+            config.cspace_data,
+            0,
+            config.ipc_buffer,
+        ];
+        let caps = &[config.cspace, config.vspace, config.ipc_page];
+        self.call(
+            tcb,
+            Message {
+                label: label::TCB_CONFIGURE,
+                words: &words,
+                caps,
+            },
+        )
+        .map(drop)
+    }
+
+    /// Lets the thread's receives also take the notification's signals.
+    pub fn bind_notification(&mut self, tcb: Slot, notification: Slot) -> Result<(), Refusal> {
+        let caps = &[notification];
+        self.call(
+            tcb,
+            Message {
+                label: label::TCB_BIND_NOTIFICATION,
+                words: &[],
+                caps,
+            },
+        )
+        .map(drop)
+    }
+
+    /// Sets instruction and stack pointer; does not start the thread.
+    pub fn set_start(&mut self, tcb: Slot, ip: u64, sp: u64) -> Result<(), Refusal> {
+        let words = [0, 2, ip, sp];
+        self.call(
+            tcb,
+            Message {
+                label: label::TCB_WRITE_REGISTERS,
+                words: &words,
+                caps: &[],
+            },
+        )
+        .map(drop)
+    }
+
+    /// Starts the thread.
+    pub fn resume(&mut self, tcb: Slot) -> Result<(), Refusal> {
+        self.call(
+            tcb,
+            Message {
+                label: label::TCB_RESUME,
+                words: &[],
+                caps: &[],
+            },
+        )
+        .map(drop)
+    }
+
+    /// Gets the handler of an I/O APIC pin's interrupt. `source`: I/O APIC, pin, 1 for level, 1 for active low.
+    pub fn irq_ioapic(&mut self, to: Slot, source: [u64; 4], vector: u64) -> Result<(), Refusal> {
+        self.irq(label::X86_IRQ_ISSUE_IOAPIC, to, source, vector)
+    }
+
+    /// Gets the handler of a message-signalled interrupt. `source`: bus, device, function, handle.
+    pub fn irq_msi(&mut self, to: Slot, source: [u64; 4], vector: u64) -> Result<(), Refusal> {
+        self.irq(label::X86_IRQ_ISSUE_MSI, to, source, vector)
+    }
+
+    fn irq(&mut self, label: usize, to: Slot, source: [u64; 4], vector: u64) -> Result<(), Refusal> {
+        let [a, b, c, d] = source;
+        let words = [to as u64, 64, a, b, c, d, vector];
+        self.call(
+            initial::IRQ_CONTROL,
+            Message {
+                label,
+                words: &words,
+                caps: &[initial::CNODE],
+            },
+        )
+        .map(drop)
+    }
+
+    /// Makes an interrupt signal a notification.
+    pub fn set_irq_notification(&mut self, handler: Slot, notification: Slot) -> Result<(), Refusal> {
+        let caps = &[notification];
+        self.call(
+            handler,
+            Message {
+                label: label::IRQ_SET_HANDLER,
+                words: &[],
+                caps,
+            },
+        )
+        .map(drop)
+    }
+
+    /// Reads an I/O port.
+    pub fn in8(&mut self, port: u16) -> u8 {
+        let words = &[u64::from(port)];
+        self.call(
+            initial::IO_PORTS,
+            Message {
+                label: label::X86_IO_PORT_IN8,
+                words,
+                caps: &[],
+            },
+        )
+        .unwrap_or(0) as u8
+    }
+
+    /// Writes an I/O port.
+    pub fn out8(&mut self, port: u16, value: u8) {
+        let words = &[u64::from(port), u64::from(value)];
+        // The root task owns all ports: the kernel has no reason to refuse, and no other way to say so exists.
+        let _ = self.call(
+            initial::IO_PORTS,
+            Message {
+                label: label::X86_IO_PORT_OUT8,
+                words,
+                caps: &[],
+            },
+        );
+    }
+}
+
+/// What [`Kernel::configure`] sets.
+pub struct ThreadConfig {
+    /// Address, in the thread's own capability space, of the endpoint that hears of its faults.
+    pub fault_endpoint: u64,
+    /// Priority, and the highest that it may give.
+    pub priority: u8,
+    /// Root of its capability space.
+    pub cspace: Slot,
+    /// Guard of that root.
+    pub cspace_data: u64,
+    /// Root of its address space.
+    pub vspace: Slot,
+    /// Address of its IPC buffer.
+    pub ipc_buffer: u64,
+    /// Page of its IPC buffer.
+    pub ipc_page: Slot,
+}
+
+/// The word that gives a capability table a guard of `bits` zero bits.
+pub const fn guard(bits: u8) -> u64 {
+    (bits as u64) << 2
+}

@@ -1,0 +1,104 @@
+//! After the start: hears of the faults of protection domains that have no parent, and reports them on COM1.
+//!
+//! What faulted is not trusted: its words are printed, nothing else. It is not answered, so it stays stopped.
+
+use core::fmt;
+
+use initialiser_spec::Spec;
+
+use crate::console::say;
+use crate::kernel::{Kernel, Received, Slot};
+
+/// Waits for faults, for ever.
+pub fn watch(kernel: &mut Kernel, endpoint: Slot, spec: &Spec<'_>) -> ! {
+    loop {
+        let message = kernel.recv(endpoint);
+        let index = (message.badge as usize).wrapping_sub(1);
+        match spec.pds.get(index) {
+            Some(pd) => say!(
+                kernel,
+                "monitor: '{}' stopped: {}",
+                spec.text(pd.name),
+                Fault(&message)
+            ),
+            None => say!(
+                kernel,
+                "monitor: a message from nobody (badge {:#x})",
+                message.badge
+            ),
+        }
+    }
+}
+
+/// A fault message in words. Message layouts: libsel4's fault messages for x86_64.
+struct Fault<'a>(&'a Received);
+
+impl fmt::Display for Fault<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words = &self.0.words;
+        match self.0.label {
+            1 => {
+                let phase = if words[2] != 0 { "receive" } else { "send" };
+                write!(
+                    f,
+                    "no such capability: {phase} on {:#x}, instruction {:#x}",
+                    words[1], words[0]
+                )
+            }
+            2 => {
+                write!(
+                    f,
+                    "unknown system call {}, instruction {:#x}, stack {:#x}",
+                    words[18] as i64, words[15], words[16]
+                )
+            }
+            3 => {
+                let [ip, sp, flags, number, code, ..] = *words;
+                let name = exception(number);
+                write!(
+                    f,
+                    "exception {number} ({name}), code {code:#x}, instruction {ip:#x}, stack {sp:#x}, flags {flags:#x}"
+                )
+            }
+            6 => {
+                let [ip, address, fetch, status, ..] = *words;
+                let kind = match (fetch != 0, status & 2 != 0) {
+                    (true, _) => "instruction fetch from",
+                    (false, true) => "write to",
+                    (false, false) => "read from",
+                };
+                let why = if status & 1 != 0 {
+                    "not permitted"
+                } else {
+                    "nothing is mapped there"
+                };
+                write!(f, "page fault: {kind} {address:#x} ({why}), instruction {ip:#x}")
+            }
+            label => write!(f, "fault {label}, words {:x?}", &words[..4]),
+        }
+    }
+}
+
+/// Intel SDM volume 3, table 6-1.
+fn exception(number: u64) -> &'static str {
+    match number {
+        0 => "division by zero",
+        1 => "debug",
+        3 => "breakpoint",
+        4 => "overflow",
+        5 => "bound range",
+        6 => "invalid instruction",
+        7 => "no floating-point unit",
+        8 => "double fault",
+        10 => "invalid task state segment",
+        11 => "segment not present",
+        12 => "stack segment",
+        13 => "general protection",
+        14 => "page fault",
+        16 => "floating point",
+        17 => "alignment",
+        18 => "machine check",
+        19 => "SIMD floating point",
+        _ => "unknown",
+    }
+}
