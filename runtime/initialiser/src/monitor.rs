@@ -60,7 +60,7 @@ impl fmt::Display for Fault<'_> {
                     "exception {number} ({name}), code {code:#x}, instruction {ip:#x}, stack {sp:#x}, flags {flags:#x}"
                 )
             }
-            6 => {
+            5 => {
                 let [ip, address, fetch, status, ..] = *words;
                 let kind = match (fetch != 0, status & 2 != 0) {
                     (true, _) => "instruction fetch from",
