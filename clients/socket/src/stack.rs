@@ -1,0 +1,611 @@
+//! The client's end of the region as a whole: link, requests, events, slots, and the loop around them.
+//!
+//! **Trust.** Events are allegations of the brane: kind, slot, generation and length are checked against private state.
+//! A stale event (of an earlier use of its slot) is normal and counted; an impossible one is counted and ignored; an
+//! impossible ring index ends the link until the brane restarts. Work for each look is bounded by [`EVENT_BUDGET`].
+
+use crate::error::Error;
+use crate::executor::Executor;
+use crate::identity::Identity;
+use crate::slot::{Handle, Phase, RingSizes, Slot};
+use crate::space::{Space, is_ring_size};
+use crate::time::Timers;
+use alloc::boxed::Box;
+use alloc::rc::Rc;
+use alloc::vec::Vec;
+use brane_abi::doorbell::Doorbell;
+use brane_abi::layout::sock;
+use brane_abi::link::{Link, LinkState, Side};
+use brane_abi::ring::{Consumer, Producer, RingIndices};
+use brane_abi::shared::SharedRegion;
+use brane_abi::socket::{self, CONTROL_BIT, Endpoints, Failed, event, request};
+use core::cell::{Cell, RefCell};
+use core::task::{Context, Poll, Waker};
+use zerocopy::{FromBytes, IntoBytes};
+
+/// Events taken in one look; the rest waits for the next turn of the loop.
+const EVENT_BUDGET: usize = 256;
+
+/// Tasks polled before the brane's doorbell is rung and the news are looked at again.
+const POLL_BUDGET: usize = 16;
+
+/// How long a closed connection may take to hand its last bytes over before it is reset, in nanoseconds.
+const LINGER: u64 = 30_000_000_000;
+
+/// What the library needs from its surroundings.
+pub trait Platform {
+    /// Notifies the brane.
+    fn notify(&self);
+    /// A clock that never goes back, in nanoseconds.
+    fn now(&self) -> u64;
+}
+
+/// Things that happened, by name, since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Times that the link with the brane came up.
+    pub links_up: u64,
+    /// Sockets that ended because the brane restarted.
+    pub sockets_lost: u64,
+    /// Events of an earlier use of their slot.
+    pub stale_events: u64,
+    /// Events of unknown kind, of a slot that does not exist, of wrong length, or that do not fit the slot's phase.
+    pub bad_events: u64,
+    /// Times that the brane broke the ring protocol and was ignored until it restarted.
+    pub peer_errors: u64,
+    /// Datagrams thrown away unread because they were shorter than their header or too long for the reply ring.
+    pub bad_datagrams: u64,
+}
+
+/// The state that events change.
+pub(crate) struct Core {
+    region: SharedRegion,
+    link: Link,
+    /// The link is up and usable.
+    up: bool,
+    /// The brane broke the protocol: ignore it until it restarts.
+    broken: bool,
+    more_events: bool,
+    requests: Producer,
+    events: Consumer,
+    control: [&'static RingIndices; 2],
+    pub slots: Vec<Slot>,
+    free: u64,
+    space: Space,
+    identity: Rc<Identity>,
+    identity_known: bool,
+    /// Raised at each change of link or identity.
+    serial: u64,
+    watchers: Vec<Waker>,
+    slot_waiters: Vec<Waker>,
+    pub timers: Timers,
+    pub counters: Counters,
+}
+
+/// What all handles share.
+pub(crate) struct Shared {
+    pub core: RefCell<Core>,
+    platform: Box<dyn Platform>,
+    own_bell: &'static Doorbell,
+    peer_bell: &'static Doorbell,
+    /// Doorbell bits to ring at the next flush.
+    dirty: Cell<u64>,
+}
+
+/// The client's end of the region. Clones are handles of the same.
+#[derive(Clone)]
+pub struct Stack(pub(crate) Rc<Shared>);
+
+impl Stack {
+    /// Starts our side of the link over `region` (layout [`sock`]) and notifies the brane. `None` when the region is too small or
+    /// not aligned. There must be one `Stack` for a region.
+    pub fn start(region: SharedRegion, platform: Box<dyn Platform>) -> Option<Stack> {
+        if region.len() < sock::SIZE {
+            return None;
+        }
+        let link = Link::start(region, Side::B)?;
+        // SAFETY: RingIndices is made of atomics only.
+        let indices = |offset| unsafe { region.object::<RingIndices>(offset) };
+        let request_indices = indices(sock::REQUEST_INDICES)?;
+        let event_indices = indices(sock::EVENT_INDICES)?;
+        let core = Core {
+            region,
+            up: false,
+            broken: false,
+            more_events: false,
+            requests: Producer::new(
+                request_indices,
+                region.part(sock::REQUESTS.offset, sock::REQUESTS.len)?,
+            )?,
+            events: Consumer::new(event_indices, region.part(sock::EVENTS.offset, sock::EVENTS.len)?)?,
+            control: [request_indices, event_indices],
+            slots: (0..sock::SLOTS).map(|_| Slot::new()).collect(),
+            free: (1 << sock::SLOTS) - 1,
+            space: Space::new(sock::DATA.offset, sock::DATA.len),
+            identity: Rc::default(),
+            identity_known: false,
+            serial: 0,
+            watchers: Vec::new(),
+            slot_waiters: Vec::new(),
+            timers: Timers::new(),
+            counters: Counters::default(),
+            link,
+        };
+        let (own_bell, peer_bell) = (core.link.own_bell(), core.link.peer_bell());
+        platform.notify();
+        Some(Stack(Rc::new(Shared {
+            core: RefCell::new(core),
+            platform,
+            own_bell,
+            peer_bell,
+            dirty: Cell::new(0),
+        })))
+    }
+
+    /// Works until there is nothing to do and the doorbell is armed: then wait for a notification, or for the time
+    /// that is returned, and call again. Call it after every wake, whatever it was for.
+    pub fn run(&self, executor: &Executor) -> Option<u64> {
+        loop {
+            self.process();
+            let mut polled = 0;
+            while polled < POLL_BUDGET && executor.try_tick() {
+                polled += 1;
+            }
+            self.flush();
+            if polled < POLL_BUDGET && !self.0.core.borrow().more_events && self.0.own_bell.arm() {
+                return self.next_deadline();
+            }
+        }
+    }
+
+    /// Takes what the brane has to say and queues the tasks that waited for it.
+    pub fn process(&self) {
+        // The bits first: those of a life of the link that is not up yet are not lost, because coming up looks at all.
+        self.0.own_bell.disarm();
+        let bits = self.0.own_bell.take();
+        let core = &mut *self.0.core.borrow_mut();
+        let look = core.look_at_link(&self.0);
+        if core.up {
+            if look || core.more_events || bits & CONTROL_BIT != 0 {
+                core.take_events(&self.0);
+            }
+            let mut bits = bits & !CONTROL_BIT;
+            while bits != 0 {
+                if let Some(slot) = core.slots.get_mut(bits.trailing_zeros() as usize) {
+                    slot.wake();
+                }
+                bits &= bits - 1;
+            }
+        }
+        if core.timers.next() != u64::MAX {
+            core.expire(&self.0);
+        }
+    }
+
+    /// Rings the brane's doorbell for all that was done since the last time.
+    pub fn flush(&self) {
+        let dirty = self.0.dirty.replace(0);
+        if dirty != 0 && self.0.peer_bell.ring(dirty) {
+            self.0.platform.notify();
+        }
+    }
+
+    /// When [`Self::run`] must be called even without a notification, on the clock of [`Platform::now`].
+    pub fn next_deadline(&self) -> Option<u64> {
+        let next = self.0.core.borrow().timers.next();
+        (next != u64::MAX).then_some(next)
+    }
+
+    /// Which brane this is, as far as is known now.
+    pub fn identity(&self) -> Rc<Identity> {
+        self.0.core.borrow().identity.clone()
+    }
+
+    /// A number that changes whenever the identity or the link does.
+    pub fn serial(&self) -> u64 {
+        self.0.core.borrow().serial
+    }
+
+    /// Whether sockets can be opened now.
+    pub fn is_ready(&self) -> bool {
+        self.0.core.borrow().is_ready()
+    }
+
+    /// Waits until sockets can be opened: the link is up and the brane is configured. Returns who it is.
+    pub async fn ready(&self) -> Rc<Identity> {
+        core::future::poll_fn(|cx| {
+            let mut core = self.0.core.borrow_mut();
+            if core.is_ready() {
+                return Poll::Ready(core.identity.clone());
+            }
+            core.watch(cx);
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// Waits until [`Self::serial`] is no longer `seen`, and returns it.
+    pub async fn changed(&self, seen: u64) -> u64 {
+        core::future::poll_fn(|cx| {
+            let mut core = self.0.core.borrow_mut();
+            if core.serial != seen {
+                return Poll::Ready(core.serial);
+            }
+            core.watch(cx);
+            Poll::Pending
+        })
+        .await
+    }
+
+    /// What happened so far.
+    pub fn counters(&self) -> Counters {
+        self.0.core.borrow().counters
+    }
+}
+
+impl Shared {
+    /// Marks doorbell bits for the next flush.
+    pub fn mark(&self, bits: u64) {
+        self.dirty.set(self.dirty.get() | bits);
+    }
+
+    /// The platform's clock.
+    pub fn now(&self) -> u64 {
+        self.platform.now()
+    }
+
+    /// Counts a breach of protocol by the brane and ignores it until it restarts.
+    pub fn peer_error(&self) {
+        self.core.borrow_mut().break_link();
+    }
+
+    /// Takes a free slot, with rings of these sizes, or waits until closing sockets give some back.
+    pub async fn take_slot(self: &Rc<Self>, sizes: Option<RingSizes>) -> Result<Handle, Error> {
+        if let Some(s) = sizes
+            && !(is_ring_size(s.rx) && is_ring_size(s.tx))
+        {
+            return Err(Error::InvalidInput);
+        }
+        let slot = core::future::poll_fn(|cx| self.core.borrow_mut().poll_slot(cx, sizes)).await?;
+        Ok(Handle {
+            shared: self.clone(),
+            slot,
+            abort: false,
+        })
+    }
+
+    /// Sends a request about a slot.
+    pub fn request(&self, slot: usize, kind: u32, payload: &[u8]) -> Result<(), Error> {
+        let core = &mut *self.core.borrow_mut();
+        if let Some(error) = core.slots[slot].error {
+            return Err(error);
+        }
+        core.request(self, slot, kind, payload)
+    }
+
+    /// A handle was dropped.
+    pub fn release(&self, slot: usize, abort: bool) {
+        let core = &mut *self.core.borrow_mut();
+        core.slots[slot].held = false;
+        match core.slots[slot].phase {
+            Phase::Free => {}
+            Phase::Gone => core.free_slot(slot),
+            Phase::Closing => core.linger(self, slot),
+            Phase::Opening | Phase::Open => {
+                // A request that was never answered is withdrawn, not finished.
+                let abort = abort || core.slots[slot].phase == Phase::Opening;
+                core.slots[slot].phase = Phase::Closing;
+                let kind = if abort { request::ABORT } else { request::CLOSE };
+                // A failure has ended the link and freed the slot with it.
+                if core.request(self, slot, kind, &[]).is_ok() {
+                    core.linger(self, slot);
+                }
+            }
+        }
+    }
+}
+
+impl Core {
+    fn is_ready(&self) -> bool {
+        self.up && self.identity.ready
+    }
+
+    fn watch(&mut self, cx: &Context<'_>) {
+        if !self.watchers.iter().any(|w| w.will_wake(cx.waker())) {
+            self.watchers.push(cx.waker().clone());
+        }
+    }
+
+    fn changed(&mut self) {
+        self.serial += 1;
+        self.watchers.drain(..).for_each(Waker::wake);
+    }
+
+    /// Follows the link's state. Returns whether it has just come up.
+    fn look_at_link(&mut self, shared: &Shared) -> bool {
+        let mut state = self.link.poll();
+        if state == LinkState::PeerRestarted {
+            self.lose_all(Error::BraneRestarted);
+            self.control.iter().for_each(|indices| indices.reset());
+            self.requests.reset();
+            self.events.reset();
+            self.broken = false;
+            self.more_events = false;
+            self.link.acknowledge();
+            shared.platform.notify();
+            state = self.link.poll();
+        }
+        match state {
+            LinkState::Up if !self.up && !self.broken => {
+                self.up = true;
+                self.counters.links_up += 1;
+                self.changed();
+                true
+            }
+            // Without a new epoch a link that was up does not come back: the rings' states would not agree.
+            LinkState::Down | LinkState::Incompatible if self.up => {
+                self.broken = true;
+                self.lose_all(Error::BraneRestarted);
+                false
+            }
+            _ => false,
+        }
+    }
+
+    fn break_link(&mut self) {
+        self.counters.peer_errors += 1;
+        self.broken = true;
+        self.lose_all(Error::Protocol);
+    }
+
+    /// Ends the link and all sockets.
+    fn lose_all(&mut self, error: Error) {
+        let was_up = core::mem::replace(&mut self.up, false);
+        self.identity_known = false;
+        self.more_events = false;
+        Rc::make_mut(&mut self.identity).ready = false;
+        self.lose_sockets(error);
+        if was_up {
+            self.changed();
+        }
+    }
+
+    fn lose_sockets(&mut self, error: Error) {
+        for index in 0..self.slots.len() {
+            let slot = &mut self.slots[index];
+            if slot.phase == Phase::Free {
+                continue;
+            }
+            self.counters.sockets_lost += 1;
+            slot.phase = Phase::Gone;
+            slot.error.get_or_insert(error);
+            slot.wake();
+            if !slot.held {
+                self.free_slot(index);
+            }
+        }
+    }
+
+    fn free_slot(&mut self, index: usize) {
+        let slot = &mut self.slots[index];
+        slot.phase = Phase::Free;
+        slot.linger = u64::MAX;
+        if let Some((rx, tx)) = slot.rings.take() {
+            self.space.give(rx);
+            self.space.give(tx);
+        }
+        self.free |= 1 << index;
+        self.slot_waiters.drain(..).for_each(Waker::wake);
+    }
+
+    fn poll_slot(&mut self, cx: &Context<'_>, sizes: Option<RingSizes>) -> Poll<Result<usize, Error>> {
+        if !self.is_ready() {
+            return Poll::Ready(Err(Error::NotReady));
+        }
+        if self.free != 0 {
+            let rings = match sizes {
+                None => Some(None),
+                Some(sizes) => self
+                    .space
+                    .take(sizes.rx)
+                    .and_then(|rx| match self.space.take(sizes.tx) {
+                        Some(tx) => Some(Some((rx, tx))),
+                        None => {
+                            self.space.give(rx);
+                            None
+                        }
+                    }),
+            };
+            if let Some(rings) = rings {
+                let index = self.free.trailing_zeros() as usize;
+                self.free &= self.free - 1;
+                self.slots[index].begin(rings);
+                return Poll::Ready(Ok(index));
+            }
+        }
+        if !self.slots.iter().any(|s| s.phase == Phase::Closing && !s.held) {
+            return Poll::Ready(Err(Error::NoResources));
+        }
+        if !self.slot_waiters.iter().any(|w| w.will_wake(cx.waker())) {
+            self.slot_waiters.push(cx.waker().clone());
+        }
+        Poll::Pending
+    }
+
+    /// The slot's rings in shared memory, zeroed: receive indices and data, transmit indices and data. Only between
+    /// taking the slot and the request that opens it.
+    pub fn fresh_rings(&self, slot: usize) -> Option<[(&'static RingIndices, SharedRegion); 2]> {
+        let (rx, tx) = self.slots[slot].rings.as_ref()?;
+        let ring = |indices, range: &crate::space::Range| {
+            // SAFETY: RingIndices is made of atomics only.
+            let indices = unsafe { self.region.object::<RingIndices>(indices) }?;
+            indices.reset();
+            Some((
+                indices,
+                self.region.part(range.offset as usize, range.len as usize)?,
+            ))
+        };
+        Some([
+            ring(sock::rx_indices(slot), rx)?,
+            ring(sock::tx_indices(slot), tx)?,
+        ])
+    }
+
+    fn request(&mut self, shared: &Shared, slot: usize, kind: u32, payload: &[u8]) -> Result<(), Error> {
+        let words = [kind, slot as u32, self.slots[slot].generation];
+        match self.requests.push(&[payload], words) {
+            Ok(()) => {
+                self.requests.publish();
+                shared.mark(CONTROL_BIT);
+                Ok(())
+            }
+            // Each slot has at most four requests under way, and the ring holds as many for all slots: a full ring is
+            // a brane that gives no room back.
+            Err(_) => {
+                self.break_link();
+                Err(Error::Protocol)
+            }
+        }
+    }
+
+    /// Starts the limit for a slot that waits for `CLOSED` without a handle.
+    fn linger(&mut self, shared: &Shared, slot: usize) {
+        let deadline = shared.now().saturating_add(LINGER);
+        self.slots[slot].linger = deadline;
+        self.timers.note(deadline);
+    }
+
+    /// Ends waits and lingering whose time has come.
+    fn expire(&mut self, shared: &Shared) {
+        let now = shared.now();
+        if now < self.timers.next() {
+            return;
+        }
+        self.timers.expire(now);
+        for index in 0..self.slots.len() {
+            let slot = &mut self.slots[index];
+            for waiter in [&mut slot.rx, &mut slot.tx] {
+                if waiter.waiting && waiter.deadline <= now {
+                    waiter.timed_out = true;
+                    waiter.wake();
+                } else if waiter.waiting {
+                    self.timers.note(waiter.deadline);
+                }
+            }
+            if slot.linger <= now {
+                slot.linger = u64::MAX;
+                // A failure has ended the link and freed the slot with it.
+                let _ = self.request(shared, index, request::ABORT, &[]);
+            } else {
+                self.timers.note(slot.linger);
+            }
+        }
+    }
+
+    fn take_events(&mut self, shared: &Shared) {
+        self.more_events = false;
+        let mut bytes = 0;
+        for turn in 0.. {
+            if turn == EVENT_BUDGET {
+                self.more_events = true;
+                break;
+            }
+            let mut payload = [0; size_of::<socket::Identity>()];
+            let record = self.events.take(|record| {
+                (
+                    record.meta,
+                    record.len(),
+                    record.copy_to(&mut payload).len(),
+                    Consumer::size_of(record),
+                )
+            });
+            match record {
+                Ok(None) => break,
+                Ok(Some((meta, len, copied, size))) => {
+                    bytes += size as usize;
+                    if len > copied || !self.take_event(meta, &payload[..copied]) {
+                        self.counters.bad_events += 1;
+                    }
+                }
+                Err(_) => {
+                    self.break_link();
+                    return;
+                }
+            }
+        }
+        self.events.release();
+        // The brane waits for room only when the ring was nearly full.
+        if bytes > sock::EVENTS.len / 4 {
+            shared.mark(CONTROL_BIT);
+        }
+    }
+
+    /// Applies one event; `false` when it makes no sense.
+    fn take_event(&mut self, [kind, slot, generation]: [u32; 3], payload: &[u8]) -> bool {
+        if kind == event::IDENTITY {
+            let Ok(identity) = socket::Identity::read_from_bytes(payload) else {
+                return false;
+            };
+            self.take_identity(Identity::from(&identity));
+            return true;
+        }
+        let index = slot as usize;
+        let Some(slot) = self.slots.get_mut(index) else {
+            return false;
+        };
+        if slot.phase == Phase::Free || slot.generation != generation {
+            self.counters.stale_events += 1;
+            return true;
+        }
+        match (kind, slot.phase) {
+            (event::BOUND | event::ACCEPTED | event::CONNECTED, Phase::Opening) => {
+                let Ok(endpoints) = Endpoints::read_from_bytes(payload) else {
+                    return false;
+                };
+                slot.endpoints = endpoints;
+                slot.phase = Phase::Open;
+            }
+            // The answer to a request that was withdrawn meanwhile.
+            (event::BOUND | event::ACCEPTED | event::CONNECTED, Phase::Closing) => {}
+            (event::FAILED, Phase::Opening | Phase::Closing) => {
+                let Ok(failed) = Failed::read_from_bytes(payload) else {
+                    return false;
+                };
+                slot.error.get_or_insert(Error::from_code(failed.error));
+                slot.phase = Phase::Closing;
+            }
+            (event::PEER_CLOSED, Phase::Open) => slot.eof = true,
+            (event::RESET, Phase::Open) => {
+                slot.error.get_or_insert(Error::ConnectionReset);
+            }
+            (event::PEER_CLOSED | event::RESET, Phase::Closing) => {}
+            (event::CLOSED, Phase::Closing) if !slot.held => {
+                self.free_slot(index);
+                return true;
+            }
+            (event::CLOSED, Phase::Closing | Phase::Open | Phase::Opening) => {
+                slot.phase = Phase::Gone;
+                slot.error.get_or_insert(Error::ConnectionReset);
+            }
+            _ => return false,
+        }
+        slot.wake();
+        true
+    }
+
+    fn take_identity(&mut self, identity: Identity) {
+        if self.identity_known && identity.generation != self.identity.generation {
+            self.lose_sockets(Error::BraneRestarted);
+        }
+        self.identity_known = true;
+        if *self.identity != identity {
+            self.identity = Rc::new(identity);
+            self.changed();
+        }
+    }
+}
+
+/// The bytes of a request's payload.
+pub(crate) fn bytes<T: IntoBytes + zerocopy::Immutable>(payload: &T) -> &[u8] {
+    payload.as_bytes()
+}

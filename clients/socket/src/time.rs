@@ -1,0 +1,111 @@
+//! Deadlines of sleeping tasks and of waits with a limit.
+//!
+//! Limits of waits are lazy: a new wait only moves the next look at the clock forward when its deadline is earlier than
+//! that, so a connection that is busy costs no timer at all; each look walks over the slots and sets the next one.
+
+use crate::stack::{Shared, Stack};
+use alloc::rc::Rc;
+use alloc::vec::Vec;
+use core::pin::Pin;
+use core::task::{Context, Poll, Waker};
+
+/// Whom to wake when.
+pub(crate) struct Timers {
+    /// When the clock must be looked at next; `u64::MAX` for never.
+    next: u64,
+    sleepers: Vec<Sleeper>,
+    last_id: u64,
+}
+
+struct Sleeper {
+    id: u64,
+    deadline: u64,
+    waker: Waker,
+}
+
+impl Timers {
+    pub fn new() -> Timers {
+        Timers {
+            next: u64::MAX,
+            sleepers: Vec::new(),
+            last_id: 0,
+        }
+    }
+
+    /// There is a deadline at `at`.
+    pub fn note(&mut self, at: u64) {
+        self.next = self.next.min(at);
+    }
+
+    /// When the clock must be looked at next.
+    pub fn next(&self) -> u64 {
+        self.next
+    }
+
+    /// Wakes the sleepers whose time has come; what remains is the next deadline.
+    pub fn expire(&mut self, now: u64) {
+        self.next = u64::MAX;
+        self.sleepers.retain(|sleeper| {
+            if sleeper.deadline <= now {
+                sleeper.waker.wake_by_ref();
+                return false;
+            }
+            self.next = self.next.min(sleeper.deadline);
+            true
+        });
+    }
+
+    fn remove(&mut self, id: u64) {
+        self.sleepers.retain(|sleeper| sleeper.id != id);
+    }
+}
+
+/// Ends at a time; see [`Stack::sleep`].
+pub struct Sleep {
+    shared: Rc<Shared>,
+    deadline: u64,
+    id: u64,
+}
+
+impl Stack {
+    /// Ends `ns` nanoseconds from now.
+    pub fn sleep(&self, ns: u64) -> Sleep {
+        Sleep {
+            deadline: self.0.now().saturating_add(ns),
+            shared: self.0.clone(),
+            id: 0,
+        }
+    }
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if self.shared.now() >= self.deadline {
+            return Poll::Ready(());
+        }
+        let shared = self.shared.clone();
+        let timers = &mut shared.core.borrow_mut().timers;
+        if self.id == 0 {
+            timers.last_id += 1;
+            self.id = timers.last_id;
+        }
+        timers.remove(self.id);
+        timers.sleepers.push(Sleeper {
+            id: self.id,
+            deadline: self.deadline,
+            waker: cx.waker().clone(),
+        });
+        timers.note(self.deadline);
+        Poll::Pending
+    }
+}
+
+impl Drop for Sleep {
+    fn drop(&mut self) {
+        if self.id != 0 {
+            self.shared.core.borrow_mut().timers.remove(self.id);
+        }
+    }
+}

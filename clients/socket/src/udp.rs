@@ -1,0 +1,254 @@
+//! UDP sockets.
+//!
+//! Datagrams are records in the socket's two rings, behind a [`DatagramHeader`]. A wake hands over all that are there;
+//! replies are published once for the batch.
+
+use crate::error::Error;
+use crate::slot::{Direction, Handle, RingSizes};
+use crate::stack::{Stack, bytes};
+use crate::tcp::{from_abi, to_abi};
+use brane_abi::net::SockAddr;
+use brane_abi::ring::{Consumer, Producer, Record, RingError};
+use brane_abi::socket::{DatagramHeader, Open, request};
+use core::future::poll_fn;
+use core::net::SocketAddr;
+use core::task::{Context, Poll};
+use zerocopy::IntoBytes;
+
+const HEADER: usize = size_of::<DatagramHeader>();
+
+/// A UDP socket. Dropping it closes it; datagrams that the brane has not taken yet still go out.
+pub struct UdpSocket {
+    handle: Handle,
+    rx: Consumer,
+    tx: Producer,
+    local: SocketAddr,
+}
+
+/// A received datagram, still in the ring.
+pub struct Incoming<'a> {
+    record: &'a Record<'a>,
+    header: DatagramHeader,
+}
+
+impl Incoming<'_> {
+    /// Length of its payload in bytes.
+    pub fn len(&self) -> usize {
+        self.record.len() - HEADER
+    }
+
+    /// Whether its payload is empty.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Who sent it.
+    pub fn remote(&self) -> SocketAddr {
+        from_abi(&self.header.remote)
+    }
+
+    /// The port that it came from.
+    pub fn remote_port(&self) -> u16 {
+        self.header.remote.port
+    }
+
+    /// The address that it was sent to.
+    pub fn local(&self) -> SocketAddr {
+        from_abi(&self.header.local)
+    }
+
+    /// Copies as much of the payload as fits and returns how much.
+    pub fn copy_to(&self, out: &mut [u8]) -> usize {
+        let n = self.len().min(out.len());
+        if self.record.copy_at(HEADER, &mut out[..n]) {
+            n
+        } else {
+            0
+        }
+    }
+}
+
+/// The socket's outgoing ring during one batch; what is put in leaves at its end.
+pub struct Outgoing<'a> {
+    tx: &'a mut Producer,
+}
+
+impl Outgoing<'_> {
+    /// Queues a datagram to `remote`, from `local` or from an address that the brane picks.
+    pub fn send(
+        &mut self,
+        remote: SocketAddr,
+        local: Option<SocketAddr>,
+        data: &[u8],
+    ) -> Result<(), RingError> {
+        let local = local.map_or(SockAddr::default(), to_abi);
+        let header = DatagramHeader {
+            remote: to_abi(remote),
+            local,
+        };
+        self.tx.push(&[header.as_bytes(), data], [0; 3])
+    }
+
+    /// Queues a datagram's payload back to its sender, from the address that it was sent to: one copy, from ring to ring.
+    pub fn echo(&mut self, incoming: &Incoming<'_>) -> Result<(), RingError> {
+        let len = incoming.record.len();
+        let room = self.tx.reserve(len)?;
+        // The header says "remote" for the other end in both directions, so record and reply are the same bytes. Those
+        // of the header come from our copy, which is what was looked at.
+        room[..HEADER].copy_from_slice(incoming.header.as_bytes());
+        incoming.record.copy_at(HEADER, &mut room[HEADER..]);
+        self.tx.commit(len, [0; 3]);
+        Ok(())
+    }
+}
+
+impl UdpSocket {
+    /// Binds to an address (an unspecified one means every address of the brane, of both families) and a port (0: the
+    /// brane picks one).
+    pub async fn bind(stack: &Stack, local: SocketAddr, sizes: RingSizes) -> Result<UdpSocket, Error> {
+        let handle = stack.0.take_slot(Some(sizes)).await?;
+        let (rx, tx, rings) = {
+            let core = stack.0.core.borrow();
+            let [rx, tx] = core.fresh_rings(handle.slot).ok_or(Error::InvalidInput)?;
+            let rx = Consumer::new(rx.0, rx.1).ok_or(Error::InvalidInput)?;
+            let tx = Producer::new(tx.0, tx.1).ok_or(Error::InvalidInput)?;
+            (rx, tx, core.slots[handle.slot].places())
+        };
+        let open = Open {
+            local: to_abi(local),
+            remote: SockAddr::default(),
+            rings,
+        };
+        stack.0.request(handle.slot, request::UDP_BIND, bytes(&open))?;
+        let endpoints = handle.opened().await?;
+        Ok(UdpSocket {
+            handle,
+            rx,
+            tx,
+            local: from_abi(&endpoints.local),
+        })
+    }
+
+    /// Where it is bound.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// The longest payload that it can send, in bytes.
+    pub fn max_payload(&self) -> usize {
+        self.tx.max_payload() - HEADER
+    }
+
+    /// Waits for datagrams and hands each that is there, up to `budget`, to `each` together with the outgoing ring.
+    /// Where `each` finds that ring full, the datagram stays and is handed over again when there is room. Returns how
+    /// many were taken, at least one.
+    pub async fn exchange(
+        &mut self,
+        budget: usize,
+        mut each: impl FnMut(&Incoming<'_>, &mut Outgoing<'_>) -> Result<(), RingError>,
+    ) -> Result<usize, Error> {
+        poll_fn(|cx| self.poll_exchange(cx, budget, &mut each)).await
+    }
+
+    fn poll_exchange(
+        &mut self,
+        cx: &Context<'_>,
+        budget: usize,
+        each: &mut impl FnMut(&Incoming<'_>, &mut Outgoing<'_>) -> Result<(), RingError>,
+    ) -> Poll<Result<usize, Error>> {
+        let (mut taken, mut bad, mut full) = (0, 0, false);
+        let broken = loop {
+            if taken == budget {
+                break false;
+            }
+            let record = match self.rx.peek() {
+                Ok(Some(record)) => record,
+                Ok(None) => break false,
+                Err(_) => break true,
+            };
+            let size = Consumer::size_of(&record);
+            let mut header = DatagramHeader::default();
+            if record.copy_at(0, header.as_mut_bytes()) {
+                match each(
+                    &Incoming {
+                        record: &record,
+                        header,
+                    },
+                    &mut Outgoing { tx: &mut self.tx },
+                ) {
+                    Ok(()) => {}
+                    Err(RingError::Full) => {
+                        full = true;
+                        break false;
+                    }
+                    Err(RingError::TooLong) => bad += 1,
+                    Err(RingError::Peer) => break true,
+                }
+            } else {
+                bad += 1;
+            }
+            self.rx.pop(size);
+            taken += 1;
+        };
+        // The brane never waits for room in this ring (it drops), so giving room back needs no doorbell.
+        self.rx.release();
+        if self.tx.publish() {
+            self.handle.mark();
+        }
+        if bad != 0 {
+            self.handle.shared.core.borrow_mut().counters.bad_datagrams += bad;
+        }
+        if broken {
+            return Poll::Ready(Err(self.handle.ring_error(RingError::Peer)));
+        }
+        if taken != 0 {
+            return Poll::Ready(Ok(taken));
+        }
+        self.handle
+            .wait(cx, if full { Direction::Tx } else { Direction::Rx }, None)
+    }
+
+    /// Waits for one datagram: its length (what did not fit into `out` is lost), its sender, the address it was sent to.
+    pub async fn recv_from(&mut self, out: &mut [u8]) -> Result<(usize, SocketAddr, SocketAddr), Error> {
+        let mut from = None;
+        self.exchange(1, |incoming, _| {
+            incoming.copy_to(out);
+            from = Some((incoming.len(), incoming.remote(), incoming.local()));
+            Ok(())
+        })
+        .await?;
+        from.ok_or(Error::Protocol)
+    }
+
+    /// Sends one datagram, waiting for room in the ring where there is none.
+    pub async fn send_to(&mut self, data: &[u8], remote: SocketAddr) -> Result<(), Error> {
+        self.send_from(data, None, remote).await
+    }
+
+    /// Sends one datagram from the local address `from`; `None` lets the brane pick.
+    pub async fn send_from(
+        &mut self,
+        data: &[u8],
+        from: Option<SocketAddr>,
+        remote: SocketAddr,
+    ) -> Result<(), Error> {
+        if remote.ip().is_unspecified() || remote.port() == 0 {
+            return Err(Error::InvalidInput);
+        }
+        poll_fn(|cx| {
+            if let Some(error) = self.handle.error() {
+                return Poll::Ready(Err(error));
+            }
+            match (Outgoing { tx: &mut self.tx }).send(remote, from, data) {
+                Ok(()) => {
+                    self.tx.publish();
+                    self.handle.mark();
+                    Poll::Ready(Ok(()))
+                }
+                Err(RingError::Full) => self.handle.wait(cx, Direction::Tx, None),
+                Err(error) => Poll::Ready(Err(self.handle.ring_error(error))),
+            }
+        })
+        .await
+    }
+}
