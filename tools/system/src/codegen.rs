@@ -1,0 +1,192 @@
+//! The constants that a program gets from the description: channel ids, regions, interrupts, I/O ports, children.
+//!
+//! A name that ends in `-N` belongs to a family. Inside a domain that is itself instance N of a family, the names of its
+//! own number lose it (`ports-2` in `brane-2` is `PORTS`); elsewhere a family becomes an array, indexed by N. All
+//! domains that run one program must see the same constants.
+
+use crate::System;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::PathBuf;
+
+/// Environment variable with the path of the description to generate from.
+pub const SYSTEM_VARIABLE: &str = "BRANES_SYSTEM";
+
+/// Splits `brane-12` into `brane` and 12.
+pub fn family(name: &str) -> Option<(&str, usize)> {
+    let (base, number) = name.rsplit_once('-')?;
+    let digits = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
+    (digits && (number == "0" || !number.starts_with('0'))).then_some(())?;
+    Some((base, number.parse().ok()?))
+}
+
+/// Values under one name: a single one, or those of a family by number.
+#[derive(Default)]
+struct Names(BTreeMap<String, BTreeMap<Option<usize>, String>>);
+
+impl Names {
+    fn add(&mut self, own: Option<usize>, name: &str, value: String) -> Result<(), String> {
+        let (base, index) = match family(name) {
+            Some((base, n)) if own == Some(n) => (base, None),
+            Some((base, n)) => (base, Some(n)),
+            None => (name, None),
+        };
+        let entry = self
+            .0
+            .entry(base.to_uppercase().replace(['-', '.', ' '], "_"))
+            .or_default();
+        match entry.insert(index, value) {
+            None => Ok(()),
+            Some(_) => Err(format!("`{name}` occurs twice")),
+        }
+    }
+
+    fn write(&self, out: &mut String, module: &str, about: &str, ty: &str) -> Result<(), String> {
+        let _ = writeln!(
+            out,
+            "#[doc = {about:?}]\n#[allow(dead_code)]\npub mod {module} {{"
+        );
+        if ty != "usize" {
+            let _ = writeln!(out, "    #[allow(unused_imports)]\n    use sel4_microkit::{ty};");
+        }
+        for (name, values) in &self.0 {
+            if let Some(value) = values.get(&None) {
+                if values.len() > 1 {
+                    return Err(format!("{module} has both {name} and numbered ones of that name"));
+                }
+                let _ = writeln!(
+                    out,
+                    "    /// From the system description.\n    pub const {name}: {ty} = {value};"
+                );
+                continue;
+            }
+            if !values.keys().enumerate().all(|(i, key)| *key == Some(i)) {
+                return Err(format!(
+                    "the numbers of {module} {name} are not 0, 1, 2, ... without a gap"
+                ));
+            }
+            let list = values.values().map(String::as_str).collect::<Vec<_>>().join(", ");
+            let count = values.len();
+            let _ = writeln!(
+                out,
+                "    /// From the system description, by number.\n    pub const {name}: [{ty}; {count}] = [{list}];"
+            );
+        }
+        out.push_str("}\n");
+        Ok(())
+    }
+}
+
+fn domain(system: &System, name: &str) -> Result<String, String> {
+    let pd = system
+        .pd(name)
+        .ok_or_else(|| format!("no protection domain `{name}`"))?;
+    let own = family(name).map(|(_, n)| n);
+    let mut out = String::new();
+
+    let mut channels = Names::default();
+    for (end, peer) in system.ends(name) {
+        channels.add(own, &peer.pd, end.id.to_string())?;
+    }
+    channels.write(
+        &mut out,
+        "channels",
+        "Channel ids, named after the protection domain at the other end.",
+        "usize",
+    )?;
+
+    let mut regions = Names::default();
+    for map in &pd.maps {
+        let region = system
+            .region(&map.mr)
+            .ok_or_else(|| format!("no memory region `{}`", map.mr))?;
+        let size = region.size.unwrap_or(region.page_size);
+        let value = format!(
+            "Region {{ vaddr: {:#x}, size: {size:#x}, paddr: {:?} }}",
+            map.vaddr, region.phys_addr
+        );
+        regions.add(own, &map.mr, value)?;
+    }
+    regions.write(&mut out, "regions", "Mapped memory regions.", "Region")?;
+
+    let mut children = Names::default();
+    for child in system.children(name) {
+        children.add(own, &child.name, child.child_id.unwrap_or(0).to_string())?;
+    }
+    children.write(&mut out, "children", "Ids of child protection domains.", "usize")?;
+
+    let irqs: Vec<String> = pd.irqs.iter().map(|irq| irq.id.to_string()).collect();
+    let _ = writeln!(
+        out,
+        "/// Interrupts, in the description's order.\n#[allow(dead_code)]\npub mod irqs {{\n    /// Their ids.\n    \
+         pub const IRQ: [usize; {}] = [{}];\n}}",
+        irqs.len(),
+        irqs.join(", ")
+    );
+    let port = |p: &crate::IoPort| {
+        format!(
+            "IoPortRange {{ id: {}, addr: {:#x}, size: {} }}",
+            p.id, p.addr, p.size
+        )
+    };
+    let ports: Vec<String> = pd.ioports.iter().map(port).collect();
+    let _ = writeln!(
+        out,
+        "/// I/O ports, in the description's order.\n#[allow(dead_code)]\npub mod ioports {{\n    \
+         #[allow(unused_imports)]\n    use sel4_microkit::IoPortRange;\n    /// The ranges.\n    \
+         pub const IOPORT: [IoPortRange; {}] = [{}];\n}}",
+        ports.len(),
+        ports.join(", ")
+    );
+    Ok(out)
+}
+
+/// The constants for a program, as Rust source.
+pub fn program(system: &System, program: &str) -> Result<String, String> {
+    let users: Vec<&str> = system
+        .protection_domains
+        .iter()
+        .filter(|pd| pd.program == program)
+        .map(|pd| pd.name.as_str())
+        .collect();
+    let Some((first, others)) = users.split_first() else {
+        return Err(format!("no protection domain of this system runs `{program}`"));
+    };
+    let text = domain(system, first)?;
+    for other in others {
+        let its = domain(system, other)?;
+        if let Some((a, b)) = text.lines().zip(its.lines()).find(|(a, b)| a != b) {
+            return Err(format!(
+                "`{first}` and `{other}` both run `{program}`, but differ: `{}` and `{}`",
+                a.trim(),
+                b.trim()
+            ));
+        }
+        if text.lines().count() != its.lines().count() {
+            return Err(format!(
+                "`{first}` and `{other}` both run `{program}`, but have not the same channels or regions"
+            ));
+        }
+    }
+    let instances = users.len();
+    Ok(format!(
+        "// Generated from the system description.\n{text}\n/// The program these constants are for.\n\
+         #[allow(dead_code)]\npub const PROGRAM: &str = {program:?};\n/// Protection domains that run it.\n\
+         #[allow(dead_code)]\npub const INSTANCES: usize = {instances};\n"
+    ))
+}
+
+/// For build scripts: the constants for a program from the description that [`SYSTEM_VARIABLE`] names, or from
+/// `system.xml` above this crate. Prints cargo's lines for rebuilding.
+pub fn from_env(name: &str) -> Result<String, String> {
+    println!("cargo:rerun-if-env-changed={SYSTEM_VARIABLE}");
+    let default = || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../system.xml"));
+    let path = std::env::var_os(SYSTEM_VARIABLE)
+        .map(PathBuf::from)
+        .unwrap_or_else(default);
+    println!("cargo:rerun-if-changed={}", path.display());
+    let file = path.display().to_string();
+    let text = std::fs::read_to_string(&path).map_err(|e| format!("{file}: {e}"))?;
+    let system = System::parse(&text, &file).map_err(|e| e.to_string())?;
+    program(&system, name).map_err(|e| format!("{file}: {e}"))
+}
