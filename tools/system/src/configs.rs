@@ -220,6 +220,7 @@ impl Writer<'_> {
                     };
                     self.element(*child, Some((*twin, n)), depth + 1)?;
                 }
+                None if instance(node).is_some() => self.element(*child, None, depth + 1)?,
                 None => self.family_member(*child, depth + 1)?,
             }
         }
