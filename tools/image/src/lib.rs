@@ -1,1 +1,21 @@
-//! To be written.
+//! Builds the boot image.
+//!
+//! Owns: the check of program files against the system description, the layout of every address space, the numbering
+//! of objects, the sealing of programs, and the image file. On the other side: `runtime/initialiser`, which makes at boot
+//! exactly what is written here. The program files come from our own build; they are checked because mistakes in them
+//! should be found here, by name, and not at boot.
+
+mod build;
+mod elf;
+mod error;
+mod layout;
+mod loader;
+mod plan;
+mod report;
+mod seal;
+mod tables;
+
+pub use build::build;
+pub use error::Error;
+pub use report::Report;
+pub use seal::seal;
