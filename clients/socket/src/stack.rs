@@ -76,6 +76,8 @@ pub(crate) struct Core {
     identity_known: bool,
     /// Raised at each change of link or identity.
     serial: u64,
+    /// Raised whenever all sockets were lost.
+    life: u64,
     watchers: Vec<Waker>,
     slot_waiters: Vec<Waker>,
     pub timers: Timers,
@@ -125,6 +127,7 @@ impl Stack {
             identity: Rc::default(),
             identity_known: false,
             serial: 0,
+            life: 0,
             watchers: Vec::new(),
             slot_waiters: Vec::new(),
             timers: Timers::new(),
@@ -204,6 +207,11 @@ impl Stack {
     /// A number that changes whenever the identity or the link does.
     pub fn serial(&self) -> u64 {
         self.0.core.borrow().serial
+    }
+
+    /// A number that changes whenever the brane has lost all sockets.
+    pub fn life(&self) -> u64 {
+        self.0.core.borrow().life
     }
 
     /// Whether sockets can be opened now.
@@ -371,6 +379,7 @@ impl Core {
     }
 
     fn lose_sockets(&mut self, error: Error) {
+        self.life += 1;
         for index in 0..self.slots.len() {
             let slot = &mut self.slots[index];
             if slot.phase == Phase::Free {
