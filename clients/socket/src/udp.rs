@@ -12,7 +12,7 @@ use brane_abi::ring::{Consumer, Producer, Record, RingError};
 use brane_abi::socket::{DatagramHeader, Open, request};
 use core::future::poll_fn;
 use core::net::SocketAddr;
-use core::task::{Context, Poll};
+use core::task::Poll;
 use zerocopy::IntoBytes;
 
 const HEADER: usize = size_of::<DatagramHeader>();
@@ -147,15 +147,42 @@ impl UdpSocket {
         budget: usize,
         mut each: impl FnMut(&Incoming<'_>, &mut Outgoing<'_>) -> Result<(), RingError>,
     ) -> Result<usize, Error> {
-        poll_fn(|cx| self.poll_exchange(cx, budget, &mut each)).await
+        poll_fn(|cx| match self.take_batch(budget, &mut each) {
+            Ok((0, waits_for)) => self.handle.wait(cx, waits_for, None),
+            Ok((taken, _)) => Poll::Ready(Ok(taken)),
+            Err(error) => Poll::Ready(Err(error)),
+        })
+        .await
     }
 
-    fn poll_exchange(
+    /// The same for as long as the socket lives: hands over every datagram that comes, and lets other tasks run after each
+    /// `budget` of them. Returns what ended the socket.
+    pub async fn serve(
         &mut self,
-        cx: &Context<'_>,
+        budget: usize,
+        mut each: impl FnMut(&Incoming<'_>, &mut Outgoing<'_>) -> Result<(), RingError>,
+    ) -> Error {
+        poll_fn(|cx| match self.take_batch(budget, &mut each) {
+            Ok((taken, _)) if taken == budget => {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            // Nothing more is there, and what comes from now on rings the doorbell: wait without a second look.
+            Ok((_, waits_for)) => match self.handle.wait::<()>(cx, waits_for, None) {
+                Poll::Ready(Err(error)) => Poll::Ready(error),
+                _ => Poll::Pending,
+            },
+            Err(error) => Poll::Ready(error),
+        })
+        .await
+    }
+
+    /// Hands over what is there, up to `budget`: how many there were, and what to wait for when there are no more.
+    fn take_batch(
+        &mut self,
         budget: usize,
         each: &mut impl FnMut(&Incoming<'_>, &mut Outgoing<'_>) -> Result<(), RingError>,
-    ) -> Poll<Result<usize, Error>> {
+    ) -> Result<(usize, Direction), Error> {
         let (mut taken, mut bad, mut full) = (0, 0, false);
         let broken = loop {
             if taken == budget {
@@ -199,13 +226,9 @@ impl UdpSocket {
             self.handle.shared.core.borrow_mut().counters.bad_datagrams += bad;
         }
         if broken {
-            return Poll::Ready(Err(self.handle.ring_error(RingError::Peer)));
+            return Err(self.handle.ring_error(RingError::Peer));
         }
-        if taken != 0 {
-            return Poll::Ready(Ok(taken));
-        }
-        self.handle
-            .wait(cx, if full { Direction::Tx } else { Direction::Rx }, None)
+        Ok((taken, if full { Direction::Tx } else { Direction::Rx }))
     }
 
     /// Waits for one datagram: its length (what did not fit into `out` is lost), its sender, the address it was sent to.

@@ -176,25 +176,18 @@ impl Services {
 
     /// Handles datagrams until the socket ends.
     async fn datagrams(&self, mut socket: UdpSocket, answer: bool) -> Error {
-        loop {
-            let taken = socket
-                .exchange(DATAGRAM_BUDGET, |incoming, outgoing| -> Result<(), RingError> {
-                    if !answer {
-                        return Ok(());
-                    }
-                    if ANSWERING_PORTS.contains(&incoming.remote_port()) {
-                        self.looped.set(self.looped.get() + 1);
-                        return Ok(());
-                    }
-                    outgoing.echo(incoming)
-                })
-                .await;
-            match taken {
-                Ok(DATAGRAM_BUDGET..) => yield_now().await,
-                Ok(_) => {}
-                Err(error) => return error,
-            }
-        }
+        socket
+            .serve(DATAGRAM_BUDGET, |incoming, outgoing| -> Result<(), RingError> {
+                if !answer {
+                    return Ok(());
+                }
+                if ANSWERING_PORTS.contains(&incoming.remote_port()) {
+                    self.looped.set(self.looped.get() + 1);
+                    return Ok(());
+                }
+                outgoing.echo(incoming)
+            })
+            .await
     }
 
     /// Says what could not be done and waits before the next try.

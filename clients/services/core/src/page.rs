@@ -95,7 +95,7 @@ fn compose(brane: &Identity) -> String {
     );
     for address in &brane.addresses {
         let before = page.text.len();
-        if write!(page, "<li>{address}</li>\n").is_err() {
+        if writeln!(page, "<li>{address}</li>").is_err() {
             page.text.truncate(before);
         }
     }
