@@ -1,0 +1,154 @@
+//! The kernel's sources: where cargo put them, a copy to build in, and the corrections made to that copy.
+//!
+//! The registry's folder is shared between all projects of this user, and the kernel's makefile writes beside its
+//! sources; so the folder is only ever read.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use cargo_metadata::{CargoOpt, MetadataCommand};
+
+use crate::Error;
+
+/// The registry package that carries the sources.
+const PACKAGE: &str = "sel4-sys";
+
+/// The sources as cargo has them.
+pub struct Source {
+    /// The folder with the kernel's makefile.
+    pub folder: PathBuf,
+    /// Cargo's target folder.
+    pub target: PathBuf,
+    /// The package with its version and origin.
+    pub package: String,
+}
+
+/// Asks cargo where the sources are. Cargo downloads the package when it is not there yet, and checks it against
+/// `Cargo.lock`.
+pub fn locate(root: &Path) -> Result<Source, Error> {
+    let metadata = MetadataCommand::new()
+        .current_dir(root)
+        .features(CargoOpt::SomeFeatures(Vec::new()))
+        .other_options(["--locked".to_owned()])
+        .exec()?;
+    let package = metadata
+        .packages
+        .iter()
+        .find(|package| package.name == PACKAGE)
+        .ok_or(Error::NoPackage(PACKAGE))?;
+    let folder = package
+        .manifest_path
+        .parent()
+        .map(|folder| folder.join("seL4").into_std_path_buf())
+        .filter(|folder| folder.join("Makefile").is_file())
+        .ok_or_else(|| Error::NoSource(package.manifest_path.clone().into_std_path_buf()))?;
+    Ok(Source {
+        folder,
+        target: metadata.target_directory.into_std_path_buf(),
+        package: package.id.repr.clone(),
+    })
+}
+
+/// Copies the tree. Times are not kept: the kernel's makefile rebuilds by time, and all is built afresh.
+pub fn copy(from: &Path, to: &Path) -> Result<(), Error> {
+    fs::create_dir(to).map_err(|e| Error::file("create", to, e))?;
+    for entry in fs::read_dir(from).map_err(|e| Error::file("read", from, e))? {
+        let entry = entry.map_err(|e| Error::file("read", from, e))?;
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        if entry
+            .file_type()
+            .map_err(|e| Error::file("read", &source, e))?
+            .is_dir()
+        {
+            copy(&source, &target)?;
+        } else {
+            fs::copy(&source, &target).map_err(|e| Error::file("copy", &source, e))?;
+        }
+    }
+    Ok(())
+}
+
+/// One change in one file: a text that must be there exactly once, and what stands there instead.
+struct Correction {
+    file: &'static str,
+    old: &'static str,
+    new: &'static str,
+}
+
+const CORRECTIONS: &[Correction] = &[
+    // The exit path that takes a pending interrupt rounds the kernel's stack pointer up to the stack's own size. Unless the
+    // stack lies on such a boundary, the kernel then runs on memory above its stack, which holds its interrupt table.
+    Correction {
+        file: "include/arch/x86/arch/64/mode/kernel/stack.h",
+        old: "#define KERNEL_STACK_ALIGNMENT 16\n",
+        new: "#define KERNEL_STACK_ALIGNMENT 4096\n",
+    },
+];
+
+/// Makes the corrections in a copy of the sources.
+pub fn correct(tree: &Path) -> Result<(), Error> {
+    CORRECTIONS
+        .iter()
+        .try_for_each(|correction| correction.apply(tree))
+}
+
+/// The corrections, as part of what a build depends on.
+pub fn corrections_as_text() -> String {
+    CORRECTIONS
+        .iter()
+        .map(|c| format!("correction {} {:?} {:?}\n", c.file, c.old, c.new))
+        .collect()
+}
+
+impl Correction {
+    fn apply(&self, tree: &Path) -> Result<(), Error> {
+        let file = tree.join(self.file);
+        let text = fs::read_to_string(&file).map_err(|e| Error::file("read", &file, e))?;
+        let found = text.matches(self.old).count();
+        if found != 1 {
+            return Err(Error::UnexpectedSource {
+                file,
+                expected: self.old.trim_end(),
+                found,
+            });
+        }
+        fs::write(&file, text.replace(self.old, self.new)).map_err(|e| Error::file("write", &file, e))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tree_with(text: &str) -> tempfile::TempDir {
+        let tree = tempfile::tempdir().unwrap();
+        let file = tree.path().join(CORRECTIONS[0].file);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, text).unwrap();
+        tree
+    }
+
+    #[test]
+    fn a_correction_changes_exactly_its_text() {
+        let tree = tree_with("before\n#define KERNEL_STACK_ALIGNMENT 16\nafter\n");
+        correct(tree.path()).unwrap();
+        let text = fs::read_to_string(tree.path().join(CORRECTIONS[0].file)).unwrap();
+        assert_eq!(text, "before\n#define KERNEL_STACK_ALIGNMENT 4096\nafter\n");
+    }
+
+    #[test]
+    fn other_sources_are_refused() {
+        for text in [
+            "",
+            "#define KERNEL_STACK_ALIGNMENT 4096\n",
+            &"#define KERNEL_STACK_ALIGNMENT 16\n".repeat(2),
+        ] {
+            let tree = tree_with(text);
+            let message = correct(tree.path()).unwrap_err().to_string();
+            assert!(
+                message.contains("stack.h") && message.contains("KERNEL_STACK_ALIGNMENT 16"),
+                "{message}"
+            );
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! Builds both flavours of the real kernel and looks at what came out.
+
+use std::fs;
+use std::path::Path;
+
+use branes_kernel::{Flavour, Kernel, build};
+
+fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
+}
+
+fn json(kernel: &Kernel) -> serde_json::Value {
+    serde_json::from_slice(&fs::read(&kernel.labels_json).unwrap()).unwrap()
+}
+
+#[test]
+fn both_flavours_are_built_once_and_share_their_numbers() {
+    let kernels = [Flavour::Debug, Flavour::Release].map(|flavour| build(root(), flavour).unwrap());
+    for kernel in &kernels {
+        assert_eq!(fs::read(&kernel.elf).unwrap()[..5], *b"\x7fELF\x02", "64-bit");
+        assert_eq!(fs::read(&kernel.sel4_32).unwrap()[..5], *b"\x7fELF\x01", "32-bit");
+        let again = build(root(), kernel.flavour).unwrap();
+        assert!(!again.fresh, "built again without a change");
+        assert_eq!(again.elf, kernel.elf);
+    }
+    let [debug, release] = kernels.each_ref().map(json);
+    assert_eq!(debug, release);
+    assert_eq!(debug["label"]["UNTYPED_RETYPE"], 1);
+    assert_eq!(debug["label"]["X86_IO_PORT_OUT8"], 47);
+    assert_eq!(debug["syscall"]["CALL"], -1);
+    assert_eq!(debug["object"]["UNTYPED"], 0);
+}
+
+#[test]
+fn only_the_debug_flavour_has_messages() {
+    let booting = b"Booting all finished";
+    let says = |flavour| {
+        let elf = fs::read(build(root(), flavour).unwrap().elf).unwrap();
+        elf.windows(booting.len()).any(|window| window == booting)
+    };
+    assert!(says(Flavour::Debug));
+    assert!(!says(Flavour::Release));
+}
