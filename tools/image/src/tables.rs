@@ -68,83 +68,132 @@ impl Tables {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use zerocopy::little_endian::U64;
 
-    fn region() -> impl Strategy<Value = Region> {
-        (0..3u8, 0..3u8, any::<bool>(), 0..8u32, 0..8u32, 0..0x4000u32).prop_map(
-            |(source, fill, large, pages, first, content_len)| Region {
+    /// Content pages, and slots, that the tables below may refer to.
+    const PAGES: usize = 16;
+    const SLOTS: u32 = 32;
+
+    prop_compose! {
+        fn region()(
+            source in 0..3u8,
+            fill in 0..3u8,
+            large in any::<bool>(),
+            pages in 1..8u32,
+            first in 0..8u32,
+            content_len in 0..0x1000u32,
+        ) -> Region {
+            let is_image = source == Source::Image as u8;
+            Region {
                 name: Run::new(0, 4),
                 source,
-                page_bits: if large { LARGE_PAGE_BITS } else { SMALL_PAGE_BITS },
-                fill,
+                page_bits: if large && !is_image { LARGE_PAGE_BITS } else { SMALL_PAGE_BITS },
+                fill: if is_image { Fill::None as u8 } else { fill },
                 reserved: 0,
                 pages: U32::new(pages),
                 first: U32::new(first),
-                paddr: zerocopy::little_endian::U64::new(0x4000_0000),
+                paddr: U64::new(0x4000_0000),
                 content: U32::new(0),
                 content_len: U32::new(content_len),
-            },
-        )
+            }
+        }
     }
 
-    fn cap() -> impl Strategy<Value = Cap> {
-        (0..0x1_0080u32, 0..7u8, 0..8u8, 0..3u32, any::<u64>()).prop_map(
-            |(slot, kind, rights, target, data)| Cap {
-                slot: U32::new(slot),
-                kind,
-                rights,
-                reserved: [0; 2],
-                target: U32::new(target),
-                data: data.into(),
-            },
-        )
+    prop_compose! {
+        fn cap()(slot in 0..512u32, kind in 0..6u8, rights in 0..8u8, target in 0..2u32, data in any::<u64>()) -> Cap {
+            let (slot, target, data) = (U32::new(slot), U32::new(target), U64::new(data));
+            Cap { slot, kind, rights, reserved: [0; 2], target, data }
+        }
     }
 
-    fn mapping() -> impl Strategy<Value = Mapping> {
-        (0..0x4_0000u64, 0..4u32, 0..4usize, 0..4usize, 0..5u8).prop_map(
-            |(page, region, first, count, rights)| Mapping {
-                vaddr: (page << 12).into(),
-                region: U32::new(region),
-                pages: Run::new(first, count),
-                rights,
+    prop_compose! {
+        fn mapping(regions: Vec<Region>)(
+            which in any::<prop::sample::Index>(),
+            place in 0..1000u64,
+            write in any::<bool>(),
+        ) -> Mapping {
+            let region = which.index(regions.len());
+            Mapping {
+                vaddr: U64::new(place << LARGE_PAGE_BITS),
+                region: U32::new(region as u32),
+                pages: Run { first: U32::new(0), count: regions[region].pages },
+                rights: if write { READ | WRITE } else { READ },
                 cached: 1,
                 copy: 0,
                 reserved: 0,
-            },
-        )
+            }
+        }
     }
 
+    /// Sound tables with two protection domains.
     fn tables() -> impl Strategy<Value = Tables> {
         use proptest::collection::vec;
-        let lists = (vec(region(), 0..4), vec(mapping(), 0..6), vec(cap(), 0..6));
-        (lists, 0..24u32).prop_map(|((regions, mappings, caps), slots)| {
+        let regions = vec(region(), 1..6);
+        let lists = regions.prop_flat_map(|regions| (vec(mapping(regions.clone()), 0..8), Just(regions)));
+        (lists, vec(cap(), 0..8)).prop_map(|((mappings, mut regions), caps)| {
+            let ipc_region = U32::new(regions.len() as u32);
+            regions.push(Region {
+                source: Source::Fresh as u8,
+                page_bits: SMALL_PAGE_BITS,
+                fill: Fill::None as u8,
+                pages: U32::new(1),
+                ..regions[0]
+            });
+            let slot = U32::new(1);
+            let pd = Pd {
+                name: Run::new(0, 4),
+                priority: 1,
+                reserved: [0; 3],
+                entry: U64::new(0x20_0000),
+                stack_top: U64::new(0x1000),
+                ipc_buffer: U64::new(0x2000),
+                ipc_region,
+                mappings: Run::new(0, mappings.len()),
+                caps: Run::new(0, caps.len()),
+                tcb: slot,
+                pml4: slot,
+                cnode: slot,
+                cnode_root: U32::new(NONE),
+                notification: slot,
+                endpoint: slot,
+            };
             let mut tables = Tables {
+                pds: vec![pd; 2],
                 regions,
                 mappings,
                 caps,
                 ..Tables::default()
             };
             tables.text("name");
-            tables.header.slots = U32::new(slots);
+            tables.header.slots = U32::new(SLOTS);
             tables
         })
     }
 
     proptest! {
         #[test]
-        fn what_is_accepted_comes_back_and_is_in_range(tables in tables(), pages in 0..8usize) {
+        fn sound_tables_come_back(tables in tables()) {
             let bytes = tables.to_bytes();
-            if let Ok(spec) = Spec::parse(&bytes, pages) {
-                prop_assert_eq!(spec.regions, &tables.regions[..]);
-                prop_assert_eq!(spec.mappings, &tables.mappings[..]);
-                prop_assert_eq!(spec.caps, &tables.caps[..]);
-                for mapping in spec.mappings {
-                    let region = &spec.regions[mapping.region.get() as usize];
-                    prop_assert!(mapping.pages.range().end <= region.pages.get() as usize);
-                    let limit = if region.source == Source::Image as u8 { pages } else { tables.header.slots.get() as usize };
-                    prop_assert!((region.first.get() + region.pages.get()) as usize <= limit);
-                    prop_assert_eq!(spec.text(region.name), "name");
-                }
+            let spec = Spec::parse(&bytes, PAGES).unwrap();
+            prop_assert_eq!(spec.pds, &tables.pds[..]);
+            prop_assert_eq!(spec.regions, &tables.regions[..]);
+            prop_assert_eq!(spec.mappings, &tables.mappings[..]);
+            prop_assert_eq!(spec.caps, &tables.caps[..]);
+            prop_assert_eq!(spec.text(spec.regions[0].name), "name");
+        }
+
+        #[test]
+        fn one_reference_out_of_range_is_refused(tables in tables(), kind in 0..6u8) {
+            let mut tables = tables;
+            match kind {
+                0 => tables.pds[1].mappings = Run::new(1, tables.mappings.len()),
+                1 => tables.pds[1].tcb = U32::new(SLOTS),
+                2 => tables.pds[1].ipc_region = U32::new(tables.regions.len() as u32),
+                3 => tables.regions[0].first = U32::new(SLOTS),
+                4 => tables.regions[0].name = Run::new(2, 3),
+                _ => tables.pds[1].caps = Run::new(tables.caps.len(), 1),
             }
+            prop_assert!(Spec::parse(&tables.to_bytes(), PAGES).is_err());
         }
 
         #[test]
@@ -158,8 +207,8 @@ mod tests {
                 let at = at.index(bytes.len());
                 bytes[at] = value;
             }
-            let _ = Spec::parse(&bytes[..cut.index(bytes.len() + 1)], 4);
-            let _ = Spec::parse(&bytes, 4);
+            let _ = Spec::parse(&bytes[..cut.index(bytes.len() + 1)], PAGES);
+            let _ = Spec::parse(&bytes, PAGES);
         }
     }
 
