@@ -113,9 +113,6 @@ pub struct Kernel {
 pub struct Refusal(pub u64);
 
 impl Refusal {
-    /// "Not enough memory".
-    pub const NOT_ENOUGH_MEMORY: Refusal = Refusal(10);
-
     /// The error in words.
     pub fn name(self) -> &'static str {
         match self.0 {

@@ -7,7 +7,9 @@ use crate::Error;
 /// Above this physical address the q35 machine has devices, not RAM (its PCI configuration window starts here).
 const RAM_LIMIT: u64 = 0xb000_0000;
 /// What kernel, firmware tables, the root task's capability table and rounding to powers of two take, at most, in bytes.
-const OVERHEAD: u64 = 16 << 20;
+const OVERHEAD: u64 = 12 << 20;
+/// What the firmware keeps at the end of RAM, at most, in bytes.
+const FIRMWARE: u64 = 1 << 20;
 
 /// A finished image.
 #[derive(Clone, Debug, Default)]
@@ -42,7 +44,7 @@ impl Report {
     pub fn needed_mib(&self) -> u64 {
         let fixed: u64 = self.fixed_ram.iter().map(|(start, end, _)| end - start).sum();
         let sum = self.ram_bytes + fixed + self.image_bytes + OVERHEAD;
-        let top = self.fixed_ram.iter().map(|(_, end, _)| *end).max().unwrap_or(0);
+        let top = self.fixed_ram.iter().map(|(_, end, _)| *end + FIRMWARE).max().unwrap_or(0);
         sum.max(top).div_ceil(1 << 20)
     }
 
@@ -52,7 +54,7 @@ impl Report {
         if needed <= machine_mib {
             return Ok(());
         }
-        let outside = self.fixed_ram.iter().find(|(_, end, _)| *end > machine_mib << 20);
+        let outside = self.fixed_ram.iter().find(|(_, end, _)| *end + FIRMWARE > machine_mib << 20);
         let hint = match outside {
             Some((start, _, name)) => format!("memory region '{name}' is at physical address {start:#x}"),
             None => format!(
@@ -93,12 +95,12 @@ mod tests {
             fixed_ram: vec![(0x800_0000, 0x840_0000, "dma".into())],
             ..Report::default()
         };
-        assert_eq!(report.needed_mib(), 132);
-        assert!(report.check_memory(132).is_ok());
+        assert_eq!(report.needed_mib(), 133);
+        assert!(report.check_memory(133).is_ok());
         let error = report.check_memory(64).unwrap_err().to_string();
         assert_eq!(
             error,
-            "image needs 132 MiB, machine has 64 MiB: memory region 'dma' is at physical address 0x8000000"
+            "image needs 133 MiB, machine has 64 MiB: memory region 'dma' is at physical address 0x8000000"
         );
         let error = Report {
             fixed_ram: vec![],
@@ -108,7 +110,7 @@ mod tests {
         .unwrap_err()
         .to_string();
         assert!(
-            error.starts_with("image needs 118 MiB, machine has 100 MiB: 100 MiB are for"),
+            error.starts_with("image needs 114 MiB, machine has 100 MiB: 100 MiB are for"),
             "{error}"
         );
     }
