@@ -1,0 +1,324 @@
+//! A brane that forges frames, then breaks the rules towards driver and manager.
+//!
+//! First it behaves: links come up, it takes its configuration, it learns its MAC address. Then, round by round, it sends
+//! frames from addresses that are not its own (between two that are), and from [`FORGING_ROUNDS`] on it writes rubbish.
+
+use crate::Random;
+use crate::region::{indices, scribble, write_word};
+use brane_abi::control::{self, report};
+use brane_abi::layout::{ctl, ports};
+use brane_abi::link::{Link, LinkState, Side};
+use brane_abi::net::MacAddr;
+use brane_abi::port::{FLAG_NEEDS_CSUM, FrameMeta, GSO_TCPV4, KIND_INFO, PortInfo, port_bit};
+use brane_abi::ring::{Consumer, Producer};
+use brane_abi::shared::SharedRegion;
+use zerocopy::IntoBytes;
+
+/// EtherType of all frames here: the first of IEEE 802's two for local experiments.
+pub const ETHERTYPE: u16 = 0x88b5;
+
+/// Payload of a frame with a forged source address; none may ever leave.
+pub const FORGED: &[u8] = b"forged by hostile-brane, must never be seen";
+
+/// Payload of what is no proper frame, sent from the brane's own address.
+pub const MALFORMED: &[u8] = b"malformed by hostile-brane";
+
+/// Payload of a frame with the brane's own source address; these may leave.
+pub const HONEST: &[u8] = b"honest frame of hostile-brane";
+
+/// Rounds of forging before the rubbish starts.
+pub const FORGING_ROUNDS: u64 = 100;
+
+/// Records taken from a ring in one step.
+const BUDGET: usize = 64;
+
+/// The addresses of the other branes in the default boot configuration, and others that are never a brane's own.
+const FOREIGN: [MacAddr; 6] = [
+    MacAddr([0x02, 0x77, 0, 0, 0, 0]),
+    MacAddr([0x02, 0x77, 0, 0, 0, 1]),
+    MacAddr([0x02, 0x77, 0, 0, 1, 0]),
+    MacAddr::BROADCAST,
+    MacAddr([0; 6]),
+    MacAddr([0x01, 0x00, 0x5e, 0, 0, 1]),
+];
+
+/// Whom to notify after a step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Notify {
+    /// The driver.
+    pub driver: bool,
+    /// The manager.
+    pub manager: bool,
+}
+
+/// The brane.
+pub struct HostileBrane {
+    ports: SharedRegion,
+    ctl: SharedRegion,
+    random: Random,
+    driver: Option<Link>,
+    manager: Option<Link>,
+    rx: Option<Consumer>,
+    tx: Option<Producer>,
+    commands: Option<Consumer>,
+    reports: Option<Producer>,
+    mac: Option<MacAddr>,
+    configured: bool,
+    round: u64,
+}
+
+fn producer(region: SharedRegion, at: usize, data: brane_abi::layout::Part) -> Option<Producer> {
+    Producer::new(indices(region, at)?, region.part(data.offset, data.len)?)
+}
+
+fn consumer(region: SharedRegion, at: usize, data: brane_abi::layout::Part) -> Option<Consumer> {
+    Consumer::new(indices(region, at)?, region.part(data.offset, data.len)?)
+}
+
+impl HostileBrane {
+    /// A brane on the regions that it shares with driver and manager.
+    pub fn new(ports: SharedRegion, ctl: SharedRegion, seed: u64) -> HostileBrane {
+        HostileBrane {
+            ports,
+            ctl,
+            random: Random::new(seed),
+            driver: None,
+            manager: None,
+            rx: None,
+            tx: None,
+            commands: None,
+            reports: None,
+            mac: None,
+            configured: false,
+            round: 0,
+        }
+    }
+
+    /// Rounds done so far.
+    pub fn rounds(&self) -> u64 {
+        self.round
+    }
+
+    /// The port's MAC address as the driver has said it.
+    pub fn mac(&self) -> Option<MacAddr> {
+        self.mac
+    }
+
+    /// Whether it has taken its configuration.
+    pub fn configured(&self) -> bool {
+        self.configured
+    }
+
+    /// A new life of both links. Notify both sides afterwards.
+    pub fn start_over(&mut self) {
+        self.driver = Link::start(self.ports, Side::B);
+        self.manager = Link::start(self.ctl, Side::B);
+        (self.rx, self.tx, self.commands, self.reports) = (None, None, None, None);
+    }
+
+    /// Does what an honest brane does after a wake: follows both links, learns its port, takes its configuration.
+    pub fn behave(&mut self) -> Notify {
+        let mut notify = Notify::default();
+        if let Some(link) = &mut self.driver {
+            if link.poll() == LinkState::PeerRestarted {
+                for p in 0..brane_abi::layout::PORTS_PER_BRANE {
+                    let rings =
+                        [ports::rx_indices(p), ports::tx_indices(p)].map(|at| indices(self.ports, at));
+                    rings.into_iter().flatten().for_each(|ring| ring.reset());
+                }
+                (self.rx, self.tx) = (None, None);
+                link.acknowledge();
+                notify.driver = true;
+            }
+            if link.poll() == LinkState::Up && self.tx.is_none() {
+                self.rx = consumer(self.ports, ports::rx_indices(0), ports::RX[0]);
+                self.tx = producer(self.ports, ports::tx_indices(0), ports::TX[0]);
+            }
+            let _ = link.own_bell().take();
+        }
+        if let Some(link) = &mut self.manager {
+            if link.poll() == LinkState::PeerRestarted {
+                let rings = [ctl::COMMAND_INDICES, ctl::REPORT_INDICES].map(|at| indices(self.ctl, at));
+                rings.into_iter().flatten().for_each(|ring| ring.reset());
+                (self.commands, self.reports) = (None, None);
+                link.acknowledge();
+                notify.manager = true;
+            }
+            if link.poll() == LinkState::Up && self.reports.is_none() {
+                self.commands = consumer(self.ctl, ctl::COMMAND_INDICES, ctl::COMMANDS);
+                self.reports = producer(self.ctl, ctl::REPORT_INDICES, ctl::REPORTS);
+            }
+            let _ = link.own_bell().take();
+        }
+        self.take_frames();
+        notify.manager |= self.take_commands();
+        notify
+    }
+
+    /// Empties the receive ring; keeps what it says of the port.
+    fn take_frames(&mut self) {
+        let Some(rx) = &mut self.rx else { return };
+        for _ in 0..BUDGET {
+            let mut info = PortInfo::default();
+            let taken = rx.take(|record| {
+                FrameMeta::from_words(record.meta).kind == KIND_INFO && record.copy_at(0, info.as_mut_bytes())
+            });
+            match taken {
+                Ok(Some(true)) => self.mac = (info.bound == 1).then_some(info.mac),
+                Ok(Some(false)) => {}
+                Ok(None) | Err(_) => break,
+            }
+        }
+        rx.release();
+    }
+
+    /// Says yes to a configuration.
+    fn take_commands(&mut self) -> bool {
+        let (Some(commands), Some(reports)) = (&mut self.commands, &mut self.reports) else {
+            return false;
+        };
+        let mut answered = false;
+        for _ in 0..BUDGET {
+            let Ok(Some([kind, token, _])) = commands.take(|record| record.meta) else {
+                break;
+            };
+            if kind == control::command::CONFIGURE {
+                answered |= reports.push(&[], [report::CONFIGURED, token, 0]).is_ok();
+                self.configured = true;
+            }
+        }
+        commands.release();
+        reports.publish();
+        if answered && let Some(link) = &self.manager {
+            let _ = link.peer_bell().ring(control::CONTROL_BIT);
+        }
+        answered
+    }
+
+    /// One round: forged frames at first, then rubbish. Does nothing (and counts nothing) before the port is known.
+    pub fn round(&mut self) -> Notify {
+        if self.mac.is_none() {
+            return Notify::default();
+        }
+        self.round += 1;
+        if self.round <= FORGING_ROUNDS {
+            self.forge();
+            return Notify {
+                driver: true,
+                manager: false,
+            };
+        }
+        match self.round % 6 {
+            0 => self.bad_frames(),
+            1 => {
+                let word = self.random.awkward();
+                write_word(self.ports, ports::tx_indices(0), word);
+            }
+            2 => {
+                let word = self.random.awkward();
+                write_word(self.ports, ports::rx_indices(self.random.below(2)) + 64, word);
+            }
+            3 => {
+                scribble(self.ports, &mut self.random, ports::TX[0].offset, 0x1000);
+                write_word(self.ports, ports::tx_indices(0), 0x1000);
+            }
+            4 => self.bad_reports(),
+            _ => {
+                // Everything but the data, the links' heads included.
+                scribble(self.ports, &mut self.random, 0, ports::RX[0].offset);
+                scribble(
+                    self.ctl,
+                    &mut self.random,
+                    0,
+                    ctl::REPORTS.offset + ctl::REPORTS.len,
+                );
+            }
+        }
+        for link in [&self.driver, &self.manager].into_iter().flatten() {
+            let _ = link.peer_bell().ring(u64::MAX);
+        }
+        Notify {
+            driver: true,
+            manager: true,
+        }
+    }
+
+    fn frame(&mut self, source: MacAddr, payload: &[u8], meta: FrameMeta) {
+        let mut header = [0xff; 14];
+        header[6..12].copy_from_slice(&source.0);
+        header[12..].copy_from_slice(&ETHERTYPE.to_be_bytes());
+        if let Some(tx) = &mut self.tx {
+            // A full ring: the driver does not take them any more, which is its right.
+            let _ = tx.push(&[&header, payload, &[0; 32]], meta.to_words());
+        }
+    }
+
+    fn forge(&mut self) {
+        let Some(own) = self.mac else { return };
+        self.frame(own, HONEST, FrameMeta::default());
+        for foreign in FOREIGN {
+            if foreign != own {
+                self.frame(foreign, FORGED, FrameMeta::default());
+            }
+        }
+        let mut any = own;
+        any.0[5] ^= 1 << self.random.below(8);
+        self.frame(any, FORGED, FrameMeta::default());
+        self.frame(own, HONEST, FrameMeta::default());
+        self.publish();
+    }
+
+    fn publish(&mut self) {
+        if let Some(tx) = &mut self.tx {
+            tx.publish();
+        }
+        if let Some(link) = &self.driver {
+            let _ = link.peer_bell().ring(port_bit(0));
+        }
+    }
+
+    /// Records that are whole but no frames: too short, too long, offload fields that fit nothing.
+    fn bad_frames(&mut self) {
+        let Some(own) = self.mac else { return };
+        for _ in 0..8 {
+            let meta = FrameMeta {
+                kind: self.random.pick(&[0, 0, 1, 2, 255]),
+                flags: self.random.word() as u8 | FLAG_NEEDS_CSUM,
+                gso_type: self.random.pick(&[0, GSO_TCPV4, 3, 255]),
+                csum_start: self.random.awkward() as u16,
+                csum_offset: self.random.awkward() as u16,
+                gso_size: self.random.awkward() as u16,
+                header_len: self.random.awkward() as u16,
+            };
+            self.frame(own, MALFORMED, meta);
+            if let Some(tx) = &mut self.tx {
+                let _ = tx.push(
+                    &[&[0xff; 13][..self.random.below(14)]],
+                    FrameMeta::default().to_words(),
+                );
+                let _ = tx.push(&[&[0xff; 4000]], FrameMeta::default().to_words());
+            }
+        }
+        self.publish();
+    }
+
+    /// Reports that are no CBOR, of no known kind, for no known question, and an index from nowhere.
+    fn bad_reports(&mut self) {
+        let mut bytes = [0; control::MAX_MESSAGE + 100];
+        self.random.fill(&mut bytes);
+        for _ in 0..4 {
+            let kind = self
+                .random
+                .pick(&[report::STATUS, report::REFUSED, report::CONFIGURED, 0, u32::MAX]);
+            let len = self.random.below(bytes.len());
+            if let Some(reports) = &mut self.reports {
+                let _ = reports.push(&[&bytes[..len]], [kind, self.random.awkward(), 0]);
+                reports.publish();
+            }
+        }
+        if self.random.below(2) == 0 {
+            let word = self.random.awkward();
+            write_word(self.ctl, ctl::REPORT_INDICES, word);
+        }
+    }
+}

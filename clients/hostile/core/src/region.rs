@@ -1,0 +1,39 @@
+//! Writing anything anywhere inside a region.
+
+use crate::Random;
+use brane_abi::ring::RingIndices;
+use brane_abi::shared::SharedRegion;
+
+/// Writes bytes at an offset; what would lie outside the region is left out.
+pub fn write(region: SharedRegion, offset: usize, bytes: &[u8]) {
+    let Some(part) = region.part(offset, bytes.len()) else {
+        return;
+    };
+    for (i, byte) in bytes.iter().enumerate() {
+        // SAFETY: `part` has exactly as many bytes, all inside the region, which is mapped writable.
+        unsafe { part.base().add(i).write_volatile(*byte) };
+    }
+}
+
+/// Writes a 32-bit word.
+pub fn write_word(region: SharedRegion, offset: usize, word: u32) {
+    write(region, offset, &word.to_le_bytes());
+}
+
+/// Writes random bytes over `len` bytes at `offset`.
+pub fn scribble(region: SharedRegion, random: &mut Random, offset: usize, len: usize) {
+    let mut at = offset;
+    while at < offset + len {
+        let mut bytes = [0; 64];
+        let n = (offset + len - at).min(64);
+        random.fill(&mut bytes[..n]);
+        write(region, at, &bytes[..n]);
+        at += n;
+    }
+}
+
+/// The indices of a ring at an offset that the layout gives.
+pub fn indices(region: SharedRegion, offset: usize) -> Option<&'static RingIndices> {
+    // SAFETY: RingIndices is made of atomics only.
+    unsafe { region.object(offset) }
+}
