@@ -1,1 +1,45 @@
-//! To be written.
+//! Runtime of a protection domain, with the names of the upstream crate of this name, so that the two can be swapped.
+//!
+//! It owns the entry point (fresh stack, `.data` restored, `.bss` cleared, at the first start and at every restart), the
+//! event loop, the capabilities' places, the message buffer, the memory functions and the panic path. On the other side
+//! are the kernel (trusted) and whoever shares a channel; what they send is handed to the [`Handler`] unchecked.
+//!
+//! A protection domain is `#[protection_domain] fn init() -> impl Handler`. The image builder patches the symbols
+//! below `symbols`; capabilities lie where Microkit puts them: 1 input, 10 + channel notifications, 74 + channel
+//! endpoints, 138 + id interrupts, 202 + child threads, 394 + id I/O ports.
+#![no_std]
+
+extern crate alloc;
+
+mod channel;
+pub mod entropy;
+mod handler;
+pub mod heap;
+mod ioport;
+pub mod log;
+mod mem;
+mod message;
+mod region;
+mod start;
+mod symbols;
+pub mod time;
+
+pub use channel::{Channel, ChannelSet, Child, IrqAckError};
+pub use handler::{DeferredAction, Handler, Infallible, Never, NullHandler, run};
+pub use ioport::IoPort;
+pub use message::{
+    Fault, MessageInfo, get_mr, set_mr, with_msg_bytes, with_msg_bytes_mut, with_msg_regs, with_msg_regs_mut,
+};
+pub use region::{IoPortRange, Region};
+pub use sel4_microkit_macros::protection_domain;
+pub use symbols::{pd_is_passive, pd_name};
+
+const INPUT: u64 = 1;
+const NOTIFICATIONS: u64 = 10;
+const ENDPOINTS: u64 = 74;
+const IRQS: u64 = 138;
+const CHILDREN: u64 = 202;
+const IOPORTS: u64 = 394;
+
+/// Ids that channels and interrupts share: 0 to 61.
+pub const MAX_ID: usize = 61;

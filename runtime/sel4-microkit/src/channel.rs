@@ -1,0 +1,132 @@
+//! Channels, sets of them, and child protection domains.
+
+use crate::{CHILDREN, ENDPOINTS, IRQS, MAX_ID, MessageInfo, NOTIFICATIONS, message, symbols};
+use core::fmt;
+
+/// One channel or interrupt, by its id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Channel(usize);
+
+/// The kernel refused to acknowledge an interrupt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IrqAckError(sel4::Refused);
+
+impl fmt::Display for IrqAckError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "acknowledging an interrupt: {}", self.0)
+    }
+}
+
+impl Channel {
+    /// The channel with this id, 0 to 61.
+    pub const fn new(id: usize) -> Channel {
+        assert!(id <= MAX_ID, "channel ids end at 61");
+        Channel(id)
+    }
+
+    /// Its id.
+    pub const fn index(self) -> usize {
+        self.0
+    }
+
+    /// Notifies the other end. Never blocks.
+    #[inline]
+    pub fn notify(self) {
+        sel4::signal(NOTIFICATIONS + self.0 as u64);
+    }
+
+    /// Whether this end may notify the other.
+    pub fn may_notify(self) -> bool {
+        symbols::notifications() & 1 << self.0 != 0
+    }
+
+    /// Acknowledges the interrupt with this id, so that it can come again.
+    #[inline]
+    pub fn irq_ack(self) -> Result<(), IrqAckError> {
+        sel4::irq_ack(IRQS + self.0 as u64).map_err(IrqAckError)
+    }
+
+    /// Calls the protected procedure at the other end and waits for its answer. The message words are those of
+    /// [`crate::set_mr`].
+    pub fn pp_call(self, info: MessageInfo) -> MessageInfo {
+        assert!(
+            symbols::pps() & 1 << self.0 != 0,
+            "channel {} cannot be called",
+            self.0
+        );
+        message::call(ENDPOINTS + self.0 as u64, info)
+    }
+}
+
+/// Channels and interrupts that were signalled since the last look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ChannelSet(u64);
+
+impl ChannelSet {
+    pub(crate) const fn new(bits: u64) -> Self {
+        Self(bits)
+    }
+
+    /// Whether this channel was signalled.
+    pub const fn contains(&self, channel: Channel) -> bool {
+        self.0 & 1 << channel.0 != 0
+    }
+
+    /// Bit `n` for channel `n`.
+    pub const fn bits(&self) -> u64 {
+        self.0
+    }
+
+    /// The channels, lowest first.
+    pub fn iter(&self) -> impl Iterator<Item = Channel> + use<> {
+        let mut bits = self.0;
+        core::iter::from_fn(move || {
+            if bits == 0 {
+                return None;
+            }
+            let id = bits.trailing_zeros() as usize;
+            bits &= bits - 1;
+            Some(Channel(id))
+        })
+    }
+}
+
+/// A child protection domain, by its id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Child(usize);
+
+impl Child {
+    /// The child with this id.
+    pub const fn new(id: usize) -> Child {
+        assert!(id <= MAX_ID, "child ids end at 61");
+        Child(id)
+    }
+
+    /// Its id.
+    pub const fn index(self) -> usize {
+        self.0
+    }
+
+    fn tcb(self) -> u64 {
+        CHILDREN + self.0 as u64
+    }
+
+    /// Starts the child anew at `entry`: all protection domains of this project have theirs at
+    /// [`crate::Child::ENTRY`].
+    pub fn restart(self, entry: u64) -> Result<(), sel4::Refused> {
+        sel4::tcb_restart_at(self.tcb(), entry)
+    }
+
+    /// Stops the child.
+    pub fn stop(self) -> Result<(), sel4::Refused> {
+        sel4::tcb_suspend(self.tcb())
+    }
+
+    /// Lets a stopped child go on.
+    pub fn resume(self) -> Result<(), sel4::Refused> {
+        sel4::tcb_resume(self.tcb())
+    }
+
+    /// The first instruction of every program that `runtime/pd-build` links.
+    pub const ENTRY: u64 = 0x20_0000;
+}

@@ -1,0 +1,194 @@
+//! Messages: the words of the buffer, and what a fault message says.
+//!
+//! The buffer is the page at [`BUFFER`]: a tag word, then 120 message words. The kernel keeps the first four in registers;
+//! they are put into the buffer on receipt and taken from it on sending, so a message is read and written in one place.
+
+use core::fmt;
+use core::slice;
+use sel4::Registers;
+
+/// Address of the message buffer, fixed by the ABI.
+const BUFFER: usize = 0x7fff_ffff_e000;
+
+fn words() -> *mut u64 {
+    (BUFFER + 8) as *mut u64
+}
+
+/// Label and number of words of a message.
+pub type MessageInfo = sel4::MessageInfo;
+
+/// Message word `i`, below 120.
+pub fn get_mr(i: usize) -> u64 {
+    assert!(i < sel4::MESSAGE_WORDS, "message words end at 119");
+    // SAFETY: inside the buffer's page as just checked; the kernel writes it only during system calls.
+    unsafe { words().add(i).read_volatile() }
+}
+
+/// Sets message word `i`, below 120.
+pub fn set_mr(i: usize, value: u64) {
+    assert!(i < sel4::MESSAGE_WORDS, "message words end at 119");
+    // SAFETY: as in `get_mr`.
+    unsafe { words().add(i).write_volatile(value) }
+}
+
+/// All message words.
+pub fn with_msg_regs<R>(f: impl FnOnce(&[u64]) -> R) -> R {
+    // SAFETY: the buffer's page; nothing writes to it while `f` runs (one thread, no system call through this view).
+    f(unsafe { slice::from_raw_parts(words(), sel4::MESSAGE_WORDS) })
+}
+
+/// All message words, for writing.
+pub fn with_msg_regs_mut<R>(f: impl FnOnce(&mut [u64]) -> R) -> R {
+    // SAFETY: as in `with_msg_regs`; one thread, so the view is the only one unless `f` makes another, which
+    // the crates of this project do not.
+    f(unsafe { slice::from_raw_parts_mut(words(), sel4::MESSAGE_WORDS) })
+}
+
+/// All message bytes.
+pub fn with_msg_bytes<R>(f: impl FnOnce(&[u8]) -> R) -> R {
+    // SAFETY: as in `with_msg_regs`.
+    f(unsafe { slice::from_raw_parts(words().cast(), sel4::MESSAGE_WORDS * 8) })
+}
+
+/// All message bytes, for writing.
+pub fn with_msg_bytes_mut<R>(f: impl FnOnce(&mut [u8]) -> R) -> R {
+    // SAFETY: as in `with_msg_regs_mut`.
+    f(unsafe { slice::from_raw_parts_mut(words().cast(), sel4::MESSAGE_WORDS * 8) })
+}
+
+fn load() -> Registers {
+    // SAFETY: the first four words of the buffer's page.
+    unsafe { words().cast::<Registers>().read_volatile() }
+}
+
+fn store(registers: Registers) {
+    // SAFETY: as in `load`.
+    unsafe { words().cast::<Registers>().write_volatile(registers) }
+}
+
+pub(crate) fn call(endpoint: u64, info: MessageInfo) -> MessageInfo {
+    let mut registers = load();
+    let reply = sel4::call(endpoint, info, &mut registers);
+    store(registers);
+    reply
+}
+
+pub(crate) fn recv(input: u64) -> (MessageInfo, u64) {
+    let mut registers = [0; 4];
+    let (info, badge) = sel4::recv(input, &mut registers);
+    if info.length() != 0 {
+        store(registers);
+    }
+    (info, badge)
+}
+
+pub(crate) fn reply_recv(input: u64, info: MessageInfo) -> (MessageInfo, u64) {
+    let mut registers = load();
+    let (info, badge) = sel4::reply_recv(input, info, &mut registers);
+    if info.length() != 0 {
+        store(registers);
+    }
+    (info, badge)
+}
+
+/// What happened to a faulting child, read from the message that the handler is called with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// A capability that does not exist.
+    Capability {
+        /// Instruction.
+        ip: u64,
+        /// The place it named.
+        address: u64,
+    },
+    /// A system call that does not exist.
+    Syscall {
+        /// Instruction.
+        ip: u64,
+        /// Its number.
+        number: u64,
+    },
+    /// A processor exception.
+    Exception {
+        /// Instruction.
+        ip: u64,
+        /// Its vector; 6 is an invalid instruction, by which a panic ends.
+        vector: u64,
+        /// Its error code.
+        code: u64,
+    },
+    /// A page fault.
+    Page {
+        /// Instruction.
+        ip: u64,
+        /// Address.
+        address: u64,
+        /// Instruction fetch.
+        fetch: bool,
+        /// Write access.
+        write: bool,
+    },
+    /// Something this runtime does not know, by its label.
+    Other(u64),
+}
+
+impl Fault {
+    /// Decodes the fault message just received (kernel's `seL4_Fault_*` of 5.0.0).
+    pub fn read(info: MessageInfo) -> Fault {
+        match info.label() {
+            1 => Fault::Capability {
+                ip: get_mr(0),
+                address: get_mr(1),
+            },
+            2 => Fault::Syscall {
+                ip: get_mr(15),
+                number: get_mr(18),
+            },
+            3 => Fault::Exception {
+                ip: get_mr(0),
+                vector: get_mr(3),
+                code: get_mr(4),
+            },
+            5 => Fault::Page {
+                ip: get_mr(0),
+                address: get_mr(1),
+                fetch: get_mr(2) != 0,
+                write: get_mr(3) & 2 != 0,
+            },
+            other => Fault::Other(other),
+        }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Fault::Capability { ip, address } => {
+                write!(f, "invalid capability {address:#x} at instruction {ip:#x}")
+            }
+            Fault::Syscall { ip, number } => {
+                write!(f, "unknown system call {} at instruction {ip:#x}", number as i64)
+            }
+            Fault::Exception { ip, vector: 6, .. } => write!(f, "invalid instruction (panic) at {ip:#x}"),
+            Fault::Exception { ip, vector, code } => {
+                write!(f, "exception {vector}, code {code:#x}, at instruction {ip:#x}")
+            }
+            Fault::Page {
+                ip,
+                address,
+                fetch,
+                write,
+            } => {
+                let kind = if fetch {
+                    "fetch from"
+                } else if write {
+                    "write to"
+                } else {
+                    "read from"
+                };
+                write!(f, "{kind} unmapped {address:#x} at instruction {ip:#x}")
+            }
+            Fault::Other(label) => write!(f, "fault {label}"),
+        }
+    }
+}
