@@ -1,0 +1,269 @@
+//! The boot configuration: what the manager is to bring up, as CBOR (RFC 8949) in the region `boot-config`.
+//!
+//! Written on the build machine by the compiler from TOML (`tools/bootconfig`), which checks everything with line and
+//! key; read once by the manager at its start. The text is trusted, but it may be missing, cut short or damaged, so it
+//! travels in an envelope with a checksum, and reading it gives a reason where it cannot be used.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use brane_abi::control::InterfaceConfig;
+use brane_abi::layout::PORTS_PER_BRANE;
+use core::fmt;
+use minicbor::bytes::ByteVec;
+use minicbor::{Decode, Encode};
+
+/// First element of the envelope.
+pub const MAGIC: &str = "branes-boot-config";
+
+/// Version of the format; another one is refused.
+pub const VERSION: u32 = 1;
+
+/// Longest name of a brane, an interface or a device, in bytes.
+pub const MAX_NAME: usize = 31;
+
+/// Bytes of the region that holds it (`boot-config` in `system.xml`).
+pub const MAX_SIZE: usize = 0x8000;
+
+/// All that the manager is to bring up.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct BootConfig {
+    /// Brane 0, 1, ... in order.
+    #[n(0)]
+    pub branes: Vec<BraneBoot>,
+}
+
+/// One brane.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct BraneBoot {
+    /// Unique name, up to [`MAX_NAME`] bytes.
+    #[n(0)]
+    pub name: String,
+    /// Whether it is the primary brane; exactly one is.
+    #[n(1)]
+    pub primary: bool,
+    /// Its interfaces but for `lo0`.
+    #[n(2)]
+    pub interfaces: Vec<InterfaceBoot>,
+}
+
+/// One interface: what the brane is told, and what the driver is told.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct InterfaceBoot {
+    /// The brane's part.
+    #[n(0)]
+    pub config: InterfaceConfig,
+    /// Whether other branes on the same NIC can reach it ([`Mode`]).
+    #[n(1)]
+    pub mode: Mode,
+}
+
+/// Who can reach an interface besides the outside.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Mode {
+    /// Other branes on the same NIC too, through the driver's switch.
+    #[default]
+    #[n(0)]
+    Bridge,
+    /// Nobody else.
+    #[n(1)]
+    Private,
+}
+
+impl Mode {
+    /// The driver's number for it (`brane_abi::vif::MODE_*`).
+    pub const fn vif_mode(self) -> u32 {
+        match self {
+            Mode::Bridge => brane_abi::vif::MODE_BRIDGE,
+            Mode::Private => brane_abi::vif::MODE_PRIVATE,
+        }
+    }
+}
+
+#[derive(Encode, Decode)]
+struct Envelope {
+    #[n(0)]
+    magic: String,
+    #[n(1)]
+    version: u32,
+    #[n(2)]
+    checksum: u32,
+    #[n(3)]
+    body: ByteVec,
+}
+
+/// Why a boot configuration cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BootError {
+    /// The region holds no boot configuration at all.
+    Missing,
+    /// It starts like one, but is cut short or not well formed.
+    Damaged(String),
+    /// Another version of the format: found, known.
+    Version(u32),
+    /// The checksum does not match the bytes.
+    Checksum,
+    /// It says something that this system does not have.
+    Impossible(String),
+}
+
+impl fmt::Display for BootError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BootError::Missing => f.write_str("there is none in the region `boot-config`"),
+            BootError::Damaged(why) => write!(f, "it is damaged ({why})"),
+            BootError::Version(found) => write!(f, "it has format {found}, this manager reads {VERSION}"),
+            BootError::Checksum => f.write_str("it is damaged (its checksum does not match)"),
+            BootError::Impossible(why) => f.write_str(why),
+        }
+    }
+}
+
+impl core::error::Error for BootError {}
+
+fn to_vec<T: Encode<()>>(value: &T) -> Vec<u8> {
+    let mut out = Vec::new();
+    // Writing to a vector cannot fail, and none of these types refuses to be encoded.
+    let _ = minicbor::encode(value, &mut out);
+    out
+}
+
+impl BootConfig {
+    /// As the bytes of the region `boot-config`.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let body = to_vec(self);
+        to_vec(&Envelope {
+            magic: MAGIC.into(),
+            version: VERSION,
+            checksum: crc32fast::hash(&body),
+            body: body.into(),
+        })
+    }
+
+    /// From the bytes of the region; what follows the text (the rest of the page) does not matter.
+    pub fn from_bytes(bytes: &[u8]) -> Result<BootConfig, BootError> {
+        let mut decoder = minicbor::Decoder::new(bytes);
+        let head = decoder.array().and_then(|_| decoder.str());
+        if !matches!(head, Ok(MAGIC)) {
+            return Err(BootError::Missing);
+        }
+        match decoder.u32() {
+            Ok(VERSION) => {}
+            Ok(other) => return Err(BootError::Version(other)),
+            Err(e) => return Err(damaged(e)),
+        }
+        let envelope: Envelope = minicbor::decode(bytes).map_err(damaged)?;
+        if crc32fast::hash(&envelope.body) != envelope.checksum {
+            return Err(BootError::Checksum);
+        }
+        minicbor::decode(&envelope.body).map_err(damaged)
+    }
+
+    /// Whether a system of `instances` branes can be set up so.
+    pub fn check(&self, instances: usize) -> Result<(), BootError> {
+        let impossible = |why| Err(BootError::Impossible(why));
+        if self.branes.len() > instances {
+            return impossible(alloc::format!(
+                "it names {} branes, this system has {instances}",
+                self.branes.len()
+            ));
+        }
+        for brane in &self.branes {
+            if brane.name.is_empty() || brane.name.len() > MAX_NAME {
+                return impossible(alloc::format!("the name `{}` is empty or too long", brane.name));
+            }
+            for interface in &brane.interfaces {
+                if usize::from(interface.config.port) >= PORTS_PER_BRANE {
+                    return impossible(alloc::format!(
+                        "`{}` of brane `{}` is on port {}, a brane has {PORTS_PER_BRANE}",
+                        interface.config.name,
+                        brane.name,
+                        interface.config.port
+                    ));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn damaged(e: minicbor::decode::Error) -> BootError {
+    BootError::Damaged(alloc::format!("{e}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use brane_abi::net::{Cidr, MacAddr};
+    use proptest::prelude::*;
+    use std::net::Ipv4Addr;
+
+    fn sample() -> BootConfig {
+        BootConfig {
+            branes: vec![BraneBoot {
+                name: "main".into(),
+                primary: true,
+                interfaces: vec![InterfaceBoot {
+                    config: InterfaceConfig {
+                        name: "net0".into(),
+                        device: "vnic0".into(),
+                        mac: MacAddr([2, 0x77, 0, 0, 0, 0]),
+                        addresses: vec![Cidr {
+                            ip: Ipv4Addr::new(10, 0, 2, 15).into(),
+                            prefix: 24,
+                        }],
+                        gateway4: Some(Ipv4Addr::new(10, 0, 2, 2)),
+                        slaac: true,
+                        ..InterfaceConfig::default()
+                    },
+                    mode: Mode::Private,
+                }],
+            }],
+        }
+    }
+
+    #[test]
+    fn comes_back_from_a_padded_region() {
+        let mut bytes = sample().to_bytes();
+        bytes.resize(MAX_SIZE, 0);
+        assert_eq!(BootConfig::from_bytes(&bytes), Ok(sample()));
+    }
+
+    #[test]
+    fn says_why_it_cannot_be_read() {
+        let good = sample().to_bytes();
+        assert_eq!(BootConfig::from_bytes(&[0; 4096]), Err(BootError::Missing));
+        assert_eq!(BootConfig::from_bytes(b""), Err(BootError::Missing));
+        assert!(matches!(
+            BootConfig::from_bytes(&good[..good.len() - 3]),
+            Err(BootError::Damaged(_))
+        ));
+        let mut flipped = good.clone();
+        *flipped.last_mut().unwrap() ^= 1;
+        assert_eq!(BootConfig::from_bytes(&flipped), Err(BootError::Checksum));
+        let mut newer = good.clone();
+        newer[2 + MAGIC.len()] = 2;
+        assert_eq!(BootConfig::from_bytes(&newer), Err(BootError::Version(2)));
+    }
+
+    #[test]
+    fn must_fit_the_system() {
+        assert_eq!(sample().check(1), Ok(()));
+        assert!(matches!(sample().check(0), Err(BootError::Impossible(_))));
+        let mut port = sample();
+        port.branes[0].interfaces[0].config.port = 2;
+        assert!(matches!(port.check(3), Err(BootError::Impossible(_))));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300), at in 0usize..200, to: u8) {
+            let _ = BootConfig::from_bytes(&bytes);
+            let mut bent = sample().to_bytes();
+            let at = at % bent.len();
+            let was = bent[at];
+            bent[at] = to;
+            prop_assert!(to == was || BootConfig::from_bytes(&bent) != Ok(sample()));
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! The file as written: which keys there are. Unknown ones are refused; every value keeps its place for the messages.
+
+use serde::Deserialize;
+use toml::Spanned;
+
+/// The whole file.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct File {
+    /// First four bytes of the MAC addresses of interfaces that do not name one.
+    pub mac_pool: Option<Spanned<String>>,
+    /// The branes, by number.
+    #[serde(default)]
+    pub brane: Vec<Spanned<Brane>>,
+}
+
+/// One `[[brane]]`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Brane {
+    /// Its name.
+    pub name: Spanned<String>,
+    /// Whether it is the primary one.
+    #[serde(default)]
+    pub primary: bool,
+    /// Its interfaces.
+    #[serde(default)]
+    pub interface: Vec<Spanned<Interface>>,
+}
+
+/// One `[[brane.interface]]`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Interface {
+    /// Name inside the brane.
+    pub name: Spanned<String>,
+    /// Name of the device, unique over all branes.
+    pub device: Spanned<String>,
+    /// MAC address; without it, one from the pool.
+    pub mac: Option<Spanned<String>>,
+    /// Fixed addresses, each with its prefix length.
+    #[serde(default)]
+    pub addresses: Vec<Spanned<String>>,
+    /// IPv4 default router.
+    pub gateway4: Option<Spanned<String>>,
+    /// IPv6 default router.
+    pub gateway6: Option<Spanned<String>>,
+    /// Ask DHCP.
+    pub dhcp4: Option<Spanned<bool>>,
+    /// Listen to router advertisements.
+    #[serde(default)]
+    pub slaac: bool,
+    /// `bridge` or `private`.
+    #[serde(default)]
+    pub mode: Mode,
+    /// Port; without it, the interface's place in its brane.
+    pub port: Option<Spanned<i64>>,
+}
+
+/// Who can reach the interface besides the outside.
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// Other branes on the same NIC.
+    #[default]
+    Bridge,
+    /// Nobody.
+    Private,
+}

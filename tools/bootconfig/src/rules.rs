@@ -1,0 +1,399 @@
+//! What a boot configuration must obey: each rule once, with the message that names key, value and remedy.
+
+use crate::file::{Brane, File, Interface, Mode};
+use crate::{Problem, problem};
+use brane_abi::control::InterfaceConfig;
+use brane_abi::layout::PORTS_PER_BRANE;
+use brane_abi::net::{Cidr, MacAddr};
+use brane_manager_core::boot::{self, BootConfig, BraneBoot, InterfaceBoot, MAX_NAME};
+use ipnet::IpNet;
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::Range;
+use std::str::FromStr;
+use toml::Spanned;
+
+/// MAC addresses come from here where the file has no `mac-pool`: locally administered.
+const DEFAULT_POOL: [u8; 4] = [0x02, 0x77, 0, 0];
+
+/// Most fixed addresses of one interface.
+const MAX_ADDRESSES: usize = 8;
+
+/// The checker: collects problems, and what must be unique so far.
+pub struct Rules<'a> {
+    text: &'a str,
+    instances: usize,
+    pool: [u8; 4],
+    /// All that was found wrong.
+    pub problems: Vec<Problem>,
+    names: HashMap<String, String>,
+    devices: HashMap<String, String>,
+    macs: HashMap<MacAddr, String>,
+    addresses: HashMap<IpAddr, String>,
+}
+
+impl<'a> Rules<'a> {
+    /// For this text and a system of `instances` branes.
+    pub fn new(text: &'a str, instances: usize) -> Rules<'a> {
+        Rules {
+            text,
+            instances,
+            pool: DEFAULT_POOL,
+            problems: Vec::new(),
+            names: HashMap::new(),
+            devices: HashMap::new(),
+            macs: HashMap::new(),
+            addresses: HashMap::new(),
+        }
+    }
+
+    fn wrong(&mut self, span: Range<usize>, what: String) {
+        self.problems.push(problem(self.text, span, what));
+    }
+
+    /// The whole file; what it returns counts only where `problems` is empty.
+    pub fn file(&mut self, file: File) -> BootConfig {
+        if let Some(pool) = &file.mac_pool {
+            match bytes::<4>(pool.get_ref()) {
+                Some(p) if p[0] & 3 == 2 => self.pool = p,
+                _ => self.wrong(
+                    pool.span(),
+                    format!(
+                        "mac-pool: `{}` is not the start of locally administered addresses: write four bytes of two \
+                         hexadecimal digits, the first ending in 2, 6, a or e, as in \"02:77:00:00\"",
+                        pool.get_ref()
+                    ),
+                ),
+            }
+        }
+        if file.brane.is_empty() {
+            self.wrong(0..0, "there is no brane: add a [[brane]] with a name".into());
+        }
+        if let Some(extra) = file.brane.get(self.instances) {
+            let (have, can) = (file.brane.len(), self.instances);
+            self.wrong(
+                extra.span(),
+                format!(
+                    "{have} branes, but the system has {can}: drop some, or raise `instances` in configs.toml"
+                ),
+            );
+        }
+        let primaries: Vec<_> = file.brane.iter().filter(|b| b.get_ref().primary).collect();
+        match primaries[..] {
+            [] if !file.brane.is_empty() => self.wrong(
+                file.brane[0].span(),
+                "no brane is the primary one: write `primary = true` in one of them".into(),
+            ),
+            [_, second, ..] => self.wrong(
+                second.span(),
+                format!(
+                    "brane `{}` is a second primary one, after `{}`: keep `primary = true` in one of them",
+                    second.get_ref().name.get_ref(),
+                    primaries[0].get_ref().name.get_ref()
+                ),
+            ),
+            _ => {}
+        }
+        BootConfig {
+            branes: file
+                .brane
+                .into_iter()
+                .enumerate()
+                .map(|(i, b)| self.brane(i, b.into_inner()))
+                .collect(),
+        }
+    }
+
+    fn brane(&mut self, number: usize, brane: Brane) -> BraneBoot {
+        let name = self.name("brane.name", &brane.name);
+        self.unique(
+            |r| &mut r.names,
+            "brane.name",
+            brane.name.span(),
+            name.clone(),
+            "a brane",
+        );
+        if let Some(extra) = brane.interface.get(PORTS_PER_BRANE) {
+            self.wrong(
+                extra.span(),
+                format!(
+                    "brane `{name}` has {} interfaces besides lo0, a brane has {PORTS_PER_BRANE} ports: drop some",
+                    brane.interface.len()
+                ),
+            );
+        }
+        let mut local = HashMap::new();
+        let mut ports = HashMap::new();
+        let mut interfaces = Vec::new();
+        for (index, interface) in brane.interface.into_iter().enumerate() {
+            let span = interface.span();
+            let interface = interface.into_inner();
+            let place = interface.name.span();
+            let port_place = interface.port.as_ref().map_or(span, |p| p.span());
+            let built = self.interface(number, index, &name, interface);
+            let label = &built.config.name;
+            if local.insert(label.clone(), ()).is_some() {
+                self.wrong(
+                    place,
+                    format!(
+                        "brane.interface.name: brane `{name}` has two interfaces called `{label}`: rename one"
+                    ),
+                );
+            }
+            if let Some(other) = ports.insert(built.config.port, label.clone()) {
+                self.wrong(
+                    port_place,
+                    format!(
+                        "brane.interface.port: `{label}` and `{other}` of brane `{name}` are both on port {}: use \
+                         another one below {PORTS_PER_BRANE}",
+                        built.config.port
+                    ),
+                );
+            }
+            interfaces.push(built);
+        }
+        BraneBoot {
+            name,
+            primary: brane.primary,
+            interfaces,
+        }
+    }
+
+    fn interface(&mut self, brane: usize, index: usize, owner: &str, given: Interface) -> InterfaceBoot {
+        let name = self.name("brane.interface.name", &given.name);
+        if name == "lo0" {
+            self.wrong(
+                given.name.span(),
+                "brane.interface.name: every brane has its own `lo0` already: use another name, such as `net0`".into(),
+            );
+        }
+        let device = self.name("brane.interface.device", &given.device);
+        let here = format!("`{name}` of brane `{owner}`");
+        self.unique(
+            |r| &mut r.devices,
+            "brane.interface.device",
+            given.device.span(),
+            device.clone(),
+            &here,
+        );
+        let (mac, mac_place) = match &given.mac {
+            Some(text) => (self.mac(text), text.span()),
+            None => (self.from_pool(brane, index), given.device.span()),
+        };
+        self.unique(|r| &mut r.macs, "brane.interface.mac", mac_place, mac, &here);
+        let addresses = self.addresses(&given, &here);
+        let dhcp4 = given.dhcp4.as_ref().is_some_and(|d| *d.get_ref());
+        if let Some(flag) = given.dhcp4.as_ref().filter(|_| dhcp4) {
+            if given.gateway4.is_some() || addresses.iter().any(|a| a.ip.is_ipv4()) {
+                self.wrong(
+                    flag.span(),
+                    format!(
+                        "brane.interface.dhcp4: {here} has a fixed IPv4 address or gateway too: drop either that or \
+                         `dhcp4`"
+                    ),
+                );
+            }
+        }
+        let gateway4 = self.gateway::<Ipv4Addr>("gateway4", &given.gateway4, &addresses, "10.0.2.2", &here);
+        let gateway6 = self.gateway::<Ipv6Addr>("gateway6", &given.gateway6, &addresses, "fec0::2", &here);
+        let port = match &given.port {
+            None => index as u8,
+            Some(p) => match usize::try_from(*p.get_ref()) {
+                Ok(n) if n < PORTS_PER_BRANE => n as u8,
+                _ => {
+                    let last = PORTS_PER_BRANE - 1;
+                    self.wrong(
+                        p.span(),
+                        format!(
+                            "brane.interface.port: a brane has no port {}: use 0 to {last}",
+                            p.get_ref()
+                        ),
+                    );
+                    0
+                }
+            },
+        };
+        InterfaceBoot {
+            config: InterfaceConfig {
+                name,
+                device,
+                port,
+                mac,
+                addresses,
+                gateway4,
+                gateway6,
+                dhcp4,
+                slaac: given.slaac,
+            },
+            mode: match given.mode {
+                Mode::Bridge => boot::Mode::Bridge,
+                Mode::Private => boot::Mode::Private,
+            },
+        }
+    }
+
+    fn name(&mut self, key: &str, given: &Spanned<String>) -> String {
+        let name = given.get_ref();
+        let fine = name.starts_with(|c: char| c.is_ascii_lowercase())
+            && name.len() <= MAX_NAME
+            && name
+                .bytes()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || b"-_.".contains(&c));
+        if !fine {
+            self.wrong(
+                given.span(),
+                format!(
+                    "{key}: `{name}` is not a name: use 1 to {MAX_NAME} of a-z, 0-9, `-`, `_` and `.`, with a letter \
+                     first"
+                ),
+            );
+        }
+        name.clone()
+    }
+
+    fn unique<K: Hash + Eq + ToString>(
+        &mut self,
+        map: impl FnOnce(&mut Self) -> &mut HashMap<K, String>,
+        key: &str,
+        span: Range<usize>,
+        value: K,
+        owner: &str,
+    ) {
+        let shown = value.to_string();
+        if let Some(other) = map(self).insert(value, owner.into()) {
+            self.wrong(
+                span,
+                format!("{key}: `{shown}` is taken by {other}: choose another one"),
+            );
+        }
+    }
+
+    fn mac(&mut self, given: &Spanned<String>) -> MacAddr {
+        match bytes::<6>(given.get_ref()).map(MacAddr) {
+            Some(mac) if mac.is_station() => mac,
+            parsed => {
+                let why = match parsed {
+                    None => "not a MAC address",
+                    Some(_) => "not the address of one station (a group address, or all zero)",
+                };
+                self.wrong(
+                    given.span(),
+                    format!(
+                        "brane.interface.mac: `{}` is {why}: write it as in \"02:77:00:00:00:01\"",
+                        given.get_ref()
+                    ),
+                );
+                MacAddr::default()
+            }
+        }
+    }
+
+    /// Stable: says which interface of which brane it is.
+    fn from_pool(&self, brane: usize, index: usize) -> MacAddr {
+        let [a, b, c, d] = self.pool;
+        MacAddr([a, b, c, d, index as u8, brane as u8])
+    }
+
+    fn addresses(&mut self, given: &Interface, here: &str) -> Vec<Cidr> {
+        if let Some(extra) = given.addresses.get(MAX_ADDRESSES) {
+            self.wrong(
+                extra.span(),
+                format!("brane.interface.addresses: {here} has more than {MAX_ADDRESSES}: drop some"),
+            );
+        }
+        let mut out = Vec::new();
+        for text in &given.addresses {
+            let key = "brane.interface.addresses";
+            let Ok(net) = IpNet::from_str(text.get_ref()) else {
+                self.wrong(
+                    text.span(),
+                    format!(
+                        "{key}: `{}` is not an address with a prefix length: write it as in \"10.0.2.15/24\" or \
+                         \"fec0::15/64\"",
+                        text.get_ref()
+                    ),
+                );
+                continue;
+            };
+            let ip = net.addr();
+            let edge = match net {
+                IpNet::V4(n) => n.prefix_len() < 31 && (n.network() == n.addr() || n.broadcast() == n.addr()),
+                IpNet::V6(_) => false,
+            };
+            let limited = matches!(ip, IpAddr::V4(a) if a.is_broadcast());
+            if ip.is_unspecified()
+                || ip.is_multicast()
+                || ip.is_loopback()
+                || edge
+                || limited
+                || net.prefix_len() == 0
+            {
+                self.wrong(
+                    text.span(),
+                    format!(
+                        "{key}: `{net}` cannot be the address of an interface (unspecified, loopback, multicast, \
+                         broadcast, the network itself, or prefix length 0): choose a host's address"
+                    ),
+                );
+            }
+            self.unique(|r| &mut r.addresses, key, text.span(), ip, here);
+            out.push(Cidr {
+                ip,
+                prefix: net.prefix_len(),
+            });
+        }
+        out
+    }
+
+    fn gateway<A: FromStr + Copy + Into<IpAddr>>(
+        &mut self,
+        key: &str,
+        given: &Option<Spanned<String>>,
+        addresses: &[Cidr],
+        example: &str,
+        here: &str,
+    ) -> Option<A> {
+        let text = given.as_ref()?;
+        let key = format!("brane.interface.{key}");
+        let Ok(gateway) = text.get_ref().parse::<A>() else {
+            self.wrong(
+                text.span(),
+                format!(
+                    "{key}: `{}` is not such an address: write it as in \"{example}\"",
+                    text.get_ref()
+                ),
+            );
+            return None;
+        };
+        let ip: IpAddr = gateway.into();
+        let link_local = matches!(ip, IpAddr::V6(a) if a.segments()[0] & 0xffc0 == 0xfe80);
+        let reached = addresses
+            .iter()
+            .any(|a| a.ip != ip && IpNet::new(a.ip, a.prefix).is_ok_and(|net| net.contains(&ip)));
+        if !link_local && !reached {
+            self.wrong(
+                text.span(),
+                format!(
+                    "{key}: `{ip}` is in no network of {here}, so it cannot be reached: give it an address in the \
+                     router's network, or correct the router"
+                ),
+            );
+        }
+        Some(gateway)
+    }
+}
+
+/// `N` bytes as two hexadecimal digits each, with colons between.
+fn bytes<const N: usize>(text: &str) -> Option<[u8; N]> {
+    let mut out = [0; N];
+    let mut parts = text.split(':');
+    for byte in &mut out {
+        let part = parts.next()?;
+        if part.len() != 2 || !part.bytes().all(|c| c.is_ascii_hexdigit()) {
+            return None;
+        }
+        *byte = u8::from_str_radix(part, 16).ok()?;
+    }
+    parts.next().is_none().then_some(out)
+}

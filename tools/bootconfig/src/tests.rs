@@ -1,0 +1,276 @@
+use super::*;
+use brane_abi::net::MacAddr;
+use proptest::prelude::*;
+
+fn manager_dir() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../brane-manager")
+}
+
+fn shipped(name: &str, instances: usize) -> BootConfig {
+    let path = manager_dir().join(name);
+    let bytes = compile(&path, instances).unwrap_or_else(|e| panic!("{e}"));
+    let config = BootConfig::from_bytes(&bytes).expect("what was compiled reads back");
+    config
+        .check(instances)
+        .expect("the manager takes what the compiler let through");
+    config
+}
+
+#[test]
+fn the_default_has_three_branes_and_a_second_interface() {
+    let config = shipped("branes.toml", 3);
+    let names: Vec<_> = config.branes.iter().map(|b| b.name.as_str()).collect();
+    assert_eq!(names, ["main", "red", "blue"]);
+    for (i, brane) in config.branes.iter().enumerate() {
+        let net0 = &brane.interfaces[0].config;
+        assert_eq!(net0.mac, MacAddr([2, 0x77, 0, 0, 0, i as u8]));
+        let shown: Vec<_> = net0.addresses.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            shown,
+            [format!("10.0.2.{}/24", 15 + i), format!("fec0::{}/64", 15 + i)]
+        );
+        assert_eq!(net0.gateway4, Some([10, 0, 2, 2].into()));
+    }
+    let net1 = &config.branes[0].interfaces[1].config;
+    assert_eq!((net1.device.as_str(), net1.port), ("vnic3", 1));
+    assert_eq!(net1.mac, MacAddr([2, 0x77, 0, 0, 1, 0]));
+}
+
+#[test]
+fn the_measured_system_keeps_the_harness_contract() {
+    let config = shipped("bench.toml", 17);
+    assert_eq!(config.branes.len(), 17);
+    for (i, brane) in config.branes.iter().enumerate() {
+        let net0 = &brane.interfaces[0].config;
+        let host = if i == 0 { 2 } else { 100 + i };
+        let shown: Vec<_> = net0.addresses.iter().map(ToString::to_string).collect();
+        assert_eq!(shown, [format!("10.77.0.{host}/24"), format!("fd77::{host}/64")]);
+        assert_eq!(net0.mac, MacAddr([2, 0x77, 0, 0, 0, i as u8]));
+        assert!(!net0.dhcp4 && !net0.slaac);
+    }
+}
+
+#[test]
+fn the_automatic_one_fixes_nothing() {
+    for brane in shipped("dhcp.toml", 3).branes {
+        let net0 = &brane.interfaces[0].config;
+        assert!(net0.dhcp4 && net0.slaac && net0.addresses.is_empty());
+    }
+}
+
+const GOOD: &str = r#"mac-pool = "02:77:00:00"
+[[brane]]
+name = "main"
+primary = true
+[[brane.interface]]
+name = "net0"
+device = "vnic0"
+addresses = ["10.0.2.15/24", "fec0::15/64"]
+gateway4 = "10.0.2.2"
+[[brane.interface]]
+name = "net1"
+device = "vnic1"
+[[brane]]
+name = "red"
+[[brane.interface]]
+name = "net0"
+device = "vnic2"
+"#;
+
+fn message(text: &str) -> String {
+    parse(Path::new("b.toml"), text, 3).map_or_else(|e| e.to_string(), |_| "accepted".into())
+}
+
+/// Each rule: what is replaced in the good file, by what, and the message.
+#[test]
+fn every_rule_names_place_key_and_remedy() {
+    assert_eq!(message(GOOD), "accepted");
+    let cases = [
+        (
+            "02:77:00:00\"",
+            "01:77:00:00\"",
+            "b.toml:1:12: mac-pool: `01:77:00:00` is not the start of",
+        ),
+        (
+            "02:77:00:00\"",
+            "02:77\"",
+            "b.toml:1:12: mac-pool: `02:77` is not the start of",
+        ),
+        (
+            "name = \"main\"",
+            "name = \"Main\"",
+            "b.toml:3:8: brane.name: `Main` is not a name: use 1 to 31",
+        ),
+        (
+            "name = \"main\"",
+            "nane = \"main\"",
+            "b.toml:3:1: unknown field `nane`, expected one of",
+        ),
+        ("name = \"main\"\n", "", "b.toml:2:1: missing field `name`"),
+        (
+            "name = \"red\"",
+            "name = \"main\"",
+            "b.toml:14:8: brane.name: `main` is taken by a brane: choose",
+        ),
+        (
+            "primary = true\n",
+            "",
+            "b.toml:2:1: no brane is the primary one: write `primary = true`",
+        ),
+        (
+            "name = \"red\"",
+            "name = \"red\"\nprimary = true",
+            "brane `red` is a second primary one, after `main`",
+        ),
+        (
+            "name = \"net1\"",
+            "name = \"net0\"",
+            "b.toml:11:8: brane.interface.name: brane `main` has two interfaces",
+        ),
+        (
+            "name = \"net1\"",
+            "name = \"lo0\"",
+            "b.toml:11:8: brane.interface.name: every brane has its own `lo0`",
+        ),
+        (
+            "\"vnic2\"",
+            "\"vnic0\"",
+            "b.toml:17:10: brane.interface.device: `vnic0` is taken by `net0` of brane `main`",
+        ),
+        (
+            "\"vnic2\"",
+            "\"vnic2\"\nmac = \"02:77\"",
+            "b.toml:18:7: brane.interface.mac: `02:77` is not a MAC address",
+        ),
+        (
+            "\"vnic2\"",
+            "\"vnic2\"\nmac = \"33:33:00:00:00:01\"",
+            "is not the address of one station",
+        ),
+        (
+            "\"vnic2\"",
+            "\"vnic2\"\nmac = \"02:77:00:00:00:00\"",
+            "`02:77:00:00:00:00` is taken by `net0` of brane `main`",
+        ),
+        (
+            "\"vnic2\"",
+            "\"vnic2\"\nport = 2",
+            "b.toml:18:8: brane.interface.port: a brane has no port 2: use 0 to 1",
+        ),
+        (
+            "\"vnic1\"",
+            "\"vnic1\"\nport = 0",
+            "b.toml:13:8: brane.interface.port: `net1` and `net0` of brane `main` are both",
+        ),
+        (
+            "\"vnic2\"",
+            "\"vnic2\"\nmode = \"open\"",
+            "b.toml:18:8: unknown variant `open`, expected `bridge` or `private`",
+        ),
+        (
+            "10.0.2.15/24",
+            "10.0.2.15",
+            "b.toml:8:14: brane.interface.addresses: `10.0.2.15` is not an address with a prefix",
+        ),
+        (
+            "10.0.2.15/24",
+            "10.0.2.15/33",
+            "is not an address with a prefix length",
+        ),
+        (
+            "10.0.2.15/24",
+            "10.0.2.255/24",
+            "cannot be the address of an interface",
+        ),
+        (
+            "10.0.2.15/24",
+            "10.0.2.0/24",
+            "cannot be the address of an interface",
+        ),
+        (
+            "fec0::15/64",
+            "ff02::1/64",
+            "b.toml:8:30: brane.interface.addresses: `ff02::1/64` cannot be the address",
+        ),
+        (
+            "fec0::15/64",
+            "10.0.2.15/24",
+            "`10.0.2.15` is taken by `net0` of brane `main`",
+        ),
+        (
+            "\"10.0.2.2\"",
+            "\"10.0.3.2\"",
+            "b.toml:9:12: brane.interface.gateway4: `10.0.3.2` is in no network of `net0`",
+        ),
+        (
+            "\"10.0.2.2\"",
+            "\"fec0::2\"",
+            "b.toml:9:12: brane.interface.gateway4: `fec0::2` is not such an address",
+        ),
+        (
+            "gateway4",
+            "dhcp4 = true\ngateway4",
+            "b.toml:9:9: brane.interface.dhcp4: `net0` of brane `main` has a fixed",
+        ),
+        ("= true", "= yes", "b.toml:4:11: "),
+        (
+            "= \"red\"",
+            "= 7",
+            "b.toml:14:8: invalid type: integer `7`, expected a string",
+        ),
+    ];
+    for (from, to, expected) in cases {
+        let broken = GOOD.replacen(from, to, 1);
+        assert_ne!(broken, GOOD, "{from}");
+        let message = message(&broken);
+        assert!(
+            message.contains(expected),
+            "{from} -> {to}\n  expected: {expected}\n  message:  {message}"
+        );
+    }
+}
+
+#[test]
+fn counts_are_bounded_by_the_system() {
+    let many: String = ["[[brane]]\nname = \"a\"\nprimary = true\n".to_string()]
+        .into_iter()
+        .chain((1..4).map(|i| format!("[[brane]]\nname = \"b{i}\"\n")))
+        .collect();
+    assert!(message(&many).contains("b.toml:8:1: 4 branes, but the system has 3: drop some, or raise"));
+    let third = GOOD.replace(
+        "[[brane]]\nname = \"red\"",
+        "[[brane.interface]]\nname = \"net2\"\ndevice = \"vnic9\"\nport = 1\n[[brane]]\nname = \"red\"",
+    );
+    assert!(message(&third).contains("brane `main` has 3 interfaces besides lo0"));
+    assert!(message("").contains("there is no brane: add a [[brane]]"));
+}
+
+#[test]
+fn all_problems_are_said_at_once_in_order() {
+    let broken = GOOD.replace("\"red\"", "\"R\"").replace("10.0.2.2\"", "x\"");
+    let message = message(&broken);
+    let lines: Vec<_> = message.lines().collect();
+    assert_eq!(lines.len(), 2, "{message}");
+    assert!(
+        lines[0].starts_with("b.toml:9:") && lines[1].starts_with("b.toml:14:"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_missing_file_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let error = compile(&dir.path().join("none.toml"), 3).unwrap_err().to_string();
+    assert!(
+        error.contains("none.toml") && error.contains("configs.toml"),
+        "{error}"
+    );
+}
+
+proptest! {
+    #[test]
+    fn no_text_makes_it_panic(at in 0usize..GOOD.len(), cut in 0usize..40, put in "[a-z0-9\\[\\]=\":./\n é-]{0,12}") {
+        let end = (at + cut).min(GOOD.len());
+        let _ = message(&format!("{}{put}{}", &GOOD[..at], &GOOD[end..]));
+    }
+}
