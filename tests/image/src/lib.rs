@@ -3,8 +3,32 @@
 //! The image under test is the real one, as `cargo xtask image` writes it. Everything here runs on the host and speaks
 //! to it by wire protocols and by its console. Traffic stays on loopback and in namespaces that a test makes itself.
 
+use std::net::{Ipv4Addr, Ipv6Addr};
+
 pub mod guest;
 pub mod netns;
 pub mod ping;
 pub mod probe;
 pub mod wire;
+
+/// A brane of the default boot configuration (`brane-manager/branes.toml`) as the outside sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Brane {
+    /// Its name.
+    pub name: &'static str,
+    /// The IPv4 address of its first interface.
+    pub v4: Ipv4Addr,
+    /// The fixed IPv6 address of its first interface.
+    pub v6: Ipv6Addr,
+    /// The MAC address of its first interface.
+    pub mac: &'static str,
+}
+
+const fn brane(name: &'static str, last: u8, mac: &'static str) -> Brane {
+    let v6 = Ipv6Addr::new(0xfec0, 0, 0, 0, 0, 0, 0, ((last / 10) as u16) << 4 | (last % 10) as u16);
+    Brane { name, v4: Ipv4Addr::new(10, 0, 2, last), v6, mac }
+}
+
+/// main, red and blue.
+pub const BRANES: [Brane; 3] =
+    [brane("main", 15, "02:77:00:00:00:00"), brane("red", 16, "02:77:00:00:00:01"), brane("blue", 17, "02:77:00:00:00:02")];
