@@ -1,0 +1,250 @@
+//! The host's tools: which there must be, which Debian package has each, and how a missing one gets there.
+
+use std::env;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::Error;
+
+/// The program that runs the image.
+pub const QEMU: &str = "qemu-system-x86_64";
+/// The oldest QEMU that is known to work.
+const OLDEST_QEMU: (u32, u32) = (7, 2);
+
+/// How a tool is recognised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Test {
+    /// A program of this name on the PATH, or in the system folders for administrators.
+    Program(&'static str),
+    /// The system's Python can import all of these.
+    PythonModules(&'static str),
+}
+
+/// A tool that a verb needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tool {
+    /// How it is recognised.
+    pub test: Test,
+    /// The Debian package that has it.
+    pub package: &'static str,
+}
+
+const fn program(name: &'static str, package: &'static str) -> Tool {
+    Tool {
+        test: Test::Program(name),
+        package,
+    }
+}
+
+const fn python(modules: &'static str, package: &'static str) -> Tool {
+    Tool {
+        test: Test::PythonModules(modules),
+        package,
+    }
+}
+
+/// What the kernel's build needs.
+pub const BUILD: &[Tool] = &[
+    program("gcc", "build-essential"),
+    program("make", "build-essential"),
+    program("ld", "binutils"),
+    program("objcopy", "binutils"),
+    program("xmllint", "libxml2-utils"),
+    program("python3", "python3"),
+    python("six", "python3-six"),
+    python("ply.lex", "python3-ply"),
+    python("tempita", "python3-tempita"),
+];
+
+/// What booting the image needs.
+pub const RUN: &[Tool] = &[program(QEMU, "qemu-system-x86")];
+
+/// What the image tests need besides.
+pub const TEST: &[Tool] = &[
+    program("ip", "iproute2"),
+    program("dnsmasq", "dnsmasq-base"),
+    program("radvd", "radvd"),
+];
+
+impl Tool {
+    /// Whether it is there.
+    pub fn is_present(&self) -> bool {
+        match self.test {
+            Test::Program(name) => {
+                let path = env::var_os("PATH").unwrap_or_default();
+                let administrators = ["/usr/local/sbin", "/usr/sbin", "/sbin"].map(Into::into);
+                env::split_paths(&path)
+                    .chain(administrators)
+                    .any(|folder| is_executable(&folder.join(name)))
+            }
+            Test::PythonModules(modules) => pythons().iter().any(|python| imports(python, modules)),
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        match self.test {
+            Test::Program(name) | Test::PythonModules(name) => name,
+        }
+    }
+}
+
+fn is_executable(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    path.metadata()
+        .is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
+}
+
+/// The Pythons that may have the modules: the system's, and the one on the PATH.
+fn pythons() -> [&'static str; 2] {
+    ["/usr/bin/python3", "python3"]
+}
+
+fn imports(python: &str, modules: &str) -> bool {
+    Command::new(python)
+        .args(["-c", &format!("import {modules}")])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
+}
+
+/// Makes sure that all tools are there: installs what is missing when this process is root's and the system has
+/// `apt-get`, and otherwise says which command to type. `progress` is told what is being done.
+pub fn ensure(tools: &[&[Tool]], progress: &mut dyn FnMut(&str)) -> Result<(), Error> {
+    let missing = missing(tools);
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let packages = packages(&missing);
+    let names = missing
+        .iter()
+        .map(|tool| tool.name())
+        .collect::<Vec<_>>()
+        .join(", ");
+    let command = format!("apt-get install -y {}", packages.join(" "));
+    let failed = |remedy: String| Error::Missing {
+        missing: names.clone(),
+        remedy,
+    };
+    if !rustix::process::geteuid().is_root() {
+        return Err(failed(format!("Type: sudo {command}")));
+    }
+    progress(&format!("installing {} ({names})", packages.join(" ")));
+    // A machine that was never asked before has no package lists.
+    if !apt_get(&["install", "-y", "--no-install-recommends"], &packages)? {
+        progress("apt-get install failed; reading the package lists first");
+        if !apt_get(&["update"], &[])? || !apt_get(&["install", "-y", "--no-install-recommends"], &packages)?
+        {
+            return Err(failed(format!("apt-get could not install it; try: {command}")));
+        }
+    }
+    match missing_names(tools).as_str() {
+        "" => Ok(()),
+        still => Err(Error::Missing {
+            missing: still.to_owned(),
+            remedy: format!("The packages are installed and do not have it; look at: {command}"),
+        }),
+    }
+}
+
+fn missing(tools: &[&[Tool]]) -> Vec<Tool> {
+    tools
+        .iter()
+        .flat_map(|group| group.iter())
+        .filter(|tool| !tool.is_present())
+        .copied()
+        .collect()
+}
+
+fn missing_names(tools: &[&[Tool]]) -> String {
+    missing(tools)
+        .iter()
+        .map(Tool::name)
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+/// Each package once, in the order of first need.
+fn packages(tools: &[Tool]) -> Vec<&'static str> {
+    let mut packages = Vec::new();
+    for tool in tools {
+        if !packages.contains(&tool.package) {
+            packages.push(tool.package);
+        }
+    }
+    packages
+}
+
+fn apt_get(verb: &[&str], packages: &[&str]) -> Result<bool, Error> {
+    let output = Command::new("apt-get")
+        .args(["-q"])
+        .args(verb)
+        .args(packages)
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|source| Error::Start {
+            program: "apt-get".to_owned(),
+            source,
+        })?;
+    Ok(output.status.success())
+}
+
+/// Refuses a QEMU that is too old.
+pub fn check_qemu_version() -> Result<(), Error> {
+    let output = Command::new(QEMU)
+        .arg("--version")
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|source| Error::Start {
+            program: QEMU.to_owned(),
+            source,
+        })?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    let found = text.lines().next().unwrap_or_default();
+    match version(found) {
+        Some(version) if version >= OLDEST_QEMU => Ok(()),
+        _ => Err(Error::Version {
+            found: format!("{QEMU} (`{found}`)"),
+            needed: OLDEST_QEMU,
+        }),
+    }
+}
+
+/// Major and minor number out of `QEMU emulator version 7.2.22 (Debian ...)`.
+fn version(line: &str) -> Option<(u32, u32)> {
+    let number = line.split_once("version ")?.1;
+    let mut parts = number.split(|c: char| !c.is_ascii_digit());
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_read() {
+        assert_eq!(
+            version("QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18+b3)"),
+            Some((7, 2))
+        );
+        assert_eq!(version("QEMU emulator version 10.0.2"), Some((10, 0)));
+        assert_eq!(version("QEMU emulator version seven"), None);
+        assert_eq!(version(""), None);
+        assert!(version("x version 10.0").unwrap() >= OLDEST_QEMU);
+        assert!(version("x version 6.9").unwrap() < OLDEST_QEMU);
+    }
+
+    #[test]
+    fn a_package_is_asked_for_once() {
+        let tools = [
+            program("no-such-a", "p"),
+            program("no-such-b", "q"),
+            program("no-such-c", "p"),
+        ];
+        assert_eq!(packages(&tools), ["p", "q"]);
+        assert_eq!(missing(&[&tools]).len(), 3);
+        assert!(missing(&[&[program("sh", "dash")]]).is_empty());
+    }
+}

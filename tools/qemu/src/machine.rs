@@ -1,0 +1,331 @@
+//! The machine: a q35 PC with one processor, one virtio network device at 00:02.0 and one or two serial lines, as a typed
+//! description that becomes QEMU's command line.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt::Write as _;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, UdpSocket};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::Error;
+use crate::host::QEMU;
+
+/// The processor: what seL4 and the protection domains use, and nothing that depends on QEMU's version.
+const CPU: &str = "qemu64,+fsgsbase,+pdpe1gb,+xsave,+xsaveopt,+rdrand";
+
+/// A machine to be started. Start from [`Machine::new`] and change what differs.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    /// The kernel as a 32-bit ELF file (`sel4_32.elf`).
+    pub kernel: PathBuf,
+    /// The image (`loader.img`).
+    pub image: PathBuf,
+    /// RAM in MiB.
+    pub memory_mib: u64,
+    /// What the network device is connected to.
+    pub net: Net,
+    /// The device's own MAC address.
+    pub mac: String,
+    /// More properties of the network device, such as `csum=off`.
+    pub nic_options: Vec<String>,
+    /// The first serial line, COM1: the console.
+    pub console: Serial,
+    /// The second serial line, COM2.
+    pub second_serial: Option<Serial>,
+}
+
+/// What is at the other end of the network device.
+#[derive(Clone, Debug)]
+pub enum Net {
+    /// QEMU's own network: the guest can reach the host's networks, and the host reaches the guest by forwarded ports.
+    /// Offers no offloads.
+    User {
+        /// Address and prefix length of the network, and the host's address on it.
+        v4: (Ipv4Addr, u8, Ipv4Addr),
+        /// IPv6 prefix of 64 bits, as `fec0::`.
+        v6_prefix: String,
+        /// The ports that are forwarded.
+        forwards: Vec<Forward>,
+    },
+    /// A tap device that exists already, by its name.
+    Tap(String),
+    /// Whoever listens at this TCP address: each frame follows its length (4 bytes, big endian). Offers no offloads.
+    Stream(SocketAddr),
+    /// Nothing: there is a device, and its cable is not plugged in.
+    Unplugged,
+}
+
+impl Net {
+    /// QEMU's usual user network, 10.0.2.0/24 with the host at 10.0.2.2, and fec0::/64.
+    pub fn user(forwards: Vec<Forward>) -> Net {
+        let v4 = (Ipv4Addr::new(10, 0, 2, 0), 24, Ipv4Addr::new(10, 0, 2, 2));
+        Net::User {
+            v4,
+            v6_prefix: "fec0::".to_owned(),
+            forwards,
+        }
+    }
+}
+
+/// One forwarded port of the user network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Forward {
+    /// TCP or UDP.
+    pub protocol: Protocol,
+    /// Where QEMU listens on the host.
+    pub host: SocketAddrV4,
+    /// Where it goes in the guest.
+    pub guest: SocketAddrV4,
+}
+
+/// A transport protocol.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+impl Protocol {
+    fn name(self) -> &'static str {
+        match self {
+            Protocol::Tcp => "tcp",
+            Protocol::Udp => "udp",
+        }
+    }
+}
+
+/// What is at the other end of a serial line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Serial {
+    /// The terminal of this process, in raw mode, shared with QEMU's monitor: Ctrl-A x ends QEMU, Ctrl-A h shows help.
+    Terminal,
+    /// This process's standard input and output, as they are.
+    Stdio,
+    /// This process's standard output; there is no input.
+    Stdout,
+    /// The harness: [`Qemu::wait_for`](crate::Qemu::wait_for), [`Qemu::send_line`](crate::Qemu::send_line). Only for the console.
+    Harness,
+    /// A file.
+    File(PathBuf),
+    /// A Unix socket that QEMU makes and listens on, without waiting for a peer.
+    Unix(PathBuf),
+    /// A new pseudo-terminal; QEMU names it on its standard output.
+    Pty,
+}
+
+impl Machine {
+    /// A machine with 256 MiB, its cable not plugged in, and its console connected to the harness.
+    pub fn new(kernel: impl Into<PathBuf>, image: impl Into<PathBuf>) -> Machine {
+        Machine {
+            kernel: kernel.into(),
+            image: image.into(),
+            memory_mib: 256,
+            net: Net::Unplugged,
+            mac: "02:77:00:00:00:00".to_owned(),
+            nic_options: Vec::new(),
+            console: Serial::Harness,
+            second_serial: None,
+        }
+    }
+
+    /// Says what would keep the machine from starting: a port that is taken, a tap device that is not there.
+    pub fn check(&self) -> Result<(), Error> {
+        match &self.net {
+            Net::User { forwards, .. } => forwards.iter().try_for_each(Forward::check),
+            Net::Tap(name) if !exists(name) => Err(Error::NoInterface(name.clone())),
+            Net::Tap(_) | Net::Stream(_) | Net::Unplugged => Ok(()),
+        }
+    }
+
+    /// QEMU's command line. Standard streams are not set yet.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(QEMU);
+        command.args(["-name", "branes", "-nodefaults", "-no-user-config", "-no-reboot"]);
+        command.args([
+            "-display", "none", "-machine", "q35", "-accel", "tcg", "-smp", "1",
+        ]);
+        command
+            .args(["-cpu", CPU, "-m"])
+            .arg(format!("{}M", self.memory_mib));
+        self.console.add("console", &mut command);
+        if let Some(second) = &self.second_serial {
+            second.add("second", &mut command);
+        }
+        command.arg("-netdev").arg(self.net.netdev());
+        // No boot from the network: the device's ROM would only cost time.
+        let mut device = format!(
+            "virtio-net-pci,id=nic0,netdev=net0,mac={},addr=0x2.0,romfile=",
+            self.mac
+        );
+        for option in &self.nic_options {
+            let _ = write!(device, ",{option}");
+        }
+        command.arg("-device").arg(device);
+        command
+            .arg("-kernel")
+            .arg(&self.kernel)
+            .arg("-initrd")
+            .arg(escaped(self.image.as_os_str()));
+        command
+    }
+}
+
+impl Forward {
+    /// Fails when something else listens there already.
+    fn check(&self) -> Result<(), Error> {
+        let taken = match self.protocol {
+            Protocol::Tcp => TcpListener::bind(self.host).map(drop),
+            Protocol::Udp => UdpSocket::bind(self.host).map(drop),
+        };
+        taken.map_err(|source| Error::PortInUse {
+            protocol: match self.protocol {
+                Protocol::Tcp => "TCP",
+                Protocol::Udp => "UDP",
+            },
+            address: self.host.into(),
+            source,
+        })
+    }
+}
+
+impl Net {
+    fn netdev(&self) -> OsString {
+        match self {
+            Net::User {
+                v4: (net, prefix, host),
+                v6_prefix,
+                forwards,
+            } => {
+                let mut text = format!("user,id=net0,net={net}/{prefix},host={host},ipv6-prefix={v6_prefix}");
+                for Forward {
+                    protocol,
+                    host,
+                    guest,
+                } in forwards
+                {
+                    let _ = write!(text, ",hostfwd={}:{host}-{guest}", protocol.name());
+                }
+                text.into()
+            }
+            Net::Tap(name) => format!("tap,id=net0,ifname={name},script=no,downscript=no,vhost=off").into(),
+            Net::Stream(address) => format!("socket,id=net0,connect={address}").into(),
+            Net::Unplugged => "hubport,id=net0,hubid=0".into(),
+        }
+    }
+}
+
+impl Serial {
+    /// Adds the character device `id` and the serial line on it.
+    fn add(&self, id: &str, command: &mut Command) {
+        let device = |kind: &str| OsString::from(format!("{kind},id={id}"));
+        let at = |kind: &str, path: &Path, rest: &str| {
+            let mut text = device(kind);
+            text.push(",path=");
+            text.push(escaped(path.as_os_str()));
+            text.push(rest);
+            text
+        };
+        let backend = match self {
+            Serial::Terminal => device("stdio,mux=on,signal=off"),
+            Serial::Stdio | Serial::Stdout | Serial::Harness => device("stdio,signal=off"),
+            Serial::File(path) => at("file", path, ""),
+            Serial::Unix(path) => at("socket", path, ",server=on,wait=off"),
+            Serial::Pty => device("pty"),
+        };
+        command.arg("-chardev").arg(backend);
+        command.arg("-serial").arg(format!("chardev:{id}"));
+        if *self == Serial::Terminal {
+            command.arg("-mon").arg(format!("chardev={id},mode=readline"));
+        }
+    }
+}
+
+/// Whether this thread's network namespace has a device of that name.
+fn exists(device: &str) -> bool {
+    use rustix::net::{AddressFamily, SocketType, netdevice, socket};
+    socket(AddressFamily::INET, SocketType::DGRAM, None)
+        .is_ok_and(|any| netdevice::name_to_index(&any, device).is_ok())
+}
+
+/// A value in a list of QEMU options: a comma in it is written twice.
+fn escaped(value: &OsStr) -> OsString {
+    match value.to_str() {
+        Some(text) => text.replace(',', ",,").into(),
+        None => value.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(machine: &Machine) -> String {
+        let command = machine.command();
+        let arguments: Vec<_> = command.get_args().map(|a| a.to_string_lossy()).collect();
+        arguments.join(" ")
+    }
+
+    fn port(port: u16) -> SocketAddrV4 {
+        SocketAddrV4::new(Ipv4Addr::LOCALHOST, port)
+    }
+
+    #[test]
+    fn forwarded_ports_are_bound_where_they_are_said_to_be() {
+        let mut machine = Machine::new("k", "i");
+        let guest = SocketAddrV4::new(Ipv4Addr::new(10, 0, 2, 15), 80);
+        let forward = Forward {
+            protocol: Protocol::Tcp,
+            host: port(8080),
+            guest,
+        };
+        machine.net = Net::user(vec![forward]);
+        let line = line(&machine);
+        assert!(
+            line.contains("user,id=net0,net=10.0.2.0/24,host=10.0.2.2"),
+            "{line}"
+        );
+        assert!(line.contains("hostfwd=tcp:127.0.0.1:8080-10.0.2.15:80"), "{line}");
+    }
+
+    #[test]
+    fn a_comma_in_a_path_stays_in_the_path() {
+        let mut machine = Machine::new("k", "a,b/loader.img");
+        machine.second_serial = Some(Serial::File("x,y".into()));
+        let line = line(&machine);
+        assert!(line.contains("-initrd a,,b/loader.img"), "{line}");
+        assert!(line.contains("file,id=second,path=x,,y"), "{line}");
+    }
+
+    #[test]
+    fn a_taken_port_is_named() {
+        let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+        let number = taken.local_addr().unwrap().port();
+        let mut machine = Machine::new("k", "i");
+        let guest = SocketAddrV4::new(Ipv4Addr::new(10, 0, 2, 15), 80);
+        machine.net = Net::user(vec![Forward {
+            protocol: Protocol::Tcp,
+            host: port(number),
+            guest,
+        }]);
+        let message = machine.check().unwrap_err().to_string();
+        assert!(
+            message.contains(&format!("TCP port {number} of 127.0.0.1 is in use")),
+            "{message}"
+        );
+        drop(taken);
+        machine.check().unwrap();
+    }
+
+    #[test]
+    fn a_missing_tap_device_is_named() {
+        let mut machine = Machine::new("k", "i");
+        machine.net = Net::Tap("no-such-tap".to_owned());
+        let message = machine.check().unwrap_err().to_string();
+        assert!(
+            message.contains("ip tuntap add dev no-such-tap mode tap"),
+            "{message}"
+        );
+    }
+}
