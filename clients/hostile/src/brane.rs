@@ -1,0 +1,112 @@
+//! The protection domain `hostile-brane.elf`: in a brane's place, it behaves until it has its port, then forges frames, then
+//! writes rubbish towards driver and manager, at a bounded rate, for ever. For tests: no forged frame leaves, driver
+//! and manager cut it off and go on, and no other brane notices.
+#![no_std]
+#![no_main]
+
+use brane_abi::timer;
+use hostile_core::brane::{FORGING_ROUNDS, HostileBrane, Notify};
+use sel4_microkit::time::Clock;
+use sel4_microkit::{
+    Channel, ChannelSet, Handler, MessageInfo, Never, heap, log, logln, protection_domain, set_mr,
+};
+
+#[allow(missing_docs)]
+mod wiring {
+    include!(concat!(env!("OUT_DIR"), "/wiring-hostile-brane.rs"));
+}
+
+const DRIVER: Channel = Channel::new(wiring::channels::NIC0);
+const MANAGER: Channel = Channel::new(wiring::channels::MANAGER);
+const TIMER: Channel = Channel::new(wiring::channels::TIMER);
+const SERIAL: Channel = Channel::new(wiring::channels::SERIAL);
+
+/// Where the pseudo-random numbers start.
+const SEED: u64 = 0x6272_616e_6573;
+
+/// Time between two steps in nanoseconds.
+const STEP: u64 = 10_000_000;
+
+/// Rounds between two lines in the log.
+const LOG_EVERY: u64 = 50;
+
+struct Hostile {
+    brane: HostileBrane,
+    clock: Clock,
+    /// The links are of a new life, for the next piece of rubbish.
+    fresh: bool,
+}
+
+#[protection_domain]
+fn init() -> Hostile {
+    log::attach(wiring::regions::LOG_BRANE, SERIAL);
+    heap::init(wiring::regions::HEAP);
+    let clock = Clock::new(wiring::regions::TSC)
+        .expect("the boot information has no frequency of the time stamp counter");
+    let (ports, ctl) = (wiring::regions::PORTS.shared(), wiring::regions::CTL.shared());
+    let mut hostile = Hostile {
+        brane: HostileBrane::new(ports, ctl, SEED),
+        clock,
+        fresh: true,
+    };
+    logln!("hostile-brane: started");
+    hostile.brane.start_over();
+    notify(Notify {
+        driver: true,
+        manager: true,
+    });
+    hostile.wake_later();
+    hostile
+}
+
+fn notify(whom: Notify) {
+    if whom.driver {
+        DRIVER.notify();
+    }
+    if whom.manager {
+        MANAGER.notify();
+    }
+}
+
+impl Hostile {
+    fn wake_later(&self) {
+        set_mr(0, self.clock.now_ns() + STEP);
+        // The timer knows this operation.
+        let _ = TIMER.pp_call(MessageInfo::new(timer::SET_DEADLINE, 1));
+    }
+
+    fn step(&mut self) {
+        notify(self.brane.behave());
+        // Rubbish gets us cut off; a new life gets us back for the next piece.
+        if self.brane.rounds() < FORGING_ROUNDS || self.fresh {
+            let before = self.brane.rounds();
+            notify(self.brane.round());
+            let rounds = self.brane.rounds();
+            if rounds != before && rounds % LOG_EVERY == 1 {
+                logln!("hostile-brane: round {rounds}");
+            }
+            self.fresh = false;
+        } else {
+            self.brane.start_over();
+            notify(Notify {
+                driver: true,
+                manager: true,
+            });
+            self.fresh = true;
+        }
+        self.wake_later();
+    }
+}
+
+impl Handler for Hostile {
+    type Error = Never;
+
+    fn notified(&mut self, channels: ChannelSet) -> Result<(), Never> {
+        if channels.contains(TIMER) {
+            self.step();
+        } else {
+            notify(self.brane.behave());
+        }
+        Ok(())
+    }
+}
