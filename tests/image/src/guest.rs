@@ -1,1 +1,223 @@
-//! To be written.
+//! The running image: booted in QEMU on one of three kinds of network, commanded by its console.
+
+use crate::BRANES;
+use crate::netns::{NetNs, TAP};
+use anyhow::{Context, Result, ensure};
+use branes_qemu::{Forward, Machine, Protocol, Qemu};
+use std::net::{SocketAddr, SocketAddrV4, TcpListener};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// What the console prints when it waits for a command.
+pub const PROMPT: &str = "branes> ";
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// What the guest's NIC is connected to.
+#[derive(Clone, Copy)]
+pub enum Net<'a> {
+    /// QEMU's user network with forwarded ports.
+    User,
+    /// The tap device of a namespace.
+    Tap(&'a NetNs),
+    /// A wire of [`crate::wire`].
+    Wire(SocketAddr),
+}
+
+/// What to boot.
+#[derive(Clone, Copy)]
+pub struct Boot<'a> {
+    /// Configuration, as in `configs.toml`.
+    pub config: &'a str,
+    /// Release flavour.
+    pub release: bool,
+    /// Network.
+    pub net: Net<'a>,
+    /// RAM.
+    pub memory_mib: u64,
+}
+
+impl Default for Boot<'_> {
+    fn default() -> Self {
+        Boot {
+            config: "default",
+            release: false,
+            net: Net::User,
+            memory_mib: 256,
+        }
+    }
+}
+
+/// Forwarded ports of one brane on loopback.
+#[derive(Clone, Copy, Debug)]
+pub struct Ports {
+    /// HTTP.
+    pub http: SocketAddr,
+    /// TCP echo.
+    pub tcp_echo: SocketAddr,
+    /// UDP echo.
+    pub udp_echo: SocketAddr,
+}
+
+/// A booted image; it ends with the value.
+pub struct Guest {
+    qemu: Qemu,
+    ports: Vec<Ports>,
+}
+
+/// Folder of an image that `cargo xtask test` has built.
+fn image(config: &str, release: bool) -> PathBuf {
+    let images = std::env::var_os("BRANES_IMAGES").map(PathBuf::from);
+    let images = images.unwrap_or_else(|| concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/images").into());
+    images.join(format!("{config}-{}", if release { "release" } else { "debug" }))
+}
+
+/// Bytes of an image file.
+pub fn image_size(config: &str, release: bool) -> Result<u64> {
+    let path = image(config, release).join("loader.img");
+    Ok(std::fs::metadata(&path)
+        .with_context(|| format!("{}: build it by cargo xtask test", path.display()))?
+        .len())
+}
+
+/// A port of loopback that nobody listens on at the moment.
+fn free_port() -> Result<SocketAddrV4> {
+    let SocketAddr::V4(address) = TcpListener::bind("127.0.0.1:0")?.local_addr()? else {
+        unreachable!("asked for IPv4")
+    };
+    Ok(address)
+}
+
+impl Guest {
+    /// Starts QEMU. It ends when the value is dropped.
+    pub fn boot(boot: Boot) -> Result<Guest> {
+        let folder = image(boot.config, boot.release);
+        ensure!(
+            folder.is_dir(),
+            "no image in {}: run the tests by `cargo xtask test`",
+            folder.display()
+        );
+        let mut machine = Machine::new(folder.join("sel4_32.elf"), folder.join("loader.img"));
+        machine.memory_mib = boot.memory_mib;
+        let mut ports = Vec::new();
+        let mut forwards = Vec::new();
+        machine.net = match boot.net {
+            Net::Tap(_) => branes_qemu::Net::Tap(TAP.to_owned()),
+            Net::Wire(address) => branes_qemu::Net::Stream(address),
+            Net::User => {
+                for brane in &BRANES {
+                    let mut forward = |protocol, port| -> Result<SocketAddr> {
+                        let host = free_port()?;
+                        forwards.push(Forward {
+                            protocol,
+                            host,
+                            guest: SocketAddrV4::new(brane.v4, port),
+                        });
+                        Ok(SocketAddr::V4(host))
+                    };
+                    ports.push(Ports {
+                        http: forward(Protocol::Tcp, 80)?,
+                        tcp_echo: forward(Protocol::Tcp, 7)?,
+                        udp_echo: forward(Protocol::Udp, 7)?,
+                    });
+                }
+                branes_qemu::Net::user(forwards)
+            }
+        };
+        let qemu = match boot.net {
+            Net::Tap(ns) => ns.enter(|| machine.start()),
+            Net::User | Net::Wire(_) => machine.start(),
+        }?;
+        Ok(Guest { qemu, ports })
+    }
+
+    /// Loopback addresses that lead to brane `i`.
+    pub fn forwarded(&self, i: usize) -> Ports {
+        self.ports[i]
+    }
+
+    /// All that the console has shown.
+    pub fn log(&self) -> String {
+        self.qemu.log()
+    }
+
+    /// Waits for a text on the console, behind the one found before.
+    pub fn wait_for(&mut self, text: &str, limit: Duration) -> Result<String> {
+        Ok(self.qemu.wait_for(text, limit)?)
+    }
+
+    /// Types a command and returns what the console shows up to its next prompt.
+    pub fn command(&mut self, line: &str) -> Result<String> {
+        if !self.qemu.log().contains(PROMPT) {
+            self.qemu
+                .wait_for(PROMPT, PATIENCE)
+                .context("waiting for the console's first prompt")?;
+        }
+        self.qemu.send_line(line)?;
+        self.qemu
+            .wait_for(line, PATIENCE)
+            .with_context(|| format!("waiting for the echo of `{line}`"))?;
+        let shown = self
+            .qemu
+            .wait_for(PROMPT, PATIENCE)
+            .with_context(|| format!("waiting for the end of `{line}`"))?;
+        Ok(shown.trim_end_matches(PROMPT).replace('\r', ""))
+    }
+
+    /// Waits until the manager calls all branes started, and their clients have had a moment to open their sockets.
+    pub fn wait_until_serving(&mut self) -> Result<()> {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let list = self.command("list")?;
+            let started = list.lines().filter(|l| l.contains("started")).count();
+            if started >= BRANES.len() {
+                std::thread::sleep(Duration::from_millis(200));
+                return Ok(());
+            }
+            ensure!(
+                Instant::now() < end,
+                "not all branes are started:\n{list}\n{}",
+                self.log()
+            );
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// How often the manager has restarted a brane: the word after `restarts` in `show NAME`.
+    pub fn restarts(&mut self, brane: &str) -> Result<u64> {
+        let shown = self.command(&format!("show {brane}"))?;
+        value(&shown, "restarts").with_context(|| format!("no restarts in `show {brane}`:\n{shown}"))
+    }
+
+    /// A counter of `stats` in the group of a thing (`nic0`, a device); 0 when the thing has no such counter.
+    pub fn counter(&mut self, group: &str, name: &str) -> Result<u64> {
+        let stats = self.command("stats")?;
+        let mut inside = false;
+        for line in stats.lines() {
+            if !line.starts_with(' ') {
+                inside = line
+                    .split_whitespace()
+                    .next()
+                    .is_some_and(|w| w.trim_end_matches(':') == group);
+            }
+            if inside && let Some(found) = value(line, name) {
+                return Ok(found);
+            }
+        }
+        anyhow::bail!("no counter {name} of {group} in:\n{stats}")
+    }
+
+    /// A counter that a brane reports of itself.
+    pub fn brane_counter(&mut self, brane: &str, name: &str) -> Result<u64> {
+        self.counter(brane, name)
+    }
+}
+
+/// The number that follows `name` in a text.
+fn value(text: &str, name: &str) -> Option<u64> {
+    text.lines().find_map(|line| {
+        let rest = line.trim_start().strip_prefix(name)?;
+        let rest = rest.strip_prefix(':').unwrap_or(rest);
+        rest.starts_with(char::is_whitespace)
+            .then(|| rest.split_whitespace().next()?.parse().ok())?
+    })
+}

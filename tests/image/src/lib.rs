@@ -25,10 +25,27 @@ pub struct Brane {
 }
 
 const fn brane(name: &'static str, last: u8, mac: &'static str) -> Brane {
-    let v6 = Ipv6Addr::new(0xfec0, 0, 0, 0, 0, 0, 0, ((last / 10) as u16) << 4 | (last % 10) as u16);
-    Brane { name, v4: Ipv4Addr::new(10, 0, 2, last), v6, mac }
+    let v6 = Ipv6Addr::new(
+        0xfec0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        0,
+        ((last / 10) as u16) << 4 | (last % 10) as u16,
+    );
+    Brane {
+        name,
+        v4: Ipv4Addr::new(10, 0, 2, last),
+        v6,
+        mac,
+    }
 }
 
 /// main, red and blue.
-pub const BRANES: [Brane; 3] =
-    [brane("main", 15, "02:77:00:00:00:00"), brane("red", 16, "02:77:00:00:00:01"), brane("blue", 17, "02:77:00:00:00:02")];
+pub const BRANES: [Brane; 3] = [
+    brane("main", 15, "02:77:00:00:00:00"),
+    brane("red", 16, "02:77:00:00:00:01"),
+    brane("blue", 17, "02:77:00:00:00:02"),
+];

@@ -21,16 +21,33 @@ impl Drop for Server {
 }
 
 fn start(ns: &NetNs, command: &mut Command) -> Result<Server> {
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null());
     let child = ns.enter(|| command.spawn());
-    Ok(Server(child.with_context(|| format!("starting {:?}", command.get_program()))?))
+    Ok(Server(child.with_context(|| {
+        format!("starting {:?}", command.get_program())
+    })?))
 }
 
 /// The address that a host with this MAC address makes for itself under a prefix (RFC 4862, EUI-64 of RFC 4291).
 fn slaac(prefix: [u16; 4], mac: &str) -> Ipv6Addr {
-    let b: Vec<u16> = mac.split(':').map(|x| u16::from_str_radix(x, 16).expect("a MAC address")).collect();
+    let b: Vec<u16> = mac
+        .split(':')
+        .map(|x| u16::from_str_radix(x, 16).expect("a MAC address"))
+        .collect();
     let [p0, p1, p2, p3] = prefix;
-    Ipv6Addr::new(p0, p1, p2, p3, (b[0] ^ 2) << 8 | b[1], b[2] << 8 | 0xff, 0xfe00 | b[3], b[4] << 8 | b[5])
+    Ipv6Addr::new(
+        p0,
+        p1,
+        p2,
+        p3,
+        (b[0] ^ 2) << 8 | b[1],
+        b[2] << 8 | 0xff,
+        0xfe00 | b[3],
+        b[4] << 8 | b[5],
+    )
 }
 
 #[test]
@@ -41,8 +58,19 @@ fn dhcp_and_slaac_against_real_servers() -> Result<()> {
     let given = |i: usize| Ipv4Addr::new(10, 0, 9, 50 + i as u8);
 
     let mut dnsmasq = Command::new("dnsmasq");
-    dnsmasq.args(["--keep-in-foreground", "--conf-file=/dev/null", "--user=root", "--port=0", "--interface=tap0"]);
-    dnsmasq.args(["--bind-interfaces", "--dhcp-authoritative", "--dhcp-range=10.0.9.50,10.0.9.99,1h", "--pid-file"]);
+    dnsmasq.args([
+        "--keep-in-foreground",
+        "--conf-file=/dev/null",
+        "--user=root",
+        "--port=0",
+        "--interface=tap0",
+    ]);
+    dnsmasq.args([
+        "--bind-interfaces",
+        "--dhcp-authoritative",
+        "--dhcp-range=10.0.9.50,10.0.9.99,1h",
+        "--pid-file",
+    ]);
     dnsmasq.arg(format!("--dhcp-leasefile={}", file("leases")));
     for (i, brane) in BRANES.iter().enumerate() {
         dnsmasq.arg(format!("--dhcp-host={},{}", brane.mac, given(i)));
@@ -55,13 +83,29 @@ fn dhcp_and_slaac_against_real_servers() -> Result<()> {
          prefix 2001:db8:9::/64 { AdvOnLink on; AdvAutonomous on; }; };\n",
     )?;
     let mut radvd = Command::new("radvd");
-    radvd.args(["--nodaemon", "--logmethod", "none", "--config", &file("radvd.conf"), "--pidfile", &file("radvd.pid")]);
+    radvd.args([
+        "--nodaemon",
+        "--logmethod",
+        "none",
+        "--config",
+        &file("radvd.conf"),
+        "--pidfile",
+        &file("radvd.pid"),
+    ]);
     let _radvd = start(&ns, &mut radvd)?;
 
-    let mut guest = Guest::boot(Boot { config: "dhcp", net: Net::Tap(&ns), release: true, ..Boot::default() })?;
+    let mut guest = Guest::boot(Boot {
+        config: "dhcp",
+        net: Net::Tap(&ns),
+        release: true,
+        ..Boot::default()
+    })?;
     ns.enter(|| -> Result<()> {
         for (i, brane) in BRANES.iter().enumerate() {
-            for ip in [IpAddr::from(given(i)), slaac([0x2001, 0xdb8, 9, 0], brane.mac).into()] {
+            for ip in [
+                IpAddr::from(given(i)),
+                slaac([0x2001, 0xdb8, 9, 0], brane.mac).into(),
+            ] {
                 let answer = Pinger::new(ip)?.until_answer(Duration::from_secs(20))?;
                 answer.with_context(|| format!("{} does not answer at {ip}", brane.name))?;
                 probe::page(SocketAddr::new(ip, 80), &[brane.name, &given(i).to_string()])?;
@@ -71,7 +115,10 @@ fn dhcp_and_slaac_against_real_servers() -> Result<()> {
     })?;
     let shown = guest.command("show red")?;
     for text in ["10.0.9.51", "dhcp", "slaac", "10.0.9.1"] {
-        anyhow::ensure!(shown.contains(text), "`show red` does not mention {text}:\n{shown}");
+        anyhow::ensure!(
+            shown.contains(text),
+            "`show red` does not mention {text}:\n{shown}"
+        );
     }
     Ok(())
 }

@@ -17,7 +17,13 @@ fn main_address() -> Ipv4Addr {
 #[test]
 fn seventeen_branes_keep_the_harness_contract() -> Result<()> {
     let ns = NetNs::new(&["10.77.0.1/24", "fd77::1/64"])?;
-    let boot = Boot { config: "bench", net: Net::Tap(&ns), release: true, memory_mib: 512, ..Boot::default() };
+    let boot = Boot {
+        config: "bench",
+        net: Net::Tap(&ns),
+        release: true,
+        memory_mib: 512,
+        ..Boot::default()
+    };
     let guest = Guest::boot(boot)?;
     ns.enter(|| -> Result<()> {
         let at = |ip: IpAddr, port| SocketAddr::new(ip, port);
@@ -48,17 +54,29 @@ fn seventeen_branes_keep_the_harness_contract() -> Result<()> {
         }
         Ok(())
     })?;
-    ensure!(!guest.log().contains("fault"), "a fault was reported:\n{}", guest.log());
+    ensure!(
+        !guest.log().contains("fault"),
+        "a fault was reported:\n{}",
+        guest.log()
+    );
     Ok(())
 }
 
 #[test]
 fn ten_thousand_datagrams_a_second_all_come_back() -> Result<()> {
     let ns = NetNs::new(&["10.77.0.1/24"])?;
-    let boot = Boot { config: "bench", net: Net::Tap(&ns), release: true, memory_mib: 512, ..Boot::default() };
+    let boot = Boot {
+        config: "bench",
+        net: Net::Tap(&ns),
+        release: true,
+        memory_mib: 512,
+        ..Boot::default()
+    };
     let _guest = Guest::boot(boot)?;
     let (sent, received) = ns.enter(|| -> Result<(u32, u32)> {
-        Pinger::new(main_address().into())?.until_answer(Duration::from_secs(20))?.context("main does not answer")?;
+        Pinger::new(main_address().into())?
+            .until_answer(Duration::from_secs(20))?
+            .context("main does not answer")?;
         let socket = UdpSocket::bind("0.0.0.0:0")?;
         socket2::SockRef::from(&socket).set_recv_buffer_size(8 << 20)?;
         socket.connect((main_address(), 7))?;
@@ -86,7 +104,11 @@ fn ten_thousand_datagrams_a_second_all_come_back() -> Result<()> {
             Ok((total, reader.join().expect("the reading thread")))
         })
     })?;
-    ensure!(received == sent, "{} of {sent} datagrams were lost", sent - received);
+    ensure!(
+        received == sent,
+        "{} of {sent} datagrams were lost",
+        sent - received
+    );
     Ok(())
 }
 
@@ -94,7 +116,10 @@ fn ten_thousand_datagrams_a_second_all_come_back() -> Result<()> {
 fn the_image_files_stay_small() -> Result<()> {
     for (config, release) in [("default", true), ("bench", true)] {
         let bytes = image_size(config, release)?;
-        ensure!(bytes <= 8 * MIB as u64, "the image of {config} has {bytes} bytes, 8 MiB are allowed");
+        ensure!(
+            bytes <= 8 * MIB as u64,
+            "the image of {config} has {bytes} bytes, 8 MiB are allowed"
+        );
     }
     Ok(())
 }

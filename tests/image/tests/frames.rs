@@ -2,10 +2,10 @@
 
 use anyhow::{Context, Result, ensure};
 use etherparse::{IpFragOffset, IpNumber, Ipv4Header, PacketBuilder};
+use image_tests::BRANES;
 use image_tests::guest::{Boot, Guest, Net};
 use image_tests::probe::noise;
 use image_tests::wire::{self, HOST_IP, HOST_MAC, Mac, Socket, Wire};
-use image_tests::BRANES;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use std::net::Ipv4Addr;
@@ -15,7 +15,11 @@ const SECOND: Duration = Duration::from_secs(1);
 
 fn boot() -> Result<(Guest, Wire, Vec<(Mac, Ipv4Addr)>)> {
     let socket = Socket::new()?;
-    let guest = Guest::boot(Boot { net: Net::Wire(socket.address()?), release: true, ..Boot::default() })?;
+    let mut guest = Guest::boot(Boot {
+        net: Net::Wire(socket.address()?),
+        release: true,
+        ..Boot::default()
+    })?;
     let mut wire = socket.accept()?;
     let mut stations = Vec::new();
     for brane in &BRANES {
@@ -27,7 +31,9 @@ fn boot() -> Result<(Guest, Wire, Vec<(Mac, Ipv4Addr)>)> {
 
 fn all_answer(wire: &mut Wire, stations: &[(Mac, Ipv4Addr)], seq: u16) -> Result<()> {
     for (mac, ip) in stations {
-        let answered = (0..3).try_fold(false, |done, _| Ok::<_, anyhow::Error>(done || wire.ping(*mac, *ip, seq, SECOND)?))?;
+        let answered = (0..3).try_fold(false, |done, _| {
+            Ok::<_, anyhow::Error>(done || wire.ping(*mac, *ip, seq, SECOND)?)
+        })?;
         ensure!(answered, "{ip} no longer answers (round {seq})");
     }
     Ok(())
@@ -36,16 +42,31 @@ fn all_answer(wire: &mut Wire, stations: &[(Mac, Ipv4Addr)], seq: u16) -> Result
 fn untouched(guest: &mut Guest) -> Result<()> {
     let list = guest.command("list")?;
     for brane in &BRANES {
-        ensure!(guest.restarts(brane.name)? == 0, "{} was restarted:\n{list}\n{}", brane.name, guest.log());
+        ensure!(
+            guest.restarts(brane.name)? == 0,
+            "{} was restarted:\n{list}\n{}",
+            brane.name,
+            guest.log()
+        );
     }
-    ensure!(!guest.log().contains("fault"), "a fault was reported:\n{}", guest.log());
+    ensure!(
+        !guest.log().contains("fault"),
+        "a fault was reported:\n{}",
+        guest.log()
+    );
     Ok(())
 }
 
 /// An IPv4 packet with a header of our making; its checksum is right.
 fn ipv4(mac: Mac, ip: Ipv4Addr, payload: &[u8], change: impl FnOnce(&mut Ipv4Header)) -> Vec<u8> {
-    let mut header = Ipv4Header::new(payload.len() as u16, 64, IpNumber::UDP, HOST_IP.octets(), ip.octets())
-        .expect("a payload that fits");
+    let mut header = Ipv4Header::new(
+        payload.len() as u16,
+        64,
+        IpNumber::UDP,
+        HOST_IP.octets(),
+        ip.octets(),
+    )
+    .expect("a payload that fits");
     change(&mut header);
     header.header_checksum = header.calc_header_checksum();
     let mut frame = [&mac[..], &HOST_MAC[..], &[0x08, 0x00]].concat();
@@ -83,27 +104,68 @@ fn malformed_frames_are_dropped_and_counted() -> Result<()> {
         ("IPv4 header checksum", bad_header),
         ("UDP checksum", bad_transport),
         ("UDP length beyond the packet", long_udp),
-        ("IPv4 total length beyond the frame", ipv4(mac, ip, &udp, |h| h.total_len = 1500)),
-        ("IPv4 total length below the header", ipv4(mac, ip, &udp, |h| h.total_len = 8)),
-        ("IPv4 time to live 0, from nowhere", ipv4(mac, ip, &udp, |h| (h.time_to_live, h.source) = (0, [0; 4]))),
-        ("a lone fragment", ipv4(mac, ip, &udp, |h| h.fragment_offset = IpFragOffset::try_new(100).expect("small"))),
-        ("source is broadcast", ipv4(mac, ip, &udp, |h| h.source = [255; 4])),
-        ("unknown ethertype", [&mac[..], &HOST_MAC[..], &[0x88, 0xb5], &noise(1, 60)].concat()),
-        ("an 802.3 length", [&mac[..], &HOST_MAC[..], &[0x00, 0x10], &noise(2, 60)].concat()),
+        (
+            "IPv4 total length beyond the frame",
+            ipv4(mac, ip, &udp, |h| h.total_len = 1500),
+        ),
+        (
+            "IPv4 total length below the header",
+            ipv4(mac, ip, &udp, |h| h.total_len = 8),
+        ),
+        (
+            "IPv4 time to live 0, from nowhere",
+            ipv4(mac, ip, &udp, |h| (h.time_to_live, h.source) = (0, [0; 4])),
+        ),
+        (
+            "a lone fragment",
+            ipv4(mac, ip, &udp, |h| {
+                h.fragment_offset = IpFragOffset::try_new(100).expect("small")
+            }),
+        ),
+        (
+            "source is broadcast",
+            ipv4(mac, ip, &udp, |h| h.source = [255; 4]),
+        ),
+        (
+            "unknown ethertype",
+            [&mac[..], &HOST_MAC[..], &[0x88, 0xb5], &noise(1, 60)].concat(),
+        ),
+        (
+            "an 802.3 length",
+            [&mac[..], &HOST_MAC[..], &[0x00, 0x10], &noise(2, 60)].concat(),
+        ),
         ("larger than the MTU", ipv4(mac, ip, &noise(3, 3000), |_| {})),
-        ("to nobody", [&[0x02, 9, 9, 9, 9, 9][..], &HOST_MAC[..], &[0x08, 0x00], &noise(4, 60)].concat()),
+        (
+            "to nobody",
+            [
+                &[0x02, 9, 9, 9, 9, 9][..],
+                &HOST_MAC[..],
+                &[0x08, 0x00],
+                &noise(4, 60),
+            ]
+            .concat(),
+        ),
     ];
     for (what, frame) in &cases {
         for _ in 0..10 {
             wire.send(frame)?;
         }
         let echoed = wire.wait_for(Duration::from_millis(100), |f| is_echo(f).then_some(()))?;
-        ensure!(echoed.is_none(), "a frame with a fault ({what}) was answered by UDP echo");
+        ensure!(
+            echoed.is_none(),
+            "a frame with a fault ({what}) was answered by UDP echo"
+        );
         all_answer(&mut wire, &stations, 1).with_context(|| format!("after frames with: {what}"))?;
     }
-    ensure!(guest.counter("nic0", "rx_unclaimed")? >= 10, "frames to nobody were not counted");
+    ensure!(
+        guest.counter("nic0", "rx_unclaimed")? >= 10,
+        "frames to nobody were not counted"
+    );
     for name in ["bad checksum", "malformed"] {
-        ensure!(guest.brane_counter("main", name)? > 0, "no frame was counted as {name}");
+        ensure!(
+            guest.brane_counter("main", name)? > 0,
+            "no frame was counted as {name}"
+        );
     }
 
     // IPv4 options are allowed and skipped; fragments are put together again.
@@ -139,7 +201,11 @@ fn malformed_frames_are_dropped_and_counted() -> Result<()> {
 
 /// Whether a frame is a UDP datagram (or the first fragment of one) from port 7.
 fn is_echo(frame: &[u8]) -> bool {
-    frame.len() > 36 && frame[12..14] == [8, 0] && frame[23] == 17 && frame[34..36] == [0, 7] && frame[20] & 0x1f == 0
+    frame.len() > 36
+        && frame[12..14] == [8, 0]
+        && frame[23] == 17
+        && frame[34..36] == [0, 7]
+        && frame[20] & 0x1f == 0
 }
 
 /// Frames of the mutation run, and its seed.
@@ -156,7 +222,14 @@ fn a_hundred_thousand_mutated_frames_change_nothing() -> Result<()> {
         seeds.push(wire::udp(*mac, *ip, 4444, &noise(7, 8)));
         seeds.push(wire::echo_request(*mac, *ip, 9));
         seeds.push(wire::tcp_syn(*mac, *ip, 5000, 80));
-        seeds.push(wire::arp(etherparse::ArpOperation::REQUEST, [0xff; 6], HOST_MAC, HOST_IP, [0; 6], *ip));
+        seeds.push(wire::arp(
+            etherparse::ArpOperation::REQUEST,
+            [0xff; 6],
+            HOST_MAC,
+            HOST_IP,
+            [0; 6],
+            *ip,
+        ));
         // IPv6: a neighbour solicitation and an echo request, as bytes that the mutations take from there.
         let v6 = PacketBuilder::ethernet2(HOST_MAC, *mac).ipv6([0xfe; 16], [0xfe; 16], 255);
         let mut frame = Vec::new();
@@ -167,7 +240,11 @@ fn a_hundred_thousand_mutated_frames_change_nothing() -> Result<()> {
         let mut frame = seeds[rng.random_range(0..seeds.len())].clone();
         for _ in 0..rng.random_range(1..6) {
             // Past the Ethernet addresses mostly, so that the frame still finds its brane.
-            let at = if rng.random_bool(0.95) { rng.random_range(12..frame.len()) } else { rng.random_range(0..12) };
+            let at = if rng.random_bool(0.95) {
+                rng.random_range(12..frame.len())
+            } else {
+                rng.random_range(0..12)
+            };
             match rng.random_range(0..3) {
                 0 => frame[at] = rng.random(),
                 1 => frame[at] ^= 1 << rng.random_range(0..8),
@@ -181,7 +258,8 @@ fn a_hundred_thousand_mutated_frames_change_nothing() -> Result<()> {
         }
         wire.send(&frame)?;
         if i % 500 == 499 {
-            all_answer(&mut wire, &stations, (i / 500) as u16).with_context(|| format!("after {} mutated frames", i + 1))?;
+            all_answer(&mut wire, &stations, (i / 500) as u16)
+                .with_context(|| format!("after {} mutated frames", i + 1))?;
         }
     }
     untouched(&mut guest)

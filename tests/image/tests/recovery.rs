@@ -15,39 +15,74 @@ const CRASHES: u32 = 100;
 #[test]
 fn crashing_red_costs_its_neighbours_nothing() -> Result<()> {
     let ns = NetNs::new(&["10.0.2.2/24", "fec0::2/64"])?;
-    let mut guest = Guest::boot(Boot { net: Net::Tap(&ns), release: true, ..Boot::default() })?;
+    let mut guest = Guest::boot(Boot {
+        net: Net::Tap(&ns),
+        release: true,
+        ..Boot::default()
+    })?;
     let [main, red, blue] = &BRANES;
     ns.enter(|| -> Result<()> {
         for brane in &BRANES {
-            Pinger::new(brane.v4.into())?.until_answer(Duration::from_secs(15))?.context("no answer")?;
+            Pinger::new(brane.v4.into())?
+                .until_answer(Duration::from_secs(15))?
+                .context("no answer")?;
         }
         guest.wait_until_serving()?;
         let gap = Duration::from_millis(10);
-        let trains = [Train::start(main.v4.into(), gap)?, Train::start(blue.v4.into(), gap)?];
+        let trains = [
+            Train::start(main.v4.into(), gap)?,
+            Train::start(blue.v4.into(), gap)?,
+        ];
         let pinger = Pinger::new(red.v4.into())?;
         let mut slowest = Duration::ZERO;
         for round in 1..=CRASHES {
             let start = Instant::now();
             guest.command("crash red")?;
             let answer = pinger.until_answer(Duration::from_secs(1))?;
-            answer.with_context(|| format!("red did not answer within 1 s of crash {round}:\n{}", guest.log()))?;
+            answer.with_context(|| {
+                format!("red did not answer within 1 s of crash {round}:\n{}", guest.log())
+            })?;
             slowest = slowest.max(start.elapsed());
             // The whole stack is back, not just its ICMP.
             if round % 20 == 0 {
-                let page = || probe::page(SocketAddr::new(red.v4.into(), 80), &["red", &red.v4.to_string(), red.mac]);
-                (0..20).find_map(|_| page().ok()).context("red's services did not come back")?;
-                ensure!(Pinger::new(red.v6.into())?.until_answer(Duration::from_secs(2))?.is_some(), "no IPv6");
+                let page = || {
+                    probe::page(
+                        SocketAddr::new(red.v4.into(), 80),
+                        &["red", &red.v4.to_string(), red.mac],
+                    )
+                };
+                (0..20)
+                    .find_map(|_| page().ok())
+                    .context("red's services did not come back")?;
+                ensure!(
+                    Pinger::new(red.v6.into())?
+                        .until_answer(Duration::from_secs(2))?
+                        .is_some(),
+                    "no IPv6"
+                );
             }
         }
         eprintln!("{CRASHES} crashes, slowest recovery {slowest:?}");
         for (brane, train) in [main, blue].into_iter().zip(trains) {
             let tally = train.stop();
-            ensure!(tally.sent > 100 && tally.answered == tally.sent, "{} lost pings: {tally:?}", brane.name);
+            ensure!(
+                tally.sent > 100 && tally.answered == tally.sent,
+                "{} lost pings: {tally:?}",
+                brane.name
+            );
         }
         Ok(())
     })?;
     let list = guest.command("list")?;
-    let row = |name: &str| list.lines().find(|l| l.contains(name)).unwrap_or_default().to_string();
-    ensure!(row("red").contains(&CRASHES.to_string()), "red's restarts are not {CRASHES}:\n{list}");
+    let row = |name: &str| {
+        list.lines()
+            .find(|l| l.contains(name))
+            .unwrap_or_default()
+            .to_string()
+    };
+    ensure!(
+        row("red").contains(&CRASHES.to_string()),
+        "red's restarts are not {CRASHES}:\n{list}"
+    );
     Ok(())
 }

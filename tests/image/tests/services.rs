@@ -14,7 +14,10 @@ const HOST: [&str; 2] = ["10.0.2.2/24", "fec0::2/64"];
 
 #[test]
 fn user_network_serves_three_branes() -> Result<()> {
-    let guest = Guest::boot(Boot { net: Net::User, ..Boot::default() })?;
+    let mut guest = Guest::boot(Boot {
+        net: Net::User,
+        ..Boot::default()
+    })?;
     guest.wait_until_serving()?;
     for (i, brane) in BRANES.iter().enumerate() {
         let ports = guest.forwarded(i);
@@ -23,16 +26,25 @@ fn user_network_serves_three_branes() -> Result<()> {
         probe::tcp_echo(ports.tcp_echo, 100_000).context("TCP echo")?;
         probe::udp_echo(ports.udp_echo).context("UDP echo")?;
     }
-    ensure!(!guest.log().contains("fault"), "a fault was reported:\n{}", guest.log());
+    ensure!(
+        !guest.log().contains("fault"),
+        "a fault was reported:\n{}",
+        guest.log()
+    );
     Ok(())
 }
 
 fn every_service(brane: &Brane, ip: IpAddr) -> Result<()> {
     let at = |port| SocketAddr::new(ip, port);
     let pinger = Pinger::new(ip)?;
-    pinger.until_answer(Duration::from_secs(10))?.with_context(|| format!("no answer to pings of {ip}"))?;
+    pinger
+        .until_answer(Duration::from_secs(10))?
+        .with_context(|| format!("no answer to pings of {ip}"))?;
     for seq in 0..20 {
-        ensure!(pinger.ping(seq, Duration::from_secs(1))?.is_some(), "ping {seq} of {ip} was lost");
+        ensure!(
+            pinger.ping(seq, Duration::from_secs(1))?.is_some(),
+            "ping {seq} of {ip} was lost"
+        );
     }
     probe::udp_echo(at(7))?;
     probe::tcp_echo(at(7), 1_000_000)?;
@@ -43,16 +55,26 @@ fn every_service(brane: &Brane, ip: IpAddr) -> Result<()> {
     for _ in 0..50 {
         ensure!(http.get("/")?.body.len() == 1024, "keep-alive answers differ");
     }
-    ensure!(http.get("/nothing-here")?.status == 404, "a missing page must be 404");
+    ensure!(
+        http.get("/nothing-here")?.status == 404,
+        "a missing page must be 404"
+    );
     http.send(b"GET / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n")?;
-    ensure!(http.answer()?.status == 200 && http.answer()?.status == 200, "pipelined requests are answered in order");
+    ensure!(
+        http.answer()?.status == 200 && http.answer()?.status == 200,
+        "pipelined requests are answered in order"
+    );
     Ok(())
 }
 
 #[test]
 fn tap_serves_three_branes_over_both_families() -> Result<()> {
     let ns = NetNs::new(&HOST)?;
-    let guest = Guest::boot(Boot { net: Net::Tap(&ns), release: true, ..Boot::default() })?;
+    let guest = Guest::boot(Boot {
+        net: Net::Tap(&ns),
+        release: true,
+        ..Boot::default()
+    })?;
     ns.enter(|| -> Result<()> {
         for brane in &BRANES {
             every_service(brane, brane.v4.into()).with_context(|| format!("{} over IPv4", brane.name))?;
@@ -67,24 +89,36 @@ fn tap_serves_three_branes_over_both_families() -> Result<()> {
                 .iter()
                 .map(|b| (b.name, b.v4))
                 .map(|(name, ip)| {
-                    scope.spawn(move || probe::tcp_echo(SocketAddr::new(ip.into(), 7), 4_000_000).context(name))
+                    scope.spawn(move || {
+                        probe::tcp_echo(SocketAddr::new(ip.into(), 7), 4_000_000).context(name)
+                    })
                 })
                 .collect();
-            runs.into_iter().try_for_each(|run| run.join().expect("a probing thread"))
+            runs.into_iter()
+                .try_for_each(|run| run.join().expect("a probing thread"))
         })
     })?;
-    ensure!(!guest.log().contains("fault"), "a fault was reported:\n{}", guest.log());
+    ensure!(
+        !guest.log().contains("fault"),
+        "a fault was reported:\n{}",
+        guest.log()
+    );
     Ok(())
 }
 
 #[test]
 fn a_second_interface_of_a_brane_answers() -> Result<()> {
     let ns = NetNs::new(&["10.0.2.2/24", "10.0.3.2/24"])?;
-    let _guest = Guest::boot(Boot { net: Net::Tap(&ns), ..Boot::default() })?;
+    let _guest = Guest::boot(Boot {
+        net: Net::Tap(&ns),
+        ..Boot::default()
+    })?;
     ns.enter(|| -> Result<()> {
         for ip in ["10.0.2.15", "10.0.3.15"] {
             let ip: IpAddr = ip.parse()?;
-            Pinger::new(ip)?.until_answer(Duration::from_secs(10))?.with_context(|| format!("{ip} is silent"))?;
+            Pinger::new(ip)?
+                .until_answer(Duration::from_secs(10))?
+                .with_context(|| format!("{ip} is silent"))?;
             probe::page(SocketAddr::new(ip, 80), &["main"])?;
         }
         Ok(())
@@ -94,10 +128,16 @@ fn a_second_interface_of_a_brane_answers() -> Result<()> {
 #[test]
 fn debug_flavour_serves_with_256_mib() -> Result<()> {
     let ns = NetNs::new(&HOST)?;
-    let _guest = Guest::boot(Boot { net: Net::Tap(&ns), memory_mib: 256, ..Boot::default() })?;
+    let _guest = Guest::boot(Boot {
+        net: Net::Tap(&ns),
+        memory_mib: 256,
+        ..Boot::default()
+    })?;
     ns.enter(|| {
         BRANES.iter().try_for_each(|brane| {
-            Pinger::new(brane.v4.into())?.until_answer(Duration::from_secs(15))?.context("no answer")?;
+            Pinger::new(brane.v4.into())?
+                .until_answer(Duration::from_secs(15))?
+                .context("no answer")?;
             probe::page(SocketAddr::new(brane.v4.into(), 80), &[brane.name])
         })
     })
