@@ -57,6 +57,18 @@ pub enum Error {
     /// A generated header has a line that is not understood.
     #[error("the kernel's generated headers have `{0}`, which is not a list of constants as expected")]
     Header(String),
+    /// The runtime calls the kernel by other numbers than this kernel has.
+    #[error(
+        "the kernel's label {name} is {kernel:?}, the runtime has {runtime}; set it in runtime/sel4/src/label.rs"
+    )]
+    Label {
+        /// Its name in the kernel's headers.
+        name: &'static str,
+        /// The runtime's number.
+        runtime: u64,
+        /// The kernel's number, if it has that label at all.
+        kernel: Option<i64>,
+    },
     /// A file operation failed.
     #[error("cannot {action} {}: {source}", path.display())]
     File {

@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 pub use error::Error;
-pub use labels::Labels;
+pub use labels::{Constant, Labels};
 
 /// How the kernel is configured. Programs of the same flavour go with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -148,6 +148,7 @@ pub fn build(root: &Path, flavour: Flavour) -> Result<Kernel, Error> {
     move_file(&objects.join(ELF), &out.join(ELF))?;
     move_file(&log, &out.join(LOG))?;
     let labels = Labels::read(&tree, &objects)?;
+    labels.check()?;
     for (name, text) in [
         (LABELS_RS, labels.to_rust()),
         (LABELS_JSON, labels.to_json()),
@@ -181,10 +182,11 @@ fn inputs(source: &source::Source, autoconf: &str, python: &Path) -> Result<Stri
     let arguments = make::ARGUMENTS.join(" ");
     let corrections = source::corrections_as_text();
     Ok(format!(
-        "source {package}\nlabels {labels}\ncompiler {compiler}\nlinker {linker}\npython {python}\narguments {arguments}\n\
+        "source {package}\nlabels {labels} {runtime:?}\ncompiler {compiler}\nlinker {linker}\npython {python}\narguments {arguments}\n\
          {corrections}\n{autoconf}",
         package = source.package,
         labels = labels::FORMAT,
+        runtime = sel4::label::ALL,
         python = python.display(),
     ))
 }
