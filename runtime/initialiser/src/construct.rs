@@ -9,9 +9,10 @@ use initialiser_spec::{
     CNODE_BITS, CNODE_ROOT_BITS, Cap, CapKind, Fill, GRANT, Irq, LARGE_PAGE_BITS, NONE, Object, PAGE_SIZE,
     Payload, Pd, READ, Region, Source, Spec, WRITE,
 };
+use sel4::Refused;
 use zerocopy::little_endian::U32;
 
-use crate::kernel::{BootInfo, Kernel, Refusal, Slot, ThreadConfig, guard, initial, object};
+use crate::kernel::{BootInfo, Kernel, Slot, ThreadConfig, guard, initial, object};
 use crate::untyped::{Memory, Shortage};
 
 /// Where regions appear in the root task's own address space while it fills them: large pages at the first address,
@@ -35,7 +36,7 @@ enum Cause {
     Memory { missing: u64 },
     Address(u64),
     Slots,
-    Refused(Refusal),
+    Refused(Refused),
 }
 
 impl fmt::Display for Failure<'_> {
@@ -58,7 +59,7 @@ impl fmt::Display for Failure<'_> {
             Cause::Slots => {
                 f.write_str("the root task's capability table is full: fewer pages or larger ones")
             }
-            Cause::Refused(refusal) => write!(f, "the kernel refused: {}", refusal.name()),
+            Cause::Refused(refusal) => write!(f, "the kernel refused: {refusal}"),
         }
     }
 }
@@ -347,7 +348,7 @@ impl<'k, 'a> Construction<'k, 'a> {
         Ok(())
     }
 
-    fn give_caps(&mut self, pd: &Pd) -> Result<(), Refusal> {
+    fn give_caps(&mut self, pd: &Pd) -> Result<(), Refused> {
         let table = self.at(pd.cnode);
         let has_root = pd.cnode_root.get() != NONE;
         if has_root {
@@ -409,7 +410,7 @@ impl<'k, 'a> Construction<'k, 'a> {
         Ok(())
     }
 
-    fn make_thread(&mut self, pd: &Pd) -> Result<(), Refusal> {
+    fn make_thread(&mut self, pd: &Pd) -> Result<(), Refused> {
         let tcb = self.at(pd.tcb);
         let (cspace, cspace_data) = match pd.cnode_root.get() {
             NONE => (self.at(pd.cnode), guard(64 - CNODE_BITS)),

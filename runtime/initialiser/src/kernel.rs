@@ -1,6 +1,6 @@
 //! The system calls that the root task makes, and what the kernel tells it at boot. The kernel is trusted.
 
-use core::arch::asm;
+use sel4::{MessageInfo, Refused, label};
 
 /// A capability slot in the root task's table.
 pub type Slot = usize;
@@ -13,27 +13,6 @@ pub mod initial {
     pub const IRQ_CONTROL: Slot = 4;
     pub const ASID_POOL: Slot = 6;
     pub const IO_PORTS: Slot = 7;
-}
-
-mod label {
-    pub const UNTYPED_RETYPE: usize = 1;
-    pub const TCB_WRITE_REGISTERS: usize = 3;
-    pub const TCB_CONFIGURE: usize = 5;
-    pub const TCB_RESUME: usize = 11;
-    pub const TCB_BIND_NOTIFICATION: usize = 12;
-    pub const CNODE_COPY: usize = 17;
-    pub const CNODE_MINT: usize = 18;
-    pub const IRQ_SET_HANDLER: usize = 25;
-    pub const X86_PDPT_MAP: usize = 28;
-    pub const X86_PAGE_DIRECTORY_MAP: usize = 30;
-    pub const X86_PAGE_TABLE_MAP: usize = 33;
-    pub const X86_PAGE_MAP: usize = 37;
-    pub const X86_PAGE_UNMAP: usize = 39;
-    pub const X86_ASID_POOL_ASSIGN: usize = 43;
-    pub const X86_IO_PORT_IN8: usize = 44;
-    pub const X86_IO_PORT_OUT8: usize = 47;
-    pub const X86_IRQ_ISSUE_IOAPIC: usize = 50;
-    pub const X86_IRQ_ISSUE_MSI: usize = 51;
 }
 
 /// Kernel object types of seL4 5.0.0 (x86_64, huge pages on, no IOMMU, no VT-x).
@@ -95,7 +74,7 @@ pub struct BootInfo {
 
 /// A message to an object: label, words, and capabilities that go with it.
 struct Message<'a> {
-    label: usize,
+    label: u64,
     words: &'a [u64],
     caps: &'a [Slot],
 }
@@ -106,29 +85,6 @@ const CAPS_OFFSET: usize = 122;
 /// The kernel, as the root task's only thread talks to it.
 pub struct Kernel {
     ipc_buffer: *mut u64,
-}
-
-/// The kernel's refusal of an invocation: the numbers of libsel4's `seL4_Error`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Refusal(pub u64);
-
-impl Refusal {
-    /// The error in words.
-    pub fn name(self) -> &'static str {
-        match self.0 {
-            1 => "invalid argument",
-            2 => "invalid capability",
-            3 => "illegal operation",
-            4 => "out of range",
-            5 => "alignment",
-            6 => "failed lookup",
-            7 => "truncated message",
-            8 => "delete first",
-            9 => "revoke first",
-            10 => "not enough memory",
-            _ => "unknown error",
-        }
-    }
 }
 
 /// A message that arrived.
@@ -154,8 +110,8 @@ impl Kernel {
         self.ipc_buffer.wrapping_add(word)
     }
 
-    fn call(&mut self, object: Slot, message: Message<'_>) -> Result<u64, Refusal> {
-        let info = message.label << 12 | message.caps.len() << 7 | message.words.len();
+    fn call(&mut self, object: Slot, message: Message<'_>) -> Result<u64, Refused> {
+        let info = MessageInfo::new(message.label, message.words.len()).with_caps(message.caps.len());
         let mut registers = [0u64; 4];
         for (i, &word) in message.words.iter().enumerate() {
             match registers.get_mut(i) {
@@ -168,36 +124,18 @@ impl Kernel {
             // SAFETY: the IPC buffer has room for three capabilities; messages here have at most three.
             unsafe { self.buffer(CAPS_OFFSET + i).write_volatile(cap as u64) };
         }
-        let mut reply_info = info;
-        // SAFETY: a call on an invocation; the kernel preserves all but the registers listed, and the stack pointer
-        // waits in r12. The kernel reads the IPC buffer just written.
-        unsafe {
-            asm!("mov r12, rsp", "syscall", "mov rsp, r12",
-                 in("rdx") -1isize, inout("rdi") object => _, inout("rsi") reply_info,
-                 inout("r10") registers[0], inout("r8") registers[1], inout("r9") registers[2],
-                 inout("r15") registers[3],
-                 out("rcx") _, out("r11") _, out("r12") _);
-        }
-        match (reply_info >> 12) as u64 {
+        match sel4::call(object as u64, info, &mut registers).label() {
             0 => Ok(registers[0]),
-            error => Err(Refusal(error)),
+            error => Err(Refused(error)),
         }
     }
 
     /// Waits for a message.
     pub fn recv(&mut self, endpoint: Slot) -> Received {
-        let (badge, info): (u64, u64);
         let mut registers = [0u64; 4];
-        // SAFETY: as in `call`; the kernel writes the IPC buffer, which nothing borrows.
-        unsafe {
-            asm!("mov r12, rsp", "syscall", "mov rsp, r12",
-                 in("rdx") -5isize, inout("rdi") endpoint as u64 => badge, out("rsi") info,
-                 out("r10") registers[0], out("r8") registers[1], out("r9") registers[2], out("r15") registers[3],
-                 out("rcx") _, out("r11") _, out("r12") _);
-        }
-        let length = (info & 0x7f) as usize;
+        let (info, badge) = sel4::recv(endpoint as u64, &mut registers);
         let mut words = [0; 20];
-        for (i, word) in words.iter_mut().enumerate().take(length) {
+        for (i, word) in words.iter_mut().enumerate().take(info.length()) {
             *word = match registers.get(i) {
                 Some(&register) => register,
                 // SAFETY: within the 120 message words of the IPC buffer.
@@ -206,7 +144,7 @@ impl Kernel {
         }
         Received {
             badge,
-            label: info >> 12,
+            label: info.label(),
             words,
         }
     }
@@ -219,7 +157,7 @@ impl Kernel {
         size_bits: u8,
         first: Slot,
         count: u32,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), Refused> {
         let words = [
             object as u64,
             u64::from(size_bits),
@@ -241,7 +179,7 @@ impl Kernel {
     }
 
     /// Copies a capability of the root task to another of its slots.
-    pub fn copy(&mut self, from: Slot, to: Slot) -> Result<(), Refusal> {
+    pub fn copy(&mut self, from: Slot, to: Slot) -> Result<(), Refused> {
         let words = [to as u64, 64, from as u64, 64, 7];
         let caps = &[initial::CNODE];
         self.call(
@@ -264,7 +202,7 @@ impl Kernel {
         from: Slot,
         rights: u64,
         data: u64,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), Refused> {
         let words = [index, u64::from(depth), from as u64, 64, rights, data];
         // Data 0 means an unbadged copy, which the kernel takes through the other call.
         let (label, words) = if data == 0 {
@@ -284,7 +222,7 @@ impl Kernel {
     }
 
     /// Gives an address space its identity; before anything is mapped in it.
-    pub fn assign_asid(&mut self, pml4: Slot) -> Result<(), Refusal> {
+    pub fn assign_asid(&mut self, pml4: Slot) -> Result<(), Refused> {
         let caps = &[pml4];
         self.call(
             initial::ASID_POOL,
@@ -298,21 +236,21 @@ impl Kernel {
     }
 
     /// Maps a second-level table.
-    pub fn map_pdpt(&mut self, pdpt: Slot, pml4: Slot, vaddr: u64) -> Result<(), Refusal> {
+    pub fn map_pdpt(&mut self, pdpt: Slot, pml4: Slot, vaddr: u64) -> Result<(), Refused> {
         self.map_table(label::X86_PDPT_MAP, pdpt, pml4, vaddr)
     }
 
     /// Maps a third-level table.
-    pub fn map_page_directory(&mut self, directory: Slot, pml4: Slot, vaddr: u64) -> Result<(), Refusal> {
+    pub fn map_page_directory(&mut self, directory: Slot, pml4: Slot, vaddr: u64) -> Result<(), Refused> {
         self.map_table(label::X86_PAGE_DIRECTORY_MAP, directory, pml4, vaddr)
     }
 
     /// Maps a fourth-level table.
-    pub fn map_page_table(&mut self, table: Slot, pml4: Slot, vaddr: u64) -> Result<(), Refusal> {
+    pub fn map_page_table(&mut self, table: Slot, pml4: Slot, vaddr: u64) -> Result<(), Refused> {
         self.map_table(label::X86_PAGE_TABLE_MAP, table, pml4, vaddr)
     }
 
-    fn map_table(&mut self, label: usize, table: Slot, pml4: Slot, vaddr: u64) -> Result<(), Refusal> {
+    fn map_table(&mut self, label: u64, table: Slot, pml4: Slot, vaddr: u64) -> Result<(), Refused> {
         self.call(
             table,
             Message {
@@ -332,7 +270,7 @@ impl Kernel {
         vaddr: u64,
         rights: u64,
         attributes: u64,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), Refused> {
         let words = [vaddr, rights, attributes];
         self.call(
             page,
@@ -346,7 +284,7 @@ impl Kernel {
     }
 
     /// Removes a page from where it is mapped.
-    pub fn unmap_page(&mut self, page: Slot) -> Result<(), Refusal> {
+    pub fn unmap_page(&mut self, page: Slot) -> Result<(), Refused> {
         self.call(
             page,
             Message {
@@ -359,7 +297,7 @@ impl Kernel {
     }
 
     /// Sets everything that a thread needs but its registers.
-    pub fn configure(&mut self, tcb: Slot, config: &ThreadConfig) -> Result<(), Refusal> {
+    pub fn configure(&mut self, tcb: Slot, config: &ThreadConfig) -> Result<(), Refused> {
         let priority = u64::from(config.priority);
         let words = [
             config.fault_endpoint,
@@ -381,7 +319,7 @@ impl Kernel {
     }
 
     /// Lets the thread's receives also take the notification's signals.
-    pub fn bind_notification(&mut self, tcb: Slot, notification: Slot) -> Result<(), Refusal> {
+    pub fn bind_notification(&mut self, tcb: Slot, notification: Slot) -> Result<(), Refused> {
         let caps = &[notification];
         self.call(
             tcb,
@@ -395,7 +333,7 @@ impl Kernel {
     }
 
     /// Sets instruction and stack pointer; does not start the thread.
-    pub fn set_start(&mut self, tcb: Slot, ip: u64, sp: u64) -> Result<(), Refusal> {
+    pub fn set_start(&mut self, tcb: Slot, ip: u64, sp: u64) -> Result<(), Refused> {
         let words = [0, 2, ip, sp];
         self.call(
             tcb,
@@ -409,7 +347,7 @@ impl Kernel {
     }
 
     /// Starts the thread.
-    pub fn resume(&mut self, tcb: Slot) -> Result<(), Refusal> {
+    pub fn resume(&mut self, tcb: Slot) -> Result<(), Refused> {
         self.call(
             tcb,
             Message {
@@ -422,16 +360,16 @@ impl Kernel {
     }
 
     /// Gets the handler of an I/O APIC pin's interrupt. `source`: I/O APIC, pin, 1 for level, 1 for active low.
-    pub fn irq_ioapic(&mut self, to: Slot, source: [u64; 4], vector: u64) -> Result<(), Refusal> {
-        self.irq(label::X86_IRQ_ISSUE_IOAPIC, to, source, vector)
+    pub fn irq_ioapic(&mut self, to: Slot, source: [u64; 4], vector: u64) -> Result<(), Refused> {
+        self.irq(label::X86_IRQ_ISSUE_IRQ_HANDLER_IOAPIC, to, source, vector)
     }
 
     /// Gets the handler of a message-signalled interrupt. `source`: bus, device, function, handle.
-    pub fn irq_msi(&mut self, to: Slot, source: [u64; 4], vector: u64) -> Result<(), Refusal> {
-        self.irq(label::X86_IRQ_ISSUE_MSI, to, source, vector)
+    pub fn irq_msi(&mut self, to: Slot, source: [u64; 4], vector: u64) -> Result<(), Refused> {
+        self.irq(label::X86_IRQ_ISSUE_IRQ_HANDLER_MSI, to, source, vector)
     }
 
-    fn irq(&mut self, label: usize, to: Slot, source: [u64; 4], vector: u64) -> Result<(), Refusal> {
+    fn irq(&mut self, label: u64, to: Slot, source: [u64; 4], vector: u64) -> Result<(), Refused> {
         let [a, b, c, d] = source;
         let words = [to as u64, 64, a, b, c, d, vector];
         self.call(
@@ -446,12 +384,12 @@ impl Kernel {
     }
 
     /// Makes an interrupt signal a notification.
-    pub fn set_irq_notification(&mut self, handler: Slot, notification: Slot) -> Result<(), Refusal> {
+    pub fn set_irq_notification(&mut self, handler: Slot, notification: Slot) -> Result<(), Refused> {
         let caps = &[notification];
         self.call(
             handler,
             Message {
-                label: label::IRQ_SET_HANDLER,
+                label: label::IRQ_SET_IRQ_HANDLER,
                 words: &[],
                 caps,
             },

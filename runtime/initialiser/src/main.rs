@@ -111,7 +111,7 @@ fn timestamp() -> u64 {
     unsafe { core::arch::x86_64::_rdtsc() }
 }
 
-/// Waits for ever without work: receives on an endpoint-less slot are not possible, so the thread spins politely.
+/// Stops: there is nothing to wait for, as no system was built.
 fn halt() -> ! {
     loop {
         // SAFETY: a hint to the processor.

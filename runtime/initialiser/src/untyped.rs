@@ -4,7 +4,9 @@
 //! boot: pieces of objects that are already cleared come first, then the largest object that the remaining need
 //! fills, then the smallest that fits.
 
-use crate::kernel::{BootInfo, Kernel, MAX_UNTYPED, Refusal, Slot, object};
+use sel4::Refused;
+
+use crate::kernel::{BootInfo, Kernel, MAX_UNTYPED, Slot, object};
 
 /// Room for what is left over beside the regions at fixed addresses.
 const MAX_PIECES: usize = MAX_UNTYPED + 282;
@@ -63,11 +65,11 @@ pub enum Shortage {
     /// The root task's capability table, or its list of untyped objects, is full.
     Slots,
     /// The kernel refused for another reason.
-    Refused(Refusal),
+    Refused(Refused),
 }
 
-impl From<Refusal> for Shortage {
-    fn from(refusal: Refusal) -> Self {
+impl From<Refused> for Shortage {
+    fn from(refusal: Refused) -> Self {
         Shortage::Refused(refusal)
     }
 }

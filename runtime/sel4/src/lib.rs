@@ -24,7 +24,7 @@ const SYS_SEND: i64 = -3;
 const SYS_RECV: i64 = -5;
 const SYS_YIELD: i64 = -7;
 
-/// Message info: label above bit 12, length in the low 7 bits; no capabilities are ever sent here.
+/// Message info: label above bit 12, number of capabilities above bit 7, length in the low 7 bits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(transparent)]
 pub struct MessageInfo(u64);
@@ -38,6 +38,10 @@ impl MessageInfo {
             length
         };
         Self(label << 12 | length as u64)
+    }
+    /// The same message with `count` capabilities, at most 3; only the root task sends any.
+    pub const fn with_caps(self, count: usize) -> Self {
+        Self(self.0 & !(3 << 7) | (count as u64 & 3) << 7)
     }
     /// The label.
     pub const fn label(self) -> u64 {
