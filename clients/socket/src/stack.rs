@@ -399,6 +399,8 @@ impl Core {
         let slot = &mut self.slots[index];
         slot.phase = Phase::Free;
         slot.linger = u64::MAX;
+        // A waker keeps its task's memory.
+        (slot.rx, slot.tx) = Default::default();
         if let Some((rx, tx)) = slot.rings.take() {
             self.space.give(rx);
             self.space.give(tx);

@@ -323,6 +323,26 @@ fn a_restarted_brane_ends_every_socket_and_takes_new_ones() {
 }
 
 #[test]
+fn reading_notifies_the_brane_only_where_it_may_wait_for_room() {
+    let mut bench = Bench::new();
+    let (_listener, mut stream, request, accept) = accepted(&mut bench);
+    let (mut tx, _) = bench.peer.stream(request.slot, accept.rings);
+    let _task = bench.spawn(async move { while stream.discard().await != Ok(0) {} });
+    let bit = 1 << request.slot;
+    for (bytes, rings) in [(100, false), (4096, false), (4097, true), (16384, true)] {
+        let _ = bench.peer.link.own_bell().take();
+        assert_eq!(tx.write(&vec![0; bytes]), Ok(bytes));
+        bench.peer.ring(request.slot);
+        bench.run();
+        assert_eq!(
+            bench.peer.link.own_bell().take() & bit != 0,
+            rings,
+            "{bytes} of 16384"
+        );
+    }
+}
+
+#[test]
 fn another_generation_of_the_identity_ends_sockets_too() {
     let mut bench = Bench::new();
     let (_listener, mut stream, ..) = accepted(&mut bench);
