@@ -179,21 +179,20 @@ impl<'a> Rules<'a> {
         );
         let (mac, mac_place) = match &given.mac {
             Some(text) => (self.mac(text), text.span()),
-            None => (self.from_pool(brane, index), given.device.span()),
+            None => (self.pool_mac(brane, index), given.device.span()),
         };
         self.unique(|r| &mut r.macs, "brane.interface.mac", mac_place, mac, &here);
         let addresses = self.addresses(&given, &here);
         let dhcp4 = given.dhcp4.as_ref().is_some_and(|d| *d.get_ref());
-        if let Some(flag) = given.dhcp4.as_ref().filter(|_| dhcp4) {
-            if given.gateway4.is_some() || addresses.iter().any(|a| a.ip.is_ipv4()) {
-                self.wrong(
-                    flag.span(),
-                    format!(
-                        "brane.interface.dhcp4: {here} has a fixed IPv4 address or gateway too: drop either that or \
-                         `dhcp4`"
-                    ),
-                );
-            }
+        let fixed4 = given.gateway4.is_some() || addresses.iter().any(|a| a.ip.is_ipv4());
+        if let Some(flag) = given.dhcp4.as_ref().filter(|_| dhcp4 && fixed4) {
+            self.wrong(
+                flag.span(),
+                format!(
+                    "brane.interface.dhcp4: {here} has a fixed IPv4 address or gateway too: drop either that or \
+                     `dhcp4`"
+                ),
+            );
         }
         let gateway4 = self.gateway::<Ipv4Addr>("gateway4", &given.gateway4, &addresses, "10.0.2.2", &here);
         let gateway6 = self.gateway::<Ipv6Addr>("gateway6", &given.gateway6, &addresses, "fec0::2", &here);
@@ -290,7 +289,7 @@ impl<'a> Rules<'a> {
     }
 
     /// Stable: says which interface of which brane it is.
-    fn from_pool(&self, brane: usize, index: usize) -> MacAddr {
+    fn pool_mac(&self, brane: usize, index: usize) -> MacAddr {
         let [a, b, c, d] = self.pool;
         MacAddr([a, b, c, d, index as u8, brane as u8])
     }

@@ -1,0 +1,431 @@
+use super::*;
+use crate::answer::Driver;
+use crate::boot::{BraneBoot, InterfaceBoot};
+use brane_abi::console::{self, Brane as Shown, List, Refusal, Stats};
+use brane_abi::control::{BraneStatus, Counter, InterfaceConfig};
+use brane_abi::vif::{DeviceInfo, VifCounters};
+use proptest::prelude::*;
+
+const MS: u64 = 1_000_000;
+
+fn boot() -> BootConfig {
+    let branes = ["main", "red", "blue"]
+        .iter()
+        .enumerate()
+        .map(|(i, name)| BraneBoot {
+            name: (*name).into(),
+            primary: i == 0,
+            interfaces: vec![InterfaceBoot {
+                config: InterfaceConfig {
+                    name: "net0".into(),
+                    device: format!("vnic{i}"),
+                    mac: MacAddr([2, 0, 0, 0, 0, i as u8]),
+                    ..InterfaceConfig::default()
+                },
+                ..InterfaceBoot::default()
+            }],
+        });
+    BootConfig {
+        branes: branes.collect(),
+    }
+}
+
+/// A driver whose vif `n` has received `n` frames.
+struct Nic;
+
+impl Driver for Nic {
+    fn vif(&mut self, vif: u32) -> Option<VifCounters> {
+        Some(VifCounters {
+            rx_frames: vif.into(),
+            ..VifCounters::default()
+        })
+    }
+    fn device(&mut self) -> Option<DeviceInfo> {
+        None
+    }
+}
+
+struct Bench {
+    manager: Manager,
+    now: u64,
+}
+
+impl Bench {
+    fn new() -> Bench {
+        Bench {
+            manager: Manager::new(Ok(boot()), 3),
+            now: 1,
+        }
+    }
+    fn event(&mut self, event: Event<'_>) -> Vec<Action> {
+        let mut actions = Vec::new();
+        self.manager.handle(self.now, event, &mut actions);
+        actions
+    }
+    /// Link up, CONFIGURE, CONFIGURED: returns what the brane was sent.
+    fn start(&mut self, brane: usize) -> BraneConfig {
+        let actions = self.event(Event::LinkUp { brane });
+        let [
+            Action::Send {
+                kind, token, payload, ..
+            },
+        ] = &actions[..]
+        else {
+            panic!("{actions:?}")
+        };
+        assert_eq!(*kind, command::CONFIGURE);
+        self.report(brane, kind::CONFIGURED, *token, &[]);
+        assert_eq!(self.manager.branes[brane].state, State::Started);
+        minicbor::decode(payload).unwrap()
+    }
+    fn report(&mut self, brane: usize, kind: u32, token: u32, payload: &[u8]) -> Vec<Action> {
+        self.event(Event::Report {
+            brane,
+            kind,
+            token,
+            payload,
+        })
+    }
+    fn fault(&mut self, child: Child) -> Vec<Action> {
+        self.event(Event::Fault {
+            child,
+            what: "invalid instruction",
+        })
+    }
+    fn console(&mut self, label: u64, argument: &str) -> (Result<Vec<u8>, Refusal>, Vec<Action>) {
+        let mut actions = Vec::new();
+        let (reply, text) =
+            self.manager
+                .console(self.now, label, argument.as_bytes(), &mut Nic, &mut actions);
+        let answer = match reply {
+            console::OK => Ok(text),
+            _ => Err(minicbor::decode(&text).unwrap()),
+        };
+        (answer, actions)
+    }
+    fn shown(&mut self, name: &str) -> Shown {
+        minicbor::decode(&self.console(console::SHOW, name).0.unwrap()).unwrap()
+    }
+}
+
+fn restarts(actions: &[Action], child: Child) -> bool {
+    actions.contains(&Action::Restart(child))
+}
+
+#[test]
+fn each_brane_gets_its_own_configuration_and_vif() {
+    let mut bench = Bench::new();
+    let plan = bench.manager.vifs();
+    assert_eq!(plan.len(), 3);
+    assert_eq!((plan[2].vif, plan[2].brane, plan[2].port), (2, 2, 0));
+    assert_eq!(plan[2].label, "`vnic2` of brane `blue`");
+    let red = bench.start(1);
+    assert_eq!(
+        (red.id, red.name.as_str(), red.generation, red.primary),
+        (1, "red", 0, false)
+    );
+    assert_eq!(red.interfaces[0].device, "vnic1");
+    assert_eq!(bench.shown("red").state, "started");
+    assert_eq!(bench.shown("main").state, "starting");
+}
+
+#[test]
+fn a_hundred_crashes_each_with_a_recovery_restart_at_once() {
+    let mut bench = Bench::new();
+    bench.start(1);
+    for n in 1..=100 {
+        bench.now += 300 * MS;
+        let (answer, actions) = bench.console(console::CRASH, "red");
+        assert_eq!(answer, Ok(vec![]));
+        assert!(matches!(
+            actions[..],
+            [Action::Send {
+                brane: 1,
+                kind: command::CRASH,
+                ..
+            }]
+        ));
+        let actions = bench.fault(Child::Brane(1));
+        assert!(restarts(&actions, Child::Brane(1)), "{n}: {actions:?}");
+        bench.now += 5 * MS;
+        assert_eq!(
+            bench.start(1).generation,
+            n,
+            "the same configuration, the next generation"
+        );
+        assert_eq!(bench.manager.deadline(), None);
+    }
+    let red = bench.shown("red");
+    assert_eq!((red.restarts, red.recovery_us), (100, 5000));
+    assert_eq!(red.last_fault, "invalid instruction");
+    assert_eq!(bench.shown("blue").restarts, 0);
+}
+
+#[test]
+fn a_storm_of_crashes_waits_and_is_still_brought_back() {
+    let mut bench = Bench::new();
+    let mut waited = 0;
+    for _ in 0..40 {
+        let mut actions = bench.fault(Child::Brane(2));
+        if !restarts(&actions, Child::Brane(2)) {
+            assert_eq!(bench.shown("blue").state, "failed");
+            let at = bench.manager.deadline().expect("a restart is due");
+            waited += at - bench.now;
+            bench.now = at - 1;
+            assert_eq!(bench.event(Event::Tick), []);
+            bench.now = at;
+            actions = bench.event(Event::Tick);
+        }
+        assert!(restarts(&actions, Child::Brane(2)));
+        assert_eq!(bench.shown("blue").state, "restarting");
+    }
+    assert!(waited > 100_000 * MS, "{waited}");
+    bench.start(2);
+}
+
+#[test]
+fn a_client_fault_restarts_the_client_alone() {
+    let mut bench = Bench::new();
+    bench.start(0);
+    bench.now += 1000 * MS;
+    let actions = bench.fault(Child::Client(0));
+    assert!(matches!(
+        &actions[..],
+        [Action::Log(_), Action::Restart(Child::Client(0))]
+    ));
+    let main = bench.shown("main");
+    assert_eq!((main.state.as_str(), main.restarts), ("started", 0));
+}
+
+#[test]
+fn a_brane_that_does_not_answer_or_obey_is_stopped_first() {
+    let mut bench = Bench::new();
+    bench.event(Event::LinkUp { brane: 0 });
+    bench.now += CONFIGURE_TIMEOUT_NS;
+    let actions = bench.event(Event::Tick);
+    assert_eq!(actions[0], Action::Stop(Child::Brane(0)));
+    assert!(restarts(&actions, Child::Brane(0)));
+
+    bench.start(1);
+    bench.console(console::CRASH, "red").0.unwrap();
+    bench.now += CRASH_TIMEOUT_NS;
+    let actions = bench.event(Event::Tick);
+    assert_eq!(actions[0], Action::Stop(Child::Brane(1)));
+    assert!(restarts(&actions, Child::Brane(1)));
+    assert!(bench.shown("red").last_fault.starts_with("did not obey"));
+}
+
+#[test]
+fn stale_forged_and_unbelievable_reports_change_nothing_and_count() {
+    let mut bench = Bench::new();
+    // Before any CONFIGURE, with any token.
+    for token in 0..4 {
+        bench.report(0, kind::CONFIGURED, token, &[]);
+        bench.report(0, kind::REFUSED, token, b"no");
+        bench.report(0, kind::STATUS, token, &[0x82, 0x80, 0x80]);
+    }
+    assert_eq!(bench.shown("main").state, "starting");
+    assert_eq!(bench.manager.branes[0].counts.reports_unexpected, 12);
+    bench.start(0);
+    bench.manager.refresh(bench.now, &mut Vec::new());
+    let token = bench.manager.branes[0].reporting.unwrap().0;
+    assert_eq!(bench.report(0, kind::STATUS, token, b"rubbish"), []);
+    assert_eq!(bench.manager.branes[0].counts.reports_refused, 1);
+    assert_eq!(bench.shown("main").state, "started");
+    // It goes on like that: it is stopped and starts anew.
+    let mut actions = Vec::new();
+    for _ in 0..MAX_UNWANTED {
+        actions.extend(bench.report(0, 77, 0, &[]));
+    }
+    assert!(actions.contains(&Action::Stop(Child::Brane(0))));
+    assert_eq!(bench.shown("main").state, "restarting");
+    assert!(
+        bench
+            .shown("main")
+            .last_fault
+            .contains("reports that nobody asked for")
+    );
+}
+
+#[test]
+fn a_link_reset_by_the_brane_itself_is_a_breach() {
+    let mut bench = Bench::new();
+    bench.start(0);
+    let actions = bench.event(Event::LinkUp { brane: 0 });
+    assert_eq!(actions[0], Action::Stop(Child::Brane(0)));
+}
+
+#[test]
+fn a_refused_configuration_shows_its_reason() {
+    let mut bench = Bench::new();
+    let actions = bench.event(Event::LinkUp { brane: 1 });
+    let [Action::Send { token, .. }] = actions[..] else {
+        panic!()
+    };
+    bench.report(1, kind::REFUSED, token, b"no port 1\x07");
+    let red = bench.shown("red");
+    assert_eq!(red.state, "failed");
+    assert_eq!(red.last_fault, "refused its configuration: no port 1?");
+}
+
+#[test]
+fn a_status_reaches_the_console() {
+    let mut bench = Bench::new();
+    bench.start(1);
+    let (answer, actions) = bench.console(console::REFRESH, "");
+    assert_eq!(answer, Ok(vec![]));
+    let [
+        Action::Send {
+            brane: 1,
+            kind: command::REPORT,
+            token,
+            ..
+        },
+    ] = actions[..]
+    else {
+        panic!("only started branes are asked: {actions:?}")
+    };
+    let status = BraneStatus {
+        counters: vec![Counter {
+            name: "udp-in".into(),
+            value: 9,
+        }],
+        ..BraneStatus::default()
+    };
+    bench.report(1, kind::STATUS, token, &minicbor::to_vec(&status).unwrap());
+    bench.now += 7 * MS;
+    let red = bench.shown("red");
+    assert_eq!((red.status_age_ms, &red.status), (7, &status));
+    assert_eq!(red.vifs[0].name, "vnic1");
+    assert_eq!(red.vifs[0].counters[0].value, 1);
+    let list: List = minicbor::decode(&bench.console(console::LIST, "").0.unwrap()).unwrap();
+    assert_eq!(list.branes.len(), 3);
+    let stats: Stats = minicbor::decode(&bench.console(console::STATS, "").0.unwrap()).unwrap();
+    let names: Vec<_> = stats.groups.iter().map(|g| g.name.as_str()).collect();
+    assert_eq!(
+        names,
+        [
+            "nic0",
+            "vnic0",
+            "vnic1",
+            "vnic2",
+            "main",
+            "red",
+            "blue",
+            "manager: main",
+            "manager: red",
+            "manager: blue"
+        ]
+    );
+}
+
+#[test]
+fn refusals_name_the_thing_and_the_remedy() {
+    let mut bench = Bench::new();
+    let (answer, actions) = bench.console(console::CRASH, "rde");
+    let why = answer.unwrap_err();
+    assert_eq!(why.what, "no brane named \"rde\"");
+    assert_eq!(why.help, "the branes are main, red, blue");
+    assert_eq!(actions, []);
+    let why = bench.console(console::CRASH, "red").0.unwrap_err();
+    assert_eq!(
+        why.what,
+        "brane \"red\" is starting, it cannot be made to fault now"
+    );
+    assert!(bench.console(99, "").0.unwrap_err().what.contains("99"));
+    assert!(bench.console(console::SHOW, "").0.is_err());
+}
+
+#[test]
+fn without_a_boot_configuration_the_console_says_why() {
+    for boot in [Err(BootError::Checksum), Ok(boot())] {
+        let mut bench = Bench::new();
+        bench.manager = Manager::new(boot, 2);
+        assert!(bench.manager.boot_error().is_some());
+        assert!(bench.manager.vifs().is_empty());
+        assert_eq!(bench.event(Event::LinkUp { brane: 0 }), []);
+        let why = bench.console(console::LIST, "").0.unwrap_err();
+        assert!(
+            why.what
+                .starts_with("no brane is configured: the boot configuration cannot be used: it ")
+        );
+        assert!(
+            restarts(&bench.fault(Child::Brane(1)), Child::Brane(1)),
+            "faults are still handled"
+        );
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    LinkUp(usize),
+    Report(usize, u32, u32, Vec<u8>),
+    Breach(usize),
+    Fault(bool, usize),
+    Wait(u64),
+    Console(u64, String),
+}
+
+fn steps() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        4 => (0usize..4).prop_map(Step::LinkUp),
+        6 => (0usize..4, 0u32..5, 0u32..40, proptest::collection::vec(any::<u8>(), 0..20))
+            .prop_map(|(b, k, t, p)| Step::Report(b, k, t, p)),
+        1 => (0usize..4).prop_map(Step::Breach),
+        4 => (any::<bool>(), 0usize..4).prop_map(|(c, b)| Step::Fault(c, b)),
+        3 => (0u64..12_000).prop_map(Step::Wait),
+        2 => (0u64..7, "(main|red|blue|x)").prop_map(|(l, n)| Step::Console(l, n)),
+    ]
+}
+
+proptest! {
+    /// Whatever branes and console do: a child is restarted only when it stands still, everything that stands still is
+    /// restarted when its time has come, and an event causes a bounded number of actions.
+    #[test]
+    fn whatever_happens_everything_runs_again(steps in proptest::collection::vec(steps(), 1..120)) {
+        let mut bench = Bench::new();
+        let mut running = [[true; 3]; 2];
+        let index = |child: Child| match child { Child::Brane(i) => (0, i), Child::Client(i) => (1, i) };
+        let apply = |running: &mut [[bool; 3]; 2], actions: Vec<Action>, most: usize| {
+            prop_assert!(actions.len() <= most, "{:?}", actions);
+            for action in actions {
+                match action {
+                    Action::Stop(c) => { let (k, i) = index(c); running[k][i] = false; }
+                    Action::Restart(c) => {
+                        let (k, i) = index(c);
+                        prop_assert!(!running[k][i], "restarted while it ran: {:?}", c);
+                        running[k][i] = true;
+                    }
+                    Action::Send { brane, .. } => prop_assert!(running[0][brane]),
+                    Action::Log(text) => prop_assert!(text.is_ascii()),
+                }
+            }
+            Ok(())
+        };
+        for step in steps {
+            let actions = match step {
+                Step::LinkUp(brane) => bench.event(Event::LinkUp { brane }),
+                Step::Report(brane, kind, token, payload) => bench.report(brane, kind, token, &payload),
+                Step::Breach(brane) => bench.event(Event::Breach { brane, what: "a ring index" }),
+                Step::Fault(client, brane) => {
+                    if brane >= 3 || !running[usize::from(client)][brane] { continue; }
+                    running[usize::from(client)][brane] = false;
+                    bench.fault(if client { Child::Client(brane) } else { Child::Brane(brane) })
+                }
+                Step::Wait(ms) => { bench.now += ms * MS; bench.event(Event::Tick) }
+                Step::Console(label, name) => bench.console(label, &name).1,
+            };
+            apply(&mut running, actions, 12)?;
+        }
+        // Each child can still miss one answer, and then wait for one restart.
+        for _ in 0..12 {
+            let Some(at) = bench.manager.deadline() else { break };
+            prop_assert!(at <= bench.now + CONFIGURE_TIMEOUT_NS);
+            bench.now = bench.now.max(at);
+            let actions = bench.event(Event::Tick);
+            apply(&mut running, actions, 12)?;
+        }
+        prop_assert_eq!(bench.manager.deadline(), None);
+        prop_assert_eq!(running, [[true; 3]; 2]);
+    }
+}
