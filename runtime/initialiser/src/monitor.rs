@@ -4,10 +4,13 @@
 
 use core::fmt;
 
-use initialiser_spec::Spec;
+use initialiser_spec::{Mapping, PAGE_SIZE, Pd, Spec};
 
 use crate::console::say;
 use crate::kernel::{Kernel, Received, Slot};
+
+/// Label of a page fault's message.
+const VM_FAULT: u64 = 5;
 
 /// Waits for faults, for ever.
 pub fn watch(kernel: &mut Kernel, endpoint: Slot, spec: &Spec<'_>) -> ! {
@@ -15,12 +18,21 @@ pub fn watch(kernel: &mut Kernel, endpoint: Slot, spec: &Spec<'_>) -> ! {
         let message = kernel.recv(endpoint);
         let index = (message.badge as usize).wrapping_sub(1);
         match spec.pds.get(index) {
-            Some(pd) => say!(
-                kernel,
-                "monitor: '{}' stopped: {}",
-                spec.text(pd.name),
-                Fault(&message)
-            ),
+            Some(pd) => {
+                say!(
+                    kernel,
+                    "monitor: '{}' stopped: {}",
+                    spec.text(pd.name),
+                    Fault(&message)
+                );
+                if let Some(size) = overflowed_stack(spec, pd, &message) {
+                    say!(
+                        kernel,
+                        "monitor: '{}' needs more than its {size:#x} bytes of stack",
+                        spec.text(pd.name)
+                    );
+                }
+            }
             None => say!(
                 kernel,
                 "monitor: a message from nobody (badge {:#x})",
@@ -28,6 +40,18 @@ pub fn watch(kernel: &mut Kernel, endpoint: Slot, spec: &Spec<'_>) -> ! {
             ),
         }
     }
+}
+
+/// The size of the domain's stack, if the fault is an access to the page below it.
+fn overflowed_stack(spec: &Spec<'_>, pd: &Pd, message: &Received) -> Option<u64> {
+    let end = |mapping: &&Mapping| {
+        mapping.vaddr.get() + u64::from(mapping.pages.count.get()) * PAGE_SIZE as u64 == pd.stack_top.get()
+    };
+    let bottom = spec.mappings[pd.mappings.range()].iter().find(end)?.vaddr.get();
+    // Some kernels report only the low half of an address.
+    let below = (bottom - 1) as u32 / PAGE_SIZE as u32;
+    let hit = message.label == VM_FAULT && message.words[1] as u32 / PAGE_SIZE as u32 == below;
+    hit.then(|| pd.stack_top.get() - bottom)
 }
 
 /// A fault message in words. Message layouts: libsel4's fault messages for x86_64.
@@ -60,7 +84,7 @@ impl fmt::Display for Fault<'_> {
                     "exception {number} ({name}), code {code:#x}, instruction {ip:#x}, stack {sp:#x}, flags {flags:#x}"
                 )
             }
-            5 => {
+            VM_FAULT => {
                 let [ip, address, fetch, status, ..] = *words;
                 let kind = match (fetch != 0, status & 2 != 0) {
                     (true, _) => "instruction fetch from",
