@@ -15,6 +15,7 @@
 extern crate alloc;
 
 mod error;
+mod events;
 pub mod executor;
 mod identity;
 pub mod nal;

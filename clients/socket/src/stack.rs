@@ -1,8 +1,7 @@
 //! The client's end of the region as a whole: link, requests, events, slots, and the loop around them.
 //!
-//! **Trust.** Events are allegations of the brane: kind, slot, generation and length are checked against private state.
-//! A stale event (of an earlier use of its slot) is normal and counted; an impossible one is counted and ignored; an
-//! impossible ring index ends the link until the brane restarts. Work for each look is bounded by [`EVENT_BUDGET`].
+//! The brane restarts as it likes: [`Core`] follows the link, and what was before is gone for both sides. Its events are
+//! taken in `events.rs`.
 
 use crate::error::Error;
 use crate::executor::Executor;
@@ -18,19 +17,13 @@ use brane_abi::layout::sock;
 use brane_abi::link::{Link, LinkState, Side};
 use brane_abi::ring::{Consumer, Producer, RingIndices};
 use brane_abi::shared::SharedRegion;
-use brane_abi::socket::{self, CONTROL_BIT, Endpoints, Failed, event, request};
+use brane_abi::socket::{CONTROL_BIT, request};
 use core::cell::{Cell, RefCell};
 use core::task::{Context, Poll, Waker};
-use zerocopy::{FromBytes, IntoBytes};
-
-/// Events taken in one look; the rest waits for the next turn of the loop.
-const EVENT_BUDGET: usize = 256;
+use zerocopy::IntoBytes;
 
 /// Tasks polled before the brane's doorbell is rung and the news are looked at again.
 const POLL_BUDGET: usize = 16;
-
-/// How long a closed connection may take to hand its last bytes over before it is reset, in nanoseconds.
-const LINGER: u64 = 30_000_000_000;
 
 /// What the library needs from its surroundings.
 pub trait Platform {
@@ -65,15 +58,15 @@ pub(crate) struct Core {
     up: bool,
     /// The brane broke the protocol: ignore it until it restarts.
     broken: bool,
-    more_events: bool,
+    pub more_events: bool,
     requests: Producer,
-    events: Consumer,
+    pub events: Consumer,
     control: [&'static RingIndices; 2],
     pub slots: Vec<Slot>,
     free: u64,
     space: Space,
-    identity: Rc<Identity>,
-    identity_known: bool,
+    pub identity: Rc<Identity>,
+    pub identity_known: bool,
     /// Raised at each change of link or identity.
     serial: u64,
     /// Raised whenever all sockets were lost.
@@ -324,7 +317,7 @@ impl Core {
         }
     }
 
-    fn changed(&mut self) {
+    pub fn changed(&mut self) {
         self.serial += 1;
         self.watchers.drain(..).for_each(Waker::wake);
     }
@@ -360,7 +353,7 @@ impl Core {
         }
     }
 
-    fn break_link(&mut self) {
+    pub fn break_link(&mut self) {
         self.counters.peer_errors += 1;
         self.broken = true;
         self.lose_all(Error::Protocol);
@@ -378,7 +371,7 @@ impl Core {
         }
     }
 
-    fn lose_sockets(&mut self, error: Error) {
+    pub fn lose_sockets(&mut self, error: Error) {
         self.life += 1;
         for index in 0..self.slots.len() {
             let slot = &mut self.slots[index];
@@ -395,7 +388,7 @@ impl Core {
         }
     }
 
-    fn free_slot(&mut self, index: usize) {
+    pub fn free_slot(&mut self, index: usize) {
         let slot = &mut self.slots[index];
         slot.phase = Phase::Free;
         slot.linger = u64::MAX;
@@ -462,7 +455,7 @@ impl Core {
         ])
     }
 
-    fn request(&mut self, shared: &Shared, slot: usize, kind: u32, payload: &[u8]) -> Result<(), Error> {
+    pub fn request(&mut self, shared: &Shared, slot: usize, kind: u32, payload: &[u8]) -> Result<(), Error> {
         let words = [kind, slot as u32, self.slots[slot].generation];
         match self.requests.push(&[payload], words) {
             Ok(()) => {
@@ -476,142 +469,6 @@ impl Core {
                 self.break_link();
                 Err(Error::Protocol)
             }
-        }
-    }
-
-    /// Starts the limit for a slot that waits for `CLOSED` without a handle.
-    fn linger(&mut self, shared: &Shared, slot: usize) {
-        let deadline = shared.now().saturating_add(LINGER);
-        self.slots[slot].linger = deadline;
-        self.timers.note(deadline);
-    }
-
-    /// Ends waits and lingering whose time has come.
-    fn expire(&mut self, shared: &Shared) {
-        let now = shared.now();
-        if now < self.timers.next() {
-            return;
-        }
-        self.timers.expire(now);
-        for index in 0..self.slots.len() {
-            let slot = &mut self.slots[index];
-            for waiter in [&mut slot.rx, &mut slot.tx] {
-                if waiter.waiting && waiter.deadline <= now {
-                    waiter.timed_out = true;
-                    waiter.wake();
-                } else if waiter.waiting {
-                    self.timers.note(waiter.deadline);
-                }
-            }
-            if slot.linger <= now {
-                slot.linger = u64::MAX;
-                // A failure has ended the link and freed the slot with it.
-                let _ = self.request(shared, index, request::ABORT, &[]);
-            } else {
-                self.timers.note(slot.linger);
-            }
-        }
-    }
-
-    fn take_events(&mut self, shared: &Shared) {
-        self.more_events = false;
-        let mut bytes = 0;
-        for turn in 0.. {
-            if turn == EVENT_BUDGET {
-                self.more_events = true;
-                break;
-            }
-            let mut payload = [0; size_of::<socket::Identity>()];
-            let record = self.events.take(|record| {
-                (
-                    record.meta,
-                    record.len(),
-                    record.copy_to(&mut payload).len(),
-                    Consumer::size_of(record),
-                )
-            });
-            match record {
-                Ok(None) => break,
-                Ok(Some((meta, len, copied, size))) => {
-                    bytes += size as usize;
-                    if len > copied || !self.take_event(meta, &payload[..copied]) {
-                        self.counters.bad_events += 1;
-                    }
-                }
-                Err(_) => {
-                    self.break_link();
-                    return;
-                }
-            }
-        }
-        self.events.release();
-        // The brane waits for room only when the ring was nearly full.
-        if bytes > sock::EVENTS.len / 4 {
-            shared.mark(CONTROL_BIT);
-        }
-    }
-
-    /// Applies one event; `false` when it makes no sense.
-    fn take_event(&mut self, [kind, slot, generation]: [u32; 3], payload: &[u8]) -> bool {
-        if kind == event::IDENTITY {
-            let Ok(identity) = socket::Identity::read_from_bytes(payload) else {
-                return false;
-            };
-            self.take_identity(Identity::from(&identity));
-            return true;
-        }
-        let index = slot as usize;
-        let Some(slot) = self.slots.get_mut(index) else {
-            return false;
-        };
-        if slot.phase == Phase::Free || slot.generation != generation {
-            self.counters.stale_events += 1;
-            return true;
-        }
-        match (kind, slot.phase) {
-            (event::BOUND | event::ACCEPTED | event::CONNECTED, Phase::Opening) => {
-                let Ok(endpoints) = Endpoints::read_from_bytes(payload) else {
-                    return false;
-                };
-                slot.endpoints = endpoints;
-                slot.phase = Phase::Open;
-            }
-            // The answer to a request that was withdrawn meanwhile.
-            (event::BOUND | event::ACCEPTED | event::CONNECTED, Phase::Closing) => {}
-            (event::FAILED, Phase::Opening | Phase::Closing) => {
-                let Ok(failed) = Failed::read_from_bytes(payload) else {
-                    return false;
-                };
-                slot.error.get_or_insert(Error::from_code(failed.error));
-                slot.phase = Phase::Closing;
-            }
-            (event::PEER_CLOSED, Phase::Open) => slot.eof = true,
-            (event::RESET, Phase::Open) => {
-                slot.error.get_or_insert(Error::ConnectionReset);
-            }
-            (event::PEER_CLOSED | event::RESET, Phase::Closing) => {}
-            (event::CLOSED, Phase::Closing) if !slot.held => {
-                self.free_slot(index);
-                return true;
-            }
-            (event::CLOSED, Phase::Closing | Phase::Open | Phase::Opening) => {
-                slot.phase = Phase::Gone;
-                slot.error.get_or_insert(Error::ConnectionReset);
-            }
-            _ => return false,
-        }
-        slot.wake();
-        true
-    }
-
-    fn take_identity(&mut self, identity: Identity) {
-        if self.identity_known && identity.generation != self.identity.generation {
-            self.lose_sockets(Error::BraneRestarted);
-        }
-        self.identity_known = true;
-        if *self.identity != identity {
-            self.identity = Rc::new(identity);
-            self.changed();
         }
     }
 }

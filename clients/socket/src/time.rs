@@ -3,11 +3,15 @@
 //! Limits of waits are lazy: a new wait only moves the next look at the clock forward when its deadline is earlier than
 //! that, so a connection that is busy costs no timer at all; each look walks over the slots and sets the next one.
 
-use crate::stack::{Shared, Stack};
+use crate::stack::{Core, Shared, Stack};
 use alloc::rc::Rc;
 use alloc::vec::Vec;
+use brane_abi::socket::request;
 use core::pin::Pin;
 use core::task::{Context, Poll, Waker};
+
+/// How long a closed connection may take to hand its last bytes over before it is reset, in nanoseconds.
+const LINGER: u64 = 30_000_000_000;
 
 /// Whom to wake when.
 pub(crate) struct Timers {
@@ -106,6 +110,42 @@ impl Drop for Sleep {
     fn drop(&mut self) {
         if self.id != 0 {
             self.shared.core.borrow_mut().timers.remove(self.id);
+        }
+    }
+}
+
+impl Core {
+    /// Starts the limit for a slot that waits for `CLOSED` without a handle.
+    pub fn linger(&mut self, shared: &Shared, slot: usize) {
+        let deadline = shared.now().saturating_add(LINGER);
+        self.slots[slot].linger = deadline;
+        self.timers.note(deadline);
+    }
+
+    /// Ends waits and lingering whose time has come.
+    pub fn expire(&mut self, shared: &Shared) {
+        let now = shared.now();
+        if now < self.timers.next() {
+            return;
+        }
+        self.timers.expire(now);
+        for index in 0..self.slots.len() {
+            let slot = &mut self.slots[index];
+            for waiter in [&mut slot.rx, &mut slot.tx] {
+                if waiter.waiting && waiter.deadline <= now {
+                    waiter.timed_out = true;
+                    waiter.wake();
+                } else if waiter.waiting {
+                    self.timers.note(waiter.deadline);
+                }
+            }
+            if slot.linger <= now {
+                slot.linger = u64::MAX;
+                // A failure has ended the link and freed the slot with it.
+                let _ = self.request(shared, index, request::ABORT, &[]);
+            } else {
+                self.timers.note(slot.linger);
+            }
         }
     }
 }
