@@ -126,8 +126,9 @@ impl Slot {
         };
     }
 
-    /// Wakes both waiters.
+    /// There is news: wakes both waiters, and no limit has been reached after all.
     pub fn wake(&mut self) {
+        (self.rx.timed_out, self.tx.timed_out) = (false, false);
         self.rx.wake();
         self.tx.wake();
     }

@@ -133,8 +133,8 @@ impl Core {
             let slot = &mut self.slots[index];
             for waiter in [&mut slot.rx, &mut slot.tx] {
                 if waiter.waiting && waiter.deadline <= now {
-                    waiter.timed_out = true;
                     waiter.wake();
+                    waiter.timed_out = true;
                 } else if waiter.waiting {
                     self.timers.note(waiter.deadline);
                 }
