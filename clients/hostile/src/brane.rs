@@ -49,7 +49,7 @@ fn init() -> Hostile {
         clock,
         fresh: true,
     };
-    logln!("hostile-brane: started");
+    logln!("hostile: started");
     hostile.brane.start_over();
     notify(Notify {
         driver: true,
@@ -83,7 +83,7 @@ impl Hostile {
             notify(self.brane.round());
             let rounds = self.brane.rounds();
             if rounds != before && rounds % LOG_EVERY == 1 {
-                logln!("hostile-brane: round {rounds}");
+                logln!("hostile: round {rounds}");
             }
             self.fresh = false;
         } else {
