@@ -1,2 +1,255 @@
-//! To be written.
-fn main() {}
+//! The manager's shell: turns faults, notifications and calls into the core's events and carries its actions out.
+//!
+//! It owns the control region of each brane (side A), the parent's rights over branes and clients, the vifs at the NIC
+//! driver, and the console's reply region. The driver and the timer are trusted and called; branes, clients and the
+//! console are not trusted: they are never waited for, and what they cause in one wake is bounded.
+#![no_std]
+#![no_main]
+
+extern crate alloc;
+
+mod control;
+mod nic;
+
+use alloc::vec::Vec;
+use brane_abi::{console, timer};
+use brane_manager_core::boot::BootConfig;
+use brane_manager_core::{Action, Child, Event, Manager};
+use control::Control;
+use core::cell::UnsafeCell;
+use sel4_microkit::time::Clock;
+use sel4_microkit::{
+    Channel, ChannelSet, Fault, Handler, MessageInfo, Never, Region, get_mr, heap, log, logln,
+    protection_domain, set_mr, with_msg_bytes,
+};
+
+#[allow(missing_docs)]
+mod wiring {
+    include!(concat!(env!("OUT_DIR"), "/wiring.rs"));
+}
+use wiring::{INSTANCES, channels, children, regions};
+
+const TIMER: Channel = Channel::new(channels::TIMER);
+const CONSOLE: Channel = Channel::new(channels::CONSOLE);
+const SERIAL: Channel = Channel::new(channels::SERIAL);
+
+/// Bytes of the heap. What a brane can make the manager keep is bounded by `brane_abi::control::MAX_MESSAGE` and the
+/// limits of `brane_manager_core::report`: about 12 KiB for each, and a copy of all while an answer is made.
+const HEAP_SIZE: usize = 0x8_0000;
+
+/// Longest argument of a console command that is looked at, in bytes; a longer one names nothing anyway.
+const MAX_ARGUMENT: usize = 64;
+
+#[repr(align(64))]
+struct Memory(UnsafeCell<[u8; HEAP_SIZE]>);
+
+// SAFETY: handed to the heap once, in `init`, and reached in no other way.
+unsafe impl Sync for Memory {}
+
+static MEMORY: Memory = Memory(UnsafeCell::new([0; HEAP_SIZE]));
+
+struct Shell {
+    clock: Clock,
+    manager: Manager,
+    controls: Vec<Control>,
+    actions: Vec<Action>,
+    /// The deadline that the timer has from us.
+    armed: Option<u64>,
+    /// A brane had more to say than the budget allowed: go on soon, after others had their turn.
+    unfinished: bool,
+}
+
+#[protection_domain]
+fn init() -> Shell {
+    heap::init(Region {
+        vaddr: MEMORY.0.get() as usize,
+        size: HEAP_SIZE,
+        paddr: None,
+    });
+    log::attach(regions::LOG_MANAGER, SERIAL);
+    let clock =
+        Clock::new(regions::TSC).expect("the boot information has no frequency of the time stamp counter");
+    let text = regions::BOOT_CONFIG;
+    // SAFETY: mapped readable for this domain's life, and nobody writes it after the boot.
+    let text = unsafe { core::slice::from_raw_parts(text.as_ptr(), text.size) };
+    let manager = Manager::new(BootConfig::from_bytes(text), INSTANCES);
+    if let Some(why) = manager.boot_error() {
+        logln!(
+            "the boot configuration cannot be used: {why}; no brane is configured. Build the image anew with a good one \
+             (`boot` in configs.toml)"
+        );
+    }
+    for plan in manager.vifs() {
+        if let Err(why) = nic::set_up(plan) {
+            logln!("{} gets no frames: the NIC driver refuses it: {why}", plan.label);
+        }
+    }
+    let controls = (0..INSTANCES)
+        .map(|i| Control::start(regions::CTL[i].shared(), Channel::new(channels::BRANE[i])))
+        .collect();
+    Shell {
+        clock,
+        manager,
+        controls,
+        actions: Vec::new(),
+        armed: None,
+        unfinished: false,
+    }
+}
+
+fn thread(child: Child) -> sel4_microkit::Child {
+    sel4_microkit::Child::new(match child {
+        Child::Brane(i) => children::BRANE[i],
+        Child::Client(i) => children::SERVICES[i],
+    })
+}
+
+impl Shell {
+    fn event(&mut self, event: Event<'_>) {
+        self.manager.handle(self.clock.now_ns(), event, &mut self.actions);
+    }
+
+    /// Carries out what the core has asked for. A command that cannot be sent is an event again, whose actions contain
+    /// no further commands, so this ends.
+    fn act(&mut self) {
+        while !self.actions.is_empty() {
+            for action in core::mem::take(&mut self.actions) {
+                match action {
+                    Action::Log(text) => logln!("{text}"),
+                    Action::Stop(child) => {
+                        if let Err(why) = thread(child).stop() {
+                            logln!("{child:?} cannot be stopped: {why}");
+                        }
+                    }
+                    Action::Restart(child) => {
+                        if let Err(why) = thread(child).restart(sel4_microkit::Child::ENTRY) {
+                            logln!("{child:?} cannot be restarted: {why}");
+                        }
+                    }
+                    Action::Send {
+                        brane,
+                        kind,
+                        token,
+                        payload,
+                    } => match self.controls[brane].send(kind, token, &payload) {
+                        Ok(()) => {}
+                        Err(control::SendError::NoRoom) => self.event(Event::Dropped { brane }),
+                        Err(control::SendError::Peer(what)) => self.event(Event::Breach { brane, what }),
+                    },
+                }
+            }
+        }
+    }
+
+    /// Looks at one brane's control region.
+    fn serve(&mut self, brane: usize) {
+        let Self {
+            controls,
+            manager,
+            actions,
+            clock,
+            ..
+        } = self;
+        let now = clock.now_ns();
+        let more = controls[brane].serve(brane, &mut |event| manager.handle(now, event, actions));
+        self.unfinished |= more;
+        self.act();
+    }
+
+    /// Before sleeping: the timer gets our next deadline.
+    fn settle(&mut self) {
+        let next = if self.unfinished {
+            Some(self.clock.now_ns())
+        } else {
+            self.manager.deadline()
+        };
+        let Some(at) = next.filter(|at| self.armed.is_none_or(|armed| *at < armed)) else {
+            return;
+        };
+        set_mr(0, at);
+        if TIMER.pp_call(MessageInfo::new(timer::SET_DEADLINE, 1)).label() == timer::OK {
+            self.armed = Some(at);
+        }
+    }
+}
+
+impl Handler for Shell {
+    type Error = Never;
+
+    fn notified(&mut self, channels: ChannelSet) -> Result<(), Never> {
+        if channels.contains(TIMER) {
+            self.armed = None;
+            self.event(Event::Tick);
+            self.act();
+        }
+        let again = core::mem::take(&mut self.unfinished);
+        for brane in 0..INSTANCES {
+            if again || channels.contains(Channel::new(channels::BRANE[brane])) {
+                self.serve(brane);
+            }
+        }
+        self.settle();
+        Ok(())
+    }
+
+    fn protected(&mut self, channel: Channel, info: MessageInfo) -> Result<MessageInfo, Never> {
+        if channel != CONSOLE {
+            // Nobody else has a channel to call on.
+            return Ok(MessageInfo::new(console::ERROR, 0));
+        }
+        // Copied first: the calls to the driver below use the same words.
+        let mut argument = [0; MAX_ARGUMENT];
+        let sent = info.length().saturating_sub(1) * 8;
+        let len = match info.length() {
+            0 => 0,
+            _ => usize::try_from(get_mr(0))
+                .unwrap_or(usize::MAX)
+                .min(sent)
+                .min(MAX_ARGUMENT),
+        };
+        with_msg_bytes(|bytes| argument[..len].copy_from_slice(&bytes[8..8 + len]));
+        let (label, text) = self.manager.console(
+            self.clock.now_ns(),
+            info.label(),
+            &argument[..len],
+            &mut nic::Counters,
+            &mut self.actions,
+        );
+        let reply = regions::CONSOLE_REPLY;
+        let len = text.len().min(reply.size);
+        // SAFETY: `len` bytes lie inside the region, which is mapped writable here and only readable by the console.
+        unsafe { core::ptr::copy_nonoverlapping(text.as_ptr(), reply.as_ptr(), len) };
+        self.act();
+        self.settle();
+        set_mr(0, len as u64);
+        Ok(MessageInfo::new(label, 1))
+    }
+
+    fn fault(
+        &mut self,
+        child: sel4_microkit::Child,
+        info: MessageInfo,
+    ) -> Result<Option<MessageInfo>, Never> {
+        let what = alloc::format!("{}", Fault::read(info));
+        let index = child.index();
+        let which = children::BRANE
+            .iter()
+            .position(|&id| id == index)
+            .map(Child::Brane)
+            .or_else(|| {
+                children::SERVICES
+                    .iter()
+                    .position(|&id| id == index)
+                    .map(Child::Client)
+            });
+        match which {
+            Some(child) => {
+                self.event(Event::Fault { child, what: &what });
+                self.act();
+                self.settle();
+            }
+            None => logln!("child {index}, which is in no family, failed: {what}"),
+        }
+        Ok(None)
+    }
+}
