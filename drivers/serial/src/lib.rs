@@ -1,49 +1,36 @@
 //! How many writers' text becomes one screen. Knows nothing of devices and rings: bytes are arguments.
 //!
-//! The writers are not trusted: what they send is text of no authority. Control characters of log lines are replaced, so
-//! that a log cannot move the cursor or imitate another writer's line, and a line that is too long is cut.
+//! The writers are not trusted: what they send is text of no authority. Each line of a log gets its writer's name in front
+//! and loses its control characters, so that a log can neither move the cursor nor imitate another writer's line. What
+//! the console writes goes through as it is, for it edits the line.
 #![no_std]
 
-/// Longest log line in bytes; the rest of a longer one is printed as a line of its own.
+use core::fmt::{self, Write};
+
+/// Longest piece of a log line in bytes; the rest of a longer one becomes a line of its own.
 pub const LINE: usize = 240;
 /// Bytes that wait for the device at most.
-pub const QUEUE: usize = 16 * 1024;
+pub const QUEUE: usize = 8 * 1024;
+/// Room that any one log line finds enough: two line ends, the longest name in its brackets, the text.
+pub const LINE_ROOM: usize = 4 + 67 + LINE;
 
-/// Bytes on their way to the device. What finds no room is dropped and counted.
-pub struct Queue {
+/// Bytes on their way to the device.
+struct Queue {
     bytes: [u8; QUEUE],
     head: usize,
     len: usize,
-    /// Bytes that found no room.
-    pub dropped: u64,
-}
-
-impl Default for Queue {
-    fn default() -> Self {
-        Self {
-            bytes: [0; QUEUE],
-            head: 0,
-            len: 0,
-            dropped: 0,
-        }
-    }
 }
 
 impl Queue {
-    /// Appends.
-    pub fn push(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            if self.len == QUEUE {
-                self.dropped += 1;
-                continue;
-            }
-            self.bytes[(self.head + self.len) % QUEUE] = *byte;
+    /// Appends; the caller has seen that there is room.
+    fn push(&mut self, byte: u8) {
+        if self.len < QUEUE {
+            self.bytes[(self.head + self.len) % QUEUE] = byte;
             self.len += 1;
         }
     }
 
-    /// The next byte for the device.
-    pub fn pop(&mut self) -> Option<u8> {
+    fn pop(&mut self) -> Option<u8> {
         (self.len != 0).then(|| {
             let byte = self.bytes[self.head];
             self.head = (self.head + 1) % QUEUE;
@@ -51,51 +38,180 @@ impl Queue {
             byte
         })
     }
+}
 
-    /// Bytes that can be appended without loss.
-    pub fn room(&self) -> usize {
-        QUEUE - self.len
+/// A writer's name: that of a family's member (`brane-2`), or a single one.
+#[derive(Clone, Copy, Debug)]
+pub struct Name {
+    /// The name without number.
+    pub base: &'static str,
+    /// The number in the family.
+    pub number: Option<usize>,
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.base)?;
+        self.number.map_or(Ok(()), |number| write!(f, "-{number}"))
     }
 }
 
 /// One writer's line, as far as it has come.
 #[derive(Clone, Copy)]
-pub struct LineBuffer {
+pub struct Line {
     bytes: [u8; LINE],
     len: usize,
+    complete: bool,
 }
 
-impl Default for LineBuffer {
+impl Default for Line {
     fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Line {
+    /// An empty line.
+    pub const fn new() -> Self {
         Self {
             bytes: [0; LINE],
             len: 0,
+            complete: false,
         }
+    }
+
+    /// Takes text up to the line's end and says how many bytes that was; nothing once the line is complete.
+    pub fn feed(&mut self, text: &[u8]) -> usize {
+        let mut taken = 0;
+        for &byte in text {
+            if self.complete {
+                break;
+            }
+            if byte == b'\n' {
+                self.complete = true;
+            } else if let Some(place) = self.bytes.get_mut(self.len) {
+                *place = byte;
+                self.len += 1;
+            } else {
+                // Too long: what follows is a line of its own.
+                self.complete = true;
+                break;
+            }
+            taken += 1;
+        }
+        taken
+    }
+
+    /// Whether it waits to be printed.
+    pub fn is_complete(&self) -> bool {
+        self.complete
     }
 }
 
-impl LineBuffer {
-    /// Takes text; each line that is complete (or full) goes to `out` behind the writer's name.
-    pub fn feed(&mut self, name: &str, text: &[u8], mut out: impl FnMut(&[u8])) {
-        for byte in text {
-            match *byte {
-                b'\n' => self.end(name, &mut out),
-                byte => {
-                    if self.len == LINE {
-                        self.end(name, &mut out);
-                    }
-                    let visible = byte == b'\t' || (byte >= b' ' && byte != 0x7f);
-                    self.bytes[self.len] = if visible { byte } else { b'?' };
-                    self.len += 1;
-                }
-            }
+/// What is to appear at the other end of the serial line, in order.
+pub struct Screen {
+    queue: Queue,
+    last: u8,
+}
+
+impl Default for Screen {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Screen {
+    /// An empty one; the cursor is taken to stand at the start of a line.
+    pub const fn new() -> Self {
+        Self {
+            queue: Queue {
+                bytes: [0; QUEUE],
+                head: 0,
+                len: 0,
+            },
+            last: 0,
         }
     }
 
-    fn end(&mut self, name: &str, out: &mut impl FnMut(&[u8])) {
-        for part in [b"[", name.as_bytes(), b"] ", &self.bytes[..self.len], b"\r\n"] {
-            out(part);
+    /// The next byte for the device.
+    pub fn pop(&mut self) -> Option<u8> {
+        self.queue.pop()
+    }
+
+    /// Whether nothing waits for the device.
+    pub fn is_empty(&self) -> bool {
+        self.queue.len == 0
+    }
+
+    /// Bytes that can still wait.
+    pub fn room(&self) -> usize {
+        QUEUE - self.queue.len
+    }
+
+    fn push(&mut self, byte: u8) {
+        if byte == b'\n' && self.last != b'\r' {
+            self.queue.push(b'\r');
         }
-        self.len = 0;
+        self.queue.push(byte);
+        self.last = byte;
+    }
+
+    fn fresh_line(&mut self) {
+        if !matches!(self.last, 0 | b'\n') {
+            self.push(b'\n');
+        }
+    }
+
+    /// Prints a complete line of a log on a line of its own and empties it. `false`, and nothing done, when there is
+    /// no room now.
+    #[must_use = "a line that found no room has to be offered again"]
+    pub fn log(&mut self, name: Name, line: &mut Line) -> bool {
+        if self.room() < LINE_ROOM {
+            return false;
+        }
+        self.fresh_line();
+        // Writing to the queue cannot fail.
+        let _ = write!(self, "[{name}] ");
+        for chunk in line.bytes[..line.len].utf8_chunks() {
+            for character in chunk.valid().chars() {
+                let visible = character == '\t' || !character.is_control();
+                let _ = self.write_char(if visible { character } else { '?' });
+            }
+            if !chunk.invalid().is_empty() {
+                self.push(b'?');
+            }
+        }
+        self.push(b'\n');
+        *line = Line::new();
+        true
+    }
+
+    /// Prints a line of the serial domain's own. `false` when there is no room now.
+    #[must_use = "a line that found no room has to be offered again"]
+    pub fn report(&mut self, text: fmt::Arguments<'_>) -> bool {
+        if self.room() < LINE_ROOM {
+            return false;
+        }
+        self.fresh_line();
+        let _ = writeln!(self, "[serial] {text}");
+        true
+    }
+
+    /// Prints what the console writes, as far as there is room, and says how many bytes that was.
+    pub fn console(&mut self, text: &[u8]) -> usize {
+        for (i, &byte) in text.iter().enumerate() {
+            if self.room() < 2 {
+                return i;
+            }
+            self.push(byte);
+        }
+        text.len()
+    }
+}
+
+impl Write for Screen {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        text.bytes().for_each(|byte| self.push(byte));
+        Ok(())
     }
 }

@@ -1,17 +1,21 @@
-//! The serial domain. It owns COM1, a 16550 UART (National Semiconductor PC16550D), and prints on it what the console
-//! writes and, line by line, what all others log; what is typed goes to the console.
+//! The serial domain. It owns COM1 and prints on it what the console writes and, line by line, what all others log; what
+//! is typed goes to the console.
 //!
-//! Nobody on the other side is trusted: a writer whose ring makes no sense is left alone from then on. Everything is
-//! interrupt-driven and bounded for each wake; nothing waits for anybody.
+//! Nobody on the other side is trusted. Text is bounded for each wake and writers take turns; what finds no room on the
+//! screen stays in its writer's ring, so a flood costs its writer alone. A writer whose ring makes no sense loses what is in
+//! it: the ring is emptied, counted and reported. Nothing here waits for anybody.
 #![no_std]
 #![no_main]
 
-use brane_abi::layout::tty;
-use brane_abi::ring::RingIndices;
+mod uart;
+
+use brane_abi::layout::{log, tty};
+use brane_abi::ring::{RingError, RingIndices};
 use brane_abi::shared::SharedRegion;
 use brane_abi::stream::{StreamConsumer, StreamProducer};
-use sel4_microkit::{Channel, ChannelSet, Handler, IoPort, Never, protection_domain};
-use serial_core::{LineBuffer, Queue};
+use sel4_microkit::{Channel, ChannelSet, Handler, IoPort, Never, Region, StaticCell, protection_domain};
+use serial_core::{Line, Name, Screen};
+use uart::Uart;
 
 #[allow(missing_docs)]
 mod wiring {
@@ -22,199 +26,244 @@ use wiring::{channels, regions};
 const IRQ: Channel = Channel::new(wiring::irqs::IRQ[0]);
 const CONSOLE: Channel = Channel::new(channels::CONSOLE);
 
-/// Registers by offset.
-mod register {
-    pub const DATA: u16 = 0;
-    pub const INTERRUPT_ENABLE: u16 = 1;
-    pub const INTERRUPT_ID: u16 = 2;
-    pub const FIFO: u16 = 2;
-    pub const LINE_CONTROL: u16 = 3;
-    pub const MODEM_CONTROL: u16 = 4;
-    pub const LINE_STATUS: u16 = 5;
-}
-const RECEIVED: u8 = 1;
-const TRANSMITTER_EMPTY: u8 = 0x20;
-const ENABLE_RECEIVE: u8 = 1;
-const ENABLE_TRANSMIT: u8 = 2;
-/// Bytes that the transmit FIFO takes when it is empty.
-const FIFO: usize = 16;
-/// Bytes taken from one writer at each wake.
-const BUDGET: usize = 2048;
-/// Writers: brane-N, services-N, nic0, manager, console.
-const WRITERS: usize = regions::LOG_BRANE.len() + regions::LOG_SERVICES.len() + 3;
+/// Lines taken from one writer before the next has its turn.
+const LINES: usize = 4;
+/// Bytes taken from the console at each wake.
+const CONSOLE_BYTES: usize = 2048;
+const BRANES: usize = regions::LOG_BRANE.len();
+const SERVICES: usize = regions::LOG_SERVICES.len();
+const WRITERS: usize = BRANES + SERVICES + 3;
 
+/// What is too large for the stack.
+struct Buffers {
+    screen: Screen,
+    lines: [Line; WRITERS],
+}
+
+static BUFFERS: StaticCell<Buffers> = StaticCell::new(Buffers {
+    screen: Screen::new(),
+    lines: [Line::new(); WRITERS],
+});
+
+/// A domain that logs.
 struct Writer {
-    /// Name without its number, and the number where it has one.
-    name: (&'static str, Option<usize>),
-    channel: usize,
-    ring: Option<StreamConsumer>,
-    line: LineBuffer,
+    name: Name,
+    channel: Channel,
+    region: Region,
+    ring: StreamConsumer,
+}
+
+/// Things that went wrong, by how often.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+struct Counters {
+    /// Typed bytes that the console's ring had no room for.
+    keys_dropped: u64,
+    /// Typed bytes that the device lost.
+    keys_overrun: u64,
+    /// Times that a ring made no sense and was emptied.
+    rings_emptied: u64,
 }
 
 struct Serial {
-    port: IoPort,
-    queue: Queue,
+    uart: Uart,
+    screen: &'static mut Screen,
+    lines: &'static mut [Line; WRITERS],
     writers: [Writer; WRITERS],
-    keyboard: Option<StreamProducer>,
-    screen: Option<StreamConsumer>,
-    transmitting: bool,
+    /// Whose turn is first.
+    turn: usize,
+    /// Channels whose writers may have something.
+    pending: u64,
+    /// Channels that writers are behind.
+    known: u64,
+    keyboard: StreamProducer,
+    console: StreamConsumer,
+    counters: Counters,
+    reported: Counters,
 }
 
-fn indices(region: SharedRegion, offset: usize) -> Option<&'static RingIndices> {
+/// The description gives these sizes, and the generated constants carry them; see [`brane_abi::layout`].
+const TOO_SMALL: &str = "a region of the system description is smaller than the layout asks for";
+
+fn indices(region: SharedRegion, offset: usize) -> &'static RingIndices {
     // SAFETY: RingIndices is made of atomics only.
-    unsafe { region.object(offset) }
+    unsafe { region.object(offset) }.expect(TOO_SMALL)
+}
+
+fn writer(i: usize) -> Writer {
+    let (base, number, channel, region) = if i < BRANES {
+        ("brane", Some(i), channels::BRANE[i], regions::LOG_BRANE[i])
+    } else if i < BRANES + SERVICES {
+        let n = i - BRANES;
+        (
+            "services",
+            Some(n),
+            channels::SERVICES[n],
+            regions::LOG_SERVICES[n],
+        )
+    } else {
+        match i - BRANES - SERVICES {
+            0 => ("nic0", None, channels::NIC0, regions::LOG_NIC0),
+            1 => ("manager", None, channels::MANAGER, regions::LOG_MANAGER),
+            _ => ("console", None, channels::CONSOLE, regions::LOG_CONSOLE),
+        }
+    };
+    Writer {
+        name: Name { base, number },
+        channel: Channel::new(channel),
+        region,
+        ring: brane_abi::log::consumer(region.shared()).expect(TOO_SMALL),
+    }
 }
 
 #[protection_domain]
 fn init() -> Serial {
-    let port = IoPort::new(wiring::ioports::IOPORT[0]);
-    port.out8(register::INTERRUPT_ENABLE, 0);
-    // 8 data bits, no parity, 1 stop bit; the speed stays as the firmware set it.
-    port.out8(register::LINE_CONTROL, 3);
-    // FIFOs on and empty; DTR, RTS, and OUT2, which lets the interrupt out.
-    port.out8(register::FIFO, 7);
-    port.out8(register::MODEM_CONTROL, 0xb);
-    port.out8(register::INTERRUPT_ENABLE, ENABLE_RECEIVE);
-
-    let branes = regions::LOG_BRANE.len();
-    let services = regions::LOG_SERVICES.len();
-    let writers = core::array::from_fn(|i| {
-        let (name, channel, region) = if i < branes {
-            (("brane", Some(i)), channels::BRANE[i], regions::LOG_BRANE[i])
-        } else if i < branes + services {
-            let n = i - branes;
-            (
-                ("services", Some(n)),
-                channels::SERVICES[n],
-                regions::LOG_SERVICES[n],
-            )
-        } else {
-            match i - branes - services {
-                0 => (("nic0", None), channels::NIC0, regions::LOG_NIC0),
-                1 => (("manager", None), channels::MANAGER, regions::LOG_MANAGER),
-                _ => (("console", None), channels::CONSOLE, regions::LOG_CONSOLE),
-            }
-        };
-        Writer {
-            name,
-            channel,
-            ring: brane_abi::log::consumer(region.shared()),
-            line: LineBuffer::default(),
-        }
-    });
+    let Buffers { screen, lines } = BUFFERS.take();
     let shared = regions::TTY.shared();
-    let part = |part: brane_abi::layout::Part| shared.part(part.offset, part.len);
-    let keyboard = || StreamProducer::new(indices(shared, tty::INPUT_INDICES)?, part(tty::INPUT)?);
-    let screen = || StreamConsumer::new(indices(shared, tty::OUTPUT_INDICES)?, part(tty::OUTPUT)?);
-    Serial {
-        port,
-        queue: Queue::default(),
+    let part = |part: brane_abi::layout::Part| shared.part(part.offset, part.len).expect(TOO_SMALL);
+    let writers: [Writer; WRITERS] = core::array::from_fn(writer);
+    let mut serial = Serial {
+        known: writers
+            .iter()
+            .fold(0, |known, writer| known | 1 << writer.channel.index()),
+        uart: Uart::start(IoPort::new(wiring::ioports::IOPORT[0])),
+        screen,
+        lines,
         writers,
-        keyboard: keyboard(),
-        screen: screen(),
-        transmitting: false,
-    }
+        turn: 0,
+        // What was written before now was signalled before anybody listened.
+        pending: u64::MAX,
+        keyboard: StreamProducer::new(indices(shared, tty::INPUT_INDICES), part(tty::INPUT))
+            .expect(TOO_SMALL),
+        console: StreamConsumer::new(indices(shared, tty::OUTPUT_INDICES), part(tty::OUTPUT))
+            .expect(TOO_SMALL),
+        counters: Counters::default(),
+        reported: Counters::default(),
+    };
+    serial.work();
+    serial
 }
 
 impl Writer {
-    /// Prints what there is, up to the budget; whether there may be more.
-    fn drain(&mut self, queue: &mut Queue) -> bool {
-        let Some(ring) = &mut self.ring else { return false };
-        let mut number = *b"-00";
-        let (base, n) = self.name;
-        let mut name = [0u8; 16];
-        let len = base.len();
-        name[..len].copy_from_slice(base.as_bytes());
-        let mut end = len;
-        if let Some(n) = n {
-            number[1] = b'0' + (n / 10) as u8;
-            number[2] = b'0' + (n % 10) as u8;
-            let digits: &[u8] = if n < 10 { &[b'-', number[2]] } else { &number };
-            name[end..end + digits.len()].copy_from_slice(digits);
-            end += digits.len();
-        }
-        let name = core::str::from_utf8(&name[..end]).unwrap_or("?");
-        let mut chunk = [0; 256];
-        let mut taken = 0;
-        while taken < BUDGET {
-            match ring.read(&mut chunk) {
-                Ok(0) => return false,
-                Ok(len) => {
-                    taken += len;
-                    self.line.feed(name, &chunk[..len], |bytes| queue.push(bytes));
-                }
-                Err(_) => {
-                    self.line
-                        .feed(name, b"(log ring broken, no longer read)\n", |bytes| {
-                            queue.push(bytes)
-                        });
-                    self.ring = None;
-                    return false;
-                }
+    /// Prints up to [`LINES`] lines; whether there may be more.
+    fn print(&mut self, line: &mut Line, screen: &mut Screen) -> Result<bool, RingError> {
+        for _ in 0..LINES {
+            // Two runs at most hold all of the ring, and a piece of a line is shorter.
+            for _ in 0..2 {
+                self.ring.read_with(|text| (line.feed(text), ()))?;
+            }
+            if !line.is_complete() {
+                return Ok(false);
+            }
+            if !screen.log(self.name, line) {
+                break;
             }
         }
-        true
+        Ok(true)
+    }
+
+    /// Starts with an empty ring. A writer that runs on takes that for nonsense in turn and loses its lines, until it is
+    /// restarted and takes the indices as they stand.
+    fn empty(&mut self) {
+        indices(self.region.shared(), log::INDICES).reset();
+        self.ring.reset();
     }
 }
 
 impl Serial {
-    fn receive(&mut self) {
-        let mut news = false;
-        for _ in 0..BUDGET {
-            if self.port.in8(register::LINE_STATUS) & RECEIVED == 0 {
-                break;
+    /// Moves text from the rings to the screen and from there to the device.
+    fn work(&mut self) {
+        let console = 1 << CONSOLE.index();
+        if self.pending & console != 0 && !self.print_console() {
+            self.pending &= !console;
+        }
+        for i in 0..WRITERS {
+            let i = (self.turn + i) % WRITERS;
+            let writer = &mut self.writers[i];
+            let bit = 1 << writer.channel.index();
+            // The console's own log shares the console's channel, and is always looked at.
+            if self.pending & bit == 0 && bit != console {
+                continue;
             }
-            let byte = self.port.in8(register::DATA);
-            if let Some(keyboard) = &mut self.keyboard {
-                news |= keyboard.write(&[byte]).is_ok();
+            match writer.print(&mut self.lines[i], self.screen) {
+                Ok(true) => self.pending |= bit,
+                Ok(false) if bit == console => {}
+                Ok(false) => self.pending &= !bit,
+                Err(_) => {
+                    writer.empty();
+                    self.counters.rings_emptied += 1;
+                    self.pending &= !bit;
+                    let name = writer.name;
+                    // Where there is no room, the counters' report comes later.
+                    let _ = self.screen.report(format_args!(
+                        "the log ring of {name} makes no sense: emptied; {name} is silent until it restarts"
+                    ));
+                }
             }
         }
-        if news {
+        self.turn = (self.turn + 1) % WRITERS;
+        self.report();
+        let screen = &mut *self.screen;
+        let sent = self.uart.send(|| screen.pop());
+        let wanted = !self.screen.is_empty() || self.pending & self.known != 0;
+        self.uart.want_to_send(wanted, sent);
+    }
+
+    /// Prints what the console wrote; whether there may be more.
+    fn print_console(&mut self) -> bool {
+        let mut taken = 0;
+        while taken < CONSOLE_BYTES {
+            let screen = &mut *self.screen;
+            match self.console.read_with(|text| {
+                let n = screen.console(text);
+                (n, (n, text.len()))
+            }) {
+                Ok((0, 0)) => break,
+                Ok((0, _)) => return true,
+                Ok((n, _)) => taken += n,
+                Err(_) => {
+                    let shared = regions::TTY.shared();
+                    indices(shared, tty::OUTPUT_INDICES).reset();
+                    self.console.reset();
+                    self.counters.rings_emptied += 1;
+                    return false;
+                }
+            }
+        }
+        if taken != 0 {
+            // It may wait for room.
             CONSOLE.notify();
         }
+        taken >= CONSOLE_BYTES
     }
 
-    fn screen(&mut self) -> bool {
-        let Some(screen) = &mut self.screen else {
-            return false;
-        };
-        let mut chunk = [0; 256];
-        let mut taken = 0;
-        while taken < BUDGET && self.queue.room() > chunk.len() {
-            match screen.read(&mut chunk) {
-                Ok(0) => break,
-                Ok(len) => {
-                    taken += len;
-                    self.queue.push(&chunk[..len]);
-                }
-                Err(_) => {
-                    self.screen = None;
-                    break;
-                }
-            }
+    /// Says once what has gone wrong since the last time.
+    fn report(&mut self) {
+        self.counters.keys_overrun = self.uart.overruns;
+        let Counters {
+            keys_dropped,
+            keys_overrun,
+            rings_emptied,
+        } = self.counters;
+        if self.counters != self.reported
+            && self.screen.report(format_args!(
+                "so far: {keys_dropped} typed characters not taken by the console, {keys_overrun} lost by the device, \
+                 {rings_emptied} rings emptied"
+            ))
+        {
+            self.reported = self.counters;
         }
-        taken != 0
     }
 
-    fn transmit(&mut self) {
-        while self.port.in8(register::LINE_STATUS) & TRANSMITTER_EMPTY != 0 {
-            for _ in 0..FIFO {
-                let Some(byte) = self.queue.pop() else {
-                    if self.transmitting {
-                        self.transmitting = false;
-                        self.port.out8(register::INTERRUPT_ENABLE, ENABLE_RECEIVE);
-                    }
-                    return;
-                };
-                self.port.out8(register::DATA, byte);
-            }
-            if !self.transmitting {
-                self.transmitting = true;
-                self.port
-                    .out8(register::INTERRUPT_ENABLE, ENABLE_RECEIVE | ENABLE_TRANSMIT);
-            }
-            // The rest follows at the next interrupt.
-            return;
+    /// Takes what was typed.
+    fn receive(&mut self) {
+        let mut news = false;
+        let (keyboard, counters) = (&mut self.keyboard, &mut self.counters);
+        self.uart.interrupted(|byte| match keyboard.write(&[byte]) {
+            Ok(1) => news = true,
+            _ => counters.keys_dropped += 1,
+        });
+        if news {
+            CONSOLE.notify();
         }
     }
 }
@@ -224,26 +273,13 @@ impl Handler for Serial {
 
     fn notified(&mut self, signalled: ChannelSet) -> Result<(), Never> {
         if signalled.contains(IRQ) {
-            self.port.in8(register::INTERRUPT_ID);
+            // Acknowledged first: an edge that comes from now on is another interrupt. The kernel cannot refuse it
+            // for a handler of our own.
+            let _ = IRQ.irq_ack();
             self.receive();
         }
-        for writer in &mut self.writers {
-            if signalled.contains(Channel::new(writer.channel)) && writer.drain(&mut self.queue) {
-                // More than a budget's worth: look again at the next wake, which the device's interrupt brings.
-                while self.queue.room() > BUDGET && writer.drain(&mut self.queue) {}
-            }
-        }
-        if signalled.contains(CONSOLE) || self.transmitting {
-            let room_was_short = self.screen();
-            if room_was_short {
-                CONSOLE.notify();
-            }
-        }
-        self.transmit();
-        if signalled.contains(IRQ) {
-            // An edge interrupt of our own handler is always there to be acknowledged.
-            let _ = IRQ.irq_ack();
-        }
+        self.pending |= signalled.bits();
+        self.work();
         Ok(())
     }
 }

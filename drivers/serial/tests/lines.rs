@@ -1,37 +1,94 @@
 //! The screen's rules, on the host.
 
-use serial_core::{LINE, LineBuffer, QUEUE, Queue};
+use proptest::prelude::*;
+use serial_core::{LINE, LINE_ROOM, Line, Name, QUEUE, Screen};
 
+const RED: Name = Name {
+    base: "brane",
+    number: Some(1),
+};
+
+fn shown(screen: &mut Screen) -> String {
+    String::from_utf8(std::iter::from_fn(|| screen.pop()).collect()).unwrap()
+}
+
+/// Feeds one writer's text in the given pieces, printing each line as it gets complete.
 fn printed(texts: &[&[u8]]) -> String {
-    let (mut line, mut out) = (LineBuffer::default(), Vec::new());
+    let (mut line, mut screen, mut out) = (Line::new(), Screen::new(), String::new());
     for text in texts {
-        line.feed("red", text, |bytes| out.extend_from_slice(bytes));
+        let mut rest = *text;
+        while !rest.is_empty() {
+            rest = &rest[line.feed(rest)..];
+            if line.is_complete() {
+                assert!(screen.log(RED, &mut line));
+                out += &shown(&mut screen);
+            }
+        }
     }
-    String::from_utf8(out).unwrap()
+    out
 }
 
 #[test]
 fn lines_are_whole_and_named() {
-    assert_eq!(printed(&[b"hel", b"lo\nwor"]), "[red] hello\r\n");
-    assert_eq!(printed(&[b"a\n\nb\n"]), "[red] a\r\n[red] \r\n[red] b\r\n");
+    assert_eq!(printed(&[b"hel", b"lo\nwor"]), "[brane-1] hello\r\n");
+    assert_eq!(
+        printed(&[b"a\n\nb\n"]),
+        "[brane-1] a\r\n[brane-1] \r\n[brane-1] b\r\n"
+    );
 }
 
 #[test]
 fn a_log_cannot_imitate_another() {
-    assert_eq!(printed(&[b"x\r[blue] y\x1b[2J\n"]), "[red] x?[blue] y?[2J\r\n");
+    assert_eq!(
+        printed(&["x\r[blue] y\x1b[2J \u{9b}2J é\n".as_bytes()]),
+        "[brane-1] x?[blue] y?[2J ?2J é\r\n"
+    );
+    assert_eq!(printed(&[b"\xff\xfe\x9b2J\n"]), "[brane-1] ???2J\r\n");
 }
 
 #[test]
-fn endless_lines_are_cut() {
-    let text = printed(&[&[b'z'; 3 * LINE]]);
-    assert_eq!(text.lines().count(), 2);
-    assert!(text.lines().all(|l| l.len() == LINE + 6));
+fn a_long_line_goes_on_as_a_line_of_its_own() {
+    let text = printed(&[&[b'z'; 2 * LINE], b"end\n"]);
+    let lens: Vec<usize> = text
+        .lines()
+        .map(|line| line.strip_prefix("[brane-1] ").unwrap().len())
+        .collect();
+    assert_eq!(lens, [LINE, LINE, 3]);
+    let exact = printed(&[&[b'z'; LINE], b"\n"]);
+    assert_eq!(exact.lines().count(), 1);
 }
 
 #[test]
-fn a_full_queue_drops_and_counts() {
-    let mut queue = Queue::default();
-    queue.push(&[7; QUEUE + 3]);
-    assert_eq!((queue.room(), queue.dropped), (0, 3));
-    assert_eq!(std::iter::from_fn(|| queue.pop()).count(), QUEUE);
+fn a_log_line_starts_at_the_left_edge() {
+    let (mut line, mut screen) = (Line::new(), Screen::new());
+    assert_eq!(screen.console(b"brane> sho"), 10);
+    line.feed(b"up\n");
+    assert!(screen.log(RED, &mut line));
+    assert_eq!(screen.console(b"ok\n\r\n"), 5);
+    assert_eq!(shown(&mut screen), "brane> sho\r\n[brane-1] up\r\nok\r\n\r\n");
+}
+
+#[test]
+fn what_finds_no_room_is_not_lost() {
+    let mut screen = Screen::new();
+    let taken = screen.console(&[b'x'; QUEUE + 3]);
+    assert!(taken < QUEUE);
+    let mut line = Line::new();
+    line.feed(b"later\n");
+    assert!(!screen.log(RED, &mut line) && line.is_complete());
+    assert!(!screen.report(format_args!("later")));
+    assert_eq!(shown(&mut screen).len(), taken);
+    assert!(screen.log(RED, &mut line) && !line.is_complete());
+    assert_eq!(shown(&mut screen), "\r\n[brane-1] later\r\n");
+}
+
+proptest! {
+    #[test]
+    fn whatever_is_logged_stays_inside_its_lines(text in proptest::collection::vec(any::<u8>(), 0..2000)) {
+        for line in printed(&[&text]).split_terminator("\r\n") {
+            prop_assert!(line.starts_with("[brane-1] "));
+            prop_assert!(!line.chars().any(|c| c.is_control() && c != '\t'));
+            prop_assert!(line.len() + 4 <= LINE_ROOM);
+        }
+    }
 }

@@ -29,9 +29,13 @@ mod register {
 const ENABLE: u64 = 1;
 const LEGACY_REPLACEMENT: u64 = 2;
 const TIMER_INTERRUPT: u64 = 4;
-/// Shortest and longest step of the comparator, in nanoseconds: a shorter one could pass before it is written, and a
-/// longer one is split, so that a 32-bit comparator would do.
-const STEP_NS: (u64, u64) = (5_000, 1_000_000_000);
+/// The longest period of a tick that the specification allows, in femtoseconds.
+const LONGEST_PERIOD_FS: u64 = 100_000_000;
+/// Shortest and longest step of the comparator, in nanoseconds: a longer one is made in parts, so that a counter of 32
+/// bits would do.
+const STEP_NS: (u64, u64) = (2_000, 1_000_000_000);
+/// Times that a step which had passed before it was set is tried again, twice as long each time.
+const TRIES: u32 = 12;
 
 struct Hpet {
     registers: Region,
@@ -56,24 +60,37 @@ impl Hpet {
         }
     }
 
+    /// Takes the device over: comparator 0 as a single shot, far away.
     fn start(registers: Region) -> Hpet {
         let hpet = Hpet {
             registers,
             period_fs: 0,
         };
-        let period_fs = (hpet.read(register::CAPABILITIES) >> 32).max(1);
+        let period_fs = hpet.read(register::CAPABILITIES) >> 32;
+        assert!(
+            (1..=LONGEST_PERIOD_FS).contains(&period_fs),
+            "no HPET at its address: its period reads as {period_fs} fs; start the machine with one"
+        );
+        hpet.write(register::CONFIGURATION, 0);
+        hpet.write(register::COUNTER, 0);
         hpet.write(register::TIMER0_CONFIGURATION, TIMER_INTERRUPT);
         hpet.write(register::TIMER0_COMPARATOR, u64::MAX);
         hpet.write(register::CONFIGURATION, ENABLE | LEGACY_REPLACEMENT);
         Hpet { period_fs, ..hpet }
     }
 
+    /// Has the interrupt come after that time, or a little later.
     fn interrupt_in(&self, ns: u64) {
-        let ticks = ns.clamp(STEP_NS.0, STEP_NS.1) * 1_000_000 / self.period_fs;
-        self.write(
-            register::TIMER0_COMPARATOR,
-            self.read(register::COUNTER).wrapping_add(ticks),
-        );
+        let mut ticks = ns.clamp(STEP_NS.0, STEP_NS.1) * 1_000_000 / self.period_fs;
+        for _ in 0..TRIES {
+            let at = self.read(register::COUNTER).wrapping_add(ticks);
+            self.write(register::TIMER0_COMPARATOR, at);
+            // Only equality interrupts: a comparator that was set too late would wait for the counter to come around.
+            if (at.wrapping_sub(self.read(register::COUNTER)) as i64) > 0 {
+                return;
+            }
+            ticks *= 2;
+        }
     }
 }
 
@@ -98,13 +115,15 @@ fn init() -> Timer {
 }
 
 impl Timer {
+    /// Notifies everybody whose time has come, and sets the comparator for the next.
     fn serve(&mut self) {
-        for client in self.deadlines.take_due(self.clock.now_ns()) {
+        let now = self.clock.now_ns();
+        for client in self.deadlines.take_due(now) {
             Channel::new(client).notify();
         }
         let next = self.deadlines.next();
         if let Some(at) = next.filter(|at| self.armed.is_none_or(|armed| *at < armed)) {
-            self.hpet.interrupt_in(at.saturating_sub(self.clock.now_ns()));
+            self.hpet.interrupt_in(at.saturating_sub(now));
             self.armed = Some(at);
         }
     }
@@ -115,10 +134,11 @@ impl Handler for Timer {
 
     fn notified(&mut self, channels: ChannelSet) -> Result<(), Never> {
         if channels.contains(IRQ) {
+            // Acknowledged first: the interrupt controller ignores an edge at a pin that is masked, and it is masked
+            // until now. The kernel cannot refuse it for a handler of our own.
+            let _ = IRQ.irq_ack();
             self.armed = None;
             self.serve();
-            // An edge interrupt of our own handler is always there to be acknowledged.
-            let _ = IRQ.irq_ack();
         }
         Ok(())
     }

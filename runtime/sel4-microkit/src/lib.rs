@@ -11,6 +11,7 @@
 
 extern crate alloc;
 
+mod cell;
 mod channel;
 pub mod entropy;
 mod handler;
@@ -24,6 +25,7 @@ mod start;
 mod symbols;
 pub mod time;
 
+pub use cell::StaticCell;
 pub use channel::{Channel, ChannelSet, Child, IrqAckError};
 pub use handler::{DeferredAction, Handler, Infallible, Never, NullHandler, run};
 pub use ioport::IoPort;

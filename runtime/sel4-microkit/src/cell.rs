@@ -1,0 +1,33 @@
+//! State that is too large for the stack: a static that is handed out once.
+
+use core::cell::{Cell, UnsafeCell};
+
+/// A value in static memory that one owner takes for the life of the protection domain. It is as new after a restart.
+pub struct StaticCell<T> {
+    value: UnsafeCell<T>,
+    taken: Cell<bool>,
+}
+
+// SAFETY: a protection domain has exactly one thread.
+unsafe impl<T> Sync for StaticCell<T> {}
+
+impl<T> StaticCell<T> {
+    /// A cell with its value. Keep it all zero bytes where it is large: then the image does not carry it.
+    pub const fn new(value: T) -> Self {
+        Self {
+            value: UnsafeCell::new(value),
+            taken: Cell::new(false),
+        }
+    }
+
+    /// The value, the first time; panics after that.
+    #[allow(
+        clippy::mut_from_ref,
+        reason = "the reference is given out once, as `taken` makes sure"
+    )]
+    pub fn take(&'static self) -> &'static mut T {
+        assert!(!self.taken.replace(true), "a StaticCell is taken once");
+        // SAFETY: the first and only reference ever made, to memory that lives as long as the program.
+        unsafe { &mut *self.value.get() }
+    }
+}
