@@ -3,7 +3,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -42,8 +42,8 @@ pub enum Net {
     User {
         /// Address and prefix length of the network, and the host's address on it.
         v4: (Ipv4Addr, u8, Ipv4Addr),
-        /// IPv6 prefix of 64 bits, as `fec0::`.
-        v6_prefix: String,
+        /// IPv6 prefix of 64 bits, and the host's address on it.
+        v6: (Ipv6Addr, Ipv6Addr),
         /// The ports that are forwarded.
         forwards: Vec<Forward>,
     },
@@ -61,7 +61,10 @@ impl Net {
         let v4 = (Ipv4Addr::new(10, 0, 2, 0), 24, Ipv4Addr::new(10, 0, 2, 2));
         Net::User {
             v4,
-            v6_prefix: "fec0::".to_owned(),
+            v6: (
+                Ipv6Addr::new(0xfec0, 0, 0, 0, 0, 0, 0, 0),
+                Ipv6Addr::new(0xfec0, 0, 0, 0, 0, 0, 0, 2),
+            ),
             forwards,
         }
     }
@@ -195,10 +198,12 @@ impl Net {
         match self {
             Net::User {
                 v4: (net, prefix, host),
-                v6_prefix,
+                v6: (prefix6, host6),
                 forwards,
             } => {
-                let mut text = format!("user,id=net0,net={net}/{prefix},host={host},ipv6-prefix={v6_prefix}");
+                let mut text = format!(
+                    "user,id=net0,net={net}/{prefix},host={host},ipv6-prefix={prefix6},ipv6-prefixlen=64,ipv6-host={host6}"
+                );
                 for Forward {
                     protocol,
                     host,

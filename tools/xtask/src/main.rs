@@ -1,2 +1,48 @@
-//! To be written.
-fn main() {}
+//! `cargo xtask`: what one does with this project. Builds the kernel, the protection domains and the image, boots it,
+//! tests and checks everything.
+//!
+//! Owns: the verbs and the order of their steps; each step's work is in a crate of its own (`tools/kernel`,
+//! `tools/system`, `tools/bootconfig`, `tools/image`, `tools/qemu`). On the other side: the person at the keyboard, and cargo.
+//! Every failure ends as one message that says what to do, and a non-zero exit.
+
+mod check;
+mod cli;
+mod fuzz;
+mod image;
+mod network;
+mod programs;
+mod run;
+mod runner;
+mod sizes;
+mod test;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use cli::{Cli, Verb};
+use workspace::Workspace;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let done = Workspace::find().and_then(|workspace| match cli.verb {
+        Verb::Run(options) => run::run(&workspace, &options),
+        Verb::Test(options) => test::test(&workspace, &options),
+        Verb::Check => check::check(&workspace),
+        Verb::Image(options) => image::write(&workspace, &options),
+        Verb::Sizes(options) => sizes::sizes(&workspace, &options),
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Tells the person what is being done now. Standard output belongs to results.
+fn progress(what: &str) {
+    eprintln!("==> {what}");
+}

@@ -1,0 +1,170 @@
+//! The command line: verbs, options, help texts with examples.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use branes_kernel::Flavour;
+
+/// Builds, boots and tests Branes.
+#[derive(Debug, Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    after_help = "Examples:\n  \
+        cargo xtask run                       boot it: console here, web pages at ports 8080 to 8082\n  \
+        cargo xtask test                      run all tests\n  \
+        cargo xtask image --release --out .   write sel4_32.elf and loader.img here\n\n\
+        Missing host tools are installed with apt-get when you are root; otherwise the command to type is shown."
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Build the image and boot it in QEMU, with the console on this terminal
+    ///
+    /// The network is QEMU's own, and port 80 of brane N answers at 127.0.0.1, port 8080 + N; or, with --tap, a tap device
+    /// of yours. On a terminal, Ctrl-A x ends QEMU. Without a terminal the console goes to standard output, and SIGTERM
+    /// ends it all.
+    #[command(after_help = "Examples:\n  \
+        cargo xtask run\n  \
+        cargo xtask run --release --port-base 9000     pages at 9000, 9001 and 9002\n  \
+        cargo xtask run --config bench --memory 512M   17 branes\n  \
+        cargo xtask run --tap tap0                     after: ip tuntap add dev tap0 mode tap && ip link set dev tap0 up")]
+    Run(RunOptions),
+    /// Run all tests: on the host, in the ring model, and with the booted image
+    #[command(after_help = "Examples:\n  \
+        cargo xtask test\n  \
+        cargo xtask test dhcp crash     tests whose name has `dhcp` or `crash` in it\n  \
+        cargo xtask test --full         also 30 s of each fuzz target (so does CI=true in the environment)")]
+    Test(TestOptions),
+    /// Check without running anything: formatting, clippy, the rules of every system in configs.toml
+    #[command(after_help = "Example:\n  cargo xtask check")]
+    Check,
+    /// Build the image and write sel4_32.elf and loader.img into a folder
+    #[command(after_help = "Examples:\n  \
+        cargo xtask image --out /tmp/branes\n  \
+        cargo xtask image --config bench --release --out out\n\n\
+        Boot it: qemu-system-x86_64 -machine q35 -cpu qemu64,+fsgsbase,+pdpe1gb,+xsave,+xsaveopt,+rdrand \\\n  \
+        -m 512M -kernel sel4_32.elf -initrd loader.img -netdev ... -device virtio-net-pci,netdev=...,addr=0x2.0")]
+    Image(ImageOptions),
+    /// Show how large each program, the kernel and the image are
+    #[command(after_help = "Example:\n  cargo xtask sizes --release")]
+    Sizes(BuildOptions),
+}
+
+/// What to build.
+#[derive(Debug, Args)]
+pub struct BuildOptions {
+    /// Which system of configs.toml
+    #[arg(long, value_name = "NAME", default_value = "default")]
+    pub config: String,
+    /// Optimised programs and a kernel that prints nothing
+    #[arg(long)]
+    pub release: bool,
+}
+
+impl BuildOptions {
+    /// The flavour of kernel and programs.
+    pub fn flavour(&self) -> Flavour {
+        if self.release {
+            Flavour::Release
+        } else {
+            Flavour::Debug
+        }
+    }
+}
+
+/// Options of `run`.
+#[derive(Debug, Args)]
+pub struct RunOptions {
+    /// What to build.
+    #[command(flatten)]
+    pub build: BuildOptions,
+    /// Connect the NIC to this tap device instead of QEMU's user network
+    #[arg(long, value_name = "IFNAME", conflicts_with = "port_base")]
+    pub tap: Option<String>,
+    /// RAM of the machine, such as 512M or 1G [default: 256M, or more where the image needs it]
+    #[arg(long, value_name = "SIZE", value_parser = memory)]
+    pub memory: Option<u64>,
+    /// First of the ports of 127.0.0.1 that lead to the branes' web pages
+    #[arg(long, value_name = "N", default_value_t = 8080)]
+    pub port_base: u16,
+}
+
+/// Options of `test`.
+#[derive(Debug, Args)]
+pub struct TestOptions {
+    /// Only tests whose name contains one of these
+    #[arg(value_name = "FILTER")]
+    pub filters: Vec<String>,
+    /// Also run each fuzz target for 30 seconds
+    #[arg(long)]
+    pub full: bool,
+}
+
+/// Options of `image`.
+#[derive(Debug, Args)]
+pub struct ImageOptions {
+    /// What to build.
+    #[command(flatten)]
+    pub build: BuildOptions,
+    /// The folder to write to; it is made if need be
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+}
+
+/// MiB out of `512M`, `1G` or `512`.
+fn memory(text: &str) -> Result<u64, String> {
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let unit = match text[digits.len()..].to_ascii_uppercase().as_str() {
+        "" | "M" | "MB" | "MIB" => 1,
+        "G" | "GB" | "GIB" => 1024,
+        other => {
+            return Err(format!(
+                "the unit `{other}` is unknown; write M or G, such as 512M"
+            ));
+        }
+    };
+    digits
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(unit))
+        .filter(|mib| (1..=1 << 20).contains(mib))
+        .ok_or_else(|| "write a size such as 256M or 1G".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn memory_sizes() {
+        for (text, mib) in [("256M", 256), ("512", 512), ("1G", 1024), ("2gib", 2048)] {
+            assert_eq!(memory(text), Ok(mib));
+        }
+        for text in [
+            "",
+            "M",
+            "0",
+            "12K",
+            "-1M",
+            "1.5G",
+            "99999999999999999999G",
+            "18446744073709551615G",
+        ] {
+            assert!(memory(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Compiles the programs of a system: its protection domains and the root task.
+//!
+//! Programs are compiled by the host's own toolchain. The constants that they get from the system description are those of
+//! the system that is built, so each number of instances has a target folder of its own; systems that differ only in which
+//! program runs where share one.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use branes_kernel::Flavour;
+use branes_system::System;
+use branes_system::codegen::SYSTEM_VARIABLE;
+use branes_system::configs::{self, Config};
+
+use crate::workspace::{Workspace, must_succeed, write_if_changed};
+
+/// The target that all programs are compiled for.
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+/// The root task's crate and binary.
+const ROOT_TASK: &str = "initialiser";
+/// How the compiler makes a program: at a fixed address, without tables for unwinding.
+const RUSTFLAGS: &[&str] = &[
+    "-Crelocation-model=static",
+    "-Ccode-model=small",
+    "-Cpanic=abort",
+    "-Cforce-unwind-tables=no",
+];
+
+/// Compiled programs.
+pub struct Programs {
+    /// The root task.
+    pub root_task: PathBuf,
+    /// Each program image, by the name that the system description has for it.
+    pub domains: Vec<(String, PathBuf)>,
+}
+
+/// Compiles all programs of `system`, which is the description of `config`.
+pub fn build(workspace: &Workspace, config: &Config, system: &System, flavour: Flavour) -> Result<Programs> {
+    let folder = workspace
+        .target
+        .join("pd")
+        .join(format!("instances-{}", config.entry.instances));
+    let (plain, plain_system) = plain(workspace, config)?;
+    let description = folder.join("system.xml");
+    write_if_changed(&description, plain.xml.as_bytes())?;
+
+    let wanted = images(system);
+    let usual = images(&plain_system);
+    let cargo = Cargo {
+        workspace,
+        folder: &folder,
+        flavour,
+    };
+    let mut binaries: Vec<&str> = wanted.intersection(&usual).map(|image| binary(image)).collect();
+    binaries.push(ROOT_TASK);
+    cargo.build(&description, &binaries)?;
+
+    // Programs that only this configuration runs: their constants come from its own description.
+    let special: Vec<&str> = wanted.difference(&usual).map(|image| binary(image)).collect();
+    if !special.is_empty() {
+        let description = folder.join(format!("{}.xml", config.name));
+        write_if_changed(&description, config.xml.as_bytes())?;
+        cargo.build(&description, &special)?;
+    }
+    Ok(Programs {
+        root_task: cargo.built(ROOT_TASK),
+        domains: wanted
+            .iter()
+            .map(|image| (image.to_string(), cargo.built(binary(image))))
+            .collect(),
+    })
+}
+
+/// The configuration of as many instances in which nothing is replaced; the given one if there is none.
+fn plain(workspace: &Workspace, config: &Config) -> Result<(Config, System)> {
+    let same_size = configs::entries(&workspace.root)?
+        .into_iter()
+        .find(|(_, entry)| entry.instances == config.entry.instances && entry.replace.is_empty());
+    let plain = match same_size {
+        Some((name, _)) => Config::load(&workspace.root, &name)?,
+        None => config.clone(),
+    };
+    let system = System::parse(&plain.xml, &plain.name).context("the resolved system description")?;
+    Ok((plain, system))
+}
+
+fn images(system: &System) -> BTreeSet<&str> {
+    system
+        .protection_domains
+        .iter()
+        .map(|pd| pd.program.as_str())
+        .collect()
+}
+
+fn binary(image: &str) -> &str {
+    image.strip_suffix(".elf").unwrap_or(image)
+}
+
+struct Cargo<'a> {
+    workspace: &'a Workspace,
+    folder: &'a Path,
+    flavour: Flavour,
+}
+
+impl Cargo<'_> {
+    fn build(&self, description: &Path, binaries: &[&str]) -> Result<()> {
+        let flags = RUSTFLAGS
+            .iter()
+            .map(|flag| format!("{flag:?}"))
+            .collect::<Vec<_>>()
+            .join(", ");
+        let mut command = self.workspace.cargo();
+        command
+            .args(["build", "--locked", "--target", TARGET, "--target-dir"])
+            .arg(self.folder)
+            .arg("--config")
+            .arg(format!("target.{TARGET}.rustflags = [{flags}]"))
+            .env(SYSTEM_VARIABLE, description)
+            // They would be used instead of the flags above.
+            .env_remove("RUSTFLAGS")
+            .env_remove("CARGO_ENCODED_RUSTFLAGS");
+        if self.flavour == Flavour::Release {
+            command.arg("--release");
+        }
+        for binary in binaries {
+            command.args([
+                "--package",
+                self.workspace.crate_with_binary(binary)?,
+                "--bin",
+                binary,
+            ]);
+        }
+        must_succeed(&mut command, "compiling the protection domains")
+    }
+
+    fn built(&self, binary: &str) -> PathBuf {
+        let profile = match self.flavour {
+            Flavour::Debug => "debug",
+            Flavour::Release => "release",
+        };
+        self.folder.join(TARGET).join(profile).join(binary)
+    }
+}

@@ -1,0 +1,89 @@
+//! The verb `run`: builds the image and boots it, with the console on the terminal or on standard output.
+
+use std::io::{IsTerminal, stdin, stdout};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use branes_qemu::{Machine, Net, Serial, host};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+use crate::cli::RunOptions;
+use crate::image;
+use crate::network::{UserNetwork, user_network};
+use crate::progress;
+use crate::workspace::Workspace;
+
+/// RAM when nothing else is said, in MiB.
+const USUAL_MEMORY: u64 = 256;
+/// How often signals and QEMU are looked at.
+const POLL: Duration = Duration::from_millis(50);
+
+/// Runs the verb.
+pub fn run(workspace: &Workspace, options: &RunOptions) -> Result<()> {
+    host::ensure(&[host::RUN], &mut progress)?;
+    host::check_qemu_version()?;
+    let resolved = image::resolve(workspace, &options.build.config)?;
+    let network = match &options.tap {
+        Some(name) => UserNetwork {
+            net: Net::Tap(name.clone()),
+            pages: Vec::new(),
+        },
+        None => user_network(&resolved.boot, options.port_base),
+    };
+    // What keeps QEMU from starting is said before the build, which takes longer.
+    let mut machine = Machine::new("", "");
+    machine.net = network.net;
+    machine.check()?;
+
+    let built = image::build(workspace, resolved, options.build.flavour())?;
+    machine.memory_mib = match options.memory {
+        Some(mib) => mib,
+        None => USUAL_MEMORY.max(built.report.needed_mib().next_multiple_of(USUAL_MEMORY)),
+    };
+    built.report.check_memory(machine.memory_mib)?;
+    machine.kernel = built.kernel;
+    machine.image = built.image;
+    let on_terminal = stdin().is_terminal() && stdout().is_terminal();
+    machine.console = match (on_terminal, stdin().is_terminal()) {
+        (true, _) => Serial::Terminal,
+        (false, true) => Serial::Stdout,
+        (false, false) => Serial::Stdio,
+    };
+
+    for (name, port) in &network.pages {
+        progress(&format!("brane {name}: http://127.0.0.1:{port}/"));
+    }
+    if let Some(tap) = &options.tap {
+        progress(&format!("network on {tap}"));
+    }
+    progress(match on_terminal {
+        true => "booting; Ctrl-A x ends QEMU, Ctrl-A h shows what else there is",
+        false => "booting; SIGTERM ends QEMU",
+    });
+    attend(&machine)
+}
+
+/// Starts QEMU, waits until it ends, and ends it when this process is told to end.
+fn attend(machine: &Machine) -> Result<()> {
+    let told_to_end = Arc::new(AtomicBool::new(false));
+    for signal in [SIGTERM, SIGINT, SIGHUP] {
+        signal_hook::flag::register(signal, told_to_end.clone()).context("watching for signals")?;
+    }
+    let mut qemu = machine.start()?;
+    loop {
+        if let Some(status) = qemu.try_wait()? {
+            if status.success() || told_to_end.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            bail!("QEMU ended ({status}); what it said is above");
+        }
+        if told_to_end.load(Ordering::Relaxed) {
+            qemu.end()?;
+            return Ok(());
+        }
+        thread::sleep(POLL);
+    }
+}

@@ -1,0 +1,75 @@
+//! The verb `sizes`: how large each program, the kernel and the image are.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use object::{Object, ObjectSection, SectionFlags, elf};
+
+use crate::cli::BuildOptions;
+use crate::image;
+use crate::workspace::Workspace;
+
+/// Bytes of an ELF file by what they are in memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Sizes {
+    code: u64,
+    constants: u64,
+    data: u64,
+    zeroed: u64,
+}
+
+/// Runs the verb.
+pub fn sizes(workspace: &Workspace, options: &BuildOptions) -> Result<()> {
+    let built = image::build(
+        workspace,
+        image::resolve(workspace, &options.config)?,
+        options.flavour(),
+    )?;
+    println!(
+        "{:<20} {:>9} {:>9} {:>9} {:>9}   {:>9}",
+        "bytes", "code", "constants", "data", "zeroed", "instances"
+    );
+    let programs = &built.programs;
+    for (name, path) in &programs.domains {
+        let domains = &built.resolved.system.protection_domains;
+        let instances = domains.iter().filter(|pd| pd.program == *name).count();
+        row(name, measure(path)?, &instances.to_string());
+    }
+    row("root task", measure(&programs.root_task)?, "1");
+    row("kernel", measure(&built.kernel)?, "1");
+    let image = fs::metadata(&built.image).with_context(|| format!("reading {}", built.image.display()))?;
+    println!("\nimage file {} bytes; {}", image.len(), built.report);
+    Ok(())
+}
+
+fn row(name: &str, sizes: Sizes, instances: &str) {
+    let Sizes {
+        code,
+        constants,
+        data,
+        zeroed,
+    } = sizes;
+    println!("{name:<20} {code:>9} {constants:>9} {data:>9} {zeroed:>9}   {instances:>9}");
+}
+
+fn measure(path: &Path) -> Result<Sizes> {
+    let bytes = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+    let file = object::File::parse(&*bytes).with_context(|| format!("reading {}", path.display()))?;
+    let mut sizes = Sizes::default();
+    for section in file.sections() {
+        let SectionFlags::Elf { sh_flags, .. } = section.flags() else {
+            continue;
+        };
+        let has = |flag: elf::SectionFlags| sh_flags & flag == flag;
+        let place = match () {
+            () if !has(elf::SHF_ALLOC) => continue,
+            () if has(elf::SHF_EXECINSTR) => &mut sizes.code,
+            () if !has(elf::SHF_WRITE) => &mut sizes.constants,
+            () if section.kind() == object::SectionKind::UninitializedData => &mut sizes.zeroed,
+            () => &mut sizes.data,
+        };
+        *place += section.size();
+    }
+    Ok(sizes)
+}

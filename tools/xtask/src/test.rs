@@ -1,0 +1,206 @@
+//! The verb `test`: host tests, the model check of the ring, the tests that boot the image, and in the fuller tier the
+//! fuzz targets. Goes on after a failure, so that one run shows all of them.
+
+use std::env;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use branes_kernel::Flavour;
+use branes_qemu::host;
+use branes_system::configs;
+
+use crate::cli::TestOptions;
+use crate::runner::{self, Closing};
+use crate::workspace::{IMAGE_TESTS, Workspace};
+use crate::{fuzz, image, progress};
+
+/// Runs the verb.
+pub fn test(workspace: &Workspace, options: &TestOptions) -> Result<()> {
+    host::ensure(&[host::BUILD, host::RUN, host::TEST], &mut progress)?;
+    host::check_qemu_version()?;
+    let filters = &options.filters;
+    let everything = filters.is_empty();
+    let full = options.full || env::var("CI").is_ok_and(|value| value == "true" || value == "1");
+    let runner = Runner::find(workspace);
+
+    let mut closings = vec![unit_tests(workspace, &runner, filters)?];
+    if everything {
+        closings.push(ring_model(workspace)?);
+    }
+    if everything || has_image_tests(workspace, filters)? {
+        build_images(workspace)?;
+        closings.push(image_tests(workspace, &runner, filters)?);
+    }
+    if full && everything {
+        closings.extend(fuzz::run_all(workspace)?);
+    }
+    report(&closings)
+}
+
+/// Says how it ended, in the runners' own words.
+fn report(closings: &[Closing]) -> Result<()> {
+    for closing in closings {
+        println!("{}:", closing.about);
+        for line in &closing.lines {
+            println!("    {line}");
+        }
+    }
+    let failed: Vec<&str> = closings
+        .iter()
+        .filter(|c| !c.passed)
+        .map(|c| c.about.as_str())
+        .collect();
+    if failed.is_empty() {
+        return Ok(());
+    }
+    bail!("failed: {}", failed.join(", "))
+}
+
+/// What runs tests here: cargo-nextest where it is installed, otherwise cargo's own runner.
+enum Runner {
+    Nextest,
+    Cargo,
+}
+
+impl Runner {
+    fn find(workspace: &Workspace) -> Runner {
+        let status = workspace
+            .cargo()
+            .args(["nextest", "--version"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+        if status.is_ok_and(|status| status.success()) {
+            Runner::Nextest
+        } else {
+            Runner::Cargo
+        }
+    }
+
+    /// A call that runs the tests of some crates whose names contain one of the filters.
+    fn command(
+        &self,
+        workspace: &Workspace,
+        crates: &[&str],
+        filters: &[String],
+        one_at_a_time: bool,
+    ) -> Command {
+        let mut command = workspace.cargo();
+        match self {
+            Runner::Nextest => command.args(["nextest", "run", "--no-tests=pass", "--no-fail-fast"]),
+            Runner::Cargo => command.args(["test", "--no-fail-fast"]),
+        };
+        command.args(["--locked", runner::color()]);
+        for name in crates {
+            command.args(["--package", name]);
+        }
+        match self {
+            Runner::Nextest => {
+                if one_at_a_time {
+                    command.args(["--test-threads", "1"]);
+                }
+                command.args(filters);
+            }
+            Runner::Cargo => {
+                command.arg("--").args(filters);
+                if one_at_a_time {
+                    command.args(["--test-threads", "1"]);
+                }
+            }
+        }
+        command
+    }
+}
+
+fn unit_tests(workspace: &Workspace, runner: &Runner, filters: &[String]) -> Result<Closing> {
+    progress("tests on the host");
+    let crates = workspace.host_crates();
+    let mut closing = runner::run(
+        "host tests",
+        &mut runner.command(workspace, &crates, filters, false),
+    )?;
+    if matches!(runner, Runner::Nextest) {
+        // It leaves out the examples in the documentation.
+        let mut command = workspace.cargo();
+        command.args(["test", "--doc", "--locked", "--no-fail-fast", runner::color()]);
+        for name in &crates {
+            command.args(["--package", name]);
+        }
+        command.arg("--").args(filters);
+        let examples = runner::run("documentation examples", &mut command)?;
+        closing.passed &= examples.passed;
+        closing.lines.extend(
+            examples
+                .lines
+                .into_iter()
+                .filter(|line| !line.contains(" 0 passed; 0 failed")),
+        );
+    }
+    Ok(closing)
+}
+
+/// All interleavings of the ring's two sides, within the model checker's bounds.
+fn ring_model(workspace: &Workspace) -> Result<Closing> {
+    progress("model check of the ring");
+    let mut command = workspace.cargo();
+    command
+        .args([
+            "test",
+            "--locked",
+            "--release",
+            "--package",
+            "brane-abi",
+            "--test",
+            "ring_loom",
+            runner::color(),
+        ])
+        .arg("--target-dir")
+        .arg(workspace.target.join("loom"))
+        .env("RUSTFLAGS", "--cfg loom")
+        .env_remove("CARGO_ENCODED_RUSTFLAGS");
+    runner::run("ring model", &mut command)
+}
+
+/// Whether one of the filters is in the name of a test that boots the image.
+fn has_image_tests(workspace: &Workspace, filters: &[String]) -> Result<bool> {
+    let output = workspace
+        .cargo()
+        .args([
+            "test",
+            "--quiet",
+            "--locked",
+            "--package",
+            IMAGE_TESTS,
+            "--",
+            "--list",
+        ])
+        .args(filters)
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .context("listing the image tests")?;
+    if !output.status.success() {
+        bail!("the image tests do not compile; see above");
+    }
+    Ok(String::from_utf8_lossy(&output.stdout)
+        .lines()
+        .any(|line| line.ends_with(": test")))
+}
+
+/// Every configuration as a release image, and the default one in the debug flavour too.
+fn build_images(workspace: &Workspace) -> Result<()> {
+    for name in configs::entries(&workspace.root)?.keys() {
+        image::build(workspace, image::resolve(workspace, name)?, Flavour::Release)?;
+    }
+    image::build(workspace, image::resolve(workspace, "default")?, Flavour::Debug)?;
+    Ok(())
+}
+
+fn image_tests(workspace: &Workspace, runner: &Runner, filters: &[String]) -> Result<Closing> {
+    progress("tests that boot the image");
+    // One at a time: each has a machine to itself, and some count what must not be lost.
+    let mut command = runner.command(workspace, &[IMAGE_TESTS], filters, true);
+    command.env("BRANES_IMAGES", image::images(workspace));
+    runner::run("image tests", &mut command)
+}

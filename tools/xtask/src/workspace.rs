@@ -1,0 +1,130 @@
+//! The workspace as cargo sees it: folders, and which crate makes which program.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+use cargo_metadata::{Metadata, MetadataCommand};
+
+/// The crate with the tests that boot the image.
+pub const IMAGE_TESTS: &str = "image-tests";
+
+/// The workspace.
+pub struct Workspace {
+    /// Its folder.
+    pub root: PathBuf,
+    /// Cargo's target folder.
+    pub target: PathBuf,
+    metadata: Metadata,
+}
+
+impl Workspace {
+    /// The workspace that this program was built from.
+    pub fn find() -> Result<Workspace> {
+        // Cargo sets it for `cargo run`; a moved checkout is found that way.
+        let own = env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+        let metadata = MetadataCommand::new()
+            .current_dir(own)
+            .no_deps()
+            .exec()
+            .context("asking cargo for the workspace")?;
+        Ok(Workspace {
+            root: metadata.workspace_root.clone().into_std_path_buf(),
+            target: metadata.target_directory.clone().into_std_path_buf(),
+            metadata,
+        })
+    }
+
+    /// A call of the cargo that called us, in the workspace's folder.
+    pub fn cargo(&self) -> Command {
+        let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
+        command.current_dir(&self.root);
+        // Set for this program by `cargo run`; build scripts of the inner cargo are not to see them.
+        for (name, _) in env::vars_os() {
+            if name
+                .to_str()
+                .is_some_and(|name| name.starts_with("CARGO_PKG_") || name == "CARGO_MANIFEST_DIR")
+            {
+                command.env_remove(name);
+            }
+        }
+        command
+    }
+
+    /// The crate that has a binary of this name.
+    pub fn crate_with_binary(&self, binary: &str) -> Result<&str> {
+        let package = self.metadata.packages.iter().find(|package| {
+            package
+                .targets
+                .iter()
+                .any(|target| target.is_bin() && target.name == binary)
+        });
+        match package {
+            Some(package) => Ok(package.name.as_str()),
+            None => bail!(
+                "no crate has a binary `{binary}`; system.xml and configs.toml can only name programs that exist"
+            ),
+        }
+    }
+
+    /// The crates that run on the host, without the tests that boot the image.
+    pub fn host_crates(&self) -> Vec<&str> {
+        self.metadata
+            .workspace_default_packages()
+            .into_iter()
+            .map(|package| package.name.as_str())
+            .filter(|name| *name != IMAGE_TESTS)
+            .collect()
+    }
+}
+
+/// Writes a file, unless it has this content already: its time decides what cargo builds again.
+pub fn write_if_changed(path: &Path, content: &[u8]) -> Result<()> {
+    if fs::read(path).is_ok_and(|old| old == content) {
+        return Ok(());
+    }
+    let folder = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
+    replace(path, content)
+}
+
+/// Writes a file whole: at every moment there is the old one or the new one.
+pub fn replace(path: &Path, content: &[u8]) -> Result<()> {
+    let file = staged(path, content)?;
+    file.persist(path)
+        .with_context(|| format!("writing {}", path.display()))?;
+    Ok(())
+}
+
+/// A file beside `path` with this content, readable by all, that vanishes unless it is persisted.
+pub fn staged(path: &Path, content: &[u8]) -> Result<tempfile::NamedTempFile> {
+    use std::io::Write;
+    use std::os::unix::fs::PermissionsExt;
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    let mut file = tempfile::Builder::new()
+        .prefix(".branes-")
+        .permissions(fs::Permissions::from_mode(0o644))
+        .tempfile_in(folder)
+        .with_context(|| format!("writing into {}", folder.display()))?;
+    file.write_all(content)
+        .with_context(|| format!("writing {}", path.display()))?;
+    Ok(file)
+}
+
+/// Runs a command whose output goes to the person. `what` names it in the error.
+pub fn must_succeed(command: &mut Command, what: &str) -> Result<()> {
+    let status = command
+        .status()
+        .with_context(|| format!("starting {}", command.get_program().to_string_lossy()))?;
+    if status.success() {
+        Ok(())
+    } else {
+        bail!("{what} failed ({status}); see above")
+    }
+}
