@@ -37,7 +37,9 @@ impl Names {
             .or_default();
         match entry.insert(index, value) {
             None => Ok(()),
-            Some(_) => Err(format!("`{name}` occurs twice")),
+            Some(_) => Err(format!(
+                "a second one becomes the constant of `{name}`; give them different names"
+            )),
         }
     }
 
@@ -100,7 +102,12 @@ fn domain(system: &System, name: &str) -> Result<String, String> {
         let region = system
             .region(&map.mr)
             .ok_or_else(|| format!("no memory region `{}`", map.mr))?;
-        let size = region.size.unwrap_or(region.page_size);
+        let size = region.size.ok_or_else(|| {
+            format!(
+                "memory region `{}` needs a size, for the constants of programs",
+                map.mr
+            )
+        })?;
         let value = format!(
             "Region {{ vaddr: {:#x}, size: {size:#x}, paddr: {:?} }}",
             map.vaddr, region.phys_addr
@@ -152,9 +159,10 @@ pub fn program(system: &System, program: &str) -> Result<String, String> {
     let Some((first, others)) = users.split_first() else {
         return Err(format!("no protection domain of this system runs `{program}`"));
     };
-    let text = domain(system, first)?;
+    let constants = |name: &str| domain(system, name).map_err(|e| format!("`{name}`: {e}"));
+    let text = constants(first)?;
     for other in others {
-        let its = domain(system, other)?;
+        let its = constants(other)?;
         if let Some((a, b)) = text.lines().zip(its.lines()).find(|(a, b)| a != b) {
             return Err(format!(
                 "`{first}` and `{other}` both run `{program}`, but differ: `{}` and `{}`",

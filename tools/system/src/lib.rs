@@ -16,15 +16,16 @@ mod xml;
 
 pub use error::{Error, Errors, Position};
 pub use model::*;
-pub use rules::RULES;
+pub use rules::{RULES, Rule};
 
 impl System {
-    /// Reads and checks a description. `file` is the name that errors carry. All faults found are returned, not only
-    /// the first.
+    /// Reads and checks a description. `file` is the name that errors carry. All faults are returned, not only the
+    /// first; but rules that concern several elements are tried only when each element by itself is sound.
     pub fn parse(text: &str, file: &str) -> Result<System, Errors> {
         let mut errors = Errors::new(file);
-        let system = parse::system(text, &mut errors);
-        if let Some(mut system) = system {
+        if let Some(mut system) = parse::system(text, &mut errors)
+            && errors.is_empty()
+        {
             rules::check(&mut system, &mut errors);
             if errors.is_empty() {
                 return Ok(system);

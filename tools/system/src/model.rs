@@ -14,8 +14,10 @@ pub struct System {
     pub channels: Vec<Channel>,
     /// IOMMU address spaces.
     pub io_address_spaces: Vec<IoAddressSpace>,
-    /// Names of scheduling domains, when there is a domain schedule.
-    pub domains: Vec<String>,
+    /// Scheduling domains; empty where the system does not use them.
+    pub domains: Vec<Domain>,
+    /// Their schedule.
+    pub domain_schedule: Option<DomainSchedule>,
 }
 
 /// A memory region.
@@ -262,12 +264,76 @@ pub struct End {
 pub struct IoAddressSpace {
     /// Name.
     pub name: String,
-    /// PCI function, `bus:device.function` in hexadecimal.
-    pub peripheral: String,
+    /// PCI bus, device and function.
+    pub peripheral: (u8, u8, u8),
     /// IOMMU domain.
     pub domain_id: u64,
-    /// Region, device address.
-    pub maps: Vec<(String, u64)>,
+    /// Mappings.
+    pub maps: Vec<IoMap>,
     /// Where it is described.
     pub position: Position,
+}
+
+/// A region that a device may reach.
+#[derive(Clone, Debug)]
+pub struct IoMap {
+    /// Which region.
+    pub mr: String,
+    /// The device's address for it.
+    pub iovaddr: u64,
+    /// The device may read.
+    pub read: bool,
+    /// The device may write.
+    pub write: bool,
+    /// Where it is described.
+    pub position: Position,
+}
+
+/// A scheduling domain.
+#[derive(Clone, Debug)]
+pub struct Domain {
+    /// Unique name.
+    pub name: String,
+    /// Number, where written.
+    pub id: Option<u8>,
+    /// Where it is described.
+    pub position: Position,
+}
+
+/// The schedule of domains.
+#[derive(Clone, Debug)]
+pub struct DomainSchedule {
+    /// First entry that runs.
+    pub start_index: u8,
+    /// First place in the kernel's table.
+    pub index_shift: u8,
+    /// In order.
+    pub entries: Vec<ScheduleEntry>,
+    /// Where it is described.
+    pub position: Position,
+}
+
+/// One entry of a schedule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ScheduleEntry {
+    /// A domain runs for some time.
+    Run {
+        /// Which.
+        domain: String,
+        /// How long.
+        duration: Duration,
+        /// Where it is described.
+        position: Position,
+    },
+    /// The schedule starts again.
+    EndMarker,
+}
+
+/// Length of a schedule entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Duration {
+    /// Microseconds.
+    Micros(u64),
+    /// Ticks of the kernel's timer.
+    Ticks(u64),
 }

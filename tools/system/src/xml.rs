@@ -4,27 +4,48 @@ use crate::{Errors, Position};
 use roxmltree::Node;
 use std::cell::RefCell;
 
+/// Where the lines of a text start, so that a position costs a search and not a walk.
+pub struct Lines<'i> {
+    text: &'i str,
+    starts: Vec<usize>,
+}
+
+impl<'i> Lines<'i> {
+    /// Finds the lines.
+    pub fn new(text: &'i str) -> Self {
+        let starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1));
+        Lines {
+            text,
+            starts: starts.collect(),
+        }
+    }
+
+    /// Position of a byte.
+    pub fn position(&self, offset: usize) -> Position {
+        let line = self.starts.partition_point(|start| *start <= offset).max(1);
+        let start = self.starts[line - 1];
+        let before = self.text.get(start..offset).unwrap_or_default();
+        Position {
+            line: line as u32,
+            column: before.chars().count() as u32 + 1,
+        }
+    }
+}
+
 /// An element whose attributes are taken one by one.
 pub struct Element<'a, 'i> {
     /// The node.
-    pub node: Node<'a, 'i>,
+    node: Node<'a, 'i>,
+    lines: &'a Lines<'i>,
     taken: RefCell<Vec<&'static str>>,
-}
-
-/// Position of a node.
-pub fn position(node: Node) -> Position {
-    let at = node.document().text_pos_at(node.range().start);
-    Position {
-        line: at.row,
-        column: at.col,
-    }
 }
 
 impl<'a, 'i> Element<'a, 'i> {
     /// Wraps a node.
-    pub fn new(node: Node<'a, 'i>) -> Self {
+    pub fn new(node: Node<'a, 'i>, lines: &'a Lines<'i>) -> Self {
         Element {
             node,
+            lines,
             taken: RefCell::new(Vec::new()),
         }
     }
@@ -36,20 +57,18 @@ impl<'a, 'i> Element<'a, 'i> {
 
     /// Where it starts.
     pub fn position(&self) -> Position {
-        position(self.node)
+        self.lines.position(self.node.range().start)
     }
 
-    fn at(&self, name: &str) -> Position {
-        match self.node.attribute_node(name) {
-            Some(attribute) => {
-                let at = self.node.document().text_pos_at(attribute.range().start);
-                Position {
-                    line: at.row,
-                    column: at.col,
-                }
-            }
-            None => self.position(),
-        }
+    /// Where the attribute stands; the element itself where it has none of that name.
+    pub fn at(&self, name: &str) -> Position {
+        let attribute = self.node.attribute_node(name);
+        attribute.map_or_else(|| self.position(), |a| self.lines.position(a.range().start))
+    }
+
+    /// Whether it has the attribute. That alone does not make it known.
+    pub fn has(&self, name: &str) -> bool {
+        self.node.has_attribute(name)
     }
 
     /// An attribute that may be absent.
@@ -72,39 +91,53 @@ impl<'a, 'i> Element<'a, 'i> {
         value
     }
 
-    /// A name: owned, not empty.
-    pub fn name(&self, name: &'static str, errors: &mut Errors) -> Option<String> {
+    /// A path, symbol or name of something described elsewhere: owned, not empty.
+    pub fn reference(&self, name: &'static str, errors: &mut Errors) -> Option<String> {
         let value = self.required(name, errors)?;
+        self.filled(name, value, errors)
+    }
+
+    /// As [`Self::reference`], but may be absent.
+    pub fn optional_reference(&self, name: &'static str, errors: &mut Errors) -> Option<String> {
+        let value = self.optional(name)?;
+        self.filled(name, value, errors)
+    }
+
+    fn filled(&self, name: &str, value: &str, errors: &mut Errors) -> Option<String> {
         if value.is_empty() {
-            errors.add(
-                "empty-name",
-                self.at(name),
-                format!("`{name}` is empty"),
-                "give it a name",
-            );
+            let what = format!("`{name}` of <{}> is empty", self.tag());
+            errors.add("empty-name", self.at(name), what, "write something, or delete it");
             return None;
         }
         Some(value.to_owned())
     }
 
+    /// The name that this element gives to something: it also becomes a constant's name in the programs.
+    pub fn name(&self, errors: &mut Errors) -> Option<String> {
+        let name = self.reference("name", errors)?;
+        let valid = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        if !name.starts_with(|c: char| c.is_ascii_alphabetic()) || !name.chars().all(valid) {
+            let what = format!("the name `{}`", name.escape_debug());
+            let help = "start with a letter, go on with letters, digits, `-`, `_` and `.`";
+            errors.add("bad-name", self.at("name"), what, help);
+            return None;
+        }
+        Some(name)
+    }
+
     /// A number: decimal or 0x, underscores allowed; `None` when absent or not a number (reported).
     pub fn number(&self, name: &'static str, errors: &mut Errors) -> Option<u64> {
         let text = self.optional(name)?;
-        let clean: String = text.chars().filter(|c| *c != '_').collect();
-        let value = match clean.strip_prefix("0x").or_else(|| clean.strip_prefix("0X")) {
-            Some(hex) => u64::from_str_radix(hex, 16),
-            None => clean.parse(),
-        };
-        if value.is_err() || clean.starts_with('+') {
-            errors.add(
-                "bad-number",
-                self.at(name),
-                format!("`{name}` is \"{text}\", which is no number"),
-                "write a decimal number, or a hexadecimal one with 0x",
+        let value = number(text);
+        if value.is_none() {
+            let what = format!(
+                "`{name}` is \"{}\", which is no number of 64 bits",
+                text.escape_debug()
             );
-            return None;
+            let help = "write a decimal number, or a hexadecimal one with 0x";
+            errors.add("bad-number", self.at(name), what, help);
         }
-        value.ok()
+        value
     }
 
     /// A number that must be there.
@@ -113,35 +146,23 @@ impl<'a, 'i> Element<'a, 'i> {
         self.number(name, errors)
     }
 
+    /// A number from `low` to `high`.
+    pub fn number_within(&self, name: &'static str, low: u64, high: u64, errors: &mut Errors) -> Option<u64> {
+        let value = self.number(name, errors)?;
+        self.within(name, value, low, high, errors)
+    }
+
     /// A plain decimal number from `low` to `high`, where the format allows no other notation.
     pub fn decimal(&self, name: &'static str, low: u64, high: u64, errors: &mut Errors) -> Option<u64> {
         let text = self.optional(name)?;
-        let value = text
-            .parse()
-            .ok()
-            .filter(|_| text.bytes().all(|b| b.is_ascii_digit()));
-        match value {
-            Some(value) if (low..=high).contains(&value) => Some(value),
-            Some(_) => {
-                let what = format!("`{name}` is {text}");
-                errors.add(
-                    "out-of-range",
-                    self.at(name),
-                    what,
-                    format!("{low} to {high} are allowed"),
-                );
-                None
-            }
-            None => {
-                errors.add(
-                    "not-decimal",
-                    self.at(name),
-                    format!("`{name}` is \"{text}\""),
-                    format!("write a plain decimal number, {low} to {high}"),
-                );
-                None
-            }
+        let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        if !digits {
+            let what = format!("`{name}` is \"{}\"", text.escape_debug());
+            let help = format!("write a plain decimal number, {low} to {high}");
+            errors.add("not-decimal", self.at(name), what, help);
+            return None;
         }
+        self.within(name, text.parse().unwrap_or(u64::MAX), low, high, errors)
     }
 
     /// As [`Self::decimal`], and it must be there.
@@ -156,6 +177,20 @@ impl<'a, 'i> Element<'a, 'i> {
         self.decimal(name, low, high, errors)
     }
 
+    fn within(&self, name: &str, value: u64, low: u64, high: u64, errors: &mut Errors) -> Option<u64> {
+        if !(low..=high).contains(&value) {
+            let text = self.node.attribute(name).unwrap_or_default();
+            let what = format!("`{name}` of <{}> is {text}", self.tag());
+            let help = match low == high {
+                true => format!("only {low} is allowed here"),
+                false => format!("{low} to {high} are allowed"),
+            };
+            errors.add("out-of-range", self.at(name), what, help);
+            return None;
+        }
+        Some(value)
+    }
+
     /// One of some words; the first is the default.
     pub fn word(
         &self,
@@ -168,12 +203,9 @@ impl<'a, 'i> Element<'a, 'i> {
         };
         let found = words.iter().copied().find(|w| *w == text);
         if found.is_none() {
-            errors.add(
-                "bad-word",
-                self.at(name),
-                format!("`{name}` is \"{text}\""),
-                format!("write one of: {}", words.join(", ")),
-            );
+            let what = format!("`{name}` is \"{}\"", text.escape_debug());
+            let help = format!("write one of: {}", words.join(", "));
+            errors.add("bad-word", self.at(name), what, help);
         }
         found
     }
@@ -188,15 +220,26 @@ impl<'a, 'i> Element<'a, 'i> {
         self.word(name, &words, errors).map(|w| w == "true")
     }
 
-    /// An owned optional text.
-    pub fn text(&self, name: &'static str) -> Option<String> {
-        self.optional(name).map(str::to_owned)
+    /// A PCI function, as bus, device and function.
+    pub fn pci_function(&self, name: &'static str, errors: &mut Errors) -> Option<(u8, u8, u8)> {
+        let text = self.required(name, errors)?;
+        let address = pci_function(text);
+        if address.is_none() {
+            let what = format!(
+                "`{name}` is \"{}\", which is no PCI function",
+                text.escape_debug()
+            );
+            let help = "write bus:device.function in hexadecimal, such as 0:2.0";
+            errors.add("bad-pci", self.at(name), what, help);
+        }
+        address
     }
 
     /// Reports attributes that nobody asked for.
     pub fn finish(&self, errors: &mut Errors) {
         for attribute in self.node.attributes() {
-            if !self.taken.borrow().contains(&attribute.name()) {
+            let known = attribute.namespace().is_none() && self.taken.borrow().contains(&attribute.name());
+            if !known {
                 let mut known = self.taken.borrow().clone();
                 known.sort_unstable();
                 known.dedup();
@@ -205,7 +248,8 @@ impl<'a, 'i> Element<'a, 'i> {
                     false => format!("<{}> takes: {}", self.tag(), known.join(", ")),
                 };
                 let what = format!("<{}> has an unknown attribute `{}`", self.tag(), attribute.name());
-                errors.add("unknown-attribute", self.at(attribute.name()), what, help);
+                let position = self.lines.position(attribute.range().start);
+                errors.add("unknown-attribute", position, what, help);
             }
         }
     }
@@ -215,24 +259,20 @@ impl<'a, 'i> Element<'a, 'i> {
         for node in self.node.children().filter(|n| n.is_text()) {
             let text = node.text().unwrap_or_default();
             if let Some(start) = text.find(|c: char| !c.is_whitespace()) {
-                let at = node.document().text_pos_at(node.range().start + start);
                 let word: String = text[start..].chars().take(20).collect();
+                // References are resolved in `text`, so within it only the node's own start is sure.
+                let source = self.lines.text.get(node.range()).unwrap_or_default();
+                let blank = source.len() - source.trim_start().len();
                 errors.add(
                     "stray-text",
-                    Position {
-                        line: at.row,
-                        column: at.col,
-                    },
-                    format!("text \"{}\" inside <{}>", word.trim(), self.tag()),
+                    self.lines.position(node.range().start + blank),
+                    format!("text \"{}\" inside <{}>", word.trim().escape_debug(), self.tag()),
                     "put it into a comment <!-- -->, or delete it",
                 );
             }
         }
-        self.node
-            .children()
-            .filter(|n| n.is_element())
-            .map(Element::new)
-            .collect()
+        let elements = self.node.children().filter(|n| n.is_element());
+        elements.map(|node| Element::new(node, self.lines)).collect()
     }
 
     /// Reports an element that has no place here.
@@ -245,12 +285,8 @@ impl<'a, 'i> Element<'a, 'i> {
             ),
             false => ("unknown-element", format!("<{inside}> takes: {allowed}")),
         };
-        errors.add(
-            rule,
-            self.position(),
-            format!("<{}> inside <{inside}>", self.tag()),
-            help,
-        );
+        let what = format!("<{}> inside <{inside}>", self.tag());
+        errors.add(rule, self.position(), what, help);
     }
 
     /// Reports children of an element that takes none.
@@ -259,5 +295,77 @@ impl<'a, 'i> Element<'a, 'i> {
             child.unexpected(self.tag(), "no elements", errors);
         }
         self.finish(errors);
+    }
+}
+
+/// A number as the format writes it: decimal or 0x, underscores anywhere.
+pub fn number(text: &str) -> Option<u64> {
+    let clean: String = text.chars().filter(|c| *c != '_').collect();
+    let (digits, radix) = match clean.strip_prefix("0x") {
+        Some(digits) => (digits, 16),
+        None => (clean.as_str(), 10),
+    };
+    // The conversion alone would also take a plus sign.
+    let unsigned = digits.bytes().all(|b| b.is_ascii_hexdigit());
+    unsigned
+        .then(|| u64::from_str_radix(digits, radix).ok())
+        .flatten()
+}
+
+fn pci_function(text: &str) -> Option<(u8, u8, u8)> {
+    let hex = |text: &str| {
+        let digits = text.bytes().all(|b| b.is_ascii_hexdigit());
+        digits.then(|| u8::from_str_radix(text, 16).ok()).flatten()
+    };
+    let (bus, rest) = text.split_once(':')?;
+    let (device, function) = rest.split_once('.')?;
+    let (bus, device, function) = (hex(bus)?, hex(device)?, hex(function)?);
+    (device < 32 && function < 8).then_some((bus, device, function))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_decimal_or_hexadecimal_with_underscores() {
+        assert_eq!(number("0x20_0000"), Some(0x20_0000));
+        assert_eq!(number("1_000"), Some(1000));
+        assert_eq!(number("18446744073709551615"), Some(u64::MAX));
+        let wrong = [
+            "",
+            "_",
+            "0x",
+            "0X10",
+            "+1",
+            "0x+1",
+            "-1",
+            "1e3",
+            "ff",
+            "18446744073709551616",
+            " 1",
+        ];
+        for text in wrong {
+            assert_eq!(number(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn pci_functions_are_hexadecimal() {
+        assert_eq!(pci_function("0:1f.7"), Some((0, 31, 7)));
+        for text in ["0:20.0", "0:2.8", "2.0", "0:2", "0:+2.0", "100:0.0", ":."] {
+            assert_eq!(pci_function(text), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn positions_count_lines_and_characters() {
+        let lines = Lines::new("ab\nä<x/>\n");
+        let at = |offset| {
+            let Position { line, column } = lines.position(offset);
+            (line, column)
+        };
+        assert_eq!((at(0), at(1), at(3), at(5)), ((1, 1), (1, 2), (2, 1), (2, 2)));
+        assert_eq!(at(10), (3, 1));
     }
 }

@@ -1,0 +1,342 @@
+//! The one rule by which larger and smaller systems follow from the described one.
+//!
+//! A name that ends in `-N` is instance N of a family, and so is what only makes sense with it: a mapping, a channel end.
+//! Each family is described for N = 0, 1, 2. A system of more instances has, after each element of instance 2, a copy for
+//! each further N: every number v of it is `v(2) + (N - 2) * (v(2) - v(1))`, and its names end in N. A system of fewer
+//! leaves the instances above out. What stands inside an instance's element belongs to that instance.
+
+use super::Entry;
+use crate::Position;
+use crate::codegen::family;
+use crate::xml::{Lines, number};
+use roxmltree::{Document, Node};
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+/// Why a description cannot be continued.
+pub struct Fault {
+    pub position: Position,
+    pub what: String,
+    pub help: String,
+}
+
+/// Instances that are described.
+const DESCRIBED: usize = 3;
+
+/// The description that an entry asks for. `text` must have been read without errors.
+pub fn expand(text: &str, entry: &Entry) -> Result<String, Fault> {
+    let lines = Lines::new(text);
+    let document = Document::parse(text).map_err(|error| Fault {
+        position: Position {
+            line: error.pos().row,
+            column: error.pos().col,
+        },
+        what: error.to_string(),
+        help: "mend the markup".to_owned(),
+    })?;
+    let mut writer = Writer {
+        out: "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<!-- Generated; edit the description that it comes from. -->\n"
+            .to_owned(),
+        entry,
+        lines: &lines,
+    };
+    writer.check_families(document.root_element())?;
+    if entry.instances == DESCRIBED && entry.replace.is_empty() {
+        return Ok(text.to_owned());
+    }
+    writer.element(document.root_element(), None, 0)?;
+    Ok(writer.out)
+}
+
+/// The attribute by which an element is an instance of a family.
+fn naming_attribute(tag: &str) -> Option<&'static str> {
+    match tag {
+        "protection_domain" | "memory_region" | "io_address_space" => Some("name"),
+        "map" | "iomap" => Some("mr"),
+        "setvar" => Some("region_paddr"),
+        "end" | "cap_tcb" | "cap_sc" | "cap_vspace" => Some("pd"),
+        _ => None,
+    }
+}
+
+fn elements<'a, 'i>(node: Node<'a, 'i>) -> impl Iterator<Item = Node<'a, 'i>> {
+    node.children().filter(Node::is_element)
+}
+
+/// Number of the instance that an element belongs to.
+fn instance(node: Node) -> Option<usize> {
+    match node.tag_name().name() {
+        "channel" => elements(node).find_map(instance),
+        tag => family(node.attribute(naming_attribute(tag)?)?).map(|(_, n)| n),
+    }
+}
+
+/// What the elements of all instances have in common: tag and names without numbers.
+fn kin(node: Node) -> Vec<String> {
+    let tag = node.tag_name().name();
+    let own = naming_attribute(tag).and_then(|name| node.attribute(name));
+    let ends = elements(node).filter_map(|end| end.attribute("pd").filter(|_| tag == "channel"));
+    let names = own.into_iter().chain(ends);
+    let names = names.map(|name| family(name).map_or(name, |(base, _)| base).to_owned());
+    std::iter::once(tag.to_owned()).chain(names).collect()
+}
+
+/// An element as a message shows it.
+fn show(node: Node) -> String {
+    let tag = node.tag_name().name();
+    let own = naming_attribute(tag).and_then(|name| Some((name, node.attribute(name)?)));
+    match own {
+        Some((name, value)) => format!("<{tag} {name}=\"{value}\">"),
+        None => format!("<{tag}>"),
+    }
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('"', "&quot;")
+        .replace('\n', "&#10;")
+        .replace('\t', "&#9;")
+}
+
+/// What an element is to be written as.
+#[derive(Clone, Copy)]
+struct Copy<'a, 'i> {
+    /// The element of instance 1 that corresponds to it.
+    one: Node<'a, 'i>,
+    /// The instance to make.
+    n: usize,
+}
+
+struct Writer<'e, 'i> {
+    out: String,
+    entry: &'e Entry,
+    lines: &'e Lines<'i>,
+}
+
+impl<'a, 'i> Writer<'_, 'i> {
+    fn fault<T>(&self, node: Node, what: impl Into<String>, help: impl Into<String>) -> Result<T, Fault> {
+        Err(Fault {
+            position: self.lines.position(node.range().start),
+            what: what.into(),
+            help: help.into(),
+        })
+    }
+
+    /// Every family has instances 0, 1 and 2; no channel joins two instances.
+    fn check_families(&self, root: Node) -> Result<(), Fault> {
+        let mut families: BTreeMap<(&str, &str), (Node, Vec<usize>)> = BTreeMap::new();
+        for node in root.descendants().filter(Node::is_element) {
+            let tag = node.tag_name().name();
+            if let ("protection_domain" | "memory_region" | "io_address_space", Some((base, n))) =
+                (tag, node.attribute("name").and_then(family))
+            {
+                families
+                    .entry((tag, base))
+                    .or_insert((node, Vec::new()))
+                    .1
+                    .push(n);
+            }
+            if tag == "channel" {
+                let mut numbers: Vec<usize> = elements(node).filter_map(instance).collect();
+                numbers.dedup();
+                if let [a, b] = numbers[..] {
+                    let what = format!("a channel joins instances {a} and {b}");
+                    let help = "no other instance could be made from it; join equal numbers, or a numbered and a plain name";
+                    return self.fault(node, what, help);
+                }
+            }
+        }
+        for ((_, base), (node, mut numbers)) in families {
+            numbers.sort_unstable();
+            if numbers != [0, 1, 2] {
+                let list = numbers
+                    .iter()
+                    .map(usize::to_string)
+                    .collect::<Vec<_>>()
+                    .join(", ");
+                let what = format!("the family `{base}` has instances {list}");
+                let help = "describe instances 0, 1 and 2: all others follow from them";
+                return self.fault(node, what, help);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes an element and what is inside.
+    fn element(&mut self, node: Node<'a, 'i>, copy: Option<Copy<'a, 'i>>, depth: usize) -> Result<(), Fault> {
+        let tag = node.tag_name().name();
+        let indent = "    ".repeat(depth);
+        let _ = write!(self.out, "{indent}<{tag}");
+        let mut name = None;
+        for (attribute, value) in self.attributes(node, copy)? {
+            let _ = write!(self.out, " {attribute}=\"{}\"", escape(&value));
+            if attribute == "name" {
+                name = Some(value);
+            }
+        }
+        if elements(node).next().is_none() {
+            self.out.push_str(" />\n");
+            return Ok(());
+        }
+        self.out.push_str(">\n");
+        let image = name.and_then(|name| self.entry.replace.get(&name));
+        let mut twins = copy.map(|copy| elements(copy.one));
+        for child in elements(node) {
+            let twin = twins.as_mut().map(Iterator::next);
+            let child_copy = match (copy, twin) {
+                (Some(copy), Some(twin)) => {
+                    let Some(one) = twin.filter(|one| kin(*one) == kin(child)) else {
+                        let there = twin.map_or("nothing".to_owned(), show);
+                        let what = format!("instance 2 has {} where instance 1 has {there}", show(child));
+                        return self.fault(
+                            child,
+                            what,
+                            "describe instances 1 and 2 alike, in the same order",
+                        );
+                    };
+                    Some(Copy { one, n: copy.n })
+                }
+                _ => None,
+            };
+            match (child.tag_name().name(), image) {
+                ("program_image", Some(image)) => {
+                    let image = escape(image);
+                    let _ = writeln!(self.out, "{indent}    <program_image path=\"{image}\" />");
+                }
+                _ if child_copy.is_some() || instance(node).is_some() => {
+                    self.element(child, child_copy, depth + 1)?;
+                }
+                _ => self.member(child, depth + 1)?,
+            }
+        }
+        if let Some(extra) = twins.and_then(|mut rest| rest.next()) {
+            let what = format!("instance 1 has {}, instance 2 has not", show(extra));
+            return self.fault(extra, what, "describe instances 1 and 2 alike, in the same order");
+        }
+        let _ = writeln!(self.out, "{indent}</{tag}>");
+        Ok(())
+    }
+
+    /// Writes a described element, unless its instance is left out, and after one of instance 2 the further ones.
+    fn member(&mut self, node: Node<'a, 'i>, depth: usize) -> Result<(), Fault> {
+        let own = instance(node);
+        if own.is_some_and(|n| n >= self.entry.instances) {
+            return Ok(());
+        }
+        self.element(node, None, depth)?;
+        if !matches!(own, Some(1 | 2)) || self.entry.instances <= DESCRIBED {
+            return Ok(());
+        }
+        let other = self.counterpart(node, if own == Some(2) { 1 } else { 2 })?;
+        if own == Some(2) {
+            for n in DESCRIBED..self.entry.instances {
+                self.element(node, Some(Copy { one: other, n }), depth)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The element of another instance that stands for the same: same kin, same place among those.
+    fn counterpart(&self, node: Node<'a, 'i>, wanted: usize) -> Result<Node<'a, 'i>, Fault> {
+        let (own, kind) = (instance(node), kin(node));
+        let siblings = || {
+            node.parent()
+                .into_iter()
+                .flat_map(elements)
+                .filter(|n| kin(*n) == kind)
+        };
+        let place = siblings()
+            .filter(|n| instance(*n) == own)
+            .position(|n| n == node)
+            .unwrap_or(0);
+        match siblings().filter(|n| instance(*n) == Some(wanted)).nth(place) {
+            Some(other) => Ok(other),
+            None => {
+                let what = format!("instance {wanted} has no counterpart of this {}", show(node));
+                self.fault(node, what, "describe instances 1 and 2 alike")
+            }
+        }
+    }
+
+    /// Attributes of an element, those of a copy continued.
+    fn attributes(&self, node: Node<'a, 'i>, copy: Option<Copy>) -> Result<Vec<(&'a str, String)>, Fault> {
+        let own = node.attributes().map(|a| (a.name(), a.value()));
+        let Some(Copy { one, n }) = copy else {
+            return Ok(own.map(|(name, value)| (name, value.to_owned())).collect());
+        };
+        if let Some(extra) = one.attributes().find(|a| !node.has_attribute(a.name())) {
+            let what = format!(
+                "{} of instance 1 has `{}`, that of instance 2 has not",
+                show(one),
+                extra.name()
+            );
+            return self.fault(one, what, "write it in both or in neither");
+        }
+        own.map(|(name, v2)| {
+            let Some(v1) = one.attribute(name) else {
+                let what = format!(
+                    "{} of instance 2 has `{name}`, that of instance 1 has not",
+                    show(node)
+                );
+                return self.fault(node, what, "write it in both or in neither");
+            };
+            let Some(value) = continued(v1, v2, n) else {
+                let what = format!(
+                    "`{name}` of {} is \"{v1}\" for instance 1, \"{v2}\" for 2: there is none for {n}",
+                    show(node)
+                );
+                return self.fault(
+                    node,
+                    what,
+                    "write equal values, or numbers with an even spacing and room for more",
+                );
+            };
+            Ok((name, value))
+        })
+        .collect()
+    }
+}
+
+/// The value for instance `n`, on the straight line through those for 1 and 2.
+fn continued(v1: &str, v2: &str, n: usize) -> Option<String> {
+    if let (Some((b1, 1)), Some((b2, 2))) = (family(v1), family(v2))
+        && b1 == b2
+    {
+        return Some(format!("{b2}-{n}"));
+    }
+    if v1 == v2 {
+        return Some(v2.to_owned());
+    }
+    let (one, two) = (i128::from(number(v1)?), i128::from(number(v2)?));
+    let steps = n as i128 - 2;
+    let value = u64::try_from(two + steps * (two - one)).ok()?;
+    Some(match v2.starts_with("0x") {
+        true => format!("{value:#x}"),
+        false => value.to_string(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::continued;
+
+    #[test]
+    fn values_continue_on_a_straight_line() {
+        let cases = [
+            ("1", "2", 5, Some("5")),
+            ("0x21010000", "0x21020000", 16, Some("0x21100000")),
+            ("0x1_000", "0x3_000", 3, Some("0x5000")),
+            ("9", "8", 10, Some("0")),
+            ("9", "8", 11, None),
+            ("rw", "rw", 7, Some("rw")),
+            ("r", "rw", 7, None),
+            ("ports-1", "ports-2", 12, Some("ports-12")),
+            ("ports-1", "port-2", 12, None),
+            ("0xffffffffffffff00", "0xffffffffffffff80", 4, None),
+        ];
+        for (v1, v2, n, expected) in cases {
+            assert_eq!(continued(v1, v2, n).as_deref(), expected, "{v1} {v2} {n}");
+        }
+    }
+}

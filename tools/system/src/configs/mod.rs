@@ -1,0 +1,139 @@
+//! `configs.toml`: the systems that can be built, each from `system.xml` by one rule, which [`expand`] states.
+
+mod expand;
+
+use crate::{Errors, Position, System};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// One entry of `configs.toml`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    /// What it is, in a line.
+    pub about: String,
+    /// Instances of each numbered family.
+    pub instances: usize,
+    /// Boot configuration, relative to the root.
+    pub boot: PathBuf,
+    /// Protection domain to program image.
+    #[serde(default)]
+    pub replace: BTreeMap<String, String>,
+}
+
+/// A configuration, resolved.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Its name.
+    pub name: String,
+    /// Its entry.
+    pub entry: Entry,
+    /// The description, plain: any tool for the format reads it.
+    pub xml: String,
+    /// The description, read.
+    pub system: System,
+    /// The boot configuration's path.
+    pub boot: PathBuf,
+}
+
+/// Why a configuration cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A file cannot be read.
+    #[error("{}: {_1}", .0.display())]
+    Read(PathBuf, std::io::Error),
+    /// `configs.toml` is wrong.
+    #[error("{}: {_1}", .0.display())]
+    Toml(PathBuf, toml::de::Error),
+    /// No such name.
+    #[error("no configuration is called `{0}`; configs.toml has: {1}")]
+    Unknown(String, String),
+    /// The number of instances makes no system.
+    #[error("configuration `{0}` has {1} instances; 1 to {MAX_INSTANCES} are allowed")]
+    Instances(String, usize),
+    /// A replaced protection domain is not there.
+    #[error("configuration `{0}` replaces the program of `{1}`, which does not exist; there are: {2}")]
+    Replace(String, String, String),
+    /// `system.xml` is wrong, or what follows from it.
+    #[error("{0}")]
+    System(Errors),
+    /// The instances do not follow the rule.
+    #[error("{}:{}:{}: error: {what}; help: {help}", file.display(), position.line, position.column)]
+    Rule {
+        /// Description.
+        file: PathBuf,
+        /// Where.
+        position: Position,
+        /// What is wrong.
+        what: String,
+        /// What would be right.
+        help: String,
+    },
+}
+
+/// As many instances as protection domains that a system can have.
+const MAX_INSTANCES: usize = 63;
+
+/// All entries, by name.
+pub fn entries(root: &Path) -> Result<BTreeMap<String, Entry>, ConfigError> {
+    let path = root.join("configs.toml");
+    toml::from_str(&read(&path)?).map_err(|e| ConfigError::Toml(path, e))
+}
+
+fn read(path: &Path) -> Result<String, ConfigError> {
+    std::fs::read_to_string(path).map_err(|e| ConfigError::Read(path.to_owned(), e))
+}
+
+impl Config {
+    /// Reads `configs.toml` and `system.xml` in `root`.
+    pub fn load(root: &Path, name: &str) -> Result<Config, ConfigError> {
+        let mut entries = entries(root)?;
+        let known = entries.keys().cloned().collect::<Vec<_>>().join(", ");
+        let entry = entries
+            .remove(name)
+            .ok_or_else(|| ConfigError::Unknown(name.to_owned(), known))?;
+        let path = root.join("system.xml");
+        Config::resolve(root, name, entry, &path, &read(&path)?)
+    }
+
+    /// Applies an entry to a description. `path` is the description's name in messages; `entry.boot` is found in `root`.
+    pub fn resolve(
+        root: &Path,
+        name: &str,
+        entry: Entry,
+        path: &Path,
+        text: &str,
+    ) -> Result<Config, ConfigError> {
+        if !(1..=MAX_INSTANCES).contains(&entry.instances) {
+            return Err(ConfigError::Instances(name.to_owned(), entry.instances));
+        }
+        let file = path.display().to_string();
+        System::parse(text, &file).map_err(ConfigError::System)?;
+        let xml = expand::expand(text, &entry).map_err(|fault| ConfigError::Rule {
+            file: path.to_owned(),
+            position: fault.position,
+            what: fault.what,
+            help: fault.help,
+        })?;
+        let file = match xml == text {
+            true => file,
+            false => format!("{file} as continued for `{name}`"),
+        };
+        let system = System::parse(&xml, &file).map_err(ConfigError::System)?;
+        if let Some(pd) = entry.replace.keys().find(|pd| system.pd(pd).is_none()) {
+            let names = system.protection_domains.iter().map(|pd| pd.name.as_str());
+            let known = names.collect::<Vec<_>>().join(", ");
+            return Err(ConfigError::Replace(name.to_owned(), pd.clone(), known));
+        }
+        let boot = root.join(&entry.boot);
+        let name = name.to_owned();
+        Ok(Config {
+            name,
+            entry,
+            xml,
+            system,
+            boot,
+        })
+    }
+}
