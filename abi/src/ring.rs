@@ -336,6 +336,17 @@ impl Consumer {
         self.tail = 0;
     }
 
+    /// Bytes of the ring that records known to this end take up, given back ones excepted. The producer may have added
+    /// more since the last [`Self::peek`] that found none.
+    pub fn backlog(&self) -> u32 {
+        self.tail.wrapping_sub(self.released)
+    }
+
+    /// Bytes that the ring's data has.
+    pub fn capacity(&self) -> u32 {
+        self.data.capacity
+    }
+
     /// The oldest record not yet popped, or `None`.
     pub fn peek(&mut self) -> Result<Option<Record<'_>>, RingError> {
         // At most one skip mark can precede a record, so two turns decide.

@@ -1,1 +1,66 @@
-//! To be written.
+//! The switch between one NIC and the branes' virtual interfaces (vifs): who may send what, and who gets which frame.
+//!
+//! It owns the vif table, the driver's side of every brane's port rings, and all counters. On one side is a [`Device`],
+//! believed in what it received but not in its header; on the other are the branes, believed in nothing: their
+//! frames are copied once and checked on that copy, and one that breaks the ring protocol is cut off until it restarts.
+//! It knows nothing of the kernel or of the device's registers, so it runs on the host for tests and fuzzing.
+//!
+//! # Work is bounded
+//! A wake takes at most what the device had received when it came (the device gets its buffers back only
+//! afterwards), and from the branes, in turns, at most [`TURN_FRAMES`] frames or [`TURN_BYTES`] bytes of each before the
+//! next one's turn. A brane whose ring is full loses its frames after one look at an index: the cheapest drop there is, so
+//! that a flood for one brane costs the others as little as can be.
+#![cfg_attr(not(test), no_std)]
+
+pub mod check;
+pub mod header;
+mod mac;
+mod port;
+mod switch;
+mod vifs;
+
+pub use switch::{Flushed, Switch, SwitchCounters};
+
+use brane_abi::port::FrameMeta;
+
+/// Frames of one brane before it is the next one's turn.
+pub const TURN_FRAMES: u32 = 32;
+/// Bytes of one brane before it is the next one's turn.
+pub const TURN_BYTES: usize = 128 * 1024;
+/// Turns of everybody in one wake. On one processor no brane runs meanwhile, so it is the rings' size that ends the
+/// work; this ends it where branes run on other processors.
+pub const ROUNDS: u32 = 256;
+/// Vifs of one driver.
+pub const MAX_VIFS: usize = 64;
+/// Branes of one driver, the ids of a protection domain's channels being its limit.
+pub const MAX_BRANES: usize = 62;
+/// Bytes of an Ethernet header.
+pub const ETHERNET_HEADER: usize = 14;
+
+/// What the switch needs of the NIC.
+pub trait Device {
+    /// Gives the next received frame to `deliver`: its meta, checked by [`header::parse`], and its bytes in one or more
+    /// parts, the first of which holds at least the Ethernet header. `false` when there is none.
+    ///
+    /// Frames that make no sense are the device's own to drop and count.
+    fn receive(&mut self, deliver: impl FnOnce(FrameMeta, &[&[u8]])) -> bool;
+
+    /// A buffer for a frame of `len` bytes ([`brane_abi::port::MAX_FRAME`] at most) which the branes cannot reach, or `None`
+    /// while there is none.
+    /// A second call without [`Self::send`] takes the first one back.
+    fn reserve(&mut self, len: usize) -> Option<&mut [u8]>;
+
+    /// Sends the frame of `len` bytes in the buffer that [`Self::reserve`] gave last.
+    fn send(&mut self, len: usize, meta: FrameMeta);
+}
+
+/// What the vifs' owners are told of the device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Link {
+    /// `FEATURE_*` of [`brane_abi::port`].
+    pub features: u32,
+    /// Largest IP packet in bytes.
+    pub mtu: u16,
+    /// Whether the wire is connected.
+    pub up: bool,
+}

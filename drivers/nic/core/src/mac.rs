@@ -1,0 +1,118 @@
+//! From a MAC address to the vif that has it, in a few instructions.
+
+use crate::MAX_VIFS;
+
+/// An Ethernet address in the low 48 bits, first byte lowest.
+pub type Mac = u64;
+
+const MASK: u64 = (1 << 48) - 1;
+/// Four times the vifs, so that a miss ends after a step or two.
+const SLOTS: usize = 4 * MAX_VIFS;
+const NONE: u8 = u8::MAX;
+const _: () = assert!(SLOTS == 256 && MAX_VIFS < NONE as usize);
+
+/// Destination and source of a frame; `None` when it is shorter than an Ethernet header.
+#[inline]
+pub fn addresses(frame: &[u8]) -> Option<(Mac, Mac)> {
+    let (low, high) = (frame.get(..8)?, frame.get(6..14)?);
+    let word = |bytes: &[u8]| bytes.try_into().map_or(0, u64::from_le_bytes);
+    Some((word(low) & MASK, word(high) & MASK))
+}
+
+/// From the order of transmission.
+pub fn from_bytes(mac: [u8; 6]) -> Mac {
+    let [a, b, c, d, e, f] = mac;
+    u64::from_le_bytes([a, b, c, d, e, f, 0, 0])
+}
+
+/// Multicast and broadcast (IEEE 802, I/G bit).
+#[inline]
+pub fn is_group(mac: Mac) -> bool {
+    mac & 1 != 0
+}
+
+/// Open addressing over vif slots. The owner rebuilds it when a vif comes or goes.
+pub struct MacTable {
+    slots: [u8; SLOTS],
+    macs: [Mac; MAX_VIFS],
+}
+
+impl MacTable {
+    pub const fn new() -> Self {
+        Self {
+            slots: [NONE; SLOTS],
+            macs: [0; MAX_VIFS],
+        }
+    }
+
+    #[inline]
+    fn hash(mac: Mac) -> usize {
+        // Fibonacci hashing: the high bits of the product depend on all bits of the address.
+        (mac.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as usize
+    }
+
+    /// The vif slot with this address.
+    #[inline]
+    pub fn find(&self, mac: Mac) -> Option<usize> {
+        let mut at = Self::hash(mac);
+        // Ends: at most a quarter of the slots is taken.
+        loop {
+            let slot = self.slots[at % SLOTS];
+            if slot == NONE {
+                return None;
+            }
+            if self.macs[usize::from(slot) % MAX_VIFS] == mac {
+                return Some(usize::from(slot));
+            }
+            at += 1;
+        }
+    }
+
+    /// Replaces all entries.
+    pub fn rebuild(&mut self, entries: impl Iterator<Item = (usize, Mac)>) {
+        self.slots = [NONE; SLOTS];
+        for (slot, mac) in entries.take(MAX_VIFS) {
+            let mut at = Self::hash(mac);
+            while self.slots[at % SLOTS] != NONE {
+                at += 1;
+            }
+            self.slots[at % SLOTS] = slot as u8;
+            self.macs[slot % MAX_VIFS] = mac;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::HashMap;
+
+    proptest! {
+        #[test]
+        fn finds_exactly_what_was_put_in(
+            macs in proptest::collection::hash_set(any::<[u8; 6]>(), 0..=MAX_VIFS), other in any::<[u8; 6]>(),
+        ) {
+            let macs: HashMap<Mac, usize> = macs.into_iter().enumerate().map(|(i, m)| (from_bytes(m), i)).collect();
+            let mut table = MacTable::new();
+            table.rebuild(macs.iter().map(|(m, i)| (*i, *m)));
+            for (mac, slot) in &macs {
+                prop_assert_eq!(table.find(*mac), Some(*slot));
+            }
+            let other = from_bytes(other);
+            prop_assert_eq!(table.find(other), macs.get(&other).copied());
+        }
+    }
+
+    #[test]
+    fn addresses_of_a_frame() {
+        let frame = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 8, 0];
+        let found = addresses(&frame).unwrap();
+        assert_eq!(
+            found,
+            (from_bytes([1, 2, 3, 4, 5, 6]), from_bytes([7, 8, 9, 10, 11, 12]))
+        );
+        assert!(is_group(found.0) && is_group(found.1));
+        assert_eq!(addresses(&frame[..13]), None);
+    }
+}
