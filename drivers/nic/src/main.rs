@@ -1,2 +1,183 @@
-//! To be written.
-fn main() {}
+//! The driver domain of one NIC: it owns the device and its memory, and keeps the branes' frames apart.
+//!
+//! On the other side are the device (a wire full of strangers behind it), the branes (untrusted; see
+//! [`nic_core`]) and the manager (trusted for who owns which vif). It never waits for any of them.
+//!
+//! # One wake
+//! Interrupt off, hand out what was received, send what the branes have, one notification for each queue and each sleeping
+//! brane, interrupt on, look again. The device gets its receive buffers back only at the end, so that a flood is at most
+//! the queue's length of work for a wake; then the interrupt is acknowledged and what else is ready runs between two
+//! interrupts. Completed transmissions are not announced by the device unless it had no room.
+#![no_std]
+#![no_main]
+
+mod dma;
+mod pci;
+mod virtio;
+
+use brane_abi::vif::DeviceInfo;
+use core::cell::UnsafeCell;
+use nic_core::Switch;
+use sel4_microkit::{
+    Channel, ChannelSet, Handler, MessageInfo, Never, logln, protection_domain, with_msg_bytes_mut,
+};
+use virtio::VirtioNet;
+
+#[allow(missing_docs)]
+mod wiring {
+    include!(concat!(env!("OUT_DIR"), "/wiring.rs"));
+}
+
+const IRQ: Channel = Channel::new(wiring::irqs::IRQ[0]);
+const SERIAL: Channel = Channel::new(wiring::channels::SERIAL);
+const MANAGER: Channel = Channel::new(wiring::channels::MANAGER);
+const BRANES: [usize; COUNT] = wiring::channels::BRANE;
+const COUNT: usize = wiring::regions::PORTS.len();
+
+/// Brane numbers by channel id: bit `n` for brane `n`.
+const BRANE_OF: [u64; 64] = {
+    let mut table = [0; 64];
+    let mut n = 0;
+    while n < COUNT {
+        table[BRANES[n]] = 1 << n;
+        n += 1;
+    }
+    table
+};
+
+/// The switch is large: it lies here and not on the stack.
+struct Place(UnsafeCell<Switch<COUNT>>);
+
+// SAFETY: a protection domain has exactly one thread.
+unsafe impl Sync for Place {}
+
+static SWITCH: Place = Place(UnsafeCell::new(Switch::new()));
+
+struct Nic {
+    device: VirtioNet,
+    switch: &'static mut Switch<COUNT>,
+    interrupts: u64,
+    cut_off: u64,
+}
+
+#[protection_domain]
+fn init() -> Nic {
+    sel4_microkit::log::attach(wiring::regions::LOG_NIC0, SERIAL);
+    // SAFETY: one thread, and this function runs once for each start: the only reference there is.
+    let switch = unsafe { &mut *SWITCH.0.get() };
+    let device = VirtioNet::start();
+    let link = device.link();
+    logln!(
+        "virtio-net {}, link {}, features {:?}",
+        device.mac(),
+        if link.up { "up" } else { "down" },
+        device.features()
+    );
+    switch.set_link(link);
+    for (n, region) in wiring::regions::PORTS.into_iter().enumerate() {
+        assert!(
+            switch.attach(n, region.shared()),
+            "the region ports-{n} is too small"
+        );
+    }
+    let mut nic = Nic {
+        device,
+        switch,
+        interrupts: 0,
+        cut_off: 0,
+    };
+    nic.flush();
+    nic
+}
+
+impl Nic {
+    /// Receives and sends until there is nothing more to do or nothing more that can be done now.
+    fn work(&mut self, received: bool) {
+        loop {
+            if received {
+                let _ = self.switch.receive(&mut self.device, dma::QUEUE as u32);
+            }
+            self.device.reclaim();
+            let all = self.switch.transmit(&mut self.device);
+            self.device.flush();
+            // Ends: no brane runs meanwhile, and the device has no more buffers to receive into than it had.
+            let sent = self.device.tx_interrupts(!all);
+            let more = received && self.device.rx_interrupts(true);
+            if !sent && !more {
+                break;
+            }
+            if more {
+                self.device.rx_interrupts(false);
+            }
+        }
+        self.device.refill();
+        self.flush();
+    }
+
+    fn flush(&mut self) {
+        let mut left = self.switch.flush().notify;
+        while left != 0 {
+            let n = left.trailing_zeros() as usize;
+            left &= left - 1;
+            if let Some(channel) = BRANES.get(n) {
+                Channel::new(*channel).notify();
+            }
+        }
+    }
+
+    fn report(&mut self) {
+        let cut_off = self.switch.counters().peer_errors;
+        if cut_off != self.cut_off {
+            logln!(
+                "a brane broke the ring protocol and is cut off until it restarts (now {cut_off} times in all)"
+            );
+            self.cut_off = cut_off;
+        }
+    }
+}
+
+impl Handler for Nic {
+    type Error = Never;
+
+    fn notified(&mut self, channels: ChannelSet) -> Result<(), Never> {
+        let interrupted = channels.contains(IRQ);
+        if interrupted {
+            self.interrupts += 1;
+            if self.device.interrupt_reason() {
+                let link = self.device.link();
+                logln!("link {}", if link.up { "up" } else { "down" });
+                self.switch.set_link(link);
+            }
+            self.device.rx_interrupts(false);
+        }
+        let mut branes = 0;
+        for channel in channels.iter() {
+            branes |= BRANE_OF[channel.index()];
+        }
+        self.switch.wake(branes);
+        self.work(interrupted);
+        self.report();
+        if interrupted {
+            // A level interrupt of our own: always there to be acknowledged.
+            let _ = IRQ.irq_ack();
+        }
+        Ok(())
+    }
+
+    fn protected(&mut self, channel: Channel, info: MessageInfo) -> Result<MessageInfo, Never> {
+        if channel != MANAGER {
+            return Ok(MessageInfo::new(brane_abi::vif::BAD_REQUEST, 0));
+        }
+        let device = DeviceInfo {
+            mac: self.device.mac(),
+            rx_malformed: self.device.counters().rx_malformed,
+            interrupts: self.interrupts,
+            ..DeviceInfo::default()
+        };
+        let len = info.length() as usize * 8;
+        let (label, bytes) =
+            with_msg_bytes_mut(|message| self.switch.call(info.label(), len, message, device));
+        self.flush();
+        Ok(MessageInfo::new(label, bytes.div_ceil(8) as _))
+    }
+}
