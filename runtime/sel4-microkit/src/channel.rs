@@ -91,6 +91,12 @@ impl ChannelSet {
     }
 }
 
+/// Top of every protection domain's stack, fixed by the ABI.
+const STACK_TOP: u64 = 0x7fff_ffff_d000;
+/// RFLAGS: interrupts on, and the bit that is always set. Above all no single-stepping, which a crashed child may have
+/// switched on.
+const PLAIN_FLAGS: u64 = 0x202;
+
 /// A child protection domain, by its id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Child(usize);
@@ -111,10 +117,12 @@ impl Child {
         CHILDREN + self.0 as u64
     }
 
-    /// Starts the child anew at `entry`: all protection domains of this project have theirs at
-    /// [`crate::Child::ENTRY`].
+    /// Starts the child anew at `entry` ([`Self::ENTRY`] for all programs of this project), on its own stack's top, with
+    /// plain processor flags. The kernel ends whatever it was waiting in.
     pub fn restart(self, entry: u64) -> Result<(), sel4::Refused> {
-        sel4::tcb_restart_at(self.tcb(), entry)
+        // Words: flags (bit 0: resume), number of registers, then they in the order of seL4_UserContext.
+        let words = [1, 3, entry, STACK_TOP, PLAIN_FLAGS];
+        message::invoke(self.tcb(), sel4::label::TCB_WRITE_REGISTERS, &words)
     }
 
     /// Stops the child.

@@ -17,7 +17,7 @@ struct Heap(UnsafeCell<Pool>);
 // SAFETY: a protection domain has exactly one thread, and the allocator is never entered from itself.
 unsafe impl Sync for Heap {}
 
-#[cfg_attr(target_os = "linux", global_allocator)]
+#[cfg_attr(not(test), global_allocator)]
 static HEAP: Heap = Heap(UnsafeCell::new(Pool::new()));
 
 /// Gives the heap all of a region. To be called once at the start, before the first allocation.
@@ -45,6 +45,19 @@ unsafe impl GlobalAlloc for Heap {
         if let Some(ptr) = NonNull::new(ptr) {
             // SAFETY: as above; the pointer came from `alloc` with this layout, by GlobalAlloc's contract.
             unsafe { (*self.0.get()).deallocate(ptr, layout.align()) }
+        }
+    }
+
+    unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        let (Some(ptr), Ok(layout)) = (NonNull::new(ptr), Layout::from_size_align(size, layout.align()))
+        else {
+            return null_mut();
+        };
+        // SAFETY: as above; grows in place where there is room.
+        unsafe {
+            (*self.0.get())
+                .reallocate(ptr, layout)
+                .map_or(null_mut(), NonNull::as_ptr)
         }
     }
 }

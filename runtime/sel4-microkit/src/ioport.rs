@@ -11,13 +11,18 @@ macro_rules! access {
     ($read:ident, $write:ident, $ty:ty, $in:ident, $out:ident, $bits:literal) => {
         #[doc = concat!("Reads ", $bits, " bits at `offset` in the range.")]
         pub fn $read(&self, offset: u16) -> $ty {
-            let words = [u64::from(self.port(offset)), 0, 0, 0];
+            let words = [u64::from(self.port(offset, size_of::<$ty>())), 0, 0, 0];
             sel4::invoke(self.capability(), label::$in, 1, words).map_or(<$ty>::MAX, |word| word as $ty)
         }
 
         #[doc = concat!("Writes ", $bits, " bits at `offset` in the range.")]
         pub fn $write(&self, offset: u16, value: $ty) {
-            let words = [u64::from(self.port(offset)), u64::from(value), 0, 0];
+            let words = [
+                u64::from(self.port(offset, size_of::<$ty>())),
+                u64::from(value),
+                0,
+                0,
+            ];
             // The kernel refuses only ports outside the capability, which `port` has excluded.
             let _ = sel4::invoke(self.capability(), label::$out, 2, words);
         }
@@ -39,9 +44,10 @@ impl IoPort {
         IOPORTS + self.0.id as u64
     }
 
-    fn port(&self, offset: u16) -> u16 {
+    /// The port at `offset`, all of whose `width` bytes must lie in the range: anything else is a mistake of ours.
+    fn port(&self, offset: u16, width: usize) -> u16 {
         assert!(
-            offset < self.0.size,
+            usize::from(offset) + width <= usize::from(self.0.size),
             "I/O port offset {offset} is outside the range of {}",
             self.0.size
         );

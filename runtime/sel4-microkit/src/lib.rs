@@ -7,7 +7,7 @@
 //! A protection domain is `#[protection_domain] fn init() -> impl Handler`. The image builder patches the symbols
 //! below `symbols`; capabilities lie where Microkit puts them: 1 input, 10 + channel notifications, 74 + channel
 //! endpoints, 138 + id interrupts, 202 + child threads, 394 + id I/O ports.
-#![no_std]
+#![cfg_attr(not(test), no_std)]
 
 extern crate alloc;
 
@@ -21,6 +21,7 @@ pub mod log;
 mod mem;
 mod message;
 mod region;
+#[cfg(not(test))]
 mod start;
 mod symbols;
 pub mod time;

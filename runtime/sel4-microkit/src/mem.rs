@@ -1,9 +1,13 @@
 //! `memcpy` and its family, which the compiler calls. No other library has them here.
 //!
+//! The callers are our own code, trusted with their contracts. Below [`symbols`] are the C names, above it what they do,
+//! under names of ours, so that the host's tests do not replace the host's own.
+//!
 //! Copies go by 16 bytes, 64 in a turn. String instructions would be shorter, but an emulator counts and runs each of
 //! their iterations as an instruction of its own, and real processors take long to start them.
 
 use core::arch::asm;
+use core::arch::x86_64::__m128i;
 
 /// Copies forward in blocks of 64 bytes; returns how many bytes that were.
 ///
@@ -63,14 +67,14 @@ unsafe fn small(dst: *mut u8, src: *const u8, n: usize) {
         2..=3 => pair!(u16),
         4..=7 => pair!(u32),
         8..=15 => pair!(u64),
-        16..=31 => pair!(u128),
+        16..=31 => pair!(__m128i),
         _ => {
             // SAFETY: 32 <= n < 64: two accesses from the front and two from the back cover all.
             unsafe {
-                let (d0, v0) = chunk::<u128>(dst, src, 0);
-                let (d1, v1) = chunk::<u128>(dst, src, 16);
-                let (d2, v2) = chunk::<u128>(dst, src, n - 32);
-                let (d3, v3) = chunk::<u128>(dst, src, n - 16);
+                let (d0, v0) = chunk::<__m128i>(dst, src, 0);
+                let (d1, v1) = chunk::<__m128i>(dst, src, 16);
+                let (d2, v2) = chunk::<__m128i>(dst, src, n - 32);
+                let (d3, v3) = chunk::<__m128i>(dst, src, n - 16);
                 d0.write_unaligned(v0);
                 d1.write_unaligned(v1);
                 d2.write_unaligned(v2);
@@ -80,32 +84,29 @@ unsafe fn small(dst: *mut u8, src: *const u8, n: usize) {
     }
 }
 
-/// As in C.
+/// Copies; the ranges do not overlap, or `dst` lies before `src`.
 ///
 /// # Safety
-/// The C function's contract.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn memcpy(dst: *mut u8, src: *const u8, n: usize) -> *mut u8 {
-    // SAFETY: the caller's contract; the two parts add up to n bytes.
+/// `n` bytes must be readable at `src` and writable at `dst`.
+#[inline(always)]
+unsafe fn copy_up(dst: *mut u8, src: *const u8, n: usize) {
+    // SAFETY: the caller's contract; the two parts add up to n bytes. With dst before src the blocks end before the
+    // first byte that the second part reads.
     unsafe {
         let done = blocks_forward(dst, src, n);
         small(dst.add(done), src.add(done), n - done);
     }
-    dst
 }
 
-/// As in C.
+/// Copies, whatever the overlap.
 ///
 /// # Safety
-/// The C function's contract.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn memmove(dst: *mut u8, src: *const u8, n: usize) -> *mut u8 {
-    let distance = (dst as usize).wrapping_sub(src as usize);
-    if distance >= n {
-        // SAFETY: the caller's contract. Not overlapping, or dst before src: `memcpy` goes upwards, loads each block before
-        // it stores it, and stores end at or before the bytes that are still to be read.
-        unsafe { memcpy(dst, src, n) };
-        return dst;
+/// `n` bytes must be readable at `src` and writable at `dst`.
+#[inline(always)]
+unsafe fn copy_any(dst: *mut u8, src: *const u8, n: usize) {
+    if (dst as usize).wrapping_sub(src as usize) >= n {
+        // SAFETY: no overlap, or dst before src.
+        return unsafe { copy_up(dst, src, n) };
     }
     let mut left = n;
     while left >= 16 {
@@ -113,52 +114,57 @@ unsafe extern "C" fn memmove(dst: *mut u8, src: *const u8, n: usize) -> *mut u8 
         // SAFETY: going down with dst above src, each load reads bytes that no store has touched yet.
         unsafe {
             asm!("movups {a}, [{s}]", "movups [{t}], {a}", s = in(reg) src.add(left), t = in(reg) dst.add(left),
-                a = out(xmm_reg) _, options(nostack));
+                a = out(xmm_reg) _, options(nostack, preserves_flags));
         }
     }
     // SAFETY: fewer than 16 bytes remain at the front.
     unsafe { small(dst, src, left) };
-    dst
 }
 
-/// As in C.
+/// Fills with one byte.
 ///
 /// # Safety
-/// The C function's contract.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn memset(dst: *mut u8, byte: i32, n: usize) -> *mut u8 {
-    let pattern = u64::from(byte as u8) * 0x0101_0101_0101_0101;
+/// `n` bytes must be writable at `dst`.
+#[inline(always)]
+unsafe fn fill(dst: *mut u8, byte: u8, n: usize) {
+    let pattern = u64::from(byte) * 0x0101_0101_0101_0101;
     if n < 8 {
         for i in 0..n {
             // SAFETY: i < n; volatile, so that the compiler does not make this loop a call of memset.
-            unsafe { dst.add(i).write_volatile(byte as u8) };
+            unsafe { dst.add(i).write_volatile(byte) };
         }
-        return dst;
+        return;
     }
-    let whole = n & !15;
-    // SAFETY: whole <= n bytes are writable; then one unaligned word at the very end and one before it cover the rest,
-    // since n >= 8 and fewer than 16 bytes remain.
+    if n < 16 {
+        // SAFETY: 8 <= n < 16: two words that overlap cover all.
+        unsafe {
+            dst.cast::<u64>().write_unaligned(pattern);
+            dst.add(n - 8).cast::<u64>().write_unaligned(pattern);
+        }
+        return;
+    }
+    let blocks = n & !63;
+    let rest = n & 0x30;
+    // SAFETY: blocks + rest <= n bytes are stored from the front, and the last 16 of n >= 16 bytes cover what remains.
     unsafe {
-        if whole != 0 {
-            asm!("movq {x}, {p}", "punpcklqdq {x}, {x}", "2:", "movups [{t} + {i}], {x}", "add {i}, 16",
-                "cmp {i}, {n}", "jb 2b",
-                p = in(reg) pattern, t = in(reg) dst, n = in(reg) whole, i = inout(reg) 0usize => _,
-                x = out(xmm_reg) _, options(nostack));
-        }
-        if n - whole > 8 || whole == 0 {
-            dst.add(whole).cast::<u64>().write_unaligned(pattern);
-        }
-        dst.add(n - 8).cast::<u64>().write_unaligned(pattern);
+        asm!("movq {x}, {p}", "punpcklqdq {x}, {x}",
+            "test {n}, {n}", "jz 3f",
+            "2:", "movups [{t}], {x}", "movups [{t} + 16], {x}", "movups [{t} + 32], {x}", "movups [{t} + 48], {x}",
+            "add {t}, 64", "sub {n}, 64", "jnz 2b",
+            "3:", "test {r}, {r}", "jz 5f",
+            "4:", "movups [{t}], {x}", "add {t}, 16", "sub {r}, 16", "jnz 4b",
+            "5:", "movups [{e}], {x}",
+            p = in(reg) pattern, t = inout(reg) dst => _, n = inout(reg) blocks => _, r = inout(reg) rest => _,
+            e = in(reg) dst.add(n - 16), x = out(xmm_reg) _, options(nostack));
     }
-    dst
 }
 
-/// As in C.
+/// Compares as unsigned bytes, the first difference decides.
 ///
 /// # Safety
-/// The C function's contract.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn memcmp(a: *const u8, b: *const u8, n: usize) -> i32 {
+/// `n` bytes must be readable at both.
+#[inline(always)]
+unsafe fn compare(a: *const u8, b: *const u8, n: usize) -> i32 {
     let mut i = 0;
     // SAFETY: every access below stays under n.
     unsafe {
@@ -181,12 +187,127 @@ unsafe extern "C" fn memcmp(a: *const u8, b: *const u8, n: usize) -> i32 {
     0
 }
 
-/// As in C.
-///
-/// # Safety
-/// The C function's contract.
-#[unsafe(no_mangle)]
-unsafe extern "C" fn bcmp(a: *const u8, b: *const u8, n: usize) -> i32 {
-    // SAFETY: the same contract.
-    unsafe { memcmp(a, b, n) }
+/// The names that the compiler calls, with the contracts of C.
+#[cfg(not(test))]
+mod symbols {
+    /// As in C.
+    ///
+    /// # Safety
+    /// The C function's contract.
+    #[unsafe(no_mangle)]
+    unsafe extern "C" fn memcpy(dst: *mut u8, src: *const u8, n: usize) -> *mut u8 {
+        // SAFETY: the caller's contract.
+        unsafe { super::copy_up(dst, src, n) };
+        dst
+    }
+
+    /// As in C.
+    ///
+    /// # Safety
+    /// The C function's contract.
+    #[unsafe(no_mangle)]
+    unsafe extern "C" fn memmove(dst: *mut u8, src: *const u8, n: usize) -> *mut u8 {
+        // SAFETY: the caller's contract.
+        unsafe { super::copy_any(dst, src, n) };
+        dst
+    }
+
+    /// As in C.
+    ///
+    /// # Safety
+    /// The C function's contract.
+    #[unsafe(no_mangle)]
+    unsafe extern "C" fn memset(dst: *mut u8, byte: i32, n: usize) -> *mut u8 {
+        // SAFETY: the caller's contract.
+        unsafe { super::fill(dst, byte as u8, n) };
+        dst
+    }
+
+    /// As in C.
+    ///
+    /// # Safety
+    /// The C function's contract.
+    #[unsafe(no_mangle)]
+    unsafe extern "C" fn memcmp(a: *const u8, b: *const u8, n: usize) -> i32 {
+        // SAFETY: the caller's contract.
+        unsafe { super::compare(a, b, n) }
+    }
+
+    /// As in C.
+    ///
+    /// # Safety
+    /// The C function's contract.
+    #[unsafe(no_mangle)]
+    unsafe extern "C" fn bcmp(a: *const u8, b: *const u8, n: usize) -> i32 {
+        // SAFETY: the caller's contract.
+        unsafe { super::compare(a, b, n) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Every length up to two blocks and some more, at every place in a line.
+    fn lengths() -> impl Iterator<Item = (usize, usize, usize)> {
+        (0..200).flat_map(|n| {
+            [0, 1, 7, 15]
+                .into_iter()
+                .flat_map(move |a| [0, 3, 8].map(|b| (n, a, b)))
+        })
+    }
+
+    fn bytes(len: usize) -> Vec<u8> {
+        (0..len).map(|i| (i * 7 + 13) as u8).collect()
+    }
+
+    #[test]
+    fn copies_exactly_what_it_is_told() {
+        for (n, from, to) in lengths() {
+            let source = bytes(256);
+            let mut got = vec![0xee; 256];
+            let mut right = got.clone();
+            right[to..to + n].copy_from_slice(&source[from..from + n]);
+            // SAFETY: both ranges lie in their vectors.
+            unsafe { copy_up(got.as_mut_ptr().add(to), source.as_ptr().add(from), n) };
+            assert_eq!(got, right, "{n} bytes from {from} to {to}");
+        }
+    }
+
+    #[test]
+    fn fills_exactly_what_it_is_told() {
+        for (n, at, _) in lengths() {
+            let mut got = bytes(256);
+            let mut right = got.clone();
+            right[at..at + n].fill(0xa5);
+            // SAFETY: the range lies in the vector.
+            unsafe { fill(got.as_mut_ptr().add(at), 0xa5, n) };
+            assert_eq!(got, right, "{n} bytes at {at}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn moves_whatever_the_overlap(n in 0usize..400, from in 0usize..200, to in 0usize..200) {
+            let mut got = bytes(600);
+            let mut right = got.clone();
+            right.copy_within(from..from + n, to);
+            // SAFETY: both ranges lie in the vector.
+            unsafe { copy_any(got.as_mut_ptr().add(to), got.as_ptr().add(from), n) };
+            prop_assert_eq!(got, right);
+        }
+
+        #[test]
+        fn compares_as_slices_do(a in proptest::collection::vec(0u8..3, 0..80), b in proptest::collection::vec(0u8..3, 0..80),
+                                 same in 0usize..80) {
+            let n = a.len().min(b.len());
+            let (a, mut b) = (&a[..n], b[..n].to_vec());
+            let same = same.min(n);
+            b[..same].copy_from_slice(&a[..same]);
+            // SAFETY: both have n bytes.
+            let got = unsafe { compare(a.as_ptr(), b.as_ptr(), n) };
+            prop_assert_eq!(got.cmp(&0), a.cmp(&b));
+        }
+    }
 }

@@ -73,6 +73,29 @@ pub(crate) fn call(endpoint: u64, info: MessageInfo) -> MessageInfo {
     reply
 }
 
+/// Asks something of a kernel object. The caller's message words stay as they are.
+pub(crate) fn invoke(object: u64, label: u64, message: &[u64]) -> Result<(), sel4::Refused> {
+    let mut registers = [0; 4];
+    let mut saved = [0; 4];
+    for (i, word) in message.iter().enumerate() {
+        match registers.get_mut(i) {
+            Some(register) => *register = *word,
+            None => {
+                saved[i - registers.len()] = get_mr(i);
+                set_mr(i, *word);
+            }
+        }
+    }
+    let info = sel4::call(object, MessageInfo::new(label, message.len()), &mut registers);
+    for i in registers.len()..message.len() {
+        set_mr(i, saved[i - registers.len()]);
+    }
+    match info.label() {
+        0 => Ok(()),
+        refused => Err(sel4::Refused(refused)),
+    }
+}
+
 pub(crate) fn recv(input: u64) -> (MessageInfo, u64) {
     let mut registers = [0; 4];
     let (info, badge) = sel4::recv(input, &mut registers);
@@ -121,7 +144,7 @@ pub enum Fault {
     Page {
         /// Instruction.
         ip: u64,
-        /// Address.
+        /// Address; this kernel reports its low 32 bits only.
         address: u64,
         /// Instruction fetch.
         fetch: bool,

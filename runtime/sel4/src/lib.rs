@@ -43,6 +43,10 @@ impl MessageInfo {
     pub const fn with_caps(self, count: usize) -> Self {
         Self(self.0 & !(3 << 7) | (count as u64 & 3) << 7)
     }
+    /// The number of words, by the name that the upstream crate gives it.
+    pub const fn count(self) -> usize {
+        self.length()
+    }
     /// The label.
     pub const fn label(self) -> u64 {
         self.0 >> 12
@@ -176,10 +180,4 @@ pub fn tcb_suspend(tcb: CPtr) -> Result<(), Refused> {
 /// Lets a thread go on.
 pub fn tcb_resume(tcb: CPtr) -> Result<(), Refused> {
     invoke(tcb, label::TCB_RESUME, 0, [0; 4]).map(drop)
-}
-
-/// Sets a thread's instruction pointer and lets it run from there; cancels what it was waiting in.
-pub fn tcb_restart_at(tcb: CPtr, instruction: u64) -> Result<(), Refused> {
-    // Words: flags (bit 0: resume), count of registers, registers in the order of seL4_UserContext (RIP first).
-    invoke(tcb, label::TCB_WRITE_REGISTERS, 3, [1, 1, instruction, 0]).map(drop)
 }
