@@ -51,8 +51,8 @@ impl Errors {
         self.list.push(Error {
             rule,
             position,
-            what: what.into(),
-            help: help.into(),
+            what: printable(what.into()),
+            help: printable(help.into()),
         });
     }
 
@@ -65,6 +65,18 @@ impl Errors {
     pub fn iter(&self) -> impl Iterator<Item = &Error> {
         self.list.iter()
     }
+}
+
+/// Names out of the file may hold anything; a message stays on its line.
+fn printable(text: String) -> String {
+    if !text.contains(char::is_control) {
+        return text;
+    }
+    let escaped = text.chars().map(|c| match c.is_control() {
+        true => c.escape_default().to_string(),
+        false => c.to_string(),
+    });
+    escaped.collect()
 }
 
 impl fmt::Display for Errors {

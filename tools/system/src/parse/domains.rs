@@ -53,7 +53,9 @@ fn schedule(e: &Element, errors: &mut Errors) -> DomainSchedule {
     let index_shift = e.number_within("index_shift", 0, last, errors).unwrap_or(0);
     e.finish(errors);
     let mut entries = Vec::new();
-    for child in e.children(errors) {
+    let children = e.children(errors);
+    let count = children.len();
+    for child in children {
         match child.tag() {
             "schedule_entry" => entries.extend(entry(&child, errors)),
             "schedule_end_marker" => {
@@ -63,24 +65,14 @@ fn schedule(e: &Element, errors: &mut Errors) -> DomainSchedule {
             _ => child.unexpected("domain_schedule", "schedule_entry, schedule_end_marker", errors),
         }
     }
-    if entries.is_empty() || index_shift as usize + entries.len() > MAX_ENTRIES {
-        let what = format!(
-            "a domain schedule of {} entries, shifted by {index_shift}",
-            entries.len()
-        );
+    if count == 0 || index_shift as usize + count > MAX_ENTRIES {
+        let what = format!("a domain schedule of {count} entries, shifted by {index_shift}");
         let help = format!("the kernel has places for 1 to {MAX_ENTRIES}");
         errors.add("domain-schedule", e.position(), what, help);
-    } else if start_index as usize >= entries.len() {
-        let what = format!(
-            "the domain schedule starts at {start_index}, and has {} entries",
-            entries.len()
-        );
-        errors.add(
-            "domain-schedule",
-            e.at("start_index"),
-            what,
-            "start at an entry that exists",
-        );
+    } else if start_index as usize >= count {
+        let what = format!("the domain schedule starts at entry {start_index}, and has {count} entries");
+        let help = "start at an entry that exists, counted from 0";
+        errors.add("domain-schedule", e.at("start_index"), what, help);
     }
     DomainSchedule {
         start_index: start_index as u8,

@@ -28,7 +28,8 @@ pub fn system(text: &str, errors: &mut Errors) -> Option<System> {
                 line: at.row,
                 column: at.col,
             };
-            let what = format!("not well-formed XML: {error}");
+            let place = format!(" at {at}");
+            let what = format!("not well-formed XML: {}", error.to_string().replace(&place, ""));
             errors.add("not-xml", position, what, "mend the markup");
             return None;
         }

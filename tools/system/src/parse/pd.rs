@@ -91,7 +91,8 @@ fn attributes(e: &Element, parent: Option<&str>, errors: &mut Errors) -> Protect
         child_id = e.number_within("id", 0, 61, errors).map(|id| id as u8);
         setvar_id = e.optional_reference("setvar_id", errors);
     }
-    if e.optional("smc").is_some() {
+    if e.has("smc") {
+        e.optional("smc");
         let help = "secure monitor calls exist on Arm only; delete it";
         errors.add("other-board", e.at("smc"), "attribute `smc`", help);
     }

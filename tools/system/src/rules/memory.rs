@@ -128,10 +128,13 @@ fn sharing(system: &System, errors: &mut Errors) {
         for (i, (pd, map)) in users.iter().enumerate() {
             for (other, its) in users[..i].iter().filter(|(other, _)| other.name != pd.name) {
                 let (a, b, mr) = (&other.name, &pd.name, &region.name);
-                if region.phys_addr.is_some() || !map.cached || !its.cached {
-                    let what = format!(
-                        "`{a}` and `{b}` both map `{mr}`, which is a device's or at a fixed physical address"
-                    );
+                let why = match region.phys_addr {
+                    Some(at) => Some(format!("which is fixed at physical address {at:#x}")),
+                    None if map.cached && its.cached => None,
+                    None => Some("uncached, as a device's registers".to_owned()),
+                };
+                if let Some(why) = why {
+                    let what = format!("`{a}` and `{b}` both map `{mr}`, {why}");
                     let help = "give it one owner, which passes on what others may have";
                     errors.add("device-shared", map.position, what, help);
                 } else if (map.write || its.write) && !joined.contains(&(a.as_str(), b.as_str())) {
