@@ -150,12 +150,12 @@ impl Manager {
                 || counters(&[("unreachable", 1)]),
                 |d| {
                     counters(&[
-                        ("link-up", d.link_up.into()),
+                        ("link_up", d.link_up.into()),
                         ("ports", d.ports.into()),
-                        ("rx-frames", d.rx_frames),
-                        ("rx-unclaimed", d.rx_unclaimed),
-                        ("rx-malformed", d.rx_malformed),
-                        ("tx-frames", d.tx_frames),
+                        ("rx_frames", d.rx_frames),
+                        ("rx_unclaimed", d.rx_unclaimed),
+                        ("rx_malformed", d.rx_malformed),
+                        ("tx_frames", d.tx_frames),
                         ("interrupts", d.interrupts),
                     ])
                 },
@@ -179,13 +179,13 @@ impl Manager {
                 counters: counters(&[
                     ("restarts", b.restarts.into()),
                     ("faults", c.faults),
-                    ("protocol-breaches", c.breaches),
+                    ("protocol_breaches", c.breaches),
                     ("reports", c.reports),
-                    ("reports-refused", c.reports_refused),
-                    ("reports-unexpected", c.reports_unexpected),
-                    ("commands-dropped", c.commands_dropped),
-                    ("client-faults", c.client_faults),
-                    ("client-restarts", c.client_restarts),
+                    ("reports_refused", c.reports_refused),
+                    ("reports_unexpected", c.reports_unexpected),
+                    ("commands_dropped", c.commands_dropped),
+                    ("client_faults", c.client_faults),
+                    ("client_restarts", c.client_restarts),
                 ]),
             });
         }
@@ -195,18 +195,18 @@ impl Manager {
     fn vif_group(&self, vif: u32, driver: &mut dyn Driver) -> CounterGroup {
         let name = self.devices.get(vif as usize).cloned().unwrap_or_default();
         let counters = driver.vif(vif).map_or_else(
-            || counters(&[("missing-at-driver", 1)]),
+            || counters(&[("missing_at_driver", 1)]),
             |v| {
                 counters(&[
-                    ("rx-frames", v.rx_frames),
-                    ("rx-bytes", v.rx_bytes),
-                    ("rx-dropped", v.rx_dropped),
-                    ("tx-frames", v.tx_frames),
-                    ("tx-bytes", v.tx_bytes),
-                    ("tx-dropped", v.tx_dropped),
-                    ("tx-spoofed", v.tx_spoofed),
-                    ("tx-malformed", v.tx_malformed),
-                    ("peer-errors", v.peer_errors),
+                    ("rx_frames", v.rx_frames),
+                    ("rx_bytes", v.rx_bytes),
+                    ("rx_dropped", v.rx_dropped),
+                    ("tx_frames", v.tx_frames),
+                    ("tx_bytes", v.tx_bytes),
+                    ("tx_dropped", v.tx_dropped),
+                    ("tx_spoofed", v.tx_spoofed),
+                    ("tx_malformed", v.tx_malformed),
+                    ("peer_errors", v.peer_errors),
                 ])
             },
         );

@@ -284,7 +284,7 @@ impl Manager {
                     }
                     None => String::new(),
                 };
-                actions.push(Action::Log(format!("{label} is started{took}")));
+                actions.push(Action::Log(format!("{label} is up{took}")));
             }
             kind::REFUSED if b.configuring == Some(token) => {
                 b.configuring = None;

@@ -1,2 +1,206 @@
-//! To be written.
-fn main() {}
+//! The console's shell: the serial line on one side, calls to the manager on the other.
+//!
+//! It owns the console's half of the region `tty` (serial, trusted, has the other) and reads the manager's answers in
+//! `console-reply`, which it cannot write. Nobody trusts the console. It waits for nobody but within a call to the
+//! manager or the timer, both of which answer at once: before a command that shows branes it asks the manager to have
+//! them report, sets a deadline, and fetches the answer when that has come.
+#![no_std]
+#![no_main]
+
+extern crate alloc;
+
+use alloc::string::String;
+use brane_abi::layout::tty;
+use brane_abi::ring::RingIndices;
+use brane_abi::shared::SharedRegion;
+use brane_abi::stream::{StreamConsumer, StreamProducer};
+use brane_abi::{console, timer};
+use console_core::command::Command;
+use console_core::session::Session;
+use console_core::text;
+use core::cell::UnsafeCell;
+use sel4_microkit::time::Clock;
+use sel4_microkit::{
+    Channel, ChannelSet, Handler, MessageInfo, Never, Region, get_mr, heap, log, logln, protection_domain,
+    set_mr, with_msg_bytes_mut,
+};
+
+#[allow(missing_docs)]
+mod wiring {
+    include!(concat!(env!("OUT_DIR"), "/wiring.rs"));
+}
+use wiring::{channels, regions};
+
+const MANAGER: Channel = Channel::new(channels::MANAGER);
+const SERIAL: Channel = Channel::new(channels::SERIAL);
+const TIMER: Channel = Channel::new(channels::TIMER);
+
+/// Bytes of the heap: an answer of 64 KiB, what it decodes to, its text, and that text on its way to the screen.
+const HEAP_SIZE: usize = 0x10_0000;
+/// How long branes get to report before their answer is shown, in nanoseconds.
+const REPORT_TIME_NS: u64 = 30_000_000;
+/// Typed bytes taken in one wake.
+const KEY_BUDGET: usize = 256;
+
+#[repr(align(64))]
+struct Memory(UnsafeCell<[u8; HEAP_SIZE]>);
+
+// SAFETY: handed to the heap once, in `init`, and reached in no other way.
+unsafe impl Sync for Memory {}
+
+static MEMORY: Memory = Memory(UnsafeCell::new([0; HEAP_SIZE]));
+
+struct Shell {
+    clock: Clock,
+    session: Session,
+    keyboard: StreamConsumer,
+    screen: StreamProducer,
+    /// The command whose answer is fetched when the timer says so.
+    waiting: Option<Command>,
+    /// Whether the tty's indices made no sense; then nothing is read or written any more.
+    broken: bool,
+}
+
+const TOO_SMALL: &str = "a region of the system description is smaller than the layout asks for";
+
+fn indices(region: SharedRegion, offset: usize) -> &'static RingIndices {
+    // SAFETY: RingIndices is made of atomics only.
+    unsafe { region.object(offset) }.expect(TOO_SMALL)
+}
+
+#[protection_domain]
+fn init() -> Shell {
+    heap::init(Region {
+        vaddr: MEMORY.0.get() as usize,
+        size: HEAP_SIZE,
+        paddr: None,
+    });
+    log::attach(regions::LOG_CONSOLE, SERIAL);
+    let shared = regions::TTY.shared();
+    let part = |part: brane_abi::layout::Part| shared.part(part.offset, part.len).expect(TOO_SMALL);
+    let mut shell = Shell {
+        clock: Clock::new(regions::TSC)
+            .expect("the boot information has no frequency of the time stamp counter"),
+        session: Session::new(),
+        keyboard: StreamConsumer::new(indices(shared, tty::INPUT_INDICES), part(tty::INPUT))
+            .expect(TOO_SMALL),
+        screen: StreamProducer::new(indices(shared, tty::OUTPUT_INDICES), part(tty::OUTPUT))
+            .expect(TOO_SMALL),
+        waiting: None,
+        broken: false,
+    };
+    shell.flush();
+    shell
+}
+
+impl Shell {
+    /// Moves what is to be shown into the ring. Serial notifies us when it has taken some of a full one.
+    fn flush(&mut self) {
+        if self.broken {
+            return;
+        }
+        let screen = &mut self.screen;
+        let mut written = false;
+        let mut broken = false;
+        self.session.flush(|bytes| match screen.write(bytes) {
+            Ok(n) => {
+                written |= n != 0;
+                n
+            }
+            Err(_) => {
+                broken = true;
+                0
+            }
+        });
+        if written {
+            SERIAL.notify();
+        }
+        if broken {
+            self.give_up();
+        }
+    }
+
+    fn give_up(&mut self) {
+        self.broken = true;
+        logln!("the console's line to serial makes no sense: the console is off until the next boot");
+    }
+
+    /// Takes typed bytes, up to a command whose answer has to be waited for.
+    fn keys(&mut self) {
+        for _ in 0..KEY_BUDGET {
+            if self.broken || self.session.is_busy() {
+                return;
+            }
+            let mut byte = [0];
+            match self.keyboard.read(&mut byte) {
+                Ok(0) => return,
+                Ok(_) => {
+                    if let Some(command) = self.session.key(byte[0]) {
+                        self.begin(command);
+                    }
+                }
+                Err(_) => self.give_up(),
+            }
+        }
+        // More than anybody types: go on after others had their turn.
+        self.wake_at(self.clock.now_ns());
+    }
+
+    /// Has the timer notify us. Returns whether it will.
+    fn wake_at(&self, at: u64) -> bool {
+        set_mr(0, at);
+        TIMER.pp_call(MessageInfo::new(timer::SET_DEADLINE, 1)).label() == timer::OK
+    }
+
+    fn begin(&mut self, command: Command) {
+        let wait = command.wants_refresh()
+            && call(console::REFRESH, "").0 == console::OK
+            && self.wake_at(self.clock.now_ns() + REPORT_TIME_NS);
+        if wait {
+            self.waiting = Some(command);
+        } else {
+            self.complete(&command);
+        }
+    }
+
+    fn complete(&mut self, command: &Command) {
+        let answer = match command.call() {
+            Some((label, argument)) => {
+                let (label, len) = call(label, argument);
+                let region = regions::CONSOLE_REPLY;
+                let len = len.min(region.size);
+                // SAFETY: `len` bytes lie inside the region, which is mapped for this domain's life. Its only writer
+                // is the manager, and it writes only while a call of ours is answered: not now.
+                let bytes = unsafe { core::slice::from_raw_parts(region.as_ptr(), len) };
+                text::answer(command, label, bytes)
+            }
+            None => String::new(),
+        };
+        self.session.finish(&answer);
+    }
+}
+
+/// Calls the manager: label, name. Returns the reply's label and the length of the answer's text.
+fn call(label: u64, argument: &str) -> (u64, usize) {
+    let argument = argument.as_bytes();
+    with_msg_bytes_mut(|bytes| bytes[8..8 + argument.len()].copy_from_slice(argument));
+    set_mr(0, argument.len() as u64);
+    let reply = MANAGER.pp_call(MessageInfo::new(label, 1 + argument.len().div_ceil(8)));
+    let len = if reply.length() == 0 { 0 } else { get_mr(0) };
+    (reply.label(), usize::try_from(len).unwrap_or(usize::MAX))
+}
+
+impl Handler for Shell {
+    type Error = Never;
+
+    fn notified(&mut self, channels: ChannelSet) -> Result<(), Never> {
+        if channels.contains(TIMER)
+            && let Some(command) = self.waiting.take()
+        {
+            self.complete(&command);
+        }
+        self.keys();
+        self.flush();
+        Ok(())
+    }
+}
