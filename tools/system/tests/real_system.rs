@@ -1,7 +1,8 @@
 //! The project's own description, the systems that follow from it, and the constants that programs get.
 
 use branes_system::configs::{Config, entries};
-use branes_system::{System, codegen};
+use branes_system::{BootInfo, IrqSource, Prefill, System, codegen};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 fn root() -> PathBuf {
@@ -84,4 +85,142 @@ fn an_unknown_configuration_names_the_known_ones() {
         .expect_err("no such configuration")
         .to_string();
     assert!(error.contains("bnech") && error.contains("bench"), "{error}");
+}
+
+#[test]
+fn the_default_system_is_the_file_itself() {
+    let text = std::fs::read_to_string(root().join("system.xml")).expect("system.xml");
+    let config = Config::load(&root(), "default").unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(config.xml, text);
+}
+
+#[test]
+fn the_model_says_what_the_file_says() {
+    let system = system("default");
+    let names: Vec<_> = system
+        .protection_domains
+        .iter()
+        .map(|pd| pd.name.as_str())
+        .collect();
+    assert_eq!(
+        names,
+        [
+            "timer",
+            "serial",
+            "nic0",
+            "manager",
+            "brane-0",
+            "brane-1",
+            "brane-2",
+            "services-0",
+            "services-1",
+            "services-2",
+            "console"
+        ]
+    );
+    for name in [
+        "brane-0",
+        "brane-1",
+        "brane-2",
+        "services-0",
+        "services-1",
+        "services-2",
+    ] {
+        assert_eq!(
+            system.pd(name).and_then(|pd| pd.parent.as_deref()),
+            Some("manager"),
+            "{name}"
+        );
+    }
+    assert_eq!(system.children("manager").count(), 6);
+
+    let timer = system.pd("timer").expect("timer");
+    let source = IrqSource::IoApic {
+        ioapic: 0,
+        pin: 2,
+        level: false,
+        active_low: false,
+    };
+    assert_eq!(timer.irqs.first().map(|irq| irq.source), Some(source));
+    assert_eq!(
+        system
+            .pd("serial")
+            .and_then(|pd| pd.ioports.first())
+            .map(|p| (p.addr, p.size)),
+        Some((0x3f8, 8))
+    );
+    let hpet = system.region("hpet").expect("hpet");
+    assert_eq!((hpet.phys_addr, hpet.page_size), (Some(0xfed0_0000), 0x1000));
+    let tsc = system.region("tsc").expect("tsc");
+    assert_eq!(tsc.prefill, Prefill::BootInfo(BootInfo::X86TscFreq));
+    let boot = system.region("boot-config").expect("boot-config");
+    assert_eq!(boot.prefill, Prefill::File("boot-config.cbor".to_owned()));
+    assert_eq!(system.region("ports-1").map(|r| r.page_size), Some(0x20_0000));
+}
+
+#[test]
+fn ids_are_unique_and_calls_go_only_to_what_is_never_restarted() {
+    for name in entries(&root()).expect("configs.toml").keys() {
+        let system = system(name);
+        for pd in &system.protection_domains {
+            let channels = system.ends(&pd.name).map(|(own, _)| own.id);
+            let ids: Vec<u8> = channels.chain(pd.irqs.iter().map(|irq| irq.id)).collect();
+            let unique: BTreeSet<u8> = ids.iter().copied().collect();
+            assert_eq!(unique.len(), ids.len(), "{name}: {}", pd.name);
+            assert!(unique.iter().all(|id| *id <= 61), "{name}: {}", pd.name);
+            for (_, callee) in system.ends(&pd.name).filter(|(own, _)| own.pp) {
+                assert!(
+                    ["timer", "serial", "nic0", "manager"].contains(&callee.pd.as_str()),
+                    "{name}: {} calls {}",
+                    pd.name,
+                    callee.pd
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn bench_has_its_key_facts() {
+    let bench = system("bench");
+    let count = |base: &str| {
+        let pds = bench.protection_domains.iter();
+        pds.filter(|pd| codegen::family(&pd.name).is_some_and(|(b, _)| b == base))
+            .count()
+    };
+    assert_eq!((count("brane"), count("services")), (17, 17));
+    assert_eq!(bench.protection_domains.len(), 39);
+    let default = system("default");
+    let of_one = |base: &str| {
+        let regions = default.memory_regions.iter();
+        regions
+            .filter(|r| codegen::family(&r.name).is_some_and(|(_, n)| n == 1) && r.name.contains(base))
+            .count()
+    };
+    let per_instance = of_one("");
+    assert_eq!(
+        bench.memory_regions.len(),
+        default.memory_regions.len() + 14 * per_instance
+    );
+    let channels = default.channels.iter();
+    let per_instance = channels
+        .filter(|c| c.ends.iter().any(|end| end.pd.ends_with("-1")))
+        .count();
+    assert_eq!(bench.channels.len(), default.channels.len() + 14 * per_instance);
+    // One image for all branes, one for all clients.
+    for (n, base) in [(16, "brane"), (16, "services"), (3, "brane")] {
+        let (far, near) = (bench.pd(&format!("{base}-{n}")), default.pd(&format!("{base}-1")));
+        let (far, near) = (far.expect("far"), near.expect("near"));
+        assert_eq!(
+            (&far.program, far.priority, far.stack_size),
+            (&near.program, near.priority, near.stack_size)
+        );
+        let places = |pd: &branes_system::ProtectionDomain| -> Vec<(u64, bool)> {
+            pd.maps.iter().map(|map| (map.vaddr, map.write)).collect()
+        };
+        assert_eq!(places(far), places(near));
+    }
+    // The ranges that the driver and the manager keep free are wide enough: no two mappings touch.
+    let ids = |pd: &str| bench.ends(pd).map(|(own, _)| own.id).max();
+    assert!(ids("nic0") <= Some(61) && ids("timer") <= Some(61) && ids("serial") <= Some(61));
 }

@@ -15,8 +15,11 @@ use std::fmt::Write;
 
 /// Why a description cannot be continued.
 pub struct Fault {
+    /// Where.
     pub position: Position,
+    /// What is wrong.
     pub what: String,
+    /// What would be right.
     pub help: String,
 }
 

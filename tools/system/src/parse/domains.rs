@@ -8,6 +8,7 @@ const MAX_DOMAINS: usize = 16;
 /// Entries of the kernel's schedule.
 const MAX_ENTRIES: usize = 100;
 
+/// Reads `<domains>`.
 pub fn domains(e: &Element, system: &mut System, errors: &mut Errors) {
     e.finish(errors);
     let mut schedules = 0;

@@ -7,7 +7,9 @@ mod pd;
 use crate::xml::{Element, Lines};
 use crate::*;
 
+/// Bytes of a small page.
 pub const SMALL_PAGE: u64 = 0x1000;
+/// Bytes of a large page.
 pub const LARGE_PAGE: u64 = 0x20_0000;
 /// Physical memory that the kernel hands out ends here.
 const PHYS_TOP: u64 = 1 << 47;

@@ -11,6 +11,7 @@ const PINS: u64 = 24;
 /// I/O ports that there are.
 const PORTS: u64 = 0x1_0000;
 
+/// Reads a `<protection_domain>` and its children, depth first.
 pub fn protection_domain(
     e: &Element,
     parent: Option<&str>,

@@ -4,6 +4,7 @@ use super::unknown_pd;
 use crate::*;
 use std::collections::{HashMap, HashSet};
 
+/// Checks who may do what.
 pub fn check(system: &System, errors: &mut Errors) {
     for pd in &system.protection_domains {
         ids(system, pd, errors);

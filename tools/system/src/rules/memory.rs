@@ -22,6 +22,7 @@ pub fn settle_page_sizes(system: &mut System) {
     }
 }
 
+/// Checks regions, mappings and sharing.
 pub fn check(system: &System, errors: &mut Errors) {
     physical(system, errors);
     for pd in &system.protection_domains {

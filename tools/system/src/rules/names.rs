@@ -9,6 +9,7 @@ const MAX_PDS: usize = 63;
 /// Bytes of the symbol that holds a protection domain's name.
 const MAX_NAME: usize = 64;
 
+/// Checks names, counts and scheduling domains.
 pub fn check(system: &System, errors: &mut Errors) {
     let regions = system
         .memory_regions
