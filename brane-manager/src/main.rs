@@ -27,7 +27,10 @@ use sel4_microkit::{
 mod wiring {
     include!(concat!(env!("OUT_DIR"), "/wiring.rs"));
 }
-use wiring::{INSTANCES, channels, children, regions};
+use wiring::{channels, children, regions};
+
+/// Branes of this system.
+const INSTANCES: usize = channels::BRANE.len();
 
 const TIMER: Channel = Channel::new(channels::TIMER);
 const CONSOLE: Channel = Channel::new(channels::CONSOLE);
