@@ -1,2 +1,134 @@
-//! To be written.
-fn main() {}
+//! The protection domain `brane-N`: one brane, a whole TCP/IP stack of its own.
+//!
+//! It owns its heap and its ends of `ports-N` (with the NIC driver), `ctl-N` (with the manager) and `sock-N` (with its
+//! client). Driver, manager, timer and serial are trusted; the client and the network are not. All decisions are in
+//! `net-server-core`; here is only the wiring, the clock and the seed.
+#![no_std]
+#![no_main]
+
+extern crate alloc;
+
+use brane_abi::timer;
+use net_server_core::{Brane, Peer};
+use sel4_microkit::time::Clock;
+use sel4_microkit::{
+    Channel, ChannelSet, Handler, MessageInfo, Never, entropy, heap, log, logln, protection_domain, set_mr,
+};
+
+#[allow(missing_docs)]
+mod wiring {
+    include!(concat!(env!("OUT_DIR"), "/wiring.rs"));
+}
+
+const DRIVER: Channel = Channel::new(wiring::channels::NIC0);
+const MANAGER: Channel = Channel::new(wiring::channels::MANAGER);
+const CLIENT: Channel = Channel::new(wiring::channels::SERVICES);
+const TIMER: Channel = Channel::new(wiring::channels::TIMER);
+const SERIAL: Channel = Channel::new(wiring::channels::SERIAL);
+
+/// Turns taken before this domain looks at its notifications again. Its peers run above it or wait for it, so this bounds only
+/// how late a deadline is armed.
+const TURNS: usize = 256;
+
+struct Shell {
+    brane: Brane,
+    clock: Clock,
+    /// The deadline that the timer has of us.
+    armed: Option<u64>,
+}
+
+/// What is left of a brane that could not start: it ignores everybody, so that it is not restarted for ever.
+enum Domain {
+    Running(Shell),
+    Refused,
+}
+
+/// 256 unpredictable bits.
+fn seed() -> Option<[u8; 32]> {
+    let mut seed = [0; 32];
+    for word in seed.as_chunks_mut::<8>().0 {
+        *word = entropy::rdrand()?.to_ne_bytes();
+    }
+    Some(seed)
+}
+
+#[protection_domain]
+fn init() -> Domain {
+    log::attach(wiring::regions::LOG_BRANE, SERIAL);
+    heap::init(wiring::regions::HEAP);
+    let clock = Clock::new(wiring::regions::TSC)
+        .expect("the boot information has no frequency of the time stamp counter");
+    let Some(seed) = seed() else {
+        logln!(
+            "not started: the processor gives no random numbers (RDRAND); give the machine a processor that does"
+        );
+        return Domain::Refused;
+    };
+    let brane = Brane::start(
+        seed,
+        clock.now_ns(),
+        wiring::regions::PORTS.shared(),
+        wiring::regions::CTL.shared(),
+        &[wiring::regions::SOCK.shared()],
+    )
+    .expect("one of the regions `ports`, `ctl` and `sock` of this brane is too small for its layout");
+    let mut shell = Shell {
+        brane,
+        clock,
+        armed: None,
+    };
+    shell.work();
+    Domain::Running(shell)
+}
+
+impl Shell {
+    /// Works until there is nothing to do, and has the timer wake us where something is due later. The timer is called
+    /// only for a deadline that is earlier than the one that it has.
+    fn work(&mut self) {
+        let mut deadline = 0;
+        for _ in 0..TURNS {
+            let turn = self.brane.turn(self.clock.now_ns(), |peer| match peer {
+                Peer::Driver => DRIVER.notify(),
+                Peer::Manager => MANAGER.notify(),
+                Peer::Client(_) => CLIENT.notify(),
+            });
+            if turn.crash {
+                logln!("crashing, as the manager asks");
+                fault();
+            }
+            deadline = turn.deadline;
+            if !turn.more && self.brane.arm() {
+                break;
+            }
+            // Out of turns with work left: the timer brings us back at once.
+            deadline = 0;
+        }
+        if deadline != u64::MAX && self.armed.is_none_or(|armed| deadline < armed) {
+            set_mr(0, deadline);
+            // The timer knows this operation, and a deadline that it does not take only comes late.
+            let _ = TIMER.pp_call(MessageInfo::new(timer::SET_DEADLINE, 1));
+            self.armed = Some(deadline);
+        }
+    }
+}
+
+/// Reads where nothing is mapped: the fault that the tests of the recovery want.
+fn fault() {
+    // SAFETY: it is meant to fault: the first page is never mapped in a protection domain. The kernel stops this thread
+    // at the instruction and tells the manager.
+    unsafe { core::arch::asm!("mov {0}, [{0}]", inout(reg) 0usize => _, options(nostack, readonly)) };
+}
+
+impl Handler for Domain {
+    type Error = Never;
+
+    fn notified(&mut self, channels: ChannelSet) -> Result<(), Never> {
+        if let Domain::Running(shell) = self {
+            if channels.contains(TIMER) {
+                shell.armed = None;
+            }
+            shell.work();
+        }
+        Ok(())
+    }
+}

@@ -1,1 +1,39 @@
-//! To be written.
+//! A brane: a whole TCP/IP stack over shared rings, and the socket service for its clients. No seL4 in here: time, randomness,
+//! frames and memory are arguments, so the same code runs in a protection domain and on the host.
+//!
+//! | module | owns |
+//! | --- | --- |
+//! | [`brane`] | one brane as a whole, and one turn of its work |
+//! | [`ports`] | the link and rings to the NIC driver (trusted) |
+//! | [`manage`] | the link and rings to the manager (trusted) |
+//! | [`client`], [`slot`] | the socket service for a client (trusted with nothing) |
+//! | [`stack`] | interfaces and sockets, the way from a frame to its socket |
+//! | [`frame`] | the first look at a received frame (from any host) |
+//! | [`netif`], [`announce`], [`parked`] | one interface: addresses, DHCP, SLAAC, announcements, datagrams that wait for a neighbour |
+//! | [`device`], [`checksum`] | frames out, in place in the driver's ring; offloads |
+//! | [`tcp`] | connections, listeners, and the pool of buffers |
+//! | [`counters`] | every refusal and drop by name |
+//!
+//! smoltcp does the protocols. It is used one socket at a time: each connection is a socket set by itself, found by a hash of
+//! its addresses and ports, so that no work grows with the number of sockets. smoltcp's compile-time limits are set in this
+//! crate's `Cargo.toml`.
+#![cfg_attr(not(test), no_std)]
+
+extern crate alloc;
+
+pub mod announce;
+pub mod brane;
+pub mod checksum;
+pub mod client;
+pub mod counters;
+pub mod device;
+pub mod frame;
+pub mod manage;
+pub mod netif;
+pub mod parked;
+pub mod ports;
+pub mod slot;
+pub mod stack;
+pub mod tcp;
+
+pub use brane::{Brane, Peer, Turn};

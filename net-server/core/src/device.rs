@@ -1,0 +1,306 @@
+//! Where frames leave, and how a received one is shown to smoltcp.
+//!
+//! Towards the network the other side is the NIC driver, which is trusted: received frames are read in its ring, in place, and
+//! frames to send are written in ours, in place. `lo0` has a queue in the brane's own memory instead.
+
+use crate::checksum;
+use crate::counters::Counters;
+use crate::frame;
+use alloc::collections::VecDeque;
+use alloc::vec;
+use alloc::vec::Vec;
+use brane_abi::port::{self, FrameMeta};
+use brane_abi::ring::{Producer, RingError};
+use core::num::NonZeroUsize;
+use smoltcp::phy::{self, Checksum, ChecksumCapabilities, DeviceCapabilities, Medium, PacketMeta};
+use smoltcp::time::Instant;
+
+/// Longest frame handed to the device for segmentation, in bytes: 44 segments of 1460 bytes behind their headers.
+const TSO_FRAME: usize = 54 + 44 * 1460;
+
+/// Packets that wait in `lo0` at most; the stack stops sending there until they are taken.
+const LOOP_PACKETS: usize = 64;
+
+/// MTU of `lo0` in bytes.
+pub const LOOP_MTU: usize = 32768;
+
+/// The outgoing side of an interface.
+pub struct Tx {
+    path: Path,
+    /// smoltcp's view of the device.
+    pub caps: DeviceCapabilities,
+    /// The device completes checksums.
+    offload: bool,
+    /// Longest frame that may be handed over.
+    longest: usize,
+    /// Frames could not be taken since this was last cleared.
+    pub blocked: bool,
+    /// Takes a frame that has no room, so that the stack can go on.
+    scratch: Vec<u8>,
+    /// Room in the ring was seen for one more frame of the longest kind.
+    frames: u64,
+    bytes: u64,
+    full: u64,
+}
+
+enum Path {
+    Port(Producer),
+    Loop(VecDeque<Vec<u8>>, Vec<Vec<u8>>),
+    /// No ring at present: frames are dropped.
+    Nowhere,
+}
+
+impl Tx {
+    /// Towards a port of the driver: `features` are those of [`port`], `mtu` is the longest IP packet in bytes.
+    pub fn port(ring: Producer, features: u32, mtu: usize) -> Tx {
+        let mut caps = DeviceCapabilities::default();
+        caps.medium = Medium::Ethernet;
+        caps.max_transmission_unit = mtu + frame::ETHERNET;
+        let offload = features & port::FEATURE_TX_CSUM != 0;
+        caps.checksum = checksums(!offload);
+        let mut longest = caps.max_transmission_unit;
+        if offload && features & port::FEATURE_TSO4 != 0 {
+            // smoltcp 0.14 drops IPv6 packets above the MTU before it looks at segmentation, so IPv4 only.
+            caps.segmentation.tcpv4 = NonZeroUsize::new(TSO_FRAME.min(ring.max_payload()));
+            longest = caps
+                .segmentation
+                .tcpv4
+                .map_or(longest, NonZeroUsize::get)
+                .max(longest);
+        }
+        Tx::new(Path::Port(ring), caps, offload, longest)
+    }
+
+    /// `lo0`.
+    pub fn loopback() -> Tx {
+        let mut caps = DeviceCapabilities::default();
+        caps.medium = Medium::Ip;
+        caps.max_transmission_unit = LOOP_MTU;
+        caps.checksum = checksums(false);
+        Tx::new(Path::Loop(VecDeque::new(), Vec::new()), caps, false, LOOP_MTU)
+    }
+
+    /// Nowhere yet.
+    pub fn nowhere() -> Tx {
+        let mut caps = DeviceCapabilities::default();
+        caps.medium = Medium::Ethernet;
+        caps.max_transmission_unit = 1500 + frame::ETHERNET;
+        Tx::new(Path::Nowhere, caps, false, 1500 + frame::ETHERNET)
+    }
+
+    fn new(path: Path, caps: DeviceCapabilities, offload: bool, longest: usize) -> Tx {
+        Tx {
+            path,
+            caps,
+            offload,
+            longest,
+            blocked: false,
+            scratch: Vec::new(),
+            frames: 0,
+            bytes: 0,
+            full: 0,
+        }
+    }
+
+    /// Takes the ring back; frames sent from now on are dropped.
+    pub fn detach(&mut self) -> Option<Producer> {
+        match core::mem::replace(&mut self.path, Path::Nowhere) {
+            Path::Port(ring) => Some(ring),
+            _ => None,
+        }
+    }
+
+    /// Whether the next frame, however long, has room.
+    pub fn has_room(&mut self) -> bool {
+        let room = match &mut self.path {
+            Path::Port(ring) => ring.has_room(self.longest).unwrap_or(false),
+            Path::Loop(queue, _) => queue.len() < LOOP_PACKETS,
+            Path::Nowhere => true,
+        };
+        if !room {
+            self.blocked = true;
+        }
+        room
+    }
+
+    /// Lets `fill` write a frame of `len` bytes and sends it.
+    pub fn send<R>(&mut self, len: usize, meta: PacketMeta, fill: impl FnOnce(&mut [u8]) -> R) -> R {
+        let reserved = match &mut self.path {
+            Path::Port(ring) => match ring.reserve(len) {
+                Ok(room) => {
+                    let out = fill(room);
+                    let words = if self.offload { offload(room, meta) } else { [0; 3] };
+                    ring.commit(len, words);
+                    self.frames += 1;
+                    self.bytes += len as u64;
+                    return out;
+                }
+                Err(RingError::Full) => {
+                    self.blocked = true;
+                    false
+                }
+                Err(_) => false,
+            },
+            Path::Loop(queue, spare) if queue.len() < 2 * LOOP_PACKETS => {
+                let mut packet = spare.pop().unwrap_or_default();
+                packet.resize(len, 0);
+                let out = fill(&mut packet);
+                queue.push_back(packet);
+                self.frames += 1;
+                self.bytes += len as u64;
+                return out;
+            }
+            Path::Loop(..) => false,
+            Path::Nowhere => true,
+        };
+        if !reserved {
+            self.full += 1;
+        }
+        if self.scratch.len() < len {
+            self.scratch = vec![0; len];
+        }
+        fill(&mut self.scratch[..len])
+    }
+
+    /// Makes all frames sent so far visible to the driver; `true` when it must hear of them.
+    pub fn publish(&mut self) -> bool {
+        match &mut self.path {
+            Path::Port(ring) => ring.publish(),
+            _ => false,
+        }
+    }
+
+    /// The oldest packet of `lo0`.
+    pub fn take_looped(&mut self) -> Option<Vec<u8>> {
+        match &mut self.path {
+            Path::Loop(queue, _) => queue.pop_front(),
+            _ => None,
+        }
+    }
+
+    /// Gives the memory of a packet back that [`Self::take_looped`] returned.
+    pub fn give_back(&mut self, packet: Vec<u8>) {
+        if let Path::Loop(_, spare) = &mut self.path
+            && spare.len() < LOOP_PACKETS / 4
+        {
+            spare.push(packet);
+        }
+    }
+
+    /// Whether packets wait in `lo0`.
+    pub fn has_looped(&self) -> bool {
+        matches!(&self.path, Path::Loop(queue, _) if !queue.is_empty())
+    }
+
+    /// Moves the counts to where they are reported.
+    pub fn count(&mut self, counters: &mut Counters) {
+        counters.tx_frames += core::mem::take(&mut self.frames);
+        counters.tx_bytes += core::mem::take(&mut self.bytes);
+        counters.tx_ring_full += core::mem::take(&mut self.full);
+    }
+}
+
+/// Received packets were verified in [`frame`]; on transmit, smoltcp fills in what nobody else does.
+fn checksums(transport: bool) -> ChecksumCapabilities {
+    let mut caps = ChecksumCapabilities::ignored();
+    let transport = if transport { Checksum::Tx } else { Checksum::None };
+    caps.ipv4 = Checksum::Tx;
+    caps.tcp = transport;
+    caps.udp = transport;
+    caps.icmpv4 = Checksum::Tx;
+    caps.icmpv6 = Checksum::Tx;
+    caps
+}
+
+/// Fills in the pseudo header's sum of a TCP or UDP packet and says so in the record's words.
+fn offload(packet: &mut [u8], meta: PacketMeta) -> [u32; 3] {
+    let Some((protocol, start, src, dst)) = frame::outgoing(packet) else {
+        return [0; 3];
+    };
+    let field = frame::checksum_offset(protocol);
+    let gso_size = meta.segmentation_offload_size.map_or(0, |size| size.get());
+    let len = packet.len() - start;
+    let Some(sum) = checksum::pseudo_header(src, dst, protocol, len) else {
+        return [0; 3];
+    };
+    packet[start + field..start + field + 2].copy_from_slice(&sum.to_be_bytes());
+    let mut words = FrameMeta {
+        flags: port::FLAG_NEEDS_CSUM,
+        csum_start: start as u16,
+        csum_offset: field as u16,
+        ..FrameMeta::default()
+    };
+    if gso_size != 0 {
+        words.gso_type = port::GSO_TCPV4;
+        words.gso_size = gso_size;
+        words.header_len = (start + usize::from(packet[start + 12] >> 4) * 4) as u16;
+    }
+    words.to_words()
+}
+
+/// What smoltcp takes for its device: at most one received frame, and the way out.
+pub struct Device<'a> {
+    frame: Option<&'a [u8]>,
+    tx: &'a mut Tx,
+}
+
+impl<'a> Device<'a> {
+    /// With nothing received.
+    pub fn idle(tx: &'a mut Tx) -> Self {
+        Device { frame: None, tx }
+    }
+
+    /// With this frame.
+    pub fn with(frame: &'a [u8], tx: &'a mut Tx) -> Self {
+        Device {
+            frame: Some(frame),
+            tx,
+        }
+    }
+}
+
+impl phy::Device for Device<'_> {
+    type RxToken<'b>
+        = Rx<'b>
+    where
+        Self: 'b;
+    type TxToken<'b>
+        = Out<'b>
+    where
+        Self: 'b;
+
+    fn receive(&mut self, _: Instant) -> Option<(Rx<'_>, Out<'_>)> {
+        let frame = self.frame.take()?;
+        Some((Rx(frame), Out(self.tx, PacketMeta::default())))
+    }
+
+    fn transmit(&mut self, _: Instant) -> Option<Out<'_>> {
+        self.tx.has_room().then(|| Out(self.tx, PacketMeta::default()))
+    }
+
+    fn capabilities(&self) -> DeviceCapabilities {
+        self.tx.caps.clone()
+    }
+}
+
+/// A received frame.
+pub struct Rx<'a>(&'a [u8]);
+
+impl phy::RxToken for Rx<'_> {
+    fn consume<R, F: FnOnce(&[u8]) -> R>(self, f: F) -> R {
+        f(self.0)
+    }
+}
+
+/// Room for a frame to send.
+pub struct Out<'a>(&'a mut Tx, PacketMeta);
+
+impl phy::TxToken for Out<'_> {
+    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
+        self.0.send(len, self.1, f)
+    }
+
+    fn set_meta(&mut self, meta: PacketMeta) {
+        self.1 = meta;
+    }
+}

@@ -1,0 +1,328 @@
+//! A look at a received frame before the stack sees it: what is wrong with it, or whose it is.
+//!
+//! Frames come from any host on the network, by way of the trusted driver. What passes here has consistent lengths and right
+//! checksums, so the stack below is told not to check them again. Nothing is copied and nothing panics, whatever the bytes.
+
+use crate::checksum;
+use core::net::{Ipv4Addr, Ipv6Addr};
+use smoltcp::wire::IpAddress;
+
+/// Ethernet header in bytes.
+pub const ETHERNET: usize = 14;
+const IPV4: u16 = 0x0800;
+const ARP: u16 = 0x0806;
+const IPV6: u16 = 0x86dd;
+const ICMP: u8 = 1;
+const TCP: u8 = 6;
+const UDP: u8 = 17;
+const ICMPV6: u8 = 58;
+
+/// TCP flag bits (RFC 9293, 3.1).
+pub mod flags {
+    /// No more data from the sender.
+    pub const FIN: u8 = 1;
+    /// Synchronise sequence numbers.
+    pub const SYN: u8 = 2;
+    /// Reset.
+    pub const RST: u8 = 4;
+    /// The acknowledgement field counts.
+    pub const ACK: u8 = 16;
+}
+
+/// Why a frame is dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// Shorter than the headers it begins.
+    Truncated,
+    /// A length field contradicts another one or the frame.
+    Length,
+    /// Wrong version, header length or option.
+    Header,
+    /// An address that such a packet may not have.
+    Address,
+    /// A fragment that cannot be part of any packet.
+    Fragment,
+    /// Wrong checksum.
+    Checksum,
+    /// Neither ARP, nor IPv4, nor IPv6.
+    Ethertype,
+    /// For another station.
+    NotForUs,
+}
+
+/// Ports and addresses of a TCP segment or UDP datagram, and where its payload lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Transport {
+    /// Sender.
+    pub src: IpAddress,
+    /// Receiver.
+    pub dst: IpAddress,
+    /// Sender's port.
+    pub src_port: u16,
+    /// Receiver's port.
+    pub dst_port: u16,
+    /// First byte of the payload, from the frame's start.
+    pub payload: usize,
+    /// Bytes of payload.
+    pub len: usize,
+    /// TCP's flags; 0 for UDP.
+    pub flags: u8,
+}
+
+/// What a frame is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// ARP, ICMP, or an IP packet without ports: for the stack itself. `neighbour` says that it may answer a question
+    /// for a link-layer address.
+    Other {
+        /// ARP or ICMPv6.
+        neighbour: bool,
+    },
+    /// A fragment of an IPv4 packet.
+    Fragment,
+    /// A whole TCP segment.
+    Tcp(Transport),
+    /// A whole UDP datagram.
+    Udp(Transport),
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_be_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+/// Looks at an Ethernet frame for the station `mac`. `intact`: the transport checksum need not be verified.
+pub fn ethernet(frame: &[u8], mac: [u8; 6], intact: bool) -> Result<Kind, Reason> {
+    let (Some(dst), Some(src), Some(ethertype)) =
+        (frame.first_chunk::<6>(), frame.get(6..12), u16_at(frame, 12))
+    else {
+        return Err(Reason::Truncated);
+    };
+    if *dst != mac && dst[0] & 1 == 0 {
+        return Err(Reason::NotForUs);
+    }
+    if src[0] & 1 != 0 {
+        return Err(Reason::Address);
+    }
+    match ethertype {
+        IPV4 => ipv4(frame, ETHERNET, intact),
+        IPV6 => ipv6(frame, ETHERNET, intact),
+        // RFC 826 for IPv4 over Ethernet: 28 bytes.
+        ARP if frame.len() < ETHERNET + 28 => Err(Reason::Truncated),
+        ARP => Ok(Kind::Other { neighbour: true }),
+        _ => Err(Reason::Ethertype),
+    }
+}
+
+/// Looks at an IP packet without link-layer header.
+pub fn ip(packet: &[u8], intact: bool) -> Result<Kind, Reason> {
+    match packet.first().ok_or(Reason::Truncated)? >> 4 {
+        4 => ipv4(packet, 0, intact),
+        6 => ipv6(packet, 0, intact),
+        _ => Err(Reason::Header),
+    }
+}
+
+fn ipv4(frame: &[u8], start: usize, intact: bool) -> Result<Kind, Reason> {
+    let packet = frame.get(start..).ok_or(Reason::Truncated)?;
+    let header = packet.first_chunk::<20>().ok_or(Reason::Truncated)?;
+    if header[0] >> 4 != 4 {
+        return Err(Reason::Header);
+    }
+    let header_len = usize::from(header[0] & 15) * 4;
+    if header_len < 20 {
+        return Err(Reason::Header);
+    }
+    let total = usize::from(u16::from_be_bytes([header[2], header[3]]));
+    if total < header_len || total > packet.len() {
+        return Err(Reason::Length);
+    }
+    if checksum::sum(&packet[..header_len]) != 0xffff {
+        return Err(Reason::Checksum);
+    }
+    if !options(&packet[20..header_len]) {
+        return Err(Reason::Header);
+    }
+    let src = Ipv4Addr::new(header[12], header[13], header[14], header[15]);
+    let dst = Ipv4Addr::new(header[16], header[17], header[18], header[19]);
+    if src.is_multicast() || src.is_broadcast() || dst.is_unspecified() || (src.is_loopback() && start != 0) {
+        return Err(Reason::Address);
+    }
+    let fragment = u16::from_be_bytes([header[6], header[7]]);
+    let (offset, more) = (usize::from(fragment & 0x1fff) * 8, fragment & 0x2000 != 0);
+    let payload_len = total - header_len;
+    if offset != 0 || more {
+        // All but the last carry whole units, and nothing may reach past the longest packet there is (RFC 791, 3.2).
+        let sound = payload_len != 0
+            && (!more || payload_len.is_multiple_of(8))
+            && header_len + offset + payload_len <= usize::from(u16::MAX);
+        return if sound {
+            Ok(Kind::Fragment)
+        } else {
+            Err(Reason::Fragment)
+        };
+    }
+    let range = (start + header_len, payload_len);
+    transport(frame, range, header[9], src.into(), dst.into(), intact)
+}
+
+/// Whether a list of IPv4 options is well-formed (RFC 791, 3.1) and asks for no source route (RFC 7126, 4.3 and 4.4).
+fn options(mut list: &[u8]) -> bool {
+    while let [kind, rest @ ..] = list {
+        match kind {
+            0 => return true,
+            1 => list = rest,
+            131 | 137 => return false,
+            _ => match rest.first().map(|len| usize::from(*len)) {
+                Some(len) if len >= 2 && len <= list.len() => list = &list[len..],
+                _ => return false,
+            },
+        }
+    }
+    true
+}
+
+fn ipv6(frame: &[u8], start: usize, intact: bool) -> Result<Kind, Reason> {
+    let packet = frame.get(start..).ok_or(Reason::Truncated)?;
+    let header = packet.first_chunk::<40>().ok_or(Reason::Truncated)?;
+    if header[0] >> 4 != 6 {
+        return Err(Reason::Header);
+    }
+    let payload_len = usize::from(u16::from_be_bytes([header[4], header[5]]));
+    if payload_len > packet.len() - 40 {
+        return Err(Reason::Length);
+    }
+    let address = |at: usize| {
+        let mut octets = [0; 16];
+        octets.copy_from_slice(&header[at..at + 16]);
+        Ipv6Addr::from(octets)
+    };
+    let (src, dst) = (address(8), address(24));
+    if src.is_multicast() || dst.is_unspecified() || ((src.is_loopback() || dst.is_loopback()) && start != 0)
+    {
+        return Err(Reason::Address);
+    }
+    transport(
+        frame,
+        (start + 40, payload_len),
+        header[6],
+        src.into(),
+        dst.into(),
+        intact,
+    )
+}
+
+fn transport(
+    frame: &[u8],
+    (start, len): (usize, usize),
+    protocol: u8,
+    src: IpAddress,
+    dst: IpAddress,
+    intact: bool,
+) -> Result<Kind, Reason> {
+    let bytes = &frame[start..start + len];
+    let verify = |len: usize| {
+        intact
+            || checksum::pseudo_header(src, dst, protocol, len)
+                .is_some_and(|pseudo| checksum::add(pseudo, checksum::sum(&bytes[..len])) == 0xffff)
+    };
+    match protocol {
+        TCP => {
+            let header = bytes.first_chunk::<20>().ok_or(Reason::Truncated)?;
+            let header_len = usize::from(header[12] >> 4) * 4;
+            if header_len < 20 || header_len > len {
+                return Err(Reason::Length);
+            }
+            if !verify(len) {
+                return Err(Reason::Checksum);
+            }
+            Ok(Kind::Tcp(Transport {
+                src,
+                dst,
+                src_port: u16::from_be_bytes([header[0], header[1]]),
+                dst_port: u16::from_be_bytes([header[2], header[3]]),
+                payload: start + header_len,
+                len: len - header_len,
+                flags: header[13],
+            }))
+        }
+        UDP => {
+            let header = bytes.first_chunk::<8>().ok_or(Reason::Truncated)?;
+            let udp_len = usize::from(u16::from_be_bytes([header[4], header[5]]));
+            if udp_len < 8 || udp_len > len {
+                return Err(Reason::Length);
+            }
+            // No checksum is allowed in IPv4 only (RFC 768; RFC 8200, 8.1).
+            let unprotected = header[6..8] == [0, 0];
+            if unprotected && is_v6(dst) && !intact || !unprotected && !verify(udp_len) {
+                return Err(Reason::Checksum);
+            }
+            Ok(Kind::Udp(Transport {
+                src,
+                dst,
+                src_port: u16::from_be_bytes([header[0], header[1]]),
+                dst_port: u16::from_be_bytes([header[2], header[3]]),
+                payload: start + 8,
+                len: udp_len - 8,
+                flags: 0,
+            }))
+        }
+        ICMP if !is_v6(dst) => {
+            if len < 8 {
+                return Err(Reason::Truncated);
+            }
+            if checksum::sum(bytes) != 0xffff {
+                return Err(Reason::Checksum);
+            }
+            Ok(Kind::Other { neighbour: false })
+        }
+        ICMPV6 if is_v6(dst) => {
+            if len < 4 {
+                return Err(Reason::Truncated);
+            }
+            let sound = checksum::pseudo_header(src, dst, protocol, len)
+                .is_some_and(|pseudo| checksum::add(pseudo, checksum::sum(bytes)) == 0xffff);
+            if !sound {
+                return Err(Reason::Checksum);
+            }
+            Ok(Kind::Other { neighbour: true })
+        }
+        _ => Ok(Kind::Other { neighbour: false }),
+    }
+}
+
+/// Where the transport header of a frame that we send lies: IP protocol, offset of the transport header, addresses.
+/// `None` for anything but a whole TCP or UDP packet.
+pub fn outgoing(frame: &[u8]) -> Option<(u8, usize, IpAddress, IpAddress)> {
+    match u16_at(frame, 12)? {
+        IPV4 => {
+            let header = frame.get(ETHERNET..)?.first_chunk::<20>()?;
+            if u16::from_be_bytes([header[6], header[7]]) & 0x3fff != 0 {
+                return None;
+            }
+            let src = Ipv4Addr::new(header[12], header[13], header[14], header[15]);
+            let dst = Ipv4Addr::new(header[16], header[17], header[18], header[19]);
+            let start = ETHERNET + usize::from(header[0] & 15) * 4;
+            matches!(header[9], TCP | UDP).then_some((header[9], start, src.into(), dst.into()))
+        }
+        IPV6 => {
+            let header = frame.get(ETHERNET..)?.first_chunk::<40>()?;
+            let address = |at: usize| header[at..].first_chunk::<16>().map(|a| Ipv6Addr::from(*a));
+            matches!(header[6], TCP | UDP).then_some((
+                header[6],
+                ETHERNET + 40,
+                address(8)?.into(),
+                address(24)?.into(),
+            ))
+        }
+        _ => None,
+    }
+}
+
+/// Offset of the checksum in a transport header.
+pub const fn checksum_offset(protocol: u8) -> usize {
+    if protocol == TCP { 16 } else { 6 }
+}
+
+fn is_v6(address: IpAddress) -> bool {
+    matches!(address, IpAddress::Ipv6(_))
+}

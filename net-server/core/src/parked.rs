@@ -1,0 +1,30 @@
+//! Datagrams that wait until a neighbour's link-layer address is known. Private memory of the brane, bounded.
+
+use alloc::vec::Vec;
+use smoltcp::wire::IpAddress;
+use smoltcp::wire::IpEndpoint;
+
+/// Datagrams that one interface lets wait at most; more are dropped.
+pub const LIMIT: usize = 32;
+/// Their bytes at most.
+pub const LIMIT_BYTES: usize = 64 << 10;
+/// Time between two questions for the address, in nanoseconds (RFC 4861, 10: RETRANS_TIMER).
+pub const RETRY: u64 = 1_000_000_000;
+/// How long a datagram waits before it is dropped: three questions without an answer.
+pub const PATIENCE: u64 = 3 * RETRY;
+
+/// One of them.
+pub struct Parked {
+    /// Our port.
+    pub src_port: u16,
+    /// Our address, where the client named one.
+    pub local: Option<IpAddress>,
+    /// Where it goes.
+    pub remote: IpEndpoint,
+    /// What it carries.
+    pub payload: Vec<u8>,
+    /// When it came.
+    pub since: u64,
+    /// When the address was last asked for.
+    pub asked: u64,
+}

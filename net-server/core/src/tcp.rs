@@ -1,0 +1,222 @@
+//! TCP connections as the brane keeps them: a smoltcp socket each, in a set of its own, and the pool that recycles them.
+//!
+//! smoltcp looks at every socket of a set for every segment; so each connection is a set by itself, found by its addresses
+//! and ports. A socket comes to be when a SYN arrives for a listener, never before, so nothing waits in a set for nothing.
+
+use alloc::collections::VecDeque;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::hash::{Hash, Hasher};
+use smoltcp::iface::{SocketHandle, SocketSet};
+use smoltcp::socket::tcp::{CongestionControl, Socket, SocketBuffer, State};
+use smoltcp::time::Duration;
+use smoltcp::wire::IpAddress;
+
+/// Smallest, default and largest buffer in bytes.
+const BUFFER: (usize, usize, usize) = (4 << 10, 16 << 10, 512 << 10);
+
+/// Bytes of all buffers together, in use or spare; the heap of a brane holds 6 MiB.
+const MEMORY: usize = 4 << 20;
+
+/// Connections at most, in whatever state.
+pub const CONNECTIONS: usize = 512;
+
+/// Time for the handshake, and for the last bytes of a connection that no client holds any more.
+pub const HANDSHAKE: Duration = Duration::from_secs(15);
+/// See [`HANDSHAKE`]; in nanoseconds.
+pub const LINGER: u64 = 60_000_000_000;
+/// An idle connection is probed this often (RFC 1122, 4.2.3.6, with an interval of our own) ...
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
+/// ... and given up after this time without an answer.
+const SILENCE: Duration = Duration::from_secs(180);
+
+/// Which connection a segment belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FlowKey {
+    /// Index of the interface.
+    pub netif: usize,
+    /// Our address.
+    pub local: IpAddress,
+    /// The other's.
+    pub remote: IpAddress,
+    /// Our port.
+    pub local_port: u16,
+    /// The other's.
+    pub remote_port: u16,
+}
+
+fn word(address: IpAddress) -> u128 {
+    match address {
+        IpAddress::Ipv4(a) => u128::from(a.to_bits()),
+        IpAddress::Ipv6(a) => a.to_bits(),
+    }
+}
+
+impl Hash for FlowKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u128(word(self.remote));
+        state.write_u128(word(self.local));
+        state.write_u64(
+            u64::from(self.local_port) | u64::from(self.remote_port) << 16 | (self.netif as u64) << 32,
+        );
+    }
+}
+
+/// Sizes of a connection's two buffers, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sizes {
+    /// Receive.
+    pub rx: usize,
+    /// Transmit.
+    pub tx: usize,
+}
+
+impl Sizes {
+    /// What a client gets for what it asked: powers of two within bounds; 0 stands for the default.
+    pub fn granted(rx: u32, tx: u32) -> Sizes {
+        let size = |wanted: u32| match wanted as usize {
+            0 => BUFFER.1,
+            n => n.clamp(BUFFER.0, BUFFER.2).next_power_of_two(),
+        };
+        Sizes {
+            rx: size(rx),
+            tx: size(tx),
+        }
+    }
+
+    fn bytes(self) -> usize {
+        self.rx + self.tx
+    }
+}
+
+/// A smoltcp socket in its set, with its buffers.
+pub struct TcpSocket {
+    /// The set, for smoltcp.
+    pub set: SocketSet<'static>,
+    handle: SocketHandle,
+    sizes: Sizes,
+}
+
+impl TcpSocket {
+    fn new(sizes: Sizes) -> TcpSocket {
+        let buffer = |len| SocketBuffer::new(vec![0; len]);
+        let mut set = SocketSet::new(Vec::with_capacity(1));
+        let handle = set.add(Socket::new(buffer(sizes.rx), buffer(sizes.tx)));
+        TcpSocket { set, handle, sizes }
+    }
+
+    /// The socket.
+    pub fn get(&mut self) -> &mut Socket<'static> {
+        self.set.get_mut(self.handle)
+    }
+
+    /// Its state.
+    pub fn state(&self) -> State {
+        self.set.get::<Socket<'static>>(self.handle).state()
+    }
+
+    /// Settings of a new connection.
+    pub fn begin(&mut self) {
+        let socket = self.get();
+        socket.set_congestion_control(CongestionControl::Reno);
+        socket.set_nagle_enabled(false);
+        socket.set_keep_alive(None);
+        socket.set_timeout(Some(HANDSHAKE));
+    }
+
+    /// Settings of an established one.
+    pub fn established(&mut self) {
+        let socket = self.get();
+        socket.set_keep_alive(Some(KEEP_ALIVE));
+        socket.set_timeout(Some(SILENCE));
+    }
+}
+
+/// Sockets that nobody uses now, with their buffers, and the account of all memory.
+#[derive(Default)]
+pub struct Pool {
+    spare: Vec<TcpSocket>,
+    bytes: usize,
+}
+
+impl Pool {
+    /// A closed socket with these buffers; `None` when the quota is used up.
+    pub fn take(&mut self, sizes: Sizes) -> Option<TcpSocket> {
+        if let Some(at) = self.spare.iter().rposition(|s| s.sizes == sizes) {
+            return Some(self.spare.swap_remove(at));
+        }
+        while self.bytes + sizes.bytes() > MEMORY {
+            self.bytes -= self.spare.pop()?.sizes.bytes();
+        }
+        self.bytes += sizes.bytes();
+        Some(TcpSocket::new(sizes))
+    }
+
+    /// Takes a socket back that is closed and has nothing to send any more.
+    pub fn give(&mut self, mut socket: TcpSocket) {
+        // A fresh place in the set: the old one may still wait for a neighbour's address.
+        if let smoltcp::socket::Socket::Tcp(inner) = socket.set.remove(socket.handle) {
+            socket.handle = socket.set.add(inner);
+            self.spare.push(socket);
+        }
+    }
+
+    /// Bytes of all buffers.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+/// Who holds a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// A listener: nobody has accepted it yet.
+    Listener(usize),
+    /// A client's slot.
+    Slot {
+        /// Which client.
+        client: usize,
+        /// Which slot.
+        slot: usize,
+    },
+    /// Nobody: the brane finishes it by itself.
+    Nobody,
+}
+
+/// A connection.
+pub struct Conn {
+    /// Its socket.
+    pub socket: TcpSocket,
+    /// Its addresses.
+    pub key: FlowKey,
+    /// Who holds it.
+    pub owner: Owner,
+    /// When it must be looked at, in nanoseconds.
+    pub deadline: u64,
+    /// It is in the list of those to look at.
+    pub queued: bool,
+    /// The handshake is complete.
+    pub established: bool,
+    /// Since when it has been in the hands of its owner.
+    pub since: u64,
+}
+
+/// A port that takes connections.
+pub struct Listener {
+    /// Which client's.
+    pub client: usize,
+    /// In which slot.
+    pub slot: usize,
+    /// Its address; `None` for any.
+    pub local: Option<IpAddress>,
+    /// Its port.
+    pub port: u16,
+    /// How many connections may be pending.
+    pub backlog: usize,
+    /// Buffers of each.
+    pub sizes: Sizes,
+    /// Connections that nobody has accepted, half-open ones included, oldest first.
+    pub pending: VecDeque<usize>,
+    /// Slots that wait for a connection, first come first served.
+    pub waiting: VecDeque<usize>,
+}
