@@ -138,3 +138,20 @@ impl Child {
     /// The first instruction of every program that `runtime/pd-build` links.
     pub const ENTRY: u64 = 0x20_0000;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_set_lists_each_channel_once_from_the_lowest(ids in proptest::collection::btree_set(0..=MAX_ID, 0..20)) {
+            let set = ChannelSet::new(ids.iter().fold(0, |bits, id| bits | 1 << id));
+            prop_assert_eq!(set.iter().map(Channel::index).collect::<Vec<_>>(), ids.iter().copied().collect::<Vec<_>>());
+            for id in 0..=MAX_ID {
+                prop_assert_eq!(set.contains(Channel::new(id)), ids.contains(&id));
+            }
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! The event loop and what a protection domain does at each event.
 
-use crate::{Channel, ChannelSet, Child, INPUT, MessageInfo, message, symbols};
+use crate::{Channel, ChannelSet, Child, DeferredAction, INPUT, MessageInfo, message, symbols};
 use core::fmt;
 use initialiser_spec::badge::{MICROKIT_CALL, MICROKIT_FAULT, to_microkit};
 
@@ -8,15 +8,6 @@ pub use core::convert::Infallible;
 
 /// The type without values.
 pub type Never = Infallible;
-
-/// Something to do just before the next wait. On this kernel it is a system call of its own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum DeferredAction {
-    /// Notify a channel.
-    Notify(Channel),
-    /// Acknowledge an interrupt.
-    IrqAck(Channel),
-}
 
 /// What a protection domain does at each event. An error ends it, with the error's text as its panic message.
 pub trait Handler {
@@ -70,12 +61,8 @@ pub fn run<H: Handler>(init: impl FnOnce() -> H) -> ! {
 fn events<H: Handler>(handler: &mut H) -> Result<Never, H::Error> {
     let mut reply: Option<MessageInfo> = None;
     loop {
-        match handler.take_deferred_action() {
-            Some(DeferredAction::Notify(channel)) => channel.notify(),
-            Some(DeferredAction::IrqAck(channel)) => {
-                let _ = channel.irq_ack();
-            }
-            None => {}
+        if let Some(action) = handler.take_deferred_action() {
+            action.execute();
         }
         let (info, badge) = match reply.take() {
             Some(answer) => message::reply_recv(INPUT, answer),

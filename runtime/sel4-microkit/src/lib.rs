@@ -13,6 +13,7 @@ extern crate alloc;
 
 mod cell;
 mod channel;
+mod deferred;
 pub mod entropy;
 mod handler;
 pub mod heap;
@@ -28,7 +29,8 @@ pub mod time;
 
 pub use cell::StaticCell;
 pub use channel::{Channel, ChannelSet, Child, IrqAckError};
-pub use handler::{DeferredAction, Handler, Infallible, Never, NullHandler, run};
+pub use deferred::{DeferredAction, DeferredActionInterface, DeferredActionSlot};
+pub use handler::{Handler, Infallible, Never, NullHandler, run};
 pub use ioport::IoPort;
 pub use message::{
     Fault, MessageInfo, get_mr, set_mr, with_msg_bytes, with_msg_bytes_mut, with_msg_regs, with_msg_regs_mut,

@@ -15,9 +15,19 @@ impl Clock {
     pub fn new(tsc: Region) -> Option<Clock> {
         // SAFETY: the region is mapped readable for the domain's life and longer than 20 bytes; nobody writes it.
         let mhz = unsafe { tsc.as_ptr().add(16).cast::<u32>().read_volatile() };
+        Self::with_frequency(mhz)
+    }
+
+    fn with_frequency(mhz: u32) -> Option<Clock> {
         (mhz != 0).then(|| Clock {
             scale: (1000 << 32) / u64::from(mhz),
         })
+    }
+
+    /// Nanoseconds of that many ticks: the same in every domain for the same ticks, and never less for more.
+    #[inline]
+    fn nanoseconds(&self, ticks: u64) -> u64 {
+        ((u128::from(ticks) * u128::from(self.scale)) >> 32) as u64
     }
 
     /// Now.
@@ -25,6 +35,28 @@ impl Clock {
     pub fn now_ns(&self) -> u64 {
         // SAFETY: RDTSC is allowed in user mode by this kernel.
         let ticks = unsafe { core::arch::x86_64::_rdtsc() };
-        ((u128::from(ticks) * u128::from(self.scale)) >> 32) as u64
+        self.nanoseconds(ticks)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn no_frequency_is_no_clock() {
+        assert!(Clock::with_frequency(0).is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn a_year_is_right_to_a_part_in_a_million(mhz in 100u32..6000, seconds in 1u64..31_536_000) {
+            let clock = Clock::with_frequency(mhz).unwrap();
+            let ticks = seconds * u64::from(mhz) * 1_000_000;
+            let (ns, right) = (clock.nanoseconds(ticks), seconds * 1_000_000_000);
+            prop_assert!(ns <= right && right - ns <= right / 1_000_000);
+            prop_assert!(clock.nanoseconds(ticks + 1) >= ns);
+        }
     }
 }
