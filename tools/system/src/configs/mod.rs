@@ -1,4 +1,8 @@
-//! `configs.toml`: the systems that can be built, each from `system.xml` by one rule, which [`expand`] states.
+//! `configs.toml`: the systems that can be built, each from `system.xml` by one rule.
+//!
+//! The rule: every numbered thing is described for N = 0, 1, 2, and a system of more instances has, for each further N,
+//! copies on the straight line through instances 1 and 2. Where the lines do not meet, or the result breaks a rule of
+//! descriptions, there is no such configuration.
 
 mod expand;
 
