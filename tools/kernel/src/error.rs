@@ -10,7 +10,7 @@ pub enum Error {
     #[error(
         "cargo cannot name the kernel's sources: {0}; check the network and run `cargo fetch --locked` in the workspace"
     )]
-    Metadata(#[from] cargo_metadata::Error),
+    Metadata(String),
     /// The dependency is not in the resolved graph.
     #[error(
         "the package {0} is not among the workspace's dependencies; tools/kernel/Cargo.toml must name it"
@@ -30,14 +30,14 @@ pub enum Error {
         found: usize,
     },
     /// A tool cannot be started.
-    #[error("cannot run {tool} ({source}); on Debian: apt-get install {package}")]
+    #[error("cannot run {tool} ({cause}); on Debian: apt-get install {package}")]
     Tool {
         /// The program.
         tool: &'static str,
         /// The Debian package that has it.
         package: &'static str,
         /// The system's reason.
-        source: io::Error,
+        cause: io::Error,
     },
     /// No Python has the three libraries that the kernel's generators use.
     #[error(
@@ -70,23 +70,23 @@ pub enum Error {
         kernel: Option<i64>,
     },
     /// A file operation failed.
-    #[error("cannot {action} {}: {source}", path.display())]
+    #[error("cannot {action} {}: {cause}", path.display())]
     File {
         /// What was tried.
         action: &'static str,
         /// On what.
         path: PathBuf,
         /// The system's reason.
-        source: io::Error,
+        cause: io::Error,
     },
 }
 
 impl Error {
-    pub(crate) fn file(action: &'static str, path: &Path, source: io::Error) -> Error {
+    pub(crate) fn file(action: &'static str, path: &Path, cause: io::Error) -> Error {
         Error::File {
             action,
             path: path.to_owned(),
-            source,
+            cause,
         }
     }
 }

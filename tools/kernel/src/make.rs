@@ -45,10 +45,10 @@ pub fn python() -> Result<PathBuf, Error> {
 
 /// The first line that a tool prints about itself.
 pub fn first_line(command: &mut Command) -> Result<String, Error> {
-    let output = command.output().map_err(|source| Error::Tool {
+    let output = command.output().map_err(|cause| Error::Tool {
         tool: "gcc",
         package: "build-essential",
-        source,
+        cause,
     })?;
     Ok(String::from_utf8_lossy(&output.stdout)
         .lines()
@@ -99,10 +99,10 @@ pub fn kernel(tree: &Path, objects: &Path, python: &Path, log: &Path) -> Result<
         .stdout(output)
         .stderr(errors)
         .status()
-        .map_err(|source| Error::Tool {
+        .map_err(|cause| Error::Tool {
             tool: "make",
             package: "build-essential",
-            source,
+            cause,
         })?;
     if status.success() {
         return Ok(());
@@ -122,10 +122,10 @@ pub fn to_elf32(elf: &Path, elf32: &Path) -> Result<(), Error> {
         .args([elf, elf32])
         .stdin(Stdio::null())
         .output()
-        .map_err(|source| Error::Tool {
+        .map_err(|cause| Error::Tool {
             tool: "objcopy",
             package: "binutils",
-            source,
+            cause,
         })?;
     if output.status.success() {
         return Ok(());
@@ -163,10 +163,10 @@ pub fn preprocess(tree: &Path, objects: &Path, text: &str) -> Result<String, Err
         .arg(&input)
         .stdin(Stdio::null())
         .output()
-        .map_err(|source| Error::Tool {
+        .map_err(|cause| Error::Tool {
             tool: "gcc",
             package: "build-essential",
-            source,
+            cause,
         })?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());

@@ -30,7 +30,8 @@ pub fn locate(root: &Path) -> Result<Source, Error> {
         .current_dir(root)
         .features(CargoOpt::SomeFeatures(Vec::new()))
         .other_options(["--locked".to_owned()])
-        .exec()?;
+        .exec()
+        .map_err(|e| Error::Metadata(e.to_string().trim().to_owned()))?;
     let package = metadata
         .packages
         .iter()

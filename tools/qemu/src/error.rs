@@ -29,14 +29,14 @@ pub enum Error {
         needed: (u32, u32),
     },
     /// A port of the host is taken.
-    #[error("{protocol} port {} of {} is in use ({source}); stop what uses it, or choose others with --port-base", address.port(), address.ip())]
+    #[error("{protocol} port {} of {} is in use ({cause}); stop what uses it, or choose others with --port-base", address.port(), address.ip())]
     PortInUse {
         /// TCP or UDP.
         protocol: &'static str,
         /// Where it was to listen.
         address: SocketAddr,
         /// The system's reason.
-        source: io::Error,
+        cause: io::Error,
     },
     /// A network device of the host is missing.
     #[error(
@@ -44,12 +44,12 @@ pub enum Error {
     )]
     NoInterface(String),
     /// A program cannot be started.
-    #[error("cannot start {program}: {source}")]
+    #[error("cannot start {program}: {cause}")]
     Start {
         /// The program.
         program: String,
         /// The system's reason.
-        source: io::Error,
+        cause: io::Error,
     },
     /// QEMU ended by itself.
     #[error("QEMU ended ({status}){}", said(messages))]
@@ -73,12 +73,12 @@ pub enum Error {
     #[error("this QEMU's console is not connected to the harness")]
     NoConsole,
     /// An operation on the running QEMU failed.
-    #[error("cannot {action}: {source}")]
+    #[error("cannot {action}: {cause}")]
     Io {
         /// What was tried.
         action: &'static str,
         /// The system's reason.
-        source: io::Error,
+        cause: io::Error,
     },
 }
 
@@ -91,6 +91,6 @@ fn said(messages: &str) -> String {
 
 impl Error {
     pub(crate) fn io(action: &'static str) -> impl FnOnce(io::Error) -> Error {
-        move |source| Error::Io { action, source }
+        move |cause| Error::Io { action, cause }
     }
 }

@@ -127,6 +127,12 @@ pub fn ensure(tools: &[&[Tool]], progress: &mut dyn FnMut(&str)) -> Result<(), E
         missing: names.clone(),
         remedy,
     };
+    if !program("apt-get", "apt").is_present() {
+        return Err(failed(format!(
+            "Install it; the Debian packages are: {}",
+            packages.join(" ")
+        )));
+    }
     if !rustix::process::geteuid().is_root() {
         return Err(failed(format!("Type: sudo {command}")));
     }
@@ -178,15 +184,15 @@ fn packages(tools: &[Tool]) -> Vec<&'static str> {
 
 fn apt_get(verb: &[&str], packages: &[&str]) -> Result<bool, Error> {
     let output = Command::new("apt-get")
-        .args(["-q"])
+        .args(["-q", "-o", "DPkg::Lock::Timeout=300"])
         .args(verb)
         .args(packages)
         .env("DEBIAN_FRONTEND", "noninteractive")
         .stdin(Stdio::null())
         .output()
-        .map_err(|source| Error::Start {
+        .map_err(|cause| Error::Start {
             program: "apt-get".to_owned(),
-            source,
+            cause,
         })?;
     Ok(output.status.success())
 }
@@ -197,9 +203,9 @@ pub fn check_qemu_version() -> Result<(), Error> {
         .arg("--version")
         .stdin(Stdio::null())
         .output()
-        .map_err(|source| Error::Start {
+        .map_err(|cause| Error::Start {
             program: QEMU.to_owned(),
-            source,
+            cause,
         })?;
     let text = String::from_utf8_lossy(&output.stdout);
     let found = text.lines().next().unwrap_or_default();

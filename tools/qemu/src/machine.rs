@@ -182,13 +182,13 @@ impl Forward {
             Protocol::Tcp => TcpListener::bind(self.host).map(drop),
             Protocol::Udp => UdpSocket::bind(self.host).map(drop),
         };
-        taken.map_err(|source| Error::PortInUse {
+        taken.map_err(|cause| Error::PortInUse {
             protocol: match self.protocol {
                 Protocol::Tcp => "TCP",
                 Protocol::Udp => "UDP",
             },
             address: self.host.into(),
-            source,
+            cause,
         })
     }
 }

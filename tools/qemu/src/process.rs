@@ -113,9 +113,9 @@ impl Machine {
                 command.stdin(Stdio::null());
             }
         }
-        let mut child = command.spawn().map_err(|source| {
+        let mut child = command.spawn().map_err(|cause| {
             let program = crate::host::QEMU.to_owned();
-            Error::Start { program, source }
+            Error::Start { program, cause }
         })?;
         let console = child.stdout.take().map_or_else(Stream::closed, Stream::follow);
         let messages = child.stderr.take().map_or_else(Stream::closed, Stream::follow);
