@@ -1,6 +1,7 @@
-//! The verb `check`: all that can be found without running anything.
+//! The verb `check`: all that can be found without running anything. Goes on after a failure, so that one run shows
+//! all of them.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use branes_system::configs;
 
 use crate::image;
@@ -9,12 +10,27 @@ use crate::workspace::{Workspace, must_succeed};
 
 /// Runs the verb.
 pub fn check(workspace: &Workspace) -> Result<()> {
-    progress("formatting");
-    must_succeed(
-        workspace.cargo().args(["fmt", "--all", "--check"]),
-        "the check of the formatting (mend it by: cargo fmt --all)",
-    )?;
-    progress("systems");
+    let checks: [(&str, fn(&Workspace) -> Result<()>); 3] = [
+        ("systems", systems),
+        ("formatting", formatting),
+        ("clippy", clippy),
+    ];
+    let mut failed = Vec::new();
+    for (name, check) in checks {
+        progress(name);
+        if let Err(error) = check(workspace) {
+            eprintln!("error: {error:#}");
+            failed.push(name);
+        }
+    }
+    match failed.as_slice() {
+        [] => Ok(()),
+        failed => bail!("failed: {}", failed.join(", ")),
+    }
+}
+
+/// Each system of `configs.toml`: its description by all rules, and its boot configuration.
+fn systems(workspace: &Workspace) -> Result<()> {
     for name in configs::entries(&workspace.root)?.keys() {
         let resolved = image::resolve(workspace, name)?;
         let domains = resolved.system.protection_domains.len();
@@ -23,17 +39,28 @@ pub fn check(workspace: &Workspace) -> Result<()> {
             resolved.config.entry.about
         );
     }
-    progress("clippy");
+    Ok(())
+}
+
+fn formatting(workspace: &Workspace) -> Result<()> {
+    let mut command = workspace.cargo();
+    command.args(["fmt", "--all", "--check"]);
     must_succeed(
-        workspace.cargo().args([
-            "clippy",
-            "--locked",
-            "--workspace",
-            "--all-targets",
-            "--",
-            "--deny",
-            "warnings",
-        ]),
-        "clippy",
+        &mut command,
+        "the check of the formatting (mend it by: cargo fmt --all)",
     )
+}
+
+fn clippy(workspace: &Workspace) -> Result<()> {
+    let mut command = workspace.cargo();
+    command.args([
+        "clippy",
+        "--locked",
+        "--workspace",
+        "--all-targets",
+        "--",
+        "--deny",
+        "warnings",
+    ]);
+    must_succeed(&mut command, "clippy")
 }
