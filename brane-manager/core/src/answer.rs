@@ -135,7 +135,9 @@ impl Manager {
             state: b.state.word().into(),
             restarts: b.restarts,
             last_fault: b.last_fault.clone(),
-            status_age_ms: b.status_at.map_or(0, |at| now.saturating_sub(at) / 1_000_000),
+            status_age_ms: b
+                .status_at
+                .map_or(u64::MAX, |at| now.saturating_sub(at) / 1_000_000),
             primary: b.config.as_ref().is_some_and(|c| c.primary),
             recovery_us: b.recovery_ns / 1_000,
             ..console::Brane::default()

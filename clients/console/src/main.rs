@@ -3,13 +3,14 @@
 //! It owns the console's half of the region `tty` (serial, trusted, has the other) and reads the manager's answers in
 //! `console-reply`, which it cannot write. Nobody trusts the console. It waits for nobody but within a call to the
 //! manager or the timer, both of which answer at once: before a command that shows branes it asks the manager to have
-//! them report, sets a deadline, and fetches the answer when that has come.
+//! them report, and looks every few milliseconds whether they have; it shows what is known when they had their time.
 #![no_std]
 #![no_main]
 
 extern crate alloc;
 
 use alloc::string::String;
+use alloc::vec::Vec;
 use brane_abi::layout::tty;
 use brane_abi::ring::RingIndices;
 use brane_abi::shared::SharedRegion;
@@ -37,8 +38,10 @@ const TIMER: Channel = Channel::new(channels::TIMER);
 
 /// Bytes of the heap: an answer of 64 KiB, what it decodes to, its text, and that text on its way to the screen.
 const HEAP_SIZE: usize = 0x10_0000;
-/// How long branes get to report before their answer is shown, in nanoseconds.
-const REPORT_TIME_NS: u64 = 30_000_000;
+/// How often the console looks whether all branes have reported, in nanoseconds.
+const LOOK_NS: u64 = 20_000_000;
+/// How long branes get to report; then what is known is shown, in nanoseconds.
+const REPORT_TIME_NS: u64 = 300_000_000;
 /// Typed bytes taken in one wake.
 const KEY_BUDGET: usize = 256;
 
@@ -55,8 +58,8 @@ struct Shell {
     session: Session,
     keyboard: StreamConsumer,
     screen: StreamProducer,
-    /// The command whose answer is fetched when the timer says so.
-    waiting: Option<Command>,
+    /// The command whose answer is fetched when the branes have reported, and since when they are asked.
+    waiting: Option<(Command, u64)>,
     /// Whether the tty's indices made no sense; then nothing is read or written any more.
     broken: bool,
 }
@@ -153,11 +156,30 @@ impl Shell {
     }
 
     fn begin(&mut self, command: Command) {
-        let wait = command.wants_refresh()
+        let now = self.clock.now_ns();
+        if command.wants_refresh()
             && call(console::REFRESH, "").0 == console::OK
-            && self.wake_at(self.clock.now_ns() + REPORT_TIME_NS);
-        if wait {
-            self.waiting = Some(command);
+            && self.wake_at(now + LOOK_NS)
+        {
+            self.waiting = Some((command, now));
+        } else {
+            self.complete(&command);
+        }
+    }
+
+    /// The timer has come: fetches the answer where all have reported, or have had their time.
+    fn look(&mut self) {
+        let Some((command, since)) = self.waiting.take() else {
+            return;
+        };
+        let now = self.clock.now_ns();
+        let waited = now.saturating_sub(since);
+        let (label, bytes) = ask(console::LIST, "");
+        let late = waited < REPORT_TIME_NS
+            && label == console::OK
+            && !text::all_reported(&bytes, waited / 1_000_000);
+        if late && self.wake_at(now + LOOK_NS) {
+            self.waiting = Some((command, since));
         } else {
             self.complete(&command);
         }
@@ -166,13 +188,8 @@ impl Shell {
     fn complete(&mut self, command: &Command) {
         let answer = match command.call() {
             Some((label, argument)) => {
-                let (label, len) = call(label, argument);
-                let region = regions::CONSOLE_REPLY;
-                let len = len.min(region.size);
-                // SAFETY: `len` bytes lie inside the region, which is mapped for this domain's life. Its only writer
-                // is the manager, and it writes only while a call of ours is answered: not now.
-                let bytes = unsafe { core::slice::from_raw_parts(region.as_ptr(), len) };
-                text::answer(command, label, bytes)
+                let (label, bytes) = ask(label, argument);
+                text::answer(command, label, &bytes)
             }
             None => String::new(),
         };
@@ -190,14 +207,22 @@ fn call(label: u64, argument: &str) -> (u64, usize) {
     (reply.label(), usize::try_from(len).unwrap_or(usize::MAX))
 }
 
+/// Calls the manager: label, name. Returns the reply's label and the answer's text.
+fn ask(label: u64, argument: &str) -> (u64, Vec<u8>) {
+    let (label, len) = call(label, argument);
+    let region = regions::CONSOLE_REPLY;
+    // SAFETY: the length lies inside the region, which is mapped for this domain's life. Its only writer is the manager,
+    // which writes only while a call of ours is answered, and the bytes are copied before the next one.
+    let bytes = unsafe { core::slice::from_raw_parts(region.as_ptr(), len.min(region.size)) };
+    (label, bytes.to_vec())
+}
+
 impl Handler for Shell {
     type Error = Never;
 
     fn notified(&mut self, channels: ChannelSet) -> Result<(), Never> {
-        if channels.contains(TIMER)
-            && let Some(command) = self.waiting.take()
-        {
-            self.complete(&command);
+        if channels.contains(TIMER) {
+            self.look();
         }
         self.keys();
         self.flush();

@@ -38,6 +38,14 @@ pub fn answer(command: &Command, label: u64, bytes: &[u8]) -> String {
     })
 }
 
+/// Whether each started brane of a list (the manager's answer to `LIST`) has reported within the last `ms` milliseconds.
+pub fn all_reported(list: &[u8], ms: u64) -> bool {
+    minicbor::decode::<List>(list).is_ok_and(|list| {
+        let mut started = list.branes.iter().filter(|b| b.state == "started");
+        started.all(|b| b.status_age_ms <= ms)
+    })
+}
+
 /// `-` for nothing.
 fn or_dash(text: String) -> String {
     if text.is_empty() { "-".into() } else { text }
@@ -283,6 +291,22 @@ mod tests {
             text,
             "nic0\n  rx_frames  10\ncounters that are not listed are 0\n"
         );
+    }
+
+    #[test]
+    fn only_started_branes_are_waited_for() {
+        let list = |state: &str, status_age_ms| {
+            let brane = Brane {
+                state: state.into(),
+                status_age_ms,
+                ..Brane::default()
+            };
+            minicbor::to_vec(List { branes: vec![brane] }).unwrap()
+        };
+        assert!(all_reported(&list("started", 20), 20));
+        assert!(!all_reported(&list("started", 21), 20));
+        assert!(!all_reported(&list("started", u64::MAX), 20));
+        assert!(all_reported(&list("starting", u64::MAX), 20));
     }
 
     #[test]
