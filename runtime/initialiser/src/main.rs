@@ -62,8 +62,9 @@ unsafe extern "C" fn main(info: *const BootInfo) -> ! {
     let info = unsafe { &*info };
     // SAFETY: this is the only thread, and it gets here once.
     let mut kernel = unsafe { Kernel::new(info.ipc_buffer) };
+    let memory = &raw mut MEMORY;
     // SAFETY: as above; no other reference to it exists.
-    let memory = unsafe { &mut *(&raw mut MEMORY) };
+    let memory = unsafe { &mut *memory };
     let began = timestamp();
     // SAFETY: the builder writes these words into the finished image, behind the compiler's back.
     let payload = unsafe { (&raw const PAYLOAD).read_volatile() };

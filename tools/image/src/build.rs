@@ -7,38 +7,21 @@ use std::path::{Path, PathBuf};
 use branes_system::{
     BootInfo, ExtraCapKind, IrqSource, MemoryRegion, Prefill, ProtectionDomain as PdModel, System,
 };
-use initialiser_spec::{
-    Cap, CapKind, GRANT, Irq, LARGE_PAGE_BITS, NONE, PAGE_SIZE, READ, SMALL_PAGE_BITS, WRITE, badge,
-};
+use initialiser_spec::{Irq, LARGE_PAGE_BITS, PAGE_SIZE, READ, SMALL_PAGE_BITS, WRITE, badge};
 use zerocopy::little_endian::{U32, U64};
 
 use crate::elf::{Program, read};
-use crate::layout::{IPC_BUFFER, Layout, Patch, STACK_TOP, Shared};
+use crate::grants;
+use crate::layout::{IPC_BUFFER, Layout, STACK_TOP, Shared};
 use crate::loader::{link, write_whole};
 use crate::plan::{MapAt, PdPlan, Plan, RegionId};
 use crate::{Error, Report};
 
-/// Slots of the capability table, as Microkit 2.3 numbers them.
-mod slot {
-    pub const INPUT: u32 = 1;
-    pub const FAULT: u32 = 2;
-    pub const VSPACE: u32 = 3;
-    pub const NOTIFY: u32 = 10;
-    pub const CALL: u32 = 74;
-    pub const IRQ: u32 = 138;
-    pub const CHILD: u32 = 202;
-    pub const IOPORT: u32 = 394;
-}
-
-/// Bytes of the name that a program is given.
-const NAME_LEN: usize = 64;
-
 /// A memory region as made: parts with their offset and size.
-struct MadeRegion {
+pub struct MadeRegion {
     parts: Vec<(RegionId, u64, u64)>,
-    size: u64,
-    prefill_size: u64,
-    paddr: Option<u64>,
+    pub size: u64,
+    pub prefill_size: u64,
 }
 
 /// Builds the image of `system` and writes it to `out`.
@@ -110,12 +93,13 @@ fn warning(system: &System) -> Option<String> {
     (!what.is_empty()).then(|| format!("the registry kernel does not honour: {}", what.join(", ")))
 }
 
-struct Builder<'a> {
-    system: &'a System,
+/// The image under construction.
+pub struct Builder<'a> {
+    pub system: &'a System,
     plan: Plan,
     shared: Shared,
-    regions: HashMap<String, MadeRegion>,
-    programs: BTreeMap<(String, Option<String>), Program>,
+    pub regions: HashMap<String, MadeRegion>,
+    pub programs: BTreeMap<(String, Option<String>), Program>,
     report: Report,
 }
 
@@ -254,7 +238,6 @@ impl Builder<'_> {
             parts,
             size,
             prefill_size: content.len() as u64,
-            paddr: region.phys_addr,
         })
     }
 
@@ -320,7 +303,7 @@ impl Builder<'_> {
             };
             self.plan.irq(Irq {
                 pd: U32::new(index),
-                slot: U32::new(slot::IRQ + u32::from(irq.id)),
+                slot: U32::new(grants::slot::IRQ + u32::from(irq.id)),
                 vector: U32::new(irq.vector.into()),
                 msi: U32::new(msi),
                 source: source.map(U32::new),
@@ -328,196 +311,5 @@ impl Builder<'_> {
             });
         }
         Ok(())
-    }
-
-    fn index(&self, name: &str) -> u32 {
-        self.system
-            .protection_domains
-            .iter()
-            .position(|pd| pd.name == name)
-            .map_or(NONE, |index| index as u32)
-    }
-
-    fn caps(&self, index: u32, pd: &PdModel, has_endpoint: bool) -> Vec<Cap> {
-        let mut caps = Vec::new();
-        let mut give = |slot: u32, kind: CapKind, rights: u8, target: u32, data: u64| {
-            let (slot, target, data) = (U32::new(slot), U32::new(target), U64::new(data));
-            caps.push(Cap {
-                slot,
-                kind: kind as u8,
-                rights,
-                reserved: [0; 2],
-                target,
-                data,
-            });
-        };
-        let input = if has_endpoint {
-            CapKind::Endpoint
-        } else {
-            CapKind::Notification
-        };
-        give(slot::INPUT, input, READ, index, 0);
-        match (&pd.parent, pd.child_id) {
-            (Some(parent), Some(child)) => {
-                let data = badge::fault(child.into());
-                give(
-                    slot::FAULT,
-                    CapKind::Endpoint,
-                    WRITE | GRANT,
-                    self.index(parent),
-                    data,
-                );
-            }
-            _ => give(
-                slot::FAULT,
-                CapKind::Monitor,
-                WRITE | GRANT,
-                NONE,
-                u64::from(index) + 1,
-            ),
-        }
-        give(slot::VSPACE, CapKind::VSpace, READ | WRITE | GRANT, index, 0);
-        for (own, other) in self.system.ends(&pd.name) {
-            let target = self.index(&other.pd);
-            let (id, other_id) = (u32::from(own.id), u32::from(other.id));
-            if own.notify {
-                give(
-                    slot::NOTIFY + id,
-                    CapKind::Notification,
-                    WRITE,
-                    target,
-                    badge::notification(other_id),
-                );
-            }
-            if own.pp {
-                give(
-                    slot::CALL + id,
-                    CapKind::Endpoint,
-                    WRITE | GRANT,
-                    target,
-                    badge::call(other_id),
-                );
-            }
-        }
-        for child in self.system.children(&pd.name) {
-            if let Some(id) = child.child_id {
-                give(
-                    slot::CHILD + u32::from(id),
-                    CapKind::Tcb,
-                    READ | WRITE | GRANT,
-                    self.index(&child.name),
-                    0,
-                );
-            }
-        }
-        for ports in &pd.ioports {
-            let last = u64::from(ports.addr) + u64::from(ports.size) - 1;
-            let data = u64::from(ports.addr) << 16 | last;
-            give(
-                slot::IOPORT + u32::from(ports.id),
-                CapKind::IoPorts,
-                READ | WRITE | GRANT,
-                NONE,
-                data,
-            );
-        }
-        for extra in &pd.cspace {
-            let kind = match extra.kind {
-                ExtraCapKind::Tcb => CapKind::Tcb,
-                ExtraCapKind::VSpace => CapKind::VSpace,
-                ExtraCapKind::SchedulingContext => continue,
-            };
-            let slot = Cap::ROOT_SLOT + u32::from(extra.slot);
-            give(slot, kind, READ | WRITE | GRANT, self.index(&extra.pd), 0);
-        }
-        caps
-    }
-
-    /// Everything that is written into the program before it runs: Microkit's own symbols and the setvar ones.
-    fn patches(&self, pd: &PdModel) -> Result<Vec<Patch>, Error> {
-        let program = &self.programs[&(pd.program.clone(), pd.program_for_symbols.clone())];
-        let mut patches = Vec::new();
-        let mut used = HashSet::new();
-        let mut put = |symbol: &str, sizes: &[u64], bytes: &[u8]| {
-            let address = program.symbol(&pd.name, symbol, sizes)?;
-            if !used.insert(symbol.to_owned()) {
-                return Err(Error::Symbol {
-                    pd: pd.name.clone(),
-                    symbol: symbol.into(),
-                    path: program.path.clone(),
-                    what: "is the target of two setvar attributes; give each its own symbol".into(),
-                });
-            }
-            patches.push(Patch {
-                address,
-                bytes: bytes.to_vec(),
-            });
-            Ok(())
-        };
-        let mut name = pd.name.as_bytes().to_vec();
-        name.resize(NAME_LEN, 0);
-        let bits =
-            |ids: &mut dyn Iterator<Item = u8>| ids.fold(0u64, |bits, id| bits | 1 << id).to_le_bytes();
-        let own_ends = || self.system.ends(&pd.name).map(|(own, _)| own);
-        put("microkit_name", &[NAME_LEN as u64], &name)?;
-        put("microkit_passive", &[1], &[u8::from(pd.passive)])?;
-        put(
-            "microkit_irqs",
-            &[8],
-            &bits(&mut pd.irqs.iter().map(|irq| irq.id)),
-        )?;
-        let notifications = bits(&mut own_ends().filter(|end| end.notify).map(|end| end.id));
-        put("microkit_notifications", &[8], &notifications)?;
-        put(
-            "microkit_pps",
-            &[8],
-            &bits(&mut own_ends().filter(|end| end.pp).map(|end| end.id)),
-        )?;
-        put(
-            "microkit_ioports",
-            &[8],
-            &bits(&mut pd.ioports.iter().map(|ports| ports.id)),
-        )?;
-
-        let mut set = |symbol: &Option<String>, value: u64| match symbol {
-            Some(symbol) => put(symbol, &[8], &value.to_le_bytes()),
-            None => Ok(()),
-        };
-        for end in own_ends() {
-            set(&end.setvar_id, end.id.into())?;
-        }
-        for irq in &pd.irqs {
-            set(&irq.setvar_id, irq.id.into())?;
-        }
-        for ports in &pd.ioports {
-            set(&ports.setvar_id, ports.id.into())?;
-            set(&ports.setvar_addr, ports.addr.into())?;
-        }
-        for child in self.system.children(&pd.name) {
-            set(&child.setvar_id, child.child_id.unwrap_or(0).into())?;
-        }
-        for map in &pd.maps {
-            let Some(region) = self.regions.get(&map.mr) else {
-                continue;
-            };
-            set(&map.setvar_vaddr, map.vaddr)?;
-            set(&map.setvar_size, region.size)?;
-            set(&map.setvar_prefill_size, region.prefill_size)?;
-        }
-        for setvar in &pd.setvars {
-            let region = self.system.region(&setvar.region);
-            let made = self.regions.get(&setvar.region).and_then(|region| region.paddr);
-            let Some(paddr) = made.or(region.and_then(|region| region.phys_addr)) else {
-                return Err(Error::Unsupported {
-                    who: format!("protection domain '{}'", pd.name),
-                    what: format!(
-                        "setvar '{}' asks for the physical address of '{}': give that region a phys_addr",
-                        setvar.symbol, setvar.region
-                    ),
-                });
-            };
-            set(&Some(setvar.symbol.clone()), paddr)?;
-        }
-        Ok(patches)
     }
 }

@@ -8,6 +8,7 @@
 mod build;
 mod elf;
 mod error;
+mod grants;
 mod layout;
 mod loader;
 mod plan;

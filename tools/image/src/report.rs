@@ -44,7 +44,12 @@ impl Report {
     pub fn needed_mib(&self) -> u64 {
         let fixed: u64 = self.fixed_ram.iter().map(|(start, end, _)| end - start).sum();
         let sum = self.ram_bytes + fixed + self.image_bytes + OVERHEAD;
-        let top = self.fixed_ram.iter().map(|(_, end, _)| *end + FIRMWARE).max().unwrap_or(0);
+        let top = self
+            .fixed_ram
+            .iter()
+            .map(|(_, end, _)| *end + FIRMWARE)
+            .max()
+            .unwrap_or(0);
         sum.max(top).div_ceil(1 << 20)
     }
 
@@ -54,7 +59,10 @@ impl Report {
         if needed <= machine_mib {
             return Ok(());
         }
-        let outside = self.fixed_ram.iter().find(|(_, end, _)| *end + FIRMWARE > machine_mib << 20);
+        let outside = self
+            .fixed_ram
+            .iter()
+            .find(|(_, end, _)| *end + FIRMWARE > machine_mib << 20);
         let hint = match outside {
             Some((start, _, name)) => format!("memory region '{name}' is at physical address {start:#x}"),
             None => format!(
