@@ -4,7 +4,7 @@
 //! frames from addresses that are not its own (between two that are), and from [`FORGING_ROUNDS`] on it writes rubbish.
 
 use crate::Random;
-use crate::region::{indices, scribble, write_word};
+use crate::region::{Head, indices, scribble, write_word};
 use brane_abi::control::{self, report};
 use brane_abi::layout::{ctl, ports};
 use brane_abi::link::{Link, LinkState, Side};
@@ -64,6 +64,8 @@ pub struct HostileBrane {
     reports: Option<Producer>,
     mac: Option<MacAddr>,
     configured: bool,
+    /// What we have spoilt of the driver's and the manager's.
+    spoilt: Option<(Head, Head)>,
     round: u64,
 }
 
@@ -90,6 +92,7 @@ impl HostileBrane {
             reports: None,
             mac: None,
             configured: false,
+            spoilt: None,
             round: 0,
         }
     }
@@ -111,6 +114,10 @@ impl HostileBrane {
 
     /// A new life of both links. Notify both sides afterwards.
     pub fn start_over(&mut self) {
+        if let Some((driver, manager)) = self.spoilt.take() {
+            driver.restore(self.ports);
+            manager.restore(self.ctl);
+        }
         self.driver = Link::start(self.ports, Side::B);
         self.manager = Link::start(self.ctl, Side::B);
         (self.rx, self.tx, self.commands, self.reports) = (None, None, None, None);
@@ -225,6 +232,7 @@ impl HostileBrane {
             4 => self.bad_reports(),
             _ => {
                 // Everything but the data, the links' heads included.
+                self.spoilt = Head::save(self.ports).zip(Head::save(self.ctl));
                 scribble(self.ports, &mut self.random, 0, ports::RX[0].offset);
                 scribble(
                     self.ctl,

@@ -4,7 +4,7 @@
 //! that are in order, and then the breach.
 
 use crate::Random;
-use crate::region::{indices, scribble, write, write_word};
+use crate::region::{Head, indices, scribble, write, write_word};
 use brane_abi::layout::sock;
 use brane_abi::link::{Link, LinkState, Side};
 use brane_abi::net::SockAddr;
@@ -17,7 +17,7 @@ use zerocopy::IntoBytes;
 pub const KINDS: u64 = 8;
 
 /// Requests pushed in one round.
-const REQUESTS: usize = 40;
+const REQUESTS: usize = 100;
 
 /// The client.
 pub struct HostileClient {
@@ -25,6 +25,8 @@ pub struct HostileClient {
     random: Random,
     link: Option<Link>,
     requests: Option<Producer>,
+    /// What we have spoilt of the brane's.
+    spoilt: Option<Head>,
     round: u64,
 }
 
@@ -36,6 +38,7 @@ impl HostileClient {
             random: Random::new(seed),
             link: None,
             requests: None,
+            spoilt: None,
             round: 0,
         }
     }
@@ -47,6 +50,9 @@ impl HostileClient {
 
     /// A new life: the brane takes us back. Notify it afterwards.
     pub fn start_over(&mut self) {
+        if let Some(head) = self.spoilt.take() {
+            head.restore(self.region);
+        }
         self.link = Link::start(self.region, Side::B);
         self.requests = None;
     }
@@ -83,7 +89,10 @@ impl HostileClient {
             3 => self.bad_streams(),
             4 => self.request_indices(),
             5 => self.requests_unsent_lengths(),
-            6 => scribble(self.region, &mut self.random, 0, sock::DATA.offset),
+            6 => {
+                self.spoilt = Head::save(self.region);
+                scribble(self.region, &mut self.random, 0, sock::DATA.offset);
+            }
             _ => return self.epochs_and_doorbells(),
         }
         self.ring(u64::MAX);

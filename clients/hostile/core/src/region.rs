@@ -37,3 +37,29 @@ pub fn indices(region: SharedRegion, offset: usize) -> Option<&'static RingIndic
     // SAFETY: RingIndices is made of atomics only.
     unsafe { region.object(offset) }
 }
+
+/// Bytes of one side's words in a link's head.
+const SIDE: usize = 16;
+
+/// What the honest side of a region has written of itself in the link's head. Who has spoilt it puts it back, or could never be
+/// seen by that side again.
+#[derive(Clone, Copy)]
+pub struct Head([u8; SIDE]);
+
+impl Head {
+    /// As it is now.
+    pub fn save(region: SharedRegion) -> Option<Head> {
+        let part = region.part(0, SIDE)?;
+        let mut bytes = [0; SIDE];
+        for (i, byte) in bytes.iter_mut().enumerate() {
+            // SAFETY: `part` has SIDE bytes inside the region, which is mapped readable.
+            *byte = unsafe { part.base().add(i).read_volatile() };
+        }
+        Some(Head(bytes))
+    }
+
+    /// As it was.
+    pub fn restore(self, region: SharedRegion) {
+        write(region, 0, &self.0);
+    }
+}
