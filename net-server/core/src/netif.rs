@@ -107,7 +107,7 @@ fn catcher(protocol: IpProtocol, len: usize) -> raw::Socket<'static> {
 impl NetIf {
     fn new(config: InterfaceConfig, tx: Tx) -> NetIf {
         let mut udp = SocketSet::new(Vec::new());
-        let out = udp::PacketBuffer::new(vec![udp::PacketMetadata::EMPTY; 2], vec![0; UDP_LONGEST]);
+        let out = udp::PacketBuffer::new(vec![udp::PacketMetadata::EMPTY; 1], vec![0; UDP_LONGEST]);
         let none = udp::PacketBuffer::new(vec![udp::PacketMetadata::EMPTY; 1], Vec::new());
         let udp_handle = udp.add(udp::Socket::new(none, out));
         let mut fragments = SocketSet::new(Vec::new());
@@ -395,7 +395,8 @@ impl NetIf {
         }
         let at = instant(now);
         iface.poll_egress(at, &mut Device::idle(&mut self.tx), &mut self.udp);
-        if self.udp.get::<udp::Socket>(self.udp_handle).send_queue() != 0 {
+        // It has room for one, so it is full while that one is there.
+        if !self.udp.get::<udp::Socket>(self.udp_handle).can_send() {
             // smoltcp keeps it and waits; we keep it elsewhere, so that others need not wait behind it.
             let smoltcp::socket::Socket::Udp(mut socket) = self.udp.remove(self.udp_handle) else {
                 return true;

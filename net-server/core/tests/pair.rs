@@ -1,0 +1,260 @@
+//! Two branes back to back: everything from the client's call on one to the client's call on the other.
+
+mod common;
+
+use brane_abi::port;
+use brane_socket::{ListenOptions, RingSizes, TcpListener, TcpStream, UdpSocket};
+use common::*;
+use core::net::SocketAddr;
+
+fn at(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+const OFFLOADS: u32 = port::FEATURE_TX_CSUM | port::FEATURE_TSO4 | port::FEATURE_TSO6;
+
+/// A UDP echo server on `b`, forever.
+fn udp_echo(pair: &Pair) {
+    let stack = pair.b.stack.clone();
+    pair.b.spawn(async move {
+        stack.ready().await;
+        let mut socket = UdpSocket::bind(&stack, at("[::]:7"), RingSizes { rx: 65536, tx: 65536 })
+            .await
+            .expect("a port");
+        socket.serve(64, |incoming, outgoing| outgoing.echo(incoming)).await
+    });
+}
+
+fn exchange(pair: &mut Pair, to: &str, data: Vec<u8>) -> (Vec<u8>, SocketAddr) {
+    let stack = pair.a.stack.clone();
+    let remote = at(to);
+    let task = pair.a.spawn(async move {
+        stack.ready().await;
+        let mut socket = UdpSocket::bind(&stack, at("[::]:0"), RingSizes { rx: 32768, tx: 32768 })
+            .await
+            .unwrap();
+        socket.send_to(&data, remote).await.unwrap();
+        let mut out = vec![0; 20000];
+        let (n, from, _) = socket.recv_from(&mut out).await.unwrap();
+        (out[..n].to_vec(), from)
+    });
+    pair.until(&task, 5 * SECOND)
+}
+
+#[test]
+fn datagrams_come_back_over_both_families() {
+    for features in [0, OFFLOADS] {
+        let mut pair = Pair::new(features);
+        udp_echo(&pair);
+        for to in ["10.0.2.2:7", "[fec0::2]:7"] {
+            for len in [0, 1, 64, 1400] {
+                let data: Vec<u8> = (0..len).map(|i| i as u8).collect();
+                assert_eq!(exchange(&mut pair, to, data.clone()), (data, at(to)), "{to} {len}");
+            }
+        }
+        // In fragments, both ways.
+        let data: Vec<u8> = (0..9000u32).map(|i| (i % 251) as u8).collect();
+        assert_eq!(exchange(&mut pair, "10.0.2.2:7", data.clone()).0, data);
+        assert!(pair.b.counter("reassembled") == 1 && pair.a.counter("reassembled") == 1);
+        assert_eq!(pair.b.counter("bad checksum"), 0);
+    }
+}
+
+#[test]
+fn a_brane_reaches_itself_over_lo0() {
+    let mut pair = Pair::new(0);
+    let stack = pair.a.stack.clone();
+    pair.a.spawn(async move {
+        stack.ready().await;
+        let mut socket = UdpSocket::bind(&stack, at("[::]:7"), RingSizes { rx: 65536, tx: 65536 }).await.unwrap();
+        socket.serve(64, |incoming, outgoing| outgoing.echo(incoming)).await
+    });
+    let before = pair.carried;
+    for to in ["127.0.0.1:7", "[::1]:7", "10.0.2.1:7", "[fec0::1]:7"] {
+        assert_eq!(exchange(&mut pair, to, b"self".to_vec()), (b"self".to_vec(), at(to)));
+    }
+    assert_eq!(pair.carried, before, "nothing of it may leave");
+}
+
+/// Sends `len` bytes each way at once over one connection and checks all of them.
+fn both_ways(pair: &mut Pair, to: &str, len: usize) {
+    let port = at(to).port();
+    let buffers = 64 << 10;
+    let options = ListenOptions {
+        rings: RingSizes { rx: 65536, tx: 65536 },
+        backlog: 4,
+        rx_buffer: buffers,
+        tx_buffer: buffers,
+    };
+    let byte = |i: usize, seed: usize| (i.wrapping_mul(2654435761) >> 7) as u8 ^ seed as u8;
+    let exchange = move |mut stream: TcpStream, seed: usize| async move {
+        let (mut reader, mut writer) = stream.split();
+        let (mut sent, mut received) = (0, 0);
+        let mut buffer = vec![0; 5000];
+        while sent < len || received < len {
+            if sent < len {
+                let n = writer
+                    .write_with(|room| {
+                        let n = room.len().min(len - sent).min(3000);
+                        for (i, b) in room[..n].iter_mut().enumerate() {
+                            *b = byte(sent + i, seed);
+                        }
+                        n
+                    })
+                    .await
+                    .unwrap();
+                sent += n;
+                if sent == len {
+                    writer.shutdown().unwrap();
+                }
+            }
+            if received < len {
+                let n = reader.read(&mut buffer).await.unwrap();
+                assert_ne!(n, 0, "closed after {received} bytes");
+                for (i, b) in buffer[..n].iter().enumerate() {
+                    assert_eq!(*b, byte(received + i, 1 - seed), "byte {}", received + i);
+                }
+                received += n;
+            }
+        }
+        assert_eq!(reader.read(&mut buffer).await.unwrap(), 0, "the end must follow");
+        received
+    };
+    let stack = pair.b.stack.clone();
+    let server = pair.b.spawn(async move {
+        stack.ready().await;
+        let listener = TcpListener::bind(&stack, SocketAddr::new(at("[::]:1").ip(), port), options).await.unwrap();
+        let stream = listener.accept().await.unwrap();
+        exchange(stream, 1).await
+    });
+    let (stack, remote) = (pair.a.stack.clone(), at(to));
+    let client = pair.a.spawn(async move {
+        let stream = TcpStream::connect(&stack, remote, options.rings).await.unwrap();
+        exchange(stream, 0).await
+    });
+    pair.run(5 * MS);
+    assert_eq!(pair.until(&client, 120 * SECOND), len);
+    assert_eq!(pair.until(&server, 120 * SECOND), len);
+}
+
+#[test]
+fn streams_carry_every_byte_both_ways() {
+    for features in [0, OFFLOADS] {
+        let mut pair = Pair::new(features);
+        pair.run(10 * MS);
+        both_ways(&mut pair, "10.0.2.2:19", 1_000_000);
+        both_ways(&mut pair, "[fec0::2]:20", 1_000_000);
+        assert_eq!((pair.a.counter("bad checksum"), pair.b.counter("bad checksum")), (0, 0));
+    }
+}
+
+#[test]
+fn streams_survive_loss_and_disorder() {
+    let mut pair = Pair::new(0);
+    let (mut n, mut held) = (0u32, None);
+    pair.wire = Box::new(move |frame| {
+        n += 1;
+        match n % 23 {
+            0 => vec![],
+            7 => {
+                held = Some(frame.clone());
+                vec![]
+            }
+            9 => [held.take(), Some(frame.clone())].into_iter().flatten().collect(),
+            _ => vec![frame.clone()],
+        }
+    });
+    both_ways(&mut pair, "10.0.2.2:19", 200_000);
+}
+
+#[test]
+fn many_connections_come_and_go_without_a_trace() {
+    let mut pair = Pair::new(0);
+    let stack = pair.b.stack.clone();
+    pair.b.spawn(async move {
+        stack.ready().await;
+        let options = ListenOptions { backlog: 16, ..ListenOptions::default() };
+        let listener = TcpListener::bind(&stack, at("[::]:80"), options).await.unwrap();
+        loop {
+            let mut stream = listener.accept().await.unwrap();
+            let mut buffer = [0; 64];
+            let n = stream.read(&mut buffer).await.unwrap();
+            stream.write_all(&buffer[..n]).await.unwrap();
+            // The client closes first.
+            assert_eq!(stream.read(&mut buffer).await.unwrap(), 0);
+        }
+    });
+    let stack = pair.a.stack.clone();
+    let task = pair.a.spawn(async move {
+        stack.ready().await;
+        for i in 0..1000u32 {
+            let mut stream = TcpStream::connect(&stack, at("10.0.2.2:80"), RingSizes::default()).await.unwrap();
+            stream.write_all(&i.to_be_bytes()).await.unwrap();
+            let mut answer = [0; 4];
+            assert_eq!(stream.read(&mut answer).await.unwrap(), 4);
+            assert_eq!(answer, i.to_be_bytes());
+            drop(stream);
+        }
+    });
+    pair.until(&task, 300 * SECOND);
+    pair.run(100 * MS);
+    assert_eq!(pair.b.counter("tcp accepted"), 1000);
+    assert_eq!(pair.b.counter("tcp connections"), 0, "the peer keeps TIME-WAIT, not we");
+    assert_eq!(pair.b.counter("tcp resets"), 0);
+    // Those of the side that closed first are bounded, and gone after a while.
+    pair.run(70 * SECOND);
+    assert_eq!(pair.a.counter("tcp connections"), 0);
+}
+
+#[test]
+fn a_closed_port_refuses_and_a_silent_host_times_out() {
+    let mut pair = Pair::new(0);
+    let connect = |pair: &mut Pair, to: &str| {
+        let (stack, remote) = (pair.a.stack.clone(), at(to));
+        let task = pair.a.spawn(async move {
+            stack.ready().await;
+            TcpStream::connect(&stack, remote, RingSizes::default()).await.map(|_| ())
+        });
+        pair.until(&task, 60 * SECOND)
+    };
+    assert_eq!(connect(&mut pair, "10.0.2.2:81"), Err(brane_socket::Error::ConnectionRefused));
+    assert_eq!(connect(&mut pair, "10.0.2.99:81"), Err(brane_socket::Error::TimedOut));
+    assert_eq!(connect(&mut pair, "192.0.2.1:81"), Err(brane_socket::Error::Unreachable));
+}
+
+#[test]
+fn a_restarted_brane_comes_back_with_its_addresses_and_announces_them() {
+    let mut pair = Pair::new(0);
+    udp_echo(&pair);
+    assert_eq!(exchange(&mut pair, "10.0.2.2:7", b"one".to_vec()).0, b"one");
+    pair.b.config.generation = 1;
+    pair.b.restart();
+    pair.b.settle();
+    let sent = pair.b.driver.sent(0);
+    let announced = |bytes: &[u8]| sent.iter().any(|(frame, _)| frame.windows(bytes.len()).any(|w| w == bytes));
+    assert!(announced(&[10, 0, 2, 2]), "no gratuitous ARP in {} frames", sent.len());
+    assert!(announced(&[0xfe, 0xc0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2]), "no unsolicited advertisement");
+    // The client lost its sockets, and opens new ones.
+    udp_echo(&pair);
+    assert_eq!(exchange(&mut pair, "10.0.2.2:7", b"two".to_vec()).0, b"two");
+}
+
+#[test]
+fn one_silent_neighbour_does_not_hold_up_the_others() {
+    let mut pair = Pair::new(0);
+    udp_echo(&pair);
+    let stack = pair.a.stack.clone();
+    let task = pair.a.spawn(async move {
+        stack.ready().await;
+        let mut socket = UdpSocket::bind(&stack, at("[::]:0"), RingSizes { rx: 32768, tx: 32768 }).await.unwrap();
+        for host in 100..110 {
+            socket.send_to(b"anybody?", at(&format!("10.0.2.{host}:7"))).await.unwrap();
+        }
+        socket.send_to(b"here", at("10.0.2.2:7")).await.unwrap();
+        let mut out = [0; 100];
+        socket.recv_from(&mut out).await.unwrap().0
+    });
+    assert_eq!(pair.until(&task, 100 * MS), 4, "the answer must not wait for the silent");
+    pair.run(5 * SECOND);
+    assert_eq!(pair.a.counter("udp neighbour unreachable"), 10);
+}
