@@ -184,6 +184,11 @@ impl Bench {
     }
 
     pub fn with_modes(modes: [u32; BRANES]) -> Bench {
+        Bench::in_regions(modes, std::array::from_fn(|_| region()))
+    }
+
+    /// In memory of the caller's: region `n` is brane `n`'s.
+    pub fn in_regions(modes: [u32; BRANES], regions: [SharedRegion; BRANES]) -> Bench {
         let mut switch = Box::new(TestSwitch::new());
         switch.set_link(nic_core::Link {
             features: brane_abi::port::FEATURE_TX_CSUM
@@ -192,9 +197,10 @@ impl Bench {
             mtu: 1500,
             up: true,
         });
-        let branes = (0..BRANES)
-            .map(|n| {
-                let region = region();
+        let branes = regions
+            .into_iter()
+            .enumerate()
+            .map(|(n, region)| {
                 assert!(switch.attach(n, region));
                 BraneSide::start(region)
             })
