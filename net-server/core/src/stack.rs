@@ -348,6 +348,11 @@ impl Stack {
         if conn.socket.state() == State::Closed && conn.owner == Owner::Nobody && !netif.tx.blocked {
             return self.remove(id);
         }
+        if conn.socket.state() == State::Closed && !conn.queued {
+            // It has timed out just now: its owner has not heard of it.
+            conn.queued = true;
+            self.dirty.push_back(id);
+        }
         if conn.owner == Owner::Nobody {
             deadline = deadline.min(conn.since + LINGER + 1);
         }

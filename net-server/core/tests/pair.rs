@@ -21,7 +21,9 @@ fn udp_echo(pair: &Pair) {
         let mut socket = UdpSocket::bind(&stack, at("[::]:7"), RingSizes { rx: 65536, tx: 65536 })
             .await
             .expect("a port");
-        socket.serve(64, |incoming, outgoing| outgoing.echo(incoming)).await
+        socket
+            .serve(64, |incoming, outgoing| outgoing.echo(incoming))
+            .await
     });
 }
 
@@ -49,7 +51,11 @@ fn datagrams_come_back_over_both_families() {
         for to in ["10.0.2.2:7", "[fec0::2]:7"] {
             for len in [0, 1, 64, 1400] {
                 let data: Vec<u8> = (0..len).map(|i| i as u8).collect();
-                assert_eq!(exchange(&mut pair, to, data.clone()), (data, at(to)), "{to} {len}");
+                assert_eq!(
+                    exchange(&mut pair, to, data.clone()),
+                    (data, at(to)),
+                    "{to} {len}"
+                );
             }
         }
         // In fragments, both ways.
@@ -66,12 +72,19 @@ fn a_brane_reaches_itself_over_lo0() {
     let stack = pair.a.stack.clone();
     pair.a.spawn(async move {
         stack.ready().await;
-        let mut socket = UdpSocket::bind(&stack, at("[::]:7"), RingSizes { rx: 65536, tx: 65536 }).await.unwrap();
-        socket.serve(64, |incoming, outgoing| outgoing.echo(incoming)).await
+        let mut socket = UdpSocket::bind(&stack, at("[::]:7"), RingSizes { rx: 65536, tx: 65536 })
+            .await
+            .unwrap();
+        socket
+            .serve(64, |incoming, outgoing| outgoing.echo(incoming))
+            .await
     });
     let before = pair.carried;
     for to in ["127.0.0.1:7", "[::1]:7", "10.0.2.1:7", "[fec0::1]:7"] {
-        assert_eq!(exchange(&mut pair, to, b"self".to_vec()), (b"self".to_vec(), at(to)));
+        assert_eq!(
+            exchange(&mut pair, to, b"self".to_vec()),
+            (b"self".to_vec(), at(to))
+        );
     }
     assert_eq!(pair.carried, before, "nothing of it may leave");
 }
@@ -123,7 +136,9 @@ fn both_ways(pair: &mut Pair, to: &str, len: usize) {
     let stack = pair.b.stack.clone();
     let server = pair.b.spawn(async move {
         stack.ready().await;
-        let listener = TcpListener::bind(&stack, SocketAddr::new(at("[::]:1").ip(), port), options).await.unwrap();
+        let listener = TcpListener::bind(&stack, SocketAddr::new(at("[::]:1").ip(), port), options)
+            .await
+            .unwrap();
         let stream = listener.accept().await.unwrap();
         exchange(stream, 1).await
     });
@@ -144,7 +159,10 @@ fn streams_carry_every_byte_both_ways() {
         pair.run(10 * MS);
         both_ways(&mut pair, "10.0.2.2:19", 1_000_000);
         both_ways(&mut pair, "[fec0::2]:20", 1_000_000);
-        assert_eq!((pair.a.counter("bad checksum"), pair.b.counter("bad checksum")), (0, 0));
+        assert_eq!(
+            (pair.a.counter("bad checksum"), pair.b.counter("bad checksum")),
+            (0, 0)
+        );
     }
 }
 
@@ -173,7 +191,10 @@ fn many_connections_come_and_go_without_a_trace() {
     let stack = pair.b.stack.clone();
     pair.b.spawn(async move {
         stack.ready().await;
-        let options = ListenOptions { backlog: 16, ..ListenOptions::default() };
+        let options = ListenOptions {
+            backlog: 16,
+            ..ListenOptions::default()
+        };
         let listener = TcpListener::bind(&stack, at("[::]:80"), options).await.unwrap();
         loop {
             let mut stream = listener.accept().await.unwrap();
@@ -188,7 +209,9 @@ fn many_connections_come_and_go_without_a_trace() {
     let task = pair.a.spawn(async move {
         stack.ready().await;
         for i in 0..1000u32 {
-            let mut stream = TcpStream::connect(&stack, at("10.0.2.2:80"), RingSizes::default()).await.unwrap();
+            let mut stream = TcpStream::connect(&stack, at("10.0.2.2:80"), RingSizes::default())
+                .await
+                .unwrap();
             stream.write_all(&i.to_be_bytes()).await.unwrap();
             let mut answer = [0; 4];
             assert_eq!(stream.read(&mut answer).await.unwrap(), 4);
@@ -199,7 +222,11 @@ fn many_connections_come_and_go_without_a_trace() {
     pair.until(&task, 300 * SECOND);
     pair.run(100 * MS);
     assert_eq!(pair.b.counter("tcp accepted"), 1000);
-    assert_eq!(pair.b.counter("tcp connections"), 0, "the peer keeps TIME-WAIT, not we");
+    assert_eq!(
+        pair.b.counter("tcp connections"),
+        0,
+        "the peer keeps TIME-WAIT, not we"
+    );
     assert_eq!(pair.b.counter("tcp resets"), 0);
     // Those of the side that closed first are bounded, and gone after a while.
     pair.run(70 * SECOND);
@@ -213,13 +240,24 @@ fn a_closed_port_refuses_and_a_silent_host_times_out() {
         let (stack, remote) = (pair.a.stack.clone(), at(to));
         let task = pair.a.spawn(async move {
             stack.ready().await;
-            TcpStream::connect(&stack, remote, RingSizes::default()).await.map(|_| ())
+            TcpStream::connect(&stack, remote, RingSizes::default())
+                .await
+                .map(|_| ())
         });
         pair.until(&task, 60 * SECOND)
     };
-    assert_eq!(connect(&mut pair, "10.0.2.2:81"), Err(brane_socket::Error::ConnectionRefused));
-    assert_eq!(connect(&mut pair, "10.0.2.99:81"), Err(brane_socket::Error::TimedOut));
-    assert_eq!(connect(&mut pair, "192.0.2.1:81"), Err(brane_socket::Error::Unreachable));
+    assert_eq!(
+        connect(&mut pair, "10.0.2.2:81"),
+        Err(brane_socket::Error::ConnectionRefused)
+    );
+    assert_eq!(
+        connect(&mut pair, "10.0.2.99:81"),
+        Err(brane_socket::Error::TimedOut)
+    );
+    assert_eq!(
+        connect(&mut pair, "192.0.2.1:81"),
+        Err(brane_socket::Error::Unreachable)
+    );
 }
 
 #[test]
@@ -231,9 +269,19 @@ fn a_restarted_brane_comes_back_with_its_addresses_and_announces_them() {
     pair.b.restart();
     pair.b.settle();
     let sent = pair.b.driver.sent(0);
-    let announced = |bytes: &[u8]| sent.iter().any(|(frame, _)| frame.windows(bytes.len()).any(|w| w == bytes));
-    assert!(announced(&[10, 0, 2, 2]), "no gratuitous ARP in {} frames", sent.len());
-    assert!(announced(&[0xfe, 0xc0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2]), "no unsolicited advertisement");
+    let announced = |bytes: &[u8]| {
+        sent.iter()
+            .any(|(frame, _)| frame.windows(bytes.len()).any(|w| w == bytes))
+    };
+    assert!(
+        announced(&[10, 0, 2, 2]),
+        "no gratuitous ARP in {} frames",
+        sent.len()
+    );
+    assert!(
+        announced(&[0xfe, 0xc0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2]),
+        "no unsolicited advertisement"
+    );
     // The client lost its sockets, and opens new ones.
     udp_echo(&pair);
     assert_eq!(exchange(&mut pair, "10.0.2.2:7", b"two".to_vec()).0, b"two");
@@ -246,15 +294,24 @@ fn one_silent_neighbour_does_not_hold_up_the_others() {
     let stack = pair.a.stack.clone();
     let task = pair.a.spawn(async move {
         stack.ready().await;
-        let mut socket = UdpSocket::bind(&stack, at("[::]:0"), RingSizes { rx: 32768, tx: 32768 }).await.unwrap();
+        let mut socket = UdpSocket::bind(&stack, at("[::]:0"), RingSizes { rx: 32768, tx: 32768 })
+            .await
+            .unwrap();
         for host in 100..110 {
-            socket.send_to(b"anybody?", at(&format!("10.0.2.{host}:7"))).await.unwrap();
+            socket
+                .send_to(b"anybody?", at(&format!("10.0.2.{host}:7")))
+                .await
+                .unwrap();
         }
         socket.send_to(b"here", at("10.0.2.2:7")).await.unwrap();
         let mut out = [0; 100];
         socket.recv_from(&mut out).await.unwrap().0
     });
-    assert_eq!(pair.until(&task, 100 * MS), 4, "the answer must not wait for the silent");
+    assert_eq!(
+        pair.until(&task, 100 * MS),
+        4,
+        "the answer must not wait for the silent"
+    );
     pair.run(5 * SECOND);
     assert_eq!(pair.a.counter("udp neighbour unreachable"), 10);
 }

@@ -72,7 +72,12 @@ impl Driver {
                 .map(|p| Consumer::new(indices(region, ports::tx_indices(p)), part(ports::TX[p])).unwrap())
                 .collect(),
             indices: both
-                .flat_map(|p| [indices(region, ports::rx_indices(p)), indices(region, ports::tx_indices(p))])
+                .flat_map(|p| {
+                    [
+                        indices(region, ports::rx_indices(p)),
+                        indices(region, ports::tx_indices(p)),
+                    ]
+                })
                 .collect(),
             info,
         }
@@ -118,7 +123,11 @@ impl Driver {
                 })
                 .expect("the brane keeps the rules")
             {
-                assert_eq!(&frame[6..12], &self.info[p].mac.0, "a frame with a foreign source address");
+                assert_eq!(
+                    &frame[6..12],
+                    &self.info[p].mac.0,
+                    "a frame with a foreign source address"
+                );
                 out.push((frame, FrameMeta::from_words(words)));
             }
             self.tx[p].release();
@@ -286,7 +295,11 @@ impl Host {
             self.turns += 1;
             self.stack.run(&self.executor);
             // Once more, because driver and manager look at their links before the brane does.
-            idle = if !turn.more && self.brane.arm() { idle + 1 } else { 0 };
+            idle = if !turn.more && self.brane.arm() {
+                idle + 1
+            } else {
+                0
+            };
             if idle == 2 {
                 return;
             }
