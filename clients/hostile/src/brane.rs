@@ -5,10 +5,11 @@
 #![no_main]
 
 use brane_abi::timer;
-use hostile_core::brane::{FORGING_ROUNDS, HostileBrane, Notify};
+use core::sync::atomic::{AtomicU64, Ordering};
+use hostile_core::brane::{HostileBrane, Notify};
 use sel4_microkit::time::Clock;
 use sel4_microkit::{
-    Channel, ChannelSet, Handler, MessageInfo, Never, heap, log, logln, protection_domain, set_mr,
+    Channel, ChannelSet, Handler, MessageInfo, Never, log, logln, protection_domain, set_mr,
 };
 
 #[allow(missing_docs)]
@@ -21,9 +22,6 @@ const MANAGER: Channel = Channel::new(wiring::channels::MANAGER);
 const TIMER: Channel = Channel::new(wiring::channels::TIMER);
 const SERIAL: Channel = Channel::new(wiring::channels::SERIAL);
 
-/// Where the pseudo-random numbers start.
-const SEED: u64 = 0x6272_616e_6573;
-
 /// Time between two steps in nanoseconds.
 const STEP: u64 = 10_000_000;
 
@@ -32,6 +30,7 @@ const LOG_EVERY: u64 = 50;
 
 struct Hostile {
     brane: HostileBrane,
+    life: u64,
     clock: Clock,
     /// The links are of a new life, for the next piece of rubbish.
     fresh: bool,
@@ -40,17 +39,22 @@ struct Hostile {
 #[protection_domain]
 fn init() -> Hostile {
     log::attach(wiring::regions::LOG_BRANE, SERIAL);
-    heap::init(wiring::regions::HEAP);
     let clock = Clock::new(wiring::regions::TSC)
         .expect("the boot information has no frequency of the time stamp counter");
+    // The memory that a brane has for itself is not cleared at a restart; here it holds how many lives there were.
+    // SAFETY: an atomic; the region is mapped for us alone.
+    let lives =
+        unsafe { wiring::regions::HEAP.shared().object::<AtomicU64>(0) }.expect("the heap holds eight bytes");
+    let life = lives.fetch_add(1, Ordering::Relaxed);
     let (ports, ctl) = (wiring::regions::PORTS.shared(), wiring::regions::CTL.shared());
     let mut hostile = Hostile {
-        brane: HostileBrane::new(ports, ctl, SEED),
+        brane: HostileBrane::new(ports, ctl, life),
+        life,
         clock,
         fresh: true,
     };
-    logln!("hostile: started");
-    hostile.brane.start_over();
+    logln!("hostile: started, life {life}");
+    hostile.brane.start();
     notify(Notify {
         driver: true,
         manager: true,
@@ -78,19 +82,19 @@ impl Hostile {
     fn step(&mut self) {
         notify(self.brane.behave());
         // Rubbish gets us cut off; a new life gets us back for the next piece.
-        if self.brane.rounds() < FORGING_ROUNDS || self.fresh {
+        if self.brane.forges() || self.fresh {
             let before = self.brane.rounds();
             notify(self.brane.round());
             let rounds = self.brane.rounds();
             if rounds != before && rounds % LOG_EVERY == 1 {
-                logln!("hostile: round {rounds}");
+                logln!("hostile: round {rounds} of life {}", self.life);
             }
             self.fresh = false;
         } else {
             self.brane.start_over();
             notify(Notify {
                 driver: true,
-                manager: true,
+                manager: false,
             });
             self.fresh = true;
         }

@@ -26,8 +26,17 @@ pub const MALFORMED: &[u8] = b"malformed by hostile-brane";
 /// Payload of a frame with the brane's own source address; these may leave.
 pub const HONEST: &[u8] = b"honest frame of hostile-brane";
 
-/// Rounds of forging before the rubbish starts.
+/// Rounds of forging in the first life before the rubbish starts.
 pub const FORGING_ROUNDS: u64 = 100;
+
+/// The same in later lives: the manager restarts us whenever we break its rules, so that there are many.
+const LATER_FORGING_ROUNDS: u64 = 5;
+
+/// Rounds of rubbish towards the driver for one towards the manager.
+const DRIVER_ROUNDS: u64 = 24;
+
+/// Where the pseudo-random numbers of the first life start.
+const SEED: u64 = 0x6272_616e_6573;
 
 /// Records taken from a ring in one step.
 const BUDGET: usize = 64;
@@ -64,8 +73,9 @@ pub struct HostileBrane {
     reports: Option<Producer>,
     mac: Option<MacAddr>,
     configured: bool,
-    /// What we have spoilt of the driver's and the manager's.
-    spoilt: Option<(Head, Head)>,
+    /// What we have spoilt of the driver's.
+    spoilt: Option<Head>,
+    life: u64,
     round: u64,
 }
 
@@ -78,12 +88,12 @@ fn consumer(region: SharedRegion, at: usize, data: brane_abi::layout::Part) -> O
 }
 
 impl HostileBrane {
-    /// A brane on the regions that it shares with driver and manager.
-    pub fn new(ports: SharedRegion, ctl: SharedRegion, seed: u64) -> HostileBrane {
+    /// A brane on the regions that it shares with driver and manager, in its `life`th life from 0: each does other things.
+    pub fn new(ports: SharedRegion, ctl: SharedRegion, life: u64) -> HostileBrane {
         HostileBrane {
             ports,
             ctl,
-            random: Random::new(seed),
+            random: Random::new(SEED.wrapping_add(life)),
             driver: None,
             manager: None,
             rx: None,
@@ -93,11 +103,12 @@ impl HostileBrane {
             mac: None,
             configured: false,
             spoilt: None,
+            life,
             round: 0,
         }
     }
 
-    /// Rounds done so far.
+    /// Rounds done so far in this life.
     pub fn rounds(&self) -> u64 {
         self.round
     }
@@ -112,15 +123,29 @@ impl HostileBrane {
         self.configured
     }
 
-    /// A new life of both links. Notify both sides afterwards.
+    /// Starts both links. Notify both sides afterwards.
+    pub fn start(&mut self) {
+        self.start_over();
+        self.manager = Link::start(self.ctl, Side::B);
+    }
+
+    /// A new life of the driver's link, which it has cut. Notify it afterwards.
     pub fn start_over(&mut self) {
-        if let Some((driver, manager)) = self.spoilt.take() {
+        if let Some(driver) = self.spoilt.take() {
             driver.restore(self.ports);
-            manager.restore(self.ctl);
         }
         self.driver = Link::start(self.ports, Side::B);
-        self.manager = Link::start(self.ctl, Side::B);
-        (self.rx, self.tx, self.commands, self.reports) = (None, None, None, None);
+        (self.rx, self.tx) = (None, None);
+    }
+
+    /// Whether it forges frames in the next round; the rubbish comes after that.
+    pub fn forges(&self) -> bool {
+        self.round
+            < if self.life == 0 {
+                FORGING_ROUNDS
+            } else {
+                LATER_FORGING_ROUNDS
+            }
     }
 
     /// Does what an honest brane does after a wake: follows both links, learns its port, takes its configuration.
@@ -207,15 +232,34 @@ impl HostileBrane {
         if self.mac.is_none() {
             return Notify::default();
         }
+        let forges = self.forges();
         self.round += 1;
-        if self.round <= FORGING_ROUNDS {
+        if forges {
             self.forge();
             return Notify {
                 driver: true,
                 manager: false,
             };
         }
-        match self.round % 6 {
+        let manager = self.round.is_multiple_of(DRIVER_ROUNDS);
+        let link = if manager {
+            self.rubbish_for_manager();
+            &self.manager
+        } else {
+            self.rubbish_for_driver();
+            &self.driver
+        };
+        if let Some(link) = link {
+            let _ = link.peer_bell().ring(u64::MAX);
+        }
+        Notify {
+            driver: !manager,
+            manager,
+        }
+    }
+
+    fn rubbish_for_driver(&mut self) {
+        match (self.life + self.round) % 5 {
             0 => self.bad_frames(),
             1 => {
                 let word = self.random.awkward();
@@ -229,25 +273,33 @@ impl HostileBrane {
                 scribble(self.ports, &mut self.random, ports::TX[0].offset, 0x1000);
                 write_word(self.ports, ports::tx_indices(0), 0x1000);
             }
-            4 => self.bad_reports(),
             _ => {
-                // Everything but the data, the links' heads included.
-                self.spoilt = Head::save(self.ports).zip(Head::save(self.ctl));
+                // Everything but the data, the link's head included.
+                self.spoilt = Head::save(self.ports);
                 scribble(self.ports, &mut self.random, 0, ports::RX[0].offset);
-                scribble(
-                    self.ctl,
-                    &mut self.random,
-                    0,
-                    ctl::REPORTS.offset + ctl::REPORTS.len,
-                );
             }
         }
-        for link in [&self.driver, &self.manager].into_iter().flatten() {
-            let _ = link.peer_bell().ring(u64::MAX);
-        }
-        Notify {
-            driver: true,
-            manager: true,
+    }
+
+    fn rubbish_for_manager(&mut self) {
+        match self.life % 4 {
+            0 => self.bad_reports(),
+            1 => {
+                let (tail, head) = (self.random.awkward(), self.random.awkward());
+                write_word(self.ctl, ctl::REPORT_INDICES, tail);
+                write_word(self.ctl, ctl::COMMAND_INDICES + 64, head);
+            }
+            2 => {
+                scribble(self.ctl, &mut self.random, ctl::REPORTS.offset, 0x1000);
+                write_word(self.ctl, ctl::REPORT_INDICES, 0x1000);
+            }
+            // All but what the manager says of itself, which nobody could give back to our next life.
+            _ => scribble(
+                self.ctl,
+                &mut self.random,
+                64,
+                ctl::REPORTS.offset + ctl::REPORTS.len - 64,
+            ),
         }
     }
 
@@ -310,7 +362,7 @@ impl HostileBrane {
         self.publish();
     }
 
-    /// Reports that are no CBOR, of no known kind, for no known question, and an index from nowhere.
+    /// Reports that are no CBOR, of no known kind, for no known question.
     fn bad_reports(&mut self) {
         let mut bytes = [0; control::MAX_MESSAGE + 100];
         self.random.fill(&mut bytes);
@@ -323,10 +375,6 @@ impl HostileBrane {
                 let _ = reports.push(&[&bytes[..len]], [kind, self.random.awkward(), 0]);
                 reports.publish();
             }
-        }
-        if self.random.below(2) == 0 {
-            let word = self.random.awkward();
-            write_word(self.ctl, ctl::REPORT_INDICES, word);
         }
     }
 }

@@ -89,8 +89,8 @@ fn the_client_stays_in_its_region_and_repeats() {
 fn the_brane_behaves_first_then_forges_then_writes_rubbish() {
     let (port_memory, ctl_memory) = (Fenced::new(ports::SIZE), Fenced::new(ctl::SIZE));
     let (p, c) = (port_memory.region(), ctl_memory.region());
-    let mut brane = HostileBrane::new(p, c, 1);
-    brane.start_over();
+    let mut brane = HostileBrane::new(p, c, 0);
+    brane.start();
     assert!(!brane.round().driver, "nothing before the port is known");
     let mut driver = Link::start(p, Side::A).unwrap();
     let mut manager = Link::start(c, Side::A).unwrap();
@@ -158,13 +158,16 @@ fn the_brane_behaves_first_then_forges_then_writes_rubbish() {
         frames.release();
         assert_eq!((honest, forged), (2, 7));
     }
-    let mut caught = false;
+    let (mut caught, mut managed) = (false, 0);
     for _ in 0..600 {
         brane.behave();
-        assert!(brane.round().manager);
+        let notify = brane.round();
+        assert!(notify.driver != notify.manager);
+        managed += u64::from(notify.manager);
         caught |= frames.peek().is_err();
         brane.start_over();
     }
     assert!(caught, "the rubbish is seen as such");
+    assert_eq!(managed, 25, "the manager gets its share");
     assert!(port_memory.fences_stand() && ctl_memory.fences_stand());
 }
