@@ -28,6 +28,9 @@ const COMMON: &[(&str, &str)] = &[
     ("CONFIG_TIMER_TICK_MS", "5"),
     ("CONFIG_TIME_SLICE", "1"),
     ("CONFIG_ROOT_CNODE_SIZE_BITS", "16"),
+    // Kernel exits after which the thread that owns the floating-point registers loses them if no other wanted them. They
+    // change hands with each thread here (see the corrections), so taking them away only costs a trap to get them back.
+    ("CONFIG_FPU_MAX_RESTORES_SINCE_SWITCH", "1000000"),
 ];
 
 /// Settings for the debug flavour alone. `CONFIG_DEBUG_BUILD` is not among them: this version does not compile with it.
