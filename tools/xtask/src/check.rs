@@ -10,15 +10,15 @@ use crate::workspace::{Workspace, must_succeed};
 
 /// Runs the verb.
 pub fn check(workspace: &Workspace) -> Result<()> {
-    let checks: [(&str, fn(&Workspace) -> Result<()>); 3] = [
-        ("systems", systems),
-        ("formatting", formatting),
-        ("clippy", clippy),
-    ];
     let mut failed = Vec::new();
-    for (name, check) in checks {
+    for name in ["systems", "formatting", "clippy"] {
         progress(name);
-        if let Err(error) = check(workspace) {
+        let done = match name {
+            "systems" => systems(workspace),
+            "formatting" => formatting(workspace),
+            _ => clippy(workspace),
+        };
+        if let Err(error) = done {
             eprintln!("error: {error:#}");
             failed.push(name);
         }

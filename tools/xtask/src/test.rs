@@ -115,7 +115,7 @@ impl Runner {
 
 fn unit_tests(workspace: &Workspace, runner: &Runner, filters: &[String]) -> Result<Closing> {
     progress("tests on the host");
-    let crates = workspace.host_crates();
+    let crates = workspace.host_crates(false);
     let mut closing = runner::run(
         "host tests",
         &mut runner.command(workspace, &crates, filters, false),
@@ -124,7 +124,7 @@ fn unit_tests(workspace: &Workspace, runner: &Runner, filters: &[String]) -> Res
         // It leaves out the examples in the documentation.
         let mut command = workspace.cargo();
         command.args(["test", "--doc", "--locked", "--no-fail-fast", runner::color()]);
-        for name in &crates {
+        for name in workspace.host_crates(true) {
             command.args(["--package", name]);
         }
         command.arg("--").args(filters);

@@ -70,11 +70,12 @@ impl Workspace {
         }
     }
 
-    /// The crates that run on the host, without the tests that boot the image.
-    pub fn host_crates(&self) -> Vec<&str> {
+    /// The crates that run on the host, without the tests that boot the image; with a library only, if so asked.
+    pub fn host_crates(&self, libraries: bool) -> Vec<&str> {
         self.metadata
             .workspace_default_packages()
             .into_iter()
+            .filter(|package| !libraries || package.targets.iter().any(|target| target.is_lib()))
             .map(|package| package.name.as_str())
             .filter(|name| *name != IMAGE_TESTS)
             .collect()
