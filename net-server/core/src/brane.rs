@@ -60,6 +60,8 @@ pub struct Brane {
     clients: Vec<Client>,
     config: Option<BraneConfig>,
     identity: Identity,
+    /// The manager may have commands that were not taken.
+    more_commands: bool,
 }
 
 impl Brane {
@@ -82,6 +84,7 @@ impl Brane {
                 .collect::<Option<_>>()?,
             config: None,
             identity: Identity::default(),
+            more_commands: false,
         })
     }
 
@@ -106,7 +109,8 @@ impl Brane {
                 break;
             }
         }
-        turn.more |= !self.stack.dirty.is_empty() || self.stack.netifs[0].tx.has_looped();
+        turn.more |=
+            self.more_commands || !self.stack.dirty.is_empty() || self.stack.netifs[0].tx.has_looped();
         self.flush(now, &mut notify);
         turn.deadline = self.stack.deadline();
         turn
@@ -192,6 +196,7 @@ impl Brane {
     }
 
     fn take_rings_back(&mut self) {
+        self.stack.forget_ways();
         for netif in &mut self.stack.netifs {
             if let Some(p) = netif.port() {
                 netif.up = false;
@@ -206,12 +211,17 @@ impl Brane {
     fn commands(&mut self, now: u64) -> bool {
         let bell = self.control.link.own_bell();
         bell.disarm();
-        bell.take();
-        self.control.look();
-        for _ in 0..COMMAND_BUDGET {
+        let told = bell.take() != 0;
+        let came_up = self.control.look();
+        self.more_commands |= told || came_up;
+        if !core::mem::take(&mut self.more_commands) {
+            return false;
+        }
+        for turn in 0..COMMAND_BUDGET {
             let Some((token, command)) = self.control.take() else {
                 break;
             };
+            self.more_commands = turn + 1 == COMMAND_BUDGET;
             match command {
                 Command::Configure(config) => {
                     let outcome = self.configure(now, config);
@@ -263,6 +273,7 @@ impl Brane {
     }
 
     fn addresses_changed(&mut self) {
+        self.stack.forget_ways();
         let mut addresses = [SockAddr::default(); IDENTITY_ADDRESSES];
         let mut count = 0;
         for cidr in self.stack.netifs.iter().skip(1).flat_map(NetIf::addresses) {

@@ -37,7 +37,8 @@ pub struct Tx {
     pub blocked: bool,
     /// Takes a frame that has no room, so that the stack can go on.
     scratch: Vec<u8>,
-    /// Room in the ring was seen for one more frame of the longest kind.
+    /// Whose link-layer address the last frame carried.
+    pub last_to: [u8; 6],
     frames: u64,
     bytes: u64,
     full: u64,
@@ -96,6 +97,7 @@ impl Tx {
             longest,
             blocked: false,
             scratch: Vec::new(),
+            last_to: [0; 6],
             frames: 0,
             bytes: 0,
             full: 0,
@@ -129,6 +131,9 @@ impl Tx {
             Path::Port(ring) => match ring.reserve(len) {
                 Ok(room) => {
                     let out = fill(room);
+                    if let Some(to) = room.first_chunk() {
+                        self.last_to = *to;
+                    }
                     let words = if self.offload { offload(room, meta) } else { [0; 3] };
                     ring.commit(len, words);
                     self.frames += 1;
@@ -160,6 +165,36 @@ impl Tx {
             self.scratch = vec![0; len];
         }
         fill(&mut self.scratch[..len])
+    }
+
+    /// Sends a frame whose UDP header is at `start`, `len` bytes from there, that `fill` writes with a checksum field of zero;
+    /// `pseudo` is the pseudo header's sum. Dropped and counted where there is no room.
+    pub fn send_datagram(&mut self, start: usize, len: usize, pseudo: u16, fill: impl FnOnce(&mut [u8])) {
+        let Path::Port(ring) = &mut self.path else {
+            return;
+        };
+        let Ok(frame) = ring.reserve(start + len) else {
+            self.full += 1;
+            return;
+        };
+        fill(frame);
+        let (field, words) = if self.offload {
+            let meta = FrameMeta {
+                flags: port::FLAG_NEEDS_CSUM,
+                csum_start: start as u16,
+                csum_offset: 6,
+                ..FrameMeta::default()
+            };
+            (pseudo, meta.to_words())
+        } else {
+            // Zero would mean that there is none (RFC 768).
+            let sum = !checksum::add(pseudo, checksum::sum(&frame[start..]));
+            (if sum == 0 { 0xffff } else { sum }, [0; 3])
+        };
+        frame[start + 6..start + 8].copy_from_slice(&field.to_be_bytes());
+        ring.commit(start + len, words);
+        self.frames += 1;
+        self.bytes += (start + len) as u64;
     }
 
     /// Makes all frames sent so far visible to the driver; `true` when it must hear of them.

@@ -10,6 +10,7 @@
 //! | [`stack`] | interfaces and sockets, the way from a frame to its socket |
 //! | [`frame`] | the first look at a received frame (from any host) |
 //! | [`netif`], [`announce`], [`parked`] | one interface: addresses, DHCP, SLAAC, announcements, datagrams that wait for a neighbour |
+//! | [`shortcut`] | datagrams to where one went a moment ago |
 //! | [`device`], [`checksum`] | frames out, in place in the driver's ring; offloads |
 //! | [`tcp`] | connections, listeners, and the pool of buffers |
 //! | [`counters`] | every refusal and drop by name |
@@ -32,6 +33,7 @@ pub mod manage;
 pub mod netif;
 pub mod parked;
 pub mod ports;
+pub mod shortcut;
 pub mod slot;
 pub mod stack;
 pub mod tcp;

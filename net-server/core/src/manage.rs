@@ -64,7 +64,7 @@ impl Control {
         })
     }
 
-    /// Follows the link. Returns whether commands can be taken.
+    /// Follows the link. Returns whether it has just come up.
     pub fn look(&mut self) -> bool {
         let mut state = self.link.poll();
         if state == LinkState::PeerRestarted {
@@ -76,8 +76,8 @@ impl Control {
             self.notify = true;
             state = self.link.poll();
         }
-        self.up = state == LinkState::Up;
-        self.up
+        let was = core::mem::replace(&mut self.up, state == LinkState::Up);
+        self.up && !was
     }
 
     /// The next command and its token.

@@ -33,6 +33,9 @@ pub const UDP_LONGEST: usize = 16384 - 28;
 const ANNOUNCEMENTS: u32 = 2;
 const ANNOUNCE_INTERVAL: u64 = 1_000_000_000;
 
+/// Distance in nanoseconds of the datagrams that [`NetIf::refresh`] shows to smoltcp, which forgets a silent neighbour after 60 s.
+const REFRESH: u64 = 100_000_000;
+
 /// Where time stands for smoltcp: it counts microseconds.
 pub fn instant(now: u64) -> Instant {
     Instant::from_micros((now / 1000) as i64)
@@ -76,6 +79,7 @@ pub struct NetIf {
     announce_at: u64,
     /// When [`Self::poll`] has work.
     pub deadline: u64,
+    refresh_at: u64,
 }
 
 /// The link-local address that goes with a MAC address (RFC 4291, appendix A).
@@ -137,6 +141,7 @@ impl NetIf {
             announcements: 0,
             announce_at: u64::MAX,
             deadline: u64::MAX,
+            refresh_at: 0,
         }
     }
 
@@ -346,6 +351,27 @@ impl NetIf {
             }
         }
         iface.poll_at(at, set).map_or(u64::MAX, nanos)
+    }
+
+    /// Shows smoltcp a datagram that is delivered without it, now and then, so that it knows that the sender's link-layer
+    /// address still holds. It goes to a socket that has no room for it.
+    pub fn refresh(&mut self, now: u64, frame: &[u8], port: u16) {
+        if now < self.refresh_at {
+            return;
+        }
+        self.refresh_at = now + REFRESH;
+        let socket = self.udp.get_mut::<udp::Socket>(self.udp_handle);
+        if socket.endpoint().port != port {
+            socket.close();
+            let _ = socket.bind(port);
+        }
+        if let Some(iface) = self.iface.as_deref_mut() {
+            iface.poll_ingress_single(
+                instant(now),
+                &mut Device::with(frame, &mut self.tx),
+                &mut self.udp,
+            );
+        }
     }
 
     /// Sends the rest of a packet that leaves in fragments.

@@ -239,7 +239,13 @@ impl Datagrams {
             remote: to_abi(datagram.src, datagram.src_port),
             local: to_abi(datagram.dst, datagram.dst_port),
         };
-        self.rx.push(&[header.as_bytes(), payload], [0; 3])
+        let header = header.as_bytes();
+        let len = header.len() + payload.len();
+        let room = self.rx.reserve(len)?;
+        room[..header.len()].copy_from_slice(header);
+        room[header.len()..].copy_from_slice(payload);
+        self.rx.commit(len, [0; 3]);
+        Ok(())
     }
 
     /// Makes what was delivered visible. `true` when the client's doorbell must ring.

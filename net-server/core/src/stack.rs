@@ -7,6 +7,7 @@ use crate::counters::Counters;
 use crate::frame::{self, Kind, Transport, flags};
 use crate::netif::NetIf;
 use crate::parked::{self, Parked};
+use crate::shortcut::{self, Answer, Shortcuts};
 use crate::tcp::{CONNECTIONS, Conn, FlowKey, LINGER, Listener, Owner, Pool, Sizes};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -89,6 +90,7 @@ pub struct Stack {
     blocked: Vec<usize>,
     /// Held by nobody, oldest first; may name connections that are gone.
     lingering: VecDeque<usize>,
+    shortcuts: Shortcuts,
     nobody: SocketSet<'static>,
     rng: ChaCha12Rng,
     /// No later than the earliest deadline of any connection.
@@ -113,6 +115,7 @@ impl Stack {
             dirty: VecDeque::new(),
             blocked: Vec::new(),
             lingering: VecDeque::new(),
+            shortcuts: Shortcuts::default(),
             nobody: SocketSet::new(Vec::new()),
             rng,
             earliest: u64::MAX,
@@ -141,6 +144,7 @@ impl Stack {
                     netif.deadline = now;
                 } else if udp.src_port != 0 && netif.accepts(udp.dst) {
                     if let Some(socket) = find_udp(&self.udps, udp.dst, udp.dst_port) {
+                        netif.refresh(now, frame, udp.dst_port);
                         return Outcome::Datagram(socket, udp);
                     }
                     netif.ingress(now, frame, Some(&mut self.nobody));
@@ -526,6 +530,16 @@ impl Stack {
             self.counters.udp_bad_request += 1;
             return;
         }
+        let named = local;
+        if let Some(answer) = self.shortcuts.find(now, remote.addr, named) {
+            let netif = &mut self.netifs[answer.netif];
+            // 48: the headers of IPv6 and UDP, the longer ones.
+            if netif.up && len + 48 <= netif.tx.caps.ip_mtu() {
+                shortcut::send(&mut netif.tx, answer, src_port, remote, len, fill);
+                self.counters.udp_sent += 1;
+                return;
+            }
+        }
         let Some(index) = self.route(remote.addr) else {
             self.counters.udp_no_route += 1;
             return;
@@ -541,6 +555,16 @@ impl Stack {
         }
         if netif.send_udp(now, (src_port, local), remote, len, &fill) {
             self.counters.udp_sent += 1;
+            let source = local.or_else(|| netif.source_for(remote.addr));
+            if let Some(source) = source
+                && index != 0
+                && netif.tx.last_to[0] & 1 == 0
+                && len + 48 <= netif.tx.caps.ip_mtu()
+                && !netif.tx.blocked
+            {
+                let answer = Answer::new(remote.addr, named, source, index, netif.mac, netif.tx.last_to);
+                self.shortcuts.learn(now, answer);
+            }
             return;
         }
         let waiting: usize = netif.parked.iter().map(|p| p.payload.len()).sum();
@@ -609,6 +633,11 @@ impl Stack {
         } else {
             self.netifs[netif].source_for(remote)
         }
+    }
+
+    /// Addresses, routes or links have changed: nothing learnt of the ways out holds any more.
+    pub fn forget_ways(&mut self) {
+        self.shortcuts.clear();
     }
 
     /// Does all that has come due by itself. `true` when addresses have changed.
