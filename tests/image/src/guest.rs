@@ -191,19 +191,30 @@ impl Guest {
     /// A counter of `stats` in the group of a thing (`nic0`, a device); 0 when the thing has no such counter.
     pub fn counter(&mut self, group: &str, name: &str) -> Result<u64> {
         let stats = self.command("stats")?;
-        let mut inside = false;
+        let (mut known, mut inside) = (false, false);
         for line in stats.lines() {
             if !line.starts_with(' ') {
                 inside = line
                     .split_whitespace()
-                    .next()
-                    .is_some_and(|w| w.trim_end_matches(':') == group);
+                    .any(|word| word.trim_matches(':') == group);
+                known |= inside;
             }
             if inside && let Some(found) = value(line, name) {
                 return Ok(found);
             }
         }
-        anyhow::bail!("no counter {name} of {group} in:\n{stats}")
+        ensure!(known, "no group {group} in:\n{stats}");
+        Ok(0)
+    }
+
+    /// Fails when anything in the image has faulted or was restarted so far.
+    pub fn untroubled(&self) -> Result<()> {
+        let log = self.log();
+        ensure!(
+            !log.contains(" failed: ") && !log.contains("monitor: "),
+            "something failed:\n{log}"
+        );
+        Ok(())
     }
 
     /// A counter that a brane reports of itself.

@@ -3,15 +3,24 @@
 use anyhow::{Context, Result, bail, ensure};
 use rand::rngs::SmallRng;
 use rand::{RngCore, SeedableRng};
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 /// How long a probe waits for one answer.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Connects; a service that is not open yet (its brane answers, its client is still starting) is asked again.
 fn connect(to: SocketAddr) -> Result<TcpStream> {
-    let stream = TcpStream::connect_timeout(&to, PATIENCE).with_context(|| format!("connecting to {to}"))?;
+    let end = Instant::now() + PATIENCE;
+    let stream = loop {
+        match TcpStream::connect_timeout(&to, PATIENCE) {
+            Err(e) if e.kind() == ErrorKind::ConnectionRefused && Instant::now() < end => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            other => break other.with_context(|| format!("connecting to {to}"))?,
+        }
+    };
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     Ok(stream)
