@@ -6,10 +6,10 @@
 //! wake-ups or cause needless ones of the two that share the region.
 //!
 //! The order that makes it lossless: ring = publish, set the bit, *then* look whether the other is armed; sleep = arm,
-//! *then* look whether a bit is set. With sequentially consistent operations one of the two sees the other's write
-//! (checked by loom in `tests/ring_loom.rs`).
+//! *then* look whether a bit is set. With a sequentially consistent fence between the two steps of each side, one of the
+//! two sees the other's write (checked by loom in `tests/ring_loom.rs`).
 
-use crate::sync::{AtomicU32, AtomicU64, Ordering};
+use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
 
 /// One direction's doorbell. 64 bytes, so that the two directions do not share a cache line.
 #[repr(C, align(64))]
@@ -46,8 +46,9 @@ impl Doorbell {
     /// Producer: marks `bits` as having news. Returns whether the other side sleeps and must be notified.
     #[must_use = "a true result means that the peer sleeps until it is notified"]
     pub fn ring(&self, bits: u64) -> bool {
-        self.dirty.fetch_or(bits, Ordering::SeqCst);
-        self.armed.load(Ordering::SeqCst) != 0 && self.armed.swap(0, Ordering::SeqCst) != 0
+        self.dirty.fetch_or(bits, Ordering::AcqRel);
+        fence(Ordering::SeqCst);
+        self.armed.load(Ordering::Relaxed) != 0 && self.armed.swap(0, Ordering::AcqRel) != 0
     }
 
     /// Consumer: takes all that is marked, leaving nothing marked.
@@ -55,15 +56,18 @@ impl Doorbell {
         if self.dirty.load(Ordering::Relaxed) == 0 {
             return 0;
         }
-        self.dirty.swap(0, Ordering::SeqCst)
+        self.dirty.swap(0, Ordering::AcqRel)
     }
 
     /// Consumer: announces sleep. Returns `false` when there is news after all: then look again instead of sleeping.
     #[must_use = "a false result means that there is work"]
     pub fn arm(&self) -> bool {
-        self.armed.store(1, Ordering::SeqCst);
-        if self.dirty.load(Ordering::SeqCst) != 0 {
-            self.armed.store(0, Ordering::SeqCst);
+        // An exchange rather than a store: it is ordered after the other side's exchange, whose 0 could otherwise be
+        // taken for the newer value.
+        self.armed.swap(1, Ordering::AcqRel);
+        fence(Ordering::SeqCst);
+        if self.dirty.load(Ordering::Acquire) != 0 {
+            self.armed.store(0, Ordering::Release);
             return false;
         }
         true
@@ -72,7 +76,7 @@ impl Doorbell {
     /// Consumer: awake again, no notification needed until the next [`Self::arm`].
     pub fn disarm(&self) {
         if self.armed.load(Ordering::Relaxed) != 0 {
-            self.armed.store(0, Ordering::SeqCst);
+            self.armed.store(0, Ordering::Release);
         }
     }
 }

@@ -28,7 +28,7 @@ pub mod vif;
 /// The atomics that the rings are built on: the processor's, or loom's when the protocol is model-checked.
 pub(crate) mod sync {
     #[cfg(not(loom))]
-    pub use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+    pub use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
     #[cfg(loom)]
-    pub use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+    pub use loom::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 }
