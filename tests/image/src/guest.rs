@@ -163,6 +163,11 @@ impl Guest {
         Ok(shown.trim_end_matches(PROMPT).replace('\r', ""))
     }
 
+    /// Types a line without waiting for anything.
+    pub fn type_line(&mut self, line: &str) -> Result<()> {
+        Ok(self.qemu.send_line(line)?)
+    }
+
     /// Waits until the manager calls all branes started, and their clients have had a moment to open their sockets.
     pub fn wait_until_serving(&mut self) -> Result<()> {
         let end = Instant::now() + PATIENCE;

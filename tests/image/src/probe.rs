@@ -33,7 +33,8 @@ pub fn noise(seed: u64, len: usize) -> Vec<u8> {
     bytes
 }
 
-/// Sends datagrams of several sizes to a UDP echo service; each must come back unchanged (each is tried three times).
+/// Sends datagrams of several sizes to a UDP echo service; each must come back unchanged; each is tried for
+/// [`PATIENCE`].
 pub fn udp_echo(to: SocketAddr) -> Result<()> {
     let any: IpAddr = if to.is_ipv4() {
         Ipv4Addr::UNSPECIFIED.into()
@@ -46,10 +47,18 @@ pub fn udp_echo(to: SocketAddr) -> Result<()> {
     for (seed, len) in [0, 1, 64, 512, 1400].into_iter().enumerate() {
         let sent = noise(seed as u64, len);
         let mut buffer = [0; 2048];
-        let echoed = (0..3).any(|_| {
-            socket.send(&sent).is_ok() && socket.recv(&mut buffer).is_ok_and(|n| buffer[..n] == sent[..])
-        });
-        ensure!(echoed, "no UDP echo of {len} bytes from {to}");
+        let end = Instant::now() + PATIENCE;
+        loop {
+            match socket.send(&sent).and_then(|_| socket.recv(&mut buffer)) {
+                Ok(n) if buffer[..n] == sent[..] => break,
+                // A service that is not open yet refuses at once.
+                Err(e) if e.kind() == ErrorKind::ConnectionRefused => {
+                    std::thread::sleep(Duration::from_millis(20))
+                }
+                Ok(_) | Err(_) => {}
+            }
+            ensure!(Instant::now() < end, "no UDP echo of {len} bytes from {to}");
+        }
     }
     Ok(())
 }

@@ -16,8 +16,9 @@ use std::time::{Duration, Instant};
 /// An Ethernet address.
 pub type Mac = [u8; 6];
 
-/// The host's address on the wire.
-pub const HOST_MAC: Mac = [0x02, 0x77, 0xff, 0, 0, 1];
+/// The host's address on the wire. It differs from every brane's in so many bytes that no mutated frame makes a brane
+/// believe that the host has another brane's address, which the switch would then rightly not send out.
+pub const HOST_MAC: Mac = [0x06, 0x9a, 0xab, 0xbc, 0xcd, 0xde];
 /// The host's IPv4 address on the wire.
 pub const HOST_IP: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
 

@@ -73,6 +73,7 @@ fn ten_thousand_datagrams_a_second_all_come_back() -> Result<()> {
         Pinger::new(main_address().into())?
             .until_answer(Duration::from_secs(20))?
             .context("main does not answer")?;
+        probe::udp_echo(SocketAddr::new(main_address().into(), 7))?;
         let socket = UdpSocket::bind("0.0.0.0:0")?;
         socket2::SockRef::from(&socket).set_recv_buffer_size(8 << 20)?;
         socket.connect((main_address(), 7))?;

@@ -255,7 +255,7 @@ fn a_hundred_thousand_mutated_frames_change_nothing() -> Result<()> {
         wire.send(&frame)?;
         if i % 500 == 499 {
             all_answer(&mut wire, &stations, (i / 500) as u16)
-                .with_context(|| format!("after {} mutated frames", i + 1))?;
+                .with_context(|| format!("after {} mutated frames:\n{}", i + 1, guest.log()))?;
         }
     }
     untouched(&mut guest)
