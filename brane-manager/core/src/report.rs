@@ -9,7 +9,7 @@ pub const MAX_INTERFACES: usize = 8;
 /// Most addresses of one interface.
 pub const MAX_ADDRESSES: usize = 16;
 /// Most counters.
-pub const MAX_COUNTERS: usize = 64;
+pub const MAX_COUNTERS: usize = 128;
 /// Longest name of an interface, a device or a counter, in bytes.
 pub const MAX_NAME: usize = 31;
 /// Longest reason of a refusal that is kept, in characters.
@@ -145,7 +145,7 @@ mod tests {
             Unbelievable::TooMany
         );
         assert_eq!(
-            refused(|s| s.counters = vec![s.counters[0].clone(); 65]),
+            refused(|s| s.counters = vec![s.counters[0].clone(); 129]),
             Unbelievable::TooMany
         );
         assert_eq!(

@@ -41,7 +41,7 @@ const HEAP_SIZE: usize = 0x10_0000;
 /// How often the console looks whether all branes have reported, in nanoseconds.
 const LOOK_NS: u64 = 20_000_000;
 /// How long branes get to report; then what is known is shown, in nanoseconds.
-const REPORT_TIME_NS: u64 = 300_000_000;
+const REPORT_TIME_NS: u64 = 1_000_000_000;
 /// Typed bytes taken in one wake.
 const KEY_BUDGET: usize = 256;
 
