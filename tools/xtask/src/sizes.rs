@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use object::{Object, ObjectSection, SectionFlags, elf};
+use object::{Object, ObjectSection, ObjectSegment, SectionFlags, SegmentFlags, elf};
 
 use crate::cli::BuildOptions;
 use crate::image;
@@ -56,6 +56,15 @@ fn row(name: &str, sizes: Sizes, instances: &str) {
 fn measure(path: &Path) -> Result<Sizes> {
     let bytes = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
     let file = object::File::parse(&*bytes).with_context(|| format!("reading {}", path.display()))?;
+    // A section of constants may be marked as writable because of what was put together in it; what counts is how it is mapped.
+    let read_only: Vec<_> = file
+        .segments()
+        .filter(|segment| match segment.flags() {
+            SegmentFlags::Elf { p_flags, .. } => p_flags & elf::PF_W != elf::PF_W,
+            _ => false,
+        })
+        .map(|segment| segment.address()..segment.address() + segment.size())
+        .collect();
     let mut sizes = Sizes::default();
     for section in file.sections() {
         let SectionFlags::Elf { sh_flags, .. } = section.flags() else {
@@ -65,7 +74,9 @@ fn measure(path: &Path) -> Result<Sizes> {
         let place = match () {
             () if !has(elf::SHF_ALLOC) => continue,
             () if has(elf::SHF_EXECINSTR) => &mut sizes.code,
-            () if !has(elf::SHF_WRITE) => &mut sizes.constants,
+            () if !has(elf::SHF_WRITE) || read_only.iter().any(|r| r.contains(&section.address())) => {
+                &mut sizes.constants
+            }
             () if section.kind() == object::SectionKind::UninitializedData => &mut sizes.zeroed,
             () => &mut sizes.data,
         };

@@ -26,11 +26,16 @@ impl Workspace {
     pub fn find() -> Result<Workspace> {
         // Cargo sets it for `cargo run`; a moved checkout is found that way.
         let own = env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
-        let metadata = MetadataCommand::new()
-            .current_dir(own)
-            .no_deps()
-            .exec()
-            .context("asking cargo for the workspace")?;
+        let ask = |folder: &Path| {
+            let mut command = MetadataCommand::new();
+            command
+                .current_dir(folder)
+                .no_deps()
+                .exec()
+                .context("asking cargo for the workspace")
+        };
+        // Asked from inside a member, cargo would call that member alone the default.
+        let metadata = ask(ask(Path::new(&own))?.workspace_root.as_std_path())?;
         Ok(Workspace {
             root: metadata.workspace_root.clone().into_std_path_buf(),
             target: metadata.target_directory.clone().into_std_path_buf(),
