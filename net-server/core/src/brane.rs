@@ -127,7 +127,7 @@ impl Brane {
     fn receive(&mut self, now: u64) -> bool {
         let bell = self.ports.link.own_bell();
         bell.disarm();
-        bell.take();
+        self.ports.pending |= bell.take();
         if self.ports.look(&mut self.stack.counters) == Change::Lost {
             self.take_rings_back();
             self.ports.reset();
@@ -138,6 +138,9 @@ impl Brane {
         }
         let mut more = false;
         for p in 0..PORTS_PER_BRANE {
+            if self.ports.pending & port::port_bit(p) == 0 {
+                continue;
+            }
             let netif = self.stack.netifs.iter().position(|netif| netif.port() == Some(p));
             let mut taken = 0;
             while taken < FRAME_BUDGET {
@@ -174,7 +177,11 @@ impl Brane {
                 }
             }
             self.ports.port[p].rx.release();
-            more |= taken == FRAME_BUDGET;
+            if taken == FRAME_BUDGET {
+                more = true;
+            } else {
+                self.ports.pending &= !port::port_bit(p);
+            }
         }
         more
     }

@@ -28,6 +28,8 @@ pub struct Ports {
     /// The rings may be used.
     pub up: bool,
     broken: bool,
+    /// Doorbell bits of ports that may have frames.
+    pub pending: u64,
     /// Each port.
     pub port: [Port; PORTS_PER_BRANE],
     /// The driver must be notified whatever its doorbell says.
@@ -63,6 +65,7 @@ impl Ports {
         };
         Some(Ports {
             port: [port(0)?, port(1)?],
+            pending: 0,
             link: Link::start(region, Side::B)?,
             up: false,
             broken: false,
@@ -77,6 +80,8 @@ impl Ports {
             LinkState::Up => {
                 if !self.up && !self.broken {
                     self.up = true;
+                    // Bits that were rung before we looked are gone, so look at every port.
+                    self.pending = u64::MAX;
                     counters.driver_links += 1;
                 }
                 Change::None
