@@ -95,11 +95,11 @@ impl Data {
     fn new(region: SharedRegion) -> Option<Data> {
         let capacity = u32::try_from(region.len()).ok()?;
         let aligned = (region.base() as usize).is_multiple_of(RECORD_ALIGN as usize);
-        (capacity.is_power_of_two() && capacity >= 4 * RECORD_ALIGN && capacity <= 1 << 30 && aligned)
-            .then_some(Data {
-                base: region.base(),
-                capacity,
-            })
+        let sane = capacity.is_power_of_two() && (4 * RECORD_ALIGN..=1 << 30).contains(&capacity);
+        (sane && aligned).then_some(Data {
+            base: region.base(),
+            capacity,
+        })
     }
     fn offset(&self, index: u32) -> u32 {
         index & (self.capacity - 1)
