@@ -208,14 +208,14 @@ impl<const N: usize> Switch<N> {
     /// Hands out up to `budget` received frames. Returns whether the device has no more.
     pub fn receive(&mut self, device: &mut impl Device, budget: u32) -> bool {
         for _ in 0..budget {
-            if !device.receive(|meta, parts| self.from_wire(meta, parts)) {
+            if !device.receive(|meta, parts| self.switch_received(meta, parts)) {
                 return true;
             }
         }
         false
     }
 
-    fn from_wire(&mut self, meta: FrameMeta, parts: &[&[u8]]) {
+    fn switch_received(&mut self, meta: FrameMeta, parts: &[&[u8]]) {
         self.counters.rx_frames += 1;
         let Some((to, from)) = parts.first().and_then(|part| mac::addresses(part)) else {
             self.counters.rx_malformed += 1;
@@ -375,7 +375,7 @@ impl<const N: usize> Switch<N> {
             };
             let frame: &[u8] = record.copy_to(buffer);
             port.tx.pop(size);
-            if let Some(meta) = self.from_vif(slot, frame, meta) {
+            if let Some(meta) = self.switch_sent(slot, frame, meta) {
                 device.send(len, meta);
                 self.counters.tx_frames += 1;
             }
@@ -385,7 +385,7 @@ impl<const N: usize> Switch<N> {
     }
 
     /// Checks and switches one frame, the driver's own copy. `Some` when it has to go to the wire.
-    fn from_vif(&mut self, slot: usize, frame: &[u8], meta: FrameMeta) -> Option<FrameMeta> {
+    fn switch_sent(&mut self, slot: usize, frame: &[u8], meta: FrameMeta) -> Option<FrameMeta> {
         let vif = &mut self.vifs[slot];
         let Some(meta) = check::outgoing(frame, meta, &self.wire) else {
             vif.counters.tx_malformed += 1;
@@ -453,10 +453,10 @@ impl<const N: usize> Switch<N> {
         while left != 0 {
             let b = left.trailing_zeros() as usize;
             left &= left - 1;
-            if let Some(brane) = &mut self.branes[b] {
-                if brane.publish() {
-                    flushed.notify |= 1 << b;
-                }
+            if let Some(brane) = &mut self.branes[b]
+                && brane.publish()
+            {
+                flushed.notify |= 1 << b;
             }
         }
         flushed
