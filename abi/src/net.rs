@@ -82,6 +82,10 @@ pub struct SockAddr {
     pub reserved: u8,
 }
 
+/// The `family` of a [`SockAddr`] is none that exists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnknownFamily;
+
 impl SockAddr {
     /// From an address (or none, for "any") and a port.
     pub fn new(ip: Option<IpAddr>, port: u16) -> SockAddr {
@@ -104,7 +108,7 @@ impl SockAddr {
     }
 
     /// The address; `Ok(None)` for any, `Err` for a family that does not exist.
-    pub fn address(&self) -> Result<Option<IpAddr>, ()> {
+    pub fn address(&self) -> Result<Option<IpAddr>, UnknownFamily> {
         match self.family {
             0 => Ok(None),
             4 => {
@@ -112,7 +116,7 @@ impl SockAddr {
                 Ok(Some(Ipv4Addr::new(a, b, c, d).into()))
             }
             6 => Ok(Some(Ipv6Addr::from(self.ip).into())),
-            _ => Err(()),
+            _ => Err(UnknownFamily),
         }
     }
 }

@@ -651,6 +651,6 @@ fn endpoints(local: SockAddr, remote: SockAddr) -> Payload {
 
 /// The client's address as the stack words it. The unspecified address of a family stands for any, too.
 fn address(address: &SockAddr) -> Result<Option<IpAddress>, u32> {
-    let address = address.address().map_err(|()| error::INVALID)?;
+    let address = address.address().map_err(|_| error::INVALID)?;
     Ok(address.map(IpAddress::from).filter(|a| !a.is_unspecified()))
 }

@@ -265,12 +265,12 @@ impl Datagrams {
             let size = Consumer::size_of(&record);
             let mut header = DatagramHeader::default();
             let remote = if record.copy_at(0, header.as_mut_bytes()) {
-                header.remote.address()
+                header.remote.address().ok().flatten()
             } else {
-                Err(())
+                None
             };
             match (remote, header.local.address()) {
-                (Ok(Some(remote)), Ok(local)) => {
+                (Some(remote), Ok(local)) => {
                     let datagram = Datagram {
                         src_port: self.udp.port,
                         local: local.map(Into::into).or(self.udp.local),
