@@ -4,9 +4,9 @@
 use anyhow::{Result, bail};
 use branes_system::configs;
 
-use crate::image;
 use crate::progress;
 use crate::workspace::{Workspace, must_succeed};
+use crate::{image, programs};
 
 /// Runs the verb.
 pub fn check(workspace: &Workspace) -> Result<()> {
@@ -51,16 +51,31 @@ fn formatting(workspace: &Workspace) -> Result<()> {
     )
 }
 
+/// Programs and the runtime apart from what runs on the host: built together, they would get the host crates' features of
+/// what both depend on, the standard library among them.
 fn clippy(workspace: &Workspace) -> Result<()> {
-    let mut command = workspace.cargo();
-    command.args([
+    let runtime = workspace.runtime_crates();
+    let mut host = workspace.cargo();
+    host.args(["clippy", "--locked", "--workspace", "--all-targets"]);
+    let mut programs = workspace.cargo();
+    programs.args([
         "clippy",
         "--locked",
-        "--workspace",
-        "--all-targets",
-        "--",
-        "--deny",
-        "warnings",
+        "--target",
+        programs::TARGET,
+        "--lib",
+        "--bins",
     ]);
-    must_succeed(&mut command, "clippy")
+    for name in runtime {
+        host.args(["--exclude", name]);
+        programs.args(["--package", name]);
+    }
+    for (what, mut command) in [
+        ("clippy of the host's crates", host),
+        ("clippy of the programs", programs),
+    ] {
+        command.args(["--", "--deny", "warnings"]);
+        must_succeed(&mut command, what)?;
+    }
+    Ok(())
 }

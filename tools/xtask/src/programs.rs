@@ -16,7 +16,7 @@ use branes_system::configs::{self, Config};
 use crate::workspace::{Workspace, must_succeed, write_if_changed};
 
 /// The target that all programs are compiled for.
-const TARGET: &str = "x86_64-unknown-linux-gnu";
+pub const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// The root task's crate and binary.
 const ROOT_TASK: &str = "initialiser";
 /// How the compiler makes a program: at a fixed address, without tables for unwinding.

@@ -75,6 +75,20 @@ impl Workspace {
         }
     }
 
+    /// The crates that are linked into programs alone: the runtime and all that needs it.
+    pub fn runtime_crates(&self) -> Vec<&str> {
+        const RUNTIME: [&str; 2] = ["sel4", "sel4-microkit"];
+        let packages = self.metadata.workspace_packages().into_iter();
+        packages
+            .filter(|p| {
+                let needs = |name: &str| p.dependencies.iter().any(|d| d.name == name);
+                RUNTIME.contains(&p.name.as_str()) || RUNTIME.iter().any(|name| needs(name))
+            })
+            .filter(|p| p.name.as_str() != "branes-kernel")
+            .map(|p| p.name.as_str())
+            .collect()
+    }
+
     /// The crates that run on the host, without the tests that boot the image; with a library only, if so asked.
     pub fn host_crates(&self, libraries: bool) -> Vec<&str> {
         self.metadata

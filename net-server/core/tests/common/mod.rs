@@ -336,12 +336,15 @@ impl Host {
     }
 }
 
+/// What a wire does to a frame: all that comes out arrives.
+pub type Fate = Box<dyn FnMut(&Frame) -> Vec<Frame>>;
+
 /// Two branes on one wire.
 pub struct Pair {
     pub a: Host,
     pub b: Host,
-    /// What the wire does to a frame: all that comes out arrives.
-    pub wire: Box<dyn FnMut(&Frame) -> Vec<Frame>>,
+    /// The wire's own doing.
+    pub wire: Fate,
     pub carried: u64,
 }
 
