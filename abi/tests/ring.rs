@@ -46,7 +46,10 @@ fn write(memory: SharedRegion, offset: usize, bytes: &[u8]) {
     unsafe { part.base().copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) }
 }
 
-fn taken(consumer: &mut Consumer) -> Result<Option<(Vec<u8>, [u32; 3])>, RingError> {
+/// A record's payload and meta words.
+type Taken = (Vec<u8>, [u32; 3]);
+
+fn taken(consumer: &mut Consumer) -> Result<Option<Taken>, RingError> {
     consumer.take(|record| {
         let mut bytes = vec![0; record.len()];
         record.copy_to(&mut bytes);

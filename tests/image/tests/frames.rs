@@ -13,7 +13,10 @@ use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn boot() -> Result<(Guest, Wire, Vec<(Mac, Ipv4Addr)>)> {
+/// Where a brane is on the wire.
+type Station = (Mac, Ipv4Addr);
+
+fn boot() -> Result<(Guest, Wire, Vec<Station>)> {
     let socket = Socket::new()?;
     let mut guest = Guest::boot(Boot {
         net: Net::Wire(socket.address()?),
@@ -29,7 +32,7 @@ fn boot() -> Result<(Guest, Wire, Vec<(Mac, Ipv4Addr)>)> {
     Ok((guest, wire, stations))
 }
 
-fn all_answer(wire: &mut Wire, stations: &[(Mac, Ipv4Addr)], seq: u16) -> Result<()> {
+fn all_answer(wire: &mut Wire, stations: &[Station], seq: u16) -> Result<()> {
     for (mac, ip) in stations {
         let answered = (0..3).try_fold(false, |done, _| {
             Ok::<_, anyhow::Error>(done || wire.ping(*mac, *ip, seq, SECOND)?)
