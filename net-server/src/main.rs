@@ -38,6 +38,10 @@ struct Shell {
 }
 
 /// What is left of a brane that could not start: it ignores everybody, so that it is not restarted for ever.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one value, for the life of the domain"
+)]
 enum Domain {
     Running(Shell),
     Refused,
