@@ -1,6 +1,7 @@
 //! The system calls that the root task makes, and what the kernel tells it at boot. The kernel is trusted.
 
-use sel4::{MessageInfo, Refused, label};
+use sel4::registry::{call, label, recv};
+use sel4::{MessageInfo, Refused};
 
 /// A capability slot in the root task's table.
 pub type Slot = usize;
@@ -124,7 +125,7 @@ impl Kernel {
             // SAFETY: the IPC buffer has room for three capabilities; messages here have at most three.
             unsafe { self.buffer(CAPS_OFFSET + i).write_volatile(cap as u64) };
         }
-        match sel4::call(object as u64, info, &mut registers).label() {
+        match call(object as u64, info, &mut registers).label() {
             0 => Ok(registers[0]),
             error => Err(Refused(error)),
         }
@@ -133,7 +134,7 @@ impl Kernel {
     /// Waits for a message.
     pub fn recv(&mut self, endpoint: Slot) -> Received {
         let mut registers = [0u64; 4];
-        let (info, badge) = sel4::recv(endpoint as u64, &mut registers);
+        let (info, badge) = recv(endpoint as u64, &mut registers);
         let mut words = [0; 20];
         for (i, word) in words.iter_mut().enumerate().take(info.length()) {
             *word = match registers.get(i) {

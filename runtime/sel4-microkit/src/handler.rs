@@ -2,7 +2,7 @@
 
 use crate::{Channel, ChannelSet, Child, DeferredAction, INPUT, MessageInfo, message, symbols};
 use core::fmt;
-use initialiser_spec::badge::{MICROKIT_CALL, MICROKIT_FAULT, to_microkit};
+use sel4::Origin;
 
 pub use core::convert::Infallible;
 
@@ -68,13 +68,10 @@ fn events<H: Handler>(handler: &mut H) -> Result<Never, H::Error> {
             Some(answer) => message::reply_recv(INPUT, answer),
             None => message::recv(INPUT),
         };
-        let badge = to_microkit(badge);
-        if badge & MICROKIT_CALL != 0 {
-            reply = Some(handler.protected(Channel::new((badge & 0x3f) as usize % 62), info)?);
-        } else if badge & MICROKIT_FAULT != 0 {
-            reply = handler.fault(Child::new((badge & 0xff) as usize % 62), info)?;
-        } else {
-            handler.notified(ChannelSet::new(badge))?;
+        match sel4::origin(badge) {
+            Origin::Call(id) => reply = Some(handler.protected(Channel::new(id % 62), info)?),
+            Origin::Fault(id) => reply = handler.fault(Child::new(id % 62), info)?,
+            Origin::Notification(bits) => handler.notified(ChannelSet::new(bits))?,
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use core::fmt;
 use core::slice;
-use sel4::Registers;
+use sel4::{Registers, fault};
 
 /// Address of the message buffer, fixed by the ABI.
 const BUFFER: usize = 0x7fff_ffff_e000;
@@ -159,20 +159,20 @@ impl Fault {
     /// Decodes the fault message just received (kernel's `seL4_Fault_*` of 5.0.0).
     pub fn read(info: MessageInfo) -> Fault {
         match info.label() {
-            1 => Fault::Capability {
+            fault::CAPABILITY => Fault::Capability {
                 ip: get_mr(0),
                 address: get_mr(1),
             },
-            2 => Fault::Syscall {
+            fault::SYSCALL => Fault::Syscall {
                 ip: get_mr(15),
                 number: get_mr(18),
             },
-            3 => Fault::Exception {
+            fault::EXCEPTION => Fault::Exception {
                 ip: get_mr(0),
                 vector: get_mr(3),
                 code: get_mr(4),
             },
-            5 => Fault::Page {
+            fault::PAGE => Fault::Page {
                 ip: get_mr(0),
                 address: get_mr(1),
                 fetch: get_mr(2) != 0,

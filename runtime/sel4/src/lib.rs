@@ -1,16 +1,24 @@
-//! System calls of seL4 5.0.0 on x86_64: the instruction, the registers, the invocation labels.
+//! System calls of seL4 on x86_64, for two kernels: the instruction, the registers, the labels, the badges.
 //!
 //! The other side is the kernel, which is trusted. This crate and the root task are the only places that know its
-//! numbers; everything above speaks in terms of `sel4-microkit`.
+//! numbers; everything above speaks in terms of `sel4-microkit` and runs on either kernel unchanged.
 //!
-//! Registers (seL4 manual 5.0.0, and `libsel4`): RDX system call number, RDI capability and then badge, RSI message
-//! info, R10 R8 R9 R15 the first four message words; RCX and R11 are destroyed, RSP is not preserved by the kernel, so it
-//! is parked in R12.
+//! - [`registry`]: seL4 5.0.0, built from a registry package; what an image of this project's own builder runs on.
+//! - [`mcs`]: seL4 16 with the mixed-criticality scheduler, as the official Microkit SDK has it.
+//!
+//! Both are always compiled. Which one a protection domain uses is chosen in one place, by the environment variable
+//! `BRANES_SEL4` at build time (`build.rs`), and re-exported here.
 #![no_std]
 
-pub mod label;
+pub mod mcs;
+pub mod registry;
 
-use core::arch::asm;
+#[cfg(sel4_mcs)]
+use mcs as kernel;
+#[cfg(not(sel4_mcs))]
+use registry as kernel;
+
+pub use kernel::{call, fault, label, origin, recv, reply_recv, signal};
 
 /// A capability's place in the caller's capability space.
 pub type CPtr = u64;
@@ -18,11 +26,16 @@ pub type CPtr = u64;
 /// Words in a message at most (`seL4_MsgMaxLength`).
 pub const MESSAGE_WORDS: usize = 120;
 
-const SYS_CALL: i64 = -1;
-const SYS_REPLY_RECV: i64 = -2;
-const SYS_SEND: i64 = -3;
-const SYS_RECV: i64 = -5;
-const SYS_YIELD: i64 = -7;
+/// What woke a protection domain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// Channels and interrupts that were signalled: bit `n` for id `n`.
+    Notification(u64),
+    /// A protected call over this channel (0 to 63).
+    Call(usize),
+    /// A fault of this child (0 to 255).
+    Fault(usize),
+}
 
 /// Message info: label above bit 12, number of capabilities above bit 7, length in the low 7 bits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,71 +78,6 @@ impl MessageInfo {
 /// The first four words of a message, which travel in registers.
 pub type Registers = [u64; 4];
 
-/// `seL4_Call`: sends and waits for the answer.
-#[inline]
-pub fn call(dest: CPtr, info: MessageInfo, registers: &mut Registers) -> MessageInfo {
-    let mut reply = info.0;
-    // SAFETY: the register convention of the kernel as stated above; the kernel touches no memory of ours but the
-    // IPC buffer, which only raw pointers reach.
-    unsafe {
-        asm!("mov r12, rsp", "syscall", "mov rsp, r12",
-            in("rdx") SYS_CALL, inout("rdi") dest => _, inout("rsi") reply,
-            inout("r10") registers[0], inout("r8") registers[1], inout("r9") registers[2],
-            inout("r15") registers[3], out("rcx") _, out("r11") _, out("r12") _);
-    }
-    MessageInfo(reply)
-}
-
-/// `seL4_Recv` on an endpoint or a notification: message info and badge.
-#[inline]
-pub fn recv(source: CPtr, registers: &mut Registers) -> (MessageInfo, u64) {
-    let (badge, info);
-    // SAFETY: as in `call`.
-    unsafe {
-        asm!("mov r12, rsp", "syscall", "mov rsp, r12",
-            in("rdx") SYS_RECV, inout("rdi") source => badge, out("rsi") info,
-            out("r10") registers[0], out("r8") registers[1], out("r9") registers[2],
-            out("r15") registers[3], out("rcx") _, out("r11") _, out("r12") _);
-    }
-    (MessageInfo(info), badge)
-}
-
-/// `seL4_ReplyRecv`: answers the last caller and waits for what comes next.
-#[inline]
-pub fn reply_recv(source: CPtr, info: MessageInfo, registers: &mut Registers) -> (MessageInfo, u64) {
-    let badge;
-    let mut message = info.0;
-    // SAFETY: as in `call`.
-    unsafe {
-        asm!("mov r12, rsp", "syscall", "mov rsp, r12",
-            in("rdx") SYS_REPLY_RECV, inout("rdi") source => badge, inout("rsi") message,
-            inout("r10") registers[0], inout("r8") registers[1], inout("r9") registers[2],
-            inout("r15") registers[3], out("rcx") _, out("r11") _, out("r12") _);
-    }
-    (MessageInfo(message), badge)
-}
-
-/// `seL4_Signal`: sends an empty message to a notification. Never blocks.
-#[inline]
-pub fn signal(notification: CPtr) {
-    // SAFETY: as in `call`; the kernel preserves the message registers on a send.
-    unsafe {
-        asm!("mov r12, rsp", "syscall", "mov rsp, r12",
-            in("rdx") SYS_SEND, inout("rdi") notification => _, inout("rsi") 0u64 => _,
-            out("rcx") _, out("r11") _, out("r12") _);
-    }
-}
-
-/// `seL4_Yield`: gives up the rest of the time slice.
-#[inline]
-pub fn yield_now() {
-    // SAFETY: as in `call`.
-    unsafe {
-        asm!("mov r12, rsp", "syscall", "mov rsp, r12",
-            in("rdx") SYS_YIELD, out("rdi") _, out("rsi") _, out("rcx") _, out("r11") _, out("r12") _);
-    }
-}
-
 /// Why the kernel refused an invocation: the label of its answer (`seL4_Error`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused(pub u64);
@@ -169,15 +117,15 @@ pub fn invoke(object: CPtr, label: u64, length: usize, mut words: Registers) -> 
 /// Acknowledges an interrupt at its handler.
 #[inline]
 pub fn irq_ack(handler: CPtr) -> Result<(), Refused> {
-    invoke(handler, label::IRQ_ACK_IRQ, 0, [0; 4]).map(drop)
+    invoke(handler, kernel::label::IRQ_ACK_IRQ, 0, [0; 4]).map(drop)
 }
 
 /// Stops a thread.
 pub fn tcb_suspend(tcb: CPtr) -> Result<(), Refused> {
-    invoke(tcb, label::TCB_SUSPEND, 0, [0; 4]).map(drop)
+    invoke(tcb, kernel::label::TCB_SUSPEND, 0, [0; 4]).map(drop)
 }
 
 /// Lets a thread go on.
 pub fn tcb_resume(tcb: CPtr) -> Result<(), Refused> {
-    invoke(tcb, label::TCB_RESUME, 0, [0; 4]).map(drop)
+    invoke(tcb, kernel::label::TCB_RESUME, 0, [0; 4]).map(drop)
 }

@@ -7,14 +7,15 @@ use std::path::{Path, PathBuf};
 use branes_system::{
     BootInfo, ExtraCapKind, IrqSource, MemoryRegion, Prefill, ProtectionDomain as PdModel, System,
 };
-use initialiser_spec::{Irq, LARGE_PAGE_BITS, PAGE_SIZE, READ, SMALL_PAGE_BITS, WRITE, badge};
+use initialiser_spec::{Irq, LARGE_PAGE_BITS, PAGE_SIZE, READ, SMALL_PAGE_BITS, WRITE};
+use sel4::registry::badge;
 use zerocopy::little_endian::{U32, U64};
 
 use crate::elf::{Program, read};
 use crate::grants;
 use crate::layout::{IPC_BUFFER, Layout, STACK_TOP, Shared};
 use crate::loader::{link, write_whole};
-use crate::plan::{MapAt, PdPlan, Plan, RegionId};
+use crate::plan::{Finished, MapAt, PdPlan, Plan, RegionId};
 use crate::{Error, Report};
 
 /// A memory region as made: parts with their offset and size.
@@ -35,6 +36,23 @@ pub fn build(
     root_task: &Path,
     out: &Path,
 ) -> Result<Report, Error> {
+    let root_task = Program::load(root_task, None)?;
+    let (finished, report) = plan(system, programs, search_paths)?;
+    let image = link(&root_task, &finished)?;
+    write_whole(out, &image)?;
+    Ok(Report {
+        image_bytes: image.len() as u64,
+        warning: warning(system),
+        ..report
+    })
+}
+
+/// What a system amounts to, whoever builds its image: checks the programs against the description as [`build`] does.
+pub fn measure(system: &System, programs: &Path, search_paths: &[PathBuf]) -> Result<Report, Error> {
+    Ok(plan(system, programs, search_paths)?.1)
+}
+
+fn plan(system: &System, programs: &Path, search_paths: &[PathBuf]) -> Result<(Finished, Report), Error> {
     let mut builder = Builder {
         system,
         plan: Plan::default(),
@@ -42,29 +60,25 @@ pub fn build(
         regions: HashMap::new(),
         programs: BTreeMap::new(),
         report: Report {
-            warning: warning(system),
             pds: system.protection_domains.len(),
             ..Report::default()
         },
     };
-    let root_task = Program::load(root_task, None)?;
     builder.load_programs(programs)?;
     builder.make_regions(search_paths)?;
     for (index, pd) in system.protection_domains.iter().enumerate() {
         builder.pd(index as u32, pd)?;
     }
     let finished = builder.plan.finish();
-    let image = link(&root_task, &finished)?;
-    write_whole(out, &image)?;
-    Ok(Report {
-        image_bytes: image.len() as u64,
+    let report = Report {
         spec_bytes: finished.spec.len() as u64,
         content_pages: finished.content.pages().len() as u64,
         ram_bytes: finished.ram,
         mapped_pages: finished.mapped_pages,
         slots: finished.slots,
         ..builder.report
-    })
+    };
+    Ok((finished, report))
 }
 
 /// One line on what this kernel cannot honour; the system runs without it.

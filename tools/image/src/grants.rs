@@ -4,7 +4,8 @@
 use std::collections::HashSet;
 
 use branes_system::{ExtraCapKind, ProtectionDomain as PdModel};
-use initialiser_spec::{Cap, CapKind, GRANT, NONE, READ, WRITE, badge};
+use initialiser_spec::{Cap, CapKind, GRANT, NONE, READ, WRITE};
+use sel4::registry::badge;
 use zerocopy::little_endian::{U32, U64};
 
 use crate::Error;

@@ -16,7 +16,7 @@ mod report;
 mod seal;
 mod tables;
 
-pub use build::build;
+pub use build::{build, measure};
 pub use error::Error;
 pub use report::Report;
 pub use seal::seal;

@@ -8,6 +8,7 @@ use branes_image::{Error, Report, build, seal};
 use branes_system::System;
 use common::Elf;
 use initialiser_spec::*;
+use sel4::registry::badge;
 
 const SYSTEM: &str = r#"<system>
     <memory_region name="dma" size="0x200000" page_size="0x200000" phys_addr="0x8000000" />

@@ -59,7 +59,7 @@ pub enum Error {
     Header(String),
     /// The runtime calls the kernel by other numbers than this kernel has.
     #[error(
-        "the kernel's label {name} is {kernel:?}, the runtime has {runtime}; set it in runtime/sel4/src/label.rs"
+        "the kernel's label {name} is {kernel:?}, the runtime has {runtime}; set it in runtime/sel4/src/registry/label.rs"
     )]
     Label {
         /// Its name in the kernel's headers.
@@ -68,6 +68,26 @@ pub enum Error {
         runtime: u64,
         /// The kernel's number, if it has that label at all.
         kernel: Option<i64>,
+    },
+    /// There is no usable Microkit SDK.
+    #[error(
+        "{found}; --kernel sdk needs the Microkit SDK {version}.x: get it from {source_of_it}, unpack it, and set MICROKIT_SDK to its folder"
+    )]
+    Sdk {
+        /// What was found instead.
+        found: String,
+        /// The version that is needed.
+        version: &'static str,
+        /// Where it can be had.
+        source_of_it: &'static str,
+    },
+    /// The SDK's tool refused the system.
+    #[error("the SDK's tool ended with {status}: {said}")]
+    SdkTool {
+        /// How it ended.
+        status: std::process::ExitStatus,
+        /// All that it wrote.
+        said: String,
     },
     /// A file operation failed.
     #[error("cannot {action} {}: {cause}", path.display())]

@@ -62,20 +62,22 @@ impl Labels {
 
     /// Refuses a kernel whose labels are not those that the runtime was written with.
     pub(crate) fn check(&self) -> Result<(), Error> {
-        sel4::label::ALL.iter().try_for_each(|&(name, runtime)| {
-            let built = self
-                .invocations
-                .iter()
-                .find(|constant| constant.kernel_name == name);
-            match built.map(|constant| constant.value) {
-                Some(value) if u64::try_from(value) == Ok(runtime) => Ok(()),
-                kernel => Err(Error::Label {
-                    name,
-                    runtime,
-                    kernel,
-                }),
-            }
-        })
+        sel4::registry::label::ALL
+            .iter()
+            .try_for_each(|&(name, runtime)| {
+                let built = self
+                    .invocations
+                    .iter()
+                    .find(|constant| constant.kernel_name == name);
+                match built.map(|constant| constant.value) {
+                    Some(value) if u64::try_from(value) == Ok(runtime) => Ok(()),
+                    kernel => Err(Error::Label {
+                        name,
+                        runtime,
+                        kernel,
+                    }),
+                }
+            })
     }
 
     fn groups(&self) -> [Group<'_>; 3] {

@@ -5,11 +5,14 @@
 //! other side: the kernel's own makefile, which is trusted as the kernel itself is, and readers of the published files
 //! (image builder, runtime, QEMU harness). Nothing of the kernel's sources is ever part of this repository: they are
 //! GPL-2.0 and stay in cargo's cache and in `target/`.
+//!
+//! The other kernel, that of the official Microkit SDK, is not built here but found: [`sdk`].
 
 mod config;
 mod error;
 mod labels;
 mod make;
+pub mod sdk;
 mod source;
 
 use std::fmt;
@@ -186,7 +189,7 @@ fn inputs(source: &source::Source, autoconf: &str, python: &Path) -> Result<Stri
          {corrections}\n{autoconf}",
         package = source.package,
         labels = labels::FORMAT,
-        runtime = sel4::label::ALL,
+        runtime = sel4::registry::label::ALL,
         python = python.display(),
     ))
 }

@@ -6,6 +6,8 @@ use clap::{Args, Parser, Subcommand};
 
 use branes_kernel::Flavour;
 
+use crate::kernel::{Choice, Target};
+
 /// Builds, boots and tests Branes.
 #[derive(Debug, Parser)]
 #[command(
@@ -35,6 +37,7 @@ pub enum Verb {
         cargo xtask run\n  \
         cargo xtask run --release --port-base 9000     pages at 9000, 9001 and 9002\n  \
         cargo xtask run --config bench --memory 512M   17 branes\n  \
+        cargo xtask run --kernel sdk                   with MICROKIT_SDK=/path/to/microkit-sdk-2.3.0 before it\n  \
         cargo xtask run --tap tap0                     after: ip tuntap add dev tap0 mode tap && ip link set dev tap0 up")]
     Run(RunOptions),
     /// Run all tests: on the host, in the ring model, and with the booted image
@@ -67,15 +70,20 @@ pub struct BuildOptions {
     /// Optimised programs and a kernel that prints nothing
     #[arg(long)]
     pub release: bool,
+    /// Which kernel to build it for
+    #[arg(long, value_name = "KERNEL", value_enum, default_value_t)]
+    pub kernel: Choice,
 }
 
 impl BuildOptions {
-    /// The flavour of kernel and programs.
-    pub fn flavour(&self) -> Flavour {
-        if self.release {
-            Flavour::Release
-        } else {
-            Flavour::Debug
+    /// The kernel, and the flavour of kernel and programs.
+    pub fn target(&self) -> Target {
+        Target {
+            kernel: self.kernel,
+            flavour: match self.release {
+                true => Flavour::Release,
+                false => Flavour::Debug,
+            },
         }
     }
 }
@@ -106,6 +114,9 @@ pub struct TestOptions {
     /// Also run each fuzz target for 30 seconds
     #[arg(long)]
     pub full: bool,
+    /// Which kernel the tests that boot the image are run on
+    #[arg(long, value_name = "KERNEL", value_enum, default_value_t)]
+    pub kernel: Choice,
 }
 
 /// Options of `image`.

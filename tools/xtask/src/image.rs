@@ -3,19 +3,21 @@
 use std::fs;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
-use brane_manager_core::boot::BootConfig;
+use anyhow::{Context, Result, bail};
+use brane_manager_core::boot::{BootConfig, MAX_SIZE};
 use branes_image::Report;
-use branes_kernel::{Flavour, Kernel};
-use branes_qemu::host;
+use branes_kernel::sdk::ImageCall;
 use branes_system::System;
 use branes_system::configs::Config;
 
 use crate::cli::ImageOptions;
+use crate::kernel::{Choice, Ready, Target};
 use crate::programs::{self, Programs};
 use crate::progress;
 use crate::workspace::{Workspace, replace, staged, write_if_changed};
 
+/// The file name of the resolved system description.
+const DESCRIPTION: &str = "system.xml";
 /// The boot configuration's file name in the system description.
 const BOOT_CONFIG: &str = "boot-config.cbor";
 /// The kernel's file name, as Microkit's tool calls it.
@@ -58,31 +60,26 @@ pub fn resolve(workspace: &Workspace, name: &str) -> Result<Resolved> {
 }
 
 /// Where the image of a configuration lies.
-pub fn folder(workspace: &Workspace, config: &str, flavour: Flavour) -> PathBuf {
-    images(workspace).join(format!("{config}-{flavour}"))
+pub fn folder(workspace: &Workspace, config: &str, target: Target) -> PathBuf {
+    images(workspace, target.kernel).join(format!("{config}-{}", target.flavour))
 }
 
-/// Where all images lie.
-pub fn images(workspace: &Workspace) -> PathBuf {
-    workspace.target.join("images")
-}
-
-/// The kernel, after making sure of the tools that its build needs.
-pub fn kernel(workspace: &Workspace, flavour: Flavour) -> Result<Kernel> {
-    host::ensure(&[host::BUILD], &mut progress)?;
-    progress(&format!("seL4 kernel, {flavour}"));
-    let kernel = branes_kernel::build(&workspace.root, flavour)?;
-    Ok(kernel)
+/// Where all images for a kernel lie.
+pub fn images(workspace: &Workspace, kernel: Choice) -> PathBuf {
+    workspace.target.join(match kernel {
+        Choice::Registry => "images",
+        Choice::Sdk => "images-sdk",
+    })
 }
 
 /// Builds the image of a system.
-pub fn build(workspace: &Workspace, resolved: Resolved, flavour: Flavour) -> Result<Built> {
-    let kernel = kernel(workspace, flavour)?;
+pub fn build(workspace: &Workspace, resolved: Resolved, target: Target) -> Result<Built> {
+    let kernel = Ready::prepare(workspace, target)?;
     let name = &resolved.config.name;
-    progress(&format!("programs of `{name}`, {flavour}"));
-    let programs = programs::build(workspace, &resolved.config, &resolved.system, flavour)?;
+    progress(&format!("programs of `{name}`, {target}"));
+    let programs = programs::build(workspace, &resolved.config, &resolved.system, target, &kernel)?;
 
-    let folder = folder(workspace, name, flavour);
+    let folder = folder(workspace, name, target);
     let program_folder = folder.join("programs");
     fs::create_dir_all(&program_folder).with_context(|| format!("creating {}", program_folder.display()))?;
     let lock_path = folder.join(".lock");
@@ -97,24 +94,45 @@ pub fn build(workspace: &Workspace, resolved: Resolved, flavour: Flavour) -> Res
         branes_image::seal(&path)?;
         sealed.push((image.clone(), path));
     }
-    write_if_changed(&folder.join("system.xml"), resolved.config.xml.as_bytes())?;
-    replace(&folder.join(BOOT_CONFIG), &resolved.boot.to_bytes())?;
+    let description = folder.join(DESCRIPTION);
+    write_if_changed(&description, resolved.config.xml.as_bytes())?;
+    // As long as its region: the SDK's tool takes no shorter file.
+    let mut boot = resolved.boot.to_bytes();
+    boot.resize(boot.len().max(MAX_SIZE), 0);
+    replace(&folder.join(BOOT_CONFIG), &boot)?;
     let image = folder.join(IMAGE);
-    let report = branes_image::build(
-        &resolved.system,
-        &program_folder,
-        std::slice::from_ref(&folder),
-        &programs.root_task,
-        &image,
-    )?;
+    let kernel_32 = folder.join(KERNEL);
+    let search = [program_folder, folder.clone()];
+    let report = match (&kernel, &programs.root_task) {
+        (Ready::Registry(kernel), Some(root_task)) => {
+            let report = branes_image::build(&resolved.system, &search[0], &search[1..], root_task, &image)?;
+            let content =
+                fs::read(&kernel.sel4_32).with_context(|| format!("reading {}", kernel.sel4_32.display()))?;
+            write_if_changed(&kernel_32, &content)?;
+            report
+        }
+        (Ready::Registry(_), None) => bail!("the root task was not built"),
+        (Ready::Sdk(sdk), _) => {
+            let mut report = branes_image::measure(&resolved.system, &search[0], &search[1..])?;
+            let said = sdk.image(&ImageCall {
+                description: &description,
+                search: &search,
+                image: &image,
+                report: &folder.join("report.txt"),
+                capdl: &folder.join("capdl.json"),
+            })?;
+            if !said.is_empty() {
+                progress(&format!("the SDK's tool says: {said}"));
+            }
+            let size = fs::metadata(&image).with_context(|| format!("reading {}", image.display()))?;
+            report.image_bytes = size.len();
+            report
+        }
+    };
     if let Some(warning) = &report.warning {
         eprintln!("warning: {warning}");
     }
-    progress(&format!("image of `{name}`, {flavour}: {report}"));
-    let kernel_32 = folder.join(KERNEL);
-    let content =
-        fs::read(&kernel.sel4_32).with_context(|| format!("reading {}", kernel.sel4_32.display()))?;
-    write_if_changed(&kernel_32, &content)?;
+    progress(&format!("image of `{name}`, {target}: {report}"));
     let programs = Programs {
         root_task: programs.root_task,
         domains: sealed,
@@ -131,7 +149,7 @@ pub fn build(workspace: &Workspace, resolved: Resolved, flavour: Flavour) -> Res
 /// The verb `image`: both files appear in the folder together, or neither does.
 pub fn write(workspace: &Workspace, options: &ImageOptions) -> Result<()> {
     let resolved = resolve(workspace, &options.build.config)?;
-    let built = build(workspace, resolved, options.build.flavour())?;
+    let built = build(workspace, resolved, options.build.target())?;
     fs::create_dir_all(&options.out).with_context(|| format!("creating {}", options.out.display()))?;
     let mut ready = Vec::new();
     for (from, name) in [(&built.kernel, KERNEL), (&built.image, IMAGE)] {

@@ -9,6 +9,7 @@ mod check;
 mod cli;
 mod fuzz;
 mod image;
+mod kernel;
 mod network;
 mod programs;
 mod run;

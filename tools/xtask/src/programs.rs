@@ -13,6 +13,7 @@ use branes_system::System;
 use branes_system::codegen::SYSTEM_VARIABLE;
 use branes_system::configs::{self, Config};
 
+use crate::kernel::{Ready, Target};
 use crate::workspace::{Workspace, must_succeed, write_if_changed};
 
 /// The target that all programs are compiled for.
@@ -29,18 +30,25 @@ const RUSTFLAGS: &[&str] = &[
 
 /// Compiled programs.
 pub struct Programs {
-    /// The root task.
-    pub root_task: PathBuf,
+    /// The root task, where the image is one of this project's own builder.
+    pub root_task: Option<PathBuf>,
     /// Each program image, by the name that the system description has for it.
     pub domains: Vec<(String, PathBuf)>,
 }
 
-/// Compiles all programs of `system`, which is the description of `config`.
-pub fn build(workspace: &Workspace, config: &Config, system: &System, flavour: Flavour) -> Result<Programs> {
-    let folder = workspace
-        .target
-        .join("pd")
-        .join(format!("instances-{}", config.entry.instances));
+/// Compiles all programs of `system`, which is the description of `config`, for a kernel.
+pub fn build(
+    workspace: &Workspace,
+    config: &Config,
+    system: &System,
+    target: Target,
+    kernel: &Ready,
+) -> Result<Programs> {
+    let folder =
+        workspace
+            .target
+            .join("pd")
+            .join(format!("instances-{}{}", config.entry.instances, target.suffix()));
     let (plain, plain_system) = plain(workspace, config)?;
     let description = folder.join("system.xml");
     write_if_changed(&description, plain.xml.as_bytes())?;
@@ -50,10 +58,12 @@ pub fn build(workspace: &Workspace, config: &Config, system: &System, flavour: F
     let cargo = Cargo {
         workspace,
         folder: &folder,
-        flavour,
+        flavour: target.flavour,
+        environment: kernel.environment(),
     };
     let mut binaries: Vec<&str> = wanted.intersection(&usual).map(|image| binary(image)).collect();
-    binaries.push(ROOT_TASK);
+    let root_task = matches!(kernel, Ready::Registry(_)).then_some(ROOT_TASK);
+    binaries.extend(root_task);
     cargo.build(&description, &binaries)?;
 
     // Programs that only this configuration runs: their constants come from its own description.
@@ -64,7 +74,7 @@ pub fn build(workspace: &Workspace, config: &Config, system: &System, flavour: F
         cargo.build(&description, &special)?;
     }
     Ok(Programs {
-        root_task: cargo.built(ROOT_TASK),
+        root_task: root_task.map(|binary| cargo.built(binary)),
         domains: wanted
             .iter()
             .map(|image| (image.to_string(), cargo.built(binary(image))))
@@ -101,6 +111,7 @@ struct Cargo<'a> {
     workspace: &'a Workspace,
     folder: &'a Path,
     flavour: Flavour,
+    environment: Vec<(&'static str, PathBuf)>,
 }
 
 impl Cargo<'_> {
@@ -117,6 +128,7 @@ impl Cargo<'_> {
             .arg("--config")
             .arg(format!("target.{TARGET}.rustflags = [{flags}]"))
             .env(SYSTEM_VARIABLE, description)
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             // They would be used instead of the flags above.
             .env_remove("RUSTFLAGS")
             .env_remove("CARGO_ENCODED_RUSTFLAGS");

@@ -38,7 +38,7 @@ pub fn run(workspace: &Workspace, options: &RunOptions) -> Result<()> {
     machine.net = network.net;
     machine.check()?;
 
-    let built = image::build(workspace, resolved, options.build.flavour())?;
+    let built = image::build(workspace, resolved, options.build.target())?;
     machine.memory_mib = match options.memory {
         Some(mib) => mib,
         None => USUAL_MEMORY.max(built.report.needed_mib().next_multiple_of(USUAL_MEMORY)),

@@ -24,7 +24,7 @@ pub fn sizes(workspace: &Workspace, options: &BuildOptions) -> Result<()> {
     let built = image::build(
         workspace,
         image::resolve(workspace, &options.config)?,
-        options.flavour(),
+        options.target(),
     )?;
     println!(
         "{:<20} {:>9} {:>9} {:>9} {:>9}   {:>9}",
@@ -36,7 +36,9 @@ pub fn sizes(workspace: &Workspace, options: &BuildOptions) -> Result<()> {
         let instances = domains.iter().filter(|pd| pd.program == *name).count();
         row(name, measure(path)?, &instances.to_string());
     }
-    row("root task", measure(&programs.root_task)?, "1");
+    if let Some(root_task) = &programs.root_task {
+        row("root task", measure(root_task)?, "1");
+    }
     row("kernel", measure(&built.kernel)?, "1");
     let image = fs::metadata(&built.image).with_context(|| format!("reading {}", built.image.display()))?;
     println!("\nimage file {} bytes; {}", image.len(), built.report);

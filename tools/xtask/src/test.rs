@@ -10,6 +10,7 @@ use branes_qemu::host;
 use branes_system::configs;
 
 use crate::cli::TestOptions;
+use crate::kernel::{Choice, Target};
 use crate::runner::{self, Closing};
 use crate::workspace::{IMAGE_TESTS, Workspace};
 use crate::{fuzz, image, progress};
@@ -28,8 +29,8 @@ pub fn test(workspace: &Workspace, options: &TestOptions) -> Result<()> {
         closings.push(ring_model(workspace)?);
     }
     if everything || has_image_tests(workspace, filters)? {
-        build_images(workspace)?;
-        closings.push(image_tests(workspace, &runner, filters)?);
+        build_images(workspace, options.kernel)?;
+        closings.push(image_tests(workspace, &runner, filters, options.kernel)?);
     }
     if full && everything {
         closings.extend(fuzz::run_all(workspace)?);
@@ -189,18 +190,27 @@ fn has_image_tests(workspace: &Workspace, filters: &[String]) -> Result<bool> {
 }
 
 /// Every configuration as a release image, and the default one in the debug flavour too.
-fn build_images(workspace: &Workspace) -> Result<()> {
+fn build_images(workspace: &Workspace, kernel: Choice) -> Result<()> {
+    let build = |name: &str, flavour| {
+        let target = Target { kernel, flavour };
+        image::build(workspace, image::resolve(workspace, name)?, target)
+    };
     for name in configs::entries(&workspace.root)?.keys() {
-        image::build(workspace, image::resolve(workspace, name)?, Flavour::Release)?;
+        build(name, Flavour::Release)?;
     }
-    image::build(workspace, image::resolve(workspace, "default")?, Flavour::Debug)?;
+    build("default", Flavour::Debug)?;
     Ok(())
 }
 
-fn image_tests(workspace: &Workspace, runner: &Runner, filters: &[String]) -> Result<Closing> {
+fn image_tests(
+    workspace: &Workspace,
+    runner: &Runner,
+    filters: &[String],
+    kernel: Choice,
+) -> Result<Closing> {
     progress("tests that boot the image");
     // One at a time: each has a machine to itself, and some count what must not be lost.
     let mut command = runner.command(workspace, &[IMAGE_TESTS], filters, true);
-    command.env("BRANES_IMAGES", image::images(workspace));
+    command.env("BRANES_IMAGES", image::images(workspace, kernel));
     runner::run("image tests", &mut command)
 }

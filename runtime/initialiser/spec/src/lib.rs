@@ -9,7 +9,6 @@
 
 #![cfg_attr(not(test), no_std)]
 
-pub mod badge;
 mod parse;
 mod records;
 

@@ -1,0 +1,118 @@
+//! System calls of seL4 16 with the mixed-criticality scheduler (MCS), as the Microkit SDK 2.3 configures it.
+//!
+//! Registers (`libsel4` of that version): RDX system call number, RDI capability and then badge, RSI message info, R10 R8
+//! R9 R15 the first four message words, R12 the reply object of a receive; RCX and R11 are destroyed, RSP is not preserved
+//! by the kernel, so it is parked in R14.
+
+use crate::{CPtr, MessageInfo, Origin, Registers};
+use core::arch::asm;
+
+/// Labels of invocations. They differ between the SDK's configurations, so the build script takes them from the SDK's own
+/// `invocations_all.json` where it is told of one, and otherwise from the facts recorded in `labels.txt`.
+pub mod label {
+    include!(concat!(env!("OUT_DIR"), "/mcs_label.rs"));
+}
+
+/// Labels of fault messages (`libsel4`, with MCS).
+pub mod fault {
+    /// A capability that does not exist.
+    pub const CAPABILITY: u64 = 1;
+    /// A system call that does not exist.
+    pub const SYSCALL: u64 = 2;
+    /// A processor exception.
+    pub const EXCEPTION: u64 = 3;
+    /// An address that is not mapped.
+    pub const PAGE: u64 = 6;
+}
+
+const SYS_CALL: i64 = -1;
+const SYS_REPLY_RECV: i64 = -2;
+const SYS_SEND: i64 = -5;
+const SYS_RECV: i64 = -7;
+
+/// Where Microkit puts a protection domain's reply object.
+const REPLY: CPtr = 4;
+
+/// In the badge of a protected call, beside the channel in the low 6 bits.
+const CALL: u64 = 1 << 63;
+/// In the badge of a child's fault, beside the child's number in the low 8 bits.
+const FAULT: u64 = 1 << 62;
+
+/// Reads a badge as Microkit's tool gives it out.
+#[inline(always)]
+pub const fn origin(badge: u64) -> Origin {
+    if badge & CALL != 0 {
+        Origin::Call((badge & 0x3f) as usize)
+    } else if badge & FAULT != 0 {
+        Origin::Fault((badge & 0xff) as usize)
+    } else {
+        Origin::Notification(badge)
+    }
+}
+
+/// `seL4_Call`: sends and waits for the answer.
+#[inline]
+pub fn call(dest: CPtr, info: MessageInfo, registers: &mut Registers) -> MessageInfo {
+    let mut reply = info.0;
+    // SAFETY: the register convention of the kernel as stated above; the kernel touches no memory of ours but the
+    // IPC buffer, which only raw pointers reach.
+    unsafe {
+        asm!("mov r14, rsp", "syscall", "mov rsp, r14",
+            in("rdx") SYS_CALL, inout("rdi") dest => _, inout("rsi") reply,
+            inout("r10") registers[0], inout("r8") registers[1], inout("r9") registers[2],
+            inout("r15") registers[3], in("r12") 0u64, out("rcx") _, out("r11") _, out("r14") _);
+    }
+    MessageInfo(reply)
+}
+
+/// `seL4_Recv` on an endpoint or a notification, with the domain's reply object: message info and badge.
+#[inline]
+pub fn recv(source: CPtr, registers: &mut Registers) -> (MessageInfo, u64) {
+    let (badge, info);
+    // SAFETY: as in `call`.
+    unsafe {
+        asm!("mov r14, rsp", "syscall", "mov rsp, r14",
+            in("rdx") SYS_RECV, inout("rdi") source => badge, out("rsi") info,
+            out("r10") registers[0], out("r8") registers[1], out("r9") registers[2],
+            out("r15") registers[3], in("r12") REPLY, out("rcx") _, out("r11") _, out("r14") _);
+    }
+    (MessageInfo(info), badge)
+}
+
+/// `seL4_ReplyRecv`: answers the caller that the reply object holds and waits for what comes next.
+#[inline]
+pub fn reply_recv(source: CPtr, info: MessageInfo, registers: &mut Registers) -> (MessageInfo, u64) {
+    let badge;
+    let mut message = info.0;
+    // SAFETY: as in `call`.
+    unsafe {
+        asm!("mov r14, rsp", "syscall", "mov rsp, r14",
+            in("rdx") SYS_REPLY_RECV, inout("rdi") source => badge, inout("rsi") message,
+            inout("r10") registers[0], inout("r8") registers[1], inout("r9") registers[2],
+            inout("r15") registers[3], in("r12") REPLY, out("rcx") _, out("r11") _, out("r14") _);
+    }
+    (MessageInfo(message), badge)
+}
+
+/// `seL4_Signal`: sends an empty message to a notification. Never blocks.
+#[inline]
+pub fn signal(notification: CPtr) {
+    // SAFETY: as in `call`; the kernel preserves the message registers on a send.
+    unsafe {
+        asm!("mov r14, rsp", "syscall", "mov rsp, r14",
+            in("rdx") SYS_SEND, inout("rdi") notification => _, inout("rsi") 0u64 => _, in("r12") 0u64,
+            out("rcx") _, out("r11") _, out("r14") _);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn badges_are_microkit_s() {
+        assert_eq!(origin(1 << 63 | 61), Origin::Call(61));
+        assert_eq!(origin(1 << 62 | 255), Origin::Fault(255));
+        assert_eq!(origin((1 << 62) - 1), Origin::Notification((1 << 62) - 1));
+    }
+}

@@ -1,0 +1,93 @@
+//! Which kernel an image is for: the one that is built here from a registry package, or that of the official Microkit SDK.
+//!
+//! Owns the differences between the two on the way to an image: how programs are compiled, and who puts the image
+//! together. The system description and the programs' sources are the same.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use branes_kernel::sdk::Sdk;
+use branes_kernel::{Flavour, Kernel};
+use branes_qemu::host;
+use clap::ValueEnum;
+
+use crate::progress;
+use crate::workspace::Workspace;
+
+/// The board, as the SDK calls it.
+const BOARD: &str = "x86_64_generic";
+/// What `runtime/sel4` calls the kernels, and the variables by which it is told (its build script).
+const CHOICE: &str = "BRANES_SEL4";
+const LABELS: &str = "BRANES_SEL4_LABELS";
+
+/// The kernels that there are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Choice {
+    /// seL4 5.0.0, built here from a registry package
+    #[default]
+    Registry,
+    /// seL4 16 (MCS) of the Microkit SDK that MICROKIT_SDK names
+    Sdk,
+}
+
+/// A kernel and how it is configured: what decides which image is built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Which kernel.
+    pub kernel: Choice,
+    /// The flavour of kernel and programs.
+    pub flavour: Flavour,
+}
+
+impl Target {
+    /// The suffix of folders that hold what is built for this kernel.
+    pub fn suffix(self) -> &'static str {
+        match self.kernel {
+            Choice::Registry => "",
+            Choice::Sdk => "-sdk",
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.kernel {
+            Choice::Registry => write!(f, "{}", self.flavour),
+            Choice::Sdk => write!(f, "{} for the SDK's kernel", self.flavour),
+        }
+    }
+}
+
+/// A kernel that is there.
+pub enum Ready {
+    /// Built here.
+    Registry(Box<Kernel>),
+    /// Found.
+    Sdk(Sdk),
+}
+
+impl Ready {
+    /// Builds or finds it, after making sure of the tools that this needs.
+    pub fn prepare(workspace: &Workspace, target: Target) -> Result<Ready> {
+        match target.kernel {
+            Choice::Registry => {
+                host::ensure(&[host::BUILD], &mut progress)?;
+                progress(&format!("seL4 kernel, {}", target.flavour));
+                Ok(Ready::Registry(Box::new(branes_kernel::build(
+                    &workspace.root,
+                    target.flavour,
+                )?)))
+            }
+            Choice::Sdk => Ok(Ready::Sdk(Sdk::find(BOARD, target.flavour)?)),
+        }
+    }
+
+    /// What the build of a program must be told.
+    pub fn environment(&self) -> Vec<(&'static str, PathBuf)> {
+        match self {
+            Ready::Registry(_) => Vec::new(),
+            Ready::Sdk(sdk) => vec![(CHOICE, "mcs".into()), (LABELS, sdk.invocations())],
+        }
+    }
+}
