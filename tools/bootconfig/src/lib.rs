@@ -46,10 +46,27 @@ impl fmt::Display for Lines<'_> {
     }
 }
 
+/// The file at `path`, checked for a system of `instances` branes.
+pub fn load(path: &Path, instances: usize) -> Result<BootConfig, Error> {
+    let bytes = std::fs::read(path).map_err(|e| Error::Read(path.into(), e))?;
+    match std::str::from_utf8(&bytes) {
+        Ok(text) => parse(path, text, instances),
+        Err(error) => {
+            // As text up to the damage, whose place is then the end.
+            let good = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
+            let what = format!(
+                "byte {:#04x} is no UTF-8 text: the file is damaged or of another encoding; save it as UTF-8",
+                bytes[error.valid_up_to()]
+            );
+            let damaged = problem(&good, good.len()..good.len(), what);
+            Err(Error::Wrong(path.into(), vec![damaged]))
+        }
+    }
+}
+
 /// The file at `path` for a system of `instances` branes, as the bytes for the region `boot-config`.
 pub fn compile(path: &Path, instances: usize) -> Result<Vec<u8>, Error> {
-    let text = std::fs::read_to_string(path).map_err(|e| Error::Read(path.into(), e))?;
-    Ok(parse(path, &text, instances)?.to_bytes())
+    Ok(load(path, instances)?.to_bytes())
 }
 
 /// The text of a file, checked for a system of `instances` branes. `path` is for the messages.

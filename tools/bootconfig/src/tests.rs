@@ -267,6 +267,21 @@ fn a_missing_file_is_named() {
     );
 }
 
+#[test]
+fn damage_is_found_where_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("damaged.toml");
+    let mut bytes = GOOD.as_bytes().to_vec();
+    let at = GOOD.find("main").unwrap();
+    bytes[at] = 0xff;
+    std::fs::write(&path, bytes).unwrap();
+    let error = compile(&path, 3).unwrap_err().to_string();
+    assert!(
+        error.contains("damaged.toml:3:9: byte 0xff is no UTF-8 text"),
+        "{error}"
+    );
+}
+
 proptest! {
     #[test]
     fn no_text_makes_it_panic(at in 0usize..GOOD.len(), cut in 0usize..40, put in "[a-z0-9\\[\\]=\":./\n é-]{0,12}") {

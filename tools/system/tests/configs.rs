@@ -253,9 +253,10 @@ fn wrong_tables_are_refused_by_file() {
     std::fs::write(folder.path().join("configs.toml"), wrong).expect("writing");
     let unknown = entries(folder.path()).expect_err("an unknown key").to_string();
     assert!(
-        unknown.contains("configs.toml") && unknown.contains("replaces"),
+        unknown.contains("configs.toml:5:1: unknown field `replaces`, expected one of"),
         "{unknown}"
     );
+    assert_eq!(unknown.lines().count(), 1, "{unknown}");
     std::fs::write(
         folder.path().join("configs.toml"),
         wrong.replace("replaces = {}\n", ""),

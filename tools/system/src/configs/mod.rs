@@ -45,11 +45,11 @@ pub struct Config {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// A file cannot be read.
-    #[error("{}: {_1}", .0.display())]
+    #[error("cannot read {}: {_1}", .0.display())]
     Read(PathBuf, std::io::Error),
     /// `configs.toml` is wrong.
-    #[error("{}: {_1}", .0.display())]
-    Toml(PathBuf, toml::de::Error),
+    #[error("{}:{}:{}: {_2}", .0.display(), _1.line, _1.column)]
+    Toml(PathBuf, Position, String),
     /// No such name.
     #[error("no configuration is called `{0}`; configs.toml has: {1}")]
     Unknown(String, String),
@@ -82,7 +82,21 @@ const MAX_INSTANCES: usize = 63;
 /// All entries, by name.
 pub fn entries(root: &Path) -> Result<BTreeMap<String, Entry>, ConfigError> {
     let path = root.join("configs.toml");
-    toml::from_str(&read(&path)?).map_err(|e| ConfigError::Toml(path, e))
+    let text = read(&path)?;
+    toml::from_str(&text).map_err(|e| {
+        let place = position(&text, e.span().map_or(0, |span| span.start));
+        ConfigError::Toml(path, place, e.message().replace('\n', ", "))
+    })
+}
+
+/// The place of a byte in a text.
+fn position(text: &str, byte: usize) -> Position {
+    let before = text.get(..byte).unwrap_or(text);
+    let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    Position {
+        line: count(before.matches('\n').count() + 1),
+        column: count(before.rsplit('\n').next().unwrap_or("").chars().count() + 1),
+    }
 }
 
 fn read(path: &Path) -> Result<String, ConfigError> {
