@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
 
@@ -16,21 +17,32 @@ pub enum Error {
         /// What to do.
         remedy: String,
     },
-    /// QEMU is too old.
+    /// QEMU is too old, or what has its name does not say a version.
     #[error(
-        "{found} is too old: version {}.{} or newer is needed; on Debian 12 or newer: apt-get install qemu-system-x86",
+        "{}: {what}; version {}.{} or newer is needed, which Debian 12 has in its package qemu-system-x86",
+        program.display(),
         needed.0,
         needed.1
     )]
     Version {
-        /// What QEMU says about itself.
-        found: String,
+        /// The program.
+        program: PathBuf,
+        /// What is wrong with its version.
+        what: String,
         /// The oldest version that works.
         needed: (u32, u32),
     },
-    /// A port of the host is taken.
-    #[error("{protocol} port {} of {} is in use ({cause}); stop what uses it, or choose others with --port-base", address.port(), address.ip())]
-    PortInUse {
+    /// A port of the host is taken, or not ours to take.
+    #[error(
+        "{protocol} port {} of {} is {} ({cause}); {}choose others with --port-base",
+        address.port(),
+        address.ip(),
+        if *taken { "in use" } else { "not to be had" },
+        if *taken { "stop what uses it, or " } else { "" }
+    )]
+    Port {
+        /// Whether somebody else has it.
+        taken: bool,
         /// TCP or UDP.
         protocol: &'static str,
         /// Where it was to listen.
@@ -40,9 +52,17 @@ pub enum Error {
     },
     /// A network device of the host is missing.
     #[error(
-        "there is no network device {0} here; make it with: ip tuntap add dev {0} mode tap && ip link set dev {0} up"
+        "there is no network device {0} here; make it as root with: ip tuntap add dev {0} mode tap && ip link set dev {0} up"
     )]
     NoInterface(String),
+    /// A network device of the host cannot be the machine's cable.
+    #[error("{name} {what}")]
+    Tap {
+        /// The device.
+        name: String,
+        /// Why not, and what to do.
+        what: String,
+    },
     /// A program cannot be started.
     #[error("cannot start {program}: {cause}")]
     Start {

@@ -1,7 +1,7 @@
 //! The host's tools: which there must be, which Debian package has each, and how a missing one gets there.
 
 use std::env;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::Error;
@@ -129,7 +129,7 @@ pub fn ensure(tools: &[&[Tool]], progress: &mut dyn FnMut(&str)) -> Result<(), E
     };
     if !program("apt-get", "apt").is_present() {
         return Err(failed(format!(
-            "Install it; the Debian packages are: {}",
+            "Install what has it; the Debian packages are: {}",
             packages.join(" ")
         )));
     }
@@ -197,7 +197,7 @@ fn apt_get(verb: &[&str], packages: &[&str]) -> Result<bool, Error> {
     Ok(output.status.success())
 }
 
-/// Refuses a QEMU that is too old.
+/// Refuses a QEMU that is too old, and what only has its name.
 pub fn check_qemu_version() -> Result<(), Error> {
     let output = Command::new(QEMU)
         .arg("--version")
@@ -208,14 +208,28 @@ pub fn check_qemu_version() -> Result<(), Error> {
             cause,
         })?;
     let text = String::from_utf8_lossy(&output.stdout);
-    let found = text.lines().next().unwrap_or_default();
-    match version(found) {
-        Some(version) if version >= OLDEST_QEMU => Ok(()),
-        _ => Err(Error::Version {
-            found: format!("{QEMU} (`{found}`)"),
-            needed: OLDEST_QEMU,
-        }),
-    }
+    let first = text.lines().next().unwrap_or_default();
+    // It may be anything, and is to stay on the message's line.
+    let said: String = first.chars().flat_map(char::escape_debug).take(80).collect();
+    let what = match version(first) {
+        Some(version) if version >= OLDEST_QEMU => return Ok(()),
+        Some(_) => format!("`{said}` is too old"),
+        None => format!("it does not say a version of QEMU, but `{said}`"),
+    };
+    Err(Error::Version {
+        program: on_path(QEMU),
+        what,
+        needed: OLDEST_QEMU,
+    })
+}
+
+/// Where a program is that is started by its name.
+fn on_path(name: &str) -> PathBuf {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path)
+        .map(|folder| folder.join(name))
+        .find(|program| is_executable(program))
+        .unwrap_or_else(|| name.into())
 }
 
 /// Major and minor number out of `QEMU emulator version 7.2.22 (Debian ...)`.

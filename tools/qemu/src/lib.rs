@@ -8,6 +8,7 @@ mod error;
 pub mod host;
 mod machine;
 mod process;
+mod tap;
 
 pub use error::Error;
 pub use machine::{Forward, Machine, Net, Protocol, Serial};
