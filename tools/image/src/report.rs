@@ -8,8 +8,9 @@ use crate::Error;
 const RAM_LIMIT: u64 = 0xb000_0000;
 /// What kernel, firmware tables, the root task's capability table and rounding to powers of two take, at most, in bytes.
 const OVERHEAD: u64 = 12 << 20;
-/// What the firmware keeps at the end of RAM, at most, in bytes.
-const FIRMWARE: u64 = 1 << 20;
+/// What is taken at the end of RAM, at most, in bytes: by the firmware less than 1 MiB; by the kernel the root task's first
+/// capability table, 2 MiB at an address that is a multiple of that, and a few pages.
+const END_OF_RAM: u64 = 5 << 20;
 
 /// A finished image.
 #[derive(Clone, Debug, Default)]
@@ -47,7 +48,7 @@ impl Report {
         let top = self
             .fixed_ram
             .iter()
-            .map(|(_, end, _)| *end + FIRMWARE)
+            .map(|(_, end, _)| *end + END_OF_RAM)
             .max()
             .unwrap_or(0);
         sum.max(top).div_ceil(1 << 20)
@@ -62,7 +63,7 @@ impl Report {
         let outside = self
             .fixed_ram
             .iter()
-            .find(|(_, end, _)| *end + FIRMWARE > machine_mib << 20);
+            .find(|(_, end, _)| *end + END_OF_RAM > machine_mib << 20);
         let hint = match outside {
             Some((start, _, name)) => format!("memory region '{name}' is at physical address {start:#x}"),
             None => format!(
@@ -103,12 +104,13 @@ mod tests {
             fixed_ram: vec![(0x800_0000, 0x840_0000, "dma".into())],
             ..Report::default()
         };
-        assert_eq!(report.needed_mib(), 133);
-        assert!(report.check_memory(133).is_ok());
+        assert_eq!(report.needed_mib(), 137);
+        assert!(report.check_memory(137).is_ok());
+        assert!(report.check_memory(136).is_err());
         let error = report.check_memory(64).unwrap_err().to_string();
         assert_eq!(
             error,
-            "image needs 133 MiB, machine has 64 MiB: memory region 'dma' is at physical address 0x8000000"
+            "image needs 137 MiB, machine has 64 MiB: memory region 'dma' is at physical address 0x8000000"
         );
         let error = Report {
             fixed_ram: vec![],
