@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use branes_kernel::Flavour;
 
@@ -101,7 +102,7 @@ pub struct RunOptions {
     #[arg(long, value_name = "SIZE", value_parser = memory)]
     pub memory: Option<u64>,
     /// First of the ports of 127.0.0.1 that lead to the branes' web pages
-    #[arg(long, value_name = "N", default_value_t = 8080)]
+    #[arg(long, value_name = "N", default_value_t = 8080, value_parser = clap::value_parser!(u16).range(1..))]
     pub port_base: u16,
 }
 
@@ -130,6 +131,34 @@ pub struct ImageOptions {
     pub out: PathBuf,
 }
 
+/// The message for a command line that cannot be followed, in one line: what is wrong, what was perhaps meant, how it is
+/// written, and where all is explained.
+pub fn one_line(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    // Without any verb it is the help text, which is as long as it must be.
+    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return text.trim_end().to_owned();
+    }
+    let mut line = String::new();
+    let said = text.lines().map(str::trim);
+    for part in said.filter(|part| !part.is_empty() && !part.starts_with("For more information")) {
+        let between = match line.as_str() {
+            "" => "",
+            list if list.ends_with(':') => " ",
+            _ => "; ",
+        };
+        line.push_str(between);
+        line.push_str(&part.replace("Usage: ", "usage: "));
+    }
+    if error.kind() == ErrorKind::InvalidSubcommand {
+        let command = Cli::command();
+        let verbs: Vec<_> = command.get_subcommands().map(clap::Command::get_name).collect();
+        line.push_str(&format!("; the verbs are {}", verbs.join(", ")));
+    }
+    line.push_str("; all is explained by: cargo xtask help");
+    line
+}
+
 /// MiB out of `512M`, `1G` or `512`.
 fn memory(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
@@ -153,7 +182,6 @@ fn memory(text: &str) -> Result<u64, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {

@@ -13,8 +13,8 @@ use branes_system::configs::Config;
 use crate::cli::ImageOptions;
 use crate::kernel::{Choice, Ready, Target};
 use crate::programs::{self, Programs};
-use crate::progress;
-use crate::workspace::{Workspace, replace, staged, write_if_changed};
+use crate::workspace::{Workspace, replace, write_if_changed};
+use crate::{output, progress};
 
 /// The file name of the resolved system description.
 const DESCRIPTION: &str = "system.xml";
@@ -53,9 +53,7 @@ pub struct Built {
 pub fn resolve(workspace: &Workspace, name: &str) -> Result<Resolved> {
     let config = Config::load(&workspace.root, name)?;
     let system = System::parse(&config.xml, &format!("system.xml as resolved for `{name}`"))?;
-    let text = fs::read_to_string(&config.boot)
-        .with_context(|| format!("{} (configs.toml names it for `{name}`)", config.boot.display()))?;
-    let boot = branes_bootconfig::parse(&config.boot, &text, config.entry.instances)?;
+    let boot = branes_bootconfig::load(&config.boot, config.entry.instances)?;
     Ok(Resolved { config, system, boot })
 }
 
@@ -149,18 +147,12 @@ pub fn build(workspace: &Workspace, resolved: Resolved, target: Target) -> Resul
 /// The verb `image`: both files appear in the folder together, or neither does.
 pub fn write(workspace: &Workspace, options: &ImageOptions) -> Result<()> {
     let resolved = resolve(workspace, &options.build.config)?;
+    output::check(&options.out, &[KERNEL, IMAGE])?;
     let built = build(workspace, resolved, options.build.target())?;
-    fs::create_dir_all(&options.out).with_context(|| format!("creating {}", options.out.display()))?;
-    let mut ready = Vec::new();
-    for (from, name) in [(&built.kernel, KERNEL), (&built.image, IMAGE)] {
-        let to = options.out.join(name);
-        let content = fs::read(from).with_context(|| format!("reading {}", from.display()))?;
-        ready.push((staged(&to, &content)?, to));
-    }
-    for (file, to) in ready {
-        file.persist(&to)
-            .with_context(|| format!("writing {}", to.display()))?;
-        println!("{}", to.display());
+    let read = |path: &PathBuf| fs::read(path).with_context(|| format!("reading {}", path.display()));
+    let files = [(KERNEL, read(&built.kernel)?), (IMAGE, read(&built.image)?)];
+    for path in output::write(&options.out, &files)? {
+        println!("{}", path.display());
     }
     Ok(())
 }

@@ -11,6 +11,7 @@ mod fuzz;
 mod image;
 mod kernel;
 mod network;
+mod output;
 mod programs;
 mod run;
 mod runner;
@@ -26,7 +27,15 @@ use cli::{Cli, Verb};
 use workspace::Workspace;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // Help that was asked for is no failure.
+        Err(text) if !text.use_stderr() => text.exit(),
+        Err(error) => {
+            eprintln!("{}", cli::one_line(&error));
+            return ExitCode::from(2);
+        }
+    };
     let done = Workspace::find().and_then(|workspace| match cli.verb {
         Verb::Run(options) => run::run(&workspace, &options),
         Verb::Test(options) => test::test(&workspace, &options),

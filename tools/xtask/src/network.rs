@@ -9,12 +9,39 @@ use branes_qemu::{Forward, Net, Protocol};
 /// Where a brane's services are.
 const HTTP: u16 = 80;
 
-/// A user network, and each brane's name with the port of 127.0.0.1 that leads to its web page.
+/// A user network, and the web pages on it.
 pub struct UserNetwork {
     /// The network.
     pub net: Net,
     /// The pages.
-    pub pages: Vec<(String, u16)>,
+    pub pages: Vec<Page>,
+}
+
+/// A brane's web page.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Page {
+    /// The brane's name.
+    pub brane: String,
+    /// The brane's address on the network.
+    pub address: Ipv4Addr,
+    /// The port of 127.0.0.1 that leads to it.
+    pub port: u16,
+}
+
+impl UserNetwork {
+    /// For a person who puts a tap device in this network's place: which addresses the branes expect at this side of it.
+    pub fn host_side(&self, tap: &str) -> String {
+        match &self.net {
+            Net::User {
+                v4: (_, prefix, host),
+                v6: (_, host6),
+                ..
+            } => format!(
+                "the branes look for you at {host} and {host6}: ip addr add {host}/{prefix} dev {tap} && ip addr add {host6}/64 dev {tap}"
+            ),
+            Net::Tap(_) | Net::Stream(_) | Net::Unplugged => String::new(),
+        }
+    }
 }
 
 /// The user network for these branes. Brane N's page is at `port_base + N`. Branes without a fixed IPv4 address in the
@@ -61,7 +88,11 @@ pub fn user_network(boot: &BootConfig, port_base: u16) -> UserNetwork {
             host: SocketAddrV4::new(Ipv4Addr::LOCALHOST, port),
             guest: SocketAddrV4::new(ip, HTTP),
         });
-        pages.push((brane.name.clone(), port));
+        pages.push(Page {
+            brane: brane.name.clone(),
+            address: ip,
+            port,
+        });
     }
     UserNetwork {
         net: Net::User { v4, v6, forwards },
@@ -114,7 +145,7 @@ mod tests {
         let pages: Vec<_> = network
             .pages
             .iter()
-            .map(|(name, port)| (name.as_str(), *port))
+            .map(|page| (page.brane.as_str(), page.port))
             .collect();
         assert_eq!(pages, [("main", 8080), ("red", 8081), ("blue", 8082)]);
         let Net::User { v4, v6, forwards } = network.net else {

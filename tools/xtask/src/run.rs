@@ -12,7 +12,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::cli::RunOptions;
 use crate::image;
-use crate::network::{UserNetwork, user_network};
+use crate::network::user_network;
 use crate::progress;
 use crate::workspace::Workspace;
 
@@ -23,27 +23,30 @@ const POLL: Duration = Duration::from_millis(50);
 
 /// Runs the verb.
 pub fn run(workspace: &Workspace, options: &RunOptions) -> Result<()> {
-    host::ensure(&[host::RUN], &mut progress)?;
-    host::check_qemu_version()?;
     let resolved = image::resolve(workspace, &options.build.config)?;
-    let network = match &options.tap {
-        Some(name) => UserNetwork {
-            net: Net::Tap(name.clone()),
-            pages: Vec::new(),
-        },
-        None => user_network(&resolved.boot, options.port_base),
-    };
-    // What keeps QEMU from starting is said before the build, which takes longer.
+    let user = user_network(&resolved.boot, options.port_base);
+    // What keeps QEMU from starting is said before anything is installed or built, which takes longer.
     let mut machine = Machine::new("", "");
-    machine.net = network.net;
+    machine.net = match &options.tap {
+        Some(name) => Net::Tap(name.clone()),
+        None => user.net.clone(),
+    };
     machine.check()?;
+    host::ensure(&[host::BUILD, host::RUN], &mut progress)?;
+    host::check_qemu_version()?;
 
     let built = image::build(workspace, resolved, options.build.target())?;
     machine.memory_mib = match options.memory {
         Some(mib) => mib,
         None => USUAL_MEMORY.max(built.report.needed_mib().next_multiple_of(USUAL_MEMORY)),
     };
-    built.report.check_memory(machine.memory_mib)?;
+    built.report.check_memory(machine.memory_mib).with_context(|| {
+        let needed = built.report.needed_mib();
+        format!(
+            "--memory {}M is too little, write --memory {needed}M or more",
+            machine.memory_mib
+        )
+    })?;
     machine.kernel = built.kernel;
     machine.image = built.image;
     let on_terminal = stdin().is_terminal() && stdout().is_terminal();
@@ -53,11 +56,14 @@ pub fn run(workspace: &Workspace, options: &RunOptions) -> Result<()> {
         (false, false) => Serial::Stdio,
     };
 
-    for (name, port) in &network.pages {
-        progress(&format!("brane {name}: http://127.0.0.1:{port}/"));
+    for page in &user.pages {
+        progress(&match options.tap {
+            Some(_) => format!("brane {}: http://{}/", page.brane, page.address),
+            None => format!("brane {}: http://127.0.0.1:{}/", page.brane, page.port),
+        });
     }
     if let Some(tap) = &options.tap {
-        progress(&format!("network on {tap}"));
+        progress(&format!("network on {tap}; {}", user.host_side(tap)));
     }
     progress(match on_terminal {
         true => "booting; Ctrl-A x ends QEMU, Ctrl-A h shows what else there is",

@@ -219,5 +219,7 @@ fn image_tests(
             Choice::Sdk => "sdk",
         },
     );
+    let own = env::current_exe().context("asking for the path of this program")?;
+    command.env("BRANES_XTASK", own);
     runner::run("image tests", &mut command)
 }
