@@ -197,18 +197,39 @@ impl Producer {
         Ok((skip, need))
     }
 
+    /// To be called after [`RingError::Full`], before the producer waits for room. Where the record that was refused cannot
+    /// lie in the rest up to the end of the data, fills that rest with the skip mark at once, as far as it is free; it is
+    /// published like a record. Afterwards at least half of the ring is in use, whatever the position: a consumer that
+    /// takes everything gives back that much, and may tell of it by the amount alone.
+    #[cold]
+    pub fn skip_to_start(&mut self) {
+        self.reserved = None;
+        let offset = self.data.offset(self.tail);
+        let to_end = self.data.capacity - offset;
+        let room = self.data.capacity - self.tail.wrapping_sub(self.head);
+        // A record that the rest is long enough for was refused because not all of the rest is free.
+        if offset != 0 && to_end <= room {
+            self.write_skip();
+            self.tail = self.tail.wrapping_add(to_end);
+        }
+    }
+
+    fn write_skip(&self) {
+        self.data.write_header(
+            self.data.offset(self.tail),
+            RecordHeader {
+                len: SKIP,
+                meta: [0; 3],
+            },
+        );
+    }
+
     /// Room for a record of `len` bytes, to be written in place and then [committed](Self::commit). Not published by
     /// itself; a second call without a commit forgets the first.
     pub fn reserve(&mut self, len: usize) -> Result<&mut [u8], RingError> {
         let (skip, need) = self.place(len)?;
         if skip != 0 {
-            self.data.write_header(
-                self.data.offset(self.tail),
-                RecordHeader {
-                    len: SKIP,
-                    meta: [0; 3],
-                },
-            );
+            self.write_skip();
         }
         self.reserved = Some((skip, need));
         let start = self.data.offset(self.tail.wrapping_add(skip)) + RECORD_ALIGN;
@@ -340,6 +361,11 @@ impl Consumer {
     /// more since the last [`Self::peek`] that found none.
     pub fn backlog(&self) -> u32 {
         self.tail.wrapping_sub(self.released)
+    }
+
+    /// Bytes that the next [`Self::release`] gives back: popped records and what was skipped before and between them.
+    pub fn unreleased(&self) -> u32 {
+        self.head.wrapping_sub(self.released)
     }
 
     /// Bytes that the ring's data has.

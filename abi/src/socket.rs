@@ -12,6 +12,11 @@
 //! `CLOSED`, which answers `CLOSE`, `ABORT`, and follows `FAILED`. The brane never waits for a client: it drops
 //! datagrams that find a full ring (counted), lets TCP's window close for streams, and defers events that find no room
 //! (bounded by the slots there are).
+//!
+//! A client that waits for room in a slot's transmit ring is told by the slot's doorbell bit: for a stream, when bytes of a
+//! ring that was full have been taken; for datagrams, whenever a quarter of the ring has been given back since the last
+//! time. So before it waits to send a datagram it fills what the datagram cannot use
+//! ([`crate::ring::Producer::skip_to_start`]), after which at least half of the ring is in use.
 
 use crate::net::SockAddr;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};

@@ -129,6 +129,32 @@ proptest! {
         }
     }
 
+    /// A producer that waits for room leaves at least half of the ring in use, and all of it given back is room enough.
+    #[test]
+    fn a_ring_that_is_waited_for_is_half_full(steps in proptest::collection::vec((0usize..=496, any::<bool>()), 1..300)) {
+        let (mut producer, mut consumer) = ring(memory());
+        for (len, take) in steps {
+            let bytes = vec![7; len];
+            if producer.push(&[&bytes], [len as u32, 0, 0]) == Err(RingError::Full) {
+                for _ in 0..2 {
+                    producer.skip_to_start();
+                }
+                producer.publish();
+                while taken(&mut consumer).unwrap().is_some() {}
+                prop_assert!(consumer.unreleased() as usize >= CAPACITY / 2, "{}", consumer.unreleased());
+                consumer.release();
+                prop_assert_eq!(producer.push(&[&bytes], [len as u32, 0, 0]), Ok(()));
+            }
+            producer.publish();
+            if take {
+                while let Some((bytes, meta)) = taken(&mut consumer).unwrap() {
+                    prop_assert_eq!(bytes.len(), meta[0] as usize);
+                }
+                consumer.release();
+            }
+        }
+    }
+
     /// A producer that writes what it likes: no read outside, no endless loop, at worst an error.
     #[test]
     fn a_consumer_survives_any_producer(

@@ -102,6 +102,17 @@ impl Outgoing<'_> {
     }
 }
 
+/// Why a batch has ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// All that was there is taken, or as much as was asked for.
+    Taken,
+    /// The outgoing ring is full.
+    Full,
+    /// A ring makes no sense.
+    Broken,
+}
+
 impl UdpSocket {
     /// Binds to an address (an unspecified one means every address of the brane, of both families) and a port (0: the
     /// brane picks one).
@@ -183,15 +194,15 @@ impl UdpSocket {
         budget: usize,
         each: &mut impl FnMut(&Incoming<'_>, &mut Outgoing<'_>) -> Result<(), RingError>,
     ) -> Result<(usize, Direction), Error> {
-        let (mut taken, mut bad, mut full) = (0, 0, false);
-        let broken = loop {
+        let (mut taken, mut bad) = (0, 0);
+        let end = loop {
             if taken == budget {
-                break false;
+                break End::Taken;
             }
             let record = match self.rx.peek() {
                 Ok(Some(record)) => record,
-                Ok(None) => break false,
-                Err(_) => break true,
+                Ok(None) => break End::Taken,
+                Err(_) => break End::Broken,
             };
             let size = Consumer::size_of(&record);
             let mut header = DatagramHeader::default();
@@ -204,12 +215,9 @@ impl UdpSocket {
                     &mut Outgoing { tx: &mut self.tx },
                 ) {
                     Ok(()) => {}
-                    Err(RingError::Full) => {
-                        full = true;
-                        break false;
-                    }
+                    Err(RingError::Full) => break End::Full,
                     Err(RingError::TooLong) => bad += 1,
-                    Err(RingError::Peer) => break true,
+                    Err(RingError::Peer) => break End::Broken,
                 }
             } else {
                 bad += 1;
@@ -219,16 +227,21 @@ impl UdpSocket {
         };
         // The brane never waits for room in this ring (it drops), so giving room back needs no doorbell.
         self.rx.release();
+        if end == End::Full {
+            // The brane tells of room by how much it has taken, so nothing useless may stay untaken.
+            self.tx.skip_to_start();
+        }
         if self.tx.publish() {
             self.handle.mark();
         }
         if bad != 0 {
             self.handle.shared.core.borrow_mut().counters.bad_datagrams += bad;
         }
-        if broken {
-            return Err(self.handle.ring_error(RingError::Peer));
+        match end {
+            End::Taken => Ok((taken, Direction::Rx)),
+            End::Full => Ok((taken, Direction::Tx)),
+            End::Broken => Err(self.handle.ring_error(RingError::Peer)),
         }
-        Ok((taken, if full { Direction::Tx } else { Direction::Rx }))
     }
 
     /// Waits for one datagram: its length (what did not fit into `out` is lost), its sender, the address it was sent to.
@@ -268,7 +281,14 @@ impl UdpSocket {
                     self.handle.mark();
                     Poll::Ready(Ok(()))
                 }
-                Err(RingError::Full) => self.handle.wait(cx, Direction::Tx, None),
+                Err(RingError::Full) => {
+                    // As in `take_batch`.
+                    self.tx.skip_to_start();
+                    if self.tx.publish() {
+                        self.handle.mark();
+                    }
+                    self.handle.wait(cx, Direction::Tx, None)
+                }
                 Err(error) => Poll::Ready(Err(self.handle.ring_error(error))),
             }
         })

@@ -211,9 +211,8 @@ pub struct Datagrams {
     rx: Producer,
     tx: Consumer,
     tx_capacity: usize,
+    /// Bytes given back in the transmit ring since the client was last told of room.
     untold: usize,
-    /// The client sends datagrams that are long for its ring.
-    long: bool,
 }
 
 fn to_abi(address: IpAddress, port: u16) -> SockAddr {
@@ -229,7 +228,6 @@ impl Datagrams {
             tx,
             tx_capacity,
             untold: 0,
-            long: false,
         }
     }
 
@@ -286,14 +284,13 @@ impl Datagrams {
                 }
                 _ => stack.counters.udp_bad_request += 1,
             }
-            self.long |= size as usize >= self.tx_capacity / 8;
-            self.untold += size as usize;
             self.tx.pop(size);
         }
+        self.untold += self.tx.unreleased() as usize;
         self.tx.release();
-        // As for streams; but a record needs a gap of its own length, so room is told earlier, and at once to a client whose
-        // datagrams are long for its ring.
-        let ring = self.untold >= self.tx_capacity / 4 || self.long && self.untold != 0;
+        // As for streams; but a record needs a gap of its own length, so room is told earlier. A client that waits has at
+        // least half of its ring in use (`brane_abi::socket`), so this comes true when all of that has been taken.
+        let ring = self.untold >= self.tx_capacity / 4;
         if ring {
             self.untold = 0;
         }

@@ -66,6 +66,61 @@ fn datagrams_come_back_over_both_families() {
     }
 }
 
+/// A socket on `a` with a transmit ring of 1 KiB, whose longest datagram has 456 bytes and takes half of the ring.
+fn small_ring(pair: &mut Pair) -> UdpSocket {
+    let stack = pair.a.stack.clone();
+    let task = pair.a.spawn(async move {
+        stack.ready().await;
+        let sizes = RingSizes { rx: 1024, tx: 1024 };
+        UdpSocket::bind(&stack, at("[::]:0"), sizes).await.unwrap()
+    });
+    let socket = pair.until(&task, SECOND);
+    assert_eq!(socket.max_payload(), 456);
+    socket
+}
+
+/// Puts datagrams of these lengths into the ring without a pause, waiting only where it is full. Nobody answers them, so
+/// nothing but room wakes the sender. Fails when it sleeps for ever.
+fn burst(pair: &mut Pair, mut socket: UdpSocket, lengths: &[usize]) -> UdpSocket {
+    let lengths = lengths.to_vec();
+    let task = pair.a.spawn(async move {
+        for len in lengths {
+            socket.send_to(&vec![7; len], at("10.0.2.2:9")).await.unwrap();
+        }
+        socket
+    });
+    let socket = pair.until(&task, SECOND);
+    pair.run(MS);
+    socket
+}
+
+#[test]
+fn a_long_datagram_that_finds_the_ring_full_is_woken() {
+    let mut pair = Pair::new(0);
+    let mut socket = small_ring(&mut pair);
+    // Wherever the ring stands and however little is in it, a first long one gets its room.
+    for before in 0..13 {
+        for short in 1..4 {
+            // 64 bytes with its headers, each.
+            socket = burst(&mut pair, socket, &vec![8; before]);
+            let lengths = [vec![8; short], vec![456], vec![8]].concat();
+            socket = burst(&mut pair, socket, &lengths);
+            drop(socket);
+            socket = small_ring(&mut pair);
+        }
+    }
+    // Whatever the lengths.
+    let mut state = 1u32;
+    let mut random = |below: u32| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 8) % below
+    };
+    for _ in 0..300 {
+        let lengths: Vec<_> = (0..=random(9)).map(|_| random(457) as usize).collect();
+        socket = burst(&mut pair, socket, &lengths);
+    }
+}
+
 #[test]
 fn a_brane_reaches_itself_over_lo0() {
     let mut pair = Pair::new(0);
