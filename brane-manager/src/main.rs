@@ -75,7 +75,7 @@ fn init() -> Shell {
     let text = regions::BOOT_CONFIG;
     // SAFETY: mapped readable for this domain's life, and nobody writes it after the boot.
     let text = unsafe { core::slice::from_raw_parts(text.as_ptr(), text.size) };
-    let manager = Manager::new(BootConfig::from_bytes(text), INSTANCES);
+    let manager = Manager::new(clock.now_ns(), BootConfig::from_bytes(text), INSTANCES);
     if let Some(why) = manager.boot_error() {
         logln!(
             "the boot configuration cannot be used: {why}; no brane is configured. Build the image anew with a good one \
@@ -90,14 +90,17 @@ fn init() -> Shell {
     let controls = (0..INSTANCES)
         .map(|i| Control::start(regions::CTL[i].shared(), Channel::new(channels::BRANE[i])))
         .collect();
-    Shell {
+    let mut shell = Shell {
         clock,
         manager,
         controls,
         actions: Vec::new(),
         armed: None,
         unfinished: false,
-    }
+    };
+    // No brane runs yet. One that never says anything is noticed by the timer alone.
+    shell.settle();
+    shell
 }
 
 fn thread(child: Child) -> sel4_microkit::Child {

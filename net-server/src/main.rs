@@ -37,7 +37,8 @@ struct Shell {
     armed: Option<u64>,
 }
 
-/// What is left of a brane that could not start: it ignores everybody, so that it is not restarted for ever.
+/// What is left of a brane that could not start: it ignores everybody, so that the manager starts it anew only when its
+/// control link is overdue, not at once and for ever.
 #[expect(
     clippy::large_enum_variant,
     reason = "there is one value, for the life of the domain"

@@ -37,6 +37,8 @@ impl State {
 pub(crate) enum Await {
     /// The end of the delay before a restart.
     Restart,
+    /// The control link, after a start or restart.
+    Link,
     /// The answer to `CONFIGURE`.
     Configured,
     /// The fault that `CRASH` asks for.

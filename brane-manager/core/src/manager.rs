@@ -1,8 +1,8 @@
 //! The state machine: brings branes up, restarts what fails, gives each its configuration back.
 //!
 //! A brane's life, as seen from here: its control link comes up, it is sent `CONFIGURE`, it answers `CONFIGURED` and is
-//! started. A fault, a broken protocol or a missing answer ends that life; after the delay that [`crate::Backoff`]
-//! names the next one begins. A client's fault concerns the client alone.
+//! started. A fault, a broken protocol, a link that does not come up or a missing answer ends that life; after the delay
+//! that [`crate::Backoff`] names the next one begins. A client's fault concerns the client alone.
 
 use crate::boot::{BootConfig, BootError};
 use crate::brane::{Await, Brane, State};
@@ -13,6 +13,9 @@ use alloc::vec::Vec;
 use brane_abi::control::{BraneConfig, command, report as kind};
 use brane_abi::net::MacAddr;
 
+/// How long a brane may take from its start to the control link, in nanoseconds. It takes milliseconds; a boot of many
+/// branes in an emulator on a busy machine takes seconds, and a brane that needs longer than this would never come up.
+pub(crate) const LINK_TIMEOUT_NS: u64 = 30_000_000_000;
 /// How long a brane may take to answer `CONFIGURE`, in nanoseconds.
 pub(crate) const CONFIGURE_TIMEOUT_NS: u64 = 10_000_000_000;
 /// How long a brane may take to fault after `CRASH`; then it is stopped.
@@ -123,9 +126,9 @@ pub struct Manager {
 }
 
 impl Manager {
-    /// For a system of `instances` branes, with what [`BootConfig::from_bytes`] gave. Without a usable configuration no
-    /// brane is configured; the console still answers, and says why.
-    pub fn new(boot: Result<BootConfig, BootError>, instances: usize) -> Manager {
+    /// For a system of `instances` branes that start about `now` (nanoseconds), with what [`BootConfig::from_bytes`] gave.
+    /// Without a usable configuration no brane is configured; the console still answers, and says why.
+    pub fn new(now: u64, boot: Result<BootConfig, BootError>, instances: usize) -> Manager {
         let boot = boot.and_then(|b| b.check(instances).map(|()| b));
         let (boot, boot_error) = match boot {
             Ok(boot) => (boot, None),
@@ -140,7 +143,7 @@ impl Manager {
         };
         let mut configured = boot.branes.into_iter();
         for id in 0..instances {
-            let brane = configured.next().map_or_else(
+            let mut brane = configured.next().map_or_else(
                 || Brane::new(None, Vec::new()),
                 |given| {
                     let mut vifs = Vec::new();
@@ -168,6 +171,7 @@ impl Manager {
                     Brane::new(Some(config), vifs)
                 },
             );
+            brane.deadline = Some((now + LINK_TIMEOUT_NS, Await::Link));
             manager.branes.push(brane);
         }
         manager
@@ -245,6 +249,7 @@ impl Manager {
             return;
         }
         b.linked = true;
+        b.deadline = None;
         let Some(config) = &mut b.config else { return };
         config.generation = b.restarts;
         b.configuring = Some(token);
@@ -331,13 +336,8 @@ impl Manager {
         if b.state == State::Failed {
             return;
         }
-        actions.push(Action::Stop(Child::Brane(brane)));
-        self.fail(
-            now,
-            brane,
-            &format!("broke the control protocol: {what}"),
-            actions,
-        );
+        let what = format!("broke the control protocol: {what}");
+        self.stop(now, brane, &what, actions);
     }
 
     /// The brane's life is over; it stands still.
@@ -362,17 +362,17 @@ impl Manager {
             format!("{label} failed: {what}; restarting it in {}", milliseconds(delay))
         }));
         if delay == 0 {
-            self.restart(brane, actions);
+            self.restart(now, brane, actions);
         } else {
             b.deadline = Some((now + delay, Await::Restart));
         }
     }
 
-    fn restart(&mut self, brane: usize, actions: &mut Vec<Action>) {
+    fn restart(&mut self, now: u64, brane: usize, actions: &mut Vec<Action>) {
         let Some(b) = self.branes.get_mut(brane) else {
             return;
         };
-        b.deadline = None;
+        b.deadline = Some((now + LINK_TIMEOUT_NS, Await::Link));
         b.restarts += 1;
         b.state = State::Restarting;
         actions.push(Action::Restart(Child::Brane(brane)));
@@ -418,19 +418,24 @@ impl Manager {
             }
             self.branes[brane].deadline = None;
             match what {
-                Await::Restart => self.restart(brane, actions),
+                Await::Restart => self.restart(now, brane, actions),
                 Await::Configured => self.breach(now, brane, "no answer to its configuration", actions),
+                Await::Link => {
+                    let what = "did not open its control link within 30 s, so it was stopped";
+                    self.stop(now, brane, what, actions);
+                }
                 Await::Crash => {
-                    actions.push(Action::Stop(Child::Brane(brane)));
-                    self.fail(
-                        now,
-                        brane,
-                        "did not obey `crash` within 1 s, so it was stopped",
-                        actions,
-                    );
+                    let what = "did not obey `crash` within 1 s, so it was stopped";
+                    self.stop(now, brane, what, actions);
                 }
             }
         }
+    }
+
+    /// Ends the life of a brane that runs but does not do what it must.
+    fn stop(&mut self, now: u64, brane: usize, what: &str, actions: &mut Vec<Action>) {
+        actions.push(Action::Stop(Child::Brane(brane)));
+        self.fail(now, brane, what, actions);
     }
 
     /// Asks all started branes for a fresh status.

@@ -53,7 +53,7 @@ struct Bench {
 impl Bench {
     fn new() -> Bench {
         Bench {
-            manager: Manager::new(Ok(boot()), 3),
+            manager: Manager::new(1, Ok(boot()), 3),
             now: 1,
         }
     }
@@ -77,6 +77,12 @@ impl Bench {
         self.report(brane, kind::CONFIGURED, *token, &[]);
         assert_eq!(self.manager.branes[brane].state, State::Started);
         minicbor::decode(payload).unwrap()
+    }
+    fn start_all(&mut self) {
+        for brane in 0..3 {
+            self.start(brane);
+        }
+        assert_eq!(self.manager.deadline(), None);
     }
     fn report(&mut self, brane: usize, kind: u32, token: u32, payload: &[u8]) -> Vec<Action> {
         self.event(Event::Report {
@@ -132,7 +138,7 @@ fn each_brane_gets_its_own_configuration_and_vif() {
 #[test]
 fn a_hundred_crashes_each_with_a_recovery_restart_at_once() {
     let mut bench = Bench::new();
-    bench.start(1);
+    bench.start_all();
     for n in 1..=100 {
         bench.now += 300 * MS;
         let (answer, actions) = bench.console(console::CRASH, "red");
@@ -164,6 +170,7 @@ fn a_hundred_crashes_each_with_a_recovery_restart_at_once() {
 #[test]
 fn a_storm_of_crashes_waits_and_is_still_brought_back() {
     let mut bench = Bench::new();
+    bench.start_all();
     let mut waited = 0;
     for _ in 0..40 {
         let mut actions = bench.fault(Child::Brane(2));
@@ -213,6 +220,61 @@ fn a_brane_that_does_not_answer_or_obey_is_stopped_first() {
     assert_eq!(actions[0], Action::Stop(Child::Brane(1)));
     assert!(restarts(&actions, Child::Brane(1)));
     assert!(bench.shown("red").last_fault.starts_with("did not obey"));
+}
+
+#[test]
+fn a_brane_that_never_opens_its_link_is_stopped_and_started_anew_later_and_later() {
+    let mut bench = Bench::new();
+    bench.start(0);
+    bench.start(2);
+    bench.now += LINK_TIMEOUT_NS - 1;
+    assert_eq!(bench.event(Event::Tick), []);
+    assert_eq!(bench.shown("red").state, "starting", "a slow boot is no failure");
+    let mut waited = Vec::new();
+    for n in 1..20 {
+        bench.now = bench.manager.deadline().expect("the link is awaited");
+        let mut actions = bench.event(Event::Tick);
+        assert_eq!(actions[0], Action::Stop(Child::Brane(1)));
+        let Action::Log(text) = &actions[1] else {
+            panic!("{actions:?}")
+        };
+        assert!(text.starts_with("brane `red` failed: did not open its control link within 30 s"));
+        let since = bench.now;
+        if !restarts(&actions, Child::Brane(1)) {
+            assert_eq!(bench.shown("red").state, "failed");
+            bench.now = bench.manager.deadline().expect("a restart is due");
+            actions = bench.event(Event::Tick);
+        }
+        waited.push(bench.now - since);
+        assert!(restarts(&actions, Child::Brane(1)));
+        let red = bench.shown("red");
+        assert_eq!((red.state.as_str(), red.restarts), ("restarting", n));
+        assert!(red.last_fault.starts_with("did not open its control link"));
+    }
+    assert!(
+        waited.is_sorted() && waited[0] == 0 && waited[18] == 5_000 * MS,
+        "{waited:?}"
+    );
+    assert_eq!(bench.start(1).generation, 19, "it comes up after all");
+    assert_eq!(bench.manager.deadline(), None);
+    for name in ["main", "blue"] {
+        assert_eq!(bench.shown(name).restarts, 0);
+    }
+}
+
+#[test]
+fn a_link_that_opens_in_time_or_before_a_failure_leaves_no_deadline() {
+    let mut bench = Bench::new();
+    bench.start_all();
+    // A fault during the wait for the link: the wait is that of the next life.
+    bench.fault(Child::Brane(0));
+    bench.now += LINK_TIMEOUT_NS - 1;
+    bench.fault(Child::Brane(0));
+    bench.now += 10 * MS;
+    bench.event(Event::Tick);
+    assert_eq!(bench.shown("main").restarts, 2);
+    bench.start(0);
+    assert_eq!(bench.manager.deadline(), None);
 }
 
 #[test]
@@ -340,7 +402,7 @@ fn refusals_name_the_thing_and_the_remedy() {
 fn without_a_boot_configuration_the_console_says_why() {
     for boot in [Err(BootError::Checksum), Ok(boot())] {
         let mut bench = Bench::new();
-        bench.manager = Manager::new(boot, 2);
+        bench.manager = Manager::new(bench.now, boot, 2);
         assert!(bench.manager.boot_error().is_some());
         assert!(bench.manager.vifs().is_empty());
         assert_eq!(bench.event(Event::LinkUp { brane: 0 }), []);
@@ -373,7 +435,7 @@ fn steps() -> impl Strategy<Value = Step> {
             .prop_map(|(b, k, t, p)| Step::Report(b, k, t, p)),
         1 => (0usize..4).prop_map(Step::Breach),
         4 => (any::<bool>(), 0usize..4).prop_map(|(c, b)| Step::Fault(c, b)),
-        3 => (0u64..12_000).prop_map(Step::Wait),
+        3 => (0u64..40_000).prop_map(Step::Wait),
         2 => (0u64..7, "(main|red|blue|x)").prop_map(|(l, n)| Step::Console(l, n)),
     ]
 }
@@ -417,13 +479,18 @@ proptest! {
             };
             apply(&mut running, actions, 12)?;
         }
-        // Each child can still miss one answer, and then wait for one restart.
-        for _ in 0..12 {
+        // Each child can still miss its link, one answer, or both, and then wait for one restart; from then on it behaves.
+        for _ in 0..18 {
             let Some(at) = bench.manager.deadline() else { break };
-            prop_assert!(at <= bench.now + CONFIGURE_TIMEOUT_NS);
+            prop_assert!(at <= bench.now + LINK_TIMEOUT_NS);
             bench.now = bench.now.max(at);
             let actions = bench.event(Event::Tick);
+            let restarted: Vec<usize> = actions
+                .iter()
+                .filter_map(|a| match a { Action::Restart(Child::Brane(i)) => Some(*i), _ => None })
+                .collect();
             apply(&mut running, actions, 12)?;
+            restarted.into_iter().for_each(|brane| { bench.start(brane); });
         }
         prop_assert_eq!(bench.manager.deadline(), None);
         prop_assert_eq!(running, [[true; 3]; 2]);
