@@ -1,9 +1,15 @@
 //! One network interface of a brane (IfNet): smoltcp's interface, its way out, its addresses, and what keeps them alive.
 //!
 //! Frames come from any host; they reach this module checked by [`crate::frame`]. The device behind it belongs to the trusted
-//! driver.
+//! driver. Datagrams are in `datagrams.rs`, what it does by itself in `upkeep.rs`, its report in `status.rs`.
 
-use crate::announce;
+mod datagrams;
+mod status;
+mod upkeep;
+
+pub use datagrams::UDP_LONGEST;
+pub use upkeep::usable;
+
 use crate::device::{Device, Tx};
 use crate::parked::Parked;
 use alloc::boxed::Box;
@@ -11,30 +17,16 @@ use alloc::collections::VecDeque;
 use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
-use brane_abi::control::{AddressStatus, InterfaceConfig, InterfaceStatus, Origin};
-use brane_abi::net::{Cidr, MacAddr};
+use brane_abi::control::InterfaceConfig;
 use brane_abi::port::PortInfo;
 use core::net::{Ipv4Addr, Ipv6Addr};
 use smoltcp::iface::{Config, Interface, PollResult, SocketHandle, SocketSet};
 use smoltcp::socket::{dhcpv4, raw, udp};
 use smoltcp::time::Instant;
-use smoltcp::wire::{
-    EthernetAddress, HardwareAddress, IpAddress, IpCidr, IpEndpoint, IpProtocol, IpVersion, Ipv4Cidr,
-};
+use smoltcp::wire::{EthernetAddress, HardwareAddress, IpAddress, IpCidr, IpProtocol, IpVersion};
 
 /// Frames that one socket may send before the next one's turn.
 const EGRESS_BUDGET: usize = 64;
-
-/// Longest UDP payload that is sent, in bytes: what smoltcp's buffer for fragments takes (see `Cargo.toml`).
-pub const UDP_LONGEST: usize = 16384 - 28;
-
-/// Announcements of the addresses after each change, and their distance in nanoseconds (RFC 5227, 1.1: ANNOUNCE_NUM and
-/// ANNOUNCE_INTERVAL, with one second between them).
-const ANNOUNCEMENTS: u32 = 2;
-const ANNOUNCE_INTERVAL: u64 = 1_000_000_000;
-
-/// Distance in nanoseconds of the datagrams that [`NetIf::refresh`] shows to smoltcp, which forgets a silent neighbour after 60 s.
-const REFRESH: u64 = 100_000_000;
 
 /// Where time stands for smoltcp: it counts microseconds.
 pub fn instant(now: u64) -> Instant {
@@ -237,23 +229,6 @@ impl NetIf {
         self.tx.detach();
     }
 
-    /// Takes stock of the addresses; `true` when they are not those of before.
-    fn changed(&mut self, now: u64) -> bool {
-        let Some(iface) = &self.iface else {
-            return false;
-        };
-        let changed = self.addresses[..] != *iface.ip_addrs();
-        if changed {
-            self.addresses = iface.ip_addrs().to_vec();
-        }
-        if self.up && !self.is_loopback() {
-            self.announcements = ANNOUNCEMENTS;
-            self.announce_at = now;
-            self.deadline = now;
-        }
-        changed
-    }
-
     /// Whether `address` is one of this interface's own.
     pub fn owns(&self, address: IpAddress) -> bool {
         self.addresses.iter().any(|cidr| cidr.address() == address)
@@ -267,6 +242,11 @@ impl NetIf {
                     || matches!((cidr, address), (IpCidr::Ipv4(own), IpAddress::Ipv4(a)) if own.broadcast() == Some(a))
             })
             || address == IpAddress::Ipv4(Ipv4Addr::BROADCAST)
+    }
+
+    /// The addresses in force.
+    pub fn addresses(&self) -> &[IpCidr] {
+        &self.addresses
     }
 
     /// How well it leads to `address`: `None` not at all, 0 by a router, more the longer the prefix.
@@ -315,142 +295,12 @@ impl NetIf {
         }
     }
 
-    /// Hands a fragment to the stack. What it completes is handed to `whole` as a frame like any other.
-    pub fn fragment(&mut self, now: u64, frame: &[u8], whole: &mut Vec<u8>) -> bool {
-        let Some(iface) = self.iface.as_deref_mut() else {
-            return false;
-        };
-        let mut device = Device::with(frame, &mut self.tx);
-        iface.poll_ingress_single(instant(now), &mut device, &mut self.fragments);
-        for handle in self.catchers {
-            if let Ok(packet) = self.fragments.get_mut::<raw::Socket>(handle).recv() {
-                whole.clear();
-                if let Some(header) = frame.get(..crate::frame::ETHERNET).filter(|_| self.mac != [0; 6]) {
-                    whole.extend_from_slice(header);
-                }
-                whole.extend_from_slice(packet);
-                return true;
-            }
-        }
-        // The answer to a long ping leaves in fragments too.
-        self.deadline = self.deadline.min(self.drain_fragments(now));
-        false
-    }
-
     /// Lets `set` send what it has to. Returns when it wants to be asked again, at the latest.
     pub fn egress(&mut self, now: u64, set: &mut SocketSet<'static>) -> u64 {
-        let Some(iface) = self.iface.as_deref_mut() else {
-            return u64::MAX;
-        };
-        let at = instant(now);
-        for _ in 0..EGRESS_BUDGET {
-            if self.tx.blocked
-                || iface.poll_egress(at, &mut Device::idle(&mut self.tx), set) == PollResult::None
-            {
-                break;
-            }
+        match self.iface.as_deref_mut() {
+            Some(iface) => drain(iface, &mut self.tx, now, set),
+            None => u64::MAX,
         }
-        iface.poll_at(at, set).map_or(u64::MAX, nanos)
-    }
-
-    /// Shows smoltcp a datagram that is delivered without it, now and then, so that it knows that the sender's link-layer
-    /// address still holds. It goes to a socket that has no room for it.
-    pub fn refresh(&mut self, now: u64, frame: &[u8], port: u16) {
-        if now < self.refresh_at {
-            return;
-        }
-        self.refresh_at = now + REFRESH;
-        let socket = self.udp.get_mut::<udp::Socket>(self.udp_handle);
-        if socket.endpoint().port != port {
-            socket.close();
-            let _ = socket.bind(port);
-        }
-        if let Some(iface) = self.iface.as_deref_mut() {
-            iface.poll_ingress_single(
-                instant(now),
-                &mut Device::with(frame, &mut self.tx),
-                &mut self.udp,
-            );
-        }
-    }
-
-    /// Sends the rest of a packet that leaves in fragments.
-    fn drain_fragments(&mut self, now: u64) -> u64 {
-        let Some(iface) = self.iface.as_deref_mut() else {
-            return u64::MAX;
-        };
-        let at = instant(now);
-        for _ in 0..EGRESS_BUDGET {
-            match iface.poll_at(at, &self.control) {
-                Some(when) if when <= at && !self.tx.blocked => {
-                    iface.poll_egress(at, &mut Device::idle(&mut self.tx), &mut self.control);
-                }
-                when => return when.map_or(u64::MAX, nanos),
-            }
-        }
-        now
-    }
-
-    /// Sends a datagram of `len` bytes that `fill` writes. `false` when the neighbour's address is not known yet; nothing
-    /// of it is left behind then.
-    pub fn send_udp(
-        &mut self,
-        now: u64,
-        (src_port, local): (u16, Option<IpAddress>),
-        remote: IpEndpoint,
-        len: usize,
-        fill: impl FnOnce(&mut [u8]),
-    ) -> bool {
-        let Some(iface) = self.iface.as_deref_mut() else {
-            return true;
-        };
-        let socket = self.udp.get_mut::<udp::Socket>(self.udp_handle);
-        if socket.endpoint().port != src_port {
-            socket.close();
-            let _ = socket.bind(src_port);
-        }
-        let mut meta = udp::UdpMetadata::from(remote);
-        meta.local_address = local;
-        let filled = socket.send_with(len, meta, |room| {
-            fill(room);
-            len
-        });
-        if filled.is_err() {
-            socket.close();
-            return true;
-        }
-        let at = instant(now);
-        iface.poll_egress(at, &mut Device::idle(&mut self.tx), &mut self.udp);
-        // It has room for one, so it is full while that one is there.
-        if !self.udp.get::<udp::Socket>(self.udp_handle).can_send() {
-            // smoltcp keeps it and waits; we keep it elsewhere, so that others need not wait behind it.
-            let smoltcp::socket::Socket::Udp(mut socket) = self.udp.remove(self.udp_handle) else {
-                return true;
-            };
-            socket.close();
-            self.udp_handle = self.udp.add(socket);
-            return false;
-        }
-        if len + 28 > usize::from(self.info.mtu) {
-            self.deadline = self.deadline.min(self.drain_fragments(now));
-        }
-        true
-    }
-
-    /// Asks the network for the link-layer address behind `remote`, once.
-    pub fn solicit(&mut self, remote: IpAddress, now: u64) {
-        let Some(source) = self.source_for(remote) else {
-            return;
-        };
-        let next_hop = if self.addresses.iter().any(|cidr| cidr.contains_addr(&remote)) {
-            Some(remote)
-        } else {
-            self.router_for(remote)
-        };
-        if let Some(next_hop) = next_hop {
-            announce::solicit(&mut self.tx, self.mac, source, next_hop);
-        }
-        self.deadline = self.deadline.min(now + crate::parked::RETRY);
     }
 
     fn router_for(&self, remote: IpAddress) -> Option<IpAddress> {
@@ -461,162 +311,22 @@ impl NetIf {
         }
         .map(|route| route.via_router)
     }
+}
 
-    /// Does what is due without any client: DHCP, router solicitations, announcements. `true` when addresses have changed.
-    pub fn poll(&mut self, now: u64) -> bool {
-        let Some(iface) = self.iface.as_deref_mut() else {
-            self.deadline = u64::MAX;
-            return false;
-        };
-        iface.poll_maintenance(instant(now));
-        if let Some(handle) = self.dhcp {
-            match self.control.get_mut::<dhcpv4::Socket>(handle).poll() {
-                Some(dhcpv4::Event::Configured(lease)) => {
-                    let (address, router) = (lease.address, lease.router);
-                    self.lease(Some((address, router)));
-                }
-                Some(dhcpv4::Event::Deconfigured) => self.lease(None),
-                None => {}
-            }
-        }
-        let changed = self
-            .iface
-            .as_deref()
-            .is_some_and(|i| self.addresses[..] != *i.ip_addrs())
-            && self.changed(now);
-        if self.announcements != 0 && now >= self.announce_at && self.up {
-            self.announcements -= 1;
-            self.announce_at = now + ANNOUNCE_INTERVAL;
-            for cidr in &self.addresses {
-                announce::announce(&mut self.tx, self.mac, cidr.address());
-            }
-        }
-        let mut deadline = if self.up {
-            self.egress_control(now)
-        } else {
-            u64::MAX
-        };
-        if self.announcements != 0 {
-            deadline = deadline.min(self.announce_at);
-        }
-        if !self.parked.is_empty() {
-            deadline = deadline.min(now + crate::parked::RETRY);
-        }
-        self.deadline = deadline;
-        changed
-    }
-
-    fn egress_control(&mut self, now: u64) -> u64 {
-        let Some(iface) = self.iface.as_deref_mut() else {
-            return u64::MAX;
-        };
-        let at = instant(now);
-        for _ in 0..EGRESS_BUDGET {
-            if self.tx.blocked
-                || iface.poll_egress(at, &mut Device::idle(&mut self.tx), &mut self.control)
-                    == PollResult::None
-            {
-                break;
-            }
-        }
-        iface.poll_at(at, &self.control).map_or(u64::MAX, nanos)
-    }
-
-    fn lease(&mut self, lease: Option<(Ipv4Cidr, Option<Ipv4Addr>)>) {
-        let Some(iface) = self.iface.as_deref_mut() else {
-            return;
-        };
-        let old = self.dhcp_address.take();
-        iface.update_ip_addrs(|list| {
-            list.retain(|cidr| old.is_none_or(|old| cidr.address() != IpAddress::Ipv4(old)));
-            if let Some((address, _)) = lease
-                && address.address().is_private_or_global()
-            {
-                let _ = list.push(IpCidr::Ipv4(address));
-            }
-        });
-        iface.routes_mut().remove_default_ipv4_route();
-        if let Some((address, router)) = lease {
-            self.dhcp_address = Some(address.address());
-            if let Some(router) = router {
-                let _ = iface.routes_mut().add_default_ipv4_route(router);
-            }
+/// Lets the sockets of `set` send, within the budget. Returns when they want to be asked again, at the latest.
+fn drain(iface: &mut Interface, tx: &mut Tx, now: u64, set: &mut SocketSet<'static>) -> u64 {
+    let at = instant(now);
+    for _ in 0..EGRESS_BUDGET {
+        if tx.blocked || iface.poll_egress(at, &mut Device::idle(tx), set) == PollResult::None {
+            break;
         }
     }
-
-    /// Whether frames from UDP port 67 to 68 are for its DHCP client.
-    pub fn has_dhcp(&self) -> bool {
-        self.dhcp.is_some()
-    }
-
-    /// The addresses in force.
-    pub fn addresses(&self) -> &[IpCidr] {
-        &self.addresses
-    }
-
-    /// As the status report shows it.
-    pub fn status(&self) -> InterfaceStatus {
-        let origin = |cidr: &IpCidr| match cidr.address() {
-            IpAddress::Ipv4(a) if self.dhcp_address == Some(a) => Origin::Dhcp,
-            a if self.config.addresses.iter().any(|c| IpAddress::from(c.ip) == a) => Origin::Static,
-            IpAddress::Ipv6(a) if self.is_loopback() || a == link_local(self.mac) => Origin::Link,
-            IpAddress::Ipv4(_) => Origin::Link,
-            IpAddress::Ipv6(_) => Origin::Slaac,
-        };
-        let router = |address: IpAddress| self.router_for(address);
-        InterfaceStatus {
-            name: self.name.clone(),
-            device: self.device.clone(),
-            mac: MacAddr(self.mac),
-            mtu: self.tx.caps.ip_mtu() as u32,
-            up: self.up,
-            addresses: self
-                .addresses
-                .iter()
-                .map(|cidr| AddressStatus {
-                    cidr: Cidr {
-                        ip: cidr.address().into(),
-                        prefix: cidr.prefix_len(),
-                    },
-                    origin: origin(cidr),
-                })
-                .collect(),
-            gateway4: match router(Ipv4Addr::UNSPECIFIED.into()) {
-                Some(IpAddress::Ipv4(a)) => Some(a),
-                _ => None,
-            },
-            gateway6: match router(Ipv6Addr::UNSPECIFIED.into()) {
-                Some(IpAddress::Ipv6(a)) => Some(a),
-                _ => None,
-            },
-        }
-    }
+    iface.poll_at(at, set).map_or(u64::MAX, nanos)
 }
 
 fn version(address: IpAddress) -> IpVersion {
     match address {
         IpAddress::Ipv4(_) => IpVersion::Ipv4,
         IpAddress::Ipv6(_) => IpVersion::Ipv6,
-    }
-}
-
-/// Whether smoltcp takes an address for an interface: it panics for one that is not unicast.
-trait Usable {
-    fn is_private_or_global(&self) -> bool;
-}
-
-impl Usable for Ipv4Addr {
-    fn is_private_or_global(&self) -> bool {
-        !(self.is_unspecified() || self.is_multicast() || self.is_broadcast() || self.is_loopback())
-    }
-}
-
-/// Whether a fixed address can be an interface's.
-pub fn usable(cidr: &Cidr) -> bool {
-    match cidr.ip.into() {
-        IpAddress::Ipv4(a) => a.is_private_or_global() && cidr.prefix <= 32,
-        IpAddress::Ipv6(a) => {
-            !(a.is_unspecified() || a.is_multicast() || a.is_loopback()) && cidr.prefix <= 128
-        }
     }
 }

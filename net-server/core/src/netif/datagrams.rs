@@ -1,0 +1,140 @@
+//! Datagrams through an interface: out for all UDP sockets by one of smoltcp's, in past it, and fragments both ways.
+//!
+//! Frames come from any host, by way of the trusted driver; what is sent was checked by [`crate::stack`].
+
+use super::{EGRESS_BUDGET, NetIf, instant, nanos};
+use crate::announce;
+use crate::device::Device;
+use alloc::vec::Vec;
+use smoltcp::socket::{raw, udp};
+use smoltcp::wire::{IpAddress, IpEndpoint};
+
+/// Longest UDP payload that is sent, in bytes: what smoltcp's buffer for fragments takes (see `Cargo.toml`).
+pub const UDP_LONGEST: usize = 16384 - 28;
+
+/// Distance in nanoseconds of the datagrams that [`NetIf::refresh`] shows to smoltcp, which forgets a silent neighbour after 60 s.
+const REFRESH: u64 = 100_000_000;
+
+impl NetIf {
+    /// Hands a fragment to the stack. What it completes is handed to `whole` as a frame like any other.
+    pub fn fragment(&mut self, now: u64, frame: &[u8], whole: &mut Vec<u8>) -> bool {
+        let Some(iface) = self.iface.as_deref_mut() else {
+            return false;
+        };
+        let mut device = Device::with(frame, &mut self.tx);
+        iface.poll_ingress_single(instant(now), &mut device, &mut self.fragments);
+        for handle in self.catchers {
+            if let Ok(packet) = self.fragments.get_mut::<raw::Socket>(handle).recv() {
+                whole.clear();
+                if let Some(header) = frame.get(..crate::frame::ETHERNET).filter(|_| self.mac != [0; 6]) {
+                    whole.extend_from_slice(header);
+                }
+                whole.extend_from_slice(packet);
+                return true;
+            }
+        }
+        // The answer to a long ping leaves in fragments too.
+        self.deadline = self.deadline.min(self.drain_fragments(now));
+        false
+    }
+
+    /// Shows smoltcp a datagram that is delivered without it, now and then, so that it knows that the sender's link-layer
+    /// address still holds. It goes to a socket that has no room for it.
+    pub fn refresh(&mut self, now: u64, frame: &[u8], port: u16) {
+        if now < self.refresh_at {
+            return;
+        }
+        self.refresh_at = now + REFRESH;
+        let socket = self.udp.get_mut::<udp::Socket>(self.udp_handle);
+        if socket.endpoint().port != port {
+            socket.close();
+            let _ = socket.bind(port);
+        }
+        if let Some(iface) = self.iface.as_deref_mut() {
+            iface.poll_ingress_single(
+                instant(now),
+                &mut Device::with(frame, &mut self.tx),
+                &mut self.udp,
+            );
+        }
+    }
+
+    /// Sends the rest of a packet that leaves in fragments.
+    fn drain_fragments(&mut self, now: u64) -> u64 {
+        let Some(iface) = self.iface.as_deref_mut() else {
+            return u64::MAX;
+        };
+        let at = instant(now);
+        for _ in 0..EGRESS_BUDGET {
+            match iface.poll_at(at, &self.control) {
+                Some(when) if when <= at && !self.tx.blocked => {
+                    iface.poll_egress(at, &mut Device::idle(&mut self.tx), &mut self.control);
+                }
+                when => return when.map_or(u64::MAX, nanos),
+            }
+        }
+        now
+    }
+
+    /// Sends a datagram of `len` bytes that `fill` writes. `false` when the neighbour's address is not known yet; nothing
+    /// of it is left behind then.
+    pub fn send_udp(
+        &mut self,
+        now: u64,
+        (src_port, local): (u16, Option<IpAddress>),
+        remote: IpEndpoint,
+        len: usize,
+        fill: impl FnOnce(&mut [u8]),
+    ) -> bool {
+        let Some(iface) = self.iface.as_deref_mut() else {
+            return true;
+        };
+        let socket = self.udp.get_mut::<udp::Socket>(self.udp_handle);
+        if socket.endpoint().port != src_port {
+            socket.close();
+            let _ = socket.bind(src_port);
+        }
+        let mut meta = udp::UdpMetadata::from(remote);
+        meta.local_address = local;
+        let filled = socket.send_with(len, meta, |room| {
+            fill(room);
+            len
+        });
+        if filled.is_err() {
+            socket.close();
+            return true;
+        }
+        let at = instant(now);
+        iface.poll_egress(at, &mut Device::idle(&mut self.tx), &mut self.udp);
+        // It has room for one, so it is full while that one is there.
+        if !self.udp.get::<udp::Socket>(self.udp_handle).can_send() {
+            // smoltcp keeps it and waits; we keep it elsewhere, so that others need not wait behind it.
+            let smoltcp::socket::Socket::Udp(mut socket) = self.udp.remove(self.udp_handle) else {
+                return true;
+            };
+            socket.close();
+            self.udp_handle = self.udp.add(socket);
+            return false;
+        }
+        if len + 28 > usize::from(self.info.mtu) {
+            self.deadline = self.deadline.min(self.drain_fragments(now));
+        }
+        true
+    }
+
+    /// Asks the network for the link-layer address behind `remote`, once.
+    pub fn solicit(&mut self, remote: IpAddress, now: u64) {
+        let Some(source) = self.source_for(remote) else {
+            return;
+        };
+        let next_hop = if self.addresses.iter().any(|cidr| cidr.contains_addr(&remote)) {
+            Some(remote)
+        } else {
+            self.router_for(remote)
+        };
+        if let Some(next_hop) = next_hop {
+            announce::solicit(&mut self.tx, self.mac, source, next_hop);
+        }
+        self.deadline = self.deadline.min(now + crate::parked::RETRY);
+    }
+}

@@ -1,0 +1,47 @@
+//! What an interface says of itself to the manager (trusted).
+
+use super::{NetIf, link_local};
+use brane_abi::control::{AddressStatus, InterfaceStatus, Origin};
+use brane_abi::net::{Cidr, MacAddr};
+use core::net::{Ipv4Addr, Ipv6Addr};
+use smoltcp::wire::{IpAddress, IpCidr};
+
+impl NetIf {
+    /// As the status report shows it.
+    pub fn status(&self) -> InterfaceStatus {
+        let origin = |cidr: &IpCidr| match cidr.address() {
+            IpAddress::Ipv4(a) if self.dhcp_address == Some(a) => Origin::Dhcp,
+            a if self.config.addresses.iter().any(|c| IpAddress::from(c.ip) == a) => Origin::Static,
+            IpAddress::Ipv6(a) if self.is_loopback() || a == link_local(self.mac) => Origin::Link,
+            IpAddress::Ipv4(_) => Origin::Link,
+            IpAddress::Ipv6(_) => Origin::Slaac,
+        };
+        let router = |address: IpAddress| self.router_for(address);
+        InterfaceStatus {
+            name: self.name.clone(),
+            device: self.device.clone(),
+            mac: MacAddr(self.mac),
+            mtu: self.tx.caps.ip_mtu() as u32,
+            up: self.up,
+            addresses: self
+                .addresses
+                .iter()
+                .map(|cidr| AddressStatus {
+                    cidr: Cidr {
+                        ip: cidr.address().into(),
+                        prefix: cidr.prefix_len(),
+                    },
+                    origin: origin(cidr),
+                })
+                .collect(),
+            gateway4: match router(Ipv4Addr::UNSPECIFIED.into()) {
+                Some(IpAddress::Ipv4(a)) => Some(a),
+                _ => None,
+            },
+            gateway6: match router(Ipv6Addr::UNSPECIFIED.into()) {
+                Some(IpAddress::Ipv6(a)) => Some(a),
+                _ => None,
+            },
+        }
+    }
+}

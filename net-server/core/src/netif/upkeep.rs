@@ -1,0 +1,125 @@
+//! What an interface does without any client: DHCP, router solicitations, announcements of its addresses.
+//!
+//! DHCP servers and routers are any hosts on the link: an address that cannot be an interface's is not taken from them.
+
+use super::{NetIf, drain, instant};
+use crate::announce;
+use brane_abi::net::Cidr;
+use core::net::Ipv4Addr;
+use smoltcp::socket::dhcpv4;
+use smoltcp::wire::{IpAddress, IpCidr, Ipv4Cidr};
+
+/// Announcements of the addresses after each change, and their distance in nanoseconds (RFC 5227, 1.1: ANNOUNCE_NUM and
+/// ANNOUNCE_INTERVAL, with one second between them).
+const ANNOUNCEMENTS: u32 = 2;
+const ANNOUNCE_INTERVAL: u64 = 1_000_000_000;
+
+impl NetIf {
+    /// Takes stock of the addresses; `true` when they are not those of before.
+    pub(super) fn changed(&mut self, now: u64) -> bool {
+        let Some(iface) = &self.iface else {
+            return false;
+        };
+        let changed = self.addresses[..] != *iface.ip_addrs();
+        if changed {
+            self.addresses = iface.ip_addrs().to_vec();
+        }
+        if self.up && !self.is_loopback() {
+            self.announcements = ANNOUNCEMENTS;
+            self.announce_at = now;
+            self.deadline = now;
+        }
+        changed
+    }
+
+    /// Does what is due without any client: DHCP, router solicitations, announcements. `true` when addresses have changed.
+    pub fn poll(&mut self, now: u64) -> bool {
+        let Some(iface) = self.iface.as_deref_mut() else {
+            self.deadline = u64::MAX;
+            return false;
+        };
+        iface.poll_maintenance(instant(now));
+        if let Some(handle) = self.dhcp {
+            match self.control.get_mut::<dhcpv4::Socket>(handle).poll() {
+                Some(dhcpv4::Event::Configured(lease)) => {
+                    let (address, router) = (lease.address, lease.router);
+                    self.lease(Some((address, router)));
+                }
+                Some(dhcpv4::Event::Deconfigured) => self.lease(None),
+                None => {}
+            }
+        }
+        let changed = self
+            .iface
+            .as_deref()
+            .is_some_and(|i| self.addresses[..] != *i.ip_addrs())
+            && self.changed(now);
+        if self.announcements != 0 && now >= self.announce_at && self.up {
+            self.announcements -= 1;
+            self.announce_at = now + ANNOUNCE_INTERVAL;
+            for cidr in &self.addresses {
+                announce::announce(&mut self.tx, self.mac, cidr.address());
+            }
+        }
+        let mut deadline = match self.iface.as_deref_mut() {
+            Some(iface) if self.up => drain(iface, &mut self.tx, now, &mut self.control),
+            _ => u64::MAX,
+        };
+        if self.announcements != 0 {
+            deadline = deadline.min(self.announce_at);
+        }
+        if !self.parked.is_empty() {
+            deadline = deadline.min(now + crate::parked::RETRY);
+        }
+        self.deadline = deadline;
+        changed
+    }
+
+    fn lease(&mut self, lease: Option<(Ipv4Cidr, Option<Ipv4Addr>)>) {
+        let Some(iface) = self.iface.as_deref_mut() else {
+            return;
+        };
+        let old = self.dhcp_address.take();
+        iface.update_ip_addrs(|list| {
+            list.retain(|cidr| old.is_none_or(|old| cidr.address() != IpAddress::Ipv4(old)));
+            if let Some((address, _)) = lease
+                && address.address().is_private_or_global()
+            {
+                let _ = list.push(IpCidr::Ipv4(address));
+            }
+        });
+        iface.routes_mut().remove_default_ipv4_route();
+        if let Some((address, router)) = lease {
+            self.dhcp_address = Some(address.address());
+            if let Some(router) = router {
+                let _ = iface.routes_mut().add_default_ipv4_route(router);
+            }
+        }
+    }
+
+    /// Whether frames from UDP port 67 to 68 are for its DHCP client.
+    pub fn has_dhcp(&self) -> bool {
+        self.dhcp.is_some()
+    }
+}
+
+/// Whether smoltcp takes an address for an interface: it panics for one that is not unicast.
+trait Usable {
+    fn is_private_or_global(&self) -> bool;
+}
+
+impl Usable for Ipv4Addr {
+    fn is_private_or_global(&self) -> bool {
+        !(self.is_unspecified() || self.is_multicast() || self.is_broadcast() || self.is_loopback())
+    }
+}
+
+/// Whether a fixed address can be an interface's.
+pub fn usable(cidr: &Cidr) -> bool {
+    match cidr.ip.into() {
+        IpAddress::Ipv4(a) => a.is_private_or_global() && cidr.prefix <= 32,
+        IpAddress::Ipv6(a) => {
+            !(a.is_unspecified() || a.is_multicast() || a.is_loopback()) && cidr.prefix <= 128
+        }
+    }
+}
