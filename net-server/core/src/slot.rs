@@ -122,12 +122,7 @@ impl Stream {
                 continue;
             }
             let moved = self.rx.write_with(|room| {
-                let step = socket.recv(|bytes| {
-                    let n = room.len().min(bytes.len());
-                    room[..n].copy_from_slice(&bytes[..n]);
-                    (n, n)
-                });
-                let n = step.unwrap_or(0);
+                let n = socket.recv(|bytes| copy(bytes, room)).unwrap_or(0);
                 (n, n)
             })?;
             if moved == 0 {
@@ -138,12 +133,7 @@ impl Stream {
         let mut left = self.tx.available()?;
         while left != 0 && socket.can_send() {
             let moved = self.tx.read_with(|bytes| {
-                let step = socket.send(|room| {
-                    let n = room.len().min(bytes.len());
-                    room[..n].copy_from_slice(&bytes[..n]);
-                    (n, n)
-                });
-                let n = step.unwrap_or(0);
+                let n = socket.send(|room| copy(bytes, room)).unwrap_or(0);
                 (n, n)
             })?;
             if moved == 0 {
@@ -202,6 +192,13 @@ impl Stream {
         };
         Ok((ring, news))
     }
+}
+
+/// Copies as much as fits; how much that was, once for the queue and once for its caller.
+fn copy(from: &[u8], to: &mut [u8]) -> (usize, usize) {
+    let n = from.len().min(to.len());
+    to[..n].copy_from_slice(&from[..n]);
+    (n, n)
 }
 
 /// A UDP socket and its rings.
