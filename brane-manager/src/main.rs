@@ -16,11 +16,10 @@ use brane_abi::{console, timer};
 use brane_manager_core::boot::BootConfig;
 use brane_manager_core::{Action, Child, Event, Manager};
 use control::Control;
-use core::cell::UnsafeCell;
 use sel4_microkit::time::Clock;
 use sel4_microkit::{
-    Channel, ChannelSet, Fault, Handler, MessageInfo, Never, Region, get_mr, heap, log, logln,
-    protection_domain, set_mr, with_msg_bytes,
+    Channel, ChannelSet, Fault, Handler, MessageInfo, Never, get_mr, heap, log, logln, protection_domain,
+    set_mr, with_msg_bytes,
 };
 
 #[allow(missing_docs)]
@@ -36,20 +35,8 @@ const TIMER: Channel = Channel::new(channels::TIMER);
 const CONSOLE: Channel = Channel::new(channels::CONSOLE);
 const SERIAL: Channel = Channel::new(channels::SERIAL);
 
-/// Bytes of the heap. What a brane can make the manager keep is bounded by `brane_abi::control::MAX_MESSAGE` and the
-/// limits of `brane_manager_core::report`: about 12 KiB for each, and a copy of all while an answer is made.
-const HEAP_SIZE: usize = 0x8_0000;
-
 /// Longest argument of a console command that is looked at, in bytes; a longer one names nothing anyway.
 const MAX_ARGUMENT: usize = 64;
-
-#[repr(align(64))]
-struct Memory(UnsafeCell<[u8; HEAP_SIZE]>);
-
-// SAFETY: handed to the heap once, in `init`, and reached in no other way.
-unsafe impl Sync for Memory {}
-
-static MEMORY: Memory = Memory(UnsafeCell::new([0; HEAP_SIZE]));
 
 struct Shell {
     clock: Clock,
@@ -64,12 +51,8 @@ struct Shell {
 
 #[protection_domain]
 fn init() -> Shell {
-    heap::init(Region {
-        vaddr: MEMORY.0.get() as usize,
-        size: HEAP_SIZE,
-        paddr: None,
-    });
     log::attach(regions::LOG_MANAGER, SERIAL);
+    heap::init(regions::HEAP_MANAGER);
     let clock =
         Clock::new(regions::TSC).expect("the boot information has no frequency of the time stamp counter");
     let text = regions::BOOT_CONFIG;

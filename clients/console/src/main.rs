@@ -19,11 +19,10 @@ use brane_abi::{console, timer};
 use console_core::command::Command;
 use console_core::session::Session;
 use console_core::text;
-use core::cell::UnsafeCell;
 use sel4_microkit::time::Clock;
 use sel4_microkit::{
-    Channel, ChannelSet, Handler, MessageInfo, Never, Region, get_mr, heap, log, logln, protection_domain,
-    set_mr, with_msg_bytes_mut,
+    Channel, ChannelSet, Handler, MessageInfo, Never, get_mr, heap, log, logln, protection_domain, set_mr,
+    with_msg_bytes_mut,
 };
 
 #[allow(missing_docs)]
@@ -36,22 +35,12 @@ const MANAGER: Channel = Channel::new(channels::MANAGER);
 const SERIAL: Channel = Channel::new(channels::SERIAL);
 const TIMER: Channel = Channel::new(channels::TIMER);
 
-/// Bytes of the heap: an answer of 64 KiB, what it decodes to, its text, and that text on its way to the screen.
-const HEAP_SIZE: usize = 0x10_0000;
 /// How often the console looks whether all branes have reported, in nanoseconds.
 const LOOK_NS: u64 = 20_000_000;
 /// How long branes get to report; then what is known is shown, in nanoseconds.
 const REPORT_TIME_NS: u64 = 1_000_000_000;
 /// Typed bytes taken in one wake.
 const KEY_BUDGET: usize = 256;
-
-#[repr(align(64))]
-struct Memory(UnsafeCell<[u8; HEAP_SIZE]>);
-
-// SAFETY: handed to the heap once, in `init`, and reached in no other way.
-unsafe impl Sync for Memory {}
-
-static MEMORY: Memory = Memory(UnsafeCell::new([0; HEAP_SIZE]));
 
 struct Shell {
     clock: Clock,
@@ -73,12 +62,8 @@ fn indices(region: SharedRegion, offset: usize) -> &'static RingIndices {
 
 #[protection_domain]
 fn init() -> Shell {
-    heap::init(Region {
-        vaddr: MEMORY.0.get() as usize,
-        size: HEAP_SIZE,
-        paddr: None,
-    });
     log::attach(regions::LOG_CONSOLE, SERIAL);
+    heap::init(regions::HEAP_CONSOLE);
     let shared = regions::TTY.shared();
     let part = |part: brane_abi::layout::Part| shared.part(part.offset, part.len).expect(TOO_SMALL);
     let mut shell = Shell {
