@@ -12,11 +12,11 @@ mod control;
 mod nic;
 
 use alloc::vec::Vec;
-use brane_abi::{console, timer};
+use brane_abi::console;
 use brane_manager_core::boot::BootConfig;
 use brane_manager_core::{Action, Child, Event, Manager};
 use control::Control;
-use sel4_microkit::time::Clock;
+use sel4_microkit::time::{Alarm, Clock};
 use sel4_microkit::{
     Channel, ChannelSet, Fault, Handler, MessageInfo, Never, get_mr, heap, log, logln, protection_domain,
     set_mr, with_msg_bytes,
@@ -43,8 +43,7 @@ struct Shell {
     manager: Manager,
     controls: Vec<Control>,
     actions: Vec<Action>,
-    /// The deadline that the timer has from us.
-    armed: Option<u64>,
+    alarm: Alarm,
     /// A brane had more to say than the budget allowed: go on soon, after others had their turn.
     unfinished: bool,
 }
@@ -53,8 +52,7 @@ struct Shell {
 fn init() -> Shell {
     log::attach(regions::LOG_MANAGER, SERIAL);
     heap::init(regions::HEAP_MANAGER);
-    let clock =
-        Clock::new(regions::TSC).expect("the boot information has no frequency of the time stamp counter");
+    let clock = Clock::new(regions::TSC);
     let text = regions::BOOT_CONFIG;
     // SAFETY: mapped readable for this domain's life, and nobody writes it after the boot.
     let text = unsafe { core::slice::from_raw_parts(text.as_ptr(), text.size) };
@@ -78,7 +76,7 @@ fn init() -> Shell {
         manager,
         controls,
         actions: Vec::new(),
-        armed: None,
+        alarm: Alarm::new(TIMER),
         unfinished: false,
     };
     // No brane runs yet. One that never says anything is noticed by the timer alone.
@@ -152,12 +150,9 @@ impl Shell {
         } else {
             self.manager.deadline()
         };
-        let Some(at) = next.filter(|at| self.armed.is_none_or(|armed| *at < armed)) else {
-            return;
-        };
-        set_mr(0, at);
-        if TIMER.pp_call(MessageInfo::new(timer::SET_DEADLINE, 1)).label() == timer::OK {
-            self.armed = Some(at);
+        if let Some(at) = next {
+            // A deadline that it does not take is tried again at the next wake.
+            self.alarm.set(at);
         }
     }
 }
@@ -167,7 +162,7 @@ impl Handler for Shell {
 
     fn notified(&mut self, channels: ChannelSet) -> Result<(), Never> {
         if channels.contains(TIMER) {
-            self.armed = None;
+            self.alarm.rang();
             self.event(Event::Tick);
             self.act();
         }

@@ -8,12 +8,9 @@
 
 extern crate alloc;
 
-use brane_abi::timer;
 use net_server_core::{Brane, Peer};
-use sel4_microkit::time::Clock;
-use sel4_microkit::{
-    Channel, ChannelSet, Handler, MessageInfo, Never, entropy, heap, log, logln, protection_domain, set_mr,
-};
+use sel4_microkit::time::{Alarm, Clock};
+use sel4_microkit::{Channel, ChannelSet, Handler, Never, entropy, heap, log, logln, protection_domain};
 
 #[allow(missing_docs)]
 mod wiring {
@@ -33,8 +30,7 @@ const TURNS: usize = 256;
 struct Shell {
     brane: Brane,
     clock: Clock,
-    /// The deadline that the timer has of us.
-    armed: Option<u64>,
+    alarm: Alarm,
 }
 
 /// What is left of a brane that could not start: it ignores everybody, so that the manager starts it anew only when its
@@ -61,8 +57,7 @@ fn seed() -> Option<[u8; 32]> {
 fn init() -> Domain {
     log::attach(wiring::regions::LOG_BRANE, SERIAL);
     heap::init(wiring::regions::HEAP);
-    let clock = Clock::new(wiring::regions::TSC)
-        .expect("the boot information has no frequency of the time stamp counter");
+    let clock = Clock::new(wiring::regions::TSC);
     let Some(seed) = seed() else {
         logln!(
             "not started: the processor gives no random numbers (RDRAND); give the machine a processor that does"
@@ -80,15 +75,14 @@ fn init() -> Domain {
     let mut shell = Shell {
         brane,
         clock,
-        armed: None,
+        alarm: Alarm::new(TIMER),
     };
     shell.work();
     Domain::Running(shell)
 }
 
 impl Shell {
-    /// Works until there is nothing to do, and has the timer wake us where something is due later. The timer is called
-    /// only for a deadline that is earlier than the one that it has.
+    /// Works until there is nothing to do, and has the timer wake us where something is due later.
     fn work(&mut self) {
         let mut deadline = 0;
         for _ in 0..TURNS {
@@ -108,11 +102,9 @@ impl Shell {
             // Out of turns with work left: the timer brings us back at once.
             deadline = 0;
         }
-        if deadline != u64::MAX && self.armed.is_none_or(|armed| deadline < armed) {
-            set_mr(0, deadline);
-            // The timer knows this operation, and a deadline that it does not take only comes late.
-            let _ = TIMER.pp_call(MessageInfo::new(timer::SET_DEADLINE, 1));
-            self.armed = Some(deadline);
+        if deadline != u64::MAX {
+            // A deadline that the timer does not take only comes late.
+            self.alarm.set(deadline);
         }
     }
 }
@@ -130,7 +122,7 @@ impl Handler for Domain {
     fn notified(&mut self, channels: ChannelSet) -> Result<(), Never> {
         if let Domain::Running(shell) = self {
             if channels.contains(TIMER) {
-                shell.armed = None;
+                shell.alarm.rang();
             }
             shell.work();
         }

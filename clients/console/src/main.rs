@@ -11,15 +11,15 @@ extern crate alloc;
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use brane_abi::console;
 use brane_abi::layout::tty;
 use brane_abi::ring::RingIndices;
 use brane_abi::shared::SharedRegion;
 use brane_abi::stream::{StreamConsumer, StreamProducer};
-use brane_abi::{console, timer};
 use console_core::command::Command;
 use console_core::session::Session;
 use console_core::text;
-use sel4_microkit::time::Clock;
+use sel4_microkit::time::{Alarm, Clock};
 use sel4_microkit::{
     Channel, ChannelSet, Handler, MessageInfo, Never, get_mr, heap, log, logln, protection_domain, set_mr,
     with_msg_bytes_mut,
@@ -44,6 +44,7 @@ const KEY_BUDGET: usize = 256;
 
 struct Shell {
     clock: Clock,
+    alarm: Alarm,
     session: Session,
     keyboard: StreamConsumer,
     screen: StreamProducer,
@@ -67,8 +68,8 @@ fn init() -> Shell {
     let shared = regions::TTY.shared();
     let part = |part: brane_abi::layout::Part| shared.part(part.offset, part.len).expect(TOO_SMALL);
     let mut shell = Shell {
-        clock: Clock::new(regions::TSC)
-            .expect("the boot information has no frequency of the time stamp counter"),
+        clock: Clock::new(regions::TSC),
+        alarm: Alarm::new(TIMER),
         session: Session::new(),
         keyboard: StreamConsumer::new(indices(shared, tty::INPUT_INDICES), part(tty::INPUT))
             .expect(TOO_SMALL),
@@ -131,20 +132,14 @@ impl Shell {
             }
         }
         // More than anybody types: go on after others had their turn.
-        self.wake_at(self.clock.now_ns());
-    }
-
-    /// Has the timer notify us. Returns whether it will.
-    fn wake_at(&self, at: u64) -> bool {
-        set_mr(0, at);
-        TIMER.pp_call(MessageInfo::new(timer::SET_DEADLINE, 1)).label() == timer::OK
+        self.alarm.set(self.clock.now_ns());
     }
 
     fn begin(&mut self, command: Command) {
         let now = self.clock.now_ns();
         if command.wants_refresh()
             && call(console::REFRESH, "").0 == console::OK
-            && self.wake_at(now + LOOK_NS)
+            && self.alarm.set(now + LOOK_NS)
         {
             self.waiting = Some((command, now));
         } else {
@@ -163,7 +158,7 @@ impl Shell {
         let late = waited < REPORT_TIME_NS
             && label == console::OK
             && !text::all_reported(&bytes, waited / 1_000_000);
-        if late && self.wake_at(now + LOOK_NS) {
+        if late && self.alarm.set(now + LOOK_NS) {
             self.waiting = Some((command, since));
         } else {
             self.complete(&command);
@@ -207,6 +202,7 @@ impl Handler for Shell {
 
     fn notified(&mut self, channels: ChannelSet) -> Result<(), Never> {
         if channels.contains(TIMER) {
+            self.alarm.rang();
             self.look();
         }
         self.keys();

@@ -4,13 +4,13 @@
 #![no_std]
 #![no_main]
 
-use brane_abi::timer;
+mod pace;
+
 use core::sync::atomic::{AtomicU64, Ordering};
 use hostile_core::brane::{HostileBrane, Notify};
+use pace::Pace;
 use sel4_microkit::time::Clock;
-use sel4_microkit::{
-    Channel, ChannelSet, Handler, MessageInfo, Never, log, logln, protection_domain, set_mr,
-};
+use sel4_microkit::{Channel, ChannelSet, Handler, Never, log, logln, protection_domain};
 
 #[allow(missing_docs)]
 mod wiring {
@@ -22,16 +22,10 @@ const MANAGER: Channel = Channel::new(wiring::channels::MANAGER);
 const TIMER: Channel = Channel::new(wiring::channels::TIMER);
 const SERIAL: Channel = Channel::new(wiring::channels::SERIAL);
 
-/// Time between two steps in nanoseconds.
-const STEP: u64 = 10_000_000;
-
-/// Rounds between two lines in the log.
-const LOG_EVERY: u64 = 50;
-
 struct Hostile {
     brane: HostileBrane,
     life: u64,
-    clock: Clock,
+    pace: Pace,
     /// The links are of a new life, for the next piece of rubbish.
     fresh: bool,
 }
@@ -39,8 +33,6 @@ struct Hostile {
 #[protection_domain]
 fn init() -> Hostile {
     log::attach(wiring::regions::LOG_BRANE, SERIAL);
-    let clock = Clock::new(wiring::regions::TSC)
-        .expect("the boot information has no frequency of the time stamp counter");
     // The memory that a brane has for itself is not cleared at a restart; here it holds how many lives there were.
     // SAFETY: an atomic; the region is mapped for us alone.
     let lives =
@@ -50,7 +42,7 @@ fn init() -> Hostile {
     let mut hostile = Hostile {
         brane: HostileBrane::new(ports, ctl, life),
         life,
-        clock,
+        pace: Pace::start(Clock::new(wiring::regions::TSC), TIMER),
         fresh: true,
     };
     logln!("hostile: started, life {life}");
@@ -59,7 +51,6 @@ fn init() -> Hostile {
         driver: true,
         manager: true,
     });
-    hostile.wake_later();
     hostile
 }
 
@@ -73,12 +64,6 @@ fn notify(whom: Notify) {
 }
 
 impl Hostile {
-    fn wake_later(&self) {
-        set_mr(0, self.clock.now_ns() + STEP);
-        // The timer knows this operation.
-        let _ = TIMER.pp_call(MessageInfo::new(timer::SET_DEADLINE, 1));
-    }
-
     fn step(&mut self) {
         notify(self.brane.behave());
         // Rubbish gets us cut off; a new life gets us back for the next piece.
@@ -86,7 +71,7 @@ impl Hostile {
             let before = self.brane.rounds();
             notify(self.brane.round());
             let rounds = self.brane.rounds();
-            if rounds != before && rounds % LOG_EVERY == 1 {
+            if rounds != before && Pace::is_told(rounds) {
                 logln!("hostile: round {rounds} of life {}", self.life);
             }
             self.fresh = false;
@@ -98,7 +83,7 @@ impl Hostile {
             });
             self.fresh = true;
         }
-        self.wake_later();
+        self.pace.wake_later();
     }
 }
 

@@ -3,12 +3,12 @@
 #![no_std]
 #![no_main]
 
-use brane_abi::timer;
+mod pace;
+
 use hostile_core::client::HostileClient;
+use pace::Pace;
 use sel4_microkit::time::Clock;
-use sel4_microkit::{
-    Channel, ChannelSet, Handler, MessageInfo, Never, heap, log, logln, protection_domain, set_mr,
-};
+use sel4_microkit::{Channel, ChannelSet, Handler, Never, heap, log, logln, protection_domain};
 
 #[allow(missing_docs)]
 mod wiring {
@@ -22,15 +22,10 @@ const SERIAL: Channel = Channel::new(wiring::channels::SERIAL);
 /// Where the pseudo-random numbers start.
 const SEED: u64 = 0x6272_616e_6573;
 
-/// Time between two steps in nanoseconds. A round takes two: a new life, then the rubbish.
-const STEP: u64 = 10_000_000;
-
-/// Rounds between two lines in the log.
-const LOG_EVERY: u64 = 50;
-
 struct Hostile {
     client: HostileClient,
-    clock: Clock,
+    pace: Pace,
+    /// The link is of a new life, for the next piece of rubbish. A round takes two steps.
     fresh: bool,
 }
 
@@ -38,32 +33,23 @@ struct Hostile {
 fn init() -> Hostile {
     log::attach(wiring::regions::LOG_SERVICES, SERIAL);
     heap::init(wiring::regions::HEAP_SERVICES);
-    let clock = Clock::new(wiring::regions::TSC)
-        .expect("the boot information has no frequency of the time stamp counter");
     let hostile = Hostile {
         client: HostileClient::new(wiring::regions::SOCK.shared(), SEED),
-        clock,
+        pace: Pace::start(Clock::new(wiring::regions::TSC), TIMER),
         fresh: false,
     };
     logln!("hostile: started");
-    hostile.wake_later();
     hostile
 }
 
 impl Hostile {
-    fn wake_later(&self) {
-        set_mr(0, self.clock.now_ns() + STEP);
-        // The timer knows this operation.
-        let _ = TIMER.pp_call(MessageInfo::new(timer::SET_DEADLINE, 1));
-    }
-
     fn step(&mut self) {
         if self.fresh {
             self.client.connect();
             for _ in 0..self.client.round() {
                 BRANE.notify();
             }
-            if self.client.rounds() % LOG_EVERY == 1 {
+            if Pace::is_told(self.client.rounds()) {
                 logln!("hostile: round {}", self.client.rounds());
             }
         } else {
@@ -72,7 +58,7 @@ impl Hostile {
             BRANE.notify();
         }
         self.fresh = !self.fresh;
-        self.wake_later();
+        self.pace.wake_later();
     }
 }
 

@@ -8,12 +8,9 @@
 extern crate alloc;
 
 use alloc::boxed::Box;
-use brane_abi::timer;
 use brane_socket::{Executor, Platform, Stack};
-use sel4_microkit::time::Clock;
-use sel4_microkit::{
-    Channel, ChannelSet, Handler, MessageInfo, Never, heap, log, logln, protection_domain, set_mr,
-};
+use sel4_microkit::time::{Alarm, Clock};
+use sel4_microkit::{Channel, ChannelSet, Handler, Never, heap, log, logln, protection_domain};
 use services_core::Services;
 
 #[allow(missing_docs)]
@@ -43,16 +40,14 @@ impl Platform for Surroundings {
 struct Client {
     stack: Stack,
     executor: Executor,
-    /// The deadline that the timer has of us.
-    armed: Option<u64>,
+    alarm: Alarm,
 }
 
 #[protection_domain]
 fn init() -> Client {
     log::attach(wiring::regions::LOG_SERVICES, SERIAL);
     heap::init(wiring::regions::HEAP_SERVICES);
-    let clock = Clock::new(wiring::regions::TSC)
-        .expect("the boot information has no frequency of the time stamp counter");
+    let clock = Clock::new(wiring::regions::TSC);
     let stack = Stack::start(wiring::regions::SOCK.shared(), Box::new(Surroundings { clock }))
         .expect("the region `sock` of this client is too small for its layout");
     let executor = Executor::new();
@@ -61,24 +56,18 @@ fn init() -> Client {
     let mut client = Client {
         stack,
         executor,
-        armed: None,
+        alarm: Alarm::new(TIMER),
     };
     client.work();
     client
 }
 
 impl Client {
-    /// Works until there is nothing to do, and has the timer wake us where something is due later. The timer is called
-    /// only for a deadline that is earlier than the one that it has.
+    /// Works until there is nothing to do, and has the timer wake us where something is due later.
     fn work(&mut self) {
-        let Some(at) = self.stack.run(&self.executor) else {
-            return;
-        };
-        if self.armed.is_none_or(|armed| at < armed) {
-            set_mr(0, at);
-            // The timer knows this operation, and a deadline that it does not take only comes late.
-            let _ = TIMER.pp_call(MessageInfo::new(timer::SET_DEADLINE, 1));
-            self.armed = Some(at);
+        if let Some(at) = self.stack.run(&self.executor) {
+            // A deadline that the timer does not take only comes late.
+            self.alarm.set(at);
         }
     }
 }
@@ -88,7 +77,7 @@ impl Handler for Client {
 
     fn notified(&mut self, channels: ChannelSet) -> Result<(), Never> {
         if channels.contains(TIMER) {
-            self.armed = None;
+            self.alarm.rang();
         }
         self.work();
         Ok(())

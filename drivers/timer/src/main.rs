@@ -104,11 +104,9 @@ struct Timer {
 
 #[protection_domain]
 fn init() -> Timer {
-    let clock = Clock::new(wiring::regions::TSC)
-        .expect("the boot information has no frequency of the time stamp counter");
     Timer {
         hpet: Hpet::start(wiring::regions::HPET),
-        clock,
+        clock: Clock::new(wiring::regions::TSC),
         deadlines: Deadlines::default(),
         armed: None,
     }
