@@ -1,19 +1,25 @@
 //! What the build script of every protection domain does: link arguments for a static program at a fixed place, and the
 //! constants that `branes-system` generates from the system description.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use branes_system::codegen;
+use branes_system::configs::Config;
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/pd.ld");
 
 /// To be called by the build script of the crate whose binary becomes `program` (as the description's `program_image`
 /// names it). Writes `wiring.rs` into `OUT_DIR`.
 pub fn protection_domain(program: &str) {
-    protection_domains(&[program]);
+    link();
+    let out = std::env::var("OUT_DIR").expect("cargo sets OUT_DIR for build scripts");
+    match codegen::from_env(program) {
+        Ok(text) => std::fs::write(Path::new(&out).join("wiring.rs"), text).expect("writing into OUT_DIR"),
+        Err(error) => println!("cargo::error={error}"),
+    }
 }
 
-/// For a crate with several binaries: the constants of each, as `wiring-NAME.rs` (and the first also as `wiring.rs`).
-/// A program that the described system does not run gets none; its binary is not built then.
-pub fn protection_domains(programs: &[&str]) {
+fn link() {
     println!("cargo:rerun-if-changed={SCRIPT}");
     for argument in [
         "-nostartfiles",
@@ -29,23 +35,33 @@ pub fn protection_domains(programs: &[&str]) {
     ] {
         println!("cargo:rustc-link-arg-bins={argument}");
     }
-    let out = std::env::var("OUT_DIR").expect("cargo sets OUT_DIR for build scripts");
-    for (i, program) in programs.iter().enumerate() {
-        let text = match branes_system::codegen::from_env(program) {
-            Ok(text) => text,
-            Err(error) if programs.len() > 1 && error.contains("runs") => continue,
-            Err(error) => {
-                println!("cargo::error={error}");
-                return;
-            }
-        };
-        let name = program.trim_end_matches(".elf");
-        let write = |file: &str| {
-            std::fs::write(Path::new(&out).join(file), &text).expect("writing into OUT_DIR");
-        };
-        write(&format!("wiring-{name}.rs"));
-        if i == 0 {
-            write("wiring.rs");
+}
+
+/// For a crate of programs that only tests run: each with the configuration of `configs.toml` that runs it. The constants of
+/// a program that the system being built does not run come from that configuration, so that the program can always be
+/// compiled and checked.
+pub fn test_domains(programs: &[(&str, &str)]) {
+    let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR for build scripts"));
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    for file in ["system.xml", "configs.toml"] {
+        println!("cargo:rerun-if-changed={}", root.join(file).display());
+    }
+    let wiring = |program: &str| out.join(format!("wiring-{}.rs", program.trim_end_matches(".elf")));
+    for (program, _) in programs {
+        // What an earlier build for another system left.
+        let _ = std::fs::remove_file(wiring(program));
+    }
+    link();
+    for (program, config) in programs {
+        let text = codegen::from_env(program).or_else(|_| constants(&root, config, program));
+        match text {
+            Ok(text) => std::fs::write(wiring(program), text).expect("writing into OUT_DIR"),
+            Err(error) => println!("cargo::error={error}"),
         }
     }
+}
+
+fn constants(root: &Path, config: &str, program: &str) -> Result<String, String> {
+    let config = Config::load(root, config).map_err(|e| e.to_string())?;
+    codegen::program(&config.system, program)
 }

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use branes_kernel::{Flavour, Kernel, build};
+use object::{Object, ObjectSymbol};
 
 fn root() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
@@ -40,4 +41,22 @@ fn only_the_debug_flavour_has_messages() {
     };
     assert!(says(Flavour::Debug));
     assert!(!says(Flavour::Release));
+}
+
+/// The path that takes a pending interrupt rounds the stack pointer to this size. `cargo xtask test interrupts` loads it;
+/// whether that hits something that matters depends on what the linker puts behind the stack, this does not.
+#[test]
+fn the_kernels_stack_lies_on_a_boundary_of_its_size() {
+    for flavour in [Flavour::Debug, Flavour::Release] {
+        let file = fs::read(build(root(), flavour).unwrap().elf).unwrap();
+        let elf = object::File::parse(&*file).unwrap();
+        let stack = elf.symbol_by_name("kernel_stack_alloc").unwrap();
+        assert_eq!(stack.size(), 4096);
+        assert_eq!(
+            stack.address() % stack.size(),
+            0,
+            "{flavour}: {:#x}",
+            stack.address()
+        );
+    }
 }

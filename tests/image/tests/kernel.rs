@@ -1,0 +1,49 @@
+//! What the kernel must do, tried from inside the real system by the programs of `clients/trials`.
+
+use anyhow::{Context, Result, ensure};
+use image_tests::BRANES;
+use image_tests::guest::{Boot, Guest, Net};
+use image_tests::netns::NetNs;
+use image_tests::ping::{Pinger, Train};
+use std::time::{Duration, Instant};
+
+/// Timer interrupts that the storm must have seen.
+const DEADLINES: u32 = 30_000;
+
+#[test]
+fn interrupts_that_come_while_the_kernel_runs_are_taken() -> Result<()> {
+    let ns = NetNs::new(&["10.0.2.2/24", "fec0::2/64"])?;
+    let mut guest = Guest::boot(Boot {
+        config: "storm",
+        net: Net::Tap(&ns),
+        release: true,
+        ..Boot::default()
+    })?;
+    ns.enter(|| -> Result<()> {
+        for brane in &BRANES {
+            Pinger::new(brane.v4.into())?
+                .until_answer(Duration::from_secs(15))?
+                .context("no answer")?;
+        }
+        // Each ping is an interrupt too, from a device that the timer knows nothing of.
+        let start = Instant::now();
+        let trains = BRANES
+            .each_ref()
+            .map(|brane| Train::start(brane.v4.into(), Duration::from_millis(5)));
+        let deadlines = format!("storm: {DEADLINES} deadlines");
+        guest
+            .wait_for(&deadlines, Duration::from_secs(60))
+            .with_context(|| format!("the storm ended early:\n{}", guest.log()))?;
+        eprintln!("{DEADLINES} deadlines in {:?}", start.elapsed());
+        for (brane, train) in BRANES.iter().zip(trains) {
+            let tally = train?.stop();
+            ensure!(
+                tally.sent > 100 && tally.answered == tally.sent,
+                "{} lost pings: {tally:?}",
+                brane.name
+            );
+        }
+        Ok(())
+    })?;
+    guest.untroubled()
+}
