@@ -48,9 +48,8 @@ fn overflowed_stack(spec: &Spec<'_>, pd: &Pd, message: &Received) -> Option<u64>
         mapping.vaddr.get() + u64::from(mapping.pages.count.get()) * PAGE_SIZE as u64 == pd.stack_top.get()
     };
     let bottom = spec.mappings[pd.mappings.range()].iter().find(end)?.vaddr.get();
-    // Some kernels report only the low half of an address.
-    let below = (bottom - 1) as u32 / PAGE_SIZE as u32;
-    let hit = message.label == VM_FAULT && message.words[1] as u32 / PAGE_SIZE as u32 == below;
+    let page = |address: u64| address / PAGE_SIZE as u64;
+    let hit = message.label == VM_FAULT && page(message.words[1]) == page(bottom - 1);
     hit.then(|| pd.stack_top.get() - bottom)
 }
 

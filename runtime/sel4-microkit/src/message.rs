@@ -144,7 +144,7 @@ pub enum Fault {
     Page {
         /// Instruction.
         ip: u64,
-        /// Address; this kernel reports its low 32 bits only.
+        /// Address.
         address: u64,
         /// Instruction fetch.
         fetch: bool,

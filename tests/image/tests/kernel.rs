@@ -47,3 +47,18 @@ fn interrupts_that_come_while_the_kernel_runs_are_taken() -> Result<()> {
     })?;
     guest.untroubled()
 }
+
+#[test]
+fn a_page_fault_is_reported_with_its_whole_address() -> Result<()> {
+    let mut guest = Guest::boot(Boot {
+        config: "stray",
+        release: true,
+        ..Boot::default()
+    })?;
+    let fault = format!("write to unmapped {:#x} ", trials_core::stray::ADDRESS);
+    guest
+        .wait_for(&fault, Duration::from_secs(15))
+        .with_context(|| format!("no report of the fault:\n{}", guest.log()))?;
+    ensure!(!guest.log().contains("stray: could write there"), "it could");
+    Ok(())
+}

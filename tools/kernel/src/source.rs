@@ -93,6 +93,12 @@ const CORRECTIONS: &[Correction] = &[
         new: "                if (likely(thread != NODE_STATE(ksIdleThread))) {\n                    \
               switchLocalFpuOwner(&thread->tcbArch.tcbContext.fpuState);\n                }\n",
     },
+    // Fault handlers get the address out of a variable that has half its bits.
+    Correction {
+        file: "src/arch/x86/kernel/vspace.c",
+        old: "    uint32_t addr;\n    uint32_t fault;\n",
+        new: "    word_t addr;\n    uint32_t fault;\n",
+    },
 ];
 
 /// Makes the corrections in a copy of the sources.

@@ -6,3 +6,4 @@
 
 pub mod registers;
 pub mod storm;
+pub mod stray;
