@@ -63,5 +63,8 @@ pub fn test_domains(programs: &[(&str, &str)]) {
 
 fn constants(root: &Path, config: &str, program: &str) -> Result<String, String> {
     let config = Config::load(root, config).map_err(|e| e.to_string())?;
+    if let Some(add) = &config.entry.add {
+        println!("cargo:rerun-if-changed={}", root.join(add).display());
+    }
     codegen::program(&config.system, program)
 }

@@ -46,6 +46,14 @@ impl Channel {
         sel4::irq_ack(IRQS + self.0 as u64).map_err(IrqAckError)
     }
 
+    /// What a device must write to have the message-signalled interrupt of this vector (as the description counts it,
+    /// 0 to 107) come: address and data, for the first processor.
+    pub const fn message(vector: u8) -> (u64, u32) {
+        // Intel SDM volume 3, 11.11: fixed delivery, edge, to the processor with APIC id 0. Vectors of 5.0.0: 32
+        // exceptions, then 16 of the old controller, then these.
+        (0xfee0_0000, 32 + 16 + vector as u32)
+    }
+
     /// Calls the protected procedure at the other end and waits for its answer. The message words are those of
     /// [`crate::set_mr`].
     pub fn pp_call(self, info: MessageInfo) -> MessageInfo {

@@ -6,7 +6,7 @@
 //!
 //! A protection domain is `#[protection_domain] fn init() -> impl Handler`. The image builder patches the symbols
 //! below `symbols`; capabilities lie where Microkit puts them: 1 input, 10 + channel notifications, 74 + channel
-//! endpoints, 138 + id interrupts, 202 + child threads, 394 + id I/O ports.
+//! endpoints, 138 + id interrupts, 202 + child threads, 394 + id I/O ports; those of a `cspace` element in a table above.
 #![cfg_attr(not(test), no_std)]
 
 extern crate alloc;
@@ -25,6 +25,7 @@ mod region;
 #[cfg(not(test))]
 mod start;
 mod symbols;
+mod thread;
 pub mod time;
 
 pub use cell::StaticCell;
@@ -38,6 +39,7 @@ pub use message::{
 pub use region::{IoPortRange, Region};
 pub use sel4_microkit_macros::protection_domain;
 pub use symbols::{pd_is_passive, pd_name};
+pub use thread::Thread;
 
 const INPUT: u64 = 1;
 const NOTIFICATIONS: u64 = 10;
@@ -45,6 +47,8 @@ const ENDPOINTS: u64 = 74;
 const IRQS: u64 = 138;
 const CHILDREN: u64 = 202;
 const IOPORTS: u64 = 394;
+/// log2 of the slots of the upper table, where `<cspace>` puts what a domain gets beside the usual capabilities.
+const ROOT_BITS: u32 = 6;
 
 /// Ids that channels and interrupts share: 0 to 61.
 pub const MAX_ID: usize = 61;

@@ -3,9 +3,9 @@
 use crate::BRANES;
 use crate::netns::{NetNs, TAP};
 use anyhow::{Context, Result, ensure};
-use branes_qemu::{Forward, Machine, Protocol, Qemu};
+use branes_qemu::{Forward, Machine, Protocol, Qemu, Serial};
 use std::net::{SocketAddr, SocketAddrV4, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// What the console prints when it waits for a command.
@@ -34,6 +34,10 @@ pub struct Boot<'a> {
     pub net: Net<'a>,
     /// RAM.
     pub memory_mib: u64,
+    /// More devices, each as QEMU's option `-device` takes it.
+    pub devices: &'a [&'a str],
+    /// The file for what is written to the second serial line.
+    pub second_serial: Option<&'a Path>,
 }
 
 impl Default for Boot<'_> {
@@ -43,6 +47,8 @@ impl Default for Boot<'_> {
             release: false,
             net: Net::User,
             memory_mib: 256,
+            devices: &[],
+            second_serial: None,
         }
     }
 }
@@ -103,6 +109,8 @@ impl Guest {
         );
         let mut machine = Machine::new(folder.join("sel4_32.elf"), folder.join("loader.img"));
         machine.memory_mib = boot.memory_mib;
+        machine.devices = boot.devices.iter().map(|device| (*device).to_owned()).collect();
+        machine.second_serial = boot.second_serial.map(|path| Serial::File(path.to_owned()));
         let mut ports = Vec::new();
         let mut forwards = Vec::new();
         machine.net = match boot.net {

@@ -22,6 +22,7 @@ fn seventeen_branes_keep_the_harness_contract() -> Result<()> {
         net: Net::Tap(&ns),
         release: true,
         memory_mib: 512,
+        ..Boot::default()
     };
     let guest = Guest::boot(boot)?;
     ns.enter(|| -> Result<()> {
@@ -65,6 +66,7 @@ fn ten_thousand_datagrams_a_second_all_come_back() -> Result<()> {
         net: Net::Tap(&ns),
         release: true,
         memory_mib: 512,
+        ..Boot::default()
     };
     let _guest = Guest::boot(boot)?;
     let (sent, received) = ns.enter(|| -> Result<(u32, u32)> {

@@ -5,18 +5,63 @@ use image_tests::BRANES;
 use image_tests::guest::{Boot, Guest, Net};
 use image_tests::netns::NetNs;
 use image_tests::ping::{Pinger, Train};
+use std::path::Path;
+use std::thread::sleep;
 use std::time::{Duration, Instant};
+use tempfile::NamedTempFile;
 
 /// Timer interrupts that the storm must have seen.
 const DEADLINES: u32 = 30_000;
 
+/// The devices of the examiner (`examiner.xml`).
+const DEVICES: [&str; 2] = ["edu,addr=0x3.0", "edu,addr=0x4.0"];
+
+/// Sweeps over all of its interrupts that the examiner has written to the second serial line.
+fn sweeps(serial: &Path) -> Result<usize> {
+    let text = std::fs::read_to_string(serial).context("what the examiner wrote")?;
+    Ok(text.matches(" messages and a pin\n").count())
+}
+
+/// Waits until the examiner has made so many sweeps.
+fn wait_for_sweeps(wanted: usize, serial: &Path, guest: &Guest) -> Result<()> {
+    let end = Instant::now() + Duration::from_secs(20);
+    while sweeps(serial)? < wanted {
+        guest.untroubled()?;
+        ensure!(
+            Instant::now() < end,
+            "not {wanted} sweeps, but {}:\n{}",
+            sweeps(serial)?,
+            guest.log()
+        );
+        sleep(Duration::from_millis(50));
+    }
+    Ok(())
+}
+
+#[test]
+fn messages_an_active_low_pin_and_a_thread_of_another_domain_work() -> Result<()> {
+    let serial = NamedTempFile::new()?;
+    let guest = Guest::boot(Boot {
+        config: "storm",
+        release: true,
+        devices: &DEVICES,
+        second_serial: Some(serial.path()),
+        ..Boot::default()
+    })?;
+    wait_for_sweeps(3, serial.path(), &guest)?;
+    guest.untroubled()
+}
+
 #[test]
 fn interrupts_that_come_while_the_kernel_runs_are_taken() -> Result<()> {
     let ns = NetNs::new(&["10.0.2.2/24", "fec0::2/64"])?;
+    let serial = NamedTempFile::new()?;
     let mut guest = Guest::boot(Boot {
         config: "storm",
         net: Net::Tap(&ns),
         release: true,
+        devices: &DEVICES,
+        second_serial: Some(serial.path()),
         ..Boot::default()
     })?;
     ns.enter(|| -> Result<()> {
@@ -45,6 +90,8 @@ fn interrupts_that_come_while_the_kernel_runs_are_taken() -> Result<()> {
         }
         Ok(())
     })?;
+    // Every vector still leads where it did.
+    wait_for_sweeps(sweeps(serial.path())? + 2, serial.path(), &guest)?;
     guest.untroubled()
 }
 

@@ -34,6 +34,8 @@ pub struct Machine {
     pub console: Serial,
     /// The second serial line, COM2.
     pub second_serial: Option<Serial>,
+    /// More devices, each as QEMU's option `-device` takes it.
+    pub devices: Vec<String>,
 }
 
 /// What is at the other end of the network device.
@@ -132,6 +134,7 @@ impl Machine {
             nic_options: Vec::new(),
             console: Serial::Harness,
             second_serial: None,
+            devices: Vec::new(),
         }
     }
 
@@ -168,6 +171,9 @@ impl Machine {
             let _ = write!(device, ",{option}");
         }
         command.arg("-device").arg(device);
+        for device in &self.devices {
+            command.arg("-device").arg(device);
+        }
         command
             .arg("-kernel")
             .arg(&self.kernel)

@@ -4,7 +4,7 @@
 //! own number lose it (`ports-2` in `brane-2` is `PORTS`); elsewhere a family becomes an array, indexed by N. All
 //! domains that run one program must see the same constants.
 
-use crate::System;
+use crate::{ExtraCapKind, System};
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -122,13 +122,27 @@ fn domain(system: &System, name: &str) -> Result<String, String> {
     }
     children.write(&mut out, "children", "Ids of child protection domains.", "usize")?;
 
+    let mut threads = Names::default();
+    for cap in pd.cspace.iter().filter(|cap| cap.kind == ExtraCapKind::Tcb) {
+        threads.add(own, &cap.pd, cap.slot.to_string())?;
+    }
+    threads.write(
+        &mut out,
+        "threads",
+        "Slots of the capabilities to other protection domains' threads.",
+        "usize",
+    )?;
+
     let irqs: Vec<String> = pd.irqs.iter().map(|irq| irq.id.to_string()).collect();
+    let vectors: Vec<String> = pd.irqs.iter().map(|irq| irq.vector.to_string()).collect();
     let _ = writeln!(
         out,
         "/// Interrupts, in the description's order.\n#[allow(dead_code)]\npub mod irqs {{\n    /// Their ids.\n    \
-         pub const IRQ: [usize; {}] = [{}];\n}}",
+         pub const IRQ: [usize; {0}] = [{1}];\n    /// Their vectors, as the description counts them.\n    \
+         pub const VECTOR: [u8; {0}] = [{2}];\n}}",
         irqs.len(),
-        irqs.join(", ")
+        irqs.join(", "),
+        vectors.join(", ")
     );
     let port = |p: &crate::IoPort| {
         format!(

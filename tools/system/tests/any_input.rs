@@ -38,6 +38,7 @@ fn check(text: &str) -> Result<bool, TestCaseError> {
             instances,
             boot: PathBuf::new(),
             replace: Default::default(),
+            add: None,
         };
         // What follows from a sound system is checked again, so it is sound or refused with a reason.
         if let Err(error) = Config::resolve(Path::new("."), "any", entry, Path::new("any.xml"), text) {

@@ -54,6 +54,7 @@ fn entry(instances: usize) -> Entry {
         instances,
         boot: PathBuf::from("boot.toml"),
         replace: Default::default(),
+        add: None,
     }
 }
 

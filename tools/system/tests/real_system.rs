@@ -80,6 +80,26 @@ fn a_replaced_program_stands_in_the_description() {
 }
 
 #[test]
+fn what_a_configuration_adds_stands_beside_the_system() {
+    let system = system("storm");
+    assert_eq!(
+        system.pd("services-2").map(|pd| pd.program.as_str()),
+        Some("storm.elf")
+    );
+    let examiner = codegen::program(&system, "examiner.elf").expect("examiner.elf");
+    assert!(
+        examiner.contains("pub const TIMER: usize = 60;")
+            && examiner.contains("pub mod threads {")
+            && examiner.contains("pub const SUBJECT: usize = 5;")
+            && examiner.contains("pub const VECTOR: [u8; 54] = [0, 2, 4,"),
+        "{examiner}"
+    );
+    // Who is not added finds the same constants as without it.
+    let serial = |name| codegen::program(&self::system(name), "serial.elf").expect("serial.elf");
+    assert_eq!(serial("storm"), serial("default"));
+}
+
+#[test]
 fn an_unknown_configuration_names_the_known_ones() {
     let error = Config::load(&root(), "bnech")
         .expect_err("no such configuration")

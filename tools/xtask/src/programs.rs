@@ -82,11 +82,11 @@ pub fn build(
     })
 }
 
-/// The configuration of as many instances in which nothing is replaced; the given one if there is none.
+/// The configuration of as many instances in which nothing is replaced or added; the given one if there is none.
 fn plain(workspace: &Workspace, config: &Config) -> Result<(Config, System)> {
-    let same_size = configs::entries(&workspace.root)?
-        .into_iter()
-        .find(|(_, entry)| entry.instances == config.entry.instances && entry.replace.is_empty());
+    let same_size = configs::entries(&workspace.root)?.into_iter().find(|(_, entry)| {
+        entry.instances == config.entry.instances && entry.replace.is_empty() && entry.add.is_none()
+    });
     let plain = match same_size {
         Some((name, _)) => Config::load(&workspace.root, &name)?,
         None => config.clone(),

@@ -4,6 +4,7 @@
 //! Nothing here is shared with anybody. The other side is the kernel, which is trusted everywhere else.
 #![cfg_attr(not(test), no_std)]
 
+pub mod examiner;
 pub mod registers;
 pub mod storm;
 pub mod stray;

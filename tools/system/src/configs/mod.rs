@@ -24,6 +24,9 @@ pub struct Entry {
     /// Protection domain to program image.
     #[serde(default)]
     pub replace: BTreeMap<String, String>,
+    /// A description whose elements are added to the system's, relative to the root.
+    #[serde(default)]
+    pub add: Option<PathBuf>,
 }
 
 /// A configuration, resolved.
@@ -62,6 +65,9 @@ pub enum ConfigError {
     /// `system.xml` is wrong, or what follows from it.
     #[error("{0}")]
     System(Errors),
+    /// A file to be added is no description.
+    #[error("{}: configuration `{_1}` adds it, but it is not one <system> element", .0.display())]
+    Add(PathBuf, String),
     /// The instances do not follow the rule.
     #[error("{}:{}:{}: error: {what}; help: {help}", file.display(), position.line, position.column)]
     Rule {
@@ -103,6 +109,15 @@ fn read(path: &Path) -> Result<String, ConfigError> {
     std::fs::read_to_string(path).map_err(|e| ConfigError::Read(path.to_owned(), e))
 }
 
+/// The first description with the elements of the second behind its own.
+fn joined(text: &str, added: &str) -> Option<String> {
+    const END: &str = "</system>";
+    let (_, elements) = added.split_once("<system>")?;
+    let (elements, _) = elements.rsplit_once(END)?;
+    let (own, end) = text.rsplit_once(END)?;
+    Some(format!("{own}{elements}{END}{end}"))
+}
+
 impl Config {
     /// Reads `configs.toml` and `system.xml` in `root`.
     pub fn load(root: &Path, name: &str) -> Result<Config, ConfigError> {
@@ -112,7 +127,14 @@ impl Config {
             .remove(name)
             .ok_or_else(|| ConfigError::Unknown(name.to_owned(), known))?;
         let path = root.join("system.xml");
-        Config::resolve(root, name, entry, &path, &read(&path)?)
+        let text = read(&path)?;
+        let Some(add) = &entry.add else {
+            return Config::resolve(root, name, entry, &path, &text);
+        };
+        let added = root.join(add);
+        let text = joined(&text, &read(&added)?).ok_or_else(|| ConfigError::Add(added, name.to_owned()))?;
+        let both = format!("{} with {}", path.display(), add.display());
+        Config::resolve(root, name, entry, Path::new(&both), &text)
     }
 
     /// Applies an entry to a description. `path` is the description's name in messages; `entry.boot` is found in `root`.
