@@ -2,10 +2,10 @@
 
 use std::fmt;
 
+use branes_board::BOARD;
+
 use crate::Error;
 
-/// Above this physical address the q35 machine has devices, not RAM (its PCI configuration window starts here).
-const RAM_LIMIT: u64 = 0xb000_0000;
 /// What kernel, firmware tables, the root task's capability table and rounding to powers of two take, at most, in bytes.
 const OVERHEAD: u64 = 12 << 20;
 /// What is taken at the end of RAM, at most, in bytes: by the firmware less than 1 MiB; by the kernel the root task's first
@@ -38,7 +38,7 @@ pub struct Report {
 impl Report {
     /// Whether an address range lies in RAM (of a large enough machine).
     pub(crate) fn is_ram(start: u64) -> bool {
-        start < RAM_LIMIT
+        start < BOARD.ram_limit
     }
 
     /// MiB of memory that a machine needs to run the image.

@@ -4,12 +4,14 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use branes_board::BOARD;
+
 use crate::Error;
 
 /// The program that runs the image.
-pub const QEMU: &str = "qemu-system-x86_64";
+pub const QEMU: &str = BOARD.qemu.program;
 /// The oldest QEMU that is known to work.
-const OLDEST_QEMU: (u32, u32) = (7, 2);
+const OLDEST_QEMU: (u32, u32) = BOARD.qemu.oldest;
 
 /// How a tool is recognised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +59,7 @@ pub const BUILD: &[Tool] = &[
 ];
 
 /// What booting the image needs.
-pub const RUN: &[Tool] = &[program(QEMU, "qemu-system-x86")];
+pub const RUN: &[Tool] = &[program(QEMU, BOARD.qemu.package)];
 
 /// What the image tests need besides.
 pub const TEST: &[Tool] = &[

@@ -8,12 +8,11 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, TcpListener, UdpSoc
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use branes_board::BOARD;
+
 use crate::Error;
 use crate::host::QEMU;
 use crate::tap;
-
-/// The processor: what seL4 and the protection domains use, and nothing that depends on QEMU's version.
-const CPU: &str = "qemu64,+fsgsbase,+pdpe1gb,+xsave,+xsaveopt,+rdrand";
 
 /// A machine to be started. Start from [`Machine::new`] and change what differs.
 #[derive(Clone, Debug)]
@@ -152,10 +151,17 @@ impl Machine {
         let mut command = Command::new(QEMU);
         command.args(["-name", "branes", "-nodefaults", "-no-user-config", "-no-reboot"]);
         command.args([
-            "-display", "none", "-machine", "q35", "-accel", "tcg", "-smp", "1",
+            "-display",
+            "none",
+            "-machine",
+            BOARD.qemu.machine,
+            "-accel",
+            "tcg",
+            "-smp",
+            "1",
         ]);
         command
-            .args(["-cpu", CPU, "-m"])
+            .args(["-cpu", BOARD.qemu.cpu, "-m"])
             .arg(format!("{}M", self.memory_mib));
         self.console.add("console", &mut command);
         if let Some(second) = &self.second_serial {
@@ -164,8 +170,8 @@ impl Machine {
         command.arg("-netdev").arg(self.net.netdev());
         // No boot from the network: the device's ROM would only cost time.
         let mut device = format!(
-            "virtio-net-pci,id=nic0,netdev=net0,mac={},addr=0x2.0,romfile=",
-            self.mac
+            "{},id=nic0,netdev=net0,mac={},addr={},romfile=",
+            BOARD.qemu.nic, self.mac, BOARD.qemu.nic_place
         );
         for option in &self.nic_options {
             let _ = write!(device, ",{option}");

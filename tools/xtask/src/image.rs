@@ -147,6 +147,7 @@ pub fn build(workspace: &Workspace, resolved: Resolved, target: Target) -> Resul
 /// The verb `image`: both files appear in the folder together, or neither does.
 pub fn write(workspace: &Workspace, options: &ImageOptions) -> Result<()> {
     let resolved = resolve(workspace, &options.build.config)?;
+    options.build.target().check()?;
     output::check(&options.out, &[KERNEL, IMAGE])?;
     let built = build(workspace, resolved, options.build.target())?;
     let read = |path: &PathBuf| fs::read(path).with_context(|| format!("reading {}", path.display()));

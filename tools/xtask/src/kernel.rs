@@ -7,6 +7,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use anyhow::Result;
+use branes_board::BOARD;
 use branes_kernel::sdk::Sdk;
 use branes_kernel::{Flavour, Kernel};
 use branes_qemu::host;
@@ -15,8 +16,6 @@ use clap::ValueEnum;
 use crate::progress;
 use crate::workspace::Workspace;
 
-/// The board, as the SDK calls it.
-const BOARD: &str = "x86_64_generic";
 /// What `runtime/sel4` calls the kernels, and the variables by which it is told (its build script).
 const CHOICE: &str = "BRANES_SEL4";
 const LABELS: &str = "BRANES_SEL4_LABELS";
@@ -41,6 +40,14 @@ pub struct Target {
 }
 
 impl Target {
+    /// Says what would keep the kernel from being used, before time is spent on anything.
+    pub fn check(self) -> Result<()> {
+        match self.kernel {
+            Choice::Registry => Ok(()),
+            Choice::Sdk => Ok(Sdk::find(BOARD.sdk, self.flavour).map(drop)?),
+        }
+    }
+
     /// The suffix of folders that hold what is built for this kernel.
     pub fn suffix(self) -> &'static str {
         match self.kernel {
@@ -79,7 +86,7 @@ impl Ready {
                     target.flavour,
                 )?)))
             }
-            Choice::Sdk => Ok(Ready::Sdk(Sdk::find(BOARD, target.flavour)?)),
+            Choice::Sdk => Ok(Ready::Sdk(Sdk::find(BOARD.sdk, target.flavour)?)),
         }
     }
 

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
+use branes_board::BOARD;
 use branes_kernel::Flavour;
 use branes_system::System;
 use branes_system::codegen::SYSTEM_VARIABLE;
@@ -17,7 +18,7 @@ use crate::kernel::{Ready, Target};
 use crate::workspace::{Workspace, must_succeed, write_if_changed};
 
 /// The target that all programs are compiled for.
-pub const TARGET: &str = "x86_64-unknown-linux-gnu";
+pub const TARGET: &str = BOARD.target;
 /// The root task's crate and binary.
 const ROOT_TASK: &str = "initialiser";
 /// How the compiler makes a program: at a fixed address, without tables for unwinding.

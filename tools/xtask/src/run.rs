@@ -32,6 +32,7 @@ pub fn run(workspace: &Workspace, options: &RunOptions) -> Result<()> {
         None => user.net.clone(),
     };
     machine.check()?;
+    options.build.target().check()?;
     host::ensure(&[host::BUILD, host::RUN], &mut progress)?;
     host::check_qemu_version()?;
 

@@ -21,6 +21,7 @@ struct Sizes {
 
 /// Runs the verb.
 pub fn sizes(workspace: &Workspace, options: &BuildOptions) -> Result<()> {
+    options.target().check()?;
     let built = image::build(
         workspace,
         image::resolve(workspace, &options.config)?,

@@ -17,6 +17,11 @@ use crate::{fuzz, image, progress};
 
 /// Runs the verb.
 pub fn test(workspace: &Workspace, options: &TestOptions) -> Result<()> {
+    let target = Target {
+        kernel: options.kernel,
+        flavour: Flavour::Release,
+    };
+    target.check()?;
     host::ensure(&[host::BUILD, host::RUN, host::TEST], &mut progress)?;
     host::check_qemu_version()?;
     let filters = &options.filters;
@@ -25,14 +30,16 @@ pub fn test(workspace: &Workspace, options: &TestOptions) -> Result<()> {
     let runner = Runner::find(workspace);
 
     let mut closings = vec![unit_tests(workspace, &runner, filters)?];
-    if everything {
+    // The models and the fuzz targets know of no kernel.
+    let for_any_kernel = everything && options.kernel == Choice::Registry;
+    if for_any_kernel {
         closings.push(ring_model(workspace)?);
     }
     if everything || has_image_tests(workspace, filters)? {
         build_images(workspace, options.kernel)?;
         closings.push(image_tests(workspace, &runner, filters, options.kernel)?);
     }
-    if full && everything {
+    if full && for_any_kernel {
         closings.extend(fuzz::run_all(workspace)?);
     }
     report(&closings)

@@ -40,6 +40,34 @@ fn an_unknown_configuration_is_answered_with_the_known_ones() {
 }
 
 #[test]
+fn without_a_usable_sdk_one_line_says_what_was_looked_for_and_where_to_get_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let out = folder.path().join("out");
+    let out = out.to_str().unwrap();
+    fs::create_dir(folder.path().join("old")).unwrap();
+    fs::write(folder.path().join("old/VERSION"), "2.1.0\n").unwrap();
+    let wanted = ["Microkit SDK 2.3", "seL4/microkit/releases", "MICROKIT_SDK"];
+    for args in [
+        &["run", "--kernel", "sdk"][..],
+        &["test", "--kernel", "sdk"],
+        &["sizes", "--kernel", "sdk"],
+        &["image", "--kernel", "sdk", "--out", out],
+    ] {
+        let mut unset = xtask(args);
+        unset.env_remove("MICROKIT_SDK");
+        let said = run(unset);
+        said.refuses(&["MICROKIT_SDK is not set"]);
+        said.refuses(&wanted);
+        let mut old = xtask(args);
+        old.env("MICROKIT_SDK", folder.path().join("old"));
+        let said = run(old);
+        said.refuses(&["has version 2.1.0"]);
+        said.refuses(&wanted);
+    }
+    assert_eq!(listing(folder.path()), ["old"], "nothing was written");
+}
+
+#[test]
 fn numbers_that_are_none_are_refused_with_the_right_form() {
     for (size, why) in [
         ("lots", "such as 512M"),
