@@ -129,6 +129,35 @@ fn find(who: &str, name: &str, folders: &[PathBuf]) -> Result<PathBuf, Error> {
     })
 }
 
+/// The file that a region begins with; nothing where it has none. It reaches the region's last page: the tool of Microkit
+/// 2.3.0 panics where it does not.
+fn prefill(region: &MemoryRegion, search_paths: &[PathBuf]) -> Result<Vec<u8>, Error> {
+    let Prefill::File(file) = &region.prefill else {
+        return Ok(Vec::new());
+    };
+    let path = find(&format!("memory region '{}'", region.name), file, search_paths)?;
+    let bytes = read(&path)?;
+    let len = bytes.len() as u64;
+    let size = region.size.unwrap_or(len);
+    let what = match len {
+        0 => "it is empty: write something into it, or delete prefill_path".to_owned(),
+        _ if len > size => "make the region larger".to_owned(),
+        _ if size - len > region.page_size => format!(
+            "it ends more than one page ({:#x} bytes) before the region does: make the region smaller, or append zeros \
+             to the file",
+            region.page_size
+        ),
+        _ => return Ok(bytes),
+    };
+    Err(Error::Prefill {
+        region: region.name.clone(),
+        size,
+        path,
+        len,
+        what,
+    })
+}
+
 impl Builder<'_> {
     fn load_programs(&mut self, folder: &Path) -> Result<(), Error> {
         let folders = [folder.to_path_buf()];
@@ -148,16 +177,19 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// Makes the regions that somebody maps; those at fixed addresses first, in order.
+    /// Makes the regions that somebody maps; those at fixed addresses first, in order. The files of the others are looked
+    /// at too, as Microkit's tool does.
     fn make_regions(&mut self, search_paths: &[PathBuf]) -> Result<(), Error> {
         let maps = self.system.protection_domains.iter().flat_map(|pd| &pd.maps);
         let mapped: HashSet<&str> = maps.map(|map| map.mr.as_str()).collect();
-        let mut regions: Vec<&MemoryRegion> = self
+        let (mut regions, unused): (Vec<&MemoryRegion>, Vec<&MemoryRegion>) = self
             .system
             .memory_regions
             .iter()
-            .filter(|region| mapped.contains(region.name.as_str()))
-            .collect();
+            .partition(|region| mapped.contains(region.name.as_str()));
+        for region in unused {
+            prefill(region, search_paths)?;
+        }
         regions.sort_by_key(|region| (region.phys_addr.is_none(), region.phys_addr));
         for region in regions {
             let made = self.make_region(region, search_paths)?;
@@ -173,20 +205,12 @@ impl Builder<'_> {
             who: who(),
             what: what.into(),
         };
-        let file = match &region.prefill {
-            Prefill::File(file) => {
-                let path = find(&who(), file, search_paths)?;
-                let bytes = read(&path)?;
-                Some((path, bytes))
-            }
-            Prefill::BootInfo(BootInfo::X86TscFreq) | Prefill::None => None,
-            Prefill::BootInfo(_) => {
-                return Err(unsupported(
-                    "of the kernel's boot information only x86_tsc_freq is available",
-                ));
-            }
-        };
-        let content: &[u8] = file.as_ref().map_or(&[], |(_, bytes)| bytes);
+        if matches!(region.prefill, Prefill::BootInfo(info) if info != BootInfo::X86TscFreq) {
+            return Err(unsupported(
+                "of the kernel's boot information only x86_tsc_freq is available",
+            ));
+        }
+        let content = prefill(region, search_paths)?;
         let bits = if region.page_size == 1 << LARGE_PAGE_BITS {
             LARGE_PAGE_BITS
         } else {
@@ -196,17 +220,6 @@ impl Builder<'_> {
         let size = region
             .size
             .unwrap_or((content.len() as u64).next_multiple_of(page));
-        if let Some((path, bytes)) = &file
-            && bytes.len() as u64 > size
-        {
-            let (region, path) = (name.clone(), path.clone());
-            return Err(Error::Prefill {
-                region,
-                size,
-                path,
-                len: bytes.len() as u64,
-            });
-        }
         let count = u32::try_from(size / page)
             .ok()
             .filter(|&count| count > 0 && size.is_multiple_of(page));
@@ -245,7 +258,7 @@ impl Builder<'_> {
         let is_image = bits == SMALL_PAGE_BITS && region.phys_addr.is_none();
         match region.prefill {
             Prefill::BootInfo(_) => self.plan.fill_with_tsc(parts[0].0),
-            Prefill::File(_) if !is_image && !content.is_empty() => self.plan.copy_into(parts[0].0, content),
+            Prefill::File(_) if !is_image && !content.is_empty() => self.plan.copy_into(parts[0].0, &content),
             _ => {}
         }
         Ok(MadeRegion {

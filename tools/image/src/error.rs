@@ -88,7 +88,7 @@ pub enum Error {
         limit: u64,
     },
     /// A prefill file does not fit its region.
-    #[error("memory region '{region}' has {size:#x} bytes, its prefill file {} has {len:#x}: make the region larger", path.display())]
+    #[error("memory region '{region}' has {size:#x} bytes, its prefill file {} has {len:#x}: {what}", path.display())]
     Prefill {
         /// The region.
         region: String,
@@ -98,6 +98,8 @@ pub enum Error {
         path: PathBuf,
         /// The file's size.
         len: u64,
+        /// What is wrong, and what would be right.
+        what: String,
     },
     /// The description asks for something that this kernel cannot give and that cannot be left out.
     #[error("{who}: {what}")]

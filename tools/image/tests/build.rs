@@ -55,7 +55,7 @@ impl Bench {
         };
         bench.put("one.elf", &Elf::pd().bytes());
         bench.put("root.elf", &Elf::root_task().bytes());
-        bench.put("config.bin", &[7; 4097]);
+        bench.put("config.bin", &[7; 0x2000]);
         bench
     }
 
@@ -200,10 +200,15 @@ fn the_image_holds_the_system() {
     }
 
     // Prefilled region: the file, then zeros.
-    assert_eq!(image.byte(1, 0x2000_1000), Some(7));
-    assert_eq!(image.byte(1, 0x2000_1001), Some(0));
-    assert_eq!(image.byte(1, 0x2000_2000), Some(0));
-    assert_eq!(image.byte(1, 0x2000_3000), None);
+    for (len, last) in [(0x2000, 0x2000_1fff), (0x2001, 0x2000_2000)] {
+        bench.put("config.bin", &vec![7; len]);
+        bench.build().unwrap();
+        let image = Image::read(&bench.path("loader.img"));
+        assert_eq!(image.byte(1, last), Some(7));
+        assert_eq!(image.byte(1, last + 1), Some(0));
+        assert_eq!(image.byte(1, 0x2000_2fff), Some(0));
+        assert_eq!(image.byte(1, 0x2000_3000), None);
+    }
 }
 
 #[test]
@@ -346,6 +351,14 @@ fn refuses_in_words() {
         bench.refused()
     );
     let mut elf = Elf::pd();
+    elf.segments[1].vaddr = 0x20_1800;
+    bench.put("one.elf", &elf.bytes());
+    assert!(
+        bench.refused().contains("share the page at 0x201000"),
+        "{}",
+        bench.refused()
+    );
+    let mut elf = Elf::pd();
     elf.segments[1].vaddr = u64::MAX - 0xfff;
     bench.put("one.elf", &elf.bytes());
     assert!(
@@ -373,7 +386,27 @@ fn refuses_in_words() {
         bench.refused(),
         "memory region 'config' has 0x3000 bytes, its prefill file DIR/config.bin has 0x3001: make the region larger"
     );
-    bench.put("config.bin", &[7]);
+    bench.put("config.bin", &[7; 0x1fff]);
+    assert_eq!(
+        bench.refused(),
+        "memory region 'config' has 0x3000 bytes, its prefill file DIR/config.bin has 0x1fff: it ends more than one page \
+         (0x1000 bytes) before the region does: make the region smaller, or append zeros to the file"
+    );
+    bench.put("config.bin", &[]);
+    assert_eq!(
+        bench.refused(),
+        "memory region 'config' has 0x3000 bytes, its prefill file DIR/config.bin has 0x0: it is empty: write something \
+         into it, or delete prefill_path"
+    );
+    bench.put("config.bin", &[7; 0x2000]);
+    bench.text = SYSTEM.replace(
+        "</system>",
+        "<memory_region name=\"x\" prefill_path=\"x.bin\" /></system>",
+    );
+    assert_eq!(
+        bench.refused(),
+        "memory region 'x' needs the file 'x.bin', which is in none of: DIR"
+    );
     bench.text = SYSTEM.replace(
         "mr=\"shared\" vaddr=\"0x20300000\"",
         "mr=\"shared\" vaddr=\"0x205000\"",
@@ -460,7 +493,7 @@ fn the_whole_default_system_fits() {
         for pd in &system.protection_domains {
             bench.put(&pd.program, &Elf::pd().bytes());
         }
-        bench.put("boot-config.cbor", &[0xa0]);
+        bench.put("boot-config.cbor", &[0xa0; 0x8000]);
         let folder = bench.folder.path();
         let out = bench.path("loader.img");
         let report = build(

@@ -255,7 +255,8 @@ fn channels_io_address_spaces_and_domains_have_what_is_written() {
 }
 
 #[test]
-fn an_empty_system_is_a_system() {
-    let system = System::parse("<system/>", "empty.xml").unwrap_or_else(|e| panic!("{e}"));
-    assert!(system.protection_domains.is_empty() && system.memory_regions.is_empty());
+fn one_protection_domain_is_a_system() {
+    let text = r#"<system><protection_domain name="app"><program_image path="app.elf"/></protection_domain></system>"#;
+    let system = System::parse(text, "small.xml").unwrap_or_else(|e| panic!("{e}"));
+    assert!(system.protection_domains.len() == 1 && system.memory_regions.is_empty());
 }

@@ -5,8 +5,8 @@ use crate::*;
 
 /// Domains of the kernel's configuration.
 const MAX_DOMAINS: usize = 16;
-/// Entries of the kernel's schedule.
-const MAX_ENTRIES: usize = 100;
+/// Entries of a schedule. The kernel has places for 100; Microkit's tool leaves one unused.
+const MAX_ENTRIES: usize = 99;
 
 /// Reads `<domains>`.
 pub fn domains(e: &Element, system: &mut System, errors: &mut Errors) {
@@ -68,7 +68,7 @@ fn schedule(e: &Element, errors: &mut Errors) -> DomainSchedule {
     }
     if count == 0 || index_shift as usize + count > MAX_ENTRIES {
         let what = format!("a domain schedule of {count} entries, shifted by {index_shift}");
-        let help = format!("the kernel has places for 1 to {MAX_ENTRIES}");
+        let help = format!("there are places for 1 to {MAX_ENTRIES}");
         errors.add("domain-schedule", e.position(), what, help);
     } else if start_index as usize >= count {
         let what = format!("the domain schedule starts at entry {start_index}, and has {count} entries");
@@ -90,7 +90,7 @@ fn entry(e: &Element, errors: &mut Errors) -> Option<ScheduleEntry> {
     let duration = text.and_then(duration);
     if let Some(text) = text.filter(|_| duration.is_none()) {
         let what = format!("`duration` is \"{}\"", text.escape_debug());
-        let help = "write a number above 0 and its unit, as in \"1000 us\" or \"20 ticks\"";
+        let help = "write a number above 0, one space and its unit, as in \"1000 us\" or \"20 ticks\"";
         errors.add("domain-schedule", e.at("duration"), what, help);
     }
     Some(ScheduleEntry::Run {
@@ -101,11 +101,8 @@ fn entry(e: &Element, errors: &mut Errors) -> Option<ScheduleEntry> {
 }
 
 fn duration(text: &str) -> Option<Duration> {
-    let mut words = text.split_whitespace();
-    let (length, unit) = (number(words.next()?)?, words.next()?);
-    if words.next().is_some() || length == 0 {
-        return None;
-    }
+    let (length, unit) = text.split_once(' ')?;
+    let length = number(length).filter(|length| *length > 0)?;
     match unit {
         "us" => Some(Duration::Micros(length)),
         "ticks" => Some(Duration::Ticks(length)),

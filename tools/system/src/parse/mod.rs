@@ -71,6 +71,10 @@ pub fn system(text: &str, errors: &mut Errors) -> Option<System> {
             ),
         }
     }
+    if errors.is_empty() && system.protection_domains.is_empty() {
+        let help = "describe one with <protection_domain>";
+        errors.add("no-pd", root.position(), "a system without protection domains", help);
+    }
     Some(system)
 }
 
@@ -102,6 +106,11 @@ fn memory_region(e: &Element, errors: &mut Errors) -> Option<MemoryRegion> {
             let what = format!("memory region `{name}` has no size");
             let help = "add size=\"...\", or a prefill_path whose file has one";
             errors.add("region-no-size", e.position(), what, help);
+        }
+        // Whether it overlaps another one is checked here, without its file.
+        None if !e.has("size") && e.has("phys_addr") => {
+            let what = format!("memory region `{name}` has a physical address and no size");
+            errors.add("region-no-size", e.position(), what, "add size=\"...\"");
         }
         _ => {}
     }

@@ -7,9 +7,16 @@ use std::collections::{HashMap, HashSet};
 
 /// Top of every stack. Above it are a guard page and the IPC buffer.
 const STACK_TOP: u64 = 0x7fff_ffff_d000;
+/// Most pages of a region: the initial task has no more slots for capabilities, and Microkit's tool makes one object for
+/// each page without asking, until memory is exhausted.
+const MAX_PAGES: u64 = 0xffff;
+/// Where devices' addresses end: Microkit's tool makes three levels of tables for the IOMMU.
+const IO_TOP: u64 = 1 << 39;
 
-/// The format's rule: 2 MiB pages when size, physical address and every mapping allow it, else 4 KiB.
+/// The format's rule: 2 MiB pages when size, physical address and every mapping allow it and no device has it, else 4 KiB.
 pub fn settle_page_sizes(system: &mut System) {
+    let devices = system.io_address_spaces.iter().flat_map(|space| &space.maps);
+    let devices: HashSet<&str> = devices.map(|map| map.mr.as_str()).collect();
     let mut maps: HashMap<&str, Vec<u64>> = HashMap::new();
     for map in system.protection_domains.iter().flat_map(|pd| &pd.maps) {
         maps.entry(&map.mr).or_default().push(map.vaddr);
@@ -17,19 +24,32 @@ pub fn settle_page_sizes(system: &mut System) {
     for region in system.memory_regions.iter_mut().filter(|r| !r.page_size_given) {
         let places = maps.get(region.name.as_str()).into_iter().flatten().copied();
         let mut places = places.chain(region.phys_addr).chain(region.size);
-        let large = region.size.is_some() && places.all(|place| place.is_multiple_of(LARGE_PAGE));
+        let can_be = region.size.is_some() && !devices.contains(region.name.as_str());
+        let large = can_be && places.all(|place| place.is_multiple_of(LARGE_PAGE));
         region.page_size = if large { LARGE_PAGE } else { SMALL_PAGE };
     }
 }
 
 /// Checks regions, mappings and sharing.
 pub fn check(system: &System, errors: &mut Errors) {
+    sizes(system, errors);
     physical(system, errors);
     for pd in &system.protection_domains {
         mappings(system, pd, errors);
     }
     sharing(system, errors);
     iommu(system, errors);
+}
+
+fn sizes(system: &System, errors: &mut Errors) {
+    for region in &system.memory_regions {
+        let pages = region.size.unwrap_or(0) / region.page_size;
+        if pages > MAX_PAGES {
+            let what = format!("memory region `{}` has {pages} pages", region.name);
+            let help = format!("{MAX_PAGES} are allowed; larger ones are of page_size=\"0x200000\"");
+            errors.add("region-pages", region.position, what, help);
+        }
+    }
 }
 
 fn physical(system: &System, errors: &mut Errors) {
@@ -150,11 +170,17 @@ fn sharing(system: &System, errors: &mut Errors) {
 
 fn iommu(system: &System, errors: &mut Errors) {
     let mut seen = HashSet::new();
+    let mut functions = HashMap::new();
     for space in &system.io_address_spaces {
         let who = format!("I/O address space `{}`", space.name);
         if !seen.insert(space.domain_id) {
             let what = format!("{who} has the domain_id of another, {}", space.domain_id);
             errors.add("duplicate-id", space.position, what, "give each an id of its own");
+        }
+        if let Some(other) = functions.insert(space.peripheral, &space.name) {
+            let what = format!("{who} is of the PCI function that `{other}` has");
+            let help = "write all that a function may reach into one <io_address_space>";
+            errors.add("duplicate-peripheral", space.position, what, help);
         }
         let mut taken: Vec<(u64, u64, &str)> = Vec::new();
         for map in &space.maps {
@@ -167,7 +193,17 @@ fn iommu(system: &System, errors: &mut Errors) {
                 let help = "give the region page_size=\"0x1000\", and use a multiple of that";
                 errors.add("iomap-page", map.position, what, help);
             }
-            let end = map.iovaddr.saturating_add(region.size.unwrap_or(SMALL_PAGE));
+            let Some(size) = region.size else {
+                let what = format!("{who} maps `{}`, whose size is not written", map.mr);
+                errors.add("region-no-size", map.position, what, "add size=\"...\" to the region");
+                continue;
+            };
+            let end = map.iovaddr.saturating_add(size);
+            if end > IO_TOP {
+                let what = format!("{who} maps `{}` up to {end:#x}", map.mr);
+                let help = format!("devices' addresses end at {IO_TOP:#x}");
+                errors.add("iomap-range", map.position, what, help);
+            }
             if let Some(other) = overlapping(&taken, map.iovaddr, end) {
                 let what = format!("{who} maps `{}` over `{other}`", map.mr);
                 errors.add("iomap-overlap", map.position, what, "move one of them");

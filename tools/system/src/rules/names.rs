@@ -30,8 +30,8 @@ pub fn check(system: &System, errors: &mut Errors) {
     unique("scheduling domain", domains, errors);
 
     for pd in &system.protection_domains {
-        if pd.name == "monitor" {
-            let what = "a protection domain is called `monitor`";
+        if ["monitor", "fault_monitor"].contains(&pd.name.as_str()) {
+            let what = format!("a protection domain is called `{}`", pd.name);
             let help = "that name belongs to the root task; use another";
             errors.add("reserved-name", pd.position, what, help);
         }
@@ -54,7 +54,37 @@ pub fn check(system: &System, errors: &mut Errors) {
             format!("{MAX_PDS} are allowed"),
         );
     }
+    objects(system, errors);
     scheduling(system, errors);
+}
+
+/// Microkit's tool names every kernel object after what it is for, and panics when two get the same name: the outer
+/// capability table of `x` and the inner one of `x_root`; the stack of `elf_x` and the program of `x_stack`.
+fn objects(system: &System, errors: &mut Errors) {
+    let mut clash = |name: &str, other: String, position: Position| {
+        if system.pd(&other).is_some() {
+            let what = format!("kernel objects of `{name}` and of `{other}` would get the same name");
+            let help = "choose a name that does not end in _root or _stack";
+            errors.add("object-name", position, what, help);
+        }
+    };
+    for pd in &system.protection_domains {
+        if let Some(base) = pd.name.strip_suffix("_root") {
+            clash(&pd.name, base.to_owned(), pd.position);
+        }
+        match pd.name.rsplit_once("_stack") {
+            Some((base, "")) => clash(&pd.name, format!("elf_{base}"), pd.position),
+            Some((base, page)) if page.starts_with('_') => {
+                clash(&pd.name, format!("ipcbuf_{base}"), pd.position);
+            }
+            _ => {}
+        }
+    }
+    for region in &system.memory_regions {
+        if let Some(base) = region.name.strip_suffix("_stack") {
+            clash(&region.name, format!("mr_{base}"), region.position);
+        }
+    }
 }
 
 fn unique<'a>(kind: &str, names: impl Iterator<Item = (&'a str, Position)>, errors: &mut Errors) {

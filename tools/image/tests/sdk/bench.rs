@@ -1,0 +1,113 @@
+//! The Microkit SDK's tool as a judge of descriptions, and our own checks beside it.
+//!
+//! Owns the folder that both read. On the other side is the tool of the person's own SDK, which is only run.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use branes_image::{Error, measure};
+use branes_kernel::Flavour;
+use branes_kernel::sdk::{ImageCall, Sdk, VARIABLE};
+use branes_system::System;
+
+use crate::common::Elf;
+
+/// Where the symbols for setvar attributes begin in a program, and how many there is room for.
+const SYMBOLS: (u64, u64) = (0x20_2070, 18);
+
+/// Programs and prefill files in a folder, and the tool.
+pub struct Bench {
+    sdk: Sdk,
+    folder: tempfile::TempDir,
+    calls: AtomicUsize,
+}
+
+impl Bench {
+    /// `None` where there is no SDK: that is said, and the test ends.
+    pub fn new() -> Option<Self> {
+        if std::env::var_os(VARIABLE).is_none() {
+            eprintln!("skipped: {VARIABLE} is not set");
+            return None;
+        }
+        Some(Bench {
+            sdk: Sdk::find("x86_64_generic", Flavour::Debug).unwrap_or_else(|e| panic!("{e}")),
+            folder: tempfile::tempdir().unwrap(),
+            calls: AtomicUsize::new(0),
+        })
+    }
+
+    /// How often the tool was called.
+    pub fn calls(&self) -> usize {
+        self.calls.load(Ordering::Relaxed)
+    }
+
+    /// Makes every file that a description names. A text that is no XML names none.
+    pub fn prepare(&self, text: &str) {
+        let Ok(document) = roxmltree::Document::parse(text) else {
+            return;
+        };
+        let attributes = || {
+            let nodes = document.descendants();
+            nodes.flat_map(|node| node.attributes().map(move |attribute| (node, attribute)))
+        };
+        let mut program = Elf::pd().without("variable");
+        let symbols: BTreeSet<&str> = attributes()
+            .filter(|(_, a)| a.name().starts_with("setvar") || a.name() == "symbol")
+            .map(|(_, a)| a.value())
+            .collect();
+        for (place, symbol) in (0..SYMBOLS.1).zip(symbols) {
+            program.symbol(symbol, SYMBOLS.0 + 8 * place, 8);
+        }
+        let program = program.bytes();
+        for (node, attribute) in attributes() {
+            let content = match attribute.name() {
+                "path" | "path_for_symbols" => program.clone(),
+                "prefill_path" => {
+                    let size = node.attribute("size").and_then(|size| size.strip_prefix("0x"));
+                    let size = size.and_then(|size| usize::from_str_radix(size, 16).ok());
+                    vec![7; size.unwrap_or(0x1000)]
+                }
+                _ => continue,
+            };
+            if !attribute.value().is_empty() {
+                std::fs::write(self.folder.path().join(attribute.value()), content).unwrap();
+            }
+        }
+    }
+
+    /// What we say, reader, rules and image builder: nothing, or the reason to refuse. That our own kernel cannot give
+    /// what is asked for is no such reason.
+    pub fn ours(&self, text: &str) -> Result<(), String> {
+        let system = System::parse(text, "system.xml").map_err(|errors| errors.to_string())?;
+        let folder = self.folder.path();
+        match measure(&system, folder, &[folder.to_path_buf()]) {
+            Ok(_) | Err(Error::Unsupported { .. }) => Ok(()),
+            Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// What the SDK's tool says: when it accepts, all that it wrote, else the reason.
+    pub fn theirs(&self, text: &str) -> Result<String, String> {
+        let call = self.calls.fetch_add(1, Ordering::Relaxed);
+        let work = tempfile::Builder::new()
+            .prefix(&format!("call-{call}-"))
+            .tempdir_in(self.folder.path())
+            .unwrap();
+        let at = |name: &str| work.path().join(name);
+        std::fs::write(at("system.xml"), text).unwrap();
+        let said = self.sdk.image(&ImageCall {
+            description: &at("system.xml"),
+            search: &[self.folder.path().to_path_buf()],
+            image: &at("loader.img"),
+            report: &at("report.txt"),
+            capdl: &at("capdl.json"),
+        });
+        said.map_err(|error| error.to_string())
+    }
+}
+
+/// The folder with the broken descriptions, and the tables about the tool.
+pub fn tests_of_the_rules() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../system/tests")
+}
