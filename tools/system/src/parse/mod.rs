@@ -73,7 +73,12 @@ pub fn system(text: &str, errors: &mut Errors) -> Option<System> {
     }
     if errors.is_empty() && system.protection_domains.is_empty() {
         let help = "describe one with <protection_domain>";
-        errors.add("no-pd", root.position(), "a system without protection domains", help);
+        errors.add(
+            "no-pd",
+            root.position(),
+            "a system without protection domains",
+            help,
+        );
     }
     Some(system)
 }

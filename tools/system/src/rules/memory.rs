@@ -7,13 +7,14 @@ use std::collections::{HashMap, HashSet};
 
 /// Top of every stack. Above it are a guard page and the IPC buffer.
 const STACK_TOP: u64 = 0x7fff_ffff_d000;
-/// Most pages of a region: the initial task has no more slots for capabilities, and Microkit's tool makes one object for
-/// each page without asking, until memory is exhausted.
+/// Most pages of a region: the initial task has no more slots for capabilities. Microkit's tool knows no limit, and
+/// exhausts memory.
 const MAX_PAGES: u64 = 0xffff;
 /// Where devices' addresses end: Microkit's tool makes three levels of tables for the IOMMU.
 const IO_TOP: u64 = 1 << 39;
 
-/// The format's rule: 2 MiB pages when size, physical address and every mapping allow it and no device has it, else 4 KiB.
+/// The format's rule: 2 MiB pages when size, physical address and every mapping allow it and the region is in no I/O
+/// address space, else 4 KiB.
 pub fn settle_page_sizes(system: &mut System) {
     let devices = system.io_address_spaces.iter().flat_map(|space| &space.maps);
     let devices: HashSet<&str> = devices.map(|map| map.mr.as_str()).collect();
@@ -195,7 +196,12 @@ fn iommu(system: &System, errors: &mut Errors) {
             }
             let Some(size) = region.size else {
                 let what = format!("{who} maps `{}`, whose size is not written", map.mr);
-                errors.add("region-no-size", map.position, what, "add size=\"...\" to the region");
+                errors.add(
+                    "region-no-size",
+                    map.position,
+                    what,
+                    "add size=\"...\" to the region",
+                );
                 continue;
             };
             let end = map.iovaddr.saturating_add(size);

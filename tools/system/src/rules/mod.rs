@@ -33,7 +33,7 @@ pub const RULES: &[Rule] = rules! {
     "empty-name": "Names, paths and symbols are not empty.",
     "bad-name": "Names can become names of constants.",
     "bad-number": "Numbers are decimal or hexadecimal and fit 64 bits.",
-    "not-decimal": "Ids, pins, vectors and sizes of I/O ports are plain decimal.",
+    "not-decimal": "Ids, pins, vectors and sizes of I/O ports are plain decimal: Microkit's tool panics at others.",
     "out-of-range": "Numbers are within their limits.",
     "bad-word": "Attributes of a few words have one of them.",
     "bad-perms": "Permissions are letters of r, w, x; no page is writable and unreadable.",
@@ -65,7 +65,7 @@ pub const RULES: &[Rule] = rules! {
     "domain-unknown": "Scheduling domains that are named exist.",
     "domain-missing": "With a domain schedule, every protection domain is in a domain.",
     // Memory.
-    "region-pages": "A region has no more pages than there are slots: Microkit's tool knows no limit, and exhausts memory.",
+    "region-pages": "A region has as few pages as there are slots: Microkit's tool knows no limit, and exhausts memory.",
     "phys-overlap": "No two regions share physical memory.",
     "map-align": "A mapping starts at a page of its region's size, not at 0.",
     "map-overlap": "Mappings of one protection domain do not overlap.",
