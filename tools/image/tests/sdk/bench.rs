@@ -3,8 +3,6 @@
 //! Owns the folder that both read. On the other side is the tool of the person's own SDK, which is only run.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use branes_image::{Error, measure};
 use branes_kernel::Flavour;
@@ -16,30 +14,33 @@ use crate::common::Elf;
 /// Where the symbols for setvar attributes begin in a program, and how many there is room for.
 const SYMBOLS: (u64, u64) = (0x20_2070, 18);
 
-/// Programs and prefill files in a folder, and the tool.
+/// Programs and prefill files in a folder, and the tool where there is one.
 pub struct Bench {
-    sdk: Sdk,
+    sdk: Option<Sdk>,
     folder: tempfile::TempDir,
-    calls: AtomicUsize,
 }
 
 impl Bench {
-    /// `None` where there is no SDK: that is said, and the test ends.
-    pub fn new() -> Option<Self> {
-        if std::env::var_os(VARIABLE).is_none() {
-            eprintln!("skipped: {VARIABLE} is not set");
-            return None;
-        }
-        Some(Bench {
-            sdk: Sdk::find("x86_64_generic", Flavour::Debug).unwrap_or_else(|e| panic!("{e}")),
+    /// An empty folder.
+    pub fn new() -> Self {
+        let sdk = std::env::var_os(VARIABLE).map(|_| Sdk::find("x86_64_generic", Flavour::Debug));
+        Bench {
+            sdk: sdk.transpose().unwrap_or_else(|e| panic!("{e}")),
             folder: tempfile::tempdir().unwrap(),
-            calls: AtomicUsize::new(0),
-        })
+        }
     }
 
-    /// How often the tool was called.
-    pub fn calls(&self) -> usize {
-        self.calls.load(Ordering::Relaxed)
+    /// Whether there is a tool. Where there is none, that is said.
+    pub fn has_tool(&self) -> bool {
+        if self.sdk.is_none() {
+            eprintln!("skipped: {VARIABLE} is not set, so the tool of the Microkit SDK is not asked");
+        }
+        self.sdk.is_some()
+    }
+
+    /// Writes a file.
+    pub fn put(&self, name: &str, content: &[u8]) {
+        std::fs::write(self.folder.path().join(name), content).unwrap();
     }
 
     /// Makes every file that a description names. A text that is no XML names none.
@@ -71,7 +72,7 @@ impl Bench {
                 _ => continue,
             };
             if !attribute.value().is_empty() {
-                std::fs::write(self.folder.path().join(attribute.value()), content).unwrap();
+                self.put(attribute.value(), &content);
             }
         }
     }
@@ -89,14 +90,11 @@ impl Bench {
 
     /// What the SDK's tool says: when it accepts, all that it wrote, else the reason.
     pub fn theirs(&self, text: &str) -> Result<String, String> {
-        let call = self.calls.fetch_add(1, Ordering::Relaxed);
-        let work = tempfile::Builder::new()
-            .prefix(&format!("call-{call}-"))
-            .tempdir_in(self.folder.path())
-            .unwrap();
+        let sdk = self.sdk.as_ref().expect("asked only where there is a tool");
+        let work = tempfile::tempdir().unwrap();
         let at = |name: &str| work.path().join(name);
         std::fs::write(at("system.xml"), text).unwrap();
-        let said = self.sdk.image(&ImageCall {
+        let said = sdk.image(&ImageCall {
             description: &at("system.xml"),
             search: &[self.folder.path().to_path_buf()],
             image: &at("loader.img"),
@@ -105,9 +103,4 @@ impl Bench {
         });
         said.map_err(|error| error.to_string())
     }
-}
-
-/// The folder with the broken descriptions, and the tables about the tool.
-pub fn tests_of_the_rules() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../system/tests")
 }

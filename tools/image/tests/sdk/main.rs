@@ -1,29 +1,34 @@
-//! What the Microkit SDK's tool takes and refuses, held against our rules.
+//! What the Microkit SDK's tool takes and refuses, held against our own checks and against the record of it,
+//! `tools/system/tests/sdk-rules.toml`. The tool is asked only where `MICROKIT_SDK` names an SDK; elsewhere the tests
+//! say that they skip it.
 
 mod bench;
 #[path = "../common/mod.rs"]
 mod common;
+mod files;
 mod mutants;
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use branes_system::configs::{Config, entries};
+use serde::Deserialize;
 
-use bench::{Bench};
-use mutants::Change;
+use bench::Bench;
+use mutants::{Change, Parts};
 
 const COMPACT: &str = include_str!("compact.xml");
 const SYSTEM: &str = include_str!("../../../../system.xml");
+const RECORD: &str = include_str!("../../../system/tests/sdk-rules.toml");
 /// How many of the tool run at once.
 const THREADS: usize = 2;
 
 /// Of the changes to the real description, one in this many is tried.
 const EVERY: usize = 10;
 /// Pairs of changes that are tried.
-const PAIRS: usize = 2000;
+const PAIRS: usize = 1000;
 
 /// Lets the tool judge every text that we accept; at least `least` of them.
 fn judge(bench: &Bench, texts: &[(String, String)], least: usize) {
@@ -44,9 +49,17 @@ fn judge(bench: &Bench, texts: &[(String, String)], least: usize) {
         }
     });
     let (accepted, wrong) = (accepted.into_inner(), wrong.into_inner().unwrap());
-    println!("{} texts, of which we accept {accepted}; the tool refuses {} of these", texts.len(), wrong.len());
+    println!(
+        "{} texts, of which we accept {accepted}; the tool refuses {} of these",
+        texts.len(),
+        wrong.len()
+    );
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    assert!(accepted >= least, "only {accepted} of {} texts are accepted", texts.len());
+    assert!(
+        accepted >= least,
+        "only {accepted} of {} texts are accepted",
+        texts.len()
+    );
 }
 
 fn apply(changes: &[Change], text: &str) -> Vec<(String, String)> {
@@ -68,14 +81,104 @@ fn pairs(changes: &[Change], text: &str) -> Vec<(String, String)> {
     both.collect()
 }
 
+/// The record, as far as it is needed here.
+#[derive(Deserialize)]
+struct Record {
+    refused: BTreeMap<String, BTreeMap<String, Vec<String>>>,
+    panics: BTreeMap<String, BTreeSet<String>>,
+    stricter: BTreeMap<String, BTreeMap<String, String>>,
+}
+
+fn record() -> Record {
+    toml::from_str(RECORD).unwrap_or_else(|e| panic!("{e}"))
+}
+
+/// Whether the tool ended as the record says: refusing, or accepting; with a panic only where that is written.
+fn as_recorded(
+    record: &Record,
+    example: &str,
+    said: Result<String, String>,
+    refused: bool,
+) -> Result<(), String> {
+    let panics = record.panics["examples"].contains(example);
+    match said {
+        Ok(_) if refused => Err(format!("{example}: the tool accepts it")),
+        Err(reason) if !refused => Err(format!("{example}: the tool refuses it: {reason}")),
+        Err(reason) if reason.contains("panicked at") != panics => Err(format!(
+            "{example}: by the record the tool {}: {reason}",
+            if panics { "panics" } else { "does not panic" }
+        )),
+        _ => Ok(()),
+    }
+}
+
+#[test]
+fn what_breaks_our_rules_the_tool_refuses_as_recorded() {
+    let bench = Bench::new();
+    if !bench.has_tool() {
+        return;
+    }
+    let record = record();
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../system/tests/broken");
+    let files = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let mut wrong = Vec::new();
+    for path in files.filter(|path| path.extension().is_some_and(|e| e == "xml")) {
+        let name = path.file_stem().unwrap().to_string_lossy();
+        let rule = name.split_once("--").map_or(&*name, |(rule, _)| rule);
+        let stricter =
+            record.stricter["rules"].contains_key(rule) || record.stricter["examples"].contains_key(&*name);
+        let text = std::fs::read_to_string(&path).unwrap();
+        bench.prepare(&text);
+        wrong.extend(as_recorded(&record, &name, bench.theirs(&text), !stricter).err());
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn files_that_do_not_fit_are_refused_as_recorded() {
+    let record = record();
+    let examples = record.refused.values().flat_map(BTreeMap::values).flatten();
+    let recorded: BTreeSet<&str> = examples.filter_map(|e| e.strip_prefix("builder: ")).collect();
+    let cases = files::broken();
+    let names: BTreeSet<&str> = cases.iter().map(|case| case.name).collect();
+    assert_eq!(recorded, names);
+    let sound = files::sound();
+    let mut wrong = Vec::new();
+    for (case, refused) in sound
+        .iter()
+        .map(|case| (case, false))
+        .chain(cases.iter().map(|case| (case, true)))
+    {
+        let bench = Bench::new();
+        for (name, content) in &case.files {
+            bench.put(name, content);
+        }
+        let ours = bench.ours(&case.text);
+        if ours.is_err() != refused {
+            wrong.push(format!("{}: we say {ours:?}", case.name));
+        }
+        if bench.has_tool() {
+            let example = format!("builder: {}", case.name);
+            wrong.extend(as_recorded(&record, &example, bench.theirs(&case.text), refused).err());
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
 #[test]
 fn what_we_accept_of_a_description_with_everything_the_tool_accepts() {
-    let Some(bench) = Bench::new() else { return };
+    let bench = Bench::new();
+    if !bench.has_tool() {
+        return;
+    }
     bench.prepare(COMPACT);
     bench.ours(COMPACT).unwrap_or_else(|e| panic!("{e}"));
     bench.theirs(COMPACT).unwrap_or_else(|e| panic!("{e}"));
-    let mut changes = mutants::of_attributes(COMPACT);
-    changes.extend(mutants::of_elements(COMPACT));
+    let parts = Parts::read();
+    let mut changes = mutants::of_attributes(&parts, COMPACT);
+    changes.extend(mutants::of_elements(&parts, COMPACT));
     let mut texts = apply(&changes, COMPACT);
     texts.extend(mutants::whole(COMPACT));
     judge(&bench, &texts, 1000);
@@ -87,10 +190,14 @@ fn what_we_accept_of_a_description_with_everything_the_tool_accepts() {
 
 #[test]
 fn what_we_accept_of_the_real_description_the_tool_accepts() {
-    let Some(bench) = Bench::new() else { return };
+    let bench = Bench::new();
+    if !bench.has_tool() {
+        return;
+    }
     bench.prepare(SYSTEM);
-    let mut changes = mutants::of_attributes(SYSTEM);
-    changes.extend(mutants::of_elements(SYSTEM));
+    let parts = Parts::read();
+    let mut changes = mutants::of_attributes(&parts, SYSTEM);
+    changes.extend(mutants::of_elements(&parts, SYSTEM));
     let mut texts = apply(&changes, SYSTEM);
     texts = texts.into_iter().step_by(EVERY).collect();
     judge(&bench, &texts, 100);
@@ -98,15 +205,23 @@ fn what_we_accept_of_the_real_description_the_tool_accepts() {
 
 #[test]
 fn every_configuration_passes_without_a_warning() {
-    let Some(bench) = Bench::new() else { return };
+    let bench = Bench::new();
+    if !bench.has_tool() {
+        return;
+    }
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     for name in entries(&root).unwrap().keys() {
         let config = Config::load(&root, name).unwrap_or_else(|e| panic!("{e}"));
         bench.prepare(&config.xml);
         bench.ours(&config.xml).unwrap_or_else(|e| panic!("{name}: {e}"));
-        let said = bench.theirs(&config.xml).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let said = bench
+            .theirs(&config.xml)
+            .unwrap_or_else(|e| panic!("{name}: {e}"));
         // What it says of every system: how large the image is.
-        let warnings: Vec<&str> = said.lines().filter(|line| !line.starts_with("MICROKIT|")).collect();
+        let warnings: Vec<&str> = said
+            .lines()
+            .filter(|line| !line.starts_with("MICROKIT|"))
+            .collect();
         assert!(warnings.is_empty(), "{name}: {warnings:?}");
     }
 }
