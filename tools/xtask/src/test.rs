@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 use branes_kernel::Flavour;
+use branes_kernel::sdk::VARIABLE;
 use branes_qemu::host;
 use branes_system::configs;
 
@@ -128,6 +129,10 @@ fn unit_tests(workspace: &Workspace, runner: &Runner, filters: &[String]) -> Res
         "host tests",
         &mut runner.command(workspace, &crates, filters, false),
     )?;
+    if env::var_os(VARIABLE).is_none() {
+        let skipped = format!("skipped: what asks the tool of the Microkit SDK, as {VARIABLE} is not set");
+        closing.lines.push(skipped);
+    }
     if matches!(runner, Runner::Nextest) {
         // It leaves out the examples in the documentation.
         let mut command = workspace.cargo();
