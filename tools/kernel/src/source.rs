@@ -99,6 +99,17 @@ const CORRECTIONS: &[Correction] = &[
         old: "    uint32_t addr;\n    uint32_t fault;\n",
         new: "    word_t addr;\n    uint32_t fault;\n",
     },
+    // A thread that goes on after being stopped starts from its fault address. That of a thread which was ready to run is
+    // old: it would do its last system call once more, with the answer in place of the arguments. Later versions of the
+    // kernel mend it in the same place and way.
+    Correction {
+        file: "src/kernel/thread.c",
+        old: "    cancelIPC(target);\n    setThreadState(target, ThreadState_Inactive);\n",
+        new: "    cancelIPC(target);\n    \
+              if (thread_state_get_tsType(target->tcbState) == ThreadState_Running) {\n        \
+              setRegister(target, FaultIP, getRegister(target, NextIP));\n    }\n    \
+              setThreadState(target, ThreadState_Inactive);\n",
+    },
 ];
 
 /// Makes the corrections in a copy of the sources.

@@ -100,12 +100,14 @@ impl Device {
 
     fn step(&mut self) -> Result<(), Failure> {
         let step = self.examiner.step(self.count.load(Ordering::Relaxed))?;
+        // First: a subject that is stopped is stopped with a notification that it has received and not seen, since we keep
+        // it from running. It must see it when it goes on.
+        SUBJECT.notify();
         match step.subject {
             Subject::Keep => {}
             Subject::Stop => SUBJECTS_THREAD.stop().expect("stopping the subject"),
             Subject::Resume => SUBJECTS_THREAD.resume().expect("resuming the subject"),
         }
-        SUBJECT.notify();
         match step.raise {
             PIN => self.pin.raise(),
             source => self.messages.send(Channel::message(VECTOR[source])),
