@@ -15,8 +15,10 @@ mod plan;
 mod report;
 mod seal;
 mod tables;
+mod unlink;
 
 pub use build::{build, measure};
 pub use error::Error;
 pub use report::Report;
 pub use seal::seal;
+pub use unlink::Description;

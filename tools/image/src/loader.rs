@@ -55,14 +55,7 @@ pub fn link(root_task: &Program, plan: &Finished) -> Result<Vec<u8>, Error> {
         pages_start: first + pages_at as u64,
         pages: plan.content.pages().len() as u64,
     };
-    let words = [
-        payload.image_start,
-        payload.spec_start,
-        payload.spec_len,
-        payload.pages_start,
-        payload.pages,
-    ];
-    for (i, word) in words.into_iter().enumerate() {
+    for (i, word) in payload.words().into_iter().enumerate() {
         let at = (payload_at - first) as usize + 8 * i;
         memory[at..at + 8].copy_from_slice(&word.to_le_bytes());
     }

@@ -6,15 +6,16 @@ use branes_system::configs;
 
 use crate::progress;
 use crate::workspace::{Workspace, must_succeed};
-use crate::{image, programs};
+use crate::{audit, image, programs};
 
 /// Runs the verb.
 pub fn check(workspace: &Workspace) -> Result<()> {
     let mut failed = Vec::new();
-    for name in ["systems", "formatting", "clippy"] {
+    for name in ["systems", "paths", "formatting", "clippy"] {
         progress(name);
         let done = match name {
             "systems" => systems(workspace),
+            "paths" => audit::descriptions(workspace),
             "formatting" => formatting(workspace),
             _ => clippy(workspace),
         };

@@ -47,7 +47,7 @@ pub enum Verb {
         cargo xtask test dhcp crash     tests whose name has `dhcp` or `crash` in it\n  \
         cargo xtask test --full         also 30 s of each fuzz target (so does CI=true in the environment)")]
     Test(TestOptions),
-    /// Check without running anything: formatting, clippy, the rules of every system in configs.toml
+    /// Check without running anything: formatting, clippy, the rules and paths of every system in configs.toml
     #[command(after_help = "Example:\n  cargo xtask check")]
     Check,
     /// Build the image and write sel4_32.elf and loader.img into a folder
@@ -57,6 +57,17 @@ pub enum Verb {
         Boot it: qemu-system-x86_64 -machine q35 -cpu qemu64,+fsgsbase,+pdpe1gb,+xsave,+xsaveopt,+rdrand \\\n  \
         -m 512M -kernel sel4_32.elf -initrd loader.img -netdev ... -device virtio-net-pci,netdev=...,addr=0x2.0")]
     Image(ImageOptions),
+    /// Hold the image's capabilities against the description, and list every path between branes
+    ///
+    /// Builds the image, reads out of it who was given what, and compares that with what system.xml asks for: each capability,
+    /// right, badge and page. Then lists by which domains, regions and channels one brane could reach another, and fails if
+    /// nobody who is trusted for it stands between. docs/audit.md explains the output and the form of --json.
+    #[command(after_help = "Examples:\n  \
+        cargo xtask audit\n  \
+        cargo xtask audit --config bench               17 branes\n  \
+        cargo xtask audit --kernel sdk --release       the image of the Microkit SDK's tool (MICROKIT_SDK names the SDK)\n  \
+        cargo xtask audit --json | jq .violations")]
+    Audit(AuditOptions),
     /// Show how large each program, the kernel and the image are
     #[command(after_help = "Example:\n  cargo xtask sizes --release")]
     Sizes(BuildOptions),
@@ -118,6 +129,17 @@ pub struct TestOptions {
     /// Which kernel the tests that boot the image are run on
     #[arg(long, value_name = "KERNEL", value_enum, default_value_t)]
     pub kernel: Choice,
+}
+
+/// Options of `audit`.
+#[derive(Debug, Args)]
+pub struct AuditOptions {
+    /// What to build.
+    #[command(flatten)]
+    pub build: BuildOptions,
+    /// Write all of it as JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Options of `image`.

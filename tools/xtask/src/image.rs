@@ -22,6 +22,8 @@ const DESCRIPTION: &str = "system.xml";
 const BOOT_CONFIG: &str = "boot-config.cbor";
 /// The kernel's file name, as Microkit's tool calls it.
 pub const KERNEL: &str = "sel4_32.elf";
+/// The file name of the SDK's list of objects and capabilities, beside its image.
+pub const CAPDL: &str = "capdl.json";
 /// The image's file name, likewise.
 pub const IMAGE: &str = "loader.img";
 
@@ -117,7 +119,7 @@ pub fn build(workspace: &Workspace, resolved: Resolved, target: Target) -> Resul
                 search: &search,
                 image: &image,
                 report: &folder.join("report.txt"),
-                capdl: &folder.join("capdl.json"),
+                capdl: &folder.join(CAPDL),
             })?;
             if !said.is_empty() {
                 progress(&format!("the SDK's tool says: {said}"));

@@ -2,9 +2,10 @@
 //! tests and checks everything.
 //!
 //! Owns: the verbs and the order of their steps; each step's work is in a crate of its own (`tools/kernel`,
-//! `tools/system`, `tools/bootconfig`, `tools/image`, `tools/qemu`). On the other side: the person at the keyboard, and cargo.
+//! `tools/system`, `tools/bootconfig`, `tools/image`, `tools/audit`, `tools/qemu`). On the other side: the person at the keyboard, and cargo.
 //! Every failure ends as one message that says what to do, and a non-zero exit.
 
+mod audit;
 mod check;
 mod cli;
 mod fuzz;
@@ -41,6 +42,7 @@ fn main() -> ExitCode {
         Verb::Test(options) => test::test(&workspace, &options),
         Verb::Check => check::check(&workspace),
         Verb::Image(options) => image::write(&workspace, &options),
+        Verb::Audit(options) => audit::audit(&workspace, &options),
         Verb::Sizes(options) => sizes::sizes(&workspace, &options),
     });
     match done {

@@ -14,7 +14,7 @@ use crate::cli::TestOptions;
 use crate::kernel::{Choice, Target};
 use crate::runner::{self, Closing};
 use crate::workspace::{IMAGE_TESTS, Workspace};
-use crate::{fuzz, image, progress};
+use crate::{audit, fuzz, image, progress};
 
 /// Runs the verb.
 pub fn test(workspace: &Workspace, options: &TestOptions) -> Result<()> {
@@ -37,7 +37,7 @@ pub fn test(workspace: &Workspace, options: &TestOptions) -> Result<()> {
         closings.push(ring_model(workspace)?);
     }
     if everything || has_image_tests(workspace, filters)? {
-        build_images(workspace, options.kernel)?;
+        closings.push(build_images(workspace, options.kernel)?);
         closings.push(image_tests(workspace, &runner, filters, options.kernel)?);
     }
     if full && for_any_kernel {
@@ -201,17 +201,23 @@ fn has_image_tests(workspace: &Workspace, filters: &[String]) -> Result<bool> {
         .any(|line| line.ends_with(": test")))
 }
 
-/// Every configuration as a release image, and the default one in the debug flavour too.
-fn build_images(workspace: &Workspace, kernel: Choice) -> Result<()> {
-    let build = |name: &str, flavour| {
+/// Every configuration as a release image, and the default one in the debug flavour too; each is audited.
+fn build_images(workspace: &Workspace, kernel: Choice) -> Result<Closing> {
+    let mut audited = Closing {
+        about: "audit of the images".to_owned(),
+        lines: Vec::new(),
+        passed: true,
+    };
+    let mut build = |name: &str, flavour| {
         let target = Target { kernel, flavour };
-        image::build(workspace, image::resolve(workspace, name)?, target)
+        let built = image::build(workspace, image::resolve(workspace, name)?, target)?;
+        audit::add(&mut audited, &built, kernel)
     };
     for name in configs::entries(&workspace.root)?.keys() {
         build(name, Flavour::Release)?;
     }
     build("default", Flavour::Debug)?;
-    Ok(())
+    Ok(audited)
 }
 
 fn image_tests(

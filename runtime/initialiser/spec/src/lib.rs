@@ -47,3 +47,16 @@ pub struct Payload {
     /// Number of content pages.
     pub pages: u64,
 }
+
+impl Payload {
+    /// Its words in order.
+    pub const fn words(&self) -> [u64; 5] {
+        [
+            self.image_start,
+            self.spec_start,
+            self.spec_len,
+            self.pages_start,
+            self.pages,
+        ]
+    }
+}

@@ -99,6 +99,31 @@ impl<'a> Spec<'a> {
         Ok(spec)
     }
 
+    /// How long a description is that begins these bytes, by its own tables.
+    pub fn length(bytes: &[u8]) -> Result<usize, ParseError> {
+        let (header, _) = Header::ref_from_prefix(bytes).map_err(|_| ParseError::Truncated)?;
+        let sizes = [
+            size_of::<Pd>(),
+            size_of::<Region>(),
+            size_of::<Mapping>(),
+            size_of::<Cap>(),
+            size_of::<Irq>(),
+            size_of::<Batch>(),
+            1,
+        ];
+        let mut length = size_of::<Header>();
+        for (count, size) in header.counts.iter().zip(sizes) {
+            length = (count.get() as usize)
+                .checked_mul(size)
+                .and_then(|table| length.checked_add(table))
+                .ok_or(ParseError::Truncated)?;
+        }
+        match length <= bytes.len() {
+            true => Ok(length),
+            false => Err(ParseError::Truncated),
+        }
+    }
+
     /// The text that `run` names in the string table.
     pub fn text(&self, run: Run) -> &'a str {
         core::str::from_utf8(&self.strings[run.range()]).unwrap_or("?")
