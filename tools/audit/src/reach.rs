@@ -27,8 +27,10 @@ pub enum Means {
     Answer(u32, u32),
     /// A fault, as this child.
     Fault(u32),
-    /// Control of the thread, or sight of its registers.
+    /// Control of the thread.
     Thread,
+    /// Its registers, for whoever controls it.
+    Registers,
     /// Control of the address space.
     Space,
     /// Control of the scheduling context.
@@ -65,7 +67,7 @@ pub struct Command {
     pub confined: Vec<String>,
 }
 
-/// Why an edge may be there although nobody stands between: known, and not to be mended by a description.
+/// Why such a way is no fault of the description, and cannot be mended in it.
 pub const SDK_MEETING: &str = "the SDK's tool gives every endpoint capability the right to receive, so those who may call or \
     report a fault to the same domain can also talk to each other there, and take what is meant for it";
 
@@ -164,7 +166,10 @@ fn direct(authority: &Authority, edges: &mut BTreeSet<Edge>) {
                     }
                     Badge::None | Badge::Signal(_) | Badge::Unknown(_) => add(name, of, Means::Call(0, 0)),
                 },
-                Held::Thread(of) => both(&mut add, name, of, Means::Thread),
+                Held::Thread(of) => {
+                    add(name, of, Means::Thread);
+                    add(of, name, Means::Registers);
+                }
                 Held::Space(of) => both(&mut add, name, of, Means::Space),
                 Held::Time(of) => both(&mut add, name, of, Means::Time),
                 _ => {}
@@ -375,7 +380,7 @@ fn violations(reach: &Reach, roles: &Roles) -> Vec<String> {
                     None => queue.push_back(to),
                     // Its own compartment goes on from there by itself.
                     Some(n) if Some(n) == own => {}
-                    Some(_) => lines.push(line(&next, &came, start, to)),
+                    Some(_) => lines.push(line(&next, &came, &owners, start, to)),
                 }
             }
         }
@@ -387,24 +392,23 @@ fn violations(reach: &Reach, roles: &Roles) -> Vec<String> {
 fn line(
     next: &BTreeMap<&str, BTreeMap<&str, Vec<&Means>>>,
     came: &BTreeMap<&str, &str>,
+    owners: &BTreeMap<&str, &str>,
     start: &str,
     end: &str,
 ) -> String {
     let mut steps = vec![end];
-    while let Some(before) = came
-        .get(steps[steps.len() - 1])
-        .filter(|_| steps[steps.len() - 1] != start)
-    {
+    while let Some(before) = came.get(steps[steps.len() - 1]) {
         steps.push(before);
     }
     steps.reverse();
-    let mut text = start.to_owned();
+    let name = |step: &str| match owners.get(step) {
+        Some(owner) => format!("{step} of {owner}"),
+        None => step.to_owned(),
+    };
+    let mut text = name(start);
     for pair in steps.windows(2) {
-        let means = next[pair[0]][pair[1]]
-            .iter()
-            .map(|by| by.to_string())
-            .collect::<Vec<_>>();
-        text += &format!(" -> {} ({})", pair[1], means.join(", "));
+        let means: Vec<String> = next[pair[0]][pair[1]].iter().map(|by| by.to_string()).collect();
+        text += &format!(" -> {} ({})", name(pair[1]), means.join(", "));
     }
     text + ": nobody who is trusted stands between"
 }
@@ -418,6 +422,7 @@ impl fmt::Display for Means {
             Means::Answer(own, its) => write!(f, "answer {own}/{its}"),
             Means::Fault(child) => write!(f, "fault as {child}"),
             Means::Thread => f.write_str("thread control"),
+            Means::Registers => f.write_str("registers"),
             Means::Space => f.write_str("address space control"),
             Means::Time => f.write_str("scheduling context control"),
             Means::Meeting(of) => write!(f, "meeting at the endpoint of {of}"),

@@ -107,8 +107,15 @@ impl Report {
             Some(differences) => format!("image NOT as described ({} differences); ", differences.len()),
         };
         let through = render::names(self.trusted().into_iter());
+        let known = match self.reach.known.is_empty() {
+            true => String::new(),
+            false => {
+                let places = render::names(self.reach.known.keys().map(String::as_str));
+                format!(", and by the SDK's rights (known weakness) at the endpoints of {places}")
+            }
+        };
         match self.reach.violations.len() {
-            0 => format!("{config}: {compared}branes reach each other only through {through}"),
+            0 => format!("{config}: {compared}branes reach each other only through {through}{known}"),
             n => format!("{config}: {compared}{n} PATHS between branes that nobody trusted stands in"),
         }
     }
@@ -194,7 +201,7 @@ impl fmt::Display for Report {
         for (role, why) in [
             (Role::Brane(0), "isolated from each other: a compartment each"),
             (Role::Client(0), "in the compartment of its brane"),
-            (Role::Other, "trusted by nobody, may be in no path"),
+            (Role::Other, "trusted by nobody: may be in no path"),
         ] {
             let same = |name: &&str| self.roles.role(name).to_string() == role.to_string();
             let names = render::names(self.roles.names().filter(same));
@@ -215,11 +222,12 @@ impl fmt::Display for Report {
         }
         self.paths(f)?;
         self.devices(f)?;
-        for (of, who) in &self.reach.known {
-            let who = render::names(who.iter().map(String::as_str));
-            writeln!(f, "\nKnown weakness: {who} can meet at the endpoint of {of}")?;
-        }
         if !self.reach.known.is_empty() {
+            writeln!(f, "\nKNOWN WEAKNESS: meeting places that nobody stands in")?;
+            for (of, who) in &self.reach.known {
+                let who = render::names(who.iter().map(String::as_str));
+                writeln!(f, "  endpoint of {of:<16} {who}")?;
+            }
             writeln!(f, "  {}", reach::SDK_MEETING)?;
         }
         writeln!(f, "\n{}", self.summary())
@@ -263,11 +271,7 @@ impl Report {
             })
         };
         for (name, lines) in &through {
-            writeln!(
-                f,
-                "\nFrom brane to brane through {name} ({})",
-                self.roles.role(name)
-            )?;
+            writeln!(f, "\nFrom brane to brane through {name}")?;
             show(f, lines)?;
         }
         writeln!(f, "\nAmong the others, for paths of several steps")?;

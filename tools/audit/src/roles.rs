@@ -4,13 +4,10 @@
 //! | --- | --- |
 //! | brane | named `brane-N`: compartment N |
 //! | client | named `services-N`: compartment N, with its brane |
-//! | trusted service | named in [`SERVICES`] |
-//! | manager | parent of a brane |
-//! | monitor | the domain that is called so, where the image has one |
-//! | driver | any other that commands a device: it maps memory at a physical address, or has an interrupt or I/O ports |
+//! | driver, manager, trusted service, monitor | named in [`TRUSTED`] |
 //! | other | all else; counted as hostile |
 //!
-//! A path from one compartment to another is allowed through a driver, the manager, the monitor and the trusted services.
+//! A path from one compartment to another is allowed through those in [`TRUSTED`], and through nobody else.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -25,23 +22,34 @@ use crate::model::MONITOR;
 const BRANE: &str = "brane";
 const CLIENT: &str = "services";
 
-/// What branes rely on without it being a driver or the manager, and why that is right.
-pub const SERVICES: [(&str, &str); 2] = [
+/// Who may stand between branes, and why that is right. Whoever adds a line here trusts a domain with every brane.
+pub const TRUSTED: [(&str, Role, &str); 5] = [
     (
-        "timer",
-        "wakes all: keeps one deadline for each caller and says nothing of one to another; the HPET moves no data",
+        "nic0",
+        Role::Driver,
+        "keeps the frames of branes apart: copies between its device and each brane's own rings",
+    ),
+    (
+        "manager",
+        Role::Manager,
+        "parent of branes and clients: says who has what, restarts them; not in the packet path",
     ),
     (
         "serial",
-        "prints all logs: reads each domain's log and writes only its own mark there; the UART moves no memory",
+        Role::Service,
+        "prints all logs: reads each domain's ring, writes only its own mark there; a UART moves no memory",
+    ),
+    (
+        "timer",
+        Role::Service,
+        "wakes all: keeps one deadline for each caller, tells none of another's; the HPET moves no data",
+    ),
+    (
+        MONITOR,
+        Role::Monitor,
+        "hears of faults that no parent takes, and waits",
     ),
 ];
-
-/// Why the others may stand between branes.
-const DRIVER: &str = "keeps the frames of branes apart";
-const MANAGER: &str =
-    "parent of branes and clients: says who has what, restarts them; not in the packet path";
-const ROOT: &str = "hears of faults that no parent takes, and waits";
 
 /// What a domain is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -77,7 +85,7 @@ impl Role {
         matches!(self, Role::Driver | Role::Manager | Role::Service | Role::Monitor)
     }
 
-    /// Whether the device that it commands may be left out of the search: the reason is in [`SERVICES`].
+    /// Whether the device that it commands may be left out of the search: the reason is in [`TRUSTED`].
     pub fn has_tame_device(self) -> bool {
         self == Role::Service
     }
@@ -105,32 +113,15 @@ impl Roles {
     /// Decides them.
     pub fn of(system: &System) -> Roles {
         let numbered = |name: &str, base: &str| family(name).filter(|(b, _)| *b == base).map(|(_, n)| n);
-        let role = |pd: &branes_system::ProtectionDomain| {
-            let name = pd.name.as_str();
-            let physical =
-                |map: &branes_system::Map| system.region(&map.mr).is_some_and(|r| r.phys_addr.is_some());
-            if let Some(n) = numbered(name, BRANE) {
-                Role::Brane(n)
-            } else if let Some(n) = numbered(name, CLIENT) {
-                Role::Client(n)
-            } else if SERVICES.iter().any(|(service, _)| *service == name) {
-                Role::Service
-            } else if system
-                .children(name)
-                .any(|child| numbered(&child.name, BRANE).is_some())
-            {
-                Role::Manager
-            } else if !pd.irqs.is_empty() || !pd.ioports.is_empty() || pd.maps.iter().any(physical) {
-                Role::Driver
-            } else {
-                Role::Other
-            }
+        let role = |name: &str| match numbered(name, BRANE) {
+            Some(n) => Role::Brane(n),
+            None => numbered(name, CLIENT).map_or(Role::Other, Role::Client),
         };
-        let mut roles: BTreeMap<String, Role> = system
-            .protection_domains
-            .iter()
-            .map(|pd| (pd.name.clone(), role(pd)))
-            .collect();
+        let names = system.protection_domains.iter().map(|pd| pd.name.as_str());
+        let mut roles: BTreeMap<String, Role> = names.map(|name| (name.to_owned(), role(name))).collect();
+        for (name, role, _) in TRUSTED {
+            roles.entry(name.to_owned()).and_modify(|is| *is = role);
+        }
         roles.insert(MONITOR.to_owned(), Role::Monitor);
         Roles(roles)
     }
@@ -147,15 +138,7 @@ impl Roles {
 
     /// Why a path may go through a domain.
     pub fn reason(&self, name: &str) -> Option<&'static str> {
-        match self.role(name) {
-            Role::Driver => Some(DRIVER),
-            Role::Manager => Some(MANAGER),
-            Role::Monitor => Some(ROOT),
-            Role::Service => SERVICES
-                .iter()
-                .find(|(service, _)| *service == name)
-                .map(|(_, why)| *why),
-            Role::Brane(_) | Role::Client(_) | Role::Other => None,
-        }
+        let trusted = TRUSTED.iter().find(|(trusted, ..)| *trusted == name);
+        trusted.map(|(_, _, why)| *why)
     }
 }
