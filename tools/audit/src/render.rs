@@ -18,6 +18,9 @@ pub struct Line {
     pub means: Vec<String>,
 }
 
+/// One of those that have something alike: its name, its number, its ids.
+type Member = (String, Option<usize>, Vec<u32>);
+
 /// `brane-2` as `brane-N` if N is 2.
 fn numbered(name: &str, n: Option<usize>) -> String {
     match (family(name), n) {
@@ -70,8 +73,7 @@ pub fn lines(
     domain: &str,
     others: impl Fn(&str) -> bool,
 ) -> Vec<Line> {
-    let mut groups: BTreeMap<(bool, String, usize, String), Vec<(String, Option<usize>, Vec<u32>)>> =
-        BTreeMap::new();
+    let mut groups: BTreeMap<(bool, String, usize, String), Vec<Member>> = BTreeMap::new();
     for edge in edges {
         let leaving = edge.from == domain;
         let other = if leaving { &edge.to } else { &edge.from };

@@ -1,5 +1,6 @@
 //! The result of an audit, for people and as JSON (`docs/audit.md` says what is in it).
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::path::Path;
 
@@ -107,17 +108,28 @@ impl Report {
             Some(differences) => format!("image NOT as described ({} differences); ", differences.len()),
         };
         let through = render::names(self.trusted().into_iter());
-        let known = match self.reach.known.is_empty() {
+        let places = self.known_between_branes();
+        let known = match places.is_empty() {
             true => String::new(),
-            false => {
-                let places = render::names(self.reach.known.keys().map(String::as_str));
-                format!(", and by the SDK's rights (known weakness) at the endpoints of {places}")
-            }
+            false => format!(
+                ", and by the SDK's rights (known weakness) at the endpoints of {}",
+                places.join(", ")
+            ),
         };
         match self.reach.violations.len() {
             0 => format!("{config}: {compared}branes reach each other only through {through}{known}"),
             n => format!("{config}: {compared}{n} PATHS between branes that nobody trusted stands in"),
         }
+    }
+
+    /// Owners of endpoints at which two compartments can meet.
+    fn known_between_branes(&self) -> Vec<&str> {
+        let compartments = |who: &BTreeSet<String>| {
+            let numbers = who.iter().filter_map(|name| self.roles.role(name).compartment());
+            numbers.collect::<BTreeSet<_>>().len()
+        };
+        let between = self.reach.known.iter().filter(|(_, who)| compartments(who) > 1);
+        between.map(|(of, _)| of.as_str()).collect()
     }
 
     /// Trusted domains that branes have to do with, and others of the kind.

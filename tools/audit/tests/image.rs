@@ -222,6 +222,9 @@ fn system_irqs() -> usize {
     system().protection_domains.iter().map(|pd| pd.irqs.len()).sum()
 }
 
+/// A change of a capability, and whether it counts.
+type Change = (bool, fn(&mut Cap));
+
 /// Every record of a capability, each of its fields: no bit of them can change unseen.
 #[test]
 fn no_field_of_a_capability_changes_unseen() {
@@ -231,7 +234,7 @@ fn no_field_of_a_capability_changes_unseen() {
     for index in 0..count {
         let kind = CapKind::from_u8(told.spec().caps[index].kind).unwrap();
         let badged = matches!(kind, CapKind::Endpoint | CapKind::Monitor | CapKind::Notification);
-        let changes: [(bool, fn(&mut Cap)); 5] = [
+        let changes: [Change; 5] = [
             (true, |cap| cap.slot = U32::new(cap.slot.get() ^ 256)),
             (true, |cap| cap.kind ^= 1),
             (badged, |cap| cap.rights ^= WRITE),

@@ -75,7 +75,7 @@ impl Workspace {
         }
     }
 
-    /// The crates that are linked into programs alone: the runtime and all that needs it.
+    /// The crates that are linked into programs alone: the runtime and all that needs it, the tools on the host excepted.
     pub fn runtime_crates(&self) -> Vec<&str> {
         const RUNTIME: [&str; 2] = ["sel4", "sel4-microkit"];
         let packages = self.metadata.workspace_packages().into_iter();
@@ -84,7 +84,7 @@ impl Workspace {
                 let needs = |name: &str| p.dependencies.iter().any(|d| d.name == name);
                 RUNTIME.contains(&p.name.as_str()) || RUNTIME.iter().any(|name| needs(name))
             })
-            .filter(|p| p.name.as_str() != "branes-kernel")
+            .filter(|p| !p.manifest_path.starts_with(self.root.join("tools")))
             .map(|p| p.name.as_str())
             .collect()
     }
