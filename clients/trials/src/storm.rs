@@ -44,8 +44,7 @@ struct Client {
 #[protection_domain]
 fn init() -> Client {
     log::attach(wiring::regions::LOG_SERVICES, SERIAL);
-    let clock = Clock::new(wiring::regions::TSC)
-        .expect("the boot information has no frequency of the time stamp counter");
+    let clock = Clock::new(wiring::regions::TSC);
     let client = Client {
         storm: Storm::default(),
         clock,

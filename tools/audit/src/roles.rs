@@ -23,11 +23,16 @@ const BRANE: &str = "brane";
 const CLIENT: &str = "services";
 
 /// Who may stand between branes, and why that is right. Whoever adds a line here trusts a domain with every brane.
-pub const TRUSTED: [(&str, Role, &str); 5] = [
+pub const TRUSTED: [(&str, Role, &str); 6] = [
     (
         "nic0",
         Role::Driver,
         "keeps the frames of branes apart: copies between its device and each brane's own rings",
+    ),
+    (
+        "examiner",
+        Role::Driver,
+        "drives the devices of the kernel's trials, which only a configuration for tests has",
     ),
     (
         "manager",

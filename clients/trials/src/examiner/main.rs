@@ -56,8 +56,7 @@ struct Device {
 
 #[protection_domain]
 fn init() -> Device {
-    let clock =
-        Clock::new(regions::TSC).expect("the boot information has no frequency of the time stamp counter");
+    let clock = Clock::new(regions::TSC);
     // SAFETY: an atomic in a region that holds nothing else; the subject writes it as one.
     let count = unsafe { regions::SUBJECT_COUNT.shared().object::<AtomicU64>(0) }
         .expect("the region holds eight bytes");
