@@ -20,6 +20,28 @@ use registry as kernel;
 
 pub use kernel::{call, fault, label, origin, recv, reply_recv, signal};
 
+/// Both kernels' modules offer the same, so that what compiles for one compiles for the other.
+const _: () = {
+    type Call = fn(CPtr, MessageInfo, &mut Registers) -> MessageInfo;
+    type Receive = fn(CPtr, &mut Registers) -> (MessageInfo, u64);
+    type ReplyReceive = fn(CPtr, MessageInfo, &mut Registers) -> (MessageInfo, u64);
+    let _: [Call; 2] = [registry::call, mcs::call];
+    let _: [Receive; 2] = [registry::recv, mcs::recv];
+    let _: [ReplyReceive; 2] = [registry::reply_recv, mcs::reply_recv];
+    let _: [fn(CPtr); 2] = [registry::signal, mcs::signal];
+    let _: [fn(u64) -> Origin; 2] = [registry::origin, mcs::origin];
+    macro_rules! labels {
+        ($($module:ident: $($name:ident)*;)*) => {
+            $($(let _: [u64; 2] = [registry::$module::$name, mcs::$module::$name];)*)*
+        };
+    }
+    labels! {
+        label: TCB_WRITE_REGISTERS TCB_SUSPEND TCB_RESUME IRQ_ACK_IRQ X86_IO_PORT_IN8 X86_IO_PORT_IN16
+            X86_IO_PORT_IN32 X86_IO_PORT_OUT8 X86_IO_PORT_OUT16 X86_IO_PORT_OUT32;
+        fault: CAPABILITY SYSCALL EXCEPTION PAGE;
+    }
+};
+
 /// A capability's place in the caller's capability space.
 pub type CPtr = u64;
 
