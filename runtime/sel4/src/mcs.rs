@@ -115,7 +115,14 @@ mod tests {
         if option_env!("BRANES_SEL4_LABELS").is_none() {
             let taken = [label::TCB_WRITE_REGISTERS, label::TCB_SUSPEND, label::TCB_RESUME];
             assert_eq!(taken, [3, 12, 13]);
-            assert_eq!([label::IRQ_ACK_IRQ, label::X86_IO_PORT_IN8, label::X86_IO_PORT_OUT32], [31, 58, 63]);
+            assert_eq!(
+                [
+                    label::IRQ_ACK_IRQ,
+                    label::X86_IO_PORT_IN8,
+                    label::X86_IO_PORT_OUT32
+                ],
+                [31, 58, 63]
+            );
         }
     }
 

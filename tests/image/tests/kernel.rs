@@ -26,7 +26,9 @@ fn sweeps(serial: &Path) -> Result<usize> {
 fn wait_for_sweeps(wanted: usize, serial: &Path, guest: &Guest) -> Result<()> {
     let end = Instant::now() + Duration::from_secs(20);
     while sweeps(serial)? < wanted {
-        guest.untroubled()?;
+        guest
+            .untroubled()
+            .with_context(|| std::fs::read_to_string(serial).unwrap_or_default())?;
         ensure!(
             Instant::now() < end,
             "not {wanted} sweeps, but {}:\n{}",
