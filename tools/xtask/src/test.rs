@@ -2,6 +2,7 @@
 //! fuzz targets. Goes on after a failure, so that one run shows all of them.
 
 use std::env;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
@@ -23,6 +24,8 @@ pub fn test(workspace: &Workspace, options: &TestOptions) -> Result<()> {
         flavour: Flavour::Release,
     };
     target.check()?;
+    // Asked before anything is built: what cargo builds may take this program's place, and then it has no name any more.
+    let own = env::current_exe().context("asking for the path of this program")?;
     host::ensure(&[host::BUILD, host::RUN, host::TEST], &mut progress)?;
     host::check_qemu_version()?;
     let filters = &options.filters;
@@ -38,7 +41,7 @@ pub fn test(workspace: &Workspace, options: &TestOptions) -> Result<()> {
     }
     if everything || has_image_tests(workspace, filters)? {
         closings.push(build_images(workspace, options.kernel)?);
-        closings.push(image_tests(workspace, &runner, filters, options.kernel)?);
+        closings.push(image_tests(workspace, &runner, filters, options.kernel, &own)?);
     }
     if full && for_any_kernel {
         closings.extend(fuzz::run_all(workspace)?);
@@ -225,6 +228,7 @@ fn image_tests(
     runner: &Runner,
     filters: &[String],
     kernel: Choice,
+    own: &Path,
 ) -> Result<Closing> {
     progress("tests that boot the image");
     // One at a time: each has a machine to itself, and some count what must not be lost.
@@ -237,7 +241,6 @@ fn image_tests(
             Choice::Sdk => "sdk",
         },
     );
-    let own = env::current_exe().context("asking for the path of this program")?;
     command.env("BRANES_XTASK", own);
     runner::run("image tests", &mut command)
 }
