@@ -35,6 +35,7 @@ bitflags! {
         const MRG_RXBUF = 1 << 15;
         const STATUS = 1 << 16;
         const VERSION_1 = 1 << 32;
+        const ACCESS_PLATFORM = 1 << 33;
     }
 }
 
@@ -113,6 +114,9 @@ impl VirtioNet {
         let (mut transport, kicks) = pci::open();
         let offered = Features::from_bits_truncate(transport.read_device_features());
         let mut wanted = Features::VERSION_1 | Features::MAC | Features::STATUS | Features::MRG_RXBUF;
+        // A device behind an IOMMU starts only with this. The addresses that it gets are the same with and without: the
+        // system description maps the DMA region to itself.
+        wanted |= Features::ACCESS_PLATFORM;
         if offered.contains(Features::CSUM) {
             wanted |= Features::CSUM | Features::HOST_TSO4 | Features::HOST_TSO6;
         }

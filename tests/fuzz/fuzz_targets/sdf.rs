@@ -5,7 +5,7 @@
 use branes_system::configs::{Config, Entry};
 use branes_system::{RULES, System, codegen};
 use libfuzzer_sys::fuzz_target;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 fuzz_target!(|text: &str| {
     let system = match System::parse(text, "any.xml") {
@@ -26,10 +26,8 @@ fuzz_target!(|text: &str| {
     }
     for instances in [1, 2, 3, 5] {
         let entry = Entry {
-            about: String::new(),
             instances,
-            boot: PathBuf::new(),
-            replace: Default::default(),
+            ..Entry::default()
         };
         if let Err(error) = Config::resolve(Path::new("."), "any", entry, Path::new("any.xml"), text) {
             assert!(error.to_string().starts_with("any.xml"), "{error}");

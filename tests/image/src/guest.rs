@@ -38,6 +38,27 @@ pub struct Boot<'a> {
     pub devices: &'a [&'a str],
     /// The file for what is written to the second serial line.
     pub second_serial: Option<&'a Path>,
+    /// The image for a machine with an IOMMU, on such a machine. Only where [`has_iommu_images`].
+    pub iommu: Option<Iommu>,
+}
+
+/// What the IOMMU of a machine does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Iommu {
+    /// It translates the NIC's accesses.
+    Holds,
+    /// It is there, but the NIC goes past it, as on a machine that has none.
+    Bypassed,
+}
+
+/// Whether the images under test are for a kernel that can use an IOMMU. Otherwise says that `test` is left out.
+pub fn has_iommu_images(test: &str) -> bool {
+    if !on_sdk() {
+        eprintln!(
+            "SKIPPED: {test}: the registry kernel has no IOMMU support; run `cargo xtask test --kernel sdk`"
+        );
+    }
+    on_sdk()
 }
 
 impl Default for Boot<'_> {
@@ -49,6 +70,7 @@ impl Default for Boot<'_> {
             memory_mib: 256,
             devices: &[],
             second_serial: None,
+            iommu: None,
         }
     }
 }
@@ -76,15 +98,19 @@ pub fn on_sdk() -> bool {
 }
 
 /// Folder of an image that `cargo xtask test` has built.
-fn image(config: &str, release: bool) -> PathBuf {
+fn image(config: &str, release: bool, iommu: bool) -> PathBuf {
     let images = std::env::var_os("BRANES_IMAGES").map(PathBuf::from);
     let images = images.unwrap_or_else(|| concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/images").into());
-    images.join(format!("{config}-{}", if release { "release" } else { "debug" }))
+    let iommu = if iommu { "-iommu" } else { "" };
+    images.join(format!(
+        "{config}{iommu}-{}",
+        if release { "release" } else { "debug" }
+    ))
 }
 
 /// Bytes of an image file.
 pub fn image_size(config: &str, release: bool) -> Result<u64> {
-    let path = image(config, release).join("loader.img");
+    let path = image(config, release, false).join("loader.img");
     Ok(std::fs::metadata(&path)
         .with_context(|| format!("{}: build it by cargo xtask test", path.display()))?
         .len())
@@ -101,7 +127,7 @@ fn free_port() -> Result<SocketAddrV4> {
 impl Guest {
     /// Starts QEMU. It ends when the value is dropped.
     pub fn boot(boot: Boot) -> Result<Guest> {
-        let folder = image(boot.config, boot.release);
+        let folder = image(boot.config, boot.release, boot.iommu.is_some());
         ensure!(
             folder.is_dir(),
             "no image in {}: run the tests by `cargo xtask test`",
@@ -111,6 +137,10 @@ impl Guest {
         machine.memory_mib = boot.memory_mib;
         machine.devices = boot.devices.iter().map(|device| (*device).to_owned()).collect();
         machine.second_serial = boot.second_serial.map(|path| Serial::File(path.to_owned()));
+        machine.iommu = boot.iommu.is_some();
+        if boot.iommu == Some(Iommu::Bypassed) {
+            machine.nic_options.push("iommu_platform=off".to_owned());
+        }
         let mut ports = Vec::new();
         let mut forwards = Vec::new();
         machine.net = match boot.net {

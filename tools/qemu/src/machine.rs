@@ -27,6 +27,8 @@ pub struct Machine {
     pub net: Net,
     /// The device's own MAC address.
     pub mac: String,
+    /// An IOMMU (Intel VT-d), which the network device's accesses to memory go through.
+    pub iommu: bool,
     /// More properties of the network device, such as `csum=off`.
     pub nic_options: Vec<String>,
     /// The first serial line, COM1: the console.
@@ -130,6 +132,7 @@ impl Machine {
             memory_mib: 256,
             net: Net::Unplugged,
             mac: "02:77:00:00:00:00".to_owned(),
+            iommu: false,
             nic_options: Vec::new(),
             console: Serial::Harness,
             second_serial: None,
@@ -167,12 +170,19 @@ impl Machine {
         if let Some(second) = &self.second_serial {
             second.add("second", &mut command);
         }
+        if self.iommu {
+            // Before the devices behind it. Interrupts are not remapped: the kernel knows nothing of that.
+            command.args(["-device", "intel-iommu,intremap=off"]);
+        }
         command.arg("-netdev").arg(self.net.netdev());
         // No boot from the network: the device's ROM would only cost time.
         let mut device = format!(
             "{},id=nic0,netdev=net0,mac={},addr={},romfile=",
             BOARD.qemu.nic, self.mac, BOARD.qemu.nic_place
         );
+        if self.iommu {
+            device.push_str(",iommu_platform=on,disable-legacy=on");
+        }
         for option in &self.nic_options {
             let _ = write!(device, ",{option}");
         }
@@ -303,6 +313,21 @@ mod tests {
             "{line}"
         );
         assert!(line.contains("hostfwd=tcp:127.0.0.1:8080-10.0.2.15:80"), "{line}");
+    }
+
+    #[test]
+    fn an_iommu_stands_before_the_device_that_it_holds() {
+        let mut machine = Machine::new("k", "i");
+        assert!(!line(&machine).contains("iommu"));
+        machine.iommu = true;
+        machine.nic_options = vec!["csum=off".to_owned()];
+        let line = line(&machine);
+        let at = |what: &str| line.find(what).unwrap_or_else(|| panic!("no {what}: {line}"));
+        assert!(at("-device intel-iommu") < at("-device virtio-net-pci"), "{line}");
+        assert!(
+            line.contains(",iommu_platform=on,disable-legacy=on,csum=off"),
+            "{line}"
+        );
     }
 
     #[test]

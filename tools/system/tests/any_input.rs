@@ -4,7 +4,7 @@ use branes_system::configs::{Config, Entry};
 use branes_system::{RULES, System, codegen};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 const SYSTEM: &str = include_str!("../../../system.xml");
 
@@ -34,11 +34,8 @@ fn check(text: &str) -> Result<bool, TestCaseError> {
     }
     for instances in [2, 17] {
         let entry = Entry {
-            about: String::new(),
             instances,
-            boot: PathBuf::new(),
-            replace: Default::default(),
-            add: None,
+            ..Entry::default()
         };
         // What follows from a sound system is checked again, so it is sound or refused with a reason.
         if let Err(error) = Config::resolve(Path::new("."), "any", entry, Path::new("any.xml"), text) {

@@ -53,8 +53,7 @@ fn entry(instances: usize) -> Entry {
         about: "a test".to_owned(),
         instances,
         boot: PathBuf::from("boot.toml"),
-        replace: Default::default(),
-        add: None,
+        ..Entry::default()
     }
 }
 
@@ -143,6 +142,52 @@ fn a_replaced_program_loses_the_symbols_of_the_other() {
         error.contains("`child-4`, which does not exist; there are: parent, child-0"),
         "{error}"
     );
+}
+
+#[test]
+fn a_placed_region_is_where_the_entry_says() {
+    let mut entry = entry(4);
+    entry.place.insert("log-3".to_owned(), 0x1234_5000);
+    entry.place.insert("data-2".to_owned(), 0x0900_0000);
+    // Whoever is at a fixed place has one owner; here `log-3` has two.
+    let error = resolve(SMALL, entry.clone()).expect_err("shared").to_string();
+    assert!(
+        error.contains("both map `log-3`, which is fixed at physical address 0x12345000"),
+        "{error}"
+    );
+    entry.place.remove("log-3");
+    let system = resolve(SMALL, entry.clone())
+        .unwrap_or_else(|e| panic!("{e}"))
+        .system;
+    let place = |name| system.region(name).and_then(|region| region.phys_addr);
+    assert_eq!((place("data-2"), place("log-3")), (Some(0x0900_0000), None));
+    assert_eq!(place("data-3"), Some(0x0803_0000));
+
+    entry.place.insert("data-4".to_owned(), 0x1000);
+    let error = resolve(SMALL, entry).expect_err("no such region").to_string();
+    assert!(
+        error.contains("`data-4`, which does not exist; there are: data-0"),
+        "{error}"
+    );
+}
+
+#[test]
+fn io_address_spaces_are_for_machines_with_an_iommu() {
+    let space = "    <io_address_space name=\"device\" peripheral_id=\"00:03.0\" domain_id=\"1\">\n        \
+                 <iomap mr=\"data-0\" iovaddr=\"0x8000000\" />\n    </io_address_space>\n</system>";
+    let text = SMALL.replacen("</system>", space, 1);
+    for instances in [1, 3, 5] {
+        for iommu in [false, true] {
+            let entry = Entry {
+                iommu,
+                ..entry(instances)
+            };
+            let config = resolve(&text, entry).unwrap_or_else(|e| panic!("{e}"));
+            assert_eq!(config.system.io_address_spaces.len(), usize::from(iommu));
+            assert_eq!(config.system.protection_domains.len(), 1 + instances);
+            assert_eq!(config.xml == text, iommu && instances == 3);
+        }
+    }
 }
 
 #[test]

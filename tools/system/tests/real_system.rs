@@ -108,10 +108,34 @@ fn an_unknown_configuration_names_the_known_ones() {
 }
 
 #[test]
-fn the_default_system_is_the_file_itself() {
+fn the_default_system_with_an_iommu_is_the_file_itself() {
     let text = std::fs::read_to_string(root().join("system.xml")).expect("system.xml");
-    let config = Config::load(&root(), "default").unwrap_or_else(|e| panic!("{e}"));
+    let config = Config::load_for(&root(), "default", true).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(config.xml, text);
+}
+
+#[test]
+fn the_iommu_lets_the_device_reach_the_driver_s_region_and_nothing_else() {
+    assert!(system("default").io_address_spaces.is_empty());
+    for name in ["default", "bench"] {
+        let config = Config::load_for(&root(), name, true).unwrap_or_else(|e| panic!("{e}"));
+        let [space] = &config.system.io_address_spaces[..] else {
+            panic!("{name}: not one I/O address space")
+        };
+        let [map] = &space.maps[..] else {
+            panic!("{name}: not one mapping")
+        };
+        let region = config.system.region(&map.mr).expect("the region");
+        // The driver tells the device physical addresses, and the function is that of its configuration space.
+        assert_eq!(
+            (map.mr.as_str(), Some(map.iovaddr)),
+            ("nic0-dma", region.phys_addr)
+        );
+        let (bus, device, function) = space.peripheral;
+        let page = u64::from(bus) << 20 | u64::from(device) << 15 | u64::from(function) << 12;
+        let ecam = config.system.region("nic0-ecam").and_then(|r| r.phys_addr);
+        assert_eq!(ecam, Some(0xb000_0000 + page));
+    }
 }
 
 #[test]

@@ -14,8 +14,9 @@ use crate::workspace::Workspace;
 
 /// Runs the verb.
 pub fn audit(workspace: &Workspace, options: &AuditOptions) -> Result<()> {
-    let resolved = image::resolve(workspace, &options.build.config)?;
-    let target = options.build.target();
+    let target = options.build.target()?;
+    target.check()?;
+    let resolved = image::resolve(workspace, &options.build.config, target.iommu)?;
     let report = of_image(&image::build(workspace, resolved, target)?, target.kernel)?;
     match options.json {
         true => println!("{:#}", report.json()),
@@ -52,7 +53,7 @@ fn of_image(built: &Built, kernel: Choice) -> Result<Report> {
 pub fn descriptions(workspace: &Workspace) -> Result<()> {
     let mut failed = Vec::new();
     for name in configs::entries(&workspace.root)?.keys() {
-        let resolved = image::resolve(workspace, name)?;
+        let resolved = image::resolve(workspace, name, false)?;
         let report = Report::of(name, &resolved.system, Kernel::Registry)?;
         println!("{}", report.summary());
         for fault in report.faults() {

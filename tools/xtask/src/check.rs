@@ -33,7 +33,7 @@ pub fn check(workspace: &Workspace) -> Result<()> {
 /// Each system of `configs.toml`: its description by all rules, and its boot configuration.
 fn systems(workspace: &Workspace) -> Result<()> {
     for name in configs::entries(&workspace.root)?.keys() {
-        let resolved = image::resolve(workspace, name)?;
+        let resolved = image::resolve(workspace, name, false)?;
         let domains = resolved.system.protection_domains.len();
         println!(
             "{name}: {} ({domains} protection domains)",

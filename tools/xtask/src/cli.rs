@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 
+use anyhow::{Result, bail};
 use branes_kernel::Flavour;
 
 use crate::kernel::{Choice, Target};
@@ -39,6 +40,7 @@ pub enum Verb {
         cargo xtask run --release --port-base 9000     pages at 9000, 9001 and 9002\n  \
         cargo xtask run --config bench --memory 512M   17 branes\n  \
         cargo xtask run --kernel sdk                   with MICROKIT_SDK=/path/to/microkit-sdk-2.3.0 before it\n  \
+        cargo xtask run --kernel sdk --iommu           likewise; the NIC reaches its driver's memory only\n  \
         cargo xtask run --tap tap0                     after: ip tuntap add dev tap0 mode tap && ip link set dev tap0 up")]
     Run(RunOptions),
     /// Run all tests: on the host, in the ring model, and with the booted image
@@ -85,18 +87,25 @@ pub struct BuildOptions {
     /// Which kernel to build it for
     #[arg(long, value_name = "KERNEL", value_enum, default_value_t)]
     pub kernel: Choice,
+    /// For a machine with an IOMMU, which holds the NIC to its driver's memory (only with --kernel sdk)
+    #[arg(long)]
+    pub iommu: bool,
 }
 
 impl BuildOptions {
-    /// The kernel, and the flavour of kernel and programs.
-    pub fn target(&self) -> Target {
-        Target {
+    /// The kernel, the flavour of kernel and programs, and the machine.
+    pub fn target(&self) -> Result<Target> {
+        if self.iommu && self.kernel == Choice::Registry {
+            bail!("the registry kernel has no IOMMU support, so --iommu needs --kernel sdk");
+        }
+        Ok(Target {
             kernel: self.kernel,
             flavour: match self.release {
                 true => Flavour::Release,
                 false => Flavour::Debug,
             },
-        }
+            iommu: self.iommu,
+        })
     }
 }
 

@@ -51,9 +51,9 @@ pub struct Built {
     pub report: Report,
 }
 
-/// Reads a configuration. Everything that a person wrote is checked here, before time is spent on building.
-pub fn resolve(workspace: &Workspace, name: &str) -> Result<Resolved> {
-    let config = Config::load(&workspace.root, name)?;
+/// Reads a configuration, for a machine with or without an IOMMU. Everything that a person wrote is checked here, before time is spent on building.
+pub fn resolve(workspace: &Workspace, name: &str, iommu: bool) -> Result<Resolved> {
+    let config = Config::load_for(&workspace.root, name, iommu)?;
     let system = System::parse(&config.xml, &format!("system.xml as resolved for `{name}`"))?;
     let boot = branes_bootconfig::load(&config.boot, config.entry.instances)?;
     Ok(Resolved { config, system, boot })
@@ -61,7 +61,7 @@ pub fn resolve(workspace: &Workspace, name: &str) -> Result<Resolved> {
 
 /// Where the image of a configuration lies.
 pub fn folder(workspace: &Workspace, config: &str, target: Target) -> PathBuf {
-    images(workspace, target.kernel).join(format!("{config}-{}", target.flavour))
+    images(workspace, target.kernel).join(target.name(config))
 }
 
 /// Where all images for a kernel lie.
@@ -148,10 +148,11 @@ pub fn build(workspace: &Workspace, resolved: Resolved, target: Target) -> Resul
 
 /// The verb `image`: both files appear in the folder together, or neither does.
 pub fn write(workspace: &Workspace, options: &ImageOptions) -> Result<()> {
-    let resolved = resolve(workspace, &options.build.config)?;
-    options.build.target().check()?;
+    let target = options.build.target()?;
+    let resolved = resolve(workspace, &options.build.config, target.iommu)?;
+    target.check()?;
     output::check(&options.out, &[KERNEL, IMAGE])?;
-    let built = build(workspace, resolved, options.build.target())?;
+    let built = build(workspace, resolved, target)?;
     let read = |path: &PathBuf| fs::read(path).with_context(|| format!("reading {}", path.display()));
     let files = [(KERNEL, read(&built.kernel)?), (IMAGE, read(&built.image)?)];
     for path in output::write(&options.out, &files)? {

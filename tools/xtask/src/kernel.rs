@@ -30,6 +30,16 @@ pub enum Choice {
     Sdk,
 }
 
+impl Choice {
+    /// Its name on the command line and in the environment of the image tests.
+    pub fn name(self) -> &'static str {
+        match self {
+            Choice::Registry => "registry",
+            Choice::Sdk => "sdk",
+        }
+    }
+}
+
 /// A kernel and how it is configured: what decides which image is built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Target {
@@ -37,6 +47,8 @@ pub struct Target {
     pub kernel: Choice,
     /// The flavour of kernel and programs.
     pub flavour: Flavour,
+    /// Whether the machine has an IOMMU, which then holds devices to what the system description gives them.
+    pub iommu: bool,
 }
 
 impl Target {
@@ -46,6 +58,12 @@ impl Target {
             Choice::Registry => Ok(()),
             Choice::Sdk => Ok(Sdk::find(BOARD.sdk, self.flavour).map(drop)?),
         }
+    }
+
+    /// The name of what is built from a configuration for this machine and in this flavour.
+    pub fn name(self, config: &str) -> String {
+        let iommu = if self.iommu { "-iommu" } else { "" };
+        format!("{config}{iommu}-{}", self.flavour)
     }
 
     /// The suffix of folders that hold what is built for this kernel.
@@ -59,10 +77,14 @@ impl Target {
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.kernel {
-            Choice::Registry => write!(f, "{}", self.flavour),
-            Choice::Sdk => write!(f, "{} for the SDK's kernel", self.flavour),
+        f.write_str(self.flavour.name())?;
+        if self.kernel == Choice::Sdk {
+            f.write_str(" for the SDK's kernel")?;
         }
+        if self.iommu {
+            f.write_str(" with an IOMMU")?;
+        }
+        Ok(())
     }
 }
 

@@ -23,20 +23,22 @@ const POLL: Duration = Duration::from_millis(50);
 
 /// Runs the verb.
 pub fn run(workspace: &Workspace, options: &RunOptions) -> Result<()> {
-    let resolved = image::resolve(workspace, &options.build.config)?;
+    let target = options.build.target()?;
+    let resolved = image::resolve(workspace, &options.build.config, target.iommu)?;
     let user = user_network(&resolved.boot, options.port_base);
     // What keeps QEMU from starting is said before anything is installed or built, which takes longer.
     let mut machine = Machine::new("", "");
+    machine.iommu = target.iommu;
     machine.net = match &options.tap {
         Some(name) => Net::Tap(name.clone()),
         None => user.net.clone(),
     };
     machine.check()?;
-    options.build.target().check()?;
+    target.check()?;
     host::ensure(&[host::BUILD, host::RUN], &mut progress)?;
     host::check_qemu_version()?;
 
-    let built = image::build(workspace, resolved, options.build.target())?;
+    let built = image::build(workspace, resolved, target)?;
     machine.memory_mib = match options.memory {
         Some(mib) => mib,
         None => USUAL_MEMORY.max(built.report.needed_mib().next_multiple_of(USUAL_MEMORY)),

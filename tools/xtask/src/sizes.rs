@@ -21,12 +21,10 @@ struct Sizes {
 
 /// Runs the verb.
 pub fn sizes(workspace: &Workspace, options: &BuildOptions) -> Result<()> {
-    options.target().check()?;
-    let built = image::build(
-        workspace,
-        image::resolve(workspace, &options.config)?,
-        options.target(),
-    )?;
+    let target = options.target()?;
+    let resolved = image::resolve(workspace, &options.config, target.iommu)?;
+    target.check()?;
+    let built = image::build(workspace, resolved, target)?;
     println!(
         "{:<20} {:>9} {:>9} {:>9} {:>9}   {:>9}",
         "bytes", "code", "constants", "data", "zeroed", "instances"

@@ -17,11 +17,15 @@ use crate::runner::{self, Closing};
 use crate::workspace::{IMAGE_TESTS, Workspace};
 use crate::{audit, fuzz, image, progress};
 
+/// Configurations that are tested on a machine with an IOMMU too.
+const WITH_IOMMU: [&str; 2] = ["default", "astray-nic"];
+
 /// Runs the verb.
 pub fn test(workspace: &Workspace, options: &TestOptions) -> Result<()> {
     let target = Target {
         kernel: options.kernel,
         flavour: Flavour::Release,
+        iommu: false,
     };
     target.check()?;
     // Asked before anything is built: what cargo builds may take this program's place, and then it has no name any more.
@@ -204,22 +208,32 @@ fn has_image_tests(workspace: &Workspace, filters: &[String]) -> Result<bool> {
         .any(|line| line.ends_with(": test")))
 }
 
-/// Every configuration as a release image, and the default one in the debug flavour too; each is audited.
+/// Every configuration as a release image, and the default one in the debug flavour too; each is audited. Where the kernel
+/// can use an IOMMU, also what is tested with one, in the debug flavour: that kernel reports what the IOMMU refuses.
 fn build_images(workspace: &Workspace, kernel: Choice) -> Result<Closing> {
     let mut audited = Closing {
         about: "audit of the images".to_owned(),
         lines: Vec::new(),
         passed: true,
     };
-    let mut build = |name: &str, flavour| {
-        let target = Target { kernel, flavour };
-        let built = image::build(workspace, image::resolve(workspace, name)?, target)?;
+    let mut build = |name: &str, flavour, iommu| {
+        let target = Target {
+            kernel,
+            flavour,
+            iommu,
+        };
+        let built = image::build(workspace, image::resolve(workspace, name, iommu)?, target)?;
         audit::add(&mut audited, &built, kernel)
     };
     for name in configs::entries(&workspace.root)?.keys() {
-        build(name, Flavour::Release)?;
+        build(name, Flavour::Release, false)?;
     }
-    build("default", Flavour::Debug)?;
+    build("default", Flavour::Debug, false)?;
+    if kernel == Choice::Sdk {
+        for name in WITH_IOMMU {
+            build(name, Flavour::Debug, true)?;
+        }
+    }
     Ok(audited)
 }
 
@@ -234,13 +248,7 @@ fn image_tests(
     // One at a time: each has a machine to itself, and some count what must not be lost.
     let mut command = runner.command(workspace, &[IMAGE_TESTS], filters, true);
     command.env("BRANES_IMAGES", image::images(workspace, kernel));
-    command.env(
-        "BRANES_KERNEL",
-        match kernel {
-            Choice::Registry => "registry",
-            Choice::Sdk => "sdk",
-        },
-    );
+    command.env("BRANES_KERNEL", kernel.name());
     command.env("BRANES_XTASK", own);
     runner::run("image tests", &mut command)
 }

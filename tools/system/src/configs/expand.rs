@@ -4,6 +4,9 @@
 //! Each family is described for N = 0, 1, 2. A system of more instances has, after each element of instance 2, a copy for
 //! each further N: every number v of it is `v(2) + (N - 2) * (v(2) - v(1))`, and its names end in N. A system of fewer
 //! leaves the instances above out. What stands inside an instance's element belongs to that instance.
+//!
+//! Besides, an entry can run other programs, put regions at physical addresses, and leave the I/O address spaces out: the
+//! SDK's root task ends with a panic where a description has some and the machine has no IOMMU.
 
 use super::Entry;
 use crate::Position;
@@ -44,7 +47,9 @@ pub fn expand(text: &str, entry: &Entry) -> Result<String, Fault> {
         lines: &lines,
     };
     writer.check_families(document.root_element())?;
-    if entry.instances == DESCRIBED && entry.replace.is_empty() {
+    let has_spaces = || elements(document.root_element()).any(is_io_address_space);
+    let as_written = entry.replace.is_empty() && entry.place.is_empty() && (entry.iommu || !has_spaces());
+    if entry.instances == DESCRIBED && as_written {
         return Ok(text.to_owned());
     }
     writer.element(document.root_element(), None, 0)?;
@@ -64,6 +69,10 @@ fn naming_attribute(tag: &str) -> Option<&'static str> {
 
 fn elements<'a, 'i>(node: Node<'a, 'i>) -> impl Iterator<Item = Node<'a, 'i>> {
     node.children().filter(Node::is_element)
+}
+
+fn is_io_address_space(node: Node) -> bool {
+    node.tag_name().name() == "io_address_space"
 }
 
 /// Number of the instance that an element belongs to.
@@ -171,19 +180,25 @@ impl<'a, 'i> Writer<'_, 'i> {
         let tag = node.tag_name().name();
         let indent = "    ".repeat(depth);
         let _ = write!(self.out, "{indent}<{tag}");
-        let mut name = None;
-        for (attribute, value) in self.attributes(node, copy)? {
-            let _ = write!(self.out, " {attribute}=\"{}\"", escape(&value));
-            if attribute == "name" {
-                name = Some(value);
+        let attributes = self.attributes(node, copy)?;
+        let named = attributes.iter().find(|(attribute, _)| *attribute == "name");
+        let name = named.map(|(_, value)| value.as_str());
+        let place = name.filter(|_| tag == "memory_region");
+        let place = place.and_then(|name| self.entry.place.get(name));
+        for (attribute, value) in &attributes {
+            if *attribute != "phys_addr" || place.is_none() {
+                let _ = write!(self.out, " {attribute}=\"{}\"", escape(value));
             }
+        }
+        if let Some(place) = place {
+            let _ = write!(self.out, " phys_addr=\"{place:#x}\"");
         }
         if elements(node).next().is_none() {
             self.out.push_str(" />\n");
             return Ok(());
         }
         self.out.push_str(">\n");
-        let image = name.and_then(|name| self.entry.replace.get(&name));
+        let image = name.and_then(|name| self.entry.replace.get(name));
         let mut twins = copy.map(|copy| elements(copy.one));
         for child in elements(node) {
             let twin = twins.as_mut().map(Iterator::next);
@@ -221,10 +236,10 @@ impl<'a, 'i> Writer<'_, 'i> {
         Ok(())
     }
 
-    /// Writes a described element, unless its instance is left out, and after one of instance 2 the further ones.
+    /// Writes a described element, unless it or its instance is left out, and after one of instance 2 the further ones.
     fn member(&mut self, node: Node<'a, 'i>, depth: usize) -> Result<(), Fault> {
         let own = instance(node);
-        if own.is_some_and(|n| n >= self.entry.instances) {
+        if own.is_some_and(|n| n >= self.entry.instances) || is_io_address_space(node) && !self.entry.iommu {
             return Ok(());
         }
         self.element(node, None, depth)?;

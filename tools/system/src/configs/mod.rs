@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// One entry of `configs.toml`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Entry {
     /// What it is, in a line.
@@ -27,6 +27,13 @@ pub struct Entry {
     /// A description whose elements are added to the system's, relative to the root.
     #[serde(default)]
     pub add: Option<PathBuf>,
+    /// Memory region to the physical address that it gets.
+    #[serde(default)]
+    pub place: BTreeMap<String, u64>,
+    /// Whether the machine has an IOMMU. Otherwise the I/O address spaces are left out. Not in the file: it is a fact
+    /// about the machine, and whoever knows that says it.
+    #[serde(skip)]
+    pub iommu: bool,
 }
 
 /// A configuration, resolved.
@@ -62,6 +69,9 @@ pub enum ConfigError {
     /// A replaced protection domain is not there.
     #[error("configuration `{0}` replaces the program of `{1}`, which does not exist; there are: {2}")]
     Replace(String, String, String),
+    /// A placed memory region is not there.
+    #[error("configuration `{0}` places the memory region `{1}`, which does not exist; there are: {2}")]
+    Place(String, String, String),
     /// `system.xml` is wrong, or what follows from it.
     #[error("{0}")]
     System(Errors),
@@ -119,13 +129,19 @@ fn joined(text: &str, added: &str) -> Option<String> {
 }
 
 impl Config {
-    /// Reads `configs.toml` and `system.xml` in `root`.
+    /// Reads `configs.toml` and `system.xml` in `root`, for a machine without an IOMMU.
     pub fn load(root: &Path, name: &str) -> Result<Config, ConfigError> {
+        Config::load_for(root, name, false)
+    }
+
+    /// Reads `configs.toml` and `system.xml` in `root`, for a machine with or without an IOMMU.
+    pub fn load_for(root: &Path, name: &str, iommu: bool) -> Result<Config, ConfigError> {
         let mut entries = entries(root)?;
         let known = entries.keys().cloned().collect::<Vec<_>>().join(", ");
         let entry = entries
             .remove(name)
             .ok_or_else(|| ConfigError::Unknown(name.to_owned(), known))?;
+        let entry = Entry { iommu, ..entry };
         let path = root.join("system.xml");
         let text = read(&path)?;
         let Some(add) = &entry.add else {
@@ -165,6 +181,11 @@ impl Config {
             let names = system.protection_domains.iter().map(|pd| pd.name.as_str());
             let known = names.collect::<Vec<_>>().join(", ");
             return Err(ConfigError::Replace(name.to_owned(), pd.clone(), known));
+        }
+        if let Some(region) = entry.place.keys().find(|mr| system.region(mr).is_none()) {
+            let names = system.memory_regions.iter().map(|mr| mr.name.as_str());
+            let known = names.collect::<Vec<_>>().join(", ");
+            return Err(ConfigError::Place(name.to_owned(), region.clone(), known));
         }
         let boot = root.join(&entry.boot);
         let name = name.to_owned();
