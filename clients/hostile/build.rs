@@ -1,8 +1,9 @@
-//! Links both protection domains and generates their constants. The default system runs neither.
+//! Links the protection domains and generates their constants. The default system runs none of them.
 
 fn main() {
-    pd_build::test_domains(&[
+    pd_build::protection_domains(&[
         ("hostile.elf", "hostile-client"),
         ("hostile-brane.elf", "hostile-brane"),
+        ("canary.elf", "astray-nic"),
     ]);
 }

@@ -1,7 +1,7 @@
 //! Links the protection domains and generates their constants. The default system runs none of them.
 
 fn main() {
-    pd_build::test_domains(&[
+    pd_build::protection_domains(&[
         ("storm.elf", "storm"),
         ("stray.elf", "stray"),
         ("examiner.elf", "storm"),

@@ -1,5 +1,27 @@
-//! Links the protection domain and generates its constants.
+//! Links the protection domains and generates their constants: the driver's, and those of the driver that goes astray,
+//! which only one configuration of the tests runs.
+
+/// The configuration that runs the driver that goes astray.
+const ASTRAY: &str = "astray-nic";
 
 fn main() {
-    pd_build::protection_domain("nic.elf");
+    pd_build::protection_domains(&[("nic.elf", "default"), ("astray-nic.elf", ASTRAY)]);
+    let out = std::env::var("OUT_DIR").expect("cargo sets OUT_DIR");
+    match canary() {
+        Ok(text) => std::fs::write(format!("{out}/canary.rs"), text).expect("writing into OUT_DIR"),
+        Err(error) => println!("cargo::error={error}"),
+    }
+}
+
+/// Where the region is that the configuration places: it belongs to another protection domain.
+fn canary() -> Result<String, String> {
+    let config = pd_build::configuration(ASTRAY)?;
+    let (name, at) = config
+        .entry
+        .place
+        .first_key_value()
+        .ok_or_else(|| format!("the configuration `{ASTRAY}` places no memory region"))?;
+    Ok(format!(
+        "/// The region `{name}`.\nconst CANARY: virtio_drivers::PhysAddr = {at:#x};\n"
+    ))
 }

@@ -25,7 +25,7 @@ use virtio::VirtioNet;
 
 #[allow(missing_docs)]
 mod wiring {
-    include!(concat!(env!("OUT_DIR"), "/wiring.rs"));
+    include!(concat!(env!("OUT_DIR"), "/wiring-nic.rs"));
 }
 
 const IRQ: Channel = Channel::new(wiring::irqs::IRQ[0]);

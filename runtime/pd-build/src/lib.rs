@@ -37,15 +37,11 @@ fn link() {
     }
 }
 
-/// For a crate of programs that only tests run: each with the configuration of `configs.toml` that runs it. The constants of
-/// a program that the system being built does not run come from that configuration, so that the program can always be
-/// compiled and checked.
-pub fn test_domains(programs: &[(&str, &str)]) {
+/// For a crate of several programs, which no system runs all of: each with a configuration of `configs.toml` that runs it.
+/// The constants of a program that the system being built does not run come from that configuration, so that the program
+/// can always be compiled and checked. Writes `wiring-PROGRAM.rs` into `OUT_DIR` for each.
+pub fn protection_domains(programs: &[(&str, &str)]) {
     let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR for build scripts"));
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    for file in ["system.xml", "configs.toml"] {
-        println!("cargo:rerun-if-changed={}", root.join(file).display());
-    }
     let wiring = |program: &str| out.join(format!("wiring-{}.rs", program.trim_end_matches(".elf")));
     for (program, _) in programs {
         // What an earlier build for another system left.
@@ -53,7 +49,8 @@ pub fn test_domains(programs: &[(&str, &str)]) {
     }
     link();
     for (program, config) in programs {
-        let text = codegen::from_env(program).or_else(|_| constants(&root, config, program));
+        let text =
+            codegen::from_env(program).or_else(|_| codegen::program(&configuration(config)?.system, program));
         match text {
             Ok(text) => std::fs::write(wiring(program), text).expect("writing into OUT_DIR"),
             Err(error) => println!("cargo::error={error}"),
@@ -61,10 +58,15 @@ pub fn test_domains(programs: &[(&str, &str)]) {
     }
 }
 
-fn constants(root: &Path, config: &str, program: &str) -> Result<String, String> {
-    let config = Config::load(root, config).map_err(|e| e.to_string())?;
+/// A configuration of this project, whichever system is being built.
+pub fn configuration(name: &str) -> Result<Config, String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    for file in ["system.xml", "configs.toml"] {
+        println!("cargo:rerun-if-changed={}", root.join(file).display());
+    }
+    let config = Config::load(&root, name).map_err(|e| e.to_string())?;
     if let Some(add) = &config.entry.add {
         println!("cargo:rerun-if-changed={}", root.join(add).display());
     }
-    codegen::program(&config.system, program)
+    Ok(config)
 }

@@ -7,11 +7,15 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 
+use branes_board::BOARD;
 use serde::Serialize;
 
 use crate::authority::*;
 use crate::model::Kernel;
 use crate::roles::Roles;
+
+/// Physical addresses below this are the old PC's: RAM, video memory and firmware in turn.
+const LOW_MEMORY: u64 = 0x10_0000;
 
 /// How one domain reaches another. Ids are those at the sender and at the receiver.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -278,7 +282,7 @@ fn shared(authority: &Authority, edges: &mut BTreeSet<Edge>) {
     }
 }
 
-/// Who commands devices: domains that see memory at a physical address or have I/O ports. A space of the IOMMU confines the
+/// Who commands devices: domains that see memory at a physical address outside of RAM, or have I/O ports. A space of the IOMMU confines the
 /// device of a domain that has the function's page of configuration space, or its messages.
 fn commands(authority: &Authority) -> Vec<Command> {
     let mut commands = Vec::new();
@@ -287,7 +291,9 @@ fn commands(authority: &Authority) -> Vec<Command> {
         let mut functions = BTreeSet::new();
         let mut has_ports = false;
         for view in &domain.memory {
-            if let (Memory::Region(region, _), Some(at)) = (&view.memory, view.physical) {
+            if let (Memory::Region(region, _), Some(at)) = (&view.memory, view.physical)
+                && !is_ram(at)
+            {
                 through.push(format!("{region} at {at:#x}"));
                 let own = |pci: &&Pci| {
                     let Pci(bus, device, function) = **pci;
@@ -328,6 +334,11 @@ fn commands(authority: &Authority) -> Vec<Command> {
         });
     }
     commands
+}
+
+/// Whether a physical address is RAM's on a large enough machine: knowing where one's memory lies commands no device.
+fn is_ram(at: u64) -> bool {
+    (LOW_MEMORY..BOARD.ram_limit).contains(&at)
 }
 
 /// Every way from one compartment to another once all that are trusted are taken out.
