@@ -250,5 +250,12 @@ fn image_tests(
     command.env("BRANES_IMAGES", image::images(workspace, kernel));
     command.env("BRANES_KERNEL", kernel.name());
     command.env("BRANES_XTASK", own);
-    runner::run("image tests", &mut command)
+    let mut closing = runner::run("image tests", &mut command)?;
+    if kernel == Choice::Registry {
+        closing.lines.push(
+            "those with an IOMMU skipped: the registry kernel has no support for one; run `cargo xtask test --kernel sdk`"
+                .to_owned(),
+        );
+    }
+    Ok(closing)
 }
