@@ -26,6 +26,8 @@ pub const SHOW: u64 = 3;
 pub const STATS: u64 = 4;
 /// Label: make the named brane fault → empty text.
 pub const CRASH: u64 = 5;
+/// Label: make the named brane hang (it runs and answers nobody) → empty text.
+pub const HANG: u64 = 6;
 
 /// Why a command was refused.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]

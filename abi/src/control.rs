@@ -23,6 +23,11 @@ pub mod command {
     pub const REPORT: u32 = 2;
     /// No payload: fault. For tests of the recovery.
     pub const CRASH: u32 = 3;
+    /// No payload: answer `ALIVE` with the same token at once. It need not wake the manager, which looks for the answer when it
+    /// asks again. Sent about once a second to a brane that has answered `CONFIGURED`.
+    pub const HEARTBEAT: u32 = 4;
+    /// No payload: answer nobody any more, but do not fault. For tests of the recovery.
+    pub const HANG: u32 = 5;
 }
 
 /// Kind of a report.
@@ -33,6 +38,8 @@ pub mod report {
     pub const REFUSED: u32 = 2;
     /// CBOR [`super::BraneStatus`].
     pub const STATUS: u32 = 3;
+    /// No payload: the answer to `HEARTBEAT`.
+    pub const ALIVE: u32 = 4;
 }
 
 /// All that a brane is told.

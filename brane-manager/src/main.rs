@@ -120,7 +120,7 @@ impl Shell {
                         payload,
                     } => match self.controls[brane].send(kind, token, &payload) {
                         Ok(()) => {}
-                        Err(control::SendError::NoRoom) => self.event(Event::Dropped { brane }),
+                        Err(control::SendError::NoRoom) => self.event(Event::Dropped { brane, token }),
                         Err(control::SendError::Peer(what)) => self.event(Event::Breach { brane, what }),
                     },
                 }
@@ -161,16 +161,18 @@ impl Handler for Shell {
     type Error = Never;
 
     fn notified(&mut self, channels: ChannelSet) -> Result<(), Never> {
-        if channels.contains(TIMER) {
+        let tick = channels.contains(TIMER);
+        // Before a tick all that was said in time is heard: answers to a heartbeat wake nobody.
+        let all = core::mem::take(&mut self.unfinished) || tick;
+        for brane in 0..INSTANCES {
+            if all || channels.contains(Channel::new(channels::BRANE[brane])) {
+                self.serve(brane);
+            }
+        }
+        if tick {
             self.alarm.rang();
             self.event(Event::Tick);
             self.act();
-        }
-        let again = core::mem::take(&mut self.unfinished);
-        for brane in 0..INSTANCES {
-            if again || channels.contains(Channel::new(channels::BRANE[brane])) {
-                self.serve(brane);
-            }
         }
         self.settle();
         Ok(())

@@ -8,7 +8,7 @@
 
 extern crate alloc;
 
-use net_server_core::{Brane, Peer};
+use net_server_core::{Brane, Failure, Peer};
 use sel4_microkit::time::{Alarm, Clock};
 use sel4_microkit::{Channel, ChannelSet, Handler, Never, entropy, heap, log, logln, protection_domain};
 
@@ -91,9 +91,16 @@ impl Shell {
                 Peer::Manager => MANAGER.notify(),
                 Peer::Client(_) => CLIENT.notify(),
             });
-            if turn.crash {
-                logln!("crashing, as the manager asks");
-                fault();
+            match turn.fail {
+                None => {}
+                Some(Failure::Fault) => {
+                    logln!("crashing, as the manager asks");
+                    fault();
+                }
+                Some(Failure::Hang) => {
+                    logln!("hanging, as the manager asks");
+                    hang();
+                }
             }
             deadline = turn.deadline;
             if !turn.more && self.brane.arm() {
@@ -114,6 +121,13 @@ fn fault() {
     // SAFETY: it is meant to fault: the first page is never mapped in a protection domain. The kernel stops this thread
     // at the instruction and tells the manager.
     unsafe { core::arch::asm!("mov {0}, [{0}]", inout(reg) 0usize => _, options(nostack, readonly)) };
+}
+
+/// Computes for ever: the hang that the tests of the recovery want.
+fn hang() -> ! {
+    loop {
+        core::hint::spin_loop();
+    }
 }
 
 impl Handler for Domain {

@@ -50,7 +50,14 @@ impl Manager {
             console::LIST => self.list(now).map(|l| encode(&l)),
             console::SHOW => self.resolve(argument).map(|i| encode(&self.show(now, i, driver))),
             console::STATS => Ok(encode(&self.stats(driver))),
-            console::CRASH => self.crash_by_name(now, argument, actions),
+            console::CRASH => self.started(argument, "fault").map(|brane| {
+                self.crash(now, brane, actions);
+                Vec::new()
+            }),
+            console::HANG => self.started(argument, "hang").map(|brane| {
+                self.hang(brane, actions);
+                Vec::new()
+            }),
             other => Err(refusal(
                 format!("the manager has no command {other}"),
                 "the console and the manager are of different versions: build the image anew",
@@ -181,6 +188,8 @@ impl Manager {
                 counters: counters(&[
                     ("restarts", b.restarts.into()),
                     ("faults", c.faults),
+                    ("hangs", c.hangs),
+                    ("heartbeats", c.heartbeats),
                     ("protocol_breaches", c.breaches),
                     ("reports", c.reports),
                     ("reports_refused", c.reports_refused),
@@ -215,26 +224,21 @@ impl Manager {
         CounterGroup { name, counters }
     }
 
-    fn crash_by_name(
-        &mut self,
-        now: u64,
-        argument: &[u8],
-        actions: &mut Vec<Action>,
-    ) -> Result<Vec<u8>, Refusal> {
+    /// The named brane, which must be up to be made to `fail` in some way.
+    fn started(&self, argument: &[u8], fail: &str) -> Result<usize, Refusal> {
         let brane = self.resolve(argument)?;
         let b = &self.branes[brane];
         if b.state != State::Started {
             return Err(refusal(
                 format!(
-                    "brane \"{}\" is {}, it cannot be made to fault now",
+                    "brane \"{}\" is {}, it cannot be made to {fail} now",
                     b.name(),
                     b.state.word()
                 ),
                 "try again when `list` shows it as started",
             ));
         }
-        self.crash(now, brane, actions);
-        Ok(Vec::new())
+        Ok(brane)
     }
 }
 

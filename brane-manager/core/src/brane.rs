@@ -1,6 +1,7 @@
 //! What the manager remembers of one instance: its brane and the brane's client.
 
 use crate::backoff::Backoff;
+use crate::manager::Pulse;
 use alloc::string::String;
 use alloc::vec::Vec;
 use brane_abi::control::{BraneConfig, BraneStatus};
@@ -49,6 +50,8 @@ pub(crate) enum Await {
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Counts {
     pub faults: u64,
+    pub hangs: u64,
+    pub heartbeats: u64,
     pub breaches: u64,
     pub reports: u64,
     pub reports_refused: u64,
@@ -72,6 +75,7 @@ pub(crate) struct Brane {
     pub configuring: Option<u32>,
     /// The token of the `REPORT` that has no answer yet, and when it was sent.
     pub reporting: Option<(u32, u64)>,
+    pub pulse: Pulse,
     pub deadline: Option<(u64, Await)>,
     pub started_at: Option<u64>,
     pub failed_at: Option<u64>,
@@ -105,6 +109,7 @@ impl Brane {
             linked: false,
             configuring: None,
             reporting: None,
+            pulse: Pulse::default(),
             deadline: None,
             started_at: None,
             failed_at: None,

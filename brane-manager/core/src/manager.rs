@@ -1,8 +1,9 @@
 //! The state machine: brings branes up, restarts what fails, gives each its configuration back.
 //!
 //! A brane's life, as seen from here: its control link comes up, it is sent `CONFIGURE`, it answers `CONFIGURED` and is
-//! started. A fault, a broken protocol, a link that does not come up or a missing answer ends that life; after the delay
-//! that [`crate::Backoff`] names the next one begins. A client's fault concerns the client alone.
+//! started. A fault, a broken protocol, a link that does not come up or a missing answer ends that life, and so does silence
+//! at the heartbeat ([`mod@heartbeat`]); after the delay that [`crate::Backoff`] names the next one begins. A client's fault
+//! concerns the client alone.
 
 use crate::boot::{BootConfig, BootError};
 use crate::brane::{Await, Brane, State};
@@ -12,6 +13,10 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use brane_abi::control::{BraneConfig, command, report as kind};
 use brane_abi::net::MacAddr;
+pub(crate) use heartbeat::Pulse;
+
+mod client;
+mod heartbeat;
 
 /// How long a brane may take from its start to the control link, in nanoseconds. It takes milliseconds; a boot of many
 /// branes in an emulator on a busy machine takes seconds, and a brane that needs longer than this would never come up.
@@ -64,6 +69,8 @@ pub enum Event<'a> {
     Dropped {
         /// Which instance.
         brane: usize,
+        /// The command's meta word 1.
+        token: u32,
     },
     /// A child has faulted and stands still.
     Fault {
@@ -72,7 +79,7 @@ pub enum Event<'a> {
         /// The kernel's report in words.
         what: &'a str,
     },
-    /// Nothing but time has passed.
+    /// Nothing but time has passed. To be said after all that the branes have reported so far.
     Tick,
 }
 
@@ -123,6 +130,8 @@ pub struct Manager {
     pub(crate) devices: Vec<String>,
     plan: Vec<VifPlan>,
     token: u32,
+    /// When the next beat of the heartbeat is due, in nanoseconds.
+    beat_at: u64,
 }
 
 impl Manager {
@@ -140,6 +149,7 @@ impl Manager {
             devices: Vec::new(),
             plan: Vec::new(),
             token: 0,
+            beat_at: now + heartbeat::PERIOD_NS,
         };
         let mut configured = boot.branes.into_iter();
         for id in 0..instances {
@@ -189,6 +199,11 @@ impl Manager {
 
     /// When [`Event::Tick`] is due, in nanoseconds of the caller's clock.
     pub fn deadline(&self) -> Option<u64> {
+        [self.due(), self.next_beat()].into_iter().flatten().min()
+    }
+
+    /// When something other than the heartbeat is due.
+    fn due(&self) -> Option<u64> {
         self.branes
             .iter()
             .flat_map(|b| [b.deadline.map(|(at, _)| at), b.client.restart_at])
@@ -207,16 +222,17 @@ impl Manager {
                 payload,
             } => self.report(now, brane, kind, token, payload, actions),
             Event::Breach { brane, what } => self.breach(now, brane, what, actions),
-            Event::Dropped { brane } => {
+            Event::Dropped { brane, token } => {
                 if let Some(b) = self.branes.get_mut(brane) {
                     b.counts.commands_dropped += 1;
+                    b.pulse.not_asked(token);
                 }
             }
             Event::Fault { child, what } => match child {
                 Child::Brane(brane) => {
                     if let Some(b) = self.branes.get_mut(brane) {
                         b.counts.faults += 1;
-                        self.fail(now, brane, what, actions);
+                        self.fail(now, brane, "failed", what, actions);
                     }
                 }
                 Child::Client(brane) => self.client_fault(now, brane, what, actions),
@@ -275,6 +291,10 @@ impl Manager {
         let Some(b) = self.branes.get_mut(brane) else {
             return;
         };
+        if report_kind == kind::ALIVE && b.pulse.answered(token) {
+            b.counts.heartbeats += 1;
+            return;
+        }
         b.counts.reports += 1;
         match report_kind {
             kind::CONFIGURED if b.configuring == Some(token) => {
@@ -340,8 +360,8 @@ impl Manager {
         self.stop(now, brane, &what, actions);
     }
 
-    /// The brane's life is over; it stands still.
-    fn fail(&mut self, now: u64, brane: usize, what: &str, actions: &mut Vec<Action>) {
+    /// The brane's life is over; it stands still. `how` is the log's verb for it.
+    fn fail(&mut self, now: u64, brane: usize, how: &str, what: &str, actions: &mut Vec<Action>) {
         let label = self.label(brane);
         let Some(b) = self.branes.get_mut(brane) else {
             return;
@@ -353,13 +373,14 @@ impl Manager {
         b.linked = false;
         b.configuring = None;
         b.reporting = None;
+        b.pulse = Pulse::default();
         b.unwanted = 0;
         b.failed_at.get_or_insert(now);
         b.last_fault = what.into();
         actions.push(Action::Log(if delay == 0 {
-            format!("{label} failed: {what}; restarting it")
+            format!("{label} {how}: {what}; restarting it")
         } else {
-            format!("{label} failed: {what}; restarting it in {}", milliseconds(delay))
+            format!("{label} {how}: {what}; restarting it in {}", milliseconds(delay))
         }));
         if delay == 0 {
             self.restart(now, brane, actions);
@@ -376,35 +397,6 @@ impl Manager {
         b.restarts += 1;
         b.state = State::Restarting;
         actions.push(Action::Restart(Child::Brane(brane)));
-    }
-
-    fn client_fault(&mut self, now: u64, brane: usize, what: &str, actions: &mut Vec<Action>) {
-        let label = self.label(brane);
-        let Some(b) = self.branes.get_mut(brane) else {
-            return;
-        };
-        b.counts.client_faults += 1;
-        let up = now.saturating_sub(b.client.running_since);
-        // Nobody tells when a client is done starting, so a quick end is one before it came up.
-        let delay = b
-            .client
-            .backoff
-            .failed((up >= crate::backoff::HEALTHY_NS).then_some(up));
-        b.client.restart_at = Some(now + delay);
-        actions.push(Action::Log(format!(
-            "the client of {label} failed: {what}; restarting it"
-        )));
-        self.clients_due(now, brane, actions);
-    }
-
-    fn clients_due(&mut self, now: u64, brane: usize, actions: &mut Vec<Action>) {
-        let client = &mut self.branes[brane].client;
-        if client.restart_at.is_some_and(|at| at <= now) {
-            client.restart_at = None;
-            client.running_since = now;
-            self.branes[brane].counts.client_restarts += 1;
-            actions.push(Action::Restart(Child::Client(brane)));
-        }
     }
 
     fn tick(&mut self, now: u64, actions: &mut Vec<Action>) {
@@ -430,12 +422,13 @@ impl Manager {
                 }
             }
         }
+        self.beat(now, actions);
     }
 
     /// Ends the life of a brane that runs but does not do what it must.
     fn stop(&mut self, now: u64, brane: usize, what: &str, actions: &mut Vec<Action>) {
         actions.push(Action::Stop(Child::Brane(brane)));
-        self.fail(now, brane, what, actions);
+        self.fail(now, brane, "failed", what, actions);
     }
 
     /// Asks all started branes for a fresh status.
@@ -450,12 +443,7 @@ impl Manager {
                 continue;
             }
             b.reporting = Some((token, now));
-            actions.push(Action::Send {
-                brane,
-                kind: command::REPORT,
-                token,
-                payload: Vec::new(),
-            });
+            actions.push(order(brane, command::REPORT, token));
         }
     }
 
@@ -463,12 +451,17 @@ impl Manager {
     pub(crate) fn crash(&mut self, now: u64, brane: usize, actions: &mut Vec<Action>) {
         let token = self.next_token();
         self.branes[brane].deadline = Some((now + CRASH_TIMEOUT_NS, Await::Crash));
-        actions.push(Action::Send {
-            brane,
-            kind: command::CRASH,
-            token,
-            payload: Vec::new(),
-        });
+        actions.push(order(brane, command::CRASH, token));
+    }
+}
+
+/// A command without a payload.
+fn order(brane: usize, kind: u32, token: u32) -> Action {
+    Action::Send {
+        brane,
+        kind,
+        token,
+        payload: Vec::new(),
     }
 }
 

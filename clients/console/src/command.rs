@@ -5,7 +5,7 @@ use alloc::string::String;
 use brane_abi::console;
 
 /// The commands: name, argument, what it does. `help` prints this list.
-pub const COMMANDS: [(&str, &str, &str); 5] = [
+pub const COMMANDS: [(&str, &str, &str); 6] = [
     ("help", "", "this list"),
     ("list", "", "all branes: state, restarts, interfaces, addresses"),
     (
@@ -15,6 +15,11 @@ pub const COMMANDS: [(&str, &str, &str); 5] = [
     ),
     ("stats", "", "all counters that are not 0"),
     ("crash", "NAME", "make a brane fault; the manager restarts it"),
+    (
+        "hang",
+        "NAME",
+        "make a brane run without answering; the manager notices and restarts it",
+    ),
 ];
 
 /// Longest name that is passed on, in bytes; all real ones are shorter.
@@ -33,6 +38,8 @@ pub enum Command {
     Stats,
     /// See [`console::CRASH`].
     Crash(String),
+    /// See [`console::HANG`].
+    Hang(String),
 }
 
 impl Command {
@@ -62,6 +69,7 @@ impl Command {
             "show" => Command::Show(argument),
             "stats" => Command::Stats,
             "crash" => Command::Crash(argument),
+            "hang" => Command::Hang(argument),
             _ => Command::Help,
         })
     }
@@ -74,6 +82,7 @@ impl Command {
             Command::Show(name) => Some((console::SHOW, name)),
             Command::Stats => Some((console::STATS, "")),
             Command::Crash(name) => Some((console::CRASH, name)),
+            Command::Hang(name) => Some((console::HANG, name)),
         }
     }
 
@@ -109,6 +118,7 @@ mod tests {
             "unknown command \"lst\": type `help` for the list"
         );
         assert_eq!(error("crash", &[]), "usage: crash NAME (`list` shows the names)");
+        assert_eq!(error("hang", &[]), "usage: hang NAME (`list` shows the names)");
         assert_eq!(
             error("crash", &["red", "blue"]),
             "usage: crash NAME (`list` shows the names)"

@@ -32,6 +32,9 @@ pub fn answer(command: &Command, label: u64, bytes: &[u8]) -> String {
         Command::Crash(name) => Ok(format!(
             "{name} is told to fault; `show {name}` tells how it came back\n"
         )),
+        Command::Hang(name) => Ok(format!(
+            "{name} is told to hang; in a few seconds `show {name}` tells how it came back\n"
+        )),
     };
     text.unwrap_or_else(|e| {
         format!("the manager's answer cannot be read ({e}): build console and manager from the same source\n")
@@ -327,7 +330,8 @@ mod tests {
     proptest! {
         #[test]
         fn no_answer_makes_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..200), label in 0u64..2) {
-            for c in [Command::List, Command::Show("a".into()), Command::Stats, Command::Crash("a".into())] {
+            let named = [Command::Show, Command::Crash, Command::Hang].map(|of| of("a".into()));
+            for c in [Command::List, Command::Stats].into_iter().chain(named) {
                 prop_assert!(answer(&c, label, &bytes).ends_with('\n'));
             }
         }

@@ -40,6 +40,15 @@ pub enum Peer {
     Client(usize),
 }
 
+/// How the manager can want the brane to fail, for tests of the recovery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// It faults.
+    Fault,
+    /// It runs and does nothing for anybody.
+    Hang,
+}
+
 /// What a turn leaves to its caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Turn {
@@ -47,8 +56,8 @@ pub struct Turn {
     pub more: bool,
     /// When to take one at the latest, in nanoseconds; `u64::MAX` for never.
     pub deadline: u64,
-    /// The manager wants the brane to fault.
-    pub crash: bool,
+    /// The manager wants the brane to fail.
+    pub fail: Option<Failure>,
 }
 
 /// A brane.
@@ -93,9 +102,9 @@ impl Brane {
         let mut turn = Turn {
             more: self.receive(now),
             deadline: 0,
-            crash: false,
+            fail: None,
         };
-        turn.crash = self.commands(now);
+        turn.fail = self.commands(now);
         self.stack.unblock();
         for client in &mut self.clients {
             turn.more |= client.process(now, &mut self.stack, &self.identity);
@@ -214,15 +223,15 @@ impl Brane {
         }
     }
 
-    /// Obeys the manager; `true` when it wants a fault.
-    fn commands(&mut self, now: u64) -> bool {
+    /// Obeys the manager, but for the failure that it may want.
+    fn commands(&mut self, now: u64) -> Option<Failure> {
         let bell = self.control.link.own_bell();
         bell.disarm();
         let told = bell.take() != 0;
         let came_up = self.control.look();
         self.more_commands |= told || came_up;
         if !core::mem::take(&mut self.more_commands) {
-            return false;
+            return None;
         }
         for turn in 0..COMMAND_BUDGET {
             let Some((token, command)) = self.control.take() else {
@@ -238,14 +247,16 @@ impl Brane {
                     let status = self.status();
                     self.control.status(token, &status);
                 }
-                Command::Crash => return true,
+                Command::Heartbeat => self.control.alive(token),
+                Command::Crash => return Some(Failure::Fault),
+                Command::Hang => return Some(Failure::Hang),
                 Command::Bad(why) => {
                     self.stack.counters.manager_bad_commands += 1;
                     self.control.configured(token, Err(why));
                 }
             }
         }
-        false
+        None
     }
 
     /// Becomes what the configuration says. Error: why not.

@@ -38,4 +38,4 @@ pub mod slot;
 pub mod stack;
 pub mod tcp;
 
-pub use brane::{Brane, Peer, Turn};
+pub use brane::{Brane, Failure, Peer, Turn};

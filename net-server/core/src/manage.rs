@@ -27,6 +27,10 @@ pub enum Command {
     Report,
     /// Fault.
     Crash,
+    /// Say that you are alive.
+    Heartbeat,
+    /// Answer nobody any more.
+    Hang,
     /// Nothing known, with the reason.
     Bad(String),
 }
@@ -104,16 +108,26 @@ impl Control {
             },
             command::REPORT => Command::Report,
             command::CRASH => Command::Crash,
+            command::HEARTBEAT => Command::Heartbeat,
+            command::HANG => Command::Hang,
             _ => Command::Bad(alloc::format!("unknown command {kind} of {len} bytes")),
         };
         Some((token, command))
     }
 
-    fn send(&mut self, kind: u32, token: u32, payload: &[u8]) {
+    /// Puts a report into the ring; whether there is something new in it.
+    fn put(&mut self, kind: u32, token: u32, payload: &[u8]) -> bool {
         // The manager takes a report for each command it sends, so the ring has room; should it not, the manager asks again.
-        if self.up && self.reports.push(&[payload], [kind, token, 0]).is_ok() {
-            self.told |= self.reports.publish();
-        }
+        self.up && self.reports.push(&[payload], [kind, token, 0]).is_ok() && self.reports.publish()
+    }
+
+    fn send(&mut self, kind: u32, token: u32, payload: &[u8]) {
+        self.told |= self.put(kind, token, payload);
+    }
+
+    /// Answers a heartbeat. Wakes nobody: the manager looks before it asks again.
+    pub fn alive(&mut self, token: u32) {
+        self.put(report::ALIVE, token, &[]);
     }
 
     /// Answers a configuration.

@@ -261,7 +261,9 @@ impl Guest {
     pub fn untroubled(&self) -> Result<()> {
         let log = self.log();
         ensure!(
-            !log.contains(" failed: ") && !log.contains("monitor: "),
+            ![" failed: ", " hangs: ", "monitor: "]
+                .iter()
+                .any(|bad| log.contains(bad)),
             "something failed:\n{log}"
         );
         Ok(())

@@ -1,4 +1,4 @@
-//! A brane that faults comes back by itself, and nobody else notices.
+//! A brane that faults or hangs comes back by itself, and nobody else notices.
 
 use anyhow::{Context, Result, ensure};
 use image_tests::BRANES;
@@ -11,6 +11,13 @@ use std::time::{Duration, Instant};
 
 /// How often red is made to fault.
 const CRASHES: u32 = 100;
+
+/// How often red is made to hang.
+const HANGS: u64 = 5;
+/// A hang is found at the fourth beat after it at the latest; beats are a second apart.
+const NOTICED: Duration = Duration::from_secs(4);
+/// Watched without anything to do.
+const IDLE: Duration = Duration::from_secs(8);
 
 #[test]
 fn crashing_red_costs_its_neighbours_nothing() -> Result<()> {
@@ -89,5 +96,94 @@ fn crashing_red_costs_its_neighbours_nothing() -> Result<()> {
         row("red").contains(&CRASHES.to_string()),
         "red's restarts are not {CRASHES}:\n{list}"
     );
+    Ok(())
+}
+
+#[test]
+fn a_hang_of_red_is_noticed_and_idle_branes_are_left_alone() -> Result<()> {
+    let ns = NetNs::new(&["10.0.2.2/24", "fec0::2/64"])?;
+    let mut guest = Guest::boot(Boot {
+        net: Net::Tap(&ns),
+        release: true,
+        ..Boot::default()
+    })?;
+    let [main, red, blue] = &BRANES;
+    guest.wait_until_serving()?;
+    std::thread::sleep(IDLE);
+    guest.untroubled()?;
+    for brane in &BRANES {
+        let beats = guest.counter(brane.name, "heartbeats")?;
+        ensure!(
+            (IDLE.as_secs() - 2..60).contains(&beats),
+            "{} answered {beats} heartbeats in {IDLE:?}:\n{}",
+            brane.name,
+            guest.log()
+        );
+    }
+    ns.enter(|| -> Result<()> {
+        for brane in &BRANES {
+            Pinger::new(brane.v4.into())?
+                .until_answer(Duration::from_secs(5))?
+                .context("no answer")?;
+        }
+        let gap = Duration::from_millis(10);
+        let trains = [
+            Train::start(main.v4.into(), gap)?,
+            Train::start(blue.v4.into(), gap)?,
+        ];
+        let pinger = Pinger::new(red.v4.into())?;
+        let limit = NOTICED + Duration::from_secs(1);
+        let mut slowest = Duration::ZERO;
+        for round in 1..=HANGS {
+            let start = Instant::now();
+            guest.type_line("hang red")?;
+            guest
+                .wait_for("hanging, as the manager asks", Duration::from_secs(1))
+                .with_context(|| format!("hang {round}"))?;
+            let answer = pinger.until_answer(Duration::from_millis(200))?;
+            ensure!(answer.is_none(), "red answers though it hangs");
+            guest
+                .wait_for("brane `red` hangs: no answer to a heartbeat for ", limit)
+                .with_context(|| format!("hang {round}:\n{}", guest.log()))?;
+            guest.wait_for("brane `red` is up again", Duration::from_secs(1))?;
+            let left = limit.saturating_sub(start.elapsed());
+            let answer = pinger.until_answer(left)?;
+            answer.with_context(|| {
+                format!(
+                    "red did not answer within {limit:?} of hang {round}:\n{}",
+                    guest.log()
+                )
+            })?;
+            slowest = slowest.max(start.elapsed());
+        }
+        eprintln!("{HANGS} hangs, the slowest noticed and mended after {slowest:?}");
+        // The whole stack is back, with its addresses.
+        let answer = Pinger::new(red.v6.into())?.until_answer(Duration::from_secs(2))?;
+        ensure!(answer.is_some(), "no IPv6");
+        let to = SocketAddr::new(red.v4.into(), 80);
+        let parts = ["red", &red.v4.to_string(), red.mac];
+        (0..20)
+            .find_map(|_| probe::page(to, &parts).ok())
+            .context("red's services did not come back")?;
+        for (brane, train) in [main, blue].into_iter().zip(trains) {
+            let tally = train.stop();
+            ensure!(
+                tally.sent > 1000 && tally.answered == tally.sent,
+                "{} lost pings: {tally:?}",
+                brane.name
+            );
+        }
+        Ok(())
+    })?;
+    for (brane, hangs) in [(main, 0), (red, HANGS), (blue, 0)] {
+        for counter in ["hangs", "restarts"] {
+            let count = guest.counter(brane.name, counter)?;
+            ensure!(
+                count == hangs,
+                "{counter} of {}: {count}, not {hangs}",
+                brane.name
+            );
+        }
+    }
     Ok(())
 }

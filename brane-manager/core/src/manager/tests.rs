@@ -4,7 +4,9 @@ use crate::boot::{BraneBoot, InterfaceBoot};
 use brane_abi::console::{self, Brane as Shown, List, Refusal, Stats};
 use brane_abi::control::{BraneStatus, Counter, InterfaceConfig};
 use brane_abi::vif::{DeviceInfo, VifCounters};
-use proptest::prelude::*;
+
+mod heartbeat;
+mod model;
 
 const MS: u64 = 1_000_000;
 
@@ -82,7 +84,7 @@ impl Bench {
         for brane in 0..3 {
             self.start(brane);
         }
-        assert_eq!(self.manager.deadline(), None);
+        assert_eq!(self.manager.due(), None);
     }
     fn report(&mut self, brane: usize, kind: u32, token: u32, payload: &[u8]) -> Vec<Action> {
         self.event(Event::Report {
@@ -91,6 +93,20 @@ impl Bench {
             token,
             payload,
         })
+    }
+    /// Time passes; every brane that is asked whether it is alive answers. Returns what else is to be done.
+    fn tick(&mut self) -> Vec<Action> {
+        let mut actions = self.event(Event::Tick);
+        actions.retain(|action| match *action {
+            Action::Send {
+                brane, kind, token, ..
+            } if kind == command::HEARTBEAT => {
+                assert_eq!(self.report(brane, kind::ALIVE, token, &[]), []);
+                false
+            }
+            _ => true,
+        });
+        actions
     }
     fn fault(&mut self, child: Child) -> Vec<Action> {
         self.event(Event::Fault {
@@ -159,7 +175,7 @@ fn a_hundred_crashes_each_with_a_recovery_restart_at_once() {
             n,
             "the same configuration, the next generation"
         );
-        assert_eq!(bench.manager.deadline(), None);
+        assert_eq!(bench.manager.due(), None);
     }
     let red = bench.shown("red");
     assert_eq!((red.restarts, red.recovery_us), (100, 5000));
@@ -176,12 +192,12 @@ fn a_storm_of_crashes_waits_and_is_still_brought_back() {
         let mut actions = bench.fault(Child::Brane(2));
         if !restarts(&actions, Child::Brane(2)) {
             assert_eq!(bench.shown("blue").state, "failed");
-            let at = bench.manager.deadline().expect("a restart is due");
+            let at = bench.manager.due().expect("a restart is due");
             waited += at - bench.now;
             bench.now = at - 1;
-            assert_eq!(bench.event(Event::Tick), []);
+            assert_eq!(bench.tick(), []);
             bench.now = at;
-            actions = bench.event(Event::Tick);
+            actions = bench.tick();
         }
         assert!(restarts(&actions, Child::Brane(2)));
         assert_eq!(bench.shown("blue").state, "restarting");
@@ -209,14 +225,14 @@ fn a_brane_that_does_not_answer_or_obey_is_stopped_first() {
     let mut bench = Bench::new();
     bench.event(Event::LinkUp { brane: 0 });
     bench.now += CONFIGURE_TIMEOUT_NS;
-    let actions = bench.event(Event::Tick);
+    let actions = bench.tick();
     assert_eq!(actions[0], Action::Stop(Child::Brane(0)));
     assert!(restarts(&actions, Child::Brane(0)));
 
     bench.start(1);
     bench.console(console::CRASH, "red").0.unwrap();
     bench.now += CRASH_TIMEOUT_NS;
-    let actions = bench.event(Event::Tick);
+    let actions = bench.tick();
     assert_eq!(actions[0], Action::Stop(Child::Brane(1)));
     assert!(restarts(&actions, Child::Brane(1)));
     assert!(bench.shown("red").last_fault.starts_with("did not obey"));
@@ -228,12 +244,12 @@ fn a_brane_that_never_opens_its_link_is_stopped_and_started_anew_later_and_later
     bench.start(0);
     bench.start(2);
     bench.now += LINK_TIMEOUT_NS - 1;
-    assert_eq!(bench.event(Event::Tick), []);
+    assert_eq!(bench.tick(), []);
     assert_eq!(bench.shown("red").state, "starting", "a slow boot is no failure");
     let mut waited = Vec::new();
     for n in 1..20 {
-        bench.now = bench.manager.deadline().expect("the link is awaited");
-        let mut actions = bench.event(Event::Tick);
+        bench.now = bench.manager.due().expect("the link is awaited");
+        let mut actions = bench.tick();
         assert_eq!(actions[0], Action::Stop(Child::Brane(1)));
         let Action::Log(text) = &actions[1] else {
             panic!("{actions:?}")
@@ -242,8 +258,8 @@ fn a_brane_that_never_opens_its_link_is_stopped_and_started_anew_later_and_later
         let since = bench.now;
         if !restarts(&actions, Child::Brane(1)) {
             assert_eq!(bench.shown("red").state, "failed");
-            bench.now = bench.manager.deadline().expect("a restart is due");
-            actions = bench.event(Event::Tick);
+            bench.now = bench.manager.due().expect("a restart is due");
+            actions = bench.tick();
         }
         waited.push(bench.now - since);
         assert!(restarts(&actions, Child::Brane(1)));
@@ -256,7 +272,7 @@ fn a_brane_that_never_opens_its_link_is_stopped_and_started_anew_later_and_later
         "{waited:?}"
     );
     assert_eq!(bench.start(1).generation, 19, "it comes up after all");
-    assert_eq!(bench.manager.deadline(), None);
+    assert_eq!(bench.manager.due(), None);
     for name in ["main", "blue"] {
         assert_eq!(bench.shown(name).restarts, 0);
     }
@@ -271,10 +287,10 @@ fn a_link_that_opens_in_time_or_before_a_failure_leaves_no_deadline() {
     bench.now += LINK_TIMEOUT_NS - 1;
     bench.fault(Child::Brane(0));
     bench.now += 10 * MS;
-    bench.event(Event::Tick);
+    bench.tick();
     assert_eq!(bench.shown("main").restarts, 2);
     bench.start(0);
-    assert_eq!(bench.manager.deadline(), None);
+    assert_eq!(bench.manager.due(), None);
 }
 
 #[test]
@@ -415,84 +431,5 @@ fn without_a_boot_configuration_the_console_says_why() {
             restarts(&bench.fault(Child::Brane(1)), Child::Brane(1)),
             "faults are still handled"
         );
-    }
-}
-
-#[derive(Clone, Debug)]
-enum Step {
-    LinkUp(usize),
-    Report(usize, u32, u32, Vec<u8>),
-    Breach(usize),
-    Fault(bool, usize),
-    Wait(u64),
-    Console(u64, String),
-}
-
-fn steps() -> impl Strategy<Value = Step> {
-    prop_oneof![
-        4 => (0usize..4).prop_map(Step::LinkUp),
-        6 => (0usize..4, 0u32..5, 0u32..40, proptest::collection::vec(any::<u8>(), 0..20))
-            .prop_map(|(b, k, t, p)| Step::Report(b, k, t, p)),
-        1 => (0usize..4).prop_map(Step::Breach),
-        4 => (any::<bool>(), 0usize..4).prop_map(|(c, b)| Step::Fault(c, b)),
-        3 => (0u64..40_000).prop_map(Step::Wait),
-        2 => (0u64..7, "(main|red|blue|x)").prop_map(|(l, n)| Step::Console(l, n)),
-    ]
-}
-
-proptest! {
-    /// Whatever branes and console do: a child is restarted only when it stands still, everything that stands still is
-    /// restarted when its time has come, and an event causes a bounded number of actions.
-    #[test]
-    fn whatever_happens_everything_runs_again(steps in proptest::collection::vec(steps(), 1..120)) {
-        let mut bench = Bench::new();
-        let mut running = [[true; 3]; 2];
-        let index = |child: Child| match child { Child::Brane(i) => (0, i), Child::Client(i) => (1, i) };
-        let apply = |running: &mut [[bool; 3]; 2], actions: Vec<Action>, most: usize| {
-            prop_assert!(actions.len() <= most, "{:?}", actions);
-            for action in actions {
-                match action {
-                    Action::Stop(c) => { let (k, i) = index(c); running[k][i] = false; }
-                    Action::Restart(c) => {
-                        let (k, i) = index(c);
-                        prop_assert!(!running[k][i], "restarted while it ran: {:?}", c);
-                        running[k][i] = true;
-                    }
-                    Action::Send { brane, .. } => prop_assert!(running[0][brane]),
-                    Action::Log(text) => prop_assert!(text.is_ascii()),
-                }
-            }
-            Ok(())
-        };
-        for step in steps {
-            let actions = match step {
-                Step::LinkUp(brane) => bench.event(Event::LinkUp { brane }),
-                Step::Report(brane, kind, token, payload) => bench.report(brane, kind, token, &payload),
-                Step::Breach(brane) => bench.event(Event::Breach { brane, what: "a ring index" }),
-                Step::Fault(client, brane) => {
-                    if brane >= 3 || !running[usize::from(client)][brane] { continue; }
-                    running[usize::from(client)][brane] = false;
-                    bench.fault(if client { Child::Client(brane) } else { Child::Brane(brane) })
-                }
-                Step::Wait(ms) => { bench.now += ms * MS; bench.event(Event::Tick) }
-                Step::Console(label, name) => bench.console(label, &name).1,
-            };
-            apply(&mut running, actions, 12)?;
-        }
-        // Each child can still miss its link, one answer, or both, and then wait for one restart; from then on it behaves.
-        for _ in 0..18 {
-            let Some(at) = bench.manager.deadline() else { break };
-            prop_assert!(at <= bench.now + LINK_TIMEOUT_NS);
-            bench.now = bench.now.max(at);
-            let actions = bench.event(Event::Tick);
-            let restarted: Vec<usize> = actions
-                .iter()
-                .filter_map(|a| match a { Action::Restart(Child::Brane(i)) => Some(*i), _ => None })
-                .collect();
-            apply(&mut running, actions, 12)?;
-            restarted.into_iter().for_each(|brane| { bench.start(brane); });
-        }
-        prop_assert_eq!(bench.manager.deadline(), None);
-        prop_assert_eq!(running, [[true; 3]; 2]);
     }
 }

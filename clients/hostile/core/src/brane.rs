@@ -204,7 +204,7 @@ impl HostileBrane {
         rx.release();
     }
 
-    /// Says yes to a configuration.
+    /// Says yes to a configuration, and that it is alive.
     fn take_commands(&mut self) -> bool {
         let (Some(commands), Some(reports)) = (&mut self.commands, &mut self.reports) else {
             return false;
@@ -217,6 +217,9 @@ impl HostileBrane {
             if kind == control::command::CONFIGURE {
                 answered |= reports.push(&[], [report::CONFIGURED, token, 0]).is_ok();
                 self.configured = true;
+            } else if kind == control::command::HEARTBEAT {
+                // Should it find no room, the manager asks again or starts a new life.
+                let _ = reports.push(&[], [report::ALIVE, token, 0]);
             }
         }
         commands.release();

@@ -187,6 +187,12 @@ impl Manager {
         let _ = self.link.peer_bell().ring(1);
     }
 
+    /// The manager sleeps until its doorbell rings.
+    pub fn sleep(&self) {
+        self.link.own_bell().take();
+        assert!(self.link.own_bell().arm());
+    }
+
     pub fn report(&mut self) -> Option<(u32, u32, Vec<u8>)> {
         let out = self
             .reports
