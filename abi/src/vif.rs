@@ -3,7 +3,7 @@
 //! Only the manager has this channel. Each call is a label and one fixed structure in the message bytes; the reply's
 //! label is [`OK`] or one of the refusals, its bytes the answer's structure where there is one.
 
-use crate::net::MacAddr;
+use crate::net::{Cidr, MacAddr, SockAddr};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Reply: done.
@@ -21,6 +21,9 @@ pub const NO_SUCH_PORT: u64 = 5;
 /// Reply: the driver's table is full.
 pub const FULL: u64 = 6;
 
+/// Reply: a prefix, their number or a rate in [`VifLimits`] cannot be.
+pub const BAD_LIMITS: u64 = 7;
+
 /// Label: create vif ([`AddVif`]); unbound at first.
 pub const ADD_VIF: u64 = 1;
 /// Label: remove a vif ([`VifRef`]), unbinding it.
@@ -33,6 +36,15 @@ pub const UNBIND_VIF: u64 = 4;
 pub const VIF_COUNTERS: u64 = 5;
 /// Label: the device's facts and counters (nothing → [`DeviceInfo`]).
 pub const DEVICE_INFO: u64 = 6;
+
+/// Label: what a vif may send, and how much of what it may send and get ([`VifLimits`]); replaces what was set before.
+/// A vif starts without limits.
+pub const SET_LIMITS: u64 = 7;
+
+/// Prefixes in [`VifLimits`] at most.
+pub const MAX_ALLOWED: usize = 16;
+/// Highest rate in [`VifLimits`], in bytes per second.
+pub const MAX_RATE: u64 = 100_000_000_000;
 
 /// Branes on the same NIC reach each other through the switch.
 pub const MODE_BRIDGE: u32 = 0;
@@ -65,6 +77,58 @@ pub struct BindVif {
     pub port: u32,
 }
 
+/// A range of IP addresses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Prefix {
+    /// Its first bits, network order; IPv4 takes the first four bytes.
+    pub ip: [u8; 16],
+    /// 4 or 6.
+    pub family: u8,
+    /// How many of the bits count: up to 32 or 128.
+    pub length: u8,
+    /// Zero.
+    pub reserved: [u8; 2],
+}
+
+impl Prefix {
+    /// No prefix.
+    pub const EMPTY: Prefix = Prefix {
+        ip: [0; 16],
+        family: 0,
+        length: 0,
+        reserved: [0; 2],
+    };
+}
+
+impl From<Cidr> for Prefix {
+    fn from(cidr: Cidr) -> Prefix {
+        let at = SockAddr::new(Some(cidr.ip), 0);
+        Prefix {
+            ip: at.ip,
+            family: at.family,
+            length: cidr.prefix,
+            reserved: [0; 2],
+        }
+    }
+}
+
+/// See [`SET_LIMITS`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct VifLimits {
+    /// Which vif.
+    pub vif: u32,
+    /// How many of `allow` count. 0: any source may be sent from.
+    pub allowed: u32,
+    /// Bytes per second that the brane may send, up to [`MAX_RATE`]. 0: no limit.
+    pub rate_up: u64,
+    /// Bytes per second that the brane gets, likewise.
+    pub rate_down: u64,
+    /// Where what it sends may come from, besides the vif's link-local address.
+    pub allow: [Prefix; MAX_ALLOWED],
+}
+
 /// See [`REMOVE_VIF`], [`UNBIND_VIF`], [`VIF_COUNTERS`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
@@ -95,6 +159,18 @@ pub struct VifCounters {
     pub tx_malformed: u64,
     /// Times the brane broke the ring protocol and was cut off until it restarts.
     pub peer_errors: u64,
+    /// Refused by a vif with allowed addresses: its IP source is none of them, or its IP headers are cut short.
+    pub tx_bad_ip: u64,
+    /// Likewise: ARP (RFC 826) that claims another address, or is none for IPv4 on Ethernet.
+    pub tx_bad_arp: u64,
+    /// Likewise: neighbour discovery (RFC 4861) that claims another address or announces a router.
+    pub tx_bad_nd: u64,
+    /// Likewise: neither IPv4 nor IPv6 nor ARP, a VLAN tag (IEEE 802.1Q) included.
+    pub tx_bad_type: u64,
+    /// Dropped: more than [`VifLimits::rate_up`].
+    pub tx_limited: u64,
+    /// Dropped: more than [`VifLimits::rate_down`].
+    pub rx_limited: u64,
 }
 
 /// The device behind the vifs.

@@ -28,12 +28,13 @@ fn done(reply: MessageInfo) -> Result<(), &'static str> {
         vif::IN_USE => "number, MAC address or port is taken",
         vif::BAD_MAC => "not the MAC address of a station",
         vif::NO_SUCH_PORT => "no such port",
+        vif::BAD_LIMITS => "a rate, a prefix or their number cannot be",
         vif::FULL => "its table is full",
         _ => "it does not know the request",
     })
 }
 
-/// Creates a vif and binds it to its brane's port.
+/// Creates a vif, limits it, and binds it to its brane's port: no frame passes before the limits are there.
 pub fn set_up(plan: &VifPlan) -> Result<(), &'static str> {
     let add = AddVif {
         vif: plan.vif,
@@ -42,6 +43,7 @@ pub fn set_up(plan: &VifPlan) -> Result<(), &'static str> {
         reserved: [0; 2],
     };
     done(call(vif::ADD_VIF, &add))?;
+    done(call(vif::SET_LIMITS, &plan.limits()))?;
     let bind = BindVif {
         vif: plan.vif,
         brane: plan.brane as u32,

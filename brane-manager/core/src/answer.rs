@@ -218,6 +218,12 @@ impl Manager {
                     ("tx_spoofed", v.tx_spoofed),
                     ("tx_malformed", v.tx_malformed),
                     ("peer_errors", v.peer_errors),
+                    ("tx_bad_ip", v.tx_bad_ip),
+                    ("tx_bad_arp", v.tx_bad_arp),
+                    ("tx_bad_nd", v.tx_bad_nd),
+                    ("tx_bad_type", v.tx_bad_type),
+                    ("tx_limited", v.tx_limited),
+                    ("rx_limited", v.rx_limited),
                 ])
             },
         );

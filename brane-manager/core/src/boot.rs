@@ -8,6 +8,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use brane_abi::control::InterfaceConfig;
 use brane_abi::layout::PORTS_PER_BRANE;
+use brane_abi::net::Cidr;
 use core::fmt;
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
@@ -15,8 +16,8 @@ use minicbor::{Decode, Encode};
 /// First element of the envelope.
 pub const MAGIC: &str = "branes-boot-config";
 
-/// Version of the format; another one is refused.
-pub const VERSION: u32 = 1;
+/// Version of the format; another one is refused, an older one too: it would leave limits out without a word.
+pub const VERSION: u32 = 2;
 
 /// Longest name of a brane, an interface or a device, in bytes.
 pub const MAX_NAME: usize = 31;
@@ -55,6 +56,15 @@ pub struct InterfaceBoot {
     /// Whether other branes on the same NIC can reach it ([`Mode`]).
     #[n(1)]
     pub mode: Mode,
+    /// Where what it sends may come from, besides its link-local address; empty: anything.
+    #[n(2)]
+    pub allow: Vec<Cidr>,
+    /// Bytes per second that it may send.
+    #[n(3)]
+    pub rate_up: Option<u64>,
+    /// Bytes per second that it gets.
+    #[n(4)]
+    pub rate_down: Option<u64>,
 }
 
 /// Who can reach an interface besides the outside.
@@ -194,7 +204,7 @@ fn damaged(e: minicbor::decode::Error) -> BootError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use brane_abi::net::{Cidr, MacAddr};
+    use brane_abi::net::MacAddr;
     use proptest::prelude::*;
     use std::net::Ipv4Addr;
 
@@ -217,6 +227,12 @@ mod tests {
                         ..InterfaceConfig::default()
                     },
                     mode: Mode::Private,
+                    allow: vec![Cidr {
+                        ip: Ipv4Addr::new(10, 0, 2, 15).into(),
+                        prefix: 32,
+                    }],
+                    rate_up: None,
+                    rate_down: Some(1_000_000),
                 }],
             }],
         }
@@ -242,8 +258,11 @@ mod tests {
         *flipped.last_mut().unwrap() ^= 1;
         assert_eq!(BootConfig::from_bytes(&flipped), Err(BootError::Checksum));
         let mut newer = good.clone();
-        newer[2 + MAGIC.len()] = 2;
-        assert_eq!(BootConfig::from_bytes(&newer), Err(BootError::Version(2)));
+        for other in [1, 3] {
+            newer[2 + MAGIC.len()] = other;
+            let refused = Err(BootError::Version(other.into()));
+            assert_eq!(BootConfig::from_bytes(&newer), refused);
+        }
     }
 
     #[test]

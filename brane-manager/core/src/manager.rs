@@ -12,7 +12,8 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use brane_abi::control::{BraneConfig, command, report as kind};
-use brane_abi::net::MacAddr;
+use brane_abi::net::{Cidr, MacAddr};
+use brane_abi::vif::{Prefix, VifLimits};
 pub(crate) use heartbeat::Pulse;
 
 mod client;
@@ -118,8 +119,31 @@ pub struct VifPlan {
     pub mac: MacAddr,
     /// `brane_abi::vif::MODE_*`.
     pub mode: u32,
+    /// Where what it sends may come from; empty: anything.
+    pub allow: Vec<Cidr>,
+    /// Bytes per second that it may send; 0: no limit.
+    pub rate_up: u64,
+    /// Bytes per second that it gets; 0: no limit.
+    pub rate_down: u64,
     /// Device and brane, for messages.
     pub label: String,
+}
+
+impl VifPlan {
+    /// As the driver is told. More prefixes than it takes are told in their number, which it refuses.
+    pub fn limits(&self) -> VifLimits {
+        let mut limits = VifLimits {
+            vif: self.vif,
+            allowed: u32::try_from(self.allow.len()).unwrap_or(u32::MAX),
+            rate_up: self.rate_up,
+            rate_down: self.rate_down,
+            ..VifLimits::default()
+        };
+        for (place, cidr) in limits.allow.iter_mut().zip(&self.allow) {
+            *place = Prefix::from(*cidr);
+        }
+        limits
+    }
 }
 
 /// The manager.
@@ -167,6 +191,9 @@ impl Manager {
                             port: config.port.into(),
                             mac: config.mac,
                             mode: interface.mode.vif_mode(),
+                            allow: interface.allow.clone(),
+                            rate_up: interface.rate_up.unwrap_or(0),
+                            rate_down: interface.rate_down.unwrap_or(0),
                             label: format!("`{}` of brane `{}`", config.device, given.name),
                         });
                         vifs.push(vif);

@@ -18,6 +18,7 @@ mod virtio;
 use brane_abi::vif::DeviceInfo;
 use core::cell::UnsafeCell;
 use nic_core::Switch;
+use sel4_microkit::time::Clock;
 use sel4_microkit::{
     Channel, ChannelSet, Handler, MessageInfo, Never, logln, protection_domain, with_msg_bytes_mut,
 };
@@ -56,6 +57,7 @@ static SWITCH: Place = Place(UnsafeCell::new(Switch::new()));
 struct Nic {
     device: VirtioNet,
     switch: &'static mut Switch<COUNT>,
+    clock: Clock,
     interrupts: u64,
     cut_off: u64,
 }
@@ -83,6 +85,7 @@ fn init() -> Nic {
     let mut nic = Nic {
         device,
         switch,
+        clock: Clock::new(wiring::regions::TSC),
         interrupts: 0,
         cut_off: 0,
     };
@@ -94,6 +97,9 @@ impl Nic {
     /// Receives and sends until there is nothing more to do or nothing more that can be done now.
     fn work(&mut self, received: bool) {
         loop {
+            if self.switch.timed() {
+                self.switch.set_time(self.clock.now_ns());
+            }
             if received {
                 let _ = self.switch.receive(&mut self.device, dma::QUEUE as u32);
             }

@@ -53,6 +53,14 @@ pub struct Interface {
     /// `bridge` or `private`.
     #[serde(default)]
     pub mode: Mode,
+    /// Where what it sends may come from: prefixes, and the word `addresses` for its fixed ones. Without it: anything.
+    pub allow: Option<Spanned<Vec<Spanned<String>>>>,
+    /// Bytes per second that it may send. Without it: no limit.
+    #[serde(rename = "rate-up")]
+    pub rate_up: Option<Spanned<i64>>,
+    /// Bytes per second that it gets. Without it: no limit.
+    #[serde(rename = "rate-down")]
+    pub rate_down: Option<Spanned<i64>>,
     /// Port; without it, the interface's place in its brane.
     pub port: Option<Spanned<i64>>,
 }

@@ -5,6 +5,7 @@
 //! `brane-manager/branes.toml`. The file is written by the system's owner and is trusted to be meant, not to be right.
 
 mod file;
+mod limits;
 mod rules;
 
 use brane_manager_core::boot::{BootConfig, MAX_SIZE};

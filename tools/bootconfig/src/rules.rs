@@ -48,7 +48,7 @@ impl<'a> Rules<'a> {
         }
     }
 
-    fn wrong(&mut self, span: Range<usize>, what: String) {
+    pub(crate) fn wrong(&mut self, span: Range<usize>, what: String) {
         self.problems.push(problem(self.text, span, what));
     }
 
@@ -196,6 +196,9 @@ impl<'a> Rules<'a> {
         }
         let gateway4 = self.gateway::<Ipv4Addr>("gateway4", &given.gateway4, &addresses, "10.0.2.2", &here);
         let gateway6 = self.gateway::<Ipv6Addr>("gateway6", &given.gateway6, &addresses, "fec0::2", &here);
+        let allow = self.allow(&given, &addresses, &here);
+        let rate_up = self.rate("rate-up", given.rate_up.as_ref());
+        let rate_down = self.rate("rate-down", given.rate_down.as_ref());
         let port = match &given.port {
             None => index as u8,
             Some(p) => match usize::try_from(*p.get_ref()) {
@@ -229,6 +232,9 @@ impl<'a> Rules<'a> {
                 Mode::Bridge => boot::Mode::Bridge,
                 Mode::Private => boot::Mode::Private,
             },
+            allow,
+            rate_up,
+            rate_down,
         }
     }
 

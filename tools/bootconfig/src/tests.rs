@@ -164,6 +164,42 @@ fn every_rule_names_place_key_and_remedy() {
         ),
         (
             "\"vnic2\"",
+            "\"vnic2\"\nallow = [\"10.0.2.17\"]",
+            "b.toml:18:10: brane.interface.allow: `10.0.2.17` is neither a prefix nor \"addresses\"",
+        ),
+        (
+            "\"vnic2\"",
+            "\"vnic2\"\nallow = [\"fec0::/64\", \"10.0.2.17/24\"]",
+            "b.toml:18:23: brane.interface.allow: `10.0.2.17/24` has bits behind its prefix length: write \
+             `10.0.2.0/24` for the network, or `10.0.2.17/32` for the address",
+        ),
+        (
+            "\"vnic2\"",
+            "\"vnic2\"\nallow = []",
+            "b.toml:18:9: brane.interface.allow: an empty list would let `net0` of brane `red` send nothing",
+        ),
+        (
+            "\"vnic2\"",
+            "\"vnic2\"\nallow = [\"addresses\"]",
+            "b.toml:18:10: brane.interface.allow: `net0` of brane `red` has no fixed addresses",
+        ),
+        (
+            "\"vnic2\"",
+            "\"vnic2\"\nrate-up = 0",
+            "b.toml:18:11: brane.interface.rate-up: 0 is no rate: write bytes per second, 1 to 100000000000",
+        ),
+        (
+            "\"vnic2\"",
+            "\"vnic2\"\nrate-down = -5",
+            "b.toml:18:13: brane.interface.rate-down: -5 is no rate",
+        ),
+        (
+            "\"vnic2\"",
+            "\"vnic2\"\nrate-down = \"1M\"",
+            "b.toml:18:13: invalid type: string \"1M\", expected i64",
+        ),
+        (
+            "\"vnic2\"",
             "\"vnic2\"\nmode = \"open\"",
             "b.toml:18:8: unknown variant `open`, expected `bridge` or `private`",
         ),
@@ -228,6 +264,30 @@ fn every_rule_names_place_key_and_remedy() {
             "{from} -> {to}\n  expected: {expected}\n  message:  {message}"
         );
     }
+}
+
+#[test]
+fn limits_reach_the_manager() {
+    let limited = GOOD.replacen(
+        "gateway4",
+        "allow = [\"addresses\", \"10.9.0.0/17\"]\nrate-up = 1_000_000\nrate-down = 5\ngateway4",
+        1,
+    );
+    let config = parse(Path::new("b.toml"), &limited, 3).unwrap();
+    let config = BootConfig::from_bytes(&config.to_bytes()).unwrap();
+    let net0 = &config.branes[0].interfaces[0];
+    let shown: Vec<_> = net0.allow.iter().map(ToString::to_string).collect();
+    assert_eq!(shown, ["10.0.2.15/32", "fec0::15/128", "10.9.0.0/17"]);
+    assert_eq!((net0.rate_up, net0.rate_down), (Some(1_000_000), Some(5)));
+    let net1 = &config.branes[0].interfaces[1];
+    assert_eq!(
+        (net1.allow.len(), net1.rate_up, net1.rate_down),
+        (0, None, None),
+        "no limits where there is none in the file"
+    );
+    let many: Vec<_> = (0..17).map(|i| format!("\"10.{i}.0.0/16\"")).collect();
+    let broken = GOOD.replacen("gateway4", &format!("allow = [{}]\ngateway4", many.join(", ")), 1);
+    assert!(message(&broken).contains("`net0` of brane `main` has 17 prefixes, the driver takes 16"));
 }
 
 #[test]

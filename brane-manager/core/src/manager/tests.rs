@@ -152,6 +152,31 @@ fn each_brane_gets_its_own_configuration_and_vif() {
 }
 
 #[test]
+fn limits_reach_the_driver_as_they_are_configured() {
+    let mut boot = boot();
+    let red = &mut boot.branes[1].interfaces[0];
+    let cidr = Cidr {
+        ip: [10, 0, 2, 16].into(),
+        prefix: 32,
+    };
+    (red.allow, red.rate_up) = (vec![cidr], Some(5));
+    let manager = Manager::new(0, Ok(boot), 3);
+    let limits: Vec<_> = manager.vifs().iter().map(VifPlan::limits).collect();
+    let none = |vif| VifLimits {
+        vif,
+        ..VifLimits::default()
+    };
+    assert_eq!((limits[0], limits[2]), (none(0), none(2)));
+    let mut red = VifLimits {
+        allowed: 1,
+        rate_up: 5,
+        ..none(1)
+    };
+    red.allow[0] = Prefix::from(cidr);
+    assert_eq!(limits[1], red);
+}
+
+#[test]
 fn a_hundred_crashes_each_with_a_recovery_restart_at_once() {
     let mut bench = Bench::new();
     bench.start_all();

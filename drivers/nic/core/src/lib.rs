@@ -12,11 +12,14 @@
 //! that a flood for one brane costs the others as little as can be.
 #![cfg_attr(not(test), no_std)]
 
+mod bucket;
 pub mod check;
 pub mod header;
 mod mac;
 mod port;
+mod source;
 mod switch;
+mod transmit;
 mod vifs;
 
 pub use switch::{Flushed, Switch, SwitchCounters};

@@ -1,14 +1,13 @@
-//! The switch itself: frames from the wire to the vifs, and from the vifs to the wire and to each other.
+//! The switch itself: who is there, and frames from the wire to the vifs. What the vifs send is in [`crate::transmit`].
 
 use crate::mac::{self, Mac, MacTable};
 use crate::port::{Brane, Change};
-use crate::vifs::Vif;
-use crate::{Device, Link, MAX_BRANES, MAX_VIFS, ROUNDS, TURN_BYTES, TURN_FRAMES, check};
+use crate::vifs::{Limits, Vif};
+use crate::{Device, Link, MAX_BRANES, MAX_VIFS};
 use brane_abi::layout::PORTS_PER_BRANE;
-use brane_abi::port::{FrameMeta, MAX_FRAME, port_bit};
-use brane_abi::ring::{Consumer, RingError};
+use brane_abi::port::{FrameMeta, port_bit};
+use brane_abi::ring::RingError;
 use brane_abi::shared::SharedRegion;
-use brane_abi::vif::MODE_BRIDGE;
 
 /// What is counted for the whole switch. "Rx" is from the wire.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,28 +39,23 @@ pub struct Flushed {
 pub struct Switch<const N: usize> {
     pub(crate) branes: [Option<Brane>; N],
     pub(crate) vifs: [Vif; MAX_VIFS],
+    /// Of the vif in the same slot.
+    pub(crate) limits: [Limits; MAX_VIFS],
+    /// Some vif has a rate: the caller has to bring the time.
+    pub(crate) timed: bool,
+    /// The time that [`Self::set_time`] brought.
+    pub(crate) now: u64,
     pub(crate) table: MacTable,
     pub(crate) wire: Link,
     /// Vif slots that are bound to a port.
     pub(crate) bound: u64,
     /// Branes that may have frames to send.
-    active: u64,
+    pub(crate) active: u64,
     /// Branes with something to publish.
     pub(crate) news: u64,
     /// Whose turn is first in the next round.
-    first: u32,
+    pub(crate) first: u32,
     pub(crate) counters: SwitchCounters,
-}
-
-/// Why a brane's turn ended.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Turn {
-    /// It has nothing more.
-    Done,
-    /// Its share is used up.
-    Used,
-    /// The device has no room.
-    NoRoom,
 }
 
 impl<const N: usize> Default for Switch<N> {
@@ -80,6 +74,9 @@ impl<const N: usize> Switch<N> {
         Self {
             branes: [const { None }; N],
             vifs: [const { Vif::EMPTY }; MAX_VIFS],
+            limits: [const { Limits::NONE }; MAX_VIFS],
+            timed: false,
+            now: 0,
             table: MacTable::new(),
             wire: Link {
                 features: 0,
@@ -129,6 +126,17 @@ impl<const N: usize> Switch<N> {
     /// The device as the branes know it.
     pub fn link(&self) -> Link {
         self.wire
+    }
+
+    /// Whether some vif has a rate, so that [`Self::set_time`] has to be called at each wake.
+    #[inline]
+    pub fn timed(&self) -> bool {
+        self.timed
+    }
+
+    /// The time for the rates, in nanoseconds of a clock that does not go backwards. It stands still until the next call.
+    pub fn set_time(&mut self, now: u64) {
+        self.now = now;
     }
 
     /// Counters of the whole switch.
@@ -184,7 +192,7 @@ impl<const N: usize> Switch<N> {
     }
 
     /// A ring of this brane made no sense: it has restarted, or it is cut off.
-    fn suspect(&mut self, b: usize) {
+    pub(crate) fn suspect(&mut self, b: usize) {
         let Some(brane) = &mut self.branes[b] else {
             return;
         };
@@ -233,7 +241,7 @@ impl<const N: usize> Switch<N> {
     }
 
     /// A group frame to all vifs of `slots`, but for the one with address `except`.
-    fn spread(&mut self, slots: u64, except: Option<Mac>, parts: &[&[u8]], meta: FrameMeta) {
+    pub(crate) fn spread(&mut self, slots: u64, except: Option<Mac>, parts: &[&[u8]], meta: FrameMeta) {
         let mut left = slots;
         while left != 0 {
             let slot = left.trailing_zeros() as usize;
@@ -245,12 +253,19 @@ impl<const N: usize> Switch<N> {
     }
 
     /// One frame into the ring of the vif's port, or dropped and counted.
-    fn deliver(&mut self, slot: usize, parts: &[&[u8]], meta: FrameMeta) {
+    pub(crate) fn deliver(&mut self, slot: usize, parts: &[&[u8]], meta: FrameMeta) {
         let vif = &mut self.vifs[slot];
         let Some((b, p)) = vif.port else {
             vif.counters.rx_dropped += 1;
             return;
         };
+        if vif.asks.down {
+            let len = parts.iter().map(|part| part.len()).sum();
+            if !self.limits[slot].down.take(len, self.now) {
+                vif.counters.rx_limited += 1;
+                return;
+            }
+        }
         let (b, p) = (usize::from(b), usize::from(p));
         let Some(brane) = self.branes[b].as_mut().filter(|brane| brane.up) else {
             vif.counters.rx_dropped += 1;
@@ -278,171 +293,6 @@ impl<const N: usize> Switch<N> {
                     self.suspect(b);
                 }
             }
-        }
-    }
-
-    /// Sends what the branes that have notified have in their rings, in turns. Returns whether all was taken: if not, the
-    /// device has no room (call again when it has), or the branes filled their rings all the while.
-    pub fn transmit(&mut self, device: &mut impl Device) -> bool {
-        for _ in 0..ROUNDS {
-            if self.active == 0 {
-                return true;
-            }
-            // From `first` upwards, then from 0.
-            let above = self.active & (u64::MAX << self.first);
-            for mut left in [above, self.active & !above] {
-                while left != 0 {
-                    let b = left.trailing_zeros();
-                    left &= left - 1;
-                    match self.turn(b as usize, device) {
-                        Turn::Done => self.active &= !(1 << b),
-                        Turn::Used => {}
-                        Turn::NoRoom => {
-                            self.first = b;
-                            return false;
-                        }
-                    }
-                }
-            }
-        }
-        false
-    }
-
-    /// One brane's turn: bounded by [`TURN_FRAMES`] and [`TURN_BYTES`].
-    fn turn(&mut self, b: usize, device: &mut impl Device) -> Turn {
-        let Some(brane) = &mut self.branes[b] else {
-            return Turn::Done;
-        };
-        let _ = brane.take_marks();
-        let mut frames = TURN_FRAMES;
-        let mut bytes = TURN_BYTES;
-        let mut end = Turn::Done;
-        if brane.up {
-            for p in 0..PORTS_PER_BRANE {
-                end = self.turn_of_port(b, p, device, &mut frames, &mut bytes);
-                if end != Turn::Done {
-                    break;
-                }
-            }
-        }
-        // The marks were taken, so the doorbell is armed only when all is done.
-        match (&mut self.branes[b], end) {
-            (Some(brane), Turn::Done) if !brane.arm() => Turn::Used,
-            _ => end,
-        }
-    }
-
-    fn turn_of_port(
-        &mut self,
-        b: usize,
-        p: usize,
-        device: &mut impl Device,
-        frames: &mut u32,
-        bytes: &mut usize,
-    ) -> Turn {
-        let end = loop {
-            let Some(brane) = self.branes[b].as_mut().filter(|brane| brane.up) else {
-                return Turn::Done;
-            };
-            let port = &mut brane.ports[p];
-            if *frames == 0 || *bytes == 0 {
-                break Turn::Used;
-            }
-            let record = match port.tx.peek() {
-                Ok(Some(record)) => record,
-                Ok(None) => break Turn::Done,
-                Err(_) => {
-                    self.suspect(b);
-                    return Turn::Done;
-                }
-            };
-            let (len, size) = (record.len(), Consumer::size_of(&record));
-            let meta = FrameMeta::from_words(record.meta);
-            *frames -= 1;
-            *bytes = bytes.saturating_sub(len);
-            let Some(slot) = port.vif.map(usize::from) else {
-                self.counters.tx_unbound += 1;
-                port.tx.pop(size);
-                continue;
-            };
-            if len > MAX_FRAME {
-                self.vifs[slot].counters.tx_malformed += 1;
-                port.tx.pop(size);
-                continue;
-            }
-            let Some(buffer) = device.reserve(len) else {
-                break Turn::NoRoom;
-            };
-            let frame: &[u8] = record.copy_to(buffer);
-            port.tx.pop(size);
-            if let Some(meta) = self.switch_sent(slot, frame, meta) {
-                device.send(len, meta);
-                self.counters.tx_frames += 1;
-            }
-        };
-        self.give_back(b, p);
-        end
-    }
-
-    /// Checks and switches one frame, the driver's own copy. `Some` when it has to go to the wire.
-    fn switch_sent(&mut self, slot: usize, frame: &[u8], meta: FrameMeta) -> Option<FrameMeta> {
-        let vif = &mut self.vifs[slot];
-        let Some(meta) = check::outgoing(frame, meta, &self.wire) else {
-            vif.counters.tx_malformed += 1;
-            return None;
-        };
-        let (to, from) = mac::addresses(frame)?;
-        if from != vif.mac {
-            vif.counters.tx_spoofed += 1;
-            return None;
-        }
-        let bridge = vif.mode == MODE_BRIDGE;
-        vif.counters.tx_frames += 1;
-        vif.counters.tx_bytes += frame.len() as u64;
-        if mac::is_group(to) {
-            if bridge {
-                let others = self.bound & self.bridged() & !(1 << slot);
-                self.spread(others, None, &[frame], meta);
-            }
-        } else if let Some(target) = self.table.find(to) {
-            if target == slot {
-                // To itself: nobody else has a use for it.
-                vif.counters.tx_frames -= 1;
-                vif.counters.tx_bytes -= frame.len() as u64;
-                vif.counters.tx_dropped += 1;
-                return None;
-            }
-            if bridge && self.vifs[target].mode == MODE_BRIDGE {
-                self.deliver(target, &[frame], meta);
-                return None;
-            }
-        }
-        Some(meta)
-    }
-
-    fn bridged(&self) -> u64 {
-        let mut slots = 0;
-        for (slot, vif) in self.vifs.iter().enumerate() {
-            if vif.mode == MODE_BRIDGE {
-                slots |= 1 << slot;
-            }
-        }
-        slots
-    }
-
-    /// Gives the room of what was taken back to the brane, and tells it where it may have been waiting for room.
-    fn give_back(&mut self, b: usize, p: usize) {
-        let Some(brane) = &mut self.branes[b] else {
-            return;
-        };
-        let tx = &mut brane.ports[p].tx;
-        // The longest frame needs less than a quarter of the ring, with what may be skipped before it: the brane
-        // found no room only if more than a quarter of the ring was in use. If it fills the ring after this look, it
-        // rings its doorbell after it.
-        let crowded = tx.backlog() > tx.capacity() / 4;
-        if tx.release() && crowded {
-            brane.news |= port_bit(p);
-            self.news |= 1 << b;
         }
     }
 

@@ -1,13 +1,17 @@
-//! The vif table and the manager's calls to it ([`brane_abi::vif`]).
+//! The vif table with each vif's limits, and the manager's calls to it ([`brane_abi::vif`]).
 //!
 //! The caller is the manager, trusted for who owns what; its requests are checked all the same, so that a mistake
 //! there is a refusal here.
 
+use crate::bucket::Bucket;
 use crate::mac::{self, Mac};
+use crate::source::Allowed;
 use crate::{MAX_VIFS, Switch};
 use brane_abi::layout::PORTS_PER_BRANE;
 use brane_abi::net::MacAddr;
-use brane_abi::vif::{self, AddVif, BindVif, DeviceInfo, MODE_BRIDGE, MODE_PRIVATE, VifCounters, VifRef};
+use brane_abi::vif::{
+    self, AddVif, BindVif, DeviceInfo, MODE_BRIDGE, MODE_PRIVATE, VifCounters, VifLimits, VifRef,
+};
 use zerocopy::{FromBytes, IntoBytes};
 
 /// One place in the table.
@@ -18,6 +22,8 @@ pub struct Vif {
     pub mode: u32,
     /// Brane and port.
     pub port: Option<(u8, u8)>,
+    /// Which of [`Limits`] are to be asked, each a look at this line alone where it is not.
+    pub asks: Asks,
     pub counters: VifCounters,
 }
 
@@ -28,6 +34,7 @@ impl Vif {
         address: MacAddr([0; 6]),
         mode: MODE_PRIVATE,
         port: None,
+        asks: Asks::NOTHING,
         counters: VifCounters {
             rx_frames: 0,
             rx_bytes: 0,
@@ -38,7 +45,44 @@ impl Vif {
             tx_spoofed: 0,
             tx_malformed: 0,
             peer_errors: 0,
+            tx_bad_ip: 0,
+            tx_bad_arp: 0,
+            tx_bad_nd: 0,
+            tx_bad_type: 0,
+            tx_limited: 0,
+            rx_limited: 0,
         },
+    };
+}
+
+/// What is to be asked before a frame passes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asks {
+    pub allowed: bool,
+    pub up: bool,
+    pub down: bool,
+}
+
+impl Asks {
+    pub const NOTHING: Asks = Asks {
+        allowed: false,
+        up: false,
+        down: false,
+    };
+}
+
+/// The limits of a vif, apart from the table because most frames have nothing to do with them.
+pub struct Limits {
+    pub allowed: Allowed,
+    pub up: Bucket,
+    pub down: Bucket,
+}
+
+impl Limits {
+    pub const NONE: Limits = Limits {
+        allowed: Allowed::NONE,
+        up: Bucket::EMPTY,
+        down: Bucket::EMPTY,
     };
 }
 
@@ -87,9 +131,33 @@ impl<const N: usize> Switch<N> {
         Ok(())
     }
 
+    /// Limits a vif, in place of what limited it before.
+    pub fn limit(&mut self, request: VifLimits) -> Result<(), Refused> {
+        let slot = self.slot(request.vif)?;
+        let prefixes = request.allow.get(..request.allowed as usize);
+        let allowed = prefixes.and_then(|list| Allowed::new(list, self.vifs[slot].address));
+        let bucket = |rate| match rate {
+            0 => Ok(Bucket::EMPTY),
+            rate => Bucket::new(rate).ok_or(vif::BAD_LIMITS),
+        };
+        self.limits[slot] = Limits {
+            allowed: allowed.ok_or(vif::BAD_LIMITS)?,
+            up: bucket(request.rate_up)?,
+            down: bucket(request.rate_down)?,
+        };
+        self.vifs[slot].asks = Asks {
+            allowed: request.allowed != 0,
+            up: request.rate_up != 0,
+            down: request.rate_down != 0,
+        };
+        self.index();
+        Ok(())
+    }
+
     fn index(&mut self) {
         let used = self.vifs.iter().enumerate().filter(|(_, v)| v.number.is_some());
         self.table.rebuild(used.map(|(slot, v)| (slot, v.mac)));
+        self.timed = self.vifs.iter().any(|v| v.asks.up || v.asks.down);
     }
 
     /// Binds a vif to a free port.
@@ -161,6 +229,7 @@ impl<const N: usize> Switch<N> {
             vif::REMOVE_VIF => read(request).and_then(|r: VifRef| self.remove(r.vif)),
             vif::BIND_VIF => read(request).and_then(|r| self.bind(r)),
             vif::UNBIND_VIF => read(request).and_then(|r: VifRef| self.unbind(r.vif)),
+            vif::SET_LIMITS => read(request).and_then(|r| self.limit(r)),
             vif::VIF_COUNTERS => match read(request).and_then(|r: VifRef| self.vif_counters(r.vif)) {
                 Ok(counters) => return write(message, counters.as_bytes()),
                 Err(refused) => Err(refused),
