@@ -106,10 +106,16 @@ fuzz_target!(|data: &[u8]| {
             5 => {
                 let label = input.byte() as u64 % 8;
                 let mut message = [0; 960];
-                message[..16].copy_from_slice(&input.array::<16>());
-                // The honest brane's vif stays.
-                if label != vif::REMOVE_VIF && label != vif::UNBIND_VIF || message[0] as usize != HONEST {
-                    bench.switch.call(label, input.byte() % 17, &mut message, DeviceInfo::default());
+                message[..64].copy_from_slice(&input.array::<64>());
+                let len = match label {
+                    vif::SET_LIMITS => message.len(),
+                    _ => input.byte() % 17,
+                };
+                // The honest brane's vif stays, without limits.
+                let honest = matches!(label, vif::REMOVE_VIF | vif::UNBIND_VIF | vif::SET_LIMITS)
+                    && message[0] as usize == HONEST;
+                if !honest {
+                    bench.switch.call(label, len, &mut message, DeviceInfo::default());
                 }
             }
             6 => bench.branes[brane] = BraneSide::start(regions[brane]),

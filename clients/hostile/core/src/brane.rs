@@ -26,6 +26,16 @@ pub const MALFORMED: &[u8] = b"malformed by hostile-brane";
 /// Payload of a frame with the brane's own source address; these may leave.
 pub const HONEST: &[u8] = b"honest frame of hostile-brane";
 
+/// Payload of an IP packet from an address that is not the brane's; none may leave where the vif has allowed addresses.
+pub const CLAIMED: &[u8] = b"sent by hostile-brane from an address that is nobody's";
+
+/// The brane's IPv4 address in the default boot configuration.
+const OWN_IP: [u8; 4] = [10, 0, 2, 17];
+
+/// IP addresses that no brane has.
+const CLAIMED_IP: [u8; 4] = [10, 0, 2, 66];
+const CLAIMED_IP6: [u8; 16] = [0xfe, 0xc0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x66];
+
 /// Rounds of forging in the first life before the rubbish starts.
 pub const FORGING_ROUNDS: u64 = 100;
 
@@ -307,9 +317,13 @@ impl HostileBrane {
     }
 
     fn frame(&mut self, source: MacAddr, payload: &[u8], meta: FrameMeta) {
+        self.frame_of(ETHERTYPE, source, payload, meta);
+    }
+
+    fn frame_of(&mut self, kind: u16, source: MacAddr, payload: &[u8], meta: FrameMeta) {
         let mut header = [0xff; 14];
         header[6..12].copy_from_slice(&source.0);
-        header[12..].copy_from_slice(&ETHERTYPE.to_be_bytes());
+        header[12..].copy_from_slice(&kind.to_be_bytes());
         if let Some(tx) = &mut self.tx {
             // A full ring: the driver does not take them any more, which is its right.
             let _ = tx.push(&[&header, payload, &[0; 32]], meta.to_words());
@@ -328,7 +342,41 @@ impl HostileBrane {
         any.0[5] ^= 1 << self.random.below(8);
         self.frame(any, FORGED, FrameMeta::default());
         self.frame(own, HONEST, FrameMeta::default());
+        self.claim(own);
         self.publish();
+    }
+
+    /// From its own MAC address: addresses that are not its own, in every place where one is believed. First an IPv4 packet
+    /// that is honest.
+    fn claim(&mut self, own: MacAddr) {
+        let meta = FrameMeta::default();
+        for (source, text) in [(OWN_IP, HONEST), (CLAIMED_IP, CLAIMED)] {
+            let mut ip = [0; 80];
+            let len = (20 + text.len()).min(ip.len());
+            // Protocol 253: for experiments (RFC 3692).
+            ip[..12].copy_from_slice(&[0x45, 0, 0, len as u8, 0, 0, 0x40, 0, 1, 253, 0, 0]);
+            ip[12..16].copy_from_slice(&source);
+            ip[16..20].copy_from_slice(&[255; 4]);
+            ip[20..len].copy_from_slice(&text[..len - 20]);
+            self.frame_of(0x0800, own, &ip[..len], meta);
+        }
+        // A question by ARP whose sender is not the one that asks.
+        let mut arp = [0; 28];
+        arp[..8].copy_from_slice(&[0, 1, 8, 0, 6, 4, 0, 1]);
+        arp[8..14].copy_from_slice(&own.0);
+        arp[14..18].copy_from_slice(&CLAIMED_IP);
+        arp[24..28].copy_from_slice(&[10, 0, 2, 99]);
+        self.frame_of(0x0806, own, &arp, meta);
+        // A neighbour advertisement (RFC 4861, 4.4) from its link-local address about another one.
+        let [a, b, c, d, e, f] = own.0;
+        let mut ip = [0; 64];
+        ip[..8].copy_from_slice(&[0x60, 0, 0, 0, 0, 24, 58, 255]);
+        ip[8..16].copy_from_slice(&[0xfe, 0x80, 0, 0, 0, 0, 0, 0]);
+        ip[16..24].copy_from_slice(&[a ^ 2, b, c, 0xff, 0xfe, d, e, f]);
+        (ip[24], ip[25], ip[39]) = (0xff, 2, 1);
+        ip[40] = 136;
+        ip[48..].copy_from_slice(&CLAIMED_IP6);
+        self.frame_of(0x86dd, own, &ip, meta);
     }
 
     fn publish(&mut self) {

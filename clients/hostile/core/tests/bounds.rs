@@ -7,7 +7,7 @@ use brane_abi::net::MacAddr;
 use brane_abi::port::{FrameMeta, KIND_INFO, PortInfo};
 use brane_abi::ring::{Consumer, Producer, RingIndices};
 use brane_abi::shared::SharedRegion;
-use hostile_core::brane::{FORGED, FORGING_ROUNDS, HONEST, HostileBrane};
+use hostile_core::brane::{ETHERTYPE, FORGED, FORGING_ROUNDS, HONEST, HostileBrane};
 use hostile_core::client::{HostileClient, KINDS};
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::ptr::NonNull;
@@ -144,10 +144,12 @@ fn the_brane_behaves_first_then_forges_then_writes_rubbish() {
     .unwrap();
     for _ in 0..FORGING_ROUNDS {
         brane.round();
-        let (mut honest, mut forged) = (0, 0);
+        let (mut honest, mut forged, mut claims) = (0, 0, 0);
         while let Some(frame) = frames.take(|r| r.copy_to(&mut [0; 2048]).to_vec()).unwrap() {
             let payload = &frame[14..];
-            if frame[6..12] == own.0 {
+            if frame[6..12] == own.0 && frame[12..14] != ETHERTYPE.to_be_bytes() {
+                claims += 1;
+            } else if frame[6..12] == own.0 {
                 assert!(payload.starts_with(HONEST));
                 honest += 1;
             } else {
@@ -156,7 +158,7 @@ fn the_brane_behaves_first_then_forges_then_writes_rubbish() {
             }
         }
         frames.release();
-        assert_eq!((honest, forged), (2, 7));
+        assert_eq!((honest, forged, claims), (2, 7, 4));
     }
     let (mut caught, mut managed) = (false, 0);
     for _ in 0..600 {

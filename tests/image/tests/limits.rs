@@ -1,0 +1,136 @@
+//! Vifs with limits (`tests/image/limits.toml`) as the wire sees them: what leaves, and how much of it.
+
+use anyhow::{Context, Result, ensure};
+use image_tests::BRANES;
+use image_tests::guest::{Boot, Guest, Net};
+use image_tests::wire::{self, Mac, Socket, Wire};
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+/// `rate-up` of red and `rate-down` of main, in bytes per second.
+const RATE: f64 = 200_000.0;
+/// Time for which a rate is measured.
+const MEASURED: Duration = Duration::from_secs(5);
+const BLUE_MAC: Mac = [0x02, 0x77, 0, 0, 0, 2];
+
+fn boot() -> Result<(Guest, Wire)> {
+    let socket = Socket::new()?;
+    let guest = Guest::boot(Boot {
+        config: "limits",
+        net: Net::Wire(socket.address()?),
+        release: true,
+        ..Boot::default()
+    })?;
+    Ok((guest, socket.accept()?))
+}
+
+/// Sends datagrams of 1000 bytes to a port, five times as many as the rate allows; the bytes of the frames that came
+/// from `ip` meanwhile.
+fn flood(wire: &mut Wire, mac: Mac, ip: Ipv4Addr, port: u16, time: Duration) -> Result<usize> {
+    let datagram = wire::udp(mac, ip, port, &[0x5a; 1000]);
+    let start = Instant::now();
+    let mut bytes = 0;
+    for n in 1.. {
+        wire.send(&datagram)?;
+        let next = start + n * Duration::from_millis(1);
+        while let Some(frame) = wire.receive(next)? {
+            if frame.get(26..30) == Some(&ip.octets()[..]) {
+                bytes += frame.len();
+            }
+        }
+        if start.elapsed() >= time {
+            break;
+        }
+    }
+    Ok(bytes)
+}
+
+fn near(rate: f64, what: &str) -> Result<()> {
+    println!("{what}: {rate:.0} bytes per second of {RATE:.0}");
+    ensure!(
+        (rate / RATE - 1.0).abs() < 0.2,
+        "{what}: {rate:.0} bytes per second, the limit is {RATE:.0}"
+    );
+    Ok(())
+}
+
+#[test]
+fn forged_addresses_stay_inside_and_rates_are_kept() -> Result<()> {
+    let (mut guest, mut wire) = boot()?;
+    let [main, red, _] = &BRANES;
+    let main_mac = wire.resolve(main.v4, Duration::from_secs(15))?;
+    let red_mac = wire.resolve(red.v4, Duration::from_secs(15))?;
+
+    // All that leaves for five seconds, while main and red, who have lists too, are kept busy; below their rates.
+    let (mut honest, mut seq) = (0, 0);
+    let end = Instant::now() + Duration::from_secs(5);
+    while Instant::now() < end {
+        for (mac, ip) in [(main_mac, main.v4), (red_mac, red.v4)] {
+            seq += 1;
+            wire.send(&wire::echo_request(mac, ip, seq))?;
+            let mut answered = false;
+            let mut stray = None;
+            wire.wait_for(Duration::from_millis(500), |frame| {
+                answered |= frame.get(26..30) == Some(&ip.octets()[..]);
+                if wire::source(frame) == Some(BLUE_MAC) {
+                    let own =
+                        frame.get(12..14) == Some(&[8, 0]) && frame.get(26..30) == Some(&[10, 0, 2, 17]);
+                    honest += u32::from(own);
+                    stray = stray.take().or((!own).then(|| frame.to_vec()));
+                }
+                answered.then_some(())
+            })?;
+            ensure!(answered, "{ip} did not answer ping {seq}:\n{}", guest.log());
+            ensure!(stray.is_none(), "a forged frame left: {stray:02x?}");
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    ensure!(honest > 0, "nothing that blue may send has left");
+    for name in ["tx_bad_ip", "tx_bad_arp", "tx_bad_nd", "tx_bad_type"] {
+        ensure!(guest.counter("vnic2", name)? > 0, "blue's vif counted no {name}");
+        for vif in ["vnic0", "vnic1"] {
+            let refused = guest.counter(vif, name)?;
+            ensure!(
+                refused == 0,
+                "an honest stack's frames were refused at {vif}: {name} {refused}"
+            );
+        }
+    }
+    let shown = guest.command("show blue")?;
+    ensure!(shown.contains("tx_bad_ip"), "no word of it in:\n{shown}");
+
+    // Red's echo, once the service is there; the first second takes the burst.
+    let up = (0..50).try_fold(false, |up, _| {
+        Ok::<_, anyhow::Error>(
+            up || flood(&mut wire, red_mac, red.v4, 7, Duration::from_millis(200))? > 10_000,
+        )
+    })?;
+    ensure!(up, "red does not echo:\n{}", guest.log());
+    flood(&mut wire, red_mac, red.v4, 7, Duration::from_secs(1))?;
+    let start = Instant::now();
+    let bytes = flood(&mut wire, red_mac, red.v4, 7, MEASURED)?;
+    near(bytes as f64 / start.elapsed().as_secs_f64(), "up")?;
+    ensure!(
+        guest.counter("vnic1", "tx_limited")? > 0,
+        "red's vif counted no tx_limited"
+    );
+
+    // What main gets is counted by the driver. While the console answers, the bucket fills again: a burst more, at most.
+    flood(&mut wire, main_mac, main.v4, 9, Duration::from_secs(1))?;
+    let before = guest.counter("vnic0", "rx_bytes")?;
+    let start = Instant::now();
+    flood(&mut wire, main_mac, main.v4, 9, MEASURED)?;
+    let time = start.elapsed();
+    let after = guest.counter("vnic0", "rx_bytes")?;
+    near((after - before) as f64 / time.as_secs_f64(), "down")?;
+    ensure!(
+        guest.counter("vnic0", "rx_limited")? > 0,
+        "main's vif counted no rx_limited"
+    );
+
+    for brane in [main, red] {
+        let restarts = guest.restarts(brane.name).context("asking for restarts")?;
+        ensure!(restarts == 0, "{} was restarted:\n{}", brane.name, guest.log());
+    }
+    Ok(())
+}
