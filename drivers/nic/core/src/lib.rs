@@ -7,9 +7,9 @@
 //!
 //! # Work is bounded
 //! A wake takes at most what the device had received when it came (the device gets its buffers back only
-//! afterwards), and from the branes, in turns, at most [`TURN_FRAMES`] frames or [`TURN_BYTES`] bytes of each before the
-//! next one's turn. A brane whose ring is full loses its frames after one look at an index: the cheapest drop there is, so
-//! that a flood for one brane costs the others as little as can be.
+//! afterwards), and from the branes, in turns, at most [`QUANTUM`] bytes more of each than it has left from its last turn
+//! before the next one's. A brane whose ring is full loses its frames after one look at an index: the cheapest drop there is,
+//! so that a flood for one brane costs the others as little as can be.
 #![cfg_attr(not(test), no_std)]
 
 mod bucket;
@@ -24,12 +24,13 @@ mod vifs;
 
 pub use switch::{Flushed, Switch, SwitchCounters};
 
-use brane_abi::port::FrameMeta;
+use brane_abi::port::{FrameMeta, MAX_FRAME};
 
-/// Frames of one brane before it is the next one's turn.
-pub const TURN_FRAMES: u32 = 32;
-/// Bytes of one brane before it is the next one's turn.
-pub const TURN_BYTES: usize = 128 * 1024;
+/// Bytes that each brane gets in a round: as many as the longest frame has, so that each turn sends something.
+pub const QUANTUM: usize = MAX_FRAME;
+/// What a frame costs at least, in bytes: the shortest one on Ethernet (IEEE 802.3), its FCS included. It bounds the
+/// records of a turn.
+pub const MIN_COST: usize = 64;
 /// Turns of everybody in one wake. On one processor no brane runs meanwhile, so it is the rings' size that ends the
 /// work; this ends it where branes run on other processors.
 pub const ROUNDS: u32 = 256;

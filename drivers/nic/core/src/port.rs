@@ -35,6 +35,8 @@ pub struct Brane {
     pub news: u64,
     /// Notify it whatever its doorbell says.
     pub must_notify: bool,
+    /// Bytes that it may still send in this turn, or has left from the one before: less than two [`crate::QUANTUM`]s.
+    pub credit: usize,
 }
 
 /// What a look at the link brought.
@@ -116,6 +118,7 @@ impl Brane {
             cut_off: false,
             news: 0,
             must_notify: true,
+            credit: 0,
         };
         // From here on the brane's rings wake us; news of before is found by the first look.
         let _ = brane.arm();

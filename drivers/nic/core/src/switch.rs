@@ -55,6 +55,8 @@ pub struct Switch<const N: usize> {
     pub(crate) news: u64,
     /// Whose turn is first in the next round.
     pub(crate) first: u32,
+    /// The brane whose turn the device ended for want of room.
+    pub(crate) begun: Option<usize>,
     pub(crate) counters: SwitchCounters,
 }
 
@@ -87,6 +89,7 @@ impl<const N: usize> Switch<N> {
             active: 0,
             news: 0,
             first: 0,
+            begun: None,
             counters: SwitchCounters {
                 rx_frames: 0,
                 rx_unclaimed: 0,

@@ -1,11 +1,14 @@
 //! Frames of the branes: in turns out of their rings, checked on the driver's own copy, to the wire and to each other.
 //!
+//! Turns are by deficit round robin (Shreedhar and Varghese, 1995): each brane that has frames gets the same number of bytes
+//! in each round, and what a turn leaves of them, because the next frame is longer, is there in its next turn.
+//!
 //! The branes are trusted with nothing. What a vif with limits may not send is dropped and counted here: above its rate
 //! before it is copied (the driver has no timer to come back by when it would be allowed), forged after that.
 
 use crate::mac;
 use crate::source::Forged;
-use crate::{Device, ROUNDS, Switch, TURN_BYTES, TURN_FRAMES, check};
+use crate::{Device, MIN_COST, QUANTUM, ROUNDS, Switch, check};
 use brane_abi::layout::PORTS_PER_BRANE;
 use brane_abi::port::{FrameMeta, MAX_FRAME, port_bit};
 use brane_abi::ring::Consumer;
@@ -50,22 +53,31 @@ impl<const N: usize> Switch<N> {
         false
     }
 
-    /// One brane's turn: bounded by [`TURN_FRAMES`] and [`TURN_BYTES`].
+    /// One brane's turn: gets a [`QUANTUM`] to what it saved, and sends while that lasts. A turn that the device ended for
+    /// want of room goes on with what it had left.
     fn turn(&mut self, b: usize, device: &mut impl Device) -> Turn {
+        let begun = self.begun.take() == Some(b);
         let Some(brane) = &mut self.branes[b] else {
             return Turn::Done;
         };
         let _ = brane.take_marks();
-        let mut frames = TURN_FRAMES;
-        let mut bytes = TURN_BYTES;
+        if !begun {
+            brane.credit += QUANTUM;
+        }
         let mut end = Turn::Done;
         if brane.up {
             for p in 0..PORTS_PER_BRANE {
-                end = self.turn_of_port(b, p, device, &mut frames, &mut bytes);
+                end = self.turn_of_port(b, p, device);
                 if end != Turn::Done {
                     break;
                 }
             }
+        }
+        match (&mut self.branes[b], end) {
+            // Who has nothing to send saves nothing.
+            (Some(brane), Turn::Done) => brane.credit = 0,
+            (_, Turn::NoRoom) => self.begun = Some(b),
+            _ => {}
         }
         // The marks were taken, so the doorbell is armed only when all is done.
         match (&mut self.branes[b], end) {
@@ -74,22 +86,12 @@ impl<const N: usize> Switch<N> {
         }
     }
 
-    fn turn_of_port(
-        &mut self,
-        b: usize,
-        p: usize,
-        device: &mut impl Device,
-        frames: &mut u32,
-        bytes: &mut usize,
-    ) -> Turn {
+    fn turn_of_port(&mut self, b: usize, p: usize, device: &mut impl Device) -> Turn {
         let end = loop {
             let Some(brane) = self.branes[b].as_mut().filter(|brane| brane.up) else {
                 return Turn::Done;
             };
             let port = &mut brane.ports[p];
-            if *frames == 0 || *bytes == 0 {
-                break Turn::Used;
-            }
             let record = match port.tx.peek() {
                 Ok(Some(record)) => record,
                 Ok(None) => break Turn::Done,
@@ -100,22 +102,27 @@ impl<const N: usize> Switch<N> {
             };
             let (len, size) = (record.len(), Consumer::size_of(&record));
             let meta = FrameMeta::from_words(record.meta);
-            *frames -= 1;
-            *bytes = bytes.saturating_sub(len);
+            // Never more than a quantum, so that each turn gets some record out of the way.
+            let Some(credit) = brane.credit.checked_sub(len.clamp(MIN_COST, MAX_FRAME)) else {
+                break Turn::Used;
+            };
             let Some(slot) = port.vif.map(usize::from) else {
                 self.counters.tx_unbound += 1;
                 port.tx.pop(size);
+                brane.credit = credit;
                 continue;
             };
             if len > MAX_FRAME {
                 self.vifs[slot].counters.tx_malformed += 1;
                 port.tx.pop(size);
+                brane.credit = credit;
                 continue;
             }
             let Some(buffer) = device.reserve(len) else {
                 break Turn::NoRoom;
             };
             // After the look for room: a frame that waits for it pays once.
+            brane.credit = credit;
             if self.vifs[slot].asks.up && !self.limits[slot].up.take(len, self.now) {
                 self.vifs[slot].counters.tx_limited += 1;
                 port.tx.pop(size);

@@ -6,7 +6,7 @@ use brane_abi::net::MacAddr;
 use brane_abi::port::{FLAG_NEEDS_CSUM, FrameMeta};
 use brane_abi::vif::{self, AddVif, BindVif, DeviceInfo, MODE_BRIDGE, MODE_PRIVATE, VifCounters, VifRef};
 use common::{BRANES, Bench, BraneSide, frame, mac};
-use nic_core::TURN_FRAMES;
+use nic_core::{MIN_COST, QUANTUM};
 use zerocopy::{FromBytes, IntoBytes};
 
 const HOST: MacAddr = MacAddr([2, 9, 9, 9, 9, 9]);
@@ -187,7 +187,7 @@ fn a_flooding_brane_takes_no_more_than_its_turn() {
     for n in 0..10 {
         assert!(bench.branes[3].send(0, &frame(HOST, mac(3), 60, n), PLAIN));
     }
-    bench.device.room = TURN_FRAMES as usize + 10;
+    bench.device.room = QUANTUM / MIN_COST + 10;
     assert!(!bench.run().0, "the device had no room");
     let from_3 = |sent: &[(FrameMeta, Vec<u8>)]| sent.iter().filter(|(_, f)| f[11] == 3).count();
     assert_eq!(from_3(&bench.device.sent), 10);
@@ -197,7 +197,8 @@ fn a_flooding_brane_takes_no_more_than_its_turn() {
     bench.device.sent.clear();
     while bench.branes[0].send(0, &frame(HOST, mac(0), 1500, 0), PLAIN) {}
     bench.branes[3].send(0, &frame(HOST, mac(3), 60, 0), PLAIN);
-    bench.device.room = TURN_FRAMES as usize + 1;
+    // One more where the first flood's turn left something.
+    bench.device.room = QUANTUM / 1500 + 2;
     bench.run();
     assert_eq!(from_3(&bench.device.sent), 1);
 }
