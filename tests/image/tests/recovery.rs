@@ -6,7 +6,7 @@ use image_tests::guest::{Boot, Guest, Net};
 use image_tests::netns::NetNs;
 use image_tests::ping::{Pinger, Train};
 use image_tests::probe;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 /// How often red is made to fault.
@@ -114,7 +114,7 @@ fn a_hang_of_red_is_noticed_and_idle_branes_are_left_alone() -> Result<()> {
     for brane in &BRANES {
         let beats = guest.counter(brane.name, "heartbeats")?;
         ensure!(
-            (IDLE.as_secs() - 2..60).contains(&beats),
+            (IDLE.as_secs() / 2..60).contains(&beats),
             "{} answered {beats} heartbeats in {IDLE:?}:\n{}",
             brane.name,
             guest.log()
@@ -186,4 +186,42 @@ fn a_hang_of_red_is_noticed_and_idle_branes_are_left_alone() -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[test]
+fn of_seventeen_branes_the_fifteen_that_hang_at_once_are_found_and_no_other() -> Result<()> {
+    let ns = NetNs::new(&["10.77.0.1/24", "fd77::1/64"])?;
+    let mut guest = Guest::boot(Boot {
+        config: "bench",
+        net: Net::Tap(&ns),
+        release: true,
+        memory_mib: 512,
+        ..Boot::default()
+    })?;
+    ns.enter(|| -> Result<()> {
+        for last in [2].into_iter().chain(101..=116) {
+            Pinger::new(IpAddr::from([10, 77, 0, last]))?
+                .until_answer(Duration::from_secs(20))?
+                .with_context(|| format!("10.77.0.{last} does not answer"))?;
+        }
+        let hanging: Vec<String> = (1..=15).map(|i| format!("b{i}")).collect();
+        for name in &hanging {
+            let answer = guest.command(&format!("hang {name}"))?;
+            ensure!(answer.contains("is told to hang"), "{answer}");
+        }
+        // They compute beside main, each for its turn of the processor, until they are found.
+        std::thread::sleep(2 * NOTICED);
+        let hung = hanging.iter().map(|name| (name.as_str(), 1));
+        for (name, hangs) in hung.chain([("main", 0), ("b16", 0)]) {
+            for counter in ["hangs", "restarts"] {
+                let count = guest.counter(name, counter)?;
+                ensure!(
+                    count == hangs,
+                    "{counter} of {name}: {count}, not {hangs}:\n{}",
+                    guest.log()
+                );
+            }
+        }
+        Ok(())
+    })
 }
