@@ -12,8 +12,10 @@ mod backoff;
 pub mod boot;
 mod brane;
 mod manager;
+mod plan;
 pub mod report;
 
 pub use answer::Driver;
 pub use backoff::{Backoff, FIRST_DELAY_NS, HEALTHY_NS, MAX_DELAY_NS, MAX_DELAY_STARTED_NS};
-pub use manager::{Action, Child, Event, Manager, VifPlan};
+pub use manager::{Action, Child, Event, Manager};
+pub use plan::VifPlan;

@@ -3,7 +3,8 @@ use crate::answer::Driver;
 use crate::boot::{BraneBoot, InterfaceBoot};
 use brane_abi::console::{self, Brane as Shown, List, Refusal, Stats};
 use brane_abi::control::{BraneStatus, Counter, InterfaceConfig};
-use brane_abi::vif::{DeviceInfo, VifCounters};
+use brane_abi::net::{Cidr, MacAddr};
+use brane_abi::vif::{DeviceInfo, Prefix, VifCounters, VifLimits};
 
 mod heartbeat;
 mod model;
