@@ -13,13 +13,15 @@ use std::time::{Duration, Instant};
 const WATCH: Duration = Duration::from_secs(5);
 /// How long a page may take beside a spinning domain. Without one it takes a few milliseconds.
 const PAGE_LIMIT: Duration = Duration::from_millis(500);
+/// How long the console may take; it waits a second for branes that do not report.
+const CONSOLE_LIMIT: Duration = Duration::from_secs(3);
 
 #[test]
 fn a_brane_that_spins_leaves_the_others_their_share() -> Result<()> {
     let ns = NetNs::new(&["10.0.2.2/24", "fec0::2/64"])?;
-    let guest = boot("spinning-brane", &ns)?;
+    let mut guest = boot("spinning-brane", &ns)?;
     ns.enter(|| {
-        watch(&guest)?;
+        watch(&mut guest)?;
         // Red's stack does nothing but spin.
         let answer = Pinger::new(BRANES[1].v4.into())?.until_answer(Duration::from_millis(500))?;
         ensure!(answer.is_none(), "red answers: it is not the spinning program");
@@ -30,9 +32,9 @@ fn a_brane_that_spins_leaves_the_others_their_share() -> Result<()> {
 #[test]
 fn a_client_that_spins_leaves_the_others_their_share() -> Result<()> {
     let ns = NetNs::new(&["10.0.2.2/24", "fec0::2/64"])?;
-    let guest = boot("spinning-client", &ns)?;
+    let mut guest = boot("spinning-client", &ns)?;
     ns.enter(|| {
-        watch(&guest)?;
+        watch(&mut guest)?;
         // Red's stack is whole; its client is not the one that serves.
         Pinger::new(BRANES[1].v4.into())?
             .until_answer(Duration::from_secs(2))?
@@ -55,8 +57,8 @@ fn boot(config: &str, ns: &NetNs) -> Result<Guest> {
     })
 }
 
-/// Main and blue lose no ping and serve in good time.
-fn watch(guest: &Guest) -> Result<()> {
+/// Main and blue lose no ping and serve in good time, and the console answers.
+fn watch(guest: &mut Guest) -> Result<()> {
     let [main, _, blue] = &BRANES;
     for brane in [main, blue] {
         Pinger::new(brane.v4.into())?
@@ -81,6 +83,11 @@ fn watch(guest: &Guest) -> Result<()> {
         pages += 1;
         probe::udp_echo(SocketAddr::new(main.v4.into(), 7))?;
     }
+    let asked = Instant::now();
+    let list = guest.command("list")?;
+    ensure!(list.contains("blue"), "no list of the branes:\n{list}");
+    let answer = asked.elapsed();
+    ensure!(answer < CONSOLE_LIMIT, "`list` took {answer:?}");
     eprintln!("{pages} pages, the slowest took {slowest:?}");
     ensure!(slowest < PAGE_LIMIT, "a page took {slowest:?}");
     for (brane, train) in [main, blue].into_iter().zip(trains) {
