@@ -357,3 +357,17 @@ fn the_json_form_has_what_is_documented() {
         serde_json::json!({"from": "brane-0", "to": "nic0", "by": {"kind": "memory", "what": "ports-0"}});
     assert!(json["edges"].as_array().expect("a list").contains(&edge));
 }
+
+#[test]
+fn what_the_sdk_s_rights_open_is_told_apart_and_named() {
+    let known = |kernel| {
+        Report::of("default", &system("default"), kernel)
+            .unwrap_or_else(|e| panic!("{e}"))
+            .known_weaknesses()
+    };
+    assert_eq!(known(Kernel::Registry), Vec::<String>::new());
+    let lines = known(Kernel::Sdk);
+    assert_eq!(lines.len(), 2, "{lines:#?}");
+    named(&lines, "the endpoint of manager");
+    named(&lines, "the endpoint of timer");
+}

@@ -149,6 +149,9 @@ pub struct AuditOptions {
     /// Write all of it as JSON
     #[arg(long)]
     pub json: bool,
+    /// Do not fail for what no description can mend: the SDK's tool lets all who hold an endpoint receive on it
+    #[arg(long)]
+    pub accept_sdk_rights: bool,
 }
 
 /// Options of `image`.
