@@ -2,6 +2,7 @@
 //!
 //! The kernel's own stack is the other side of the wire; raw sockets need root.
 
+use anyhow::{Result, ensure};
 use socket2::{Domain, Protocol, Socket, Type};
 use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr};
@@ -170,6 +171,18 @@ impl Train {
             sent,
             answered: self.receiver.join().expect("the receiving thread"),
         }
+    }
+}
+
+impl Train {
+    /// As [`Train::stop`]; fails unless there were many pings and all of them were answered. `name` is who was pinged.
+    pub fn stop_unharmed(self, name: &str) -> Result<()> {
+        let tally = self.stop();
+        ensure!(
+            tally.sent > 100 && tally.answered == tally.sent,
+            "{name} lost pings: {tally:?}"
+        );
+        Ok(())
     }
 }
 

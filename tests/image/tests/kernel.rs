@@ -83,12 +83,7 @@ fn interrupts_that_come_while_the_kernel_runs_are_taken() -> Result<()> {
             .with_context(|| format!("the storm ended early:\n{}", guest.log()))?;
         eprintln!("{DEADLINES} deadlines in {:?}", start.elapsed());
         for (brane, train) in BRANES.iter().zip(trains) {
-            let tally = train?.stop();
-            ensure!(
-                tally.sent > 100 && tally.answered == tally.sent,
-                "{} lost pings: {tally:?}",
-                brane.name
-            );
+            train?.stop_unharmed(brane.name)?;
         }
         Ok(())
     })?;

@@ -76,12 +76,7 @@ fn crashing_red_costs_its_neighbours_nothing() -> Result<()> {
         }
         eprintln!("{CRASHES} crashes, slowest recovery {slowest:?}");
         for (brane, train) in [main, blue].into_iter().zip(trains) {
-            let tally = train.stop();
-            ensure!(
-                tally.sent > 100 && tally.answered == tally.sent,
-                "{} lost pings: {tally:?}",
-                brane.name
-            );
+            train.stop_unharmed(brane.name)?;
         }
         Ok(())
     })?;
