@@ -28,6 +28,25 @@ pub mod command {
     pub const HEARTBEAT: u32 = 4;
     /// No payload: answer nobody any more, but do not fault. For tests of the recovery.
     pub const HANG: u32 = 5;
+    /// CBOR [`super::InterfaceConfig`]: this interface is yours from now on. Answer `DONE` or `REFUSED`. The driver has bound
+    /// its port already, or will in a moment.
+    pub const ATTACH: u32 = 6;
+    /// UTF-8 name of an interface: it is yours no longer; what used it is reset. Answer `DONE` or `REFUSED`. The driver has
+    /// unbound its port before.
+    pub const DETACH: u32 = 7;
+    /// CBOR [`super::InterfaceConfig`] of an interface that the brane has, by its name: addresses, routers, DHCP and SLAAC are
+    /// to be these, in place; device, port and MAC address are the same as before. Answer `DONE` or `REFUSED`.
+    pub const ADJUST: u32 = 8;
+    /// CBOR [`super::Rename`]: the brane or one of its interfaces gets another name. Answer `DONE` or `REFUSED`.
+    pub const RENAME: u32 = 9;
+    /// Four bytes, little-endian: milliseconds. Take no new sockets and connections, end those that there are as their
+    /// protocols have it, and answer `DRAINED` when none is left, or when the time is over.
+    pub const SHUTDOWN: u32 = 10;
+    /// CBOR [`crate::inside::Query`]: answer `ANSWER`, when there is one.
+    pub const QUERY: u32 = 11;
+    /// No payload: after a `CONFIGURE` with [`super::BraneConfig::held`], serve clients and carry packets from now on. Cannot
+    /// fail. Answer `DONE`.
+    pub const START: u32 = 12;
 }
 
 /// Kind of a report.
@@ -40,6 +59,108 @@ pub mod report {
     pub const STATUS: u32 = 3;
     /// No payload: the answer to `HEARTBEAT`.
     pub const ALIVE: u32 = 4;
+    /// No payload: what was ordered is in force.
+    pub const DONE: u32 = 5;
+    /// Four bytes, little-endian: how many sockets and connections were left and are cut off. The answer to `SHUTDOWN`.
+    pub const DRAINED: u32 = 6;
+    /// CBOR [`crate::inside::Answer`]: the answer to `QUERY`.
+    pub const ANSWER: u32 = 7;
+}
+
+/// A network family of a brane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Family {
+    /// IPv4.
+    #[n(0)]
+    Inet,
+    /// IPv6.
+    #[n(1)]
+    Inet6,
+}
+
+/// A protocol that a family can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Protocol {
+    /// ICMP (RFC 792), of `inet` alone.
+    #[n(0)]
+    Icmp,
+    /// ICMPv6 (RFC 4443), of `inet6` alone. Neighbour discovery is the family's own and there without it.
+    #[n(1)]
+    Icmp6,
+    /// TCP (RFC 9293).
+    #[n(2)]
+    Tcp,
+    /// UDP (RFC 768).
+    #[n(3)]
+    Udp,
+}
+
+impl Family {
+    /// All families, in the order in which they are created.
+    pub const ALL: [Family; 2] = [Family::Inet, Family::Inet6];
+
+    /// Its name, as in `inet`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Family::Inet => "inet",
+            Family::Inet6 => "inet6",
+        }
+    }
+
+    /// The protocols that it can have, in the order in which they are created.
+    pub const fn protocols(self) -> &'static [Protocol] {
+        match self {
+            Family::Inet => &[Protocol::Icmp, Protocol::Udp, Protocol::Tcp],
+            Family::Inet6 => &[Protocol::Icmp6, Protocol::Udp, Protocol::Tcp],
+        }
+    }
+}
+
+impl Protocol {
+    /// Its name, as in `tcp`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Protocol::Icmp => "icmp",
+            Protocol::Icmp6 => "icmp6",
+            Protocol::Tcp => "tcp",
+            Protocol::Udp => "udp",
+        }
+    }
+}
+
+/// A family that a brane is to have, with its protocols.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct FamilyConfig {
+    /// Which.
+    #[n(0)]
+    pub family: Family,
+    /// Its protocols, each once.
+    #[n(1)]
+    pub protocols: Vec<Protocol>,
+}
+
+/// All families with all their protocols: what a brane has of which nothing else is said.
+pub fn all_families() -> Vec<FamilyConfig> {
+    Family::ALL
+        .iter()
+        .map(|&family| FamilyConfig {
+            family,
+            protocols: family.protocols().to_vec(),
+        })
+        .collect()
+}
+
+/// Another name for a brane, or for one of its interfaces.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Rename {
+    /// The interface's present name; `None` for the brane itself.
+    #[n(0)]
+    pub interface: Option<String>,
+    /// The new name.
+    #[n(1)]
+    pub to: String,
 }
 
 /// All that a brane is told.
@@ -60,6 +181,13 @@ pub struct BraneConfig {
     /// Its interfaces but for `lo0`, which every brane has.
     #[n(4)]
     pub interfaces: Vec<InterfaceConfig>,
+    /// Its families and protocols; `None` for all of them.
+    #[n(5)]
+    pub families: Option<Vec<FamilyConfig>>,
+    /// Create everything, but serve nobody before `START`.
+    #[n(6)]
+    #[cbor(default)]
+    pub held: bool,
 }
 
 /// One interface of a brane (IfNet), over one device (DevNet).
@@ -71,7 +199,7 @@ pub struct InterfaceConfig {
     /// Name of the device, unique over all branes, such as `vnic0`.
     #[n(1)]
     pub device: String,
-    /// Which of the brane's ports carries it.
+    /// Which of the brane's ports carries it: [`crate::layout::PORTS_PER_BRANE`] at each NIC, those of `nic0` first.
     #[n(2)]
     pub port: u8,
     /// The vif's MAC address, as the driver will confirm it.

@@ -41,6 +41,11 @@ pub const DEVICE_INFO: u64 = 6;
 /// A vif starts without limits.
 pub const SET_LIMITS: u64 = 7;
 
+/// Label: change a vif's `MODE_*` ([`SetMode`]).
+pub const SET_MODE: u64 = 8;
+/// Label: a part of the vif table ([`VifTableAt`] → [`VifTable`]), for an audit.
+pub const VIF_TABLE: u64 = 9;
+
 /// Prefixes in [`VifLimits`] at most.
 pub const MAX_ALLOWED: usize = 16;
 /// Highest rate in [`VifLimits`], in bytes per second.
@@ -59,10 +64,62 @@ pub struct AddVif {
     pub vif: u32,
     /// `MODE_*`.
     pub mode: u32,
-    /// Its address: what it may send from, what it receives for.
+    /// Its address: what it may send from, what it receives for. Unique among the vifs of the same `vlan`.
     pub mac: MacAddr,
-    /// Zero.
-    pub reserved: [u8; 2],
+    /// Its VLAN (IEEE 802.1Q), 1 to 4094: its frames carry this tag on the wire, and the brane sees them without. 0: none.
+    pub vlan: u16,
+    /// For one end of a pair, 1 more than the number of the vif at the other end (which may be added later): frames go from
+    /// the one to the other and nowhere else. 0: a vif on the wire.
+    pub peer: u32,
+}
+
+/// See [`SET_MODE`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct SetMode {
+    /// Which vif.
+    pub vif: u32,
+    /// `MODE_*`.
+    pub mode: u32,
+}
+
+/// See [`VIF_TABLE`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct VifTableAt {
+    /// Entries to leave out: those of the parts before.
+    pub skip: u32,
+}
+
+/// Entries of a [`VifTable`].
+pub const TABLE_PART: usize = 32;
+
+/// A part of the vif table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct VifTable {
+    /// How many of `entries` count; fewer than there are places in the last part.
+    pub count: u32,
+    /// Vifs in all.
+    pub total: u32,
+    /// The vifs.
+    pub entries: [VifEntry; TABLE_PART],
+}
+
+/// A vif and where it is bound.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct VifEntry {
+    /// Its number.
+    pub vif: u32,
+    /// 1 more than the number of the brane whose port it is bound to; 0: to none.
+    pub brane: u16,
+    /// That port.
+    pub port: u16,
+    /// Its address.
+    pub mac: MacAddr,
+    /// Its VLAN.
+    pub vlan: u16,
 }
 
 /// See [`BIND_VIF`].

@@ -40,7 +40,8 @@ pub fn set_up(plan: &VifPlan) -> Result<(), &'static str> {
         vif: plan.vif,
         mode: plan.mode,
         mac: plan.mac,
-        reserved: [0; 2],
+        vlan: 0,
+        peer: 0,
     };
     done(call(vif::ADD_VIF, &add))?;
     done(call(vif::SET_LIMITS, &plan.limits()))?;

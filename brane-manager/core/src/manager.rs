@@ -162,6 +162,8 @@ impl Manager {
                         name: given.name,
                         generation: 0,
                         primary: given.primary,
+                        families: None,
+                        held: false,
                         interfaces: given.interfaces.into_iter().map(|i| i.config).collect(),
                     };
                     Brane::new(Some(config), vifs)

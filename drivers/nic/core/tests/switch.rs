@@ -361,7 +361,8 @@ fn the_manager_gets_answers_and_refusals() {
         vif,
         mode,
         mac,
-        reserved: [0; 2],
+        vlan: 0,
+        peer: 0,
     };
     let bind = |vif, brane, port| BindVif { vif, brane, port };
     let free = MacAddr([2, 0, 0, 0, 2, 0]);

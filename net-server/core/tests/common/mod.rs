@@ -270,6 +270,7 @@ impl Host {
                 generation: 0,
                 primary: false,
                 interfaces: vec![interface],
+                ..BraneConfig::default()
             },
             clock,
             client_region: regions[2],

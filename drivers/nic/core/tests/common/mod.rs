@@ -215,7 +215,8 @@ impl Bench {
                 vif: n as u32,
                 mode,
                 mac: mac(n),
-                reserved: [0; 2],
+                vlan: 0,
+                peer: 0,
             };
             bench.switch.add(add).unwrap();
             let bind = BindVif {

@@ -1,0 +1,189 @@
+//! What is asked of a brane from inside: by its clients through the socket library, and by an operator through the manager.
+//!
+//! CBOR (RFC 8949) both ways. The brane answers for what is its own; anything else is [`Answer::Refused`] with the same words
+//! as a thing that does not exist. Who asks through the manager takes the answer for what an untrusted brane says.
+
+use crate::control::{Family, InterfaceStatus, Protocol};
+use crate::net::{Cidr, MacAddr};
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::net::{IpAddr, SocketAddr};
+use minicbor::{Decode, Encode};
+
+/// Longest CBOR text of a query in bytes.
+pub const MAX_QUERY: usize = 512;
+/// Longest CBOR text of an answer in bytes; longer tables come in pages.
+pub const MAX_ANSWER: usize = crate::control::MAX_MESSAGE;
+
+/// A question.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Query {
+    /// `ifconfig`: one interface by name, or all → [`Answer::Interfaces`].
+    #[n(0)]
+    Interfaces(#[n(0)] Option<String>),
+    /// `route` → [`Answer::Routes`].
+    #[n(1)]
+    Routes,
+    /// `arp` and `ndp`: neighbours of one family, the first `skip` left out → [`Answer::Neighbours`].
+    #[n(2)]
+    Neighbours {
+        /// Which.
+        #[n(0)]
+        family: Family,
+        /// Entries that were shown already.
+        #[n(1)]
+        skip: u32,
+    },
+    /// `netstat`: sockets and connections, the first `skip` left out → [`Answer::Sockets`].
+    #[n(3)]
+    Sockets {
+        /// Entries that were shown already.
+        #[n(0)]
+        skip: u32,
+    },
+    /// `netstat -s`: counters of each protocol → [`Answer::Protocols`].
+    #[n(4)]
+    Protocols,
+    /// `ping`: one echo request → [`Answer::Echo`] when the reply is there, [`Answer::Refused`] when it is not in time.
+    #[n(5)]
+    Ping {
+        /// Where to.
+        #[n(0)]
+        to: IpAddr,
+        /// Sequence number (RFC 792, RFC 4443).
+        #[n(1)]
+        sequence: u16,
+        /// Bytes of data, up to 1400.
+        #[n(2)]
+        size: u16,
+        /// Milliseconds to wait, up to 10000.
+        #[n(3)]
+        timeout_ms: u32,
+    },
+    /// `host`: look a name up at a DNS server (RFC 1035) → [`Answer::Host`].
+    #[n(6)]
+    Host {
+        /// The name.
+        #[n(0)]
+        name: String,
+        /// The server; `None` for the one that DHCP or the configuration gave.
+        #[n(1)]
+        server: Option<IpAddr>,
+        /// Milliseconds to wait, up to 10000.
+        #[n(2)]
+        timeout_ms: u32,
+    },
+}
+
+/// An answer.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Answer {
+    /// UTF-8: why there is none.
+    #[n(0)]
+    Refused(#[n(0)] String),
+    /// The brane's own interfaces.
+    #[n(1)]
+    Interfaces(#[n(0)] Vec<InterfaceStatus>),
+    /// The routing table, the most special routes first.
+    #[n(2)]
+    Routes(#[n(0)] Vec<Route>),
+    /// Neighbours; whether there are more after them.
+    #[n(3)]
+    Neighbours(#[n(0)] Vec<Neighbour>, #[n(1)] bool),
+    /// Sockets; whether there are more after them.
+    #[n(4)]
+    Sockets(#[n(0)] Vec<Socket>, #[n(1)] bool),
+    /// Counters in groups named `inet tcp` and the like.
+    #[n(5)]
+    Protocols(#[n(0)] Vec<ProtocolStatus>),
+    /// An echo reply.
+    #[n(6)]
+    Echo {
+        /// Who answered.
+        #[n(0)]
+        from: IpAddr,
+        /// Bytes of data in the reply.
+        #[n(1)]
+        size: u16,
+        /// Its time to live or hop limit.
+        #[n(2)]
+        ttl: u8,
+        /// Round-trip time in microseconds.
+        #[n(3)]
+        rtt_us: u32,
+    },
+    /// Addresses of a name.
+    #[n(7)]
+    Host(#[n(0)] Vec<IpAddr>),
+}
+
+/// A route.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Route {
+    /// Which destinations.
+    #[n(0)]
+    pub to: Cidr,
+    /// By which router; `None` for a network that is attached.
+    #[n(1)]
+    pub via: Option<IpAddr>,
+    /// Through which interface.
+    #[n(2)]
+    pub interface: String,
+}
+
+/// A neighbour.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Neighbour {
+    /// Its IP address.
+    #[n(0)]
+    pub ip: IpAddr,
+    /// Its MAC address.
+    #[n(1)]
+    pub mac: MacAddr,
+    /// At which interface.
+    #[n(2)]
+    pub interface: String,
+    /// Milliseconds until it is asked for anew.
+    #[n(3)]
+    pub expires_ms: u32,
+}
+
+/// A socket or connection.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Socket {
+    /// `tcp` or `udp`.
+    #[n(0)]
+    pub protocol: Protocol,
+    /// Own address and port; an address of all zero for any.
+    #[n(1)]
+    pub local: SocketAddr,
+    /// The other side, where there is one.
+    #[n(2)]
+    pub remote: Option<SocketAddr>,
+    /// State of a TCP connection as RFC 9293 names it, or empty.
+    #[n(3)]
+    pub state: String,
+    /// Bytes received that the client has not taken.
+    #[n(4)]
+    pub receive_queue: u32,
+    /// Bytes that wait to be sent or acknowledged.
+    #[n(5)]
+    pub send_queue: u32,
+}
+
+/// A protocol of the brane's switch.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct ProtocolStatus {
+    /// Its family.
+    #[n(0)]
+    pub family: Family,
+    /// Which.
+    #[n(1)]
+    pub protocol: Protocol,
+    /// `created`, `started`, `draining`.
+    #[n(2)]
+    pub state: String,
+    /// Its counters.
+    #[n(3)]
+    pub counters: Vec<crate::control::Counter>,
+}
