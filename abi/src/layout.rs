@@ -6,6 +6,9 @@
 /// Network ports of each brane at one NIC: how many interfaces on that NIC it can have at a time.
 pub const PORTS_PER_BRANE: usize = 2;
 
+/// NICs that a system can have. A brane's ports are numbered through: [`PORTS_PER_BRANE`] at `nic0`, then those at `nic1`.
+pub const MAX_NICS: usize = 2;
+
 /// A part of a region: offset and length in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part {

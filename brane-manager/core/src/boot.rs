@@ -6,9 +6,9 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
-use brane_abi::control::InterfaceConfig;
-use brane_abi::layout::PORTS_PER_BRANE;
-use brane_abi::net::Cidr;
+use brane_abi::control::{FamilyConfig, InterfaceConfig};
+use brane_abi::layout::{MAX_NICS, PORTS_PER_BRANE};
+use brane_abi::operator::DeviceConfig;
 use core::fmt;
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
@@ -17,10 +17,12 @@ use minicbor::{Decode, Encode};
 pub const MAGIC: &str = "branes-boot-config";
 
 /// Version of the format; another one is refused, an older one too: it would leave limits out without a word.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
-/// Longest name of a brane, an interface or a device, in bytes.
-pub const MAX_NAME: usize = 31;
+pub use brane_abi::operator::MAX_NAME;
+
+/// The pool of MAC addresses where nothing else is said: locally administered.
+pub const DEFAULT_POOL: [u8; 4] = [0x02, 0x77, 0, 0];
 
 /// Bytes of the region that holds it (`boot-config` in `system.xml`).
 pub const MAX_SIZE: usize = 0x8000;
@@ -31,6 +33,12 @@ pub struct BootConfig {
     /// Brane 0, 1, ... in order.
     #[n(0)]
     pub branes: Vec<BraneBoot>,
+    /// All devices but for `lo`: those that the interfaces name, and those that no brane has.
+    #[n(1)]
+    pub devices: Vec<DeviceConfig>,
+    /// First four bytes of the MAC addresses that the manager gives to devices that name none.
+    #[n(2)]
+    pub mac_pool: [u8; 4],
 }
 
 /// One brane.
@@ -42,51 +50,21 @@ pub struct BraneBoot {
     /// Whether it is the primary brane; exactly one is.
     #[n(1)]
     pub primary: bool,
-    /// Its interfaces but for `lo0`.
+    /// Its interfaces but for `lo0`; each names one of [`BootConfig::devices`].
     #[n(2)]
-    pub interfaces: Vec<InterfaceBoot>,
-}
-
-/// One interface: what the brane is told, and what the driver is told.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
-pub struct InterfaceBoot {
-    /// The brane's part.
-    #[n(0)]
-    pub config: InterfaceConfig,
-    /// Whether other branes on the same NIC can reach it ([`Mode`]).
-    #[n(1)]
-    pub mode: Mode,
-    /// Where what it sends may come from, besides its link-local address; empty: anything.
-    #[n(2)]
-    pub allow: Vec<Cidr>,
-    /// Bytes per second that it may send.
+    pub interfaces: Vec<InterfaceConfig>,
+    /// Its families and protocols; `None` for all of them.
     #[n(3)]
-    pub rate_up: Option<u64>,
-    /// Bytes per second that it gets.
+    pub families: Option<Vec<FamilyConfig>>,
+    /// It is created, but not started.
     #[n(4)]
-    pub rate_down: Option<u64>,
+    pub held: bool,
 }
 
-/// Who can reach an interface besides the outside.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
-#[cbor(index_only)]
-pub enum Mode {
-    /// Other branes on the same NIC too, through the driver's switch.
-    #[default]
-    #[n(0)]
-    Bridge,
-    /// Nobody else.
-    #[n(1)]
-    Private,
-}
-
-impl Mode {
-    /// The driver's number for it (`brane_abi::vif::MODE_*`).
-    pub const fn vif_mode(self) -> u32 {
-        match self {
-            Mode::Bridge => brane_abi::vif::MODE_BRIDGE,
-            Mode::Private => brane_abi::vif::MODE_PRIVATE,
-        }
+impl BootConfig {
+    /// The device of this name.
+    pub fn device(&self, name: &str) -> Option<&DeviceConfig> {
+        self.devices.iter().find(|d| d.name == name)
     }
 }
 
@@ -183,12 +161,18 @@ impl BootConfig {
                 return impossible(alloc::format!("the name `{}` is empty or too long", brane.name));
             }
             for interface in &brane.interfaces {
-                if usize::from(interface.config.port) >= PORTS_PER_BRANE {
+                let here = alloc::format!("`{}` of brane `{}`", interface.name, brane.name);
+                let Some(device) = self.device(&interface.device) else {
                     return impossible(alloc::format!(
-                        "`{}` of brane `{}` is on port {}, a brane has {PORTS_PER_BRANE}",
-                        interface.config.name,
-                        brane.name,
-                        interface.config.port
+                        "{here} is on no device: `{}` is none",
+                        interface.device
+                    ));
+                };
+                let port = usize::from(interface.port);
+                if port >= MAX_NICS * PORTS_PER_BRANE || port / PORTS_PER_BRANE != usize::from(device.nic) {
+                    return impossible(alloc::format!(
+                        "{here} is on port {port}, its device's NIC has {PORTS_PER_BRANE} from {} on",
+                        usize::from(device.nic) * PORTS_PER_BRANE
                     ));
                 }
             }
@@ -204,37 +188,43 @@ fn damaged(e: minicbor::decode::Error) -> BootError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use brane_abi::net::MacAddr;
+    use brane_abi::net::{Cidr, MacAddr};
+    use brane_abi::operator::Mode;
     use proptest::prelude::*;
     use std::net::Ipv4Addr;
 
     fn sample() -> BootConfig {
+        let mac = MacAddr([2, 0x77, 0, 0, 0, 0]);
         BootConfig {
             branes: vec![BraneBoot {
                 name: "main".into(),
                 primary: true,
-                interfaces: vec![InterfaceBoot {
-                    config: InterfaceConfig {
-                        name: "net0".into(),
-                        device: "vnic0".into(),
-                        mac: MacAddr([2, 0x77, 0, 0, 0, 0]),
-                        addresses: vec![Cidr {
-                            ip: Ipv4Addr::new(10, 0, 2, 15).into(),
-                            prefix: 24,
-                        }],
-                        gateway4: Some(Ipv4Addr::new(10, 0, 2, 2)),
-                        slaac: true,
-                        ..InterfaceConfig::default()
-                    },
-                    mode: Mode::Private,
-                    allow: vec![Cidr {
+                interfaces: vec![InterfaceConfig {
+                    name: "net0".into(),
+                    device: "vnic0".into(),
+                    mac,
+                    addresses: vec![Cidr {
                         ip: Ipv4Addr::new(10, 0, 2, 15).into(),
-                        prefix: 32,
+                        prefix: 24,
                     }],
-                    rate_up: None,
-                    rate_down: Some(1_000_000),
+                    gateway4: Some(Ipv4Addr::new(10, 0, 2, 2)),
+                    slaac: true,
+                    ..InterfaceConfig::default()
                 }],
+                ..BraneBoot::default()
             }],
+            devices: vec![DeviceConfig {
+                name: "vnic0".into(),
+                mac: Some(mac),
+                mode: Mode::Private,
+                allow: vec![Cidr {
+                    ip: Ipv4Addr::new(10, 0, 2, 15).into(),
+                    prefix: 32,
+                }],
+                rate_down: Some(1_000_000),
+                ..DeviceConfig::default()
+            }],
+            mac_pool: DEFAULT_POOL,
         }
     }
 
@@ -258,7 +248,7 @@ mod tests {
         *flipped.last_mut().unwrap() ^= 1;
         assert_eq!(BootConfig::from_bytes(&flipped), Err(BootError::Checksum));
         let mut newer = good.clone();
-        for other in [1, 3] {
+        for other in [2, 4] {
             newer[2 + MAGIC.len()] = other;
             let refused = Err(BootError::Version(other.into()));
             assert_eq!(BootConfig::from_bytes(&newer), refused);
@@ -270,7 +260,7 @@ mod tests {
         assert_eq!(sample().check(1), Ok(()));
         assert!(matches!(sample().check(0), Err(BootError::Impossible(_))));
         let mut port = sample();
-        port.branes[0].interfaces[0].config.port = 2;
+        port.branes[0].interfaces[0].port = 2;
         assert!(matches!(port.check(3), Err(BootError::Impossible(_))));
     }
 

@@ -13,6 +13,8 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use brane_abi::control::{BraneConfig, command, report as kind};
+use brane_abi::operator::Mode;
+use brane_abi::vif::{MODE_BRIDGE, MODE_PRIVATE};
 pub(crate) use heartbeat::Pulse;
 
 mod client;
@@ -134,25 +136,30 @@ impl Manager {
             token: 0,
             beat_at: now + heartbeat::PERIOD_NS,
         };
+        let devices = boot.devices;
         let mut configured = boot.branes.into_iter();
         for id in 0..instances {
             let mut brane = configured.next().map_or_else(
                 || Brane::new(None, Vec::new()),
                 |given| {
                     let mut vifs = Vec::new();
-                    for interface in &given.interfaces {
+                    for config in &given.interfaces {
                         let vif = manager.devices.len() as u32;
-                        let config = &interface.config;
+                        let device = devices.iter().find(|d| d.name == config.device);
+                        let device = device.cloned().unwrap_or_default();
                         manager.devices.push(config.device.clone());
                         manager.plan.push(VifPlan {
                             vif,
                             brane: id,
                             port: config.port.into(),
                             mac: config.mac,
-                            mode: interface.mode.vif_mode(),
-                            allow: interface.allow.clone(),
-                            rate_up: interface.rate_up.unwrap_or(0),
-                            rate_down: interface.rate_down.unwrap_or(0),
+                            mode: match device.mode {
+                                Mode::Bridge => MODE_BRIDGE,
+                                Mode::Private => MODE_PRIVATE,
+                            },
+                            allow: device.allow,
+                            rate_up: device.rate_up.unwrap_or(0),
+                            rate_down: device.rate_down.unwrap_or(0),
                             label: format!("`{}` of brane `{}`", config.device, given.name),
                         });
                         vifs.push(vif);
@@ -162,9 +169,9 @@ impl Manager {
                         name: given.name,
                         generation: 0,
                         primary: given.primary,
-                        families: None,
-                        held: false,
-                        interfaces: given.interfaces.into_iter().map(|i| i.config).collect(),
+                        families: given.families,
+                        held: given.held,
+                        interfaces: given.interfaces,
                     };
                     Brane::new(Some(config), vifs)
                 },

@@ -5,7 +5,8 @@ use crate::{Problem, problem};
 use brane_abi::control::InterfaceConfig;
 use brane_abi::layout::PORTS_PER_BRANE;
 use brane_abi::net::{Cidr, MacAddr};
-use brane_manager_core::boot::{self, BootConfig, BraneBoot, InterfaceBoot, MAX_NAME};
+use brane_abi::operator::{self, DeviceConfig};
+use brane_manager_core::boot::{BootConfig, BraneBoot, DEFAULT_POOL, MAX_NAME};
 use ipnet::IpNet;
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -13,9 +14,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
 use std::str::FromStr;
 use toml::Spanned;
-
-/// MAC addresses come from here where the file has no `mac-pool`: locally administered.
-const DEFAULT_POOL: [u8; 4] = [0x02, 0x77, 0, 0];
 
 /// Most fixed addresses of one interface.
 const MAX_ADDRESSES: usize = 8;
@@ -31,6 +29,7 @@ pub struct Rules<'a> {
     devices: HashMap<String, String>,
     macs: HashMap<MacAddr, String>,
     addresses: HashMap<IpAddr, String>,
+    built: Vec<DeviceConfig>,
 }
 
 impl<'a> Rules<'a> {
@@ -45,6 +44,7 @@ impl<'a> Rules<'a> {
             devices: HashMap::new(),
             macs: HashMap::new(),
             addresses: HashMap::new(),
+            built: Vec::new(),
         }
     }
 
@@ -95,13 +95,11 @@ impl<'a> Rules<'a> {
             ),
             _ => {}
         }
+        let branes = file.brane.into_iter().enumerate();
         BootConfig {
-            branes: file
-                .brane
-                .into_iter()
-                .enumerate()
-                .map(|(i, b)| self.brane(i, b.into_inner()))
-                .collect(),
+            branes: branes.map(|(i, b)| self.brane(i, b.into_inner())).collect(),
+            devices: core::mem::take(&mut self.built),
+            mac_pool: self.pool,
         }
     }
 
@@ -132,7 +130,7 @@ impl<'a> Rules<'a> {
             let place = interface.name.span();
             let port_place = interface.port.as_ref().map_or(span, |p| p.span());
             let built = self.interface(number, index, &name, interface);
-            let label = &built.config.name;
+            let label = &built.name;
             if local.insert(label.clone(), ()).is_some() {
                 self.wrong(
                     place,
@@ -141,13 +139,13 @@ impl<'a> Rules<'a> {
                     ),
                 );
             }
-            if let Some(other) = ports.insert(built.config.port, label.clone()) {
+            if let Some(other) = ports.insert(built.port, label.clone()) {
                 self.wrong(
                     port_place,
                     format!(
                         "brane.interface.port: `{label}` and `{other}` of brane `{name}` are both on port {}: use \
                          another one below {PORTS_PER_BRANE}",
-                        built.config.port
+                        built.port
                     ),
                 );
             }
@@ -157,10 +155,11 @@ impl<'a> Rules<'a> {
             name,
             primary: brane.primary,
             interfaces,
+            ..BraneBoot::default()
         }
     }
 
-    fn interface(&mut self, brane: usize, index: usize, owner: &str, given: Interface) -> InterfaceBoot {
+    fn interface(&mut self, brane: usize, index: usize, owner: &str, given: Interface) -> InterfaceConfig {
         let name = self.name("brane.interface.name", &given.name);
         if name == "lo0" {
             self.wrong(
@@ -216,25 +215,28 @@ impl<'a> Rules<'a> {
                 }
             },
         };
-        InterfaceBoot {
-            config: InterfaceConfig {
-                name,
-                device,
-                port,
-                mac,
-                addresses,
-                gateway4,
-                gateway6,
-                dhcp4,
-                slaac: given.slaac,
-            },
+        self.built.push(DeviceConfig {
+            name: device.clone(),
+            mac: Some(mac),
             mode: match given.mode {
-                Mode::Bridge => boot::Mode::Bridge,
-                Mode::Private => boot::Mode::Private,
+                Mode::Bridge => operator::Mode::Bridge,
+                Mode::Private => operator::Mode::Private,
             },
             allow,
             rate_up,
             rate_down,
+            ..DeviceConfig::default()
+        });
+        InterfaceConfig {
+            name,
+            device,
+            port,
+            mac,
+            addresses,
+            gateway4,
+            gateway6,
+            dhcp4,
+            slaac: given.slaac,
         }
     }
 

@@ -22,7 +22,7 @@ fn the_default_has_three_branes_and_a_second_interface() {
     let names: Vec<_> = config.branes.iter().map(|b| b.name.as_str()).collect();
     assert_eq!(names, ["main", "red", "blue"]);
     for (i, brane) in config.branes.iter().enumerate() {
-        let net0 = &brane.interfaces[0].config;
+        let net0 = &brane.interfaces[0];
         assert_eq!(net0.mac, MacAddr([2, 0x77, 0, 0, 0, i as u8]));
         let shown: Vec<_> = net0.addresses.iter().map(ToString::to_string).collect();
         assert_eq!(
@@ -31,7 +31,7 @@ fn the_default_has_three_branes_and_a_second_interface() {
         );
         assert_eq!(net0.gateway4, Some([10, 0, 2, 2].into()));
     }
-    let net1 = &config.branes[0].interfaces[1].config;
+    let net1 = &config.branes[0].interfaces[1];
     assert_eq!((net1.device.as_str(), net1.port), ("vnic3", 1));
     assert_eq!(net1.mac, MacAddr([2, 0x77, 0, 0, 1, 0]));
 }
@@ -41,7 +41,7 @@ fn the_measured_system_keeps_the_harness_contract() {
     let config = shipped("bench.toml", 17);
     assert_eq!(config.branes.len(), 17);
     for (i, brane) in config.branes.iter().enumerate() {
-        let net0 = &brane.interfaces[0].config;
+        let net0 = &brane.interfaces[0];
         let host = if i == 0 { 2 } else { 100 + i };
         let shown: Vec<_> = net0.addresses.iter().map(ToString::to_string).collect();
         assert_eq!(shown, [format!("10.77.0.{host}/24"), format!("fd77::{host}/64")]);
@@ -53,7 +53,7 @@ fn the_measured_system_keeps_the_harness_contract() {
 #[test]
 fn the_automatic_one_fixes_nothing() {
     for brane in shipped("dhcp.toml", 3).branes {
-        let net0 = &brane.interfaces[0].config;
+        let net0 = &brane.interfaces[0];
         assert!(net0.dhcp4 && net0.slaac && net0.addresses.is_empty());
     }
 }
@@ -275,11 +275,11 @@ fn limits_reach_the_manager() {
     );
     let config = parse(Path::new("b.toml"), &limited, 3).unwrap();
     let config = BootConfig::from_bytes(&config.to_bytes()).unwrap();
-    let net0 = &config.branes[0].interfaces[0];
+    let net0 = &config.devices[0];
     let shown: Vec<_> = net0.allow.iter().map(ToString::to_string).collect();
     assert_eq!(shown, ["10.0.2.15/32", "fec0::15/128", "10.9.0.0/17"]);
     assert_eq!((net0.rate_up, net0.rate_down), (Some(1_000_000), Some(5)));
-    let net1 = &config.branes[0].interfaces[1];
+    let net1 = &config.devices[1];
     assert_eq!(
         (net1.allow.len(), net1.rate_up, net1.rate_down),
         (0, None, None),

@@ -54,14 +54,13 @@ pub fn user_network(boot: &BootConfig, port_base: u16) -> UserNetwork {
         .branes
         .iter()
         .flat_map(|brane| &brane.interfaces)
-        .find(|interface| !interface.config.addresses.is_empty());
+        .find(|interface| !interface.addresses.is_empty());
     if let Some(interface) = first {
-        for address in &interface.config.addresses {
+        for address in &interface.addresses {
             match address.ip {
                 IpAddr::V4(ip) => {
                     let network = masked(ip, address.prefix);
                     let host = interface
-                        .config
                         .gateway4
                         .unwrap_or_else(|| (u32::from(network) + 1).into());
                     v4 = (network, address.prefix, host);
@@ -69,7 +68,6 @@ pub fn user_network(boot: &BootConfig, port_base: u16) -> UserNetwork {
                 IpAddr::V6(ip) => {
                     let prefix = u128::from(ip) >> 64 << 64;
                     let host = interface
-                        .config
                         .gateway6
                         .filter(|gateway| u128::from(*gateway) >> 64 == prefix >> 64);
                     v6 = (prefix.into(), host.unwrap_or_else(|| free_host(boot, prefix)));
@@ -109,7 +107,7 @@ fn address_in(brane: &BraneBoot, network: Ipv4Addr, prefix: u8) -> Option<Ipv4Ad
     brane
         .interfaces
         .iter()
-        .flat_map(|interface| &interface.config.addresses)
+        .flat_map(|interface| &interface.addresses)
         .find_map(|address| match address.ip {
             IpAddr::V4(ip) if masked(ip, prefix) == network => Some(ip),
             _ => None,
@@ -121,7 +119,7 @@ fn free_host(boot: &BootConfig, prefix: u128) -> Ipv6Addr {
     let taken = |host: Ipv6Addr| {
         let interfaces = boot.branes.iter().flat_map(|brane| &brane.interfaces);
         interfaces
-            .flat_map(|interface| &interface.config.addresses)
+            .flat_map(|interface| &interface.addresses)
             .any(|address| address.ip == IpAddr::V6(host))
     };
     (2..)

@@ -1,9 +1,10 @@
 use super::*;
 use crate::answer::Driver;
-use crate::boot::{BraneBoot, InterfaceBoot};
+use crate::boot::BraneBoot;
 use brane_abi::console::{self, Brane as Shown, List, Refusal, Stats};
 use brane_abi::control::{BraneStatus, Counter, InterfaceConfig};
 use brane_abi::net::{Cidr, MacAddr};
+use brane_abi::operator::DeviceConfig;
 use brane_abi::vif::{DeviceInfo, Prefix, VifCounters, VifLimits};
 
 mod heartbeat;
@@ -12,24 +13,31 @@ mod model;
 const MS: u64 = 1_000_000;
 
 fn boot() -> BootConfig {
+    let mac = |i| MacAddr([2, 0, 0, 0, 0, i as u8]);
     let branes = ["main", "red", "blue"]
         .iter()
         .enumerate()
         .map(|(i, name)| BraneBoot {
             name: (*name).into(),
             primary: i == 0,
-            interfaces: vec![InterfaceBoot {
-                config: InterfaceConfig {
-                    name: "net0".into(),
-                    device: format!("vnic{i}"),
-                    mac: MacAddr([2, 0, 0, 0, 0, i as u8]),
-                    ..InterfaceConfig::default()
-                },
-                ..InterfaceBoot::default()
+            interfaces: vec![InterfaceConfig {
+                name: "net0".into(),
+                device: format!("vnic{i}"),
+                mac: mac(i),
+                ..InterfaceConfig::default()
             }],
+            ..BraneBoot::default()
         });
     BootConfig {
         branes: branes.collect(),
+        devices: (0..3)
+            .map(|i| DeviceConfig {
+                name: format!("vnic{i}"),
+                mac: Some(mac(i)),
+                ..DeviceConfig::default()
+            })
+            .collect(),
+        ..BootConfig::default()
     }
 }
 
@@ -155,7 +163,7 @@ fn each_brane_gets_its_own_configuration_and_vif() {
 #[test]
 fn limits_reach_the_driver_as_they_are_configured() {
     let mut boot = boot();
-    let red = &mut boot.branes[1].interfaces[0];
+    let red = &mut boot.devices[1];
     let cidr = Cidr {
         ip: [10, 0, 2, 16].into(),
         prefix: 32,
