@@ -7,7 +7,7 @@ use brane_abi::layout::ctl;
 use brane_abi::link::{Link, LinkState, Side};
 use brane_abi::ring::{Consumer, Producer, RingError, RingIndices};
 use brane_abi::shared::SharedRegion;
-use brane_manager_core::Event;
+use brane_manager_core::{Child, Event};
 use sel4_microkit::Channel;
 
 /// Reports taken from one brane in one wake.
@@ -60,7 +60,7 @@ impl Control {
     }
 
     /// Looks at the region and hands what it finds to `sink`. Returns whether there may be more: then come again soon.
-    pub fn serve(&mut self, brane: usize, sink: &mut dyn FnMut(Event<'_>)) -> bool {
+    pub fn serve(&mut self, child: Child, sink: &mut dyn FnMut(Event<'_>)) -> bool {
         self.link.own_bell().disarm();
         let mut reports = 0;
         let mut handshakes = 0;
@@ -83,9 +83,9 @@ impl Control {
                 LinkState::Up => {
                     if !self.up {
                         self.up = true;
-                        sink(Event::LinkUp { brane });
+                        sink(Event::LinkUp(child));
                     }
-                    match self.take(brane, REPORT_BUDGET.saturating_sub(reports), sink) {
+                    match self.take(child, REPORT_BUDGET.saturating_sub(reports), sink) {
                         Ok(taken) => reports += taken,
                         Err(()) if handshakes + reports > REPORT_BUDGET => return true,
                         Err(()) => {
@@ -97,7 +97,7 @@ impl Control {
                         return true;
                     }
                 }
-                LinkState::Incompatible => self.breach(brane, "it speaks another version", sink),
+                LinkState::Incompatible => self.breach(child, "it speaks another version", sink),
                 LinkState::Down => {}
             }
             if self.link.own_bell().arm() {
@@ -112,7 +112,7 @@ impl Control {
     }
 
     /// `Err`: cut off, or the brane has just begun anew; look at the link again.
-    fn take(&mut self, brane: usize, budget: usize, sink: &mut dyn FnMut(Event<'_>)) -> Result<usize, ()> {
+    fn take(&mut self, child: Child, budget: usize, sink: &mut dyn FnMut(Event<'_>)) -> Result<usize, ()> {
         let buffer = &mut self.buffer;
         for taken in 0..budget {
             let record = self.reports.take(|record| {
@@ -123,7 +123,7 @@ impl Control {
                 Ok(Some(([kind, token, _], len))) => {
                     self.reports.release();
                     sink(Event::Report {
-                        brane,
+                        child,
                         kind,
                         token,
                         payload: &buffer[..len],
@@ -132,7 +132,7 @@ impl Control {
                 Ok(None) => return Ok(taken),
                 Err(error) => {
                     if self.link.poll() == LinkState::Up {
-                        self.breach(brane, wording(error), sink);
+                        self.breach(child, wording(error), sink);
                     }
                     return Err(());
                 }
@@ -141,10 +141,10 @@ impl Control {
         Ok(budget)
     }
 
-    fn breach(&mut self, brane: usize, what: &str, sink: &mut dyn FnMut(Event<'_>)) {
+    fn breach(&mut self, child: Child, what: &str, sink: &mut dyn FnMut(Event<'_>)) {
         if !self.cut {
             self.cut = true;
-            sink(Event::Breach { brane, what });
+            sink(Event::Breach { child, what });
         }
     }
 

@@ -12,10 +12,11 @@ mod control;
 mod nic;
 
 use alloc::vec::Vec;
-use brane_abi::console;
+use brane_abi::operator;
 use brane_manager_core::boot::BootConfig;
-use brane_manager_core::{Action, Child, Event, Manager};
+use brane_manager_core::{Action, Child, Event, Manager, Size};
 use control::Control;
+use nic::Nics;
 use sel4_microkit::time::{Alarm, Clock};
 use sel4_microkit::{
     Channel, ChannelSet, Fault, Handler, MessageInfo, Never, get_mr, heap, log, logln, protection_domain,
@@ -35,8 +36,8 @@ const TIMER: Channel = Channel::new(channels::TIMER);
 const CONSOLE: Channel = Channel::new(channels::CONSOLE);
 const SERIAL: Channel = Channel::new(channels::SERIAL);
 
-/// Longest argument of a console command that is looked at, in bytes; a longer one names nothing anyway.
-const MAX_ARGUMENT: usize = 64;
+/// Operators, by their number in the core.
+const OPERATORS: [Channel; 1] = [CONSOLE];
 
 struct Shell {
     clock: Clock,
@@ -56,17 +57,19 @@ fn init() -> Shell {
     let text = regions::BOOT_CONFIG;
     // SAFETY: mapped readable for this domain's life, and nobody writes it after the boot.
     let text = unsafe { core::slice::from_raw_parts(text.as_ptr(), text.size) };
-    let manager = Manager::new(clock.now_ns(), BootConfig::from_bytes(text), INSTANCES);
+    let size = Size {
+        instances: INSTANCES,
+        watchers: 0,
+        operators: OPERATORS.len(),
+    };
+    let mut actions = Vec::new();
+    let boot = BootConfig::from_bytes(text);
+    let manager = Manager::new(clock.now_ns(), boot, size, &mut Nics, &mut actions);
     if let Some(why) = manager.boot_error() {
         logln!(
             "the boot configuration cannot be used: {why}; no brane is configured. Build the image anew with a good one \
              (`boot` in configs.toml)"
         );
-    }
-    for plan in manager.vifs() {
-        if let Err(why) = nic::set_up(plan) {
-            logln!("{} gets no frames: the NIC driver refuses it: {why}", plan.label);
-        }
     }
     let controls = (0..INSTANCES)
         .map(|i| Control::start(regions::CTL[i].shared(), Channel::new(channels::BRANE[i])))
@@ -75,11 +78,12 @@ fn init() -> Shell {
         clock,
         manager,
         controls,
-        actions: Vec::new(),
+        actions,
         alarm: Alarm::new(TIMER),
         unfinished: false,
     };
     // No brane runs yet. One that never says anything is noticed by the timer alone.
+    shell.act();
     shell.settle();
     shell
 }
@@ -88,12 +92,15 @@ fn thread(child: Child) -> sel4_microkit::Child {
     sel4_microkit::Child::new(match child {
         Child::Brane(i) => children::BRANE[i],
         Child::Client(i) => children::SERVICES[i],
+        // There are none in this system.
+        Child::Watcher(_) => usize::MAX,
     })
 }
 
 impl Shell {
     fn event(&mut self, event: Event<'_>) {
-        self.manager.handle(self.clock.now_ns(), event, &mut self.actions);
+        let now = self.clock.now_ns();
+        self.manager.handle(now, event, &mut Nics, &mut self.actions);
     }
 
     /// Carries out what the core has asked for. A command that cannot be sent is an event again, whose actions contain
@@ -113,16 +120,20 @@ impl Shell {
                             logln!("{child:?} cannot be restarted: {why}");
                         }
                     }
+                    Action::Notify(operator) => OPERATORS[operator].notify(),
                     Action::Send {
-                        brane,
+                        child,
                         kind,
                         token,
                         payload,
-                    } => match self.controls[brane].send(kind, token, &payload) {
-                        Ok(()) => {}
-                        Err(control::SendError::NoRoom) => self.event(Event::Dropped { brane, token }),
-                        Err(control::SendError::Peer(what)) => self.event(Event::Breach { brane, what }),
-                    },
+                    } => {
+                        let Child::Brane(brane) = child else { continue };
+                        match self.controls[brane].send(kind, token, &payload) {
+                            Ok(()) => {}
+                            Err(control::SendError::NoRoom) => self.event(Event::Dropped { child, token }),
+                            Err(control::SendError::Peer(what)) => self.event(Event::Breach { child, what }),
+                        }
+                    }
                 }
             }
         }
@@ -138,7 +149,9 @@ impl Shell {
             ..
         } = self;
         let now = clock.now_ns();
-        let more = controls[brane].serve(brane, &mut |event| manager.handle(now, event, actions));
+        let more = controls[brane].serve(Child::Brane(brane), &mut |event| {
+            manager.handle(now, event, &mut Nics, actions)
+        });
         self.unfinished |= more;
         self.act();
     }
@@ -179,36 +192,52 @@ impl Handler for Shell {
     }
 
     fn protected(&mut self, channel: Channel, info: MessageInfo) -> Result<MessageInfo, Never> {
-        if channel != CONSOLE {
+        let Some(operator) = OPERATORS.iter().position(|&o| o == channel) else {
             // Nobody else has a channel to call on.
-            return Ok(MessageInfo::new(console::ERROR, 0));
-        }
-        // Copied first: the calls to the driver below use the same words.
-        let mut argument = [0; MAX_ARGUMENT];
-        let sent = info.length().saturating_sub(1) * 8;
-        let len = match info.length() {
-            0 => 0,
-            _ => usize::try_from(get_mr(0))
-                .unwrap_or(usize::MAX)
-                .min(sent)
-                .min(MAX_ARGUMENT),
+            return Ok(MessageInfo::new(operator::ERROR, 0));
         };
+        // Copied first: the calls to the drivers use the same words.
+        let mut argument = [0; operator::MAX_REQUEST];
+        let sent = info.length().saturating_sub(1) * 8;
+        let first = match info.length() {
+            0 => 0,
+            _ => get_mr(0),
+        };
+        let len = usize::try_from(first)
+            .unwrap_or(usize::MAX)
+            .min(sent)
+            .min(argument.len());
         with_msg_bytes(|bytes| argument[..len].copy_from_slice(&bytes[8..8 + len]));
-        let (label, text) = self.manager.console(
-            self.clock.now_ns(),
-            info.label(),
-            &argument[..len],
-            &mut nic::Counters,
-            &mut self.actions,
-        );
+        let now = self.clock.now_ns();
+        let (label, text, job) = match info.label() {
+            label @ (operator::CALL | operator::POLL) => {
+                let job = (first as u32).to_le_bytes();
+                let argument = match label {
+                    operator::POLL => &job[..],
+                    _ => &argument[..len],
+                };
+                let reply =
+                    self.manager
+                        .operator(now, operator, label, argument, &mut Nics, &mut self.actions);
+                (reply.label, reply.text, reply.job)
+            }
+            label => {
+                let argument = &argument[..len];
+                let (label, text) = self
+                    .manager
+                    .console(now, label, argument, &mut Nics, &mut self.actions);
+                (label, text, 0)
+            }
+        };
         let reply = regions::CONSOLE_REPLY;
         let len = text.len().min(reply.size);
-        // SAFETY: `len` bytes lie inside the region, which is mapped writable here and only readable by the console.
+        // SAFETY: `len` bytes lie inside the region, which is mapped writable here and only readable by the operator.
         unsafe { core::ptr::copy_nonoverlapping(text.as_ptr(), reply.as_ptr(), len) };
         self.act();
         self.settle();
         set_mr(0, len as u64);
-        Ok(MessageInfo::new(label, 1))
+        set_mr(1, job.into());
+        Ok(MessageInfo::new(label, 2))
     }
 
     fn fault(

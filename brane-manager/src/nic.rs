@@ -1,17 +1,26 @@
-//! Calls to the NIC driver, which is trusted: vifs and their counters.
+//! Calls to the NIC drivers, which are trusted: vifs, their limits and counters.
 
 use crate::wiring::channels;
-use brane_abi::vif::{self, AddVif, BindVif, DeviceInfo, VifCounters, VifRef};
-use brane_manager_core::{Driver, VifPlan};
-use sel4_microkit::{Channel, MessageInfo, with_msg_bytes, with_msg_bytes_mut};
+use alloc::vec::Vec;
+use brane_abi::vif::{
+    self, AddVif, BindVif, DeviceInfo, SetMode, TABLE_PART, VifCounters, VifEntry, VifLimits, VifRef,
+    VifTable, VifTableAt,
+};
+use brane_manager_core::{Driver, Refused};
+use sel4_microkit::{Channel, MessageInfo, heap, with_msg_bytes, with_msg_bytes_mut};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-const NIC: Channel = Channel::new(channels::NIC0);
+/// The drivers, by the number of their NIC.
+const NICS: [Channel; 1] = [Channel::new(channels::NIC0)];
 
-fn call<T: IntoBytes + Immutable>(label: u64, argument: &T) -> MessageInfo {
+/// Parts of a driver's table that are read at most: more vifs than it can have.
+const TABLE_PARTS: usize = 64;
+
+fn call<T: IntoBytes + Immutable>(nic: u8, label: u64, argument: &T) -> Result<MessageInfo, Refused> {
+    let channel = NICS.get(usize::from(nic)).ok_or("there is no such NIC")?;
     let bytes = argument.as_bytes();
     with_msg_bytes_mut(|message| message[..bytes.len()].copy_from_slice(bytes));
-    NIC.pp_call(MessageInfo::new(label, bytes.len().div_ceil(8)))
+    Ok(channel.pp_call(MessageInfo::new(label, bytes.len().div_ceil(8))))
 }
 
 fn answer<T: FromBytes>(reply: MessageInfo) -> Option<T> {
@@ -21,7 +30,7 @@ fn answer<T: FromBytes>(reply: MessageInfo) -> Option<T> {
     with_msg_bytes(|bytes| T::read_from_prefix(bytes).ok().map(|(value, _)| value))
 }
 
-fn done(reply: MessageInfo) -> Result<(), &'static str> {
+fn done(reply: MessageInfo) -> Result<(), Refused> {
     Err(match reply.label() {
         vif::OK => return Ok(()),
         vif::NO_SUCH_VIF => "no vif of that number",
@@ -34,34 +43,66 @@ fn done(reply: MessageInfo) -> Result<(), &'static str> {
     })
 }
 
-/// Creates a vif, limits it, and binds it to its brane's port: no frame passes before the limits are there.
-pub fn set_up(plan: &VifPlan) -> Result<(), &'static str> {
-    let add = AddVif {
-        vif: plan.vif,
-        mode: plan.mode,
-        mac: plan.mac,
-        vlan: 0,
-        peer: 0,
-    };
-    done(call(vif::ADD_VIF, &add))?;
-    done(call(vif::SET_LIMITS, &plan.limits()))?;
-    let bind = BindVif {
-        vif: plan.vif,
-        brane: plan.brane as u32,
-        port: plan.port,
-    };
-    done(call(vif::BIND_VIF, &bind))
-}
+/// The drivers, for the core.
+pub struct Nics;
 
-/// The driver's counters, for the console.
-pub struct Counters;
-
-impl Driver for Counters {
-    fn vif(&mut self, vif: u32) -> Option<VifCounters> {
-        answer(call(vif::VIF_COUNTERS, &VifRef { vif }))
+impl Driver for Nics {
+    fn nics(&self) -> usize {
+        NICS.len()
     }
 
-    fn device(&mut self) -> Option<DeviceInfo> {
-        answer(NIC.pp_call(MessageInfo::new(vif::DEVICE_INFO, 0)))
+    fn add(&mut self, nic: u8, add: AddVif) -> Result<(), Refused> {
+        done(call(nic, vif::ADD_VIF, &add)?)
+    }
+
+    fn remove(&mut self, nic: u8, vif: u32) -> Result<(), Refused> {
+        done(call(nic, vif::REMOVE_VIF, &VifRef { vif })?)
+    }
+
+    fn bind(&mut self, nic: u8, bind: BindVif) -> Result<(), Refused> {
+        done(call(nic, vif::BIND_VIF, &bind)?)
+    }
+
+    fn unbind(&mut self, nic: u8, vif: u32) -> Result<(), Refused> {
+        done(call(nic, vif::UNBIND_VIF, &VifRef { vif })?)
+    }
+
+    fn limit(&mut self, nic: u8, limits: VifLimits) -> Result<(), Refused> {
+        done(call(nic, vif::SET_LIMITS, &limits)?)
+    }
+
+    fn mode(&mut self, nic: u8, vif: u32, mode: u32) -> Result<(), Refused> {
+        done(call(nic, vif::SET_MODE, &SetMode { vif, mode })?)
+    }
+
+    fn counters(&mut self, nic: u8, vif: u32) -> Option<VifCounters> {
+        answer(call(nic, vif::VIF_COUNTERS, &VifRef { vif }).ok()?)
+    }
+
+    fn device(&mut self, nic: u8) -> Option<DeviceInfo> {
+        let channel = NICS.get(usize::from(nic))?;
+        answer(channel.pp_call(MessageInfo::new(vif::DEVICE_INFO, 0)))
+    }
+
+    fn table(&mut self, nic: u8) -> Vec<VifEntry> {
+        let mut all = Vec::new();
+        for _ in 0..TABLE_PARTS {
+            let at = VifTableAt {
+                skip: all.len() as u32,
+            };
+            let Some(part) = call(nic, vif::VIF_TABLE, &at).ok().and_then(answer::<VifTable>) else {
+                break;
+            };
+            let count = (part.count as usize).min(TABLE_PART);
+            all.extend_from_slice(&part.entries[..count]);
+            if count < TABLE_PART {
+                break;
+            }
+        }
+        all
+    }
+
+    fn heap_used(&self) -> u64 {
+        heap::used() as u64
     }
 }

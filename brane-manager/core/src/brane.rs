@@ -1,49 +1,80 @@
 //! What the manager remembers of one instance: its brane and the brane's client.
 
 use crate::backoff::Backoff;
-use crate::manager::Pulse;
+use crate::hooks::Living;
+use crate::manager::{Order, Pulse};
 use alloc::string::String;
 use alloc::vec::Vec;
-use brane_abi::control::{BraneConfig, BraneStatus};
+use brane_abi::control::{BraneConfig, BraneStatus, Family, InterfaceConfig, all_families};
+use brane_abi::hooks::Transition;
 
-/// Where a brane stands.
+/// Where an instance stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum State {
-    /// Runs for the first time, not yet configured.
+    /// Has no brane; runs, pristine, and waits to become one.
+    Idle,
+    /// Runs for the first time as this brane, not yet configured.
     Starting,
-    /// Configured, open for clients.
+    /// Configured and held: everything is created, nothing passes.
+    Created,
+    /// Open for clients.
     Started,
+    /// To be held or deleted: connections end.
+    Stopping,
+    /// To be deleted: those who subscribed are told.
+    Destroying,
+    /// Was deleted; starts pristine, for the next brane.
+    Leaving,
     /// Has failed and does not run; starts again when the deadline has come.
     Failed,
     /// Runs again, not yet configured.
     Restarting,
-    /// Does not take its configuration; runs, and waits for a restart that nobody asks for.
+    /// Does not take its configuration; runs, and waits for another one.
     Refused,
 }
 
 impl State {
-    /// In a word, as `brane_abi::console::Brane` has it.
+    /// In a word, as `brane_abi::operator::Brane` has it.
     pub(crate) const fn word(self) -> &'static str {
         match self {
+            State::Idle => "free",
             State::Starting => "starting",
+            State::Created => "created",
             State::Started => "started",
+            State::Stopping => "stopping",
+            State::Destroying | State::Leaving => "deleting",
             State::Restarting => "restarting",
             State::Failed | State::Refused => "failed",
         }
     }
 }
 
-/// What is awaited until a deadline.
+/// Where a brane is to get to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Await {
+pub(crate) enum Goal {
+    /// Created, and no more. What is still connected gets so many milliseconds.
+    Held(u32),
+    /// Started.
+    Started,
+    /// Deleted. What is still connected gets so many milliseconds.
+    Gone(u32),
+}
+
+/// What an instance waits for before it can take its next step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
     /// The end of the delay before a restart.
-    Restart,
+    Delay,
     /// The control link, after a start or restart.
     Link,
-    /// The answer to `CONFIGURE`.
-    Configured,
-    /// The fault that `CRASH` asks for.
-    Crash,
+    /// The answer to the `CONFIGURE` of this token; whether it said to hold.
+    Configured(u32, bool),
+    /// The answers of those who subscribed to this.
+    Hooks(Transition),
+    /// The answer to the `START` of this token.
+    Start(u32),
+    /// The answer to the `SHUTDOWN` of this token.
+    Drained(u32),
 }
 
 /// Counts of one instance, shown by `stats`.
@@ -64,19 +95,32 @@ pub(crate) struct Counts {
 /// One instance.
 #[derive(Debug)]
 pub(crate) struct Brane {
-    /// What it is told; `None` for an instance that the boot configuration does not use.
+    /// What the brane is told; `None` where there is none.
     pub config: Option<BraneConfig>,
-    /// Its vifs' numbers at the driver, one for each interface.
-    pub vifs: Vec<u32>,
+    pub goal: Goal,
     pub state: State,
-    /// Whether the present life of the brane has come up on the control region.
+    pub step: Option<Step>,
+    /// When the step, if it has not come by then, has failed, in nanoseconds.
+    pub deadline: Option<u64>,
+    /// Whether the present life has come up on the control region.
     pub linked: bool,
-    /// The token of the `CONFIGURE` that has no answer yet.
-    pub configuring: Option<u32>,
+    /// Whether `CONFIGURE` was sent in the present life: further commands make sense.
+    pub told: bool,
+    /// Those who subscribed heard of its creation.
+    pub announced: bool,
+    /// It was never created yet: if that fails, it is deleted.
+    pub new: bool,
+    /// The job that waits for the goal.
+    pub job: Option<u32>,
+    /// Sockets that the last shutdown cut off.
+    pub cut: u32,
+    /// Commands whose answers are awaited.
+    pub orders: Vec<Order>,
+    /// A fault was asked for, and has to come by then.
+    pub crash_by: Option<u64>,
     /// The token of the `REPORT` that has no answer yet, and when it was sent.
     pub reporting: Option<(u32, u64)>,
     pub pulse: Pulse,
-    pub deadline: Option<(u64, Await)>,
     pub started_at: Option<u64>,
     pub failed_at: Option<u64>,
     pub recovery_ns: u64,
@@ -91,7 +135,7 @@ pub(crate) struct Brane {
     pub client: Client,
 }
 
-/// The client of an instance.
+/// The client of an instance, or a subscriber.
 #[derive(Debug, Default)]
 pub(crate) struct Client {
     pub backoff: Backoff,
@@ -101,16 +145,29 @@ pub(crate) struct Client {
 }
 
 impl Brane {
-    pub(crate) fn new(config: Option<BraneConfig>, vifs: Vec<u32>) -> Brane {
+    /// An instance that starts; `config` of the brane that it is to be.
+    pub(crate) fn new(config: Option<BraneConfig>) -> Brane {
+        let held = config.as_ref().is_some_and(|c| c.held);
         Brane {
+            state: if config.is_some() {
+                State::Starting
+            } else {
+                State::Idle
+            },
+            goal: if held { Goal::Held(0) } else { Goal::Started },
             config,
-            vifs,
-            state: State::Starting,
+            step: Some(Step::Link),
+            deadline: None,
             linked: false,
-            configuring: None,
+            told: false,
+            announced: false,
+            new: false,
+            job: None,
+            cut: 0,
+            orders: Vec::new(),
+            crash_by: None,
             reporting: None,
             pulse: Pulse::default(),
-            deadline: None,
             started_at: None,
             failed_at: None,
             recovery_ns: 0,
@@ -128,5 +185,41 @@ impl Brane {
     /// The brane's name; an instance without a configuration has none.
     pub(crate) fn name(&self) -> &str {
         self.config.as_ref().map_or("", |c| &c.name)
+    }
+
+    /// Its interfaces but for `lo0`, as they are wanted.
+    pub(crate) fn interfaces(&self) -> &[InterfaceConfig] {
+        self.config.as_ref().map_or(&[], |c| &c.interfaces)
+    }
+
+    /// Whether its ports are to carry frames: it is started, or will be without another step of ours.
+    pub(crate) fn carries(&self) -> bool {
+        match self.state {
+            State::Started | State::Stopping => true,
+            State::Starting | State::Restarting => matches!(self.step, Some(Step::Configured(_, false))),
+            State::Created => matches!(self.step, Some(Step::Start(_))),
+            _ => false,
+        }
+    }
+
+    /// Whether it is on its way to somewhere, so that nobody may send it elsewhere.
+    pub(crate) fn moving(&self) -> bool {
+        self.job.is_some() || matches!(self.state, State::Destroying | State::Leaving)
+    }
+
+    /// As subscribers hear of it.
+    pub(crate) fn living(&self, instance: usize) -> Option<Living> {
+        let config = self.config.as_ref()?;
+        let families: Vec<Family> = match &config.families {
+            Some(families) => families.iter().map(|f| f.family).collect(),
+            None => all_families().iter().map(|f| f.family).collect(),
+        };
+        Some(Living {
+            instance,
+            name: config.name.clone(),
+            generation: self.restarts,
+            families,
+            started: matches!(self.state, State::Started | State::Stopping),
+        })
     }
 }

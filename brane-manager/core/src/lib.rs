@@ -1,8 +1,8 @@
 //! What the manager decides, without a kernel in it: events go in, actions come out, time is an argument.
 //!
-//! The shell (`brane-manager`) turns faults, notifications and calls into [`Event`]s and carries the [`Action`]s out.
-//! Branes and clients are not trusted: their reports are allegations, checked and counted in [`mod@report`]. The console
-//! is not trusted either; the NIC driver is.
+//! The shell (`brane-manager`) turns faults, notifications and calls into [`Event`]s and carries the [`Action`]s out; the NIC
+//! drivers, which are trusted and answer at once, are called through [`Driver`]. Branes, clients and subscribers are not
+//! trusted: their reports are allegations, checked and counted in [`mod@report`]. Operators are not trusted either.
 #![cfg_attr(not(test), no_std)]
 
 extern crate alloc;
@@ -11,11 +11,14 @@ mod answer;
 mod backoff;
 pub mod boot;
 mod brane;
+mod driver;
+mod events;
+mod hooks;
 mod manager;
-mod plan;
+mod names;
+mod registry;
 pub mod report;
 
-pub use answer::Driver;
 pub use backoff::{Backoff, FIRST_DELAY_NS, HEALTHY_NS, MAX_DELAY_NS, MAX_DELAY_STARTED_NS};
-pub use manager::{Action, Child, Event, Manager};
-pub use plan::VifPlan;
+pub use driver::{Driver, Refused};
+pub use manager::{Action, Child, Event, Manager, Reply, Size};

@@ -1,24 +1,40 @@
-//! The state machine: brings branes up, restarts what fails, gives each its configuration back.
+//! The state machine: what happens goes in, what is to be done comes out.
 //!
-//! A brane's life, as seen from here: its control link comes up, it is sent `CONFIGURE`, it answers `CONFIGURED` and is
-//! started. A fault, a broken protocol, a link that does not come up or a missing answer ends that life, and so does silence
-//! at the heartbeat ([`mod@heartbeat`]); after the delay that [`crate::Backoff`] names the next one begins. A client's fault
-//! concerns the client alone.
+//! | module | owns |
+//! | --- | --- |
+//! | here | events, reports, failures and restarts of the lives of branes |
+//! | [`mod@life`] | the way of each instance to its goal: created, started, shut down, deleted |
+//! | [`mod@devices`] | who has which device, and the drivers' tables after it |
+//! | [`mod@orders`] | commands to running branes whose answers are awaited |
+//! | [`mod@jobs`], [`mod@requests`] | operators: what they ask, and the answers that come later |
+//! | [`mod@view`], [`mod@audit`] | what operators are shown |
+//! | [`mod@heartbeat`], [`mod@client`] | branes that hang; clients and subscribers that fail |
 
 use crate::boot::{BootConfig, BootError};
-use crate::brane::{Await, Brane, State};
-use crate::plan::VifPlan;
+use crate::brane::{Brane, Goal, State, Step};
+use crate::driver::Driver;
+use crate::events::Events;
+use crate::hooks::Hooks;
+use crate::registry::Registry;
 use crate::report;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use brane_abi::control::{BraneConfig, command, report as kind};
-use brane_abi::operator::Mode;
-use brane_abi::vif::{MODE_BRIDGE, MODE_PRIVATE};
 pub(crate) use heartbeat::Pulse;
+pub(crate) use jobs::Desk;
+pub(crate) use orders::Order;
+pub use requests::Reply;
 
+mod audit;
 mod client;
+mod devices;
 mod heartbeat;
+mod jobs;
+mod life;
+mod orders;
+mod requests;
+mod view;
 
 /// How long a brane may take from its start to the control link, in nanoseconds. It takes milliseconds; a boot of many
 /// branes in an emulator on a busy machine takes seconds, and a brane that needs longer than this would never come up.
@@ -32,27 +48,26 @@ pub(crate) const REPORT_TIMEOUT_NS: u64 = 500_000_000;
 /// So many unwanted or unbelievable reports in one life are a broken protocol.
 pub(crate) const MAX_UNWANTED: u32 = 32;
 
-/// A protection domain that the manager is the parent of, by instance.
+/// A protection domain that the manager is the parent of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Child {
     /// `brane-N`
     Brane(usize),
     /// `services-N`
     Client(usize),
+    /// `watcher-N`, which can subscribe to transitions.
+    Watcher(usize),
 }
 
 /// What happened.
 #[derive(Clone, Copy, Debug)]
 pub enum Event<'a> {
-    /// A new life of the brane is up on the control region; its rings are empty.
-    LinkUp {
-        /// Which instance.
-        brane: usize,
-    },
-    /// A record of the report ring, copied out of it.
+    /// A new life of a brane or watcher is up on its region; its rings are empty.
+    LinkUp(Child),
+    /// A record of the ring towards us, copied out of it.
     Report {
-        /// Which instance.
-        brane: usize,
+        /// Whose.
+        child: Child,
         /// Meta word 0.
         kind: u32,
         /// Meta word 1.
@@ -60,18 +75,18 @@ pub enum Event<'a> {
         /// Up to one byte more than `MAX_MESSAGE`.
         payload: &'a [u8],
     },
-    /// The brane broke the rules of the control region.
+    /// It broke the rules of its region.
     Breach {
-        /// Which instance.
-        brane: usize,
+        /// Who.
+        child: Child,
         /// How.
         what: &'a str,
     },
-    /// A command found no room in the ring.
+    /// A record found no room in the ring.
     Dropped {
-        /// Which instance.
-        brane: usize,
-        /// The command's meta word 1.
+        /// Whose ring.
+        child: Child,
+        /// The record's meta word 1.
         token: u32,
     },
     /// A child has faulted and stands still.
@@ -92,10 +107,10 @@ pub enum Action {
     Stop(Child),
     /// Start the child at its entry.
     Restart(Child),
-    /// Put a record into the command ring.
+    /// Put a record into the ring of a brane or watcher.
     Send {
-        /// Which instance.
-        brane: usize,
+        /// Whose.
+        child: Child,
         /// Meta word 0.
         kind: u32,
         /// Meta word 1.
@@ -103,81 +118,98 @@ pub enum Action {
         /// The payload.
         payload: Vec<u8>,
     },
+    /// Notify the operator of this number: a job of its has come to an end.
+    Notify(usize),
     /// Say this on the log.
     Log(String),
+}
+
+/// What each step needs: the time, the drivers, and where actions go.
+pub(crate) struct Cx<'a> {
+    /// Nanoseconds of the shell's clock.
+    pub now: u64,
+    pub driver: &'a mut dyn Driver,
+    pub actions: &'a mut Vec<Action>,
+}
+
+impl Cx<'_> {
+    pub(crate) fn log(&mut self, text: String) {
+        self.actions.push(Action::Log(text));
+    }
 }
 
 /// The manager.
 #[derive(Debug)]
 pub struct Manager {
     pub(crate) branes: Vec<Brane>,
+    pub(crate) registry: Registry,
+    pub(crate) hooks: Hooks,
+    pub(crate) watchers: Vec<crate::brane::Client>,
+    pub(crate) events: Events,
+    pub(crate) desk: Desk,
     pub(crate) boot_error: Option<String>,
-    pub(crate) devices: Vec<String>,
-    plan: Vec<VifPlan>,
     token: u32,
     /// When the next beat of the heartbeat is due, in nanoseconds.
     beat_at: u64,
+    /// When the manager started, in nanoseconds: the zero of what operators are shown.
+    pub(crate) epoch: u64,
+}
+
+/// How large the system is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Size {
+    /// Instances of branes.
+    pub instances: usize,
+    /// Watchers.
+    pub watchers: usize,
+    /// Operators: the console, the remote line.
+    pub operators: usize,
 }
 
 impl Manager {
-    /// For a system of `instances` branes that start about `now` (nanoseconds), with what [`BootConfig::from_bytes`] gave.
-    /// Without a usable configuration no brane is configured; the console still answers, and says why.
-    pub fn new(now: u64, boot: Result<BootConfig, BootError>, instances: usize) -> Manager {
-        let boot = boot.and_then(|b| b.check(instances).map(|()| b));
+    /// For a system of this size whose children start about `now` (nanoseconds), with what [`BootConfig::from_bytes`] gave.
+    /// The devices are set up at the drivers. Without a usable configuration there is no brane; operators are told why.
+    pub fn new(
+        now: u64,
+        boot: Result<BootConfig, BootError>,
+        size: Size,
+        driver: &mut dyn Driver,
+        actions: &mut Vec<Action>,
+    ) -> Manager {
+        let boot = boot.and_then(|b| b.check(size.instances).map(|()| b));
         let (boot, boot_error) = match boot {
             Ok(boot) => (boot, None),
             Err(e) => (BootConfig::default(), Some(e.to_string())),
         };
         let mut manager = Manager {
             branes: Vec::new(),
+            registry: Registry::new(driver.nics(), boot.mac_pool),
+            hooks: Hooks::new(size.watchers),
+            watchers: (0..size.watchers).map(|_| Default::default()).collect(),
+            events: Events::default(),
+            desk: Desk::new(size.operators),
             boot_error,
-            devices: Vec::new(),
-            plan: Vec::new(),
             token: 0,
             beat_at: now + heartbeat::PERIOD_NS,
+            epoch: now,
         };
-        let devices = boot.devices;
+        let mut cx = Cx { now, driver, actions };
+        manager.boot_devices(boot.devices, &mut cx);
         let mut configured = boot.branes.into_iter();
-        for id in 0..instances {
-            let mut brane = configured.next().map_or_else(
-                || Brane::new(None, Vec::new()),
-                |given| {
-                    let mut vifs = Vec::new();
-                    for config in &given.interfaces {
-                        let vif = manager.devices.len() as u32;
-                        let device = devices.iter().find(|d| d.name == config.device);
-                        let device = device.cloned().unwrap_or_default();
-                        manager.devices.push(config.device.clone());
-                        manager.plan.push(VifPlan {
-                            vif,
-                            brane: id,
-                            port: config.port.into(),
-                            mac: config.mac,
-                            mode: match device.mode {
-                                Mode::Bridge => MODE_BRIDGE,
-                                Mode::Private => MODE_PRIVATE,
-                            },
-                            allow: device.allow,
-                            rate_up: device.rate_up.unwrap_or(0),
-                            rate_down: device.rate_down.unwrap_or(0),
-                            label: format!("`{}` of brane `{}`", config.device, given.name),
-                        });
-                        vifs.push(vif);
-                    }
-                    let config = BraneConfig {
-                        id: id as u32,
-                        name: given.name,
-                        generation: 0,
-                        primary: given.primary,
-                        families: given.families,
-                        held: given.held,
-                        interfaces: given.interfaces,
-                    };
-                    Brane::new(Some(config), vifs)
-                },
-            );
-            brane.deadline = Some((now + LINK_TIMEOUT_NS, Await::Link));
+        for id in 0..size.instances {
+            let config = configured.next().map(|given| BraneConfig {
+                id: id as u32,
+                name: given.name,
+                generation: 0,
+                primary: given.primary,
+                families: given.families,
+                held: given.held,
+                interfaces: given.interfaces,
+            });
+            let mut brane = Brane::new(config);
+            brane.deadline = Some(now + LINK_TIMEOUT_NS);
             manager.branes.push(brane);
+            manager.boot_interfaces(id, &mut cx);
         }
         manager
     }
@@ -187,11 +219,6 @@ impl Manager {
         self.boot_error.as_deref()
     }
 
-    /// The vifs to set up at the driver, in order.
-    pub fn vifs(&self) -> &[VifPlan] {
-        &self.plan
-    }
-
     /// When [`Event::Tick`] is due, in nanoseconds of the caller's clock.
     pub fn deadline(&self) -> Option<u64> {
         [self.due(), self.next_beat()].into_iter().flatten().min()
@@ -199,40 +226,76 @@ impl Manager {
 
     /// When something other than the heartbeat is due.
     fn due(&self) -> Option<u64> {
-        self.branes
-            .iter()
-            .flat_map(|b| [b.deadline.map(|(at, _)| at), b.client.restart_at])
-            .flatten()
-            .min()
+        let branes = self.branes.iter().flat_map(|b| {
+            let orders = b.orders.iter().map(|o| o.deadline).min();
+            [b.deadline, b.crash_by, b.client.restart_at, orders]
+        });
+        let watchers = self.watchers.iter().map(|w| w.restart_at);
+        let others = [self.hooks.deadline(), self.desk.deadline()];
+        branes.chain(watchers).chain(others).flatten().min()
     }
 
     /// Takes an event that happened at `now` (nanoseconds) and appends what is to be done about it.
-    pub fn handle(&mut self, now: u64, event: Event<'_>, actions: &mut Vec<Action>) {
+    pub fn handle(&mut self, now: u64, event: Event<'_>, driver: &mut dyn Driver, actions: &mut Vec<Action>) {
+        let cx = &mut Cx { now, driver, actions };
         match event {
-            Event::LinkUp { brane } => self.link_up(now, brane, actions),
+            Event::LinkUp(child) => match child {
+                Child::Brane(brane) => self.link_up(brane, cx),
+                Child::Watcher(k) => self.hooks.fresh(k),
+                Child::Client(_) => {}
+            },
             Event::Report {
-                brane,
+                child,
                 kind,
                 token,
                 payload,
-            } => self.report(now, brane, kind, token, payload, actions),
-            Event::Breach { brane, what } => self.breach(now, brane, what, actions),
-            Event::Dropped { brane, token } => {
-                if let Some(b) = self.branes.get_mut(brane) {
-                    b.counts.commands_dropped += 1;
-                    b.pulse.not_asked(token);
+            } => match child {
+                Child::Brane(brane) => self.report(brane, kind, token, payload, cx),
+                Child::Watcher(k) => {
+                    let living: Vec<_> = self.living();
+                    self.hooks.record(now, k, kind, token, payload, &living);
                 }
-            }
+                Child::Client(_) => {}
+            },
+            Event::Breach { child, what } => match child {
+                Child::Brane(brane) => self.breach(brane, what, cx),
+                Child::Watcher(k) => self.hooks.cut(k, what),
+                Child::Client(_) => {}
+            },
+            Event::Dropped { child, token } => match child {
+                Child::Brane(brane) => self.dropped(brane, token, cx),
+                Child::Watcher(k) => self.hooks.cut(k, "its ring is full"),
+                Child::Client(_) => {}
+            },
             Event::Fault { child, what } => match child {
                 Child::Brane(brane) => {
                     if let Some(b) = self.branes.get_mut(brane) {
                         b.counts.faults += 1;
-                        self.fail(now, brane, "failed", what, actions);
+                        self.fail(brane, "failed", what, cx);
                     }
                 }
-                Child::Client(brane) => self.client_fault(now, brane, what, actions),
+                Child::Client(brane) => self.client_fault(brane, what, cx),
+                Child::Watcher(k) => self.watcher_fault(k, what, cx),
             },
-            Event::Tick => self.tick(now, actions),
+            Event::Tick => self.tick(cx),
+        }
+        self.settle(cx);
+    }
+
+    /// After each event: lets everybody go on whose wait is over, and hands out what subscribers are told.
+    pub(crate) fn settle(&mut self, cx: &mut Cx<'_>) {
+        for brane in 0..self.branes.len() {
+            self.advance(brane, cx);
+        }
+        self.hook_news(cx);
+        self.jobs_due(cx);
+        for (k, record) in core::mem::take(&mut self.hooks.out) {
+            cx.actions.push(Action::Send {
+                child: Child::Watcher(k),
+                kind: record.kind,
+                token: record.token,
+                payload: record.payload,
+            });
         }
     }
 
@@ -249,40 +312,20 @@ impl Manager {
         self.token
     }
 
-    fn link_up(&mut self, now: u64, brane: usize, actions: &mut Vec<Action>) {
-        let token = self.next_token();
-        let Some(b) = self.branes.get_mut(brane) else {
-            return;
-        };
-        if !matches!(b.state, State::Starting | State::Restarting) || b.linked {
-            // It has begun anew though nobody restarted it.
-            self.breach(now, brane, "it reset the control link by itself", actions);
-            return;
-        }
-        b.linked = true;
-        b.deadline = None;
-        let Some(config) = &mut b.config else { return };
-        config.generation = b.restarts;
-        b.configuring = Some(token);
-        b.deadline = Some((now + CONFIGURE_TIMEOUT_NS, Await::Configured));
-        actions.push(Action::Send {
-            brane,
-            kind: command::CONFIGURE,
-            token,
-            payload: crate::answer::encode(config),
-        });
-    }
-
-    fn report(
+    /// Something happened that operators may want to know.
+    pub(crate) fn event(
         &mut self,
         now: u64,
-        brane: usize,
-        report_kind: u32,
-        token: u32,
-        payload: &[u8],
-        actions: &mut Vec<Action>,
+        what: &str,
+        brane: Option<&str>,
+        device: Option<&str>,
+        detail: String,
     ) {
-        let label = self.label(brane);
+        let at = now.saturating_sub(self.epoch);
+        self.events.push(at, what, brane, device, detail);
+    }
+
+    fn report(&mut self, brane: usize, report_kind: u32, token: u32, payload: &[u8], cx: &mut Cx<'_>) {
         let Some(b) = self.branes.get_mut(brane) else {
             return;
         };
@@ -292,58 +335,50 @@ impl Manager {
         }
         b.counts.reports += 1;
         match report_kind {
-            kind::CONFIGURED if b.configuring == Some(token) => {
-                b.configuring = None;
-                b.deadline = None;
-                b.state = State::Started;
-                b.started_at = Some(now);
-                let took = match b.failed_at.take() {
-                    Some(at) => {
-                        b.recovery_ns = now.saturating_sub(at);
-                        format!(" again, {} after the failure", milliseconds(b.recovery_ns))
-                    }
-                    None => String::new(),
-                };
-                actions.push(Action::Log(format!("{label} is up{took}")));
+            kind::CONFIGURED | kind::REFUSED if matches!(b.step, Some(Step::Configured(t, _)) if t == token) =>
+            {
+                let refused = (report_kind == kind::REFUSED).then(|| report::reason(payload));
+                self.configured(brane, refused, cx);
             }
-            kind::REFUSED if b.configuring == Some(token) => {
-                b.configuring = None;
-                b.deadline = None;
-                b.state = State::Refused;
-                b.last_fault = format!("refused its configuration: {}", report::reason(payload));
-                actions.push(Action::Log(format!("{label} {}", b.last_fault)));
+            kind::DONE if b.step == Some(Step::Start(token)) => self.started(brane, cx),
+            kind::DRAINED if b.step == Some(Step::Drained(token)) => {
+                let cut = payload.try_into().map_or(0, u32::from_le_bytes);
+                self.drained(brane, cut, cx);
             }
             kind::STATUS if b.reporting.is_some_and(|(t, _)| t == token) => {
                 b.reporting = None;
                 match report::status(payload) {
                     Ok(status) => {
                         b.status = status;
-                        b.status_at = Some(now);
+                        b.status_at = Some(cx.now);
                     }
                     Err(why) => {
                         b.counts.reports_refused += 1;
-                        self.unwanted(now, brane, why, actions);
+                        self.unwanted(brane, why, cx);
                     }
                 }
             }
+            kind::DONE | kind::REFUSED | kind::ANSWER if b.orders.iter().any(|o| o.token == token) => {
+                self.order_answered(brane, report_kind, token, payload, cx);
+            }
             _ => {
                 b.counts.reports_unexpected += 1;
-                self.unwanted(now, brane, "reports that nobody asked for", actions);
+                self.unwanted(brane, "reports that nobody asked for", cx);
             }
         }
     }
 
-    fn unwanted(&mut self, now: u64, brane: usize, what: impl ToString, actions: &mut Vec<Action>) {
+    pub(crate) fn unwanted(&mut self, brane: usize, what: impl ToString, cx: &mut Cx<'_>) {
         let Some(b) = self.branes.get_mut(brane) else {
             return;
         };
         b.unwanted += 1;
         if b.unwanted == MAX_UNWANTED {
-            self.breach(now, brane, &what.to_string(), actions);
+            self.breach(brane, &what.to_string(), cx);
         }
     }
 
-    fn breach(&mut self, now: u64, brane: usize, what: &str, actions: &mut Vec<Action>) {
+    pub(crate) fn breach(&mut self, brane: usize, what: &str, cx: &mut Cx<'_>) {
         let Some(b) = self.branes.get_mut(brane) else {
             return;
         };
@@ -352,111 +387,155 @@ impl Manager {
             return;
         }
         let what = format!("broke the control protocol: {what}");
-        self.stop(now, brane, &what, actions);
+        self.stop(brane, &what, cx);
+    }
+
+    /// A command did not reach the brane.
+    fn dropped(&mut self, brane: usize, token: u32, cx: &mut Cx<'_>) {
+        let Some(b) = self.branes.get_mut(brane) else {
+            return;
+        };
+        b.counts.commands_dropped += 1;
+        b.pulse.not_asked(token);
+        if b.reporting.is_some_and(|(t, _)| t == token) {
+            b.reporting = None;
+        }
+        let needed = match b.step {
+            Some(Step::Configured(t, _) | Step::Start(t) | Step::Drained(t)) => t == token,
+            _ => b.orders.iter().any(|o| o.token == token),
+        };
+        if needed {
+            self.breach(brane, "it does not take its commands", cx);
+        }
     }
 
     /// The brane's life is over; it stands still. `how` is the log's verb for it.
-    fn fail(&mut self, now: u64, brane: usize, how: &str, what: &str, actions: &mut Vec<Action>) {
+    pub(crate) fn fail(&mut self, brane: usize, how: &str, what: &str, cx: &mut Cx<'_>) {
         let label = self.label(brane);
+        self.unbind_all(brane, cx);
+        self.orders_lost(brane, cx);
         let Some(b) = self.branes.get_mut(brane) else {
             return;
         };
-        let delay = b
-            .backoff
-            .failed(b.started_at.take().map(|at| now.saturating_sub(at)));
-        b.state = State::Failed;
+        let up = b.started_at.take().map(|at| cx.now.saturating_sub(at));
+        let idle = matches!(b.state, State::Idle | State::Leaving);
+        let deleting = matches!(b.state, State::Destroying) || matches!(b.goal, Goal::Gone(_));
         b.linked = false;
-        b.configuring = None;
+        b.told = false;
         b.reporting = None;
+        b.crash_by = None;
         b.pulse = Pulse::default();
         b.unwanted = 0;
-        b.failed_at.get_or_insert(now);
         b.last_fault = what.into();
-        actions.push(Action::Log(if delay == 0 {
+        b.step = None;
+        b.deadline = None;
+        if deleting && !idle {
+            // Nothing of it is wanted any more: it goes on to its end, which starts it anew.
+            b.state = State::Failed;
+            cx.log(format!("{label} {how}: {what}; it is deleted"));
+            return;
+        }
+        let delay = b.backoff.failed(up);
+        if !idle {
+            b.state = State::Failed;
+            b.failed_at.get_or_insert(cx.now);
+        }
+        cx.log(if delay == 0 {
             format!("{label} {how}: {what}; restarting it")
         } else {
             format!("{label} {how}: {what}; restarting it in {}", milliseconds(delay))
-        }));
+        });
         if delay == 0 {
-            self.restart(now, brane, actions);
-        } else {
-            b.deadline = Some((now + delay, Await::Restart));
+            self.restart(brane, cx);
+        } else if let Some(b) = self.branes.get_mut(brane) {
+            b.step = Some(Step::Delay);
+            b.deadline = Some(cx.now + delay);
+        }
+        if !idle {
+            let name = self.branes[brane].name().to_string();
+            self.event(cx.now, "failed", Some(&name), None, what.into());
+            self.failed_new(brane, what);
         }
     }
 
-    fn restart(&mut self, now: u64, brane: usize, actions: &mut Vec<Action>) {
+    fn restart(&mut self, brane: usize, cx: &mut Cx<'_>) {
         let Some(b) = self.branes.get_mut(brane) else {
             return;
         };
-        b.deadline = Some((now + LINK_TIMEOUT_NS, Await::Link));
+        b.step = Some(Step::Link);
+        b.deadline = Some(cx.now + LINK_TIMEOUT_NS);
         b.restarts += 1;
-        b.state = State::Restarting;
-        actions.push(Action::Restart(Child::Brane(brane)));
+        if !matches!(b.state, State::Idle | State::Leaving) {
+            b.state = State::Restarting;
+        }
+        cx.actions.push(Action::Restart(Child::Brane(brane)));
     }
 
-    fn tick(&mut self, now: u64, actions: &mut Vec<Action>) {
+    fn tick(&mut self, cx: &mut Cx<'_>) {
         for brane in 0..self.branes.len() {
-            self.clients_due(now, brane, actions);
-            let Some((at, what)) = self.branes[brane].deadline else {
-                continue;
-            };
-            if at > now {
+            self.clients_due(brane, cx);
+            self.orders_due(brane, cx);
+            let b = &mut self.branes[brane];
+            if b.crash_by.is_some_and(|at| at <= cx.now) {
+                self.stop(brane, "did not obey `crash` within 1 s, so it was stopped", cx);
                 continue;
             }
-            self.branes[brane].deadline = None;
-            match what {
-                Await::Restart => self.restart(now, brane, actions),
-                Await::Configured => self.breach(now, brane, "no answer to its configuration", actions),
-                Await::Link => {
+            if b.deadline.is_none_or(|at| at > cx.now) {
+                continue;
+            }
+            b.deadline = None;
+            match b.step {
+                Some(Step::Delay) => self.restart(brane, cx),
+                Some(Step::Link) => {
                     let what = "did not open its control link within 30 s, so it was stopped";
-                    self.stop(now, brane, what, actions);
+                    self.stop(brane, what, cx);
                 }
-                Await::Crash => {
-                    let what = "did not obey `crash` within 1 s, so it was stopped";
-                    self.stop(now, brane, what, actions);
-                }
+                Some(Step::Configured(..)) => self.breach(brane, "no answer to its configuration", cx),
+                Some(Step::Start(_)) => self.breach(brane, "no answer to its start", cx),
+                Some(Step::Drained(_)) => self.not_drained(brane, cx),
+                Some(Step::Hooks(_)) | None => {}
             }
         }
-        self.beat(now, actions);
+        self.watchers_due(cx);
+        self.hooks.tick(cx.now);
+        self.beat(cx);
     }
 
     /// Ends the life of a brane that runs but does not do what it must.
-    fn stop(&mut self, now: u64, brane: usize, what: &str, actions: &mut Vec<Action>) {
-        actions.push(Action::Stop(Child::Brane(brane)));
-        self.fail(now, brane, "failed", what, actions);
+    pub(crate) fn stop(&mut self, brane: usize, what: &str, cx: &mut Cx<'_>) {
+        cx.actions.push(Action::Stop(Child::Brane(brane)));
+        self.fail(brane, "failed", what, cx);
     }
 
     /// Asks all started branes for a fresh status.
-    pub(crate) fn refresh(&mut self, now: u64, actions: &mut Vec<Action>) {
+    pub(crate) fn refresh(&mut self, cx: &mut Cx<'_>) {
         for brane in 0..self.branes.len() {
             let token = self.next_token();
             let b = &mut self.branes[brane];
             let waiting = b
                 .reporting
-                .is_some_and(|(_, sent)| now.saturating_sub(sent) < REPORT_TIMEOUT_NS);
+                .is_some_and(|(_, sent)| cx.now.saturating_sub(sent) < REPORT_TIMEOUT_NS);
             if b.state != State::Started || waiting {
                 continue;
             }
-            b.reporting = Some((token, now));
-            actions.push(order(brane, command::REPORT, token));
+            b.reporting = Some((token, cx.now));
+            cx.actions.push(order(brane, command::REPORT, token));
         }
-    }
-
-    /// Makes a started brane fault.
-    pub(crate) fn crash(&mut self, now: u64, brane: usize, actions: &mut Vec<Action>) {
-        let token = self.next_token();
-        self.branes[brane].deadline = Some((now + CRASH_TIMEOUT_NS, Await::Crash));
-        actions.push(order(brane, command::CRASH, token));
     }
 }
 
 /// A command without a payload.
-fn order(brane: usize, kind: u32, token: u32) -> Action {
+pub(crate) fn order(brane: usize, kind: u32, token: u32) -> Action {
+    command(brane, kind, token, Vec::new())
+}
+
+/// A command.
+pub(crate) fn command(brane: usize, kind: u32, token: u32, payload: Vec<u8>) -> Action {
     Action::Send {
-        brane,
+        child: Child::Brane(brane),
         kind,
         token,
-        payload: Vec::new(),
+        payload,
     }
 }
 

@@ -1,7 +1,10 @@
 //! What a brane says of itself, checked: an untrusted brane must not fill the manager's memory or a person's screen.
 
 use alloc::string::String;
+use alloc::vec::Vec;
 use brane_abi::control::{BraneStatus, MAX_MESSAGE};
+use brane_abi::inside::Answer;
+use brane_abi::net::Cidr;
 use core::fmt;
 
 /// Most interfaces of a believable status.
@@ -86,6 +89,51 @@ pub fn reason(payload: &[u8]) -> String {
         .chars()
         .map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' })
         .collect()
+}
+
+/// What a brane answers to a question from inside, as received: names checked, texts made safe to show.
+pub fn inside(payload: &[u8]) -> Result<Answer, Unbelievable> {
+    if payload.len() > MAX_MESSAGE {
+        return Err(Unbelievable::TooLong);
+    }
+    let mut decoder = minicbor::Decoder::new(payload);
+    let mut answer: Answer = decoder.decode().map_err(|_| Unbelievable::Malformed)?;
+    if decoder.position() != payload.len() {
+        return Err(Unbelievable::Malformed);
+    }
+    let (mut names, mut networks): (Vec<&str>, Vec<Cidr>) = Default::default();
+    match &mut answer {
+        Answer::Refused(why) => *why = reason(why.as_bytes()),
+        Answer::Interfaces(interfaces) => {
+            for i in interfaces {
+                names.extend([i.name.as_str(), &i.device]);
+                networks.extend(i.addresses.iter().map(|a| a.cidr));
+            }
+        }
+        Answer::Routes(routes) => {
+            names.extend(routes.iter().map(|r| r.interface.as_str()));
+            networks.extend(routes.iter().map(|r| r.to));
+        }
+        Answer::Neighbours(all, _) => names.extend(all.iter().map(|n| n.interface.as_str())),
+        Answer::Sockets(all, _) => names.extend(all.iter().map(|s| s.state.as_str())),
+        Answer::Protocols(all) => {
+            for p in all.iter() {
+                names.push(&p.state);
+                names.extend(p.counters.iter().map(|c| c.name.as_str()));
+            }
+        }
+        Answer::Echo { .. } | Answer::Host(_) => {}
+    }
+    if !names.into_iter().all(plain) {
+        return Err(Unbelievable::Name);
+    }
+    if networks
+        .iter()
+        .any(|n| n.prefix > if n.ip.is_ipv4() { 32 } else { 128 })
+    {
+        return Err(Unbelievable::Address);
+    }
+    Ok(answer)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 
 use crate::Region;
 use core::alloc::{GlobalAlloc, Layout};
+use core::cell::Cell;
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
 use core::ptr::{NonNull, null_mut};
@@ -12,13 +13,26 @@ use rlsf::Tlsf;
 type Pool = Tlsf<'static, u32, u32, 20, 32>;
 
 /// The global allocator of a protection domain. Without [`init`] it has no memory and every allocation fails.
-struct Heap(UnsafeCell<Pool>);
+struct Heap(UnsafeCell<Pool>, Cell<usize>);
 
 // SAFETY: a protection domain has exactly one thread, and the allocator is never entered from itself.
 unsafe impl Sync for Heap {}
 
 #[cfg_attr(not(test), global_allocator)]
-static HEAP: Heap = Heap(UnsafeCell::new(Pool::new()));
+static HEAP: Heap = Heap(UnsafeCell::new(Pool::new()), Cell::new(0));
+
+/// Bytes that are allocated now, as they were asked for.
+pub fn used() -> usize {
+    HEAP.1.get()
+}
+
+impl Heap {
+    fn count(&self, got: bool, more: usize, less: usize) {
+        if got {
+            self.1.set(self.1.get().wrapping_add(more).wrapping_sub(less));
+        }
+    }
+}
 
 /// Gives the heap all of a region. To be called once at the start, before the first allocation.
 pub fn init(region: Region) {
@@ -34,30 +48,28 @@ pub fn init(region: Region) {
 unsafe impl GlobalAlloc for Heap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the only reference to the pool for the duration of the call.
-        unsafe {
-            (*self.0.get())
-                .allocate(layout)
-                .map_or(null_mut(), NonNull::as_ptr)
-        }
+        let got = unsafe { (*self.0.get()).allocate(layout) };
+        self.count(got.is_some(), layout.size(), 0);
+        got.map_or(null_mut(), NonNull::as_ptr)
     }
 
     unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
         if let Some(ptr) = NonNull::new(ptr) {
+            self.count(true, 0, layout.size());
             // SAFETY: as above; the pointer came from `alloc` with this layout, by GlobalAlloc's contract.
             unsafe { (*self.0.get()).deallocate(ptr, layout.align()) }
         }
     }
 
     unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        let old = layout.size();
         let (Some(ptr), Ok(layout)) = (NonNull::new(ptr), Layout::from_size_align(size, layout.align()))
         else {
             return null_mut();
         };
         // SAFETY: as above; grows in place where there is room.
-        unsafe {
-            (*self.0.get())
-                .reallocate(ptr, layout)
-                .map_or(null_mut(), NonNull::as_ptr)
-        }
+        let got = unsafe { (*self.0.get()).reallocate(ptr, layout) };
+        self.count(got.is_some(), size, old);
+        got.map_or(null_mut(), NonNull::as_ptr)
     }
 }

@@ -1,40 +1,73 @@
-//! The branes' clients: restarted when they fault, with their branes left as they are.
+//! The branes' clients and the subscribers: restarted when they fault, with their branes left as they are.
 //!
-//! Clients are not trusted. They have no link with the manager, so one that hangs is not noticed.
+//! Neither is trusted. Clients have no link with the manager, so one that hangs is not noticed; a subscriber that hangs is cut
+//! off ([`crate::hooks`]).
 
-use super::{Action, Child, Manager};
+use super::{Action, Child, Cx, Manager, life};
+use crate::brane::Client;
 use alloc::format;
-use alloc::vec::Vec;
+
+impl Client {
+    /// It has failed; starts again after a delay.
+    fn failed(&mut self, now: u64) {
+        let up = now.saturating_sub(self.running_since);
+        // Nobody tells when it is done starting, so a quick end is one before it came up.
+        let delay = self
+            .backoff
+            .failed((up >= crate::backoff::HEALTHY_NS).then_some(up));
+        self.restart_at = Some(now + delay);
+    }
+
+    /// Whether it is to be started now.
+    fn due(&mut self, now: u64) -> bool {
+        let due = self.restart_at.is_some_and(|at| at <= now);
+        if due {
+            self.restart_at = None;
+            self.running_since = now;
+        }
+        due
+    }
+}
 
 impl Manager {
     /// A client stands still after a fault.
-    pub(super) fn client_fault(&mut self, now: u64, brane: usize, what: &str, actions: &mut Vec<Action>) {
+    pub(super) fn client_fault(&mut self, brane: usize, what: &str, cx: &mut Cx<'_>) {
         let label = self.label(brane);
         let Some(b) = self.branes.get_mut(brane) else {
             return;
         };
         b.counts.client_faults += 1;
-        let up = now.saturating_sub(b.client.running_since);
-        // Nobody tells when a client is done starting, so a quick end is one before it came up.
-        let delay = b
-            .client
-            .backoff
-            .failed((up >= crate::backoff::HEALTHY_NS).then_some(up));
-        b.client.restart_at = Some(now + delay);
-        actions.push(Action::Log(format!(
-            "the client of {label} failed: {what}; restarting it"
-        )));
-        self.clients_due(now, brane, actions);
+        b.client.failed(cx.now);
+        cx.log(format!("the client of {label} failed: {what}; restarting it"));
+        self.clients_due(brane, cx);
     }
 
     /// Starts a brane's client anew if its time has come.
-    pub(super) fn clients_due(&mut self, now: u64, brane: usize, actions: &mut Vec<Action>) {
-        let client = &mut self.branes[brane].client;
-        if client.restart_at.is_some_and(|at| at <= now) {
-            client.restart_at = None;
-            client.running_since = now;
-            self.branes[brane].counts.client_restarts += 1;
-            actions.push(Action::Restart(Child::Client(brane)));
+    pub(super) fn clients_due(&mut self, brane: usize, cx: &mut Cx<'_>) {
+        let b = &mut self.branes[brane];
+        if b.client.due(cx.now) {
+            b.counts.client_restarts += 1;
+            cx.actions.push(Action::Restart(Child::Client(brane)));
+        }
+    }
+
+    /// A subscriber stands still after a fault.
+    pub(super) fn watcher_fault(&mut self, k: usize, what: &str, cx: &mut Cx<'_>) {
+        let Some(watcher) = self.watchers.get_mut(k) else {
+            return;
+        };
+        watcher.failed(cx.now);
+        cx.log(format!("{} failed: {what}; restarting it", life::watcher(k)));
+        self.hooks.cut(k, "it failed");
+        self.watchers_due(cx);
+    }
+
+    /// Starts subscribers anew whose time has come.
+    pub(super) fn watchers_due(&mut self, cx: &mut Cx<'_>) {
+        for (k, watcher) in self.watchers.iter_mut().enumerate() {
+            if watcher.due(cx.now) {
+                cx.actions.push(Action::Restart(Child::Watcher(k)));
+            }
         }
     }
 }

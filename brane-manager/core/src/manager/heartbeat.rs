@@ -10,10 +10,9 @@
 //! stood still, the next beat comes late and the one after it a whole period later, in which the branes run. So one such
 //! pause, of any length, costs a single beat of the three.
 
-use super::{Action, Child, Manager, order};
+use super::{Action, Child, Cx, Manager, order};
 use crate::brane::State;
 use alloc::format;
-use alloc::vec::Vec;
 use brane_abi::control::command;
 
 /// Least time between two beats, in nanoseconds.
@@ -59,7 +58,8 @@ impl Manager {
     }
 
     /// If a beat is due: ends the lives of those that were silent too long, and asks the others.
-    pub(super) fn beat(&mut self, now: u64, actions: &mut Vec<Action>) {
+    pub(super) fn beat(&mut self, cx: &mut Cx<'_>) {
+        let now = cx.now;
         if now < self.beat_at {
             return;
         }
@@ -78,18 +78,18 @@ impl Manager {
                 b.counts.hangs += 1;
                 let silence = now.saturating_sub(b.pulse.since) / 1_000_000;
                 let what = format!("no answer to a heartbeat for {silence} ms");
-                actions.push(Action::Stop(Child::Brane(brane)));
-                self.fail(now, brane, "hangs", &what, actions);
+                cx.actions.push(Action::Stop(Child::Brane(brane)));
+                self.fail(brane, "hangs", &what, cx);
             } else if b.pulse.asked.is_none() {
                 b.pulse.asked = Some(token);
-                actions.push(order(brane, command::HEARTBEAT, token));
+                cx.actions.push(order(brane, command::HEARTBEAT, token));
             }
         }
     }
 
     /// Makes a started brane hang; the heartbeat notices.
-    pub(crate) fn hang(&mut self, brane: usize, actions: &mut Vec<Action>) {
+    pub(crate) fn hang(&mut self, brane: usize, cx: &mut Cx<'_>) {
         let token = self.next_token();
-        actions.push(order(brane, command::HANG, token));
+        cx.actions.push(order(brane, command::HANG, token));
     }
 }

@@ -1,14 +1,16 @@
 use super::*;
-use crate::answer::Driver;
 use crate::boot::BraneBoot;
 use brane_abi::console::{self, Brane as Shown, List, Refusal, Stats};
 use brane_abi::control::{BraneStatus, Counter, InterfaceConfig};
 use brane_abi::net::{Cidr, MacAddr};
 use brane_abi::operator::DeviceConfig;
-use brane_abi::vif::{DeviceInfo, Prefix, VifCounters, VifLimits};
+use brane_abi::vif::{Prefix, VifLimits};
 
 mod heartbeat;
 mod model;
+mod nics;
+
+use nics::Nics;
 
 const MS: u64 = 1_000_000;
 
@@ -41,41 +43,42 @@ fn boot() -> BootConfig {
     }
 }
 
-/// A driver whose vif `n` has received `n` frames.
-struct Nic;
-
-impl Driver for Nic {
-    fn vif(&mut self, vif: u32) -> Option<VifCounters> {
-        Some(VifCounters {
-            rx_frames: vif.into(),
-            ..VifCounters::default()
-        })
-    }
-    fn device(&mut self) -> Option<DeviceInfo> {
-        None
-    }
-}
-
+/// A system of three instances; the NIC is a real switch.
 struct Bench {
     manager: Manager,
+    nics: Nics,
     now: u64,
+    /// What the start had to be done and said.
+    boot: Vec<Action>,
 }
 
 impl Bench {
     fn new() -> Bench {
+        Bench::with(Ok(boot()), 3)
+    }
+    fn with(boot: Result<BootConfig, BootError>, instances: usize) -> Bench {
+        let mut nics = Nics::new(1);
+        let mut actions = Vec::new();
+        let size = Size {
+            instances,
+            watchers: 2,
+            operators: 2,
+        };
         Bench {
-            manager: Manager::new(1, Ok(boot()), 3),
+            manager: Manager::new(1, boot, size, &mut nics, &mut actions),
+            nics,
             now: 1,
+            boot: actions,
         }
     }
     fn event(&mut self, event: Event<'_>) -> Vec<Action> {
         let mut actions = Vec::new();
-        self.manager.handle(self.now, event, &mut actions);
+        self.manager.handle(self.now, event, &mut self.nics, &mut actions);
         actions
     }
     /// Link up, CONFIGURE, CONFIGURED: returns what the brane was sent.
     fn start(&mut self, brane: usize) -> BraneConfig {
-        let actions = self.event(Event::LinkUp { brane });
+        let actions = self.event(Event::LinkUp(Child::Brane(brane)));
         let [
             Action::Send {
                 kind, token, payload, ..
@@ -97,7 +100,7 @@ impl Bench {
     }
     fn report(&mut self, brane: usize, kind: u32, token: u32, payload: &[u8]) -> Vec<Action> {
         self.event(Event::Report {
-            brane,
+            child: Child::Brane(brane),
             kind,
             token,
             payload,
@@ -108,7 +111,7 @@ impl Bench {
         let mut actions = self.event(Event::Tick);
         actions.retain(|action| match *action {
             Action::Send {
-                brane, kind, token, ..
+                child: Child::Brane(brane), kind, token, ..
             } if kind == command::HEARTBEAT => {
                 assert_eq!(self.report(brane, kind::ALIVE, token, &[]), []);
                 false
@@ -125,9 +128,10 @@ impl Bench {
     }
     fn console(&mut self, label: u64, argument: &str) -> (Result<Vec<u8>, Refusal>, Vec<Action>) {
         let mut actions = Vec::new();
+        let argument = argument.as_bytes();
         let (reply, text) =
             self.manager
-                .console(self.now, label, argument.as_bytes(), &mut Nic, &mut actions);
+                .console(self.now, label, argument, &mut self.nics, &mut actions);
         let answer = match reply {
             console::OK => Ok(text),
             _ => Err(minicbor::decode(&text).unwrap()),
@@ -146,16 +150,21 @@ fn restarts(actions: &[Action], child: Child) -> bool {
 #[test]
 fn each_brane_gets_its_own_configuration_and_vif() {
     let mut bench = Bench::new();
-    let plan = bench.manager.vifs();
-    assert_eq!(plan.len(), 3);
-    assert_eq!((plan[2].vif, plan[2].brane, plan[2].port), (2, 2, 0));
-    assert_eq!(plan[2].label, "`vnic2` of brane `blue`");
+    assert_eq!(bench.boot, []);
+    let table = bench.nics.table(0);
+    assert_eq!(table.len(), 3);
+    assert!(
+        table.iter().all(|v| v.brane == 0),
+        "no frame passes before a brane is configured"
+    );
     let red = bench.start(1);
     assert_eq!(
         (red.id, red.name.as_str(), red.generation, red.primary),
         (1, "red", 0, false)
     );
     assert_eq!(red.interfaces[0].device, "vnic1");
+    let at: Vec<_> = bench.nics.table(0).iter().map(|v| (v.vif, v.brane, v.port)).collect();
+    assert_eq!(at, [(0, 0, 0), (1, 2, 0), (2, 0, 0)], "1 more than the instance");
     assert_eq!(bench.shown("red").state, "started");
     assert_eq!(bench.shown("main").state, "starting");
 }
@@ -169,8 +178,8 @@ fn limits_reach_the_driver_as_they_are_configured() {
         prefix: 32,
     };
     (red.allow, red.rate_up) = (vec![cidr], Some(5));
-    let manager = Manager::new(0, Ok(boot), 3);
-    let limits: Vec<_> = manager.vifs().iter().map(VifPlan::limits).collect();
+    let bench = Bench::with(Ok(boot), 3);
+    let limits: Vec<_> = bench.manager.registry.iter().map(|d| d.limits()).collect();
     let none = |vif| VifLimits {
         vif,
         ..VifLimits::default()
@@ -183,6 +192,7 @@ fn limits_reach_the_driver_as_they_are_configured() {
     };
     red.allow[0] = Prefix::from(cidr);
     assert_eq!(limits[1], red);
+    assert_eq!(bench.boot, [], "the driver takes them");
 }
 
 #[test]
@@ -196,7 +206,7 @@ fn a_hundred_crashes_each_with_a_recovery_restart_at_once() {
         assert!(matches!(
             actions[..],
             [Action::Send {
-                brane: 1,
+                child: Child::Brane(1),
                 kind: command::CRASH,
                 ..
             }]
@@ -257,7 +267,7 @@ fn a_client_fault_restarts_the_client_alone() {
 #[test]
 fn a_brane_that_does_not_answer_or_obey_is_stopped_first() {
     let mut bench = Bench::new();
-    bench.event(Event::LinkUp { brane: 0 });
+    bench.event(Event::LinkUp(Child::Brane(0)));
     bench.now += CONFIGURE_TIMEOUT_NS;
     let actions = bench.tick();
     assert_eq!(actions[0], Action::Stop(Child::Brane(0)));
@@ -339,7 +349,7 @@ fn stale_forged_and_unbelievable_reports_change_nothing_and_count() {
     assert_eq!(bench.shown("main").state, "starting");
     assert_eq!(bench.manager.branes[0].counts.reports_unexpected, 12);
     bench.start(0);
-    bench.manager.refresh(bench.now, &mut Vec::new());
+    bench.console(console::REFRESH, "").0.unwrap();
     let token = bench.manager.branes[0].reporting.unwrap().0;
     assert_eq!(bench.report(0, kind::STATUS, token, b"rubbish"), []);
     assert_eq!(bench.manager.branes[0].counts.reports_refused, 1);
@@ -363,14 +373,14 @@ fn stale_forged_and_unbelievable_reports_change_nothing_and_count() {
 fn a_link_reset_by_the_brane_itself_is_a_breach() {
     let mut bench = Bench::new();
     bench.start(0);
-    let actions = bench.event(Event::LinkUp { brane: 0 });
+    let actions = bench.event(Event::LinkUp(Child::Brane(0)));
     assert_eq!(actions[0], Action::Stop(Child::Brane(0)));
 }
 
 #[test]
 fn a_refused_configuration_shows_its_reason() {
     let mut bench = Bench::new();
-    let actions = bench.event(Event::LinkUp { brane: 1 });
+    let actions = bench.event(Event::LinkUp(Child::Brane(1)));
     let [Action::Send { token, .. }] = actions[..] else {
         panic!()
     };
@@ -388,7 +398,7 @@ fn a_status_reaches_the_console() {
     assert_eq!(answer, Ok(vec![]));
     let [
         Action::Send {
-            brane: 1,
+            child: Child::Brane(1),
             kind: command::REPORT,
             token,
             ..
@@ -409,7 +419,7 @@ fn a_status_reaches_the_console() {
     let red = bench.shown("red");
     assert_eq!((red.status_age_ms, &red.status), (7, &status));
     assert_eq!(red.vifs[0].name, "vnic1");
-    assert_eq!(red.vifs[0].counters[0].value, 1);
+    assert_eq!(red.vifs[0].counters[0].name, "rx_frames");
     let list: List = minicbor::decode(&bench.console(console::LIST, "").0.unwrap()).unwrap();
     assert_eq!(list.branes.len(), 3);
     let stats: Stats = minicbor::decode(&bench.console(console::STATS, "").0.unwrap()).unwrap();
@@ -451,11 +461,10 @@ fn refusals_name_the_thing_and_the_remedy() {
 #[test]
 fn without_a_boot_configuration_the_console_says_why() {
     for boot in [Err(BootError::Checksum), Ok(boot())] {
-        let mut bench = Bench::new();
-        bench.manager = Manager::new(bench.now, boot, 2);
+        let mut bench = Bench::with(boot, 2);
         assert!(bench.manager.boot_error().is_some());
-        assert!(bench.manager.vifs().is_empty());
-        assert_eq!(bench.event(Event::LinkUp { brane: 0 }), []);
+        assert_eq!(bench.nics.table(0).len(), 0);
+        assert_eq!(bench.event(Event::LinkUp(Child::Brane(0))), []);
         let why = bench.console(console::LIST, "").0.unwrap_err();
         assert!(
             why.what

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 fn questions(actions: &[Action]) -> Vec<(usize, u32)> {
     let asked = |action: &Action| match *action {
         Action::Send {
-            brane, kind, token, ..
+            child: Child::Brane(brane), kind, token, ..
         } if kind == command::HEARTBEAT => Some((brane, token)),
         _ => None,
     };
@@ -36,7 +36,7 @@ fn a_brane_that_hangs_is_found_and_only_that_one() {
     assert!(matches!(
         actions[..],
         [Action::Send {
-            brane: 1,
+            child: Child::Brane(1),
             kind: command::HANG,
             ..
         }]
@@ -86,7 +86,7 @@ fn only_a_started_brane_is_asked_and_can_be_told_to_hang() {
         bench.console(console::HANG, "rde").0.unwrap_err().help,
         "the branes are main, red, blue"
     );
-    bench.event(Event::LinkUp { brane: 0 });
+    bench.event(Event::LinkUp(Child::Brane(0)));
     bench.start(2);
     let actions = bench.beat();
     assert_eq!(questions(&actions).len(), actions.len());
@@ -142,12 +142,12 @@ fn a_question_that_found_no_room_is_asked_again_but_not_for_ever() {
     let mut bench = Bench::new();
     bench.start(0);
     let (brane, token) = questions(&bench.beat())[0];
-    bench.event(Event::Dropped { brane, token });
+    bench.event(Event::Dropped { child: Child::Brane(brane), token });
     let (brane, token) = questions(&bench.beat())[0];
     bench.report(brane, kind::ALIVE, token, &[]);
     for _ in 0..SILENT_BEATS {
         let (brane, token) = questions(&bench.beat())[0];
-        bench.event(Event::Dropped { brane, token });
+        bench.event(Event::Dropped { child: Child::Brane(brane), token });
     }
     assert!(bench.beat().contains(&Action::Stop(Child::Brane(0))));
 }

@@ -32,7 +32,7 @@ proptest! {
     fn whatever_happens_everything_runs_again(steps in proptest::collection::vec(steps(), 1..120)) {
         let mut bench = Bench::new();
         let mut running = [[true; 3]; 2];
-        let index = |child: Child| match child { Child::Brane(i) => (0, i), Child::Client(i) => (1, i) };
+        let index = |child: Child| match child { Child::Brane(i) => (0, i), Child::Client(i) => (1, i), Child::Watcher(_) => unreachable!() };
         let apply = |running: &mut [[bool; 3]; 2], actions: Vec<Action>, most: usize| {
             prop_assert!(actions.len() <= most, "{:?}", actions);
             for action in actions {
@@ -43,7 +43,8 @@ proptest! {
                         prop_assert!(!running[k][i], "restarted while it ran: {:?}", c);
                         running[k][i] = true;
                     }
-                    Action::Send { brane, .. } => prop_assert!(running[0][brane]),
+                    Action::Send { child: Child::Brane(brane), .. } => prop_assert!(running[0][brane]),
+                    Action::Send { .. } | Action::Notify(_) => {}
                     Action::Log(text) => prop_assert!(text.is_ascii()),
                 }
             }
@@ -51,9 +52,9 @@ proptest! {
         };
         for step in steps {
             let actions = match step {
-                Step::LinkUp(brane) => bench.event(Event::LinkUp { brane }),
+                Step::LinkUp(brane) => bench.event(Event::LinkUp(Child::Brane(brane))),
                 Step::Report(brane, kind, token, payload) => bench.report(brane, kind, token, &payload),
-                Step::Breach(brane) => bench.event(Event::Breach { brane, what: "a ring index" }),
+                Step::Breach(brane) => bench.event(Event::Breach { child: Child::Brane(brane), what: "a ring index" }),
                 Step::Fault(client, brane) => {
                     if brane >= 3 || !running[usize::from(client)][brane] { continue; }
                     running[usize::from(client)][brane] = false;

@@ -1,0 +1,505 @@
+//! What operators have asked for and cannot have at once: jobs under way, and the ends of those that are over.
+//!
+//! Operators are not trusted. Each has so many jobs ([`JOBS`]); the end of the oldest is forgotten for a new one, and where all
+//! are still under way another is refused. A change locks the branes and the device that it is about, so that two operators
+//! cannot work against each other halfway.
+
+use super::orders::Outcome;
+use super::{Action, Cx, Manager};
+use crate::brane::{Brane, State};
+use crate::names::refusal;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use brane_abi::control::{InterfaceConfig, command};
+use brane_abi::inside;
+use brane_abi::operator::{Answer, Free, JOBS, Receipt, Refusal};
+
+/// How long a job waits for the reports of all branes, in nanoseconds.
+const REPORTS_NS: u64 = 500_000_000;
+/// How long a job waits for a brane to get to its goal; then it says so, and the brane goes on.
+const GOAL_NS: u64 = 60_000_000_000;
+
+/// What a job is about.
+#[derive(Clone, Debug)]
+pub(crate) enum Work {
+    /// A brane gets to a goal: what to say when it is there.
+    Goal(String),
+    /// A brane is deleted: what was free before, what went home.
+    Delete(Receipt),
+    /// The new owner is to take a device before the old one loses it.
+    Assign {
+        device: u32,
+        to: usize,
+        interface: InterfaceConfig,
+    },
+    /// It is done; the answer waits for the brane that lost something.
+    Settle(Answer),
+    /// Other addresses for an interface.
+    Adjust {
+        brane: usize,
+        interface: InterfaceConfig,
+    },
+    /// Another name for an interface, or for the brane.
+    Rename {
+        brane: usize,
+        interface: Option<String>,
+        to: String,
+    },
+    /// A question to a brane.
+    Inside,
+    /// The branes are asked how they are, then this is shown.
+    Fresh(View),
+    /// Waits for an event above this number.
+    Events(u64),
+}
+
+/// What is shown after the branes have reported.
+#[derive(Clone, Debug)]
+pub(crate) enum View {
+    List,
+    Show(String),
+    Stats(Option<String>),
+    Audit,
+}
+
+/// A job under way.
+#[derive(Clone, Debug)]
+pub(crate) struct Job {
+    pub number: u32,
+    operator: usize,
+    since: u64,
+    deadline: Option<u64>,
+    pub work: Work,
+    /// Branes and devices (vif numbers) that nobody else may change meanwhile.
+    branes: Vec<usize>,
+    vif: Option<u32>,
+    /// It has failed already; said when all is cleared away.
+    failure: Option<Refusal>,
+}
+
+/// All operators' jobs.
+#[derive(Debug, Default)]
+pub(crate) struct Desk {
+    running: Vec<Job>,
+    /// For each operator: jobs that are over, oldest first.
+    over: Vec<Vec<(u32, Result<Answer, Refusal>)>>,
+    next: u32,
+}
+
+/// What a job locks.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Locks {
+    pub branes: Vec<usize>,
+    pub vif: Option<u32>,
+}
+
+impl Desk {
+    pub(crate) fn new(operators: usize) -> Desk {
+        Desk {
+            over: (0..operators).map(|_| Vec::new()).collect(),
+            ..Desk::default()
+        }
+    }
+
+    /// Begins a job; its number.
+    pub(super) fn begin(
+        &mut self,
+        now: u64,
+        operator: usize,
+        work: Work,
+        locks: Locks,
+    ) -> Result<u32, Refusal> {
+        let over = self.over.get_mut(operator).map_or(0, |over| {
+            let running = self.running.iter().filter(|j| j.operator == operator).count();
+            while !over.is_empty() && over.len() + running >= JOBS {
+                let _ = over.remove(0);
+            }
+            over.len() + running
+        });
+        if over >= JOBS {
+            return Err(refusal(
+                format!("{JOBS} requests are under way already"),
+                "wait for one of them",
+            ));
+        }
+        self.next = self.next.wrapping_add(1);
+        let deadline = match work {
+            Work::Fresh(_) => Some(now + REPORTS_NS),
+            Work::Goal(_) | Work::Delete(_) => Some(now + GOAL_NS),
+            _ => None,
+        };
+        self.running.push(Job {
+            number: self.next,
+            operator,
+            since: now,
+            deadline,
+            work,
+            branes: locks.branes,
+            vif: locks.vif,
+            failure: None,
+        });
+        Ok(self.next)
+    }
+
+    fn find(&mut self, job: u32) -> Option<&mut Job> {
+        self.running.iter_mut().find(|j| j.number == job)
+    }
+
+    fn take(&mut self, job: u32) -> Option<Job> {
+        let at = self.running.iter().position(|j| j.number == job)?;
+        Some(self.running.swap_remove(at))
+    }
+
+    fn finish(&mut self, job: Job, result: Result<Answer, Refusal>, actions: &mut Vec<Action>) {
+        if let Some(over) = self.over.get_mut(job.operator) {
+            over.push((job.number, job.failure.map_or(result, Err)));
+            actions.push(Action::Notify(job.operator));
+        }
+    }
+
+    /// The end of an operator's job; `None` while it is under way. It is forgotten with this.
+    pub(super) fn poll(&mut self, operator: usize, job: u32) -> Option<Result<Answer, Refusal>> {
+        if self
+            .running
+            .iter()
+            .any(|j| j.number == job && j.operator == operator)
+        {
+            return None;
+        }
+        let unknown = || {
+            let what = format!("there is no job {job}");
+            Err(refusal(
+                what,
+                "its answer was fetched already, or is too old; ask again",
+            ))
+        };
+        let Some(over) = self.over.get_mut(operator) else {
+            return Some(unknown());
+        };
+        match over.iter().position(|(number, _)| *number == job) {
+            Some(at) => Some(over.remove(at).1),
+            None => Some(unknown()),
+        }
+    }
+
+    /// The job will end in this failure.
+    pub(super) fn fails(&mut self, job: u32, why: &str) {
+        if let Some(job) = self.find(job) {
+            job.failure = Some(refusal(
+                format!("the brane could not be created: {why}"),
+                "nothing of it is left",
+            ));
+        }
+    }
+
+    /// Forgets a job that did not begin.
+    pub(super) fn abandon(&mut self, job: u32) {
+        self.running.retain(|j| j.number != job);
+    }
+
+    pub(super) fn set_work(&mut self, job: u32, work: Work) {
+        if let Some(job) = self.find(job) {
+            job.work = work;
+        }
+    }
+
+    pub(super) fn locked(&self, brane: usize) -> bool {
+        self.running.iter().any(|j| j.branes.contains(&brane))
+    }
+
+    pub(super) fn vif_locked(&self, vif: u32) -> bool {
+        self.running.iter().any(|j| j.vif == Some(vif))
+    }
+
+    pub(super) fn deadline(&self) -> Option<u64> {
+        self.running.iter().filter_map(|j| j.deadline).min()
+    }
+
+    /// Whether an operator has asked for the next event.
+    fn followers(&self) -> Vec<(u32, u64)> {
+        let all = self.running.iter();
+        all.filter_map(|j| match j.work {
+            Work::Events(after) => Some((j.number, after)),
+            _ => None,
+        })
+        .collect()
+    }
+
+    /// Jobs that wait for reports: number, since when, whether their time is over.
+    fn waiting(&self, now: u64) -> Vec<(u32, u64, bool)> {
+        let all = self.running.iter().filter(|j| matches!(j.work, Work::Fresh(_)));
+        all.map(|j| (j.number, j.since, j.deadline.is_some_and(|at| at <= now)))
+            .collect()
+    }
+}
+
+impl Manager {
+    pub(super) fn end_job(&mut self, job: u32, result: Result<Answer, Refusal>, cx: &mut Cx<'_>) {
+        if let Some(job) = self.desk.take(job) {
+            self.desk.finish(job, result, cx.actions);
+        }
+    }
+
+    /// A brane is where it was to go.
+    pub(super) fn arrived(&mut self, brane: usize, cx: &mut Cx<'_>) {
+        let Some(number) = self.branes[brane].job.take() else {
+            return;
+        };
+        if let Some(job) = self.desk.take(number) {
+            let said = match &job.work {
+                Work::Goal(said) => said.clone(),
+                _ => String::new(),
+            };
+            let said = match self.branes[brane].cut {
+                0 => said,
+                cut => format!("{said}; {cut} connections were cut off"),
+            };
+            self.desk.finish(job, Ok(Answer::Done(said)), cx.actions);
+        }
+    }
+
+    /// A brane that was to be started cannot be.
+    pub(super) fn not_started(&mut self, brane: usize, why: &str, cx: &mut Cx<'_>) {
+        let b = &mut self.branes[brane];
+        if matches!(b.goal, crate::brane::Goal::Gone(_)) {
+            return;
+        }
+        let Some(job) = b.job.take() else { return };
+        let what = format!("brane \"{}\" is not started: it {why}", b.name());
+        self.end_job(
+            job,
+            Err(refusal(what, "change what it refuses; it is tried again then")),
+            cx,
+        );
+    }
+
+    /// What the job that deletes the brane says went home.
+    pub(super) fn gone(&mut self, brane: usize, home: Vec<String>) {
+        let cut = self.branes[brane].cut;
+        if let Some(job) = self.branes[brane].job.and_then(|j| self.desk.find(j))
+            && let Work::Delete(receipt) = &mut job.work
+        {
+            receipt.home = home;
+            receipt.cut = cut;
+        }
+    }
+
+    /// The instance of a deleted brane is free again.
+    pub(super) fn freed(&mut self, brane: usize, cx: &mut Cx<'_>) {
+        let Some(number) = self.branes[brane].job.take() else {
+            return;
+        };
+        let after = self.free(cx.driver);
+        let Some(job) = self.desk.take(number) else { return };
+        let answer = match &job.work {
+            Work::Delete(receipt) => Answer::Receipt(Receipt {
+                after,
+                took_us: cx.now.saturating_sub(job.since) / 1_000,
+                ..receipt.clone()
+            }),
+            _ => Answer::Done(String::new()),
+        };
+        self.desk.finish(job, Ok(answer), cx.actions);
+    }
+
+    /// The receipt of a deletion that begins now.
+    pub(super) fn receipt(&self, name: &str, before: Free) -> Receipt {
+        Receipt {
+            name: name.to_string(),
+            before,
+            ..Receipt::default()
+        }
+    }
+
+    /// A brane has answered a job's command, or will not.
+    pub(super) fn job_goes_on(&mut self, number: u32, outcome: Outcome, cx: &mut Cx<'_>) {
+        let Some(mut job) = self.desk.take(number) else {
+            return;
+        };
+        let result = match (core::mem::replace(&mut job.work, Work::Inside), outcome) {
+            (Work::Settle(answer), _) => Ok(answer),
+            (Work::Inside, Outcome::Answer(text)) => crate::report::inside(&text)
+                .map(Answer::Inside)
+                .map_err(|why| refusal(format!("the brane's answer is not believed: {why}"), "ask again")),
+            (Work::Inside, Outcome::Done) => Ok(Answer::Inside(inside::Answer::Refused(String::new()))),
+            (_, Outcome::Refused(why)) => Err(refusal(
+                format!("the brane refuses it: {why}"),
+                "nothing was changed",
+            )),
+            (_, Outcome::Lost) => Err(refusal(
+                "the brane failed before it answered",
+                "it is started anew; ask again then",
+            )),
+            (_, Outcome::Late) => Err(refusal(
+                "no answer in time",
+                "`show` of the brane tells how it is",
+            )),
+            (
+                Work::Assign {
+                    device,
+                    to,
+                    interface,
+                },
+                _,
+            ) => match self.assigned(device, to, interface, number, cx) {
+                Ok((answer, true)) => {
+                    job.work = Work::Settle(answer);
+                    self.desk.running.push(job);
+                    return;
+                }
+                Ok((answer, false)) => Ok(answer),
+                Err(why) => Err(why),
+            },
+            (Work::Adjust { brane, interface }, _) => Ok(self.adjusted(brane, interface, cx)),
+            (Work::Rename { brane, interface, to }, _) => Ok(self.renamed(brane, interface, to, cx)),
+            (other, _) => {
+                job.work = other;
+                self.desk.running.push(job);
+                return;
+            }
+        };
+        self.desk.finish(job, result, cx.actions);
+    }
+
+    /// The new owner has taken the device: now it loses its old one. Whether that one has still to answer.
+    pub(super) fn assigned(
+        &mut self,
+        vif: u32,
+        to: usize,
+        interface: InterfaceConfig,
+        job: u32,
+        cx: &mut Cx<'_>,
+    ) -> Result<(Answer, bool), Refusal> {
+        let device = self.registry.iter().position(|d| d.vif == vif);
+        let Some(device) = device else {
+            return Err(refusal("the device is gone meanwhile", "see `nicctl list`"));
+        };
+        let name = interface.name.clone();
+        let device_name = interface.device.clone();
+        let before = self.registry.get(device).and_then(|d| d.owner).map(|(from, _)| {
+            let of = self.branes[from].interfaces().iter();
+            let at = of.clone().find(|i| i.device == device_name);
+            at.map_or(String::new(), |i| i.name.clone())
+        });
+        let from = match self.hand_over(device, to, interface, cx) {
+            Ok(from) => from,
+            Err(why) => {
+                if self.takes_orders(to) {
+                    self.send_order(to, command::DETACH, name.into_bytes(), false, 0, cx);
+                }
+                return Err(why);
+            }
+        };
+        let brane = self.branes[to].name().to_string();
+        let moved = from.map_or(String::new(), |f| format!(" from {}", self.branes[f].name()));
+        self.event(
+            cx.now,
+            "assigned",
+            Some(&brane),
+            Some(&device_name),
+            format!("as {name}{moved}"),
+        );
+        let answer = Answer::Done(format!("{device_name} is {name} of {brane}{moved}"));
+        self.retry_refused(to, cx);
+        let waits = match (from, before) {
+            (Some(from), Some(old)) if self.takes_orders(from) => {
+                self.send_order(from, command::DETACH, old.into_bytes(), false, job, cx)
+            }
+            _ => false,
+        };
+        Ok((answer, waits))
+    }
+
+    /// The interface's new addresses are in force.
+    pub(super) fn adjusted(&mut self, brane: usize, interface: InterfaceConfig, cx: &mut Cx<'_>) -> Answer {
+        let (name, device) = (interface.name.clone(), interface.device.clone());
+        if let Some(config) = &mut self.branes[brane].config
+            && let Some(place) = config.interfaces.iter_mut().find(|i| i.name == name)
+        {
+            *place = interface;
+        }
+        let owner = self.branes[brane].name().to_string();
+        self.event(cx.now, "adjusted", Some(&owner), Some(&device), String::new());
+        self.retry_refused(brane, cx);
+        Answer::Done(format!("{name} of {owner} has its new addresses"))
+    }
+
+    /// The new name is in force in the brane.
+    pub(super) fn renamed(
+        &mut self,
+        brane: usize,
+        interface: Option<String>,
+        to: String,
+        cx: &mut Cx<'_>,
+    ) -> Answer {
+        let old = self.branes[brane].name().to_string();
+        let mut device = None;
+        if let Some(config) = &mut self.branes[brane].config {
+            match &interface {
+                None => config.name = to.clone(),
+                Some(from) => {
+                    if let Some(i) = config.interfaces.iter_mut().find(|i| i.name == *from) {
+                        i.name = to.clone();
+                        device = Some(i.device.clone());
+                    }
+                }
+            }
+        }
+        let (what, said) = match interface {
+            None => (format!("to {to}"), format!("{old} is called {to} now")),
+            Some(from) => (
+                format!("{from} to {to}"),
+                format!("{from} of {old} is called {to} now"),
+            ),
+        };
+        self.event(cx.now, "renamed", Some(&old), device.as_deref(), what);
+        self.retry_refused(brane, cx);
+        Answer::Done(said)
+    }
+
+    /// A brane that refused its configuration gets the changed one.
+    fn retry_refused(&mut self, brane: usize, cx: &mut Cx<'_>) {
+        if self.branes[brane].state == State::Refused {
+            self.stop(brane, "its configuration was changed", cx);
+        }
+    }
+
+    /// Ends the jobs whose wait is over.
+    pub(super) fn jobs_due(&mut self, cx: &mut Cx<'_>) {
+        for (job, after) in self.desk.followers() {
+            let events = self.events.after(after);
+            if !events.is_empty() {
+                self.end_job(job, Ok(Answer::Events(events)), cx);
+            }
+        }
+        for (number, since, late) in self.desk.waiting(cx.now) {
+            let reported = |b: &Brane| b.state != State::Started || b.status_at.is_some_and(|at| at >= since);
+            if late || self.branes.iter().all(reported) {
+                let view = match self.desk.find(number).map(|j| &j.work) {
+                    Some(Work::Fresh(view)) => view.clone(),
+                    _ => continue,
+                };
+                let result = self.view(&view, since, cx);
+                self.end_job(number, result, cx);
+            }
+        }
+        let slow: Vec<u32> = (self.desk.running.iter())
+            .filter(|j| j.deadline.is_some_and(|at| at <= cx.now))
+            .map(|j| j.number)
+            .collect();
+        for job in slow {
+            for b in &mut self.branes {
+                if b.job == Some(job) {
+                    b.job = None;
+                }
+            }
+            let help = "`branectl list` tells when it is there";
+            self.end_job(
+                job,
+                Err(refusal("it takes longer than 60 s and goes on", help)),
+                cx,
+            );
+        }
+    }
+}

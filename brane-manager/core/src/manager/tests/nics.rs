@@ -1,0 +1,132 @@
+//! NIC drivers for the tests: real switches, called with the bytes of the protected calls.
+
+use crate::driver::{Driver, Refused};
+use brane_abi::layout::ports;
+use brane_abi::net::MacAddr;
+use brane_abi::shared::SharedRegion;
+use brane_abi::vif::{
+    self, AddVif, BindVif, DeviceInfo, SetMode, VifCounters, VifEntry, VifLimits, VifRef, VifTable, VifTableAt,
+};
+use nic_core::Switch;
+use std::alloc::{Layout, alloc_zeroed};
+use std::ptr::NonNull;
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+/// Branes of each switch.
+const BRANES: usize = 8;
+
+pub struct Nics {
+    switches: Vec<Box<Switch<BRANES>>>,
+    /// Calls until one is refused, for tests of what is left then.
+    pub refuse_after: Option<u32>,
+}
+
+fn region() -> SharedRegion {
+    let layout = Layout::from_size_align(ports::SIZE, 4096).unwrap();
+    // SAFETY: the layout has a size above zero.
+    let base = NonNull::new(unsafe { alloc_zeroed(layout) }).unwrap();
+    // SAFETY: never freed, aligned, and reached only through this value's copies.
+    unsafe { SharedRegion::new(base, ports::SIZE) }
+}
+
+impl std::fmt::Debug for Nics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} switches", self.switches.len())
+    }
+}
+
+impl Nics {
+    pub fn new(nics: usize) -> Nics {
+        // One memory for all tests of a thread: nobody reads the rings.
+        thread_local!(static REGIONS: Vec<SharedRegion> = (0..BRANES).map(|_| region()).collect());
+        Nics {
+            switches: (0..nics)
+                .map(|_| {
+                    let mut switch = Box::new(Switch::new());
+                    REGIONS.with(|all| {
+                        for (n, region) in all.iter().enumerate() {
+                            assert!(switch.attach(n, *region));
+                        }
+                    });
+                    switch
+                })
+                .collect(),
+            refuse_after: None,
+        }
+    }
+
+    fn call<T: IntoBytes + Immutable>(&mut self, nic: u8, label: u64, argument: &T) -> (u64, Vec<u8>) {
+        let mut message = [0; 960];
+        let bytes = argument.as_bytes();
+        message[..bytes.len()].copy_from_slice(bytes);
+        let info = DeviceInfo {
+            mac: MacAddr([2, 0xee, 0, 0, 0, nic]),
+            ..DeviceInfo::default()
+        };
+        let (label, len) = self.switches[usize::from(nic)].call(label, bytes.len(), &mut message, info);
+        (label, message[..len].to_vec())
+    }
+
+    fn change<T: IntoBytes + Immutable>(&mut self, nic: u8, label: u64, argument: &T) -> Result<(), Refused> {
+        match &mut self.refuse_after {
+            Some(0) => return Err("as the test wants"),
+            Some(n) => *n -= 1,
+            None => {}
+        }
+        match self.call(nic, label, argument).0 {
+            vif::OK => Ok(()),
+            vif::IN_USE => Err("in use"),
+            vif::FULL => Err("full"),
+            _ => Err("refused"),
+        }
+    }
+}
+
+impl Driver for Nics {
+    fn nics(&self) -> usize {
+        self.switches.len()
+    }
+    fn add(&mut self, nic: u8, add: AddVif) -> Result<(), Refused> {
+        self.change(nic, vif::ADD_VIF, &add)
+    }
+    fn remove(&mut self, nic: u8, vif: u32) -> Result<(), Refused> {
+        assert_eq!(self.call(nic, vif::REMOVE_VIF, &VifRef { vif }).0, vif::OK);
+        Ok(())
+    }
+    fn bind(&mut self, nic: u8, bind: BindVif) -> Result<(), Refused> {
+        self.change(nic, vif::BIND_VIF, &bind)
+    }
+    fn unbind(&mut self, nic: u8, vif: u32) -> Result<(), Refused> {
+        assert_eq!(self.call(nic, vif::UNBIND_VIF, &VifRef { vif }).0, vif::OK);
+        Ok(())
+    }
+    fn limit(&mut self, nic: u8, limits: VifLimits) -> Result<(), Refused> {
+        self.change(nic, vif::SET_LIMITS, &limits)
+    }
+    fn mode(&mut self, nic: u8, vif: u32, mode: u32) -> Result<(), Refused> {
+        self.change(nic, vif::SET_MODE, &SetMode { vif, mode })
+    }
+    fn counters(&mut self, nic: u8, vif: u32) -> Option<VifCounters> {
+        let (label, bytes) = self.call(nic, vif::VIF_COUNTERS, &VifRef { vif });
+        (label == vif::OK).then(|| VifCounters::read_from_prefix(&bytes).unwrap().0)
+    }
+    fn device(&mut self, nic: u8) -> Option<DeviceInfo> {
+        let (label, bytes) = self.call(nic, vif::DEVICE_INFO, &[0u8; 0]);
+        (label == vif::OK).then(|| DeviceInfo::read_from_prefix(&bytes).unwrap().0)
+    }
+    fn table(&mut self, nic: u8) -> Vec<VifEntry> {
+        let mut all = Vec::new();
+        loop {
+            let (label, bytes) = self.call(nic, vif::VIF_TABLE, &VifTableAt { skip: all.len() as u32 });
+            assert_eq!(label, vif::OK);
+            let part = VifTable::read_from_prefix(&bytes).unwrap().0;
+            all.extend_from_slice(&part.entries[..part.count as usize]);
+            if part.count == 0 || all.len() == part.total as usize {
+                return all;
+            }
+        }
+    }
+    fn heap_used(&self) -> u64 {
+        0
+    }
+}
