@@ -208,7 +208,7 @@ pub struct VifCounters {
     pub tx_frames: u64,
     /// Their bytes.
     pub tx_bytes: u64,
-    /// Dropped because the device's queue was full.
+    /// Dropped: sent to itself, or by an end of a pair to nobody at the other end.
     pub tx_dropped: u64,
     /// Refused: the source MAC address is not the vif's.
     pub tx_spoofed: u64,
@@ -222,7 +222,8 @@ pub struct VifCounters {
     pub tx_bad_arp: u64,
     /// Likewise: neighbour discovery (RFC 4861) that claims another address or announces a router.
     pub tx_bad_nd: u64,
-    /// Likewise: neither IPv4 nor IPv6 nor ARP, a VLAN tag (IEEE 802.1Q) included.
+    /// Refused: a VLAN tag (IEEE 802.1Q), which is the driver's to insert; and by a vif with allowed addresses, whatever is
+    /// neither IPv4 nor IPv6 nor ARP.
     pub tx_bad_type: u64,
     /// Dropped: more than [`VifLimits::rate_up`].
     pub tx_limited: u64,

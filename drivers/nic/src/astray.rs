@@ -17,7 +17,7 @@ use core::cell::UnsafeCell;
 use core::ptr::NonNull;
 use core::sync::atomic::{Ordering, fence};
 use dma::{Buffer, Memory};
-use nic_core::{Link, Switch};
+use nic_core::{Link, Silent, Switch};
 use sel4_microkit::{
     Channel, ChannelSet, Handler, MessageInfo, Never, logln, protection_domain, with_msg_bytes_mut,
 };
@@ -188,7 +188,7 @@ impl Handler for Nic {
         };
         let len = info.length() * 8;
         let (label, bytes) =
-            with_msg_bytes_mut(|message| self.switch.call(info.label(), len, message, device));
+            with_msg_bytes_mut(|message| self.switch.call(info.label(), len, message, device, &mut Silent));
         self.flush();
         Ok(MessageInfo::new(label, bytes.div_ceil(8) as _))
     }

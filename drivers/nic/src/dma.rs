@@ -8,6 +8,7 @@ use crate::wiring::regions::{NIC0_BAR, NIC0_DMA};
 use brane_abi::port::MAX_FRAME;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicUsize, Ordering};
+use nic_core::VLAN_TAG;
 use nic_core::header::HEADER;
 use virtio_drivers::{BufferDirection, Hal, PAGE_SIZE, PhysAddr};
 
@@ -29,7 +30,8 @@ const RX: usize = QUEUES;
 const TX_SMALL: usize = RX + QUEUE * RX_BUFFER;
 const TX_LARGE: usize = TX_SMALL + SMALL * SMALL_BYTES;
 const END: usize = TX_LARGE + LARGE * LARGE_BYTES;
-const _: () = assert!(END <= NIC0_DMA.size && SMALL + LARGE <= QUEUE && LARGE_BYTES >= HEADER + MAX_FRAME);
+const _: () =
+    assert!(END <= NIC0_DMA.size && SMALL + LARGE <= QUEUE && LARGE_BYTES >= HEADER + VLAN_TAG + MAX_FRAME);
 
 const PADDR: u64 = match NIC0_DMA.paddr {
     Some(paddr) => paddr,

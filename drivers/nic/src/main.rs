@@ -181,8 +181,10 @@ impl Handler for Nic {
             ..DeviceInfo::default()
         };
         let len = info.length() * 8;
-        let (label, bytes) =
-            with_msg_bytes_mut(|message| self.switch.call(info.label(), len, message, device));
+        let (label, bytes) = with_msg_bytes_mut(|message| {
+            self.switch
+                .call(info.label(), len, message, device, &mut self.device)
+        });
         self.flush();
         Ok(MessageInfo::new(label, bytes.div_ceil(8) as _))
     }

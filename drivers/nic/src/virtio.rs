@@ -15,7 +15,7 @@ use brane_abi::net::MacAddr;
 use brane_abi::port::{FrameMeta, MAX_FRAME};
 use core::sync::atomic::{Ordering, fence};
 use nic_core::header::{self, HEADER, Header, Receive};
-use nic_core::{Device, ETHERNET_HEADER};
+use nic_core::{BACKLOG, Device, ETHERNET_HEADER, MAX_PARTS, VLAN_TAG};
 use virtio_drivers::queue::VirtQueue;
 use virtio_drivers::transport::pci::PciTransport;
 use virtio_drivers::transport::{DeviceStatus, InterruptStatus, Transport};
@@ -46,7 +46,8 @@ const CONFIG_MAC: usize = 0;
 const CONFIG_STATUS: usize = 6;
 const LINK_UP: u16 = 1;
 /// Buffers of the longest frame, and some more for a device that fills them badly.
-const MAX_PARTS: usize = 2 * MAX_FRAME.div_ceil(RX_BUFFER);
+const PARTS: usize = 2 * (MAX_FRAME + VLAN_TAG).div_ceil(RX_BUFFER);
+const _: () = assert!(PARTS <= MAX_PARTS && QUEUE <= BACKLOG as usize);
 /// No buffer.
 const NONE: u16 = u16::MAX;
 
@@ -334,7 +335,7 @@ impl VirtioNet {
     fn frame<'a>(
         &mut self,
         first: (u16, usize),
-        parts: &'a mut [&'static [u8]; MAX_PARTS],
+        parts: &'a mut [&'static [u8]; PARTS],
     ) -> Option<(FrameMeta, &'a [&'static [u8]])> {
         let part = |(buffer, len): (u16, usize)| {
             // SAFETY: the queue has returned the buffer and gets it back only in `refill`, at the end of the wake, when
@@ -358,8 +359,12 @@ impl VirtioNet {
                 n += 1;
             }
         }
-        if n > MAX_PARTS || parts[0].len() < ETHERNET_HEADER || len > MAX_FRAME {
-            return None;
+        if n > PARTS || parts[0].len() < ETHERNET_HEADER || len > MAX_FRAME {
+            // The longest frame may have a tag on top, which no brane sees.
+            let tagged = len <= MAX_FRAME + VLAN_TAG && parts[0].get(12..14) == Some(&[0x81, 0]);
+            if n > PARTS || !tagged {
+                return None;
+            }
         }
         let meta = header::parse(&header, len, self.receive)?;
         Some((meta, &parts[..n]))
@@ -371,7 +376,7 @@ impl Device for VirtioNet {
         let Some(first) = self.pop() else {
             return false;
         };
-        let mut parts: [&'static [u8]; MAX_PARTS] = [&[]; MAX_PARTS];
+        let mut parts: [&'static [u8]; PARTS] = [&[]; PARTS];
         match self.frame(first, &mut parts) {
             Some((meta, parts)) => deliver(meta, parts),
             None => self.counters.rx_malformed += 1,

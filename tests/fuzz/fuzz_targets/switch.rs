@@ -115,7 +115,9 @@ fuzz_target!(|data: &[u8]| {
                 let honest = matches!(label, vif::REMOVE_VIF | vif::UNBIND_VIF | vif::SET_LIMITS)
                     && message[0] as usize == HONEST;
                 if !honest {
-                    bench.switch.call(label, len, &mut message, DeviceInfo::default());
+                    bench
+                        .switch
+                        .call(label, len, &mut message, DeviceInfo::default(), &mut bench.device);
                 }
             }
             6 => bench.branes[brane] = BraneSide::start(regions[brane]),

@@ -45,6 +45,11 @@ impl Bucket {
         })
     }
 
+    /// Makes it full, as at first.
+    pub fn fill(&mut self) {
+        (self.tokens, self.rest) = (self.burst, 0);
+    }
+
     /// Whether a frame of `len` bytes may pass at `now`; if so, its bytes are taken.
     pub fn take(&mut self, len: usize, now: u64) -> bool {
         let passed = now.saturating_sub(self.at);

@@ -12,8 +12,6 @@ use brane_abi::port::{
 /// Smallest segment that the device is asked to cut, in payload bytes: the smallest a TCP that keeps to RFC 9293 would
 /// ask for in practice, and enough that headers stay below the payload.
 pub const MIN_SEGMENT: u16 = 64;
-/// Bytes of an IEEE 802.1Q tag, which a frame may have on top of the MTU.
-const VLAN_TAG: usize = 4;
 const TCP: u8 = 6;
 
 /// The meta to send `frame` with, or `None` for a frame that must not leave.
@@ -22,7 +20,7 @@ pub fn outgoing(frame: &[u8], meta: FrameMeta, link: &Link) -> Option<FrameMeta>
     if frame.len() < ETHERNET_HEADER || frame.len() > MAX_FRAME || meta.kind != KIND_FRAME {
         return None;
     }
-    let longest = ETHERNET_HEADER + VLAN_TAG + usize::from(link.mtu);
+    let longest = ETHERNET_HEADER + usize::from(link.mtu);
     if meta.flags == 0 && meta.gso_type == GSO_NONE {
         return (frame.len() <= longest).then_some(FrameMeta::default());
     }

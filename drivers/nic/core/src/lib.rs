@@ -21,6 +21,7 @@ mod source;
 mod switch;
 mod transmit;
 mod vifs;
+mod vlan;
 
 pub use switch::{Flushed, Switch, SwitchCounters};
 
@@ -40,22 +41,42 @@ pub const MAX_VIFS: usize = 64;
 pub const MAX_BRANES: usize = 62;
 /// Bytes of an Ethernet header.
 pub const ETHERNET_HEADER: usize = 14;
+/// Bytes of a VLAN tag (IEEE 802.1Q).
+pub const VLAN_TAG: usize = vlan::TAG;
+/// Parts of a received frame at most.
+pub const MAX_PARTS: usize = 32;
+/// Frames that a device may have received and not yet given, at most.
+pub const BACKLOG: u32 = 256;
 
 /// What the switch needs of the NIC.
 pub trait Device {
-    /// Gives the next received frame to `deliver`: its meta, checked by [`header::parse`], and its bytes in one or more
-    /// parts, the first of which holds at least the Ethernet header. `false` when there is none.
+    /// Gives the next received frame to `deliver`: its meta, checked by [`header::parse`], and its bytes in one to
+    /// [`MAX_PARTS`] parts, the first of which holds at least the Ethernet header. `false` when there is none. No more than
+    /// [`BACKLOG`] in a row.
     ///
     /// Frames that make no sense are the device's own to drop and count.
     fn receive(&mut self, deliver: impl FnOnce(FrameMeta, &[&[u8]])) -> bool;
 
-    /// A buffer for a frame of `len` bytes ([`brane_abi::port::MAX_FRAME`] at most) which the branes cannot reach, or `None`
-    /// while there is none.
+    /// A buffer for a frame of `len` bytes ([`brane_abi::port::MAX_FRAME`] and a [`VLAN_TAG`] at most) which the branes
+    /// cannot reach, or `None` while there is none.
     /// A second call without [`Self::send`] takes the first one back.
     fn reserve(&mut self, len: usize) -> Option<&mut [u8]>;
 
     /// Sends the frame of `len` bytes in the buffer that [`Self::reserve`] gave last.
     fn send(&mut self, len: usize, meta: FrameMeta);
+}
+
+/// A device that receives nothing and takes nothing: in the place of one that is not there.
+pub struct Silent;
+
+impl Device for Silent {
+    fn receive(&mut self, _: impl FnOnce(FrameMeta, &[&[u8]])) -> bool {
+        false
+    }
+    fn reserve(&mut self, _: usize) -> Option<&mut [u8]> {
+        None
+    }
+    fn send(&mut self, _: usize, _: FrameMeta) {}
 }
 
 /// What the vifs' owners are told of the device.

@@ -1,8 +1,11 @@
 //! From a MAC address to the vif that has it, in a few instructions.
+//!
+//! The same address may exist in several VLANs, so a vif is known by both: the number of the VLAN lies above the
+//! address, and is 0 without a tag, so that frames without one are looked up by their address as it is.
 
 use crate::MAX_VIFS;
 
-/// An Ethernet address in the low 48 bits, first byte lowest.
+/// An Ethernet address in the low 48 bits, first byte lowest, and the VLAN in the 12 above ([`in_vlan`]).
 pub type Mac = u64;
 
 const MASK: u64 = (1 << 48) - 1;
@@ -11,12 +14,34 @@ const SLOTS: usize = 4 * MAX_VIFS;
 const NONE: u8 = u8::MAX;
 const _: () = assert!(SLOTS == 256 && MAX_VIFS < NONE as usize);
 
-/// Destination and source of a frame; `None` when it is shorter than an Ethernet header.
+/// What an Ethernet header says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    /// Destination, without a VLAN.
+    pub to: Mac,
+    /// Source, without a VLAN.
+    pub from: Mac,
+    /// The two bytes after the addresses, the first one lowest.
+    pub kind: u16,
+}
+
+/// The header of a frame; `None` when it is shorter.
 #[inline]
-pub fn addresses(frame: &[u8]) -> Option<(Mac, Mac)> {
+pub fn head(frame: &[u8]) -> Option<Head> {
     let (low, high) = (frame.get(..8)?, frame.get(6..14)?);
     let word = |bytes: &[u8]| bytes.try_into().map_or(0, u64::from_le_bytes);
-    Some((word(low) & MASK, word(high) & MASK))
+    let (low, high) = (word(low), word(high));
+    Some(Head {
+        to: low & MASK,
+        from: high & MASK,
+        kind: (high >> 48) as u16,
+    })
+}
+
+/// That address in VLAN `vlan` (0: without a tag).
+#[inline]
+pub fn in_vlan(mac: Mac, vlan: u16) -> Mac {
+    mac | u64::from(vlan) << 48
 }
 
 /// From the order of transmission.
@@ -107,12 +132,14 @@ mod tests {
     #[test]
     fn addresses_of_a_frame() {
         let frame = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 8, 0];
-        let found = addresses(&frame).unwrap();
-        assert_eq!(
-            found,
-            (from_bytes([1, 2, 3, 4, 5, 6]), from_bytes([7, 8, 9, 10, 11, 12]))
-        );
-        assert!(is_group(found.0) && is_group(found.1));
-        assert_eq!(addresses(&frame[..13]), None);
+        let found = head(&frame).unwrap();
+        let expected = Head {
+            to: from_bytes([1, 2, 3, 4, 5, 6]),
+            from: from_bytes([7, 8, 9, 10, 11, 12]),
+            kind: 8,
+        };
+        assert_eq!(found, expected);
+        assert!(is_group(found.to) && is_group(found.from));
+        assert_eq!(head(&frame[..13]), None);
     }
 }

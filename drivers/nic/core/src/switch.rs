@@ -3,7 +3,7 @@
 use crate::mac::{self, Mac, MacTable};
 use crate::port::{Brane, Change};
 use crate::vifs::{Limits, Vif};
-use crate::{Device, Link, MAX_BRANES, MAX_VIFS};
+use crate::{Device, Link, MAX_BRANES, MAX_VIFS, vlan};
 use brane_abi::layout::PORTS_PER_BRANE;
 use brane_abi::port::{FrameMeta, port_bit};
 use brane_abi::ring::RingError;
@@ -47,8 +47,8 @@ pub struct Switch<const N: usize> {
     pub(crate) now: u64,
     pub(crate) table: MacTable,
     pub(crate) wire: Link,
-    /// Vif slots that are bound to a port.
-    pub(crate) bound: u64,
+    /// Vif slots that are bound to a port and on the wire without a tag.
+    pub(crate) untagged: u64,
     /// Branes that may have frames to send.
     pub(crate) active: u64,
     /// Branes with something to publish.
@@ -85,7 +85,7 @@ impl<const N: usize> Switch<N> {
                 mtu: 1500,
                 up: false,
             },
-            bound: 0,
+            untagged: 0,
             active: 0,
             news: 0,
             first: 0,
@@ -183,9 +183,9 @@ impl<const N: usize> Switch<N> {
             return;
         };
         for p in 0..PORTS_PER_BRANE {
-            let vif = brane.ports[p].vif;
-            let mac = vif.map(|slot| self.vifs[usize::from(slot)].address);
-            if brane.inform(p, mac, &self.wire).is_err() {
+            let vif = brane.ports[p].vif.map(|slot| &self.vifs[usize::from(slot)]);
+            let link = vif.map_or(self.wire, |vif| vif.link(self.wire));
+            if brane.inform(p, vif.map(|vif| vif.address), &link).is_err() {
                 return self.suspect(b);
             }
         }
@@ -228,19 +228,14 @@ impl<const N: usize> Switch<N> {
 
     fn switch_received(&mut self, meta: FrameMeta, parts: &[&[u8]]) {
         self.counters.rx_frames += 1;
-        let Some((to, from)) = parts.first().and_then(|part| mac::addresses(part)) else {
+        let Some(head) = parts.first().and_then(|part| mac::head(part)) else {
             self.counters.rx_malformed += 1;
             return;
         };
-        if mac::is_group(to) {
-            // Whoever has this source address sent it: it came back from outside.
-            self.spread(self.bound, Some(from), parts, meta);
-            return;
+        if vlan::is_tag(head.kind) {
+            return self.switch_tagged(head, meta, parts);
         }
-        match self.table.find(to) {
-            Some(slot) => self.deliver(slot, parts, meta),
-            None => self.counters.rx_unclaimed += 1,
-        }
+        self.switch_to(head.to, head.from, 0, parts, meta);
     }
 
     /// A group frame to all vifs of `slots`, but for the one with address `except`.
@@ -276,7 +271,7 @@ impl<const N: usize> Switch<N> {
         };
         let told = match brane.ports[p].info_due {
             false => Ok(true),
-            true => brane.inform(p, Some(vif.address), &self.wire),
+            true => brane.inform(p, Some(vif.address), &vif.link(self.wire)),
         };
         let pushed = match told {
             Ok(true) => brane.ports[p].rx.push(parts, meta.to_words()),

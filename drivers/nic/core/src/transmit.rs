@@ -6,9 +6,9 @@
 //! The branes are trusted with nothing. What a vif with limits may not send is dropped and counted here: above its rate
 //! before it is copied (the driver has no timer to come back by when it would be allowed), forged after that.
 
-use crate::mac;
+use crate::mac::{self, Mac};
 use crate::source::Forged;
-use crate::{Device, MIN_COST, QUANTUM, ROUNDS, Switch, check};
+use crate::{Device, MIN_COST, QUANTUM, ROUNDS, Switch, check, vlan};
 use brane_abi::layout::PORTS_PER_BRANE;
 use brane_abi::port::{FrameMeta, MAX_FRAME, port_bit};
 use brane_abi::ring::Consumer;
@@ -118,7 +118,10 @@ impl<const N: usize> Switch<N> {
                 brane.credit = credit;
                 continue;
             }
-            let Some(buffer) = device.reserve(len) else {
+            // Room for the tag before the frame.
+            let tag = self.vifs[slot].vlan;
+            let before = if tag == 0 { 0 } else { vlan::TAG };
+            let Some(buffer) = device.reserve(before + len) else {
                 break Turn::NoRoom;
             };
             // After the look for room: a frame that waits for it pays once.
@@ -128,10 +131,13 @@ impl<const N: usize> Switch<N> {
                 port.tx.pop(size);
                 continue;
             }
-            let frame: &[u8] = record.copy_to(buffer);
+            let frame: &[u8] = record.copy_to(buffer.get_mut(before..).unwrap_or_default());
             port.tx.pop(size);
-            if let Some(meta) = self.switch_sent(slot, frame, meta) {
-                device.send(len, meta);
+            if let Some(mut meta) = self.switch_sent(slot, frame, meta) {
+                if tag != 0 {
+                    meta = vlan::insert(buffer, tag, meta);
+                }
+                device.send(before + len, meta);
                 self.counters.tx_frames += 1;
             }
         };
@@ -146,9 +152,13 @@ impl<const N: usize> Switch<N> {
             vif.counters.tx_malformed += 1;
             return None;
         };
-        let (to, from) = mac::addresses(frame)?;
-        if from != vif.mac {
+        let head = mac::head(frame)?;
+        if mac::in_vlan(head.from, vif.vlan) != vif.mac {
             vif.counters.tx_spoofed += 1;
+            return None;
+        }
+        if vlan::is_tag(head.kind) {
+            vif.counters.tx_bad_type += 1;
             return None;
         }
         if vif.asks.allowed
@@ -162,12 +172,17 @@ impl<const N: usize> Switch<N> {
             }
             return None;
         }
-        let bridge = vif.mode == MODE_BRIDGE;
+        if vif.peer != 0 {
+            self.cross(slot, head.to, frame, meta);
+            return None;
+        }
+        let (bridge, vlan) = (vif.mode == MODE_BRIDGE, vif.vlan);
+        let to = mac::in_vlan(head.to, vlan);
         vif.counters.tx_frames += 1;
         vif.counters.tx_bytes += frame.len() as u64;
         if mac::is_group(to) {
             if bridge {
-                let others = self.bound & self.bridged() & !(1 << slot);
+                let others = self.group(vlan) & self.bridged() & !(1 << slot);
                 self.spread(others, None, &[frame], meta);
             }
         } else if let Some(target) = self.table.find(to) {
@@ -184,6 +199,45 @@ impl<const N: usize> Switch<N> {
             }
         }
         Some(meta)
+    }
+
+    /// One frame from an end of a pair to the other, if it is for that one.
+    fn cross(&mut self, slot: usize, to: Mac, frame: &[u8], meta: FrameMeta) {
+        let target = self.vifs[slot].across.map(usize::from);
+        let target = target.filter(|target| mac::is_group(to) || to == self.vifs[*target].mac);
+        let counters = &mut self.vifs[slot].counters;
+        match target {
+            Some(target) => {
+                counters.tx_frames += 1;
+                counters.tx_bytes += frame.len() as u64;
+                self.deliver(target, &[frame], meta);
+            }
+            None => counters.tx_dropped += 1,
+        }
+    }
+
+    /// Drops what a port's brane has put into its ring so far, where the port is about to become another's: it was not sent
+    /// by that one. At most a ring's bytes of it, however fast the brane is.
+    pub(crate) fn discard(&mut self, b: usize, p: usize) {
+        let Some(brane) = self.branes[b].as_mut().filter(|brane| brane.up) else {
+            // It starts with an empty ring when it comes up.
+            return;
+        };
+        let tx = &mut brane.ports[p].tx;
+        let mut left = tx.capacity();
+        while left != 0 {
+            match tx.peek() {
+                Ok(Some(record)) => {
+                    let size = Consumer::size_of(&record);
+                    tx.pop(size);
+                    left = left.saturating_sub(size);
+                    self.counters.tx_unbound += 1;
+                }
+                Ok(None) => break,
+                Err(_) => return self.suspect(b),
+            }
+        }
+        self.give_back(b, p);
     }
 
     fn bridged(&self) -> u64 {

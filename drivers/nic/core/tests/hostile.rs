@@ -118,10 +118,10 @@ fn frames_longer_than_the_longest_are_malformed() {
     let mut bench = Bench::new();
     let long = frame(HOST, mac(0), MAX_FRAME + 1, 0);
     assert!(bench.branes[0].send(0, &long, FrameMeta::default()));
-    assert!(bench.branes[0].send(0, &frame(HOST, mac(0), 1519, 0), FrameMeta::default()));
+    assert!(bench.branes[0].send(0, &frame(HOST, mac(0), 1515, 0), FrameMeta::default()));
     assert!(bench.branes[0].send(0, &[0; 13], FrameMeta::default()));
     assert!(bench.branes[0].send(0, &[], FrameMeta::default()));
-    assert!(bench.branes[0].send(0, &frame(HOST, mac(0), 1518, 0), FrameMeta::default()));
+    assert!(bench.branes[0].send(0, &frame(HOST, mac(0), 1514, 0), FrameMeta::default()));
     bench.run();
     assert_eq!(bench.device.sent.len(), 1);
     assert_eq!(bench.switch.vif_counters(0).unwrap().tx_malformed, 4);
@@ -231,7 +231,7 @@ proptest! {
     ) {
         let link = Link { features, ..LINK };
         if let Some(meta) = check::outgoing(&frame, meta, &link) {
-            prop_assert!(frame.len() >= 14 && (meta.gso_type != GSO_NONE || frame.len() <= 1518));
+            prop_assert!(frame.len() >= 14 && (meta.gso_type != GSO_NONE || frame.len() <= 1514));
             if meta.flags & FLAG_NEEDS_CSUM != 0 {
                 prop_assert!(usize::from(meta.csum_start) + usize::from(meta.csum_offset) + 2 <= frame.len());
             }

@@ -167,8 +167,8 @@ fn limits_that_cannot_be_are_refused_and_change_nothing() {
         let mut message = [0; 960];
         message[..size_of::<VifLimits>()].copy_from_slice(limits.as_bytes());
         let mut call = |len| {
-            let switch = &mut bench.switch;
-            switch.call(vif::SET_LIMITS, len, &mut message, DeviceInfo::default())
+            let (switch, device) = (&mut bench.switch, &mut bench.device);
+            switch.call(vif::SET_LIMITS, len, &mut message, DeviceInfo::default(), device)
         };
         assert_eq!(call(size_of::<VifLimits>()), (expected, 0), "{limits:?}");
         assert_eq!(call(size_of::<VifLimits>() - 1), (vif::BAD_REQUEST, 0));

@@ -350,7 +350,9 @@ fn call(bench: &mut Bench, label: u64, request: &[u8]) -> (u64, Vec<u8>) {
         interrupts: 5,
         ..DeviceInfo::default()
     };
-    let (label, len) = bench.switch.call(label, request.len(), &mut message, own);
+    let (label, len) = bench
+        .switch
+        .call(label, request.len(), &mut message, own, &mut bench.device);
     (label, message[..len].to_vec())
 }
 

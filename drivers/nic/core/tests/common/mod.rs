@@ -8,12 +8,12 @@ use brane_abi::net::MacAddr;
 use brane_abi::port::{FrameMeta, KIND_FRAME, KIND_INFO, PortInfo, port_bit};
 use brane_abi::ring::{Consumer, Producer, RingIndices};
 use brane_abi::shared::SharedRegion;
-use brane_abi::vif::{AddVif, BindVif, MODE_BRIDGE};
+use brane_abi::vif::{self, AddVif, BindVif, DeviceInfo, MODE_BRIDGE, VifRef};
 use nic_core::{Device, Switch};
 use std::alloc::{Layout, alloc_zeroed};
 use std::collections::VecDeque;
 use std::ptr::NonNull;
-use zerocopy::FromBytes;
+use zerocopy::{FromBytes, IntoBytes};
 
 /// Branes of the switches under test.
 pub const BRANES: usize = 4;
@@ -232,6 +232,43 @@ impl Bench {
             assert!(bench.branes[n].frames(0).is_empty());
         }
         bench
+    }
+
+    /// Adds a vif and binds it to port `p` of brane `b`.
+    pub fn add(&mut self, vif: AddVif, b: usize, p: usize) {
+        self.switch.add(vif).unwrap();
+        self.bind(vif.vif, b, p);
+    }
+
+    /// Binds by the manager's call, which first hands out what was received.
+    pub fn bind(&mut self, vif: u32, b: usize, p: usize) {
+        let bind = BindVif {
+            vif,
+            brane: b as u32,
+            port: p as u32,
+        };
+        self.call(vif::BIND_VIF, bind.as_bytes());
+    }
+
+    /// Unbinds by the manager's call.
+    pub fn unbind(&mut self, vif: u32) {
+        self.call(vif::UNBIND_VIF, VifRef { vif }.as_bytes());
+    }
+
+    /// A call of the manager that must be taken; the answer's bytes.
+    pub fn call(&mut self, label: u64, request: &[u8]) -> Vec<u8> {
+        let mut message = [0; 960];
+        message[..request.len()].copy_from_slice(request);
+        let (label, len) = self.switch.call(
+            label,
+            request.len(),
+            &mut message,
+            DeviceInfo::default(),
+            &mut self.device,
+        );
+        assert_eq!(label, vif::OK);
+        self.switch.flush();
+        message[..len].to_vec()
     }
 
     /// Lets both sides follow their links until nothing changes.
