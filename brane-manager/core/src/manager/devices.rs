@@ -38,12 +38,11 @@ impl Manager {
         for device in devices {
             let name = device.name.clone();
             let entered = match device.kind {
-                Kind::Phys => self.registry.resolve(&name).map(|i| {
+                Kind::Phys => self.registry.resolve(&name).inspect(|&i| {
                     if let Some(d) = self.registry.get_mut(i) {
                         let mac = d.config.mac;
                         d.config = DeviceConfig { mac, ..device };
                     }
-                    i
                 }),
                 _ => self.registry.insert(device),
             };

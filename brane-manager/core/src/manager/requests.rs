@@ -34,6 +34,10 @@ pub struct Reply {
 }
 
 /// What a request comes to.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one at a time, and it is encoded at once"
+)]
 pub(super) enum Begun {
     Now(Answer),
     Later(u32),
@@ -473,7 +477,7 @@ impl Manager {
         let (vif, mac) = (d.vif, d.mac());
         let from = d.owner.map(|(from, _)| from).filter(|&from| from != to);
         if let Some(from) = from {
-            self.settled(&self.branes[from].name().to_string())?;
+            self.settled(self.branes[from].name())?;
         }
         let (name, port) = self.place(at, to, interface)?;
         let had = from.and_then(|from| {

@@ -111,7 +111,10 @@ impl Bench {
         let mut actions = self.event(Event::Tick);
         actions.retain(|action| match *action {
             Action::Send {
-                child: Child::Brane(brane), kind, token, ..
+                child: Child::Brane(brane),
+                kind,
+                token,
+                ..
             } if kind == command::HEARTBEAT => {
                 assert_eq!(self.report(brane, kind::ALIVE, token, &[]), []);
                 false
@@ -129,9 +132,9 @@ impl Bench {
     fn console(&mut self, label: u64, argument: &str) -> (Result<Vec<u8>, Refusal>, Vec<Action>) {
         let mut actions = Vec::new();
         let argument = argument.as_bytes();
-        let (reply, text) =
-            self.manager
-                .console(self.now, label, argument, &mut self.nics, &mut actions);
+        let (reply, text) = self
+            .manager
+            .console(self.now, label, argument, &mut self.nics, &mut actions);
         let answer = match reply {
             console::OK => Ok(text),
             _ => Err(minicbor::decode(&text).unwrap()),
@@ -163,8 +166,17 @@ fn each_brane_gets_its_own_configuration_and_vif() {
         (1, "red", 0, false)
     );
     assert_eq!(red.interfaces[0].device, "vnic1");
-    let at: Vec<_> = bench.nics.table(0).iter().map(|v| (v.vif, v.brane, v.port)).collect();
-    assert_eq!(at, [(0, 0, 0), (1, 2, 0), (2, 0, 0)], "1 more than the instance");
+    let at: Vec<_> = bench
+        .nics
+        .table(0)
+        .iter()
+        .map(|v| (v.vif, v.brane, v.port))
+        .collect();
+    assert_eq!(
+        at,
+        [(1, 0, 0), (2, 2, 0), (3, 0, 0)],
+        "1 more than the instance; number 0 is the NIC itself"
+    );
     assert_eq!(bench.shown("red").state, "started");
     assert_eq!(bench.shown("main").state, "starting");
 }
@@ -184,14 +196,14 @@ fn limits_reach_the_driver_as_they_are_configured() {
         vif,
         ..VifLimits::default()
     };
-    assert_eq!((limits[0], limits[2]), (none(0), none(2)));
+    assert_eq!((limits[1], limits[3]), (none(1), none(3)));
     let mut red = VifLimits {
         allowed: 1,
         rate_up: 5,
-        ..none(1)
+        ..none(2)
     };
     red.allow[0] = Prefix::from(cidr);
-    assert_eq!(limits[1], red);
+    assert_eq!(limits[2], red);
     assert_eq!(bench.boot, [], "the driver takes them");
 }
 

@@ -8,7 +8,10 @@ use proptest::prelude::*;
 fn questions(actions: &[Action]) -> Vec<(usize, u32)> {
     let asked = |action: &Action| match *action {
         Action::Send {
-            child: Child::Brane(brane), kind, token, ..
+            child: Child::Brane(brane),
+            kind,
+            token,
+            ..
         } if kind == command::HEARTBEAT => Some((brane, token)),
         _ => None,
     };
@@ -142,12 +145,18 @@ fn a_question_that_found_no_room_is_asked_again_but_not_for_ever() {
     let mut bench = Bench::new();
     bench.start(0);
     let (brane, token) = questions(&bench.beat())[0];
-    bench.event(Event::Dropped { child: Child::Brane(brane), token });
+    bench.event(Event::Dropped {
+        child: Child::Brane(brane),
+        token,
+    });
     let (brane, token) = questions(&bench.beat())[0];
     bench.report(brane, kind::ALIVE, token, &[]);
     for _ in 0..SILENT_BEATS {
         let (brane, token) = questions(&bench.beat())[0];
-        bench.event(Event::Dropped { child: Child::Brane(brane), token });
+        bench.event(Event::Dropped {
+            child: Child::Brane(brane),
+            token,
+        });
     }
     assert!(bench.beat().contains(&Action::Stop(Child::Brane(0))));
 }

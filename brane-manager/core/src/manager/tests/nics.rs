@@ -3,17 +3,32 @@
 use crate::driver::{Driver, Refused};
 use brane_abi::layout::ports;
 use brane_abi::net::MacAddr;
+use brane_abi::port::FrameMeta;
 use brane_abi::shared::SharedRegion;
 use brane_abi::vif::{
-    self, AddVif, BindVif, DeviceInfo, SetMode, VifCounters, VifEntry, VifLimits, VifRef, VifTable, VifTableAt,
+    self, AddVif, BindVif, DeviceInfo, SetMode, VifCounters, VifEntry, VifLimits, VifRef, VifTable,
+    VifTableAt,
 };
-use nic_core::Switch;
+use nic_core::{Device, Switch};
 use std::alloc::{Layout, alloc_zeroed};
 use std::ptr::NonNull;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// Branes of each switch.
 const BRANES: usize = 8;
+
+/// A wire on which nothing happens.
+struct Quiet;
+
+impl Device for Quiet {
+    fn receive(&mut self, _: impl FnOnce(FrameMeta, &[&[u8]])) -> bool {
+        false
+    }
+    fn reserve(&mut self, _: usize) -> Option<&mut [u8]> {
+        None
+    }
+    fn send(&mut self, _: usize, _: FrameMeta) {}
+}
 
 pub struct Nics {
     switches: Vec<Box<Switch<BRANES>>>,
@@ -63,7 +78,8 @@ impl Nics {
             mac: MacAddr([2, 0xee, 0, 0, 0, nic]),
             ..DeviceInfo::default()
         };
-        let (label, len) = self.switches[usize::from(nic)].call(label, bytes.len(), &mut message, info);
+        let (label, len) =
+            self.switches[usize::from(nic)].call(label, bytes.len(), &mut message, info, &mut Quiet);
         (label, message[..len].to_vec())
     }
 
@@ -117,7 +133,13 @@ impl Driver for Nics {
     fn table(&mut self, nic: u8) -> Vec<VifEntry> {
         let mut all = Vec::new();
         loop {
-            let (label, bytes) = self.call(nic, vif::VIF_TABLE, &VifTableAt { skip: all.len() as u32 });
+            let (label, bytes) = self.call(
+                nic,
+                vif::VIF_TABLE,
+                &VifTableAt {
+                    skip: all.len() as u32,
+                },
+            );
             assert_eq!(label, vif::OK);
             let part = VifTable::read_from_prefix(&bytes).unwrap().0;
             all.extend_from_slice(&part.entries[..part.count as usize]);
