@@ -11,9 +11,15 @@ const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/pd.ld");
 /// To be called by the build script of the crate whose binary becomes `program` (as the description's `program_image`
 /// names it). Writes `wiring.rs` into `OUT_DIR`.
 pub fn protection_domain(program: &str) {
+    protection_domain_with(program, &[]);
+}
+
+/// The same for a program that is also used in systems without some channels, regions or children: `optional` names them
+/// as the description does, families with `-N` for the number ([`codegen::program_with`]).
+pub fn protection_domain_with(program: &str, optional: &[&str]) {
     link();
     let out = std::env::var("OUT_DIR").expect("cargo sets OUT_DIR for build scripts");
-    match codegen::from_env(program) {
+    match codegen::from_env(program, optional) {
         Ok(text) => std::fs::write(Path::new(&out).join("wiring.rs"), text).expect("writing into OUT_DIR"),
         Err(error) => println!("cargo::error={error}"),
     }
@@ -49,8 +55,8 @@ pub fn protection_domains(programs: &[(&str, &str)]) {
     }
     link();
     for (program, config) in programs {
-        let text =
-            codegen::from_env(program).or_else(|_| codegen::program(&configuration(config)?.system, program));
+        let text = codegen::from_env(program, &[])
+            .or_else(|_| codegen::program(&configuration(config)?.system, program));
         match text {
             Ok(text) => std::fs::write(wiring(program), text).expect("writing into OUT_DIR"),
             Err(error) => println!("cargo::error={error}"),

@@ -23,12 +23,13 @@ const BRANE: &str = "brane";
 const CLIENT: &str = "services";
 
 /// Who may stand between branes, and why that is right. Whoever adds a line here trusts a domain with every brane.
-pub const TRUSTED: [(&str, Role, &str); 6] = [
+pub const TRUSTED: [(&str, Role, &str); 7] = [
     (
         "nic0",
         Role::Driver,
         "keeps the frames of branes apart: copies between its device and each brane's own rings",
     ),
+    ("nic1", Role::Driver, "the same for the second NIC"),
     (
         "examiner",
         Role::Driver,

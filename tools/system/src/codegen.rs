@@ -3,6 +3,9 @@
 //! A name that ends in `-N` belongs to a family. Inside a domain that is itself instance N of a family, the names of its
 //! own number lose it (`ports-2` in `brane-2` is `PORTS`); elsewhere a family becomes an array, indexed by N. All
 //! domains that run one program must see the same constants.
+//!
+//! A program that works with systems which lack something says so: its constants for that are `Option`s, or arrays of any
+//! length. See [`program_with`].
 
 use crate::{ExtraCapKind, System};
 use std::collections::BTreeMap;
@@ -31,10 +34,7 @@ impl Names {
             Some((base, n)) => (base, Some(n)),
             None => (name, None),
         };
-        let entry = self
-            .0
-            .entry(base.to_uppercase().replace(['-', '.', ' '], "_"))
-            .or_default();
+        let entry = self.0.entry(constant(base)).or_default();
         match entry.insert(index, value) {
             None => Ok(()),
             Some(_) => Err(format!(
@@ -43,7 +43,19 @@ impl Names {
         }
     }
 
-    fn write(&self, out: &mut String, module: &str, about: &str, ty: &str) -> Result<(), String> {
+    fn write(
+        &self,
+        out: &mut String,
+        module: &str,
+        about: &str,
+        ty: &str,
+        optional: &[&str],
+    ) -> Result<(), String> {
+        let missing = |name: &&&str| {
+            let base = name.strip_suffix("-N").unwrap_or(name);
+            !self.0.contains_key(&constant(base))
+        };
+        let is_optional = |name: &String| optional.iter().any(|optional| constant(optional) == *name);
         let _ = writeln!(
             out,
             "#[doc = {about:?}]\n#[allow(dead_code)]\npub mod {module} {{"
@@ -56,6 +68,10 @@ impl Names {
                 if values.len() > 1 {
                     return Err(format!("{module} has both {name} and numbered ones of that name"));
                 }
+                let (ty, value) = match is_optional(name) {
+                    true => (format!("Option<{ty}>"), format!("Some({value})")),
+                    false => (ty.to_owned(), value.clone()),
+                };
                 let _ = writeln!(
                     out,
                     "    /// From the system description.\n    pub const {name}: {ty} = {value};"
@@ -74,12 +90,27 @@ impl Names {
                 "    /// From the system description, by number.\n    pub const {name}: [{ty}; {count}] = [{list}];"
             );
         }
+        for name in optional.iter().filter(missing) {
+            let (name, ty, value) = match name.strip_suffix("-N") {
+                Some(base) => (constant(base), format!("[{ty}; 0]"), "[]"),
+                None => (constant(name), format!("Option<{ty}>"), "None"),
+            };
+            let _ = writeln!(
+                out,
+                "    /// Not in this system.\n    pub const {name}: {ty} = {value};"
+            );
+        }
         out.push_str("}\n");
         Ok(())
     }
 }
 
-fn domain(system: &System, name: &str) -> Result<String, String> {
+/// The name of the constant for a thing's name without number.
+fn constant(name: &str) -> String {
+    name.to_uppercase().replace(['-', '.', ' '], "_")
+}
+
+fn domain(system: &System, name: &str, optional: &[&str]) -> Result<String, String> {
     let pd = system
         .pd(name)
         .ok_or_else(|| format!("no protection domain `{name}`"))?;
@@ -95,6 +126,7 @@ fn domain(system: &System, name: &str) -> Result<String, String> {
         "channels",
         "Channel ids, named after the protection domain at the other end.",
         "usize",
+        optional,
     )?;
 
     let mut regions = Names::default();
@@ -114,13 +146,19 @@ fn domain(system: &System, name: &str) -> Result<String, String> {
         );
         regions.add(own, &map.mr, value)?;
     }
-    regions.write(&mut out, "regions", "Mapped memory regions.", "Region")?;
+    regions.write(&mut out, "regions", "Mapped memory regions.", "Region", optional)?;
 
     let mut children = Names::default();
     for child in system.children(name) {
         children.add(own, &child.name, child.child_id.unwrap_or(0).to_string())?;
     }
-    children.write(&mut out, "children", "Ids of child protection domains.", "usize")?;
+    children.write(
+        &mut out,
+        "children",
+        "Ids of child protection domains.",
+        "usize",
+        optional,
+    )?;
 
     let mut threads = Names::default();
     for cap in pd.cspace.iter().filter(|cap| cap.kind == ExtraCapKind::Tcb) {
@@ -131,6 +169,7 @@ fn domain(system: &System, name: &str) -> Result<String, String> {
         "threads",
         "Slots of the capabilities to other protection domains' threads.",
         "usize",
+        &[],
     )?;
 
     let irqs: Vec<String> = pd.irqs.iter().map(|irq| irq.id.to_string()).collect();
@@ -164,6 +203,13 @@ fn domain(system: &System, name: &str) -> Result<String, String> {
 
 /// The constants for a program, as Rust source.
 pub fn program(system: &System, program: &str) -> Result<String, String> {
+    program_with(system, program, &[])
+}
+
+/// The constants for a program that is used in systems without some channels, regions or children. `optional` has their names,
+/// or those of families with `-N` for the number. In each of the modules, such a name's constant is an `Option`, and
+/// that of a family an array, which is empty where the family is not there.
+pub fn program_with(system: &System, program: &str, optional: &[&str]) -> Result<String, String> {
     let users: Vec<&str> = system
         .protection_domains
         .iter()
@@ -173,7 +219,7 @@ pub fn program(system: &System, program: &str) -> Result<String, String> {
     let Some((first, others)) = users.split_first() else {
         return Err(format!("no protection domain of this system runs `{program}`"));
     };
-    let constants = |name: &str| domain(system, name).map_err(|e| format!("`{name}`: {e}"));
+    let constants = |name: &str| domain(system, name, optional).map_err(|e| format!("`{name}`: {e}"));
     let text = constants(first)?;
     for other in others {
         let its = constants(other)?;
@@ -200,7 +246,7 @@ pub fn program(system: &System, program: &str) -> Result<String, String> {
 
 /// For build scripts: the constants for a program from the description that [`SYSTEM_VARIABLE`] names, or from
 /// `system.xml` above this crate. Prints cargo's lines for rebuilding.
-pub fn from_env(name: &str) -> Result<String, String> {
+pub fn from_env(name: &str, optional: &[&str]) -> Result<String, String> {
     println!("cargo:rerun-if-env-changed={SYSTEM_VARIABLE}");
     let default = || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../system.xml"));
     let path = std::env::var_os(SYSTEM_VARIABLE)
@@ -210,5 +256,5 @@ pub fn from_env(name: &str) -> Result<String, String> {
     let file = path.display().to_string();
     let text = std::fs::read_to_string(&path).map_err(|e| format!("{file}: {e}"))?;
     let system = System::parse(&text, &file).map_err(|e| e.to_string())?;
-    program(&system, name).map_err(|e| format!("{file}: {e}"))
+    program_with(&system, name, optional).map_err(|e| format!("{file}: {e}"))
 }

@@ -119,3 +119,44 @@ fn a_constant_needs_a_size() {
         "{error}"
     );
 }
+
+#[test]
+fn what_a_system_may_lack_is_an_option_or_an_array() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let optional = ["nic1", "watcher-N", "hooks-N", "ports-nic1"];
+    let constants = |config: &str, program: &str| {
+        let config = Config::load(&root, config).unwrap_or_else(|e| panic!("{e}"));
+        codegen::program_with(&config.system, program, &optional).unwrap_or_else(|e| panic!("{e}"))
+    };
+    let (with, none) = (
+        constants("life", "brane-manager.elf"),
+        constants("default", "brane-manager.elf"),
+    );
+    for (with_them, without_them) in [
+        (
+            "pub const NIC1: Option<usize> = Some(56);",
+            "pub const NIC1: Option<usize> = None;",
+        ),
+        (
+            "pub const WATCHER: [usize; 2] = [40, 41];",
+            "pub const WATCHER: [usize; 0] = [];",
+        ),
+        (
+            "pub const HOOKS: [Region; 2] = [Region",
+            "pub const HOOKS: [Region; 0] = [];",
+        ),
+    ] {
+        assert!(with.contains(with_them), "no `{with_them}` in {with}");
+        assert!(none.contains(without_them), "no `{without_them}` in {none}");
+    }
+    assert!(
+        none.contains("pub const CONSOLE: usize = 59;"),
+        "others are as ever"
+    );
+    let brane = constants("life", "net-server.elf");
+    assert!(
+        brane.contains("pub const PORTS_NIC1: Option<Region> = Some(Region {"),
+        "{brane}"
+    );
+    assert!(constants("default", "net-server.elf").contains("pub const PORTS_NIC1: Option<Region> = None;"));
+}

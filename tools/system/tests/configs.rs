@@ -332,3 +332,118 @@ fn a_continued_system_is_plain() {
     assert!(System::parse(&config.xml, "plain.xml").is_ok());
     assert_eq!(config.xml.matches("<protection_domain ").count(), 7);
 }
+
+/// Two watchers of a parent, beside a family that follows the number of instances.
+const WATCHED: &str = r#"<system>
+    <memory_region name="common" size="0x1000" />
+    <memory_region name="hooks-0" size="0x1000" />
+    <memory_region name="hooks-1" size="0x1000" />
+    <memory_region name="own" size="0x1000" phys_addr="0x8000000" />
+    <protection_domain name="parent" priority="100">
+        <program_image path="parent.elf" />
+        <map mr="common" vaddr="0x1000000" perms="r" />
+        <map mr="hooks-0" vaddr="0x1001000" />
+        <map mr="hooks-1" vaddr="0x1002000" />
+        <protection_domain name="watcher-0" id="9" priority="10">
+            <program_image path="watcher.elf" />
+            <map mr="hooks-0" vaddr="0x2000000" perms="rw" />
+            <map mr="common" vaddr="0x3000000" perms="r" />
+        </protection_domain>
+        <protection_domain name="watcher-1" id="10" priority="10">
+            <program_image path="watcher.elf" />
+            <map mr="hooks-1" vaddr="0x2000000" perms="rw" />
+            <map mr="common" vaddr="0x3000000" perms="r" />
+            <protection_domain name="deep" id="1" priority="5">
+                <program_image path="deep.elf" />
+                <map mr="own" vaddr="0x2000000" perms="rw" />
+            </protection_domain>
+        </protection_domain>
+    </protection_domain>
+    <io_address_space name="device" peripheral_id="00:02.0" domain_id="1">
+        <iomap mr="own" iovaddr="0x8000000" perms="rw" />
+    </io_address_space>
+    <channel>
+        <end pd="watcher-0" id="0" />
+        <end pd="parent" id="30" />
+    </channel>
+    <channel>
+        <end pd="watcher-1" id="0" />
+        <end pd="parent" id="31" />
+    </channel>
+</system>
+"#;
+
+fn without(names: &[&str]) -> Entry {
+    let spanned = names
+        .iter()
+        .map(|name| toml::Spanned::new(0..0, (*name).to_owned()));
+    Entry {
+        without: spanned.collect(),
+        iommu: true,
+        ..entry(5)
+    }
+}
+
+#[test]
+fn what_is_not_continued_stays_as_it_is() {
+    let config = resolve(WATCHED, without(&[])).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(config.system.protection_domains.len(), 4);
+    assert_eq!(config.system.channels.len(), 2);
+}
+
+#[test]
+fn a_domain_goes_with_all_that_is_of_no_use_without_it() {
+    let config = resolve(WATCHED, without(&["watcher-1"])).unwrap_or_else(|e| panic!("{e}"));
+    let system = config.system;
+    let names: Vec<_> = system
+        .protection_domains
+        .iter()
+        .map(|pd| pd.name.as_str())
+        .collect();
+    assert_eq!(names, ["parent", "watcher-0"], "its child goes too");
+    let regions: Vec<_> = system.memory_regions.iter().map(|r| r.name.as_str()).collect();
+    assert_eq!(regions, ["common", "hooks-0"], "what two others use stays");
+    assert!(system.io_address_spaces.is_empty() && system.channels.len() == 1);
+    let maps: Vec<_> = system
+        .pd("parent")
+        .expect("parent")
+        .maps
+        .iter()
+        .map(|m| m.mr.as_str())
+        .collect();
+    assert_eq!(maps, ["common", "hooks-0"]);
+
+    let config = resolve(WATCHED, without(&["watcher-0", "watcher-1"])).unwrap_or_else(|e| panic!("{e}"));
+    assert_eq!(config.system.protection_domains.len(), 1);
+    assert!(
+        config.system.memory_regions.is_empty(),
+        "common is nobody's common any more"
+    );
+}
+
+#[test]
+fn without_a_member_of_a_family_the_family_is_refused() {
+    let error = resolve(SMALL, without(&["child-1"]))
+        .expect_err("refused")
+        .to_string();
+    assert!(
+        error.contains("has instances 0, 2; help: describe instances 0, 1 and 2"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_configuration_cannot_be_without_what_there_is_not() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("system.xml"), WATCHED).expect("written");
+    let text =
+        "[default]\nabout = \"x\"\ninstances = 3\nboot = \"b.toml\"\nwithout = [\"watcher-0\", \"nic7\"]\n";
+    std::fs::write(folder.path().join("configs.toml"), text).expect("written");
+    let error = Config::load(folder.path(), "default")
+        .expect_err("refused")
+        .to_string();
+    assert!(
+        error.contains("configs.toml:5:25: configuration `default` is without `nic7`, which does not exist; there are: parent, watcher-0"),
+        "{error}"
+    );
+}

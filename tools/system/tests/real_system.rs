@@ -96,7 +96,7 @@ fn what_a_configuration_adds_stands_beside_the_system() {
     );
     // Who is not added finds the same constants as without it.
     let serial = |name| codegen::program(&self::system(name), "serial.elf").expect("serial.elf");
-    assert_eq!(serial("storm"), serial("default"));
+    assert_eq!(serial("storm"), serial("dhcp"));
 }
 
 #[test]
@@ -108,39 +108,96 @@ fn an_unknown_configuration_names_the_known_ones() {
 }
 
 #[test]
-fn the_default_system_with_an_iommu_is_the_file_itself() {
+fn nothing_of_the_file_is_missing_in_the_largest_system() {
     let text = std::fs::read_to_string(root().join("system.xml")).expect("system.xml");
-    let config = Config::load_for(&root(), "default", true).unwrap_or_else(|e| panic!("{e}"));
+    let whole = System::parse(&text, "system.xml").unwrap_or_else(|e| panic!("{e}"));
+    let life = Config::load_for(&root(), "life", true).unwrap_or_else(|e| panic!("{e}"));
+    let mut entry = life.entry;
+    assert!(entry.without.is_empty());
+    entry.instances = 3;
+    let path = Path::new("system.xml");
+    let config = Config::resolve(&root(), "life", entry, path, &text).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(config.xml, text);
+    assert_eq!(
+        life.system.protection_domains.len(),
+        whole.protection_domains.len() + 6
+    );
+}
+
+#[test]
+fn without_a_nic_and_watchers_nothing_of_them_is_left() {
+    for name in entries(&root())
+        .expect("configs.toml")
+        .keys()
+        .filter(|name| *name != "life")
+    {
+        let config = Config::load_for(&root(), name, true).unwrap_or_else(|e| panic!("{e}"));
+        for word in ["nic1", "watcher", "hooks"] {
+            assert!(!config.xml.contains(word), "{name} has {word}");
+        }
+        let user = |region: &str| {
+            let maps = |pd: &&branes_system::ProtectionDomain| pd.maps.iter().any(|map| map.mr == region);
+            config.system.protection_domains.iter().filter(maps).count()
+        };
+        // What others use stays, though those who are gone used it too.
+        assert!(user("tsc") >= 10, "{name}");
+        assert_eq!((user("log-remote"), user("ports-1")), (2, 2), "{name}");
+    }
+}
+
+#[test]
+fn the_second_nic_is_wired_like_the_first() {
+    let life = system("life");
+    let said = |nic: &str| {
+        let pd = life.pd(nic).expect("the driver");
+        let maps = pd
+            .maps
+            .iter()
+            .map(|map| (map.mr.replace(nic, "nic"), map.vaddr, map.write, map.cached));
+        let maps: Vec<_> = maps.map(|(mr, ..)| mr.replace("ports-nic-", "ports-")).collect();
+        let peers = life
+            .ends(nic)
+            .map(|(own, peer)| (own.id, peer.pd.clone(), own.pp, peer.pp));
+        let peers: BTreeSet<_> = peers.collect();
+        (maps, peers, pd.priority, pd.stack_size)
+    };
+    assert_eq!(said("nic0"), said("nic1"));
+    let of = |nic: &str, what: &str| life.region(&format!("{nic}-{what}")).expect("a region").clone();
+    for what in ["ecam", "bar", "dma"] {
+        let (first, second) = (of("nic0", what), of("nic1", what));
+        assert_eq!(first.size, second.size, "{what}");
+        let end = first.phys_addr.zip(first.size).map(|(at, size)| at + size);
+        assert!(end <= second.phys_addr, "{what}");
+    }
 }
 
 #[test]
 fn the_iommu_lets_the_device_reach_the_driver_s_region_and_nothing_else() {
     assert!(system("default").io_address_spaces.is_empty());
-    for name in ["default", "bench"] {
+    for (name, nics) in [("default", 1), ("bench", 1), ("life", 2)] {
         let config = Config::load_for(&root(), name, true).unwrap_or_else(|e| panic!("{e}"));
-        let [space] = &config.system.io_address_spaces[..] else {
-            panic!("{name}: not one I/O address space")
-        };
-        let [map] = &space.maps[..] else {
-            panic!("{name}: not one mapping")
-        };
-        let region = config.system.region(&map.mr).expect("the region");
-        // The driver tells the device physical addresses, and the function is that of its configuration space.
-        assert_eq!(
-            (map.mr.as_str(), Some(map.iovaddr)),
-            ("nic0-dma", region.phys_addr)
-        );
-        let (bus, device, function) = space.peripheral;
-        let page = u64::from(bus) << 20 | u64::from(device) << 15 | u64::from(function) << 12;
-        let ecam = config.system.region("nic0-ecam").and_then(|r| r.phys_addr);
-        assert_eq!(ecam, Some(0xb000_0000 + page));
+        assert_eq!(config.system.io_address_spaces.len(), nics, "{name}");
+        for space in &config.system.io_address_spaces {
+            let [map] = &space.maps[..] else {
+                panic!("{name}: not one mapping")
+            };
+            let region = config.system.region(&map.mr).expect("the region");
+            // The driver tells the device physical addresses, and the function is that of its configuration space.
+            assert_eq!(
+                (map.mr.as_str(), Some(map.iovaddr)),
+                (format!("{}-dma", space.name).as_str(), region.phys_addr)
+            );
+            let (bus, device, function) = space.peripheral;
+            let page = u64::from(bus) << 20 | u64::from(device) << 15 | u64::from(function) << 12;
+            let ecam = config.system.region(&format!("{}-ecam", space.name));
+            assert_eq!(ecam.and_then(|r| r.phys_addr), Some(0xb000_0000 + page));
+        }
     }
 }
 
 #[test]
 fn the_model_says_what_the_file_says() {
-    let system = system("default");
+    let system = system("dhcp");
     let names: Vec<_> = system
         .protection_domains
         .iter()
@@ -159,7 +216,8 @@ fn the_model_says_what_the_file_says() {
             "services-0",
             "services-1",
             "services-2",
-            "console"
+            "console",
+            "remote"
         ]
     );
     for name in [
@@ -193,6 +251,13 @@ fn the_model_says_what_the_file_says() {
             .map(|p| (p.addr, p.size)),
         Some((0x3f8, 8))
     );
+    assert_eq!(
+        system
+            .pd("serial")
+            .and_then(|pd| pd.ioports.get(1))
+            .map(|p| (p.addr, p.size)),
+        Some((0x2f8, 8))
+    );
     let hpet = system.region("hpet").expect("hpet");
     assert_eq!((hpet.phys_addr, hpet.page_size), (Some(0xfed0_0000), 0x1000));
     let tsc = system.region("tsc").expect("tsc");
@@ -214,7 +279,7 @@ fn ids_are_unique_and_calls_go_only_to_what_is_never_restarted() {
             assert!(unique.iter().all(|id| *id <= 61), "{name}: {}", pd.name);
             for (_, callee) in system.ends(&pd.name).filter(|(own, _)| own.pp) {
                 assert!(
-                    ["timer", "serial", "nic0", "manager"].contains(&callee.pd.as_str()),
+                    ["timer", "serial", "nic0", "nic1", "manager"].contains(&callee.pd.as_str()),
                     "{name}: {} calls {}",
                     pd.name,
                     callee.pd
@@ -233,8 +298,8 @@ fn bench_has_its_key_facts() {
             .count()
     };
     assert_eq!((count("brane"), count("services")), (17, 17));
-    assert_eq!(bench.protection_domains.len(), 39);
-    let default = system("default");
+    assert_eq!(bench.protection_domains.len(), 40);
+    let default = system("dhcp");
     let of_one = |base: &str| {
         let regions = default.memory_regions.iter();
         regions

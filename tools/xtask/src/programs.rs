@@ -1,8 +1,8 @@
 //! Compiles the programs of a system: its protection domains and the root task.
 //!
 //! Programs are compiled by the host's own toolchain. The constants that they get from the system description are those of
-//! the system that is built, so each number of instances has a target folder of its own; systems that differ only in which
-//! program runs where share one.
+//! the system that is built, so each number of instances, and each choice of what is left out, has a target folder of its own;
+//! systems that differ only in which program runs where share one.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -45,11 +45,16 @@ pub fn build(
     target: Target,
     kernel: &Ready,
 ) -> Result<Programs> {
-    let folder =
-        workspace
-            .target
-            .join("pd")
-            .join(format!("instances-{}{}", config.entry.instances, target.suffix()));
+    let without: String = config.entry.without().map(|name| format!("-{name}")).collect();
+    let without = match without.as_str() {
+        "" => String::new(),
+        names => format!("-without{names}"),
+    };
+    let instances = config.entry.instances;
+    let folder = workspace
+        .target
+        .join("pd")
+        .join(format!("instances-{instances}{without}{}", target.suffix()));
     let (plain, plain_system) = plain(workspace, config)?;
     let description = folder.join("system.xml");
     write_if_changed(&description, plain.xml.as_bytes())?;
@@ -83,10 +88,13 @@ pub fn build(
     })
 }
 
-/// The configuration of as many instances in which nothing is replaced or added; the given one if there is none.
+/// The configuration of as many instances and without the same in which nothing is replaced or added; the given one if there is none.
 fn plain(workspace: &Workspace, config: &Config) -> Result<(Config, System)> {
     let same_size = configs::entries(&workspace.root)?.into_iter().find(|(_, entry)| {
-        entry.instances == config.entry.instances && entry.replace.is_empty() && entry.add.is_none()
+        entry.instances == config.entry.instances
+            && entry.without().eq(config.entry.without())
+            && entry.replace.is_empty()
+            && entry.add.is_none()
     });
     let plain = match same_size {
         Some((name, _)) => Config::load(&workspace.root, &name)?,

@@ -3,17 +3,21 @@
 //! A name that ends in `-N` is instance N of a family, and so is what only makes sense with it: a mapping, a channel end.
 //! Each family is described for N = 0, 1, 2. A system of more instances has, after each element of instance 2, a copy for
 //! each further N: every number v of it is `v(2) + (N - 2) * (v(2) - v(1))`, and its names end in N. A system of fewer
-//! leaves the instances above out. What stands inside an instance's element belongs to that instance.
+//! leaves the instances above out. What stands inside an instance's element belongs to that instance. The families in
+//! [`FIXED`] are as large as they are described, in every system.
+//!
+//! Protection domains that an entry is `without` are left out before all that, and with them their children, their channels,
+//! and each memory region that they share with one other domain at most: nobody would be at its other end.
 //!
 //! Besides, an entry can run other programs, put regions at physical addresses, and leave the I/O address spaces out: the
 //! SDK's root task ends with a panic where a description has some and the machine has no IOMMU.
 
 use super::Entry;
 use crate::Position;
-use crate::codegen::family;
+use crate::codegen;
 use crate::xml::{Lines, number};
 use roxmltree::{Document, Node};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 /// Why a description cannot be continued.
@@ -28,8 +32,15 @@ pub struct Fault {
 
 /// Instances that are described.
 const DESCRIBED: usize = 3;
+/// Families that have nothing to do with the number of branes.
+const FIXED: [&str; 3] = ["watcher", "hooks", "log-watcher"];
 
-/// The description that an entry asks for. `text` must have been read without errors.
+/// Splits the name of an instance that follows the rule.
+fn family(name: &str) -> Option<(&str, usize)> {
+    codegen::family(name).filter(|(base, _)| !FIXED.contains(base))
+}
+
+/// The description that an entry asks for.
 pub fn expand(text: &str, entry: &Entry) -> Result<String, Fault> {
     let lines = Lines::new(text);
     let document = Document::parse(text).map_err(|error| Fault {
@@ -45,15 +56,30 @@ pub fn expand(text: &str, entry: &Entry) -> Result<String, Fault> {
             .to_owned(),
         entry,
         lines: &lines,
+        gone: Gone::of(document.root_element(), entry),
     };
     writer.check_families(document.root_element())?;
     let has_spaces = || elements(document.root_element()).any(is_io_address_space);
-    let as_written = entry.replace.is_empty() && entry.place.is_empty() && (entry.iommu || !has_spaces());
+    let as_written = entry.replace.is_empty()
+        && entry.place.is_empty()
+        && entry.without.is_empty()
+        && (entry.iommu || !has_spaces());
     if entry.instances == DESCRIBED && as_written {
         return Ok(text.to_owned());
     }
     writer.element(document.root_element(), None, 0)?;
     Ok(writer.out)
+}
+
+/// Names of the protection domains that a description has.
+pub fn domains(text: &str) -> Vec<String> {
+    let document = Document::parse(text);
+    let nodes = document.iter().flat_map(|document| document.descendants());
+    let domains = nodes.filter(|node| node.tag_name().name() == "protection_domain");
+    domains
+        .filter_map(|node| node.attribute("name"))
+        .map(str::to_owned)
+        .collect()
 }
 
 /// The attribute by which an element is an instance of a family.
@@ -93,6 +119,64 @@ fn kin(node: Node) -> Vec<String> {
     std::iter::once(tag.to_owned()).chain(names).collect()
 }
 
+/// What an entry is without.
+#[derive(Default)]
+struct Gone<'a> {
+    domains: BTreeSet<&'a str>,
+    regions: BTreeSet<&'a str>,
+}
+
+impl<'a> Gone<'a> {
+    fn of(root: Node<'a, '_>, entry: &Entry) -> Gone<'a> {
+        let is_domain = |node: &Node| node.tag_name().name() == "protection_domain";
+        let left_out = |node: Node<'a, '_>| {
+            let name = node.attribute("name").filter(|_| is_domain(&node));
+            name.is_some_and(|name| entry.without.iter().any(|without| without.get_ref() == name))
+        };
+        let mut gone = Gone::default();
+        let mut users: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for domain in root.descendants().filter(is_domain) {
+            let Some(name) = domain.attribute("name") else {
+                continue;
+            };
+            if domain.ancestors().any(left_out) {
+                gone.domains.insert(name);
+            }
+            for region in elements(domain).filter_map(|map| map.attribute("mr")) {
+                users.entry(region).or_default().insert(name);
+            }
+        }
+        let lost = users.into_iter().filter(|(_, users)| {
+            let left = users.difference(&gone.domains).count();
+            left < users.len() && left <= 1
+        });
+        gone.regions = lost.map(|(region, _)| region).collect();
+        gone
+    }
+
+    /// Whether an element goes: it is one of what is gone, or names it.
+    fn has(&self, node: Node) -> bool {
+        let named = |attribute: &str| node.attribute(attribute).unwrap_or_default();
+        match node.tag_name().name() {
+            "protection_domain" | "cap_tcb" | "cap_sc" | "cap_vspace" => {
+                self.domains.contains(named("name")) || self.domains.contains(named("pd"))
+            }
+            "memory_region" => self.regions.contains(named("name")),
+            "map" => self.regions.contains(named("mr")),
+            "setvar" => self.regions.contains(named("region_paddr")),
+            "channel" => {
+                elements(node).any(|end| end.attribute("pd").is_some_and(|pd| self.domains.contains(pd)))
+            }
+            // One that has no memory left would let its device reach nothing.
+            "io_address_space" => elements(node)
+                .filter_map(|map| map.attribute("mr"))
+                .all(|region| self.regions.contains(region)),
+            "iomap" => self.regions.contains(named("mr")),
+            _ => false,
+        }
+    }
+}
+
 /// An element as a message shows it.
 fn show(node: Node) -> String {
     let tag = node.tag_name().name();
@@ -124,6 +208,7 @@ struct Writer<'e, 'i> {
     out: String,
     entry: &'e Entry,
     lines: &'e Lines<'i>,
+    gone: Gone<'e>,
 }
 
 impl<'a, 'i> Writer<'_, 'i> {
@@ -138,7 +223,10 @@ impl<'a, 'i> Writer<'_, 'i> {
     /// Every family has instances 0, 1 and 2; no channel joins two instances.
     fn check_families(&self, root: Node) -> Result<(), Fault> {
         let mut families: BTreeMap<(&str, &str), (Node, Vec<usize>)> = BTreeMap::new();
-        for node in root.descendants().filter(Node::is_element) {
+        for node in root
+            .descendants()
+            .filter(|node| node.is_element() && !self.gone.has(*node))
+        {
             let tag = node.tag_name().name();
             if let ("protection_domain" | "memory_region" | "io_address_space", Some((base, n))) =
                 (tag, node.attribute("name").and_then(family))
@@ -199,8 +287,8 @@ impl<'a, 'i> Writer<'_, 'i> {
         }
         self.out.push_str(">\n");
         let image = name.and_then(|name| self.entry.replace.get(name));
-        let mut twins = copy.map(|copy| elements(copy.one));
-        for child in elements(node) {
+        let mut twins = copy.map(|copy| self.kept(copy.one).into_iter());
+        for child in self.kept(node) {
             let twin = twins.as_mut().map(Iterator::next);
             let child_copy = match (copy, twin) {
                 (Some(copy), Some(twin)) => {
@@ -236,10 +324,18 @@ impl<'a, 'i> Writer<'_, 'i> {
         Ok(())
     }
 
+    /// The elements inside that are not left out with a domain.
+    fn kept(&self, node: Node<'a, 'i>) -> Vec<Node<'a, 'i>> {
+        elements(node).filter(|child| !self.gone.has(*child)).collect()
+    }
+
     /// Writes a described element, unless it or its instance is left out, and after one of instance 2 the further ones.
     fn member(&mut self, node: Node<'a, 'i>, depth: usize) -> Result<(), Fault> {
         let own = instance(node);
-        if own.is_some_and(|n| n >= self.entry.instances) || is_io_address_space(node) && !self.entry.iommu {
+        if own.is_some_and(|n| n >= self.entry.instances)
+            || is_io_address_space(node) && !self.entry.iommu
+            || self.gone.has(node)
+        {
             return Ok(());
         }
         self.element(node, None, depth)?;

@@ -10,6 +10,7 @@ use crate::{Errors, Position, System};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use toml::Spanned;
 
 /// One entry of `configs.toml`.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -21,6 +22,9 @@ pub struct Entry {
     pub instances: usize,
     /// Boot configuration, relative to the root.
     pub boot: PathBuf,
+    /// Protection domains that are left out, with what has no use without them.
+    #[serde(default)]
+    pub without: Vec<Spanned<String>>,
     /// Protection domain to program image.
     #[serde(default)]
     pub replace: BTreeMap<String, String>,
@@ -34,6 +38,13 @@ pub struct Entry {
     /// about the machine, and whoever knows that says it.
     #[serde(skip)]
     pub iommu: bool,
+}
+
+impl Entry {
+    /// Names of the protection domains that are left out.
+    pub fn without(&self) -> impl Iterator<Item = &str> {
+        self.without.iter().map(|name| name.get_ref().as_str())
+    }
 }
 
 /// A configuration, resolved.
@@ -69,6 +80,20 @@ pub enum ConfigError {
     /// A replaced protection domain is not there.
     #[error("configuration `{0}` replaces the program of `{1}`, which does not exist; there are: {2}")]
     Replace(String, String, String),
+    /// A protection domain that is left out is not there anyway.
+    #[error("{}:{}:{}: configuration `{config}` is without `{domain}`, which does not exist; there are: {known}", file.display(), position.line, position.column)]
+    Without {
+        /// `configs.toml`.
+        file: PathBuf,
+        /// Where in it.
+        position: Position,
+        /// The configuration.
+        config: String,
+        /// What it is without.
+        domain: String,
+        /// What there is.
+        known: String,
+    },
     /// A placed memory region is not there.
     #[error("configuration `{0}` places the memory region `{1}`, which does not exist; there are: {2}")]
     Place(String, String, String),
@@ -165,7 +190,23 @@ impl Config {
             return Err(ConfigError::Instances(name.to_owned(), entry.instances));
         }
         let file = path.display().to_string();
-        System::parse(text, &file).map_err(ConfigError::System)?;
+        let whole = System::parse(text, &file);
+        // What is added may need the place of what is left out: then only the result can be held to the rules.
+        if entry.add.is_none() || entry.without.is_empty() {
+            whole.map_err(ConfigError::System)?;
+        }
+        let domains = expand::domains(text);
+        if let Some(wrong) = entry.without.iter().find(|pd| !domains.contains(pd.get_ref())) {
+            let file = root.join("configs.toml");
+            let text = std::fs::read_to_string(&file).unwrap_or_default();
+            return Err(ConfigError::Without {
+                position: position(&text, wrong.span().start),
+                file,
+                config: name.to_owned(),
+                domain: wrong.get_ref().clone(),
+                known: domains.join(", "),
+            });
+        }
         let xml = expand::expand(text, &entry).map_err(|fault| ConfigError::Rule {
             file: path.to_owned(),
             position: fault.position,
