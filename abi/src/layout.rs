@@ -125,6 +125,22 @@ pub mod tty {
     pub const OUTPUT: Part = Part::new(0x2000, 0x2000);
 }
 
+/// `remote-line`, between serial and the remote line's domain: as [`tty`], for frames that come and go at the line's speed.
+pub mod remote_line {
+    use super::Part;
+    /// Bytes that the region must have.
+    pub const SIZE: usize = 0x1_0000;
+    /// Indices of the ring of what was received (serial to remote).
+    pub const INPUT_INDICES: usize = 0;
+    /// Indices of the ring of what is to be sent (remote to serial).
+    pub const OUTPUT_INDICES: usize = super::INDICES;
+    /// Data of the ring of what was received.
+    pub const INPUT: Part = Part::new(0x4000, 0x4000);
+    /// Data of the ring of what is to be sent.
+    pub const OUTPUT: Part = Part::new(0x8000, 0x8000);
+    const _: () = assert!(INPUT.end() == OUTPUT.offset && OUTPUT.end() == SIZE);
+}
+
 /// Memory for tests that plays a shared region.
 #[cfg(all(test, not(loom)))]
 pub mod testing {

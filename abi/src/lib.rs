@@ -21,6 +21,7 @@ pub mod log;
 pub mod net;
 pub mod operator;
 pub mod port;
+pub mod remote;
 pub mod ring;
 pub mod shared;
 pub mod socket;
