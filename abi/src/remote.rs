@@ -28,8 +28,8 @@ pub const KNOWN: usize = 64;
 const MAX_FRAME: usize = HEADER + MAX_BODY + CRC;
 const HEADER: usize = 5;
 const CRC: usize = 4;
-/// Longest frame on the line, with its zero byte.
-pub const MAX_ENCODED: usize = cobs::max_encoding_length(MAX_FRAME) + 1;
+/// Longest frame on the line, with its zero byte: COBS adds one byte for each 254 begun.
+pub const MAX_ENCODED: usize = MAX_FRAME + MAX_FRAME.div_ceil(254) + 1;
 
 /// What a frame is. Host to guest: `Hello`, `Request`, `Cancel`; guest to host: the others, and `Hello`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -180,7 +180,7 @@ impl Decoder {
     /// Nothing has come yet.
     pub fn new() -> Decoder {
         Decoder {
-            bytes: Vec::with_capacity(MAX_ENCODED),
+            bytes: Vec::new(),
             too_long: false,
             garbled: 0,
         }

@@ -1,0 +1,180 @@
+//! The remote line's shell: serial's bytes on one side, calls to the manager on the other.
+//!
+//! It owns its half of the region `remote-line` (serial, trusted, has the other) and reads the manager's answers in
+//! `remote-reply`, which it cannot write. Nobody trusts it. It waits for nobody but within a call to the manager or the timer, both
+//! of which answer at once; what takes longer the manager notifies the end of.
+#![no_std]
+#![no_main]
+
+extern crate alloc;
+
+use alloc::vec::Vec;
+use brane_abi::layout::remote_line;
+use brane_abi::operator;
+use brane_abi::remote::{STATUS_ERROR, STATUS_OK};
+use brane_abi::ring::RingIndices;
+use brane_abi::shared::SharedRegion;
+use brane_abi::stream::{StreamConsumer, StreamProducer};
+use remote_core::{Manager, Reply, Session};
+use sel4_microkit::time::{Alarm, Clock};
+use sel4_microkit::{
+    Channel, ChannelSet, Handler, MessageInfo, Never, get_mr, heap, log, logln, protection_domain, set_mr,
+    with_msg_bytes_mut,
+};
+
+#[allow(missing_docs)]
+mod wiring {
+    include!(concat!(env!("OUT_DIR"), "/wiring.rs"));
+}
+use wiring::{channels, regions};
+
+const MANAGER: Channel = Channel::new(channels::MANAGER);
+const SERIAL: Channel = Channel::new(channels::SERIAL);
+const TIMER: Channel = Channel::new(channels::TIMER);
+
+/// Received bytes taken in one wake: some short requests, or the half of a garbled flood.
+const BUDGET: usize = 2048;
+
+struct Shell {
+    clock: Clock,
+    alarm: Alarm,
+    session: Session,
+    input: StreamConsumer,
+    output: StreamProducer,
+    /// Whether serial's indices made no sense; then nothing is read or written any more.
+    broken: bool,
+}
+
+const TOO_SMALL: &str = "a region of the system description is smaller than the layout asks for";
+
+fn indices(region: SharedRegion, offset: usize) -> &'static RingIndices {
+    // SAFETY: RingIndices is made of atomics only.
+    unsafe { region.object(offset) }.expect(TOO_SMALL)
+}
+
+#[protection_domain]
+fn init() -> Shell {
+    log::attach(regions::LOG_REMOTE, SERIAL);
+    heap::init(regions::HEAP_REMOTE);
+    let shared = regions::REMOTE_LINE.shared();
+    let part = |part: brane_abi::layout::Part| shared.part(part.offset, part.len).expect(TOO_SMALL);
+    Shell {
+        clock: Clock::new(regions::TSC),
+        alarm: Alarm::new(TIMER),
+        session: Session::new(),
+        input: StreamConsumer::new(
+            indices(shared, remote_line::INPUT_INDICES),
+            part(remote_line::INPUT),
+        )
+        .expect(TOO_SMALL),
+        output: StreamProducer::new(
+            indices(shared, remote_line::OUTPUT_INDICES),
+            part(remote_line::OUTPUT),
+        )
+        .expect(TOO_SMALL),
+        broken: false,
+    }
+}
+
+/// The manager by its channel.
+struct ByCall;
+
+impl ByCall {
+    fn reply(info: MessageInfo) -> Reply {
+        let word = |i: usize| if i < info.length() { get_mr(i) } else { 0 };
+        let status = match info.label() {
+            operator::LATER => return Reply::Later(word(1)),
+            operator::OK => STATUS_OK,
+            _ => STATUS_ERROR,
+        };
+        let region = regions::REMOTE_REPLY;
+        let len = usize::try_from(word(0)).unwrap_or(usize::MAX).min(region.size);
+        // SAFETY: the length lies inside the region, which is mapped for this domain's life. Its only writer is the
+        // manager, which writes only while a call of ours is answered, and the bytes are copied before the next one.
+        let text = unsafe { core::slice::from_raw_parts(region.as_ptr(), len) };
+        Reply::Done(status, Vec::from(text))
+    }
+}
+
+impl Manager for ByCall {
+    fn call(&mut self, request: &[u8]) -> Reply {
+        // The session lets no longer one through than the message takes.
+        let len = request.len().min(operator::MAX_REQUEST);
+        with_msg_bytes_mut(|bytes| bytes[8..8 + len].copy_from_slice(&request[..len]));
+        set_mr(0, len as u64);
+        ByCall::reply(MANAGER.pp_call(MessageInfo::new(operator::CALL, 1 + len.div_ceil(8))))
+    }
+
+    fn poll(&mut self, job: u64) -> Reply {
+        set_mr(0, job);
+        ByCall::reply(MANAGER.pp_call(MessageInfo::new(operator::POLL, 1)))
+    }
+}
+
+impl Shell {
+    fn give_up(&mut self) {
+        self.broken = true;
+        logln!("the remote line to serial makes no sense: it is off until the next boot");
+    }
+
+    /// Takes what was received; whether there was anything, for serial may wait for room.
+    fn receive(&mut self) -> bool {
+        let mut taken = 0;
+        let mut buffer = [0; BUDGET / 4];
+        while taken < BUDGET && !self.broken {
+            match self.input.read(&mut buffer) {
+                Ok(0) => return taken != 0,
+                Ok(count) => {
+                    self.session.receive(&buffer[..count], &mut ByCall);
+                    taken += count;
+                }
+                Err(_) => self.give_up(),
+            }
+        }
+        // There may be more: go on after others had their turn.
+        self.alarm.set(self.clock.now_ns());
+        taken != 0
+    }
+
+    /// Moves what is to be sent into the ring; whether there was anything. Serial notifies us when it has taken some of a
+    /// full one.
+    fn flush(&mut self) -> bool {
+        if self.broken {
+            return false;
+        }
+        let output = &mut self.output;
+        let (mut written, mut broken) = (false, false);
+        self.session.flush(|bytes| match output.write(bytes) {
+            Ok(count) => {
+                written |= count != 0;
+                count
+            }
+            Err(_) => {
+                broken = true;
+                0
+            }
+        });
+        if broken {
+            self.give_up();
+        }
+        written
+    }
+}
+
+impl Handler for Shell {
+    type Error = Never;
+
+    fn notified(&mut self, channels: ChannelSet) -> Result<(), Never> {
+        if channels.contains(TIMER) {
+            self.alarm.rang();
+        }
+        if channels.contains(MANAGER) && self.session.waits() {
+            self.session.poll(&mut ByCall);
+        }
+        let taken = self.receive();
+        if self.flush() || taken {
+            SERIAL.notify();
+        }
+        Ok(())
+    }
+}

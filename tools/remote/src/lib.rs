@@ -1,0 +1,77 @@
+//! The operator's end of the remote line: requests to a running system, over its second serial line.
+//!
+//! [`Line`] owns one end of a byte stream, for instance the Unix socket that QEMU makes of COM2. On the other side is the
+//! system's remote domain, which hands requests to the manager; what it sends is checked, and an answer's length is bounded. The
+//! frames are those of [`brane_abi::remote`].
+//!
+//! ```no_run
+//! use branes_remote::Line;
+//! use brane_abi::operator::{Answer, Request};
+//!
+//! let mut line = Line::unix("branectl.sock".as_ref())?;
+//! if let Answer::Branes(branes) = line.call(&Request::List { fresh: true })? {
+//!     println!("{} branes", branes.len());
+//! }
+//! # Ok::<(), branes_remote::Error>(())
+//! ```
+
+mod line;
+mod stream;
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use brane_abi::operator::Refusal;
+
+pub use line::{Line, Patience};
+pub use stream::Stream;
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The manager has refused the request: nothing was done.
+    #[error("{}; {}", .0.what, .0.help)]
+    Refused(Refusal),
+    /// The line cannot be opened.
+    #[error("cannot open {}: {cause}; is the system running, and is this the control line that it was started with?", path.display())]
+    Open {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
+    /// The line broke.
+    #[error("the line to the system broke: {0}")]
+    Broken(#[from] io::Error),
+    /// Nobody said hello.
+    #[error("the system does not answer on its control line within {} s: it may still be booting, or be hung", .0.as_secs_f32())]
+    Silent(Duration),
+    /// The system speaks another version.
+    #[error(
+        "the system speaks version {theirs} of the control line, this program {ours}: use the program that belongs to the image"
+    )]
+    Version {
+        /// This program's.
+        ours: u16,
+        /// The system's.
+        theirs: u16,
+    },
+    /// The request went out, and no answer came in time. It may have been done.
+    #[error("no answer within {} s: the request may have been carried out all the same", .0.as_secs_f32())]
+    NoAnswer(Duration),
+    /// The session ended while the request was under way. It may have been done.
+    #[error(
+        "the system was started anew, or another program took the line: the request may have been carried out"
+    )]
+    Interrupted,
+    /// The request is longer than the manager takes.
+    #[error("the request has {0} bytes, and {max} are taken", max = brane_abi::operator::MAX_REQUEST)]
+    TooLong(usize),
+    /// The answer makes no sense to this program.
+    #[error("the answer makes no sense: {0}; use the program that belongs to the image")]
+    Senseless(String),
+    /// As many requests wait already as the system takes.
+    #[error("the system takes no further request within {} s: too many are under way", .0.as_secs_f32())]
+    Busy(Duration),
+}

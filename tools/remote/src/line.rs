@@ -1,0 +1,311 @@
+//! Requests and answers: sessions, repeats, chunks put together.
+
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use brane_abi::operator::{Answer, Event, MAX_REQUEST, REPLY_SIZE, Refusal, Request};
+use brane_abi::remote::{Chunk, Decoder, Hello, Kind, STATUS_ERROR, STATUS_GONE, STATUS_OK, VERSION, encode};
+
+use crate::{Error, Stream};
+
+/// How long a line waits.
+#[derive(Clone, Copy, Debug)]
+pub struct Patience {
+    /// For the system to say hello.
+    pub hello: Duration,
+    /// For an answer.
+    pub answer: Duration,
+    /// For any sign of a request before it is sent again. That does no harm: it is not done twice.
+    pub repeat: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Patience {
+        Patience {
+            hello: Duration::from_secs(10),
+            answer: Duration::from_secs(60),
+            repeat: Duration::from_secs(1),
+        }
+    }
+}
+
+/// One frame as it was received.
+struct Received {
+    kind: Kind,
+    number: u32,
+    body: Vec<u8>,
+}
+
+/// An answer as far as it has come.
+#[derive(Default)]
+struct Parts {
+    status: u8,
+    bytes: Vec<u8>,
+}
+
+/// The line to a system, in a session of its own.
+pub struct Line<S = Box<dyn Stream>> {
+    stream: S,
+    decoder: Decoder,
+    received: VecDeque<Received>,
+    patience: Patience,
+    session: u64,
+    last: u32,
+    /// Requests that were sent again.
+    repeats: u64,
+}
+
+impl Line {
+    /// Opens the Unix socket that QEMU has made of the second serial line.
+    #[cfg(unix)]
+    pub fn unix(path: &Path) -> Result<Line, Error> {
+        let open = std::os::unix::net::UnixStream::connect(path);
+        let stream = open.map_err(|cause| Error::Open {
+            path: path.to_owned(),
+            cause,
+        })?;
+        Line::over(Box::new(stream) as Box<dyn Stream>)
+    }
+
+    /// Connects by TCP, where QEMU (or a terminal server) offers the second serial line so.
+    pub fn tcp(address: impl ToSocketAddrs) -> Result<Line, Error> {
+        let stream = TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        Line::over(Box::new(stream) as Box<dyn Stream>)
+    }
+}
+
+impl<S: Stream> Line<S> {
+    /// Begins a session over a stream.
+    pub fn over(stream: S) -> Result<Line<S>, Error> {
+        Line::over_with(stream, Patience::default())
+    }
+
+    /// Begins a session over a stream.
+    pub fn over_with(stream: S, patience: Patience) -> Result<Line<S>, Error> {
+        let mut random = [0; 8];
+        getrandom::fill(&mut random).map_err(|e| Error::Broken(io::Error::other(e)))?;
+        let mut line = Line {
+            stream,
+            decoder: Decoder::new(),
+            received: VecDeque::new(),
+            patience,
+            session: u64::from_le_bytes(random) | 1,
+            last: 0,
+            repeats: 0,
+        };
+        line.hello()?;
+        Ok(line)
+    }
+
+    /// How long to wait from now on.
+    pub fn set_patience(&mut self, patience: Patience) {
+        self.patience = patience;
+    }
+
+    /// Frames that arrived garbled, and requests that were sent again, so far.
+    pub fn troubles(&self) -> (u32, u64) {
+        (self.decoder.garbled, self.repeats)
+    }
+
+    /// Asks, and waits for the answer as long as [`Patience::answer`] says.
+    pub fn call(&mut self, request: &Request) -> Result<Answer, Error> {
+        self.call_within(request, self.patience.answer)
+    }
+
+    /// Asks, and waits for the answer up to `limit`.
+    pub fn call_within(&mut self, request: &Request, limit: Duration) -> Result<Answer, Error> {
+        let body = minicbor::to_vec(request).map_err(|e| Error::Senseless(e.to_string()))?;
+        if body.len() > MAX_REQUEST {
+            return Err(Error::TooLong(body.len()));
+        }
+        self.last = self.last.wrapping_add(1).max(1);
+        let number = self.last;
+        let Parts { status, bytes } = self.exchange(number, &body, limit)?;
+        let senseless = |e: minicbor::decode::Error| Error::Senseless(e.to_string());
+        match status {
+            STATUS_OK => minicbor::decode::<Answer>(&bytes).map_err(senseless),
+            STATUS_ERROR => Err(Error::Refused(
+                minicbor::decode::<Refusal>(&bytes).map_err(senseless)?,
+            )),
+            STATUS_GONE => Err(Error::Senseless(
+                "it was given before, and is not kept any more".into(),
+            )),
+            other => Err(Error::Senseless(format!("its status is {other}"))),
+        }
+    }
+
+    /// Hands each event with a number above `from` to `each`, as it happens, until that breaks. Returns the number of the last.
+    pub fn follow_events(
+        &mut self,
+        mut from: u64,
+        mut each: impl FnMut(&Event) -> ControlFlow<()>,
+    ) -> Result<u64, Error> {
+        loop {
+            let events = match self.call(&Request::Events(from)) {
+                Ok(Answer::Events(events)) => events,
+                Ok(other) => return Err(Error::Senseless(format!("no events, but {other:?}"))),
+                // Nothing has happened for so long.
+                Err(Error::NoAnswer(_)) => continue,
+                Err(other) => return Err(other),
+            };
+            for event in &events {
+                from = from.max(event.number);
+                if each(event).is_break() {
+                    return Ok(from);
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, kind: Kind, number: u32, body: &[u8]) -> Result<(), Error> {
+        self.stream.write_all(&encode(kind, number, body))?;
+        Ok(self.stream.flush()?)
+    }
+
+    /// The next frame before `end`.
+    fn next(&mut self, end: Instant) -> Result<Option<Received>, Error> {
+        let mut buffer = [0; 4096];
+        loop {
+            if let Some(frame) = self.received.pop_front() {
+                return Ok(Some(frame));
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(None);
+            }
+            self.stream.set_patience(left)?;
+            let count = match self.stream.read(&mut buffer) {
+                Ok(0) => return Err(Error::Broken(ErrorKind::UnexpectedEof.into())),
+                Ok(count) => count,
+                Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => return Ok(None),
+                Err(e) if e.kind() == ErrorKind::Interrupted => continue,
+                Err(e) => return Err(e.into()),
+            };
+            let mut rest = &buffer[..count];
+            while !rest.is_empty() {
+                let received = &mut self.received;
+                let taken = self.decoder.feed(rest, |frame| {
+                    received.push_back(Received {
+                        kind: frame.kind,
+                        number: frame.number,
+                        body: frame.body.to_vec(),
+                    });
+                });
+                rest = &rest[taken..];
+            }
+        }
+    }
+
+    /// Says hello until the system says so too.
+    fn hello(&mut self) -> Result<(), Error> {
+        let hello = Hello {
+            version: VERSION,
+            session: self.session,
+        };
+        let end = Instant::now() + self.patience.hello;
+        while Instant::now() < end {
+            // What noise the line has seen before ends here.
+            self.stream.write_all(&[0])?;
+            self.send(Kind::Hello, 0, &hello.to_bytes())?;
+            let again = (Instant::now() + self.patience.repeat).min(end);
+            while let Some(frame) = self.next(again)? {
+                let Some(theirs) = (frame.kind == Kind::Hello)
+                    .then(|| Hello::from_bytes(&frame.body))
+                    .flatten()
+                else {
+                    // Of a session before.
+                    continue;
+                };
+                if theirs.version != VERSION {
+                    return Err(Error::Version {
+                        ours: VERSION,
+                        theirs: theirs.version,
+                    });
+                }
+                if theirs.session == self.session {
+                    return Ok(());
+                }
+            }
+        }
+        Err(Error::Silent(self.patience.hello))
+    }
+
+    /// Sends a request, and again where nothing is heard of it, until its answer is there.
+    fn exchange(&mut self, number: u32, body: &[u8], limit: Duration) -> Result<Parts, Error> {
+        let end = Instant::now() + limit;
+        let mut parts = Parts::default();
+        let mut busy = false;
+        self.send(Kind::Request, number, body)?;
+        let mut again = Instant::now() + self.patience.repeat;
+        loop {
+            if Instant::now() >= end {
+                self.send(Kind::Cancel, number, &[])?;
+                return Err(if busy {
+                    Error::Busy(limit)
+                } else {
+                    Error::NoAnswer(limit)
+                });
+            }
+            let Some(frame) = self.next(again.min(end))? else {
+                if Instant::now() < end {
+                    // Parts that came are sent again as well, and nothing but the line's time is lost.
+                    parts = Parts::default();
+                    self.repeats += 1;
+                    self.send(Kind::Request, number, body)?;
+                    again = Instant::now() + self.patience.repeat;
+                }
+                continue;
+            };
+            match frame.kind {
+                Kind::Hello => {
+                    let theirs = Hello::from_bytes(&frame.body);
+                    if theirs.is_some_and(|theirs| theirs.session != self.session) {
+                        return Err(Error::Interrupted);
+                    }
+                }
+                // At once: a garbled request waits for nothing else.
+                Kind::Garbled => again = Instant::now(),
+                _ if frame.number != number => {}
+                Kind::Pending => {
+                    busy = false;
+                    again = Instant::now() + 2 * self.patience.repeat;
+                }
+                Kind::Busy => {
+                    busy = true;
+                    again = Instant::now() + self.patience.repeat / 4;
+                }
+                Kind::Answer => {
+                    busy = false;
+                    if self.add(&mut parts, &frame.body)? {
+                        return Ok(parts);
+                    }
+                    again = Instant::now() + self.patience.repeat;
+                }
+                Kind::Request | Kind::Cancel => {}
+            }
+        }
+    }
+
+    /// Adds a chunk; whether the answer is whole.
+    fn add(&self, parts: &mut Parts, body: &[u8]) -> Result<bool, Error> {
+        let chunk = Chunk::from_bytes(body)
+            .filter(|chunk| chunk.total as usize <= REPLY_SIZE)
+            .ok_or_else(|| Error::Senseless("a part of it lies outside of it".into()))?;
+        if chunk.offset == 0 {
+            *parts = Parts {
+                status: chunk.status,
+                bytes: Vec::with_capacity(chunk.total as usize),
+            };
+        }
+        // One before it was lost: then the rest is of no use, and the whole is asked for again.
+        if chunk.offset as usize == parts.bytes.len() {
+            parts.bytes.extend_from_slice(chunk.bytes);
+        }
+        Ok(parts.status == chunk.status && parts.bytes.len() == chunk.total as usize)
+    }
+}
