@@ -19,8 +19,8 @@ use control::Control;
 use nic::Nics;
 use sel4_microkit::time::{Alarm, Clock};
 use sel4_microkit::{
-    Channel, ChannelSet, Fault, Handler, MessageInfo, Never, get_mr, heap, log, logln, protection_domain,
-    set_mr, with_msg_bytes,
+    Channel, ChannelSet, Fault, Handler, MessageInfo, Never, Region, get_mr, heap, log, logln,
+    protection_domain, set_mr, with_msg_bytes,
 };
 
 #[allow(missing_docs)]
@@ -33,16 +33,18 @@ use wiring::{channels, children, regions};
 const INSTANCES: usize = channels::BRANE.len();
 
 const TIMER: Channel = Channel::new(channels::TIMER);
-const CONSOLE: Channel = Channel::new(channels::CONSOLE);
-const SERIAL: Channel = Channel::new(channels::SERIAL);
-
 /// Operators, by their number in the core.
-const OPERATORS: [Channel; 1] = [CONSOLE];
+const OPERATORS: [Channel; 2] = [Channel::new(channels::CONSOLE), Channel::new(channels::REMOTE)];
+/// Where their answers go.
+const REPLIES: [Region; 2] = [regions::CONSOLE_REPLY, regions::REMOTE_REPLY];
+const SERIAL: Channel = Channel::new(channels::SERIAL);
 
 struct Shell {
     clock: Clock,
     manager: Manager,
     controls: Vec<Control>,
+    /// Of the watchers.
+    hooks: Vec<Control>,
     actions: Vec<Action>,
     alarm: Alarm,
     /// A brane had more to say than the budget allowed: go on soon, after others had their turn.
@@ -59,7 +61,7 @@ fn init() -> Shell {
     let text = unsafe { core::slice::from_raw_parts(text.as_ptr(), text.size) };
     let size = Size {
         instances: INSTANCES,
-        watchers: 0,
+        watchers: channels::WATCHER.len(),
         operators: OPERATORS.len(),
     };
     let mut actions = Vec::new();
@@ -74,10 +76,13 @@ fn init() -> Shell {
     let controls = (0..INSTANCES)
         .map(|i| Control::start(regions::CTL[i].shared(), Channel::new(channels::BRANE[i])))
         .collect();
+    let hooks = regions::HOOKS.iter().zip(channels::WATCHER.iter());
+    let hooks = hooks.map(|(region, &id)| Control::start(region.shared(), Channel::new(id)));
     let mut shell = Shell {
         clock,
         manager,
         controls,
+        hooks: hooks.collect(),
         actions,
         alarm: Alarm::new(TIMER),
         unfinished: false,
@@ -92,8 +97,7 @@ fn thread(child: Child) -> sel4_microkit::Child {
     sel4_microkit::Child::new(match child {
         Child::Brane(i) => children::BRANE[i],
         Child::Client(i) => children::SERVICES[i],
-        // There are none in this system.
-        Child::Watcher(_) => usize::MAX,
+        Child::Watcher(k) => children::WATCHER[k],
     })
 }
 
@@ -127,8 +131,13 @@ impl Shell {
                         token,
                         payload,
                     } => {
-                        let Child::Brane(brane) = child else { continue };
-                        match self.controls[brane].send(kind, token, &payload) {
+                        let control = match child {
+                            Child::Brane(brane) => self.controls.get_mut(brane),
+                            Child::Watcher(k) => self.hooks.get_mut(k),
+                            Child::Client(_) => None,
+                        };
+                        let Some(control) = control else { continue };
+                        match control.send(kind, token, &payload) {
                             Ok(()) => {}
                             Err(control::SendError::NoRoom) => self.event(Event::Dropped { child, token }),
                             Err(control::SendError::Peer(what)) => self.event(Event::Breach { child, what }),
@@ -139,20 +148,24 @@ impl Shell {
         }
     }
 
-    /// Looks at one brane's control region.
-    fn serve(&mut self, brane: usize) {
+    /// Looks at the region of a brane or watcher.
+    fn serve(&mut self, child: Child) {
         let Self {
             controls,
+            hooks,
             manager,
             actions,
             clock,
             ..
         } = self;
+        let control = match child {
+            Child::Brane(brane) => controls.get_mut(brane),
+            Child::Watcher(k) => hooks.get_mut(k),
+            Child::Client(_) => None,
+        };
         let now = clock.now_ns();
-        let more = controls[brane].serve(Child::Brane(brane), &mut |event| {
-            manager.handle(now, event, &mut Nics, actions)
-        });
-        self.unfinished |= more;
+        let sink = &mut |event: Event<'_>| manager.handle(now, event, &mut Nics, actions);
+        self.unfinished |= control.is_some_and(|control| control.serve(child, sink));
         self.act();
     }
 
@@ -179,7 +192,12 @@ impl Handler for Shell {
         let all = core::mem::take(&mut self.unfinished) || tick;
         for brane in 0..INSTANCES {
             if all || channels.contains(Channel::new(channels::BRANE[brane])) {
-                self.serve(brane);
+                self.serve(Child::Brane(brane));
+            }
+        }
+        for (k, &id) in channels::WATCHER.iter().enumerate() {
+            if all || channels.contains(Channel::new(id)) {
+                self.serve(Child::Watcher(k));
             }
         }
         if tick {
@@ -229,7 +247,7 @@ impl Handler for Shell {
                 (label, text, 0)
             }
         };
-        let reply = regions::CONSOLE_REPLY;
+        let reply = REPLIES[operator];
         let len = text.len().min(reply.size);
         // SAFETY: `len` bytes lie inside the region, which is mapped writable here and only readable by the operator.
         unsafe { core::ptr::copy_nonoverlapping(text.as_ptr(), reply.as_ptr(), len) };
@@ -247,16 +265,11 @@ impl Handler for Shell {
     ) -> Result<Option<MessageInfo>, Never> {
         let what = alloc::format!("{}", Fault::read(info));
         let index = child.index();
-        let which = children::BRANE
-            .iter()
-            .position(|&id| id == index)
+        let find = |family: &[usize]| family.iter().position(|&id| id == index);
+        let which = find(&children::BRANE)
             .map(Child::Brane)
-            .or_else(|| {
-                children::SERVICES
-                    .iter()
-                    .position(|&id| id == index)
-                    .map(Child::Client)
-            });
+            .or_else(|| find(&children::SERVICES).map(Child::Client))
+            .or_else(|| find(&children::WATCHER).map(Child::Watcher));
         match which {
             Some(child) => {
                 self.event(Event::Fault { child, what: &what });

@@ -11,7 +11,10 @@ use sel4_microkit::{Channel, MessageInfo, heap, with_msg_bytes, with_msg_bytes_m
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// The drivers, by the number of their NIC.
-const NICS: [Channel; 1] = [Channel::new(channels::NIC0)];
+const NICS: &[Channel] = match channels::NIC1 {
+    Some(nic1) => &[Channel::new(channels::NIC0), Channel::new(nic1)],
+    None => &[Channel::new(channels::NIC0)],
+};
 
 /// Parts of a driver's table that are read at most: more vifs than it can have.
 const TABLE_PARTS: usize = 64;

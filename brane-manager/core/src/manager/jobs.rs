@@ -459,7 +459,7 @@ impl Manager {
     }
 
     /// A brane that refused its configuration gets the changed one.
-    fn retry_refused(&mut self, brane: usize, cx: &mut Cx<'_>) {
+    pub(super) fn retry_refused(&mut self, brane: usize, cx: &mut Cx<'_>) {
         if self.branes[brane].state == State::Refused {
             self.stop(brane, "its configuration was changed", cx);
         }

@@ -138,6 +138,8 @@ impl Manager {
         b.deadline = None;
         if let Some(why) = refused {
             b.state = State::Refused;
+            // What is changed now is for its next life.
+            b.told = false;
             b.last_fault = format!("refused its configuration: {why}");
             cx.log(format!("{label} {}", b.last_fault));
             let what = self.branes[brane].last_fault.clone();

@@ -547,6 +547,7 @@ impl Manager {
         };
         self.go_home(at, cx);
         self.event(cx.now, "removed", Some(&owner), Some(device), name.clone());
+        self.retry_refused(from, cx);
         self.send_for(begun, from, command::DETACH, name.into_bytes(), false, cx)
     }
 

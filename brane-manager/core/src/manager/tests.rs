@@ -6,9 +6,14 @@ use brane_abi::net::{Cidr, MacAddr};
 use brane_abi::operator::DeviceConfig;
 use brane_abi::vif::{Prefix, VifLimits};
 
+mod devices;
 mod heartbeat;
+mod hooks;
+mod life;
 mod model;
 mod nics;
+mod steps;
+mod world;
 
 use nics::Nics;
 

@@ -32,7 +32,7 @@ impl Device for Quiet {
 
 pub struct Nics {
     switches: Vec<Box<Switch<BRANES>>>,
-    /// Calls until one is refused, for tests of what is left then.
+    /// Calls until one is refused, for tests of what is left then; `None` again after it.
     pub refuse_after: Option<u32>,
 }
 
@@ -85,7 +85,10 @@ impl Nics {
 
     fn change<T: IntoBytes + Immutable>(&mut self, nic: u8, label: u64, argument: &T) -> Result<(), Refused> {
         match &mut self.refuse_after {
-            Some(0) => return Err("as the test wants"),
+            Some(0) => {
+                self.refuse_after = None;
+                return Err("as the test wants");
+            }
             Some(n) => *n -= 1,
             None => {}
         }

@@ -1,0 +1,209 @@
+//! Subscribers: the order of what they are told, replay and its inverse, and that none can hold a brane up.
+
+use super::world::World;
+use super::*;
+use brane_abi::control::Family;
+use brane_abi::hooks::{Subscription, Transition, tell};
+use brane_abi::operator::{Answer, Request};
+
+fn all() -> Subscription {
+    Subscription {
+        brane: None,
+        family: None,
+        transitions: Transition::ALL.to_vec(),
+    }
+}
+
+fn create(name: &str) -> Request {
+    Request::Create {
+        name: name.into(),
+        families: None,
+        start: true,
+    }
+}
+
+#[test]
+fn external_sources_are_called_after_create_after_start_before_shutdown_before_destroy() {
+    let mut w = World::new();
+    w.subscribe(0, &all());
+    w.told(0);
+    w.done(create("green"));
+    assert_eq!(
+        w.told(0),
+        [
+            "after-create green inet",
+            "after-create green inet6",
+            "after-start green inet",
+            "after-start green inet6"
+        ]
+    );
+    w.delete("green").unwrap();
+    assert_eq!(
+        w.told(0),
+        [
+            "before-shutdown green inet6",
+            "before-shutdown green inet",
+            "before-destroy green inet6",
+            "before-destroy green inet"
+        ]
+    );
+}
+
+#[test]
+fn one_brane_or_all_one_family_or_all() {
+    let mut w = World::new();
+    w.subscribe(
+        0,
+        &Subscription {
+            brane: Some("green".into()),
+            ..all()
+        },
+    );
+    w.subscribe(
+        1,
+        &Subscription {
+            family: Some(Family::Inet6),
+            transitions: vec![Transition::AfterStart],
+            ..all()
+        },
+    );
+    assert_eq!(w.told(0), [""; 0], "nothing of the others");
+    assert_eq!(
+        w.told(1),
+        [
+            "after-start main inet6 again",
+            "after-start red inet6 again",
+            "after-start blue inet6 again"
+        ]
+    );
+    w.done(create("green"));
+    w.done(create("gold"));
+    assert_eq!(w.told(0).len(), 4);
+    assert_eq!(w.told(1), ["after-start green inet6", "after-start gold inet6"]);
+}
+
+#[test]
+fn late_ones_are_told_what_they_missed_and_leaving_runs_the_inverse() {
+    let mut w = World::new();
+    w.done(Request::Create {
+        name: "held".into(),
+        families: None,
+        start: false,
+    });
+    w.subscribe(
+        0,
+        &Subscription {
+            family: Some(Family::Inet),
+            ..all()
+        },
+    );
+    let up = [
+        "after-create main inet again",
+        "after-start main inet again",
+        "after-create red inet again",
+        "after-start red inet again",
+        "after-create blue inet again",
+        "after-start blue inet again",
+        "after-create held inet again",
+    ];
+    assert_eq!(w.told(0), up);
+    w.leave(0);
+    let down = [
+        "before-destroy held inet again",
+        "before-shutdown blue inet again",
+        "before-destroy blue inet again",
+        "before-shutdown red inet again",
+        "before-destroy red inet again",
+        "before-shutdown main inet again",
+        "before-destroy main inet again",
+    ];
+    assert_eq!(w.told(0), down);
+    assert_eq!(w.watchers[0].said.last(), Some(&tell::LEFT));
+    assert_eq!(w.call(Request::Hooks), Ok(Answer::Hooks(vec![])));
+    w.done(create("green"));
+    assert_eq!(w.told(0), [""; 0]);
+}
+
+#[test]
+fn nothing_passes_before_a_subscriber_has_answered() {
+    let mut w = World::new();
+    w.subscribe(0, &all());
+    w.told(0);
+    w.watchers[0].hangs = true;
+    let job = w.begin(&create("green")).unwrap_err();
+    w.run();
+    assert_eq!(w.told(0), ["after-create green inet"]);
+    assert_eq!((w.state("green"), w.branes[3].started), ("created", false));
+    let bound = w.nics.table(0).iter().filter(|v| v.brane == 4).count();
+    assert_eq!((bound, w.poll(job)), (0, None));
+}
+
+#[test]
+fn one_that_hangs_or_faults_is_cut_off_and_the_transition_goes_on() {
+    for faults in [false, true] {
+        let mut w = World::new();
+        w.subscribe(0, &all());
+        w.subscribe(1, &all());
+        w.told(1);
+        w.watchers[0].hangs = !faults;
+        w.watchers[0].dies = faults;
+        let since = w.now;
+        w.done(create("green"));
+        assert_eq!(w.state("green"), "started");
+        assert!(
+            w.now - since <= 600 * MS,
+            "cut off at its deadline: {}",
+            w.now - since
+        );
+        assert_eq!(w.told(1).len(), 4, "the other is told all the same");
+        let Ok(Answer::Hooks(hooks)) = w.call(Request::Hooks) else {
+            panic!()
+        };
+        let why: Vec<_> = hooks.iter().map(|h| h.cut.as_str()).collect();
+        if faults {
+            // It was started anew, and has not subscribed again.
+            assert_eq!(why, [""]);
+        } else {
+            assert_eq!(why, ["no answer within 500 ms", ""]);
+        }
+        let last = w.events(0);
+        assert!(last.contains(&"hook-cut".into()), "{last:?}");
+        w.done(create("gold"));
+    }
+}
+
+#[test]
+fn a_restarted_brane_is_told_anew_with_its_generation() {
+    let mut w = World::new();
+    w.subscribe(
+        0,
+        &Subscription {
+            brane: Some("red".into()),
+            family: Some(Family::Inet),
+            transitions: Transition::ALL.to_vec(),
+        },
+    );
+    w.told(0);
+    w.done(Request::Crash("red".into()));
+    w.run();
+    assert_eq!(w.watchers[0].told[1].generation, 1);
+    assert_eq!(w.told(0), ["after-create red inet", "after-start red inet"]);
+}
+
+#[test]
+fn one_that_answers_what_was_not_asked_is_cut_off() {
+    let mut w = World::new();
+    w.subscribe(0, &all());
+    let mut actions = Vec::new();
+    let event = Event::Report {
+        child: Child::Watcher(0),
+        kind: brane_abi::hooks::say::DONE,
+        token: 999,
+        payload: &[],
+    };
+    w.manager.handle(w.now, event, &mut w.nics, &mut actions);
+    let Ok(Answer::Hooks(hooks)) = w.call(Request::Hooks) else {
+        panic!()
+    };
+    assert_eq!(hooks[0].cut, "it answers what was not asked");
+}
