@@ -1,5 +1,5 @@
 //! The serial domain. It owns COM1 and prints on it what the console writes and, line by line, what all others log; what
-//! is typed goes to the console.
+//! is typed goes to the console. It also owns COM2, which it carries bytes for between the line and the remote domain.
 //!
 //! Nobody on the other side is trusted. Text is bounded for each wake and writers take turns; what finds no room on the
 //! screen stays in its writer's ring, so a flood costs its writer alone. A writer whose ring makes no sense loses what is in
@@ -7,15 +7,17 @@
 #![no_std]
 #![no_main]
 
+mod remote;
 mod uart;
 
 use brane_abi::layout::{log, tty};
 use brane_abi::ring::{RingError, RingIndices};
 use brane_abi::shared::SharedRegion;
 use brane_abi::stream::{StreamConsumer, StreamProducer};
+use remote::{REMOTE, RemoteLine};
 use sel4_microkit::{Channel, ChannelSet, Handler, IoPort, Never, Region, StaticCell, protection_domain};
 use serial_core::{Line, Name, Screen};
-use uart::Uart;
+use uart::{Speed, Take, Uart};
 
 #[allow(missing_docs)]
 mod wiring {
@@ -24,6 +26,7 @@ mod wiring {
 use wiring::{channels, regions};
 
 const IRQ: Channel = Channel::new(wiring::irqs::IRQ[0]);
+const REMOTE_IRQ: Channel = Channel::new(wiring::irqs::IRQ[1]);
 const CONSOLE: Channel = Channel::new(channels::CONSOLE);
 
 /// Lines taken from one writer before the next has its turn.
@@ -32,7 +35,12 @@ const LINES: usize = 4;
 const CONSOLE_BYTES: usize = 2048;
 const BRANES: usize = regions::LOG_BRANE.len();
 const SERVICES: usize = regions::LOG_SERVICES.len();
-const WRITERS: usize = BRANES + SERVICES + 3;
+const WATCHERS: usize = regions::LOG_WATCHER.len();
+/// Those in families.
+const NUMBERED: usize = BRANES + SERVICES + WATCHERS;
+const WRITERS: usize = NUMBERED + 4 + regions::LOG_NIC1.is_some() as usize;
+/// Writers that use their channel for more than their log: that is always looked at.
+const SHARED: u64 = 1 << CONSOLE.index() | 1 << REMOTE.index();
 
 /// What is too large for the stack.
 struct Buffers {
@@ -62,10 +70,15 @@ struct Counters {
     keys_overrun: u64,
     /// Times that a ring made no sense and was emptied.
     rings_emptied: u64,
+    /// Bytes from the operator's machine that the device lost.
+    remote_overrun: u64,
+    /// Times that a ring of the remote line made no sense.
+    remote_emptied: u64,
 }
 
 struct Serial {
     uart: Uart,
+    remote: RemoteLine,
     screen: &'static mut Screen,
     lines: &'static mut [Line; WRITERS],
     writers: [Writer; WRITERS],
@@ -100,10 +113,16 @@ fn writer(i: usize) -> Writer {
             channels::SERVICES[n],
             regions::LOG_SERVICES[n],
         )
+    } else if i < NUMBERED {
+        let n = i - BRANES - SERVICES;
+        ("watcher", Some(n), channels::WATCHER[n], regions::LOG_WATCHER[n])
     } else {
-        match i - BRANES - SERVICES {
-            0 => ("nic0", None, channels::NIC0, regions::LOG_NIC0),
-            1 => ("manager", None, channels::MANAGER, regions::LOG_MANAGER),
+        let nic1 = channels::NIC1.zip(regions::LOG_NIC1);
+        match (i - NUMBERED, nic1) {
+            (0, _) => ("nic0", None, channels::NIC0, regions::LOG_NIC0),
+            (1, _) => ("manager", None, channels::MANAGER, regions::LOG_MANAGER),
+            (2, _) => ("remote", None, channels::REMOTE, regions::LOG_REMOTE),
+            (3, Some((channel, region))) => ("nic1", None, channel, region),
             _ => ("console", None, channels::CONSOLE, regions::LOG_CONSOLE),
         }
     };
@@ -125,7 +144,8 @@ fn init() -> Serial {
         known: writers
             .iter()
             .fold(0, |known, writer| known | 1 << writer.channel.index()),
-        uart: Uart::start(IoPort::new(wiring::ioports::IOPORT[0])),
+        uart: Uart::start(IoPort::new(wiring::ioports::IOPORT[0]), Speed::Typed),
+        remote: RemoteLine::start(),
         screen,
         lines,
         writers,
@@ -180,13 +200,12 @@ impl Serial {
             let i = (self.turn + i) % WRITERS;
             let writer = &mut self.writers[i];
             let bit = 1 << writer.channel.index();
-            // The console's own log shares the console's channel, and is always looked at.
-            if self.pending & bit == 0 && bit != console {
+            if self.pending & bit == 0 && bit & SHARED == 0 {
                 continue;
             }
             match writer.print(&mut self.lines[i], self.screen) {
                 Ok(true) => self.pending |= bit,
-                Ok(false) if bit == console => {}
+                Ok(false) if bit & SHARED != 0 => {}
                 Ok(false) => self.pending &= !bit,
                 Err(_) => {
                     writer.empty();
@@ -239,15 +258,19 @@ impl Serial {
     /// Says once what has gone wrong since the last time.
     fn report(&mut self) {
         self.counters.keys_overrun = self.uart.overruns;
+        (self.counters.remote_overrun, self.counters.remote_emptied) = self.remote.troubles();
         let Counters {
             keys_dropped,
             keys_overrun,
             rings_emptied,
+            remote_overrun,
+            remote_emptied,
         } = self.counters;
         if self.counters != self.reported
             && self.screen.report(format_args!(
                 "so far: {keys_dropped} typed characters not taken by the console, {keys_overrun} lost by the device, \
-                 {rings_emptied} rings emptied"
+                 {rings_emptied} rings emptied; on the remote line {remote_overrun} characters lost, {remote_emptied} rings \
+                 emptied"
             ))
         {
             self.reported = self.counters;
@@ -256,14 +279,34 @@ impl Serial {
 
     /// Takes what was typed.
     fn receive(&mut self) {
-        let mut news = false;
-        let (keyboard, counters) = (&mut self.keyboard, &mut self.counters);
-        self.uart.interrupted(|byte| match keyboard.write(&[byte]) {
-            Ok(1) => news = true,
-            _ => counters.keys_dropped += 1,
-        });
-        if news {
+        let mut keyboard = Keyboard {
+            ring: &mut self.keyboard,
+            news: false,
+            dropped: &mut self.counters.keys_dropped,
+        };
+        self.uart.interrupted(&mut keyboard);
+        if keyboard.news {
             CONSOLE.notify();
+        }
+    }
+}
+
+/// What is typed goes here. A person sees what is dropped.
+struct Keyboard<'a> {
+    ring: &'a mut StreamProducer,
+    news: bool,
+    dropped: &'a mut u64,
+}
+
+impl Take for Keyboard<'_> {
+    fn has_room(&mut self) -> bool {
+        true
+    }
+
+    fn take(&mut self, byte: u8) {
+        match self.ring.write(&[byte]) {
+            Ok(1) => self.news = true,
+            _ => *self.dropped += 1,
         }
     }
 }
@@ -278,6 +321,11 @@ impl Handler for Serial {
             let _ = IRQ.irq_ack();
             self.receive();
         }
+        if signalled.contains(REMOTE_IRQ) {
+            let _ = REMOTE_IRQ.irq_ack();
+            self.remote.interrupted();
+        }
+        self.remote.work();
         self.pending |= signalled.bits();
         self.work();
         Ok(())

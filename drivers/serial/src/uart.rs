@@ -1,4 +1,4 @@
-//! The 16550 UART at COM1 (National Semiconductor PC16550D): registers and interrupt causes. The device is trusted to
+//! A 16550 UART, of COM1 or COM2 (National Semiconductor PC16550D): registers and interrupt causes. The device is trusted to
 //! do no harm, but not to be quick: nothing here waits for it.
 
 use sel4_microkit::IoPort;
@@ -23,6 +23,18 @@ const OVERRUN: u8 = 2;
 const TRANSMITTER_EMPTY: u8 = 0x20;
 /// Interrupts for received bytes and for line errors.
 const ENABLE_RECEIVE: u8 = 5;
+/// Line control: 8 data bits, no parity, 1 stop bit.
+const EIGHT_BITS: u8 = 3;
+/// Line control: the first two registers are the divisor of the speed.
+const DIVISOR: u8 = 0x80;
+/// Modem control: DTR, and OUT2, which lets the interrupt out.
+const READY: u8 = 9;
+/// Modem control: RTS, the other end may send.
+const MAY_SEND: u8 = 2;
+/// FIFO control: FIFOs on and empty.
+const FIFOS: u8 = 7;
+/// FIFO control: an interrupt at 14 received bytes, or a moment after the last.
+const AT_FOURTEEN: u8 = 0xc0;
 /// Interrupt for an empty transmit FIFO.
 const ENABLE_TRANSMIT: u8 = 2;
 /// Bytes that the transmit FIFO takes when it is empty.
@@ -33,40 +45,65 @@ const RECEIVED: usize = 256;
 /// Full FIFOs given to the device in one go, should it be that quick.
 const BURSTS: usize = 8;
 
+/// Who gets what is received.
+pub trait Take {
+    /// Whether there is room for a byte. Otherwise it stays in the device until [`Uart::resume`].
+    fn has_room(&mut self) -> bool;
+    /// Takes a byte.
+    fn take(&mut self, byte: u8);
+}
+
+/// How a device is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Speed {
+    /// By a person: the speed stays as the firmware set it, and each byte is told at once.
+    Typed,
+    /// By a program: 115200 bit/s, and an interrupt for 14 bytes.
+    Fast,
+}
+
 /// The device.
 pub struct Uart {
     port: IoPort,
     wants_to_send: bool,
+    /// Whether received bytes are left in the device.
+    held: bool,
     /// Received bytes that the device lost.
     pub overruns: u64,
 }
 
 impl Uart {
     /// Takes the device over, with its interrupt for received bytes on.
-    pub fn start(port: IoPort) -> Uart {
+    pub fn start(port: IoPort, speed: Speed) -> Uart {
         port.out8(register::INTERRUPT_ENABLE, 0);
-        // 8 data bits, no parity, 1 stop bit; the speed stays as the firmware set it.
-        port.out8(register::LINE_CONTROL, 3);
-        // FIFOs on and empty, an interrupt at the first byte; then DTR, RTS, and OUT2, which lets the interrupt out.
-        port.out8(register::FIFO_CONTROL, 7);
-        port.out8(register::MODEM_CONTROL, 0xb);
+        let mut fifos = FIFOS;
+        if speed == Speed::Fast {
+            port.out8(register::LINE_CONTROL, EIGHT_BITS | DIVISOR);
+            port.out8(register::DATA, 1);
+            port.out8(register::INTERRUPT_ENABLE, 0);
+            fifos |= AT_FOURTEEN;
+        }
+        port.out8(register::LINE_CONTROL, EIGHT_BITS);
+        port.out8(register::FIFO_CONTROL, fifos);
+        port.out8(register::MODEM_CONTROL, READY | MAY_SEND);
         port.out8(register::INTERRUPT_ENABLE, ENABLE_RECEIVE);
         Uart {
             port,
             wants_to_send: false,
+            held: false,
             overruns: 0,
         }
     }
 
-    /// Handles the causes of an interrupt, handing each received byte to `receive`.
+    /// Handles the causes of an interrupt, handing over received bytes as long as there is room for them.
     ///
     /// The line to the interrupt controller triggers by its edge, so it has to fall: all causes are taken until the
     /// device names none. Should the budget end before, switching them off and on makes an edge.
-    pub fn interrupted(&mut self, mut receive: impl FnMut(u8)) {
+    pub fn interrupted(&mut self, take: &mut impl Take) {
         for _ in 0..CAUSES {
             match self.port.in8(register::INTERRUPT_ID) & 0xf {
                 cause if cause & 1 != 0 => return,
-                0x4 | 0xc => self.receive(&mut receive),
+                0x4 | 0xc => self.receive(take),
                 0x6 => {
                     self.status();
                 }
@@ -80,13 +117,35 @@ impl Uart {
         self.make_edge();
     }
 
-    fn receive(&mut self, receive: &mut impl FnMut(u8)) {
+    fn receive(&mut self, take: &mut impl Take) {
         for _ in 0..RECEIVED {
             if self.status() & DATA_READY == 0 {
                 return;
             }
-            receive(self.port.in8(register::DATA));
+            if !take.has_room() {
+                // Its cause goes with its interrupt; the other end waits while the FIFO is full, or by RTS.
+                self.hold(true);
+                return;
+            }
+            take.take(self.port.in8(register::DATA));
         }
+    }
+
+    /// Takes up receiving where it was held for want of room.
+    pub fn resume(&mut self, take: &mut impl Take) {
+        if self.held && take.has_room() {
+            self.hold(false);
+            self.receive(take);
+        }
+    }
+
+    fn hold(&mut self, held: bool) {
+        self.held = held;
+        self.port.out8(
+            register::MODEM_CONTROL,
+            if held { READY } else { READY | MAY_SEND },
+        );
+        self.port.out8(register::INTERRUPT_ENABLE, self.enabled());
     }
 
     fn status(&mut self) -> u8 {
@@ -101,7 +160,8 @@ impl Uart {
     }
 
     fn enabled(&self) -> u8 {
-        ENABLE_RECEIVE | if self.wants_to_send { ENABLE_TRANSMIT } else { 0 }
+        let receive = if self.held { 0 } else { ENABLE_RECEIVE };
+        receive | if self.wants_to_send { ENABLE_TRANSMIT } else { 0 }
     }
 
     /// Gives the device what it takes now, from `next`; whether that was anything.

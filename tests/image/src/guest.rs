@@ -4,13 +4,20 @@ use crate::BRANES;
 use crate::netns::{NetNs, TAP};
 use anyhow::{Context, Result, ensure};
 use branes_qemu::{Forward, Machine, Protocol, Qemu, Serial};
+use branes_remote::Line;
 use std::io::Write;
 use std::net::{SocketAddr, SocketAddrV4, TcpListener};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+use tempfile::TempDir;
 
 /// What the console prints when it waits for a command.
 pub const PROMPT: &str = "branes> ";
+/// File name of the control line's socket.
+const CONTROL: &str = "control.sock";
+/// The tap device of a second NIC in a namespace.
+pub const SECOND_TAP: &str = "tap1";
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What the guest's NIC is connected to.
@@ -37,8 +44,12 @@ pub struct Boot<'a> {
     pub memory_mib: u64,
     /// More devices, each as QEMU's option `-device` takes it.
     pub devices: &'a [&'a str],
-    /// The file for what is written to the second serial line.
-    pub second_serial: Option<&'a Path>,
+    /// The file for what is written to the third serial line.
+    pub third_serial: Option<&'a Path>,
+    /// Whether there is somebody at the control line: [`Guest::control`].
+    pub control: bool,
+    /// The network of a second NIC.
+    pub second_net: Option<Net<'a>>,
     /// The image for a machine with an IOMMU, on such a machine. Only where [`has_iommu_images`].
     pub iommu: Option<Iommu>,
 }
@@ -72,7 +83,9 @@ impl Default for Boot<'_> {
             net: Net::User,
             memory_mib: 256,
             devices: &[],
-            second_serial: None,
+            third_serial: None,
+            control: false,
+            second_net: None,
             iommu: None,
         }
     }
@@ -93,6 +106,7 @@ pub struct Ports {
 pub struct Guest {
     qemu: Qemu,
     ports: Vec<Ports>,
+    control: Option<TempDir>,
 }
 
 /// Whether the images are for the Microkit SDK's kernel (`cargo xtask test --kernel sdk`).
@@ -139,7 +153,17 @@ impl Guest {
         let mut machine = Machine::new(folder.join("sel4_32.elf"), folder.join("loader.img"));
         machine.memory_mib = boot.memory_mib;
         machine.devices = boot.devices.iter().map(|device| (*device).to_owned()).collect();
-        machine.second_serial = boot.second_serial.map(|path| Serial::File(path.to_owned()));
+        machine.third_serial = boot.third_serial.map(|path| Serial::File(path.to_owned()));
+        let control = boot.control.then(tempfile::tempdir).transpose()?;
+        machine.second_serial = control
+            .as_ref()
+            .map(|folder| Serial::Unix(folder.path().join(CONTROL)));
+        machine.second_net = match boot.second_net {
+            None => None,
+            Some(Net::Tap(_)) => Some(branes_qemu::Net::Tap(SECOND_TAP.to_owned())),
+            Some(Net::Wire(address)) => Some(branes_qemu::Net::Stream(address)),
+            Some(Net::User) => Some(branes_qemu::Net::user(Vec::new())),
+        };
         machine.iommu = boot.iommu.is_some();
         if boot.iommu == Some(Iommu::Bypassed) {
             machine.nic_options.push("iommu_platform=off".to_owned());
@@ -173,7 +197,19 @@ impl Guest {
             Net::Tap(ns) => ns.enter(|| machine.start()),
             Net::User | Net::Wire(_) => machine.start(),
         }?;
-        Ok(Guest { qemu, ports })
+        Ok(Guest { qemu, ports, control })
+    }
+
+    /// The control line as bytes. One can hold it at a time.
+    pub fn control_stream(&self) -> Result<UnixStream> {
+        let folder = self.control.as_ref().context("booted without a control line")?;
+        let path = folder.path().join(CONTROL);
+        UnixStream::connect(&path).with_context(|| format!("connecting to {}", path.display()))
+    }
+
+    /// A new session on the control line, as `branectl` has one.
+    pub fn control(&self) -> Result<Line<UnixStream>> {
+        Ok(Line::over(self.control_stream()?)?)
     }
 
     /// Loopback addresses that lead to brane `i`.

@@ -47,7 +47,7 @@ fn messages_an_active_low_pin_and_a_thread_of_another_domain_work() -> Result<()
         config: "storm",
         release: true,
         devices: &DEVICES,
-        second_serial: Some(serial.path()),
+        third_serial: Some(serial.path()),
         ..Boot::default()
     })?;
     wait_for_sweeps(3, serial.path(), &guest)?;
@@ -63,7 +63,7 @@ fn interrupts_that_come_while_the_kernel_runs_are_taken() -> Result<()> {
         net: Net::Tap(&ns),
         release: true,
         devices: &DEVICES,
-        second_serial: Some(serial.path()),
+        third_serial: Some(serial.path()),
         ..Boot::default()
     })?;
     ns.enter(|| -> Result<()> {

@@ -37,4 +37,6 @@ pub struct Qemu {
     pub nic: &'static str,
     /// The place of the network device, as `system.xml` has it.
     pub nic_place: &'static str,
+    /// The place of the second network device, where there is one.
+    pub second_nic_place: &'static str,
 }

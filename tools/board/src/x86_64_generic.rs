@@ -16,5 +16,6 @@ pub const BOARD: Board = Board {
         cpu: "qemu64,+fsgsbase,+pdpe1gb,+xsave,+xsaveopt,+rdrand",
         nic: "virtio-net-pci",
         nic_place: "0x2.0",
+        second_nic_place: "0x3.0",
     },
 };

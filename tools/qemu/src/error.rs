@@ -50,6 +50,14 @@ pub enum Error {
         /// The system's reason.
         cause: io::Error,
     },
+    /// The socket of a serial line cannot be made.
+    #[error("{} {what}", path.display())]
+    Socket {
+        /// Where.
+        path: PathBuf,
+        /// Why not, and what to do.
+        what: String,
+    },
     /// A network device of the host is missing.
     #[error(
         "there is no network device {0} here; make it as root with: ip tuntap add dev {0} mode tap && ip link set dev {0} up"

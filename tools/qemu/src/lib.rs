@@ -8,8 +8,9 @@ mod error;
 pub mod host;
 mod machine;
 mod process;
+mod socket;
 mod tap;
 
 pub use error::Error;
-pub use machine::{Forward, Machine, Net, Protocol, Serial};
+pub use machine::{Forward, Machine, Net, Protocol, SECOND_MAC, Serial};
 pub use process::Qemu;

@@ -1,5 +1,5 @@
-//! The machine: a q35 PC with one processor, one virtio network device at 00:02.0 and one or two serial lines, as a typed
-//! description that becomes QEMU's command line.
+//! The machine: a q35 PC with one processor, one or two virtio network devices, at 00:02.0 and 00:03.0, and one to three serial
+//! lines, as a typed description that becomes QEMU's command line.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
@@ -14,6 +14,9 @@ use crate::Error;
 use crate::host::QEMU;
 use crate::tap;
 
+/// The own MAC address of the second network device.
+pub const SECOND_MAC: &str = "02:77:01:00:00:00";
+
 /// A machine to be started. Start from [`Machine::new`] and change what differs.
 #[derive(Clone, Debug)]
 pub struct Machine {
@@ -27,14 +30,18 @@ pub struct Machine {
     pub net: Net,
     /// The device's own MAC address.
     pub mac: String,
-    /// An IOMMU (Intel VT-d), which the network device's accesses to memory go through.
+    /// What a second network device is connected to. Its MAC address is [`SECOND_MAC`].
+    pub second_net: Option<Net>,
+    /// An IOMMU (Intel VT-d), which the network devices' accesses to memory go through.
     pub iommu: bool,
-    /// More properties of the network device, such as `csum=off`.
+    /// More properties of the network devices, such as `csum=off`.
     pub nic_options: Vec<String>,
     /// The first serial line, COM1: the console.
     pub console: Serial,
-    /// The second serial line, COM2.
+    /// The second serial line, COM2: the line to the operator's machine.
     pub second_serial: Option<Serial>,
+    /// The third serial line, COM3: nothing of the system's own.
+    pub third_serial: Option<Serial>,
     /// More devices, each as QEMU's option `-device` takes it.
     pub devices: Vec<String>,
 }
@@ -132,21 +139,29 @@ impl Machine {
             memory_mib: 256,
             net: Net::Unplugged,
             mac: "02:77:00:00:00:00".to_owned(),
+            second_net: None,
             iommu: false,
             nic_options: Vec::new(),
             console: Serial::Harness,
             second_serial: None,
+            third_serial: None,
             devices: Vec::new(),
         }
     }
 
     /// Says what would keep the machine from starting: a port that is taken, a tap device that is not there.
     pub fn check(&self) -> Result<(), Error> {
-        match &self.net {
-            Net::User { forwards, .. } => forwards.iter().try_for_each(Forward::check),
-            Net::Tap(name) => tap::check(name),
-            Net::Stream(_) | Net::Unplugged => Ok(()),
+        for net in [Some(&self.net), self.second_net.as_ref()].into_iter().flatten() {
+            match net {
+                Net::User { forwards, .. } => forwards.iter().try_for_each(Forward::check)?,
+                Net::Tap(name) => tap::check(name)?,
+                Net::Stream(_) | Net::Unplugged => {}
+            }
         }
+        for serial in [&self.second_serial, &self.third_serial].into_iter().flatten() {
+            serial.check()?;
+        }
+        Ok(())
     }
 
     /// QEMU's command line. Standard streams are not set yet.
@@ -167,26 +182,25 @@ impl Machine {
             .args(["-cpu", BOARD.qemu.cpu, "-m"])
             .arg(format!("{}M", self.memory_mib));
         self.console.add("console", &mut command);
-        if let Some(second) = &self.second_serial {
-            second.add("second", &mut command);
+        let others = [("second", &self.second_serial), ("third", &self.third_serial)];
+        let count = others
+            .iter()
+            .rposition(|(_, line)| line.is_some())
+            .map_or(0, |last| last + 1);
+        for (name, line) in &others[..count] {
+            match line {
+                Some(line) => line.add(name, &mut command),
+                None => drop(command.args(["-serial", "null"])),
+            }
         }
         if self.iommu {
             // Before the devices behind it. Interrupts are not remapped: the kernel knows nothing of that.
             command.args(["-device", "intel-iommu,intremap=off"]);
         }
-        command.arg("-netdev").arg(self.net.netdev());
-        // No boot from the network: the device's ROM would only cost time.
-        let mut device = format!(
-            "{},id=nic0,netdev=net0,mac={},addr={},romfile=",
-            BOARD.qemu.nic, self.mac, BOARD.qemu.nic_place
-        );
-        if self.iommu {
-            device.push_str(",iommu_platform=on,disable-legacy=on");
+        self.nic(&mut command, 0, &self.net, &self.mac, BOARD.qemu.nic_place);
+        if let Some(net) = &self.second_net {
+            self.nic(&mut command, 1, net, SECOND_MAC, BOARD.qemu.second_nic_place);
         }
-        for option in &self.nic_options {
-            let _ = write!(device, ",{option}");
-        }
-        command.arg("-device").arg(device);
         for device in &self.devices {
             command.arg("-device").arg(device);
         }
@@ -196,6 +210,25 @@ impl Machine {
             .arg("-initrd")
             .arg(escaped(self.image.as_os_str()));
         command
+    }
+}
+
+impl Machine {
+    /// Adds network device `number` with what it is connected to.
+    fn nic(&self, command: &mut Command, number: u8, net: &Net, mac: &str, place: &str) {
+        command.arg("-netdev").arg(net.netdev(number));
+        // No boot from the network: the device's ROM would only cost time.
+        let mut device = format!(
+            "{},id=nic{number},netdev=net{number},mac={mac},addr={place},romfile=",
+            BOARD.qemu.nic
+        );
+        if self.iommu {
+            device.push_str(",iommu_platform=on,disable-legacy=on");
+        }
+        for option in &self.nic_options {
+            let _ = write!(device, ",{option}");
+        }
+        command.arg("-device").arg(device);
     }
 }
 
@@ -219,7 +252,7 @@ impl Forward {
 }
 
 impl Net {
-    fn netdev(&self) -> OsString {
+    fn netdev(&self, number: u8) -> OsString {
         match self {
             Net::User {
                 v4: (net, prefix, host),
@@ -227,7 +260,7 @@ impl Net {
                 forwards,
             } => {
                 let mut text = format!(
-                    "user,id=net0,net={net}/{prefix},host={host},ipv6-prefix={prefix6},ipv6-prefixlen=64,ipv6-host={host6}"
+                    "user,id=net{number},net={net}/{prefix},host={host},ipv6-prefix={prefix6},ipv6-prefixlen=64,ipv6-host={host6}"
                 );
                 for Forward {
                     protocol,
@@ -241,15 +274,23 @@ impl Net {
             }
             Net::Tap(name) => {
                 let name = name.replace(',', ",,");
-                format!("tap,id=net0,ifname={name},script=no,downscript=no,vhost=off").into()
+                format!("tap,id=net{number},ifname={name},script=no,downscript=no,vhost=off").into()
             }
-            Net::Stream(address) => format!("socket,id=net0,connect={address}").into(),
-            Net::Unplugged => "hubport,id=net0,hubid=0".into(),
+            Net::Stream(address) => format!("socket,id=net{number},connect={address}").into(),
+            Net::Unplugged => format!("hubport,id=net{number},hubid={number}").into(),
         }
     }
 }
 
 impl Serial {
+    /// Fails where QEMU could not make a socket: somebody listens there, or the path is too long or taken by something else.
+    fn check(&self) -> Result<(), Error> {
+        match self {
+            Serial::Unix(path) => crate::socket::check(path),
+            _ => Ok(()),
+        }
+    }
+
     /// Adds the character device `id` and the serial line on it.
     fn add(&self, id: &str, command: &mut Command) {
         let device = |kind: &str| OsString::from(format!("{kind},id={id}"));
@@ -291,6 +332,33 @@ mod tests {
         let command = machine.command();
         let arguments: Vec<_> = command.get_args().map(|a| a.to_string_lossy()).collect();
         arguments.join(" ")
+    }
+
+    #[test]
+    fn a_second_device_has_a_network_of_its_own() {
+        let mut machine = Machine::new("k", "i");
+        machine.net = Net::user(Vec::new());
+        assert!(!line(&machine).contains("nic1"));
+        machine.second_net = Some(Net::Unplugged);
+        let line = line(&machine);
+        for what in [
+            "-netdev user,id=net0,",
+            "-netdev hubport,id=net1,hubid=1",
+            "id=nic0,netdev=net0,mac=02:77:00:00:00:00,addr=0x2.0,",
+            "id=nic1,netdev=net1,mac=02:77:01:00:00:00,addr=0x3.0,",
+        ] {
+            assert!(line.contains(what), "no {what}: {line}");
+        }
+    }
+
+    #[test]
+    fn each_serial_line_is_the_one_that_it_is_called() {
+        let mut machine = Machine::new("k", "i");
+        assert_eq!(line(&machine).matches("-serial").count(), 1);
+        machine.third_serial = Some(Serial::File("findings".into()));
+        let line = line(&machine);
+        let at = |what: &str| line.find(what).unwrap_or_else(|| panic!("no {what}: {line}"));
+        assert!(at("chardev:console") < at("-serial null") && at("-serial null") < at("chardev:third"));
     }
 
     fn port(port: u16) -> SocketAddrV4 {

@@ -41,11 +41,13 @@ pub enum Verb {
         cargo xtask run --config bench --memory 512M   17 branes\n  \
         cargo xtask run --kernel sdk                   with MICROKIT_SDK=/path/to/microkit-sdk-2.3.0 before it\n  \
         cargo xtask run --kernel sdk --iommu           likewise; the NIC reaches its driver's memory only\n  \
+        cargo xtask run --config life --control /tmp/life.sock   two NICs; branectl --line /tmp/life.sock list\n  \
         cargo xtask run --tap tap0                     after: ip tuntap add dev tap0 mode tap && ip link set dev tap0 up")]
     Run(RunOptions),
     /// Run all tests: on the host, in the ring model, and with the booted image
     #[command(after_help = "Examples:\n  \
         cargo xtask test\n  \
+        cargo xtask test life           the image tests of tests/image/tests/life*.rs alone\n  \
         cargo xtask test dhcp crash     tests whose name has `dhcp` or `crash` in it\n  \
         cargo xtask test --full         also 30 s of each fuzz target (so does CI=true in the environment)")]
     Test(TestOptions),
@@ -118,6 +120,9 @@ pub struct RunOptions {
     /// Connect the NIC to this tap device instead of QEMU's user network
     #[arg(long, value_name = "IFNAME", conflicts_with = "port_base")]
     pub tap: Option<String>,
+    /// The socket of the control line, which branectl speaks to [default: target/run/CONFIG/branectl.sock]
+    #[arg(long, value_name = "PATH")]
+    pub control: Option<PathBuf>,
     /// RAM of the machine, such as 512M or 1G [default: 256M, or more where the image needs it]
     #[arg(long, value_name = "SIZE", value_parser = memory)]
     pub memory: Option<u64>,
@@ -129,7 +134,7 @@ pub struct RunOptions {
 /// Options of `test`.
 #[derive(Debug, Args)]
 pub struct TestOptions {
-    /// Only tests whose name contains one of these
+    /// Only tests whose name contains one of these; one that begins the name of a file of image tests: that file's
     #[arg(value_name = "FILTER")]
     pub filters: Vec<String>,
     /// Also run each fuzz target for 30 seconds

@@ -44,6 +44,18 @@ impl UserNetwork {
     }
 }
 
+/// The user network of a second NIC: 10.0.3.0/24 with the host at 10.0.3.2, and fec0:0:0:1::/64.
+pub fn second_user_network() -> Net {
+    Net::User {
+        v4: (Ipv4Addr::new(10, 0, 3, 0), 24, Ipv4Addr::new(10, 0, 3, 2)),
+        v6: (
+            Ipv6Addr::new(0xfec0, 0, 0, 1, 0, 0, 0, 0),
+            Ipv6Addr::new(0xfec0, 0, 0, 1, 0, 0, 0, 2),
+        ),
+        forwards: Vec::new(),
+    }
+}
+
 /// The user network for these branes. Brane N's page is at `port_base + N`. Branes without a fixed IPv4 address in the
 /// network of the first have none.
 pub fn user_network(boot: &BootConfig, port_base: u16) -> UserNetwork {

@@ -1,10 +1,11 @@
 //! The verb `run`: builds the image and boots it, with the console on the terminal or on standard output.
 
 use std::io::{IsTerminal, stdin, stdout};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 use std::time::Duration;
+use std::{env, fs, thread};
 
 use anyhow::{Context, Result, bail};
 use branes_qemu::{Machine, Net, Serial, host};
@@ -12,7 +13,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::cli::RunOptions;
 use crate::image;
-use crate::network::user_network;
+use crate::network::{second_user_network, user_network};
 use crate::progress;
 use crate::workspace::Workspace;
 
@@ -33,6 +34,11 @@ pub fn run(workspace: &Workspace, options: &RunOptions) -> Result<()> {
         Some(name) => Net::Tap(name.clone()),
         None => user.net.clone(),
     };
+    if resolved.system.pd("nic1").is_some() {
+        machine.second_net = Some(second_user_network());
+    }
+    let control = control(workspace, options)?;
+    machine.second_serial = Some(Serial::Unix(control.clone()));
     machine.check()?;
     target.check()?;
     host::ensure(&[host::BUILD, host::RUN], &mut progress)?;
@@ -68,11 +74,29 @@ pub fn run(workspace: &Workspace, options: &RunOptions) -> Result<()> {
     if let Some(tap) = &options.tap {
         progress(&format!("network on {tap}; {}", user.host_side(tap)));
     }
+    progress(&format!(
+        "control line: cargo run --package branectl -- --line {} list",
+        control.display()
+    ));
     progress(match on_terminal {
         true => "booting; Ctrl-A x ends QEMU, Ctrl-A h shows what else there is",
         false => "booting; SIGTERM ends QEMU",
     });
     attend(&machine)
+}
+
+/// Where the socket of the control line is to be.
+fn control(workspace: &Workspace, options: &RunOptions) -> Result<PathBuf> {
+    if let Some(path) = &options.control {
+        return Ok(path.clone());
+    }
+    let folder = workspace.target.join("run").join(&options.build.config);
+    fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
+    let path = folder.join("branectl.sock");
+    // From where this was called it is shorter, and the path of a socket has a bound.
+    let here = env::current_dir().ok();
+    let shorter = here.and_then(|here| path.strip_prefix(here).ok().map(Path::to_owned));
+    Ok(shorter.unwrap_or(path))
 }
 
 /// Starts QEMU, waits until it ends, and ends it when this process is told to end.

@@ -1,0 +1,134 @@
+//! The line to the operator's machine: COM2 on one side, the region `remote-line` on the other. Bytes go both ways as they are.
+//!
+//! The remote domain is not trusted: where it is slow, what is received stays in the device, which tells the other end of the line
+//! to wait; where its rings make no sense they are emptied and counted.
+
+use crate::indices;
+use crate::uart::{Speed, Take, Uart};
+use brane_abi::layout::{Part, remote_line};
+use brane_abi::stream::{StreamConsumer, StreamProducer};
+use sel4_microkit::{Channel, IoPort};
+
+use crate::wiring::{channels, ioports, regions};
+
+/// The remote domain.
+pub const REMOTE: Channel = Channel::new(channels::REMOTE);
+/// Bytes taken from its ring at a time.
+const PIECE: usize = 256;
+/// It is told of room after so many bytes, or when all is sent.
+const ROOM: usize = 0x2000;
+
+/// The line.
+pub struct RemoteLine {
+    uart: Uart,
+    input: Input,
+    output: StreamConsumer,
+    /// Bytes out of the ring on their way to the device: which of them are left.
+    piece: [u8; PIECE],
+    left: core::ops::Range<usize>,
+    /// Bytes taken since it was told.
+    taken: usize,
+    /// Times that its ring of what is to be sent made no sense.
+    emptied: u64,
+}
+
+/// What is received goes here.
+struct Input {
+    ring: StreamProducer,
+    news: bool,
+    emptied: u64,
+}
+
+impl Take for Input {
+    fn has_room(&mut self) -> bool {
+        match self.ring.room() {
+            Ok(room) => room != 0,
+            Err(_) => {
+                indices(regions::REMOTE_LINE.shared(), remote_line::INPUT_INDICES).reset();
+                self.ring.reset();
+                self.emptied += 1;
+                true
+            }
+        }
+    }
+
+    fn take(&mut self, byte: u8) {
+        // There was room for one, and only the reader moves that.
+        self.news |= self.ring.write(&[byte]) == Ok(1);
+    }
+}
+
+impl RemoteLine {
+    /// Takes COM2 over.
+    pub fn start() -> RemoteLine {
+        let shared = regions::REMOTE_LINE.shared();
+        let part = |part: Part| shared.part(part.offset, part.len).expect(crate::TOO_SMALL);
+        let input = StreamProducer::new(
+            indices(shared, remote_line::INPUT_INDICES),
+            part(remote_line::INPUT),
+        );
+        let output = StreamConsumer::new(
+            indices(shared, remote_line::OUTPUT_INDICES),
+            part(remote_line::OUTPUT),
+        );
+        RemoteLine {
+            uart: Uart::start(IoPort::new(ioports::IOPORT[1]), Speed::Fast),
+            input: Input {
+                ring: input.expect(crate::TOO_SMALL),
+                news: false,
+                emptied: 0,
+            },
+            output: output.expect(crate::TOO_SMALL),
+            piece: [0; PIECE],
+            left: 0..0,
+            taken: 0,
+            emptied: 0,
+        }
+    }
+
+    /// Bytes that the device lost, and times that a ring made no sense.
+    pub fn troubles(&self) -> (u64, u64) {
+        (self.uart.overruns, self.emptied + self.input.emptied)
+    }
+
+    /// Handles an interrupt of the device.
+    pub fn interrupted(&mut self) {
+        self.uart.interrupted(&mut self.input);
+    }
+
+    /// Takes up what was held back, and gives the device what is to be sent, as far as both go now.
+    pub fn work(&mut self) {
+        self.uart.resume(&mut self.input);
+        let RemoteLine {
+            uart,
+            output,
+            piece,
+            left,
+            taken,
+            emptied,
+            ..
+        } = self;
+        let sent = uart.send(|| {
+            if left.start == left.end {
+                let count = output.read(piece).unwrap_or_else(|_| {
+                    indices(regions::REMOTE_LINE.shared(), remote_line::OUTPUT_INDICES).reset();
+                    output.reset();
+                    *emptied += 1;
+                    0
+                });
+                *left = 0..count;
+                *taken += count;
+            }
+            left.next().map(|at| piece[at])
+        });
+        let more = left.start != left.end || output.available().is_ok_and(|count| count != 0);
+        uart.want_to_send(more, sent);
+        let told = *taken >= ROOM || *taken != 0 && !more;
+        if told {
+            self.taken = 0;
+        }
+        if core::mem::take(&mut self.input.news) || told {
+            REMOTE.notify();
+        }
+    }
+}
