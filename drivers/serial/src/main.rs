@@ -78,7 +78,8 @@ struct Counters {
 
 struct Serial {
     uart: Uart,
-    remote: RemoteLine,
+    /// `None` on a machine without COM2.
+    remote: Option<RemoteLine>,
     screen: &'static mut Screen,
     lines: &'static mut [Line; WRITERS],
     writers: [Writer; WRITERS],
@@ -196,6 +197,8 @@ impl Serial {
         if self.pending & console != 0 && !self.print_console() {
             self.pending &= !console;
         }
+        // Its log is looked at below, and its line in [`RemoteLine::work`].
+        self.pending &= !(1 << REMOTE.index());
         for i in 0..WRITERS {
             let i = (self.turn + i) % WRITERS;
             let writer = &mut self.writers[i];
@@ -258,7 +261,8 @@ impl Serial {
     /// Says once what has gone wrong since the last time.
     fn report(&mut self) {
         self.counters.keys_overrun = self.uart.overruns;
-        (self.counters.remote_overrun, self.counters.remote_emptied) = self.remote.troubles();
+        (self.counters.remote_overrun, self.counters.remote_emptied) =
+            self.remote.as_ref().map_or((0, 0), RemoteLine::troubles);
         let Counters {
             keys_dropped,
             keys_overrun,
@@ -323,9 +327,13 @@ impl Handler for Serial {
         }
         if signalled.contains(REMOTE_IRQ) {
             let _ = REMOTE_IRQ.irq_ack();
-            self.remote.interrupted();
+            if let Some(remote) = &mut self.remote {
+                remote.interrupted();
+            }
         }
-        self.remote.work();
+        if let Some(remote) = &mut self.remote {
+            remote.work();
+        }
         self.pending |= signalled.bits();
         self.work();
         Ok(())

@@ -59,8 +59,12 @@ impl Take for Input {
 }
 
 impl RemoteLine {
-    /// Takes COM2 over.
-    pub fn start() -> RemoteLine {
+    /// Takes COM2 over; `None` on a machine without one.
+    pub fn start() -> Option<RemoteLine> {
+        let port = IoPort::new(ioports::IOPORT[1]);
+        if !Uart::is_present(port) {
+            return None;
+        }
         let shared = regions::REMOTE_LINE.shared();
         let part = |part: Part| shared.part(part.offset, part.len).expect(crate::TOO_SMALL);
         let input = StreamProducer::new(
@@ -71,8 +75,8 @@ impl RemoteLine {
             indices(shared, remote_line::OUTPUT_INDICES),
             part(remote_line::OUTPUT),
         );
-        RemoteLine {
-            uart: Uart::start(IoPort::new(ioports::IOPORT[1]), Speed::Fast),
+        Some(RemoteLine {
+            uart: Uart::start(port, Speed::Fast),
             input: Input {
                 ring: input.expect(crate::TOO_SMALL),
                 news: false,
@@ -83,7 +87,7 @@ impl RemoteLine {
             left: 0..0,
             taken: 0,
             emptied: 0,
-        }
+        })
     }
 
     /// Bytes that the device lost, and times that a ring made no sense.

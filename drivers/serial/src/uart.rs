@@ -13,6 +13,7 @@ mod register {
     pub const MODEM_CONTROL: u16 = 4;
     pub const LINE_STATUS: u16 = 5;
     pub const MODEM_STATUS: u16 = 6;
+    pub const SCRATCH: u16 = 7;
 }
 
 /// Line status: a byte was received.
@@ -73,6 +74,14 @@ pub struct Uart {
 }
 
 impl Uart {
+    /// Whether there is a device: it keeps what is written into its scratch register.
+    pub fn is_present(port: IoPort) -> bool {
+        [0x5a, 0xa5].into_iter().all(|value| {
+            port.out8(register::SCRATCH, value);
+            port.in8(register::SCRATCH) == value
+        })
+    }
+
     /// Takes the device over, with its interrupt for received bytes on.
     pub fn start(port: IoPort, speed: Speed) -> Uart {
         port.out8(register::INTERRUPT_ENABLE, 0);

@@ -4,7 +4,7 @@ use crate::BRANES;
 use crate::netns::{NetNs, TAP};
 use anyhow::{Context, Result, ensure};
 use branes_qemu::{Forward, Machine, Protocol, Qemu, Serial};
-use branes_remote::Line;
+use branes_remote::{Line, Patience};
 use std::io::Write;
 use std::net::{SocketAddr, SocketAddrV4, TcpListener};
 use std::os::unix::net::UnixStream;
@@ -204,12 +204,24 @@ impl Guest {
     pub fn control_stream(&self) -> Result<UnixStream> {
         let folder = self.control.as_ref().context("booted without a control line")?;
         let path = folder.path().join(CONTROL);
-        UnixStream::connect(&path).with_context(|| format!("connecting to {}", path.display()))
+        let end = Instant::now() + PATIENCE;
+        loop {
+            match UnixStream::connect(&path) {
+                // QEMU makes it as it starts.
+                Err(_) if Instant::now() < end => std::thread::sleep(Duration::from_millis(20)),
+                done => return done.with_context(|| format!("connecting to {}", path.display())),
+            }
+        }
     }
 
     /// A new session on the control line, as `branectl` has one.
     pub fn control(&self) -> Result<Line<UnixStream>> {
-        Ok(Line::over(self.control_stream()?)?)
+        let patience = Patience {
+            hello: PATIENCE,
+            ..Patience::default()
+        };
+        Line::over_with(self.control_stream()?, patience)
+            .with_context(|| format!("opening the control line:\n{}", self.log()))
     }
 
     /// Loopback addresses that lead to brane `i`.

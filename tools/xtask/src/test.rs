@@ -1,9 +1,9 @@
 //! The verb `test`: host tests, the model check of the ring, the tests that boot the image, and in the fuller tier the
 //! fuzz targets. Goes on after a failure, so that one run shows all of them.
 
-use std::env;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::{env, fs};
 
 use anyhow::{Context, Result, bail};
 use branes_kernel::Flavour;
@@ -17,6 +17,8 @@ use crate::runner::{self, Closing};
 use crate::workspace::{IMAGE_TESTS, Workspace};
 use crate::{audit, fuzz, image, progress};
 
+/// Where the tests that boot the image are.
+const IMAGE_TESTS_FOLDER: &str = "tests/image/tests";
 /// Configurations that are tested on a machine with an IOMMU too.
 const WITH_IOMMU: [&str; 2] = ["default", "astray-nic"];
 
@@ -36,6 +38,14 @@ pub fn test(workspace: &Workspace, options: &TestOptions) -> Result<()> {
     let everything = filters.is_empty();
     let full = options.full || env::var("CI").is_ok_and(|value| value == "true" || value == "1");
     let runner = Runner::find(workspace);
+    let suite = suite(workspace, filters)?;
+    if !suite.is_empty() {
+        let names = named(workspace, &suite)?;
+        return report(&[
+            build_images(workspace, options.kernel, |name| names.iter().any(|n| n == name))?,
+            image_tests(workspace, &runner, &suite, &[], options.kernel, &own)?,
+        ]);
+    }
 
     let mut closings = vec![unit_tests(workspace, &runner, filters)?];
     // The models and the fuzz targets know of no kernel.
@@ -44,13 +54,60 @@ pub fn test(workspace: &Workspace, options: &TestOptions) -> Result<()> {
         closings.push(ring_model(workspace)?);
     }
     if everything || has_image_tests(workspace, filters)? {
-        closings.push(build_images(workspace, options.kernel)?);
-        closings.push(image_tests(workspace, &runner, filters, options.kernel, &own)?);
+        closings.push(build_images(workspace, options.kernel, |_| true)?);
+        closings.push(image_tests(
+            workspace,
+            &runner,
+            &[],
+            filters,
+            options.kernel,
+            &own,
+        )?);
     }
     if full && for_any_kernel {
         closings.extend(fuzz::run_all(workspace)?);
     }
     report(&closings)
+}
+
+/// The files of image tests that are meant, where each filter begins the name of one: `life` means `life.rs`, `life_moves.rs`
+/// and so on. Otherwise none.
+fn suite(workspace: &Workspace, filters: &[String]) -> Result<Vec<String>> {
+    let folder = workspace.root.join(IMAGE_TESTS_FOLDER);
+    let mut files = Vec::new();
+    // A workspace without image tests has no such folder.
+    for entry in fs::read_dir(&folder).into_iter().flatten() {
+        let name = entry
+            .with_context(|| format!("reading {}", folder.display()))?
+            .file_name();
+        files.extend(
+            name.to_str()
+                .and_then(|name| name.strip_suffix(".rs"))
+                .map(str::to_owned),
+        );
+    }
+    files.sort();
+    let begins = |file: &String, filter: &String| file.starts_with(filter.as_str());
+    if !filters
+        .iter()
+        .all(|filter| files.iter().any(|file| begins(file, filter)))
+    {
+        return Ok(Vec::new());
+    }
+    files.retain(|file| filters.iter().any(|filter| begins(file, filter)));
+    Ok(files)
+}
+
+/// The configurations that the files of a suite name in quotation marks, and the default one.
+fn named(workspace: &Workspace, suite: &[String]) -> Result<Vec<String>> {
+    let mut names: Vec<String> = configs::entries(&workspace.root)?.into_keys().collect();
+    let mut text = "\"default\"".to_owned();
+    for file in suite {
+        let path = workspace.root.join(IMAGE_TESTS_FOLDER).join(format!("{file}.rs"));
+        text += &fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+    }
+    names.retain(|name| text.contains(&format!("\"{name}\"")));
+    Ok(names)
 }
 
 /// Says how it ended, in the runners' own words.
@@ -94,11 +151,12 @@ impl Runner {
         }
     }
 
-    /// A call that runs the tests of some crates whose names contain one of the filters.
+    /// A call that runs the tests of some crates, or of some of their files alone, whose names contain one of the filters.
     fn command(
         &self,
         workspace: &Workspace,
         crates: &[&str],
+        files: &[String],
         filters: &[String],
         one_at_a_time: bool,
     ) -> Command {
@@ -110,6 +168,9 @@ impl Runner {
         command.args(["--locked", runner::color()]);
         for name in crates {
             command.args(["--package", name]);
+        }
+        for file in files {
+            command.args(["--test", file]);
         }
         match self {
             Runner::Nextest => {
@@ -134,7 +195,7 @@ fn unit_tests(workspace: &Workspace, runner: &Runner, filters: &[String]) -> Res
     let crates = workspace.host_crates(false);
     let mut closing = runner::run(
         "host tests",
-        &mut runner.command(workspace, &crates, filters, false),
+        &mut runner.command(workspace, &crates, &[], filters, false),
     )?;
     if env::var_os(VARIABLE).is_none() {
         let skipped = format!("skipped: what asks the tool of the Microkit SDK, as {VARIABLE} is not set");
@@ -208,9 +269,9 @@ fn has_image_tests(workspace: &Workspace, filters: &[String]) -> Result<bool> {
         .any(|line| line.ends_with(": test")))
 }
 
-/// Every configuration as a release image, and the default one in the debug flavour too; each is audited. Where the kernel
+/// Every configuration that is wanted as a release image, and the default one in the debug flavour too; each is audited. Where the kernel
 /// can use an IOMMU, also what is tested with one, in the debug flavour: that kernel reports what the IOMMU refuses.
-fn build_images(workspace: &Workspace, kernel: Choice) -> Result<Closing> {
+fn build_images(workspace: &Workspace, kernel: Choice, wanted: impl Fn(&str) -> bool) -> Result<Closing> {
     let mut audited = Closing {
         about: "audit of the images".to_owned(),
         lines: Vec::new(),
@@ -225,12 +286,15 @@ fn build_images(workspace: &Workspace, kernel: Choice) -> Result<Closing> {
         let built = image::build(workspace, image::resolve(workspace, name, iommu)?, target)?;
         audit::add(&mut audited, &built, kernel)
     };
-    for name in configs::entries(&workspace.root)?.keys() {
+    for name in configs::entries(&workspace.root)?
+        .keys()
+        .filter(|name| wanted(name))
+    {
         build(name, Flavour::Release, false)?;
     }
     build("default", Flavour::Debug, false)?;
     if kernel == Choice::Sdk {
-        for name in WITH_IOMMU {
+        for name in WITH_IOMMU.into_iter().filter(|name| wanted(name)) {
             build(name, Flavour::Debug, true)?;
         }
     }
@@ -240,13 +304,14 @@ fn build_images(workspace: &Workspace, kernel: Choice) -> Result<Closing> {
 fn image_tests(
     workspace: &Workspace,
     runner: &Runner,
+    files: &[String],
     filters: &[String],
     kernel: Choice,
     own: &Path,
 ) -> Result<Closing> {
     progress("tests that boot the image");
     // One at a time: each has a machine to itself, and some count what must not be lost.
-    let mut command = runner.command(workspace, &[IMAGE_TESTS], filters, true);
+    let mut command = runner.command(workspace, &[IMAGE_TESTS], files, filters, true);
     command.env("BRANES_IMAGES", image::images(workspace, kernel));
     command.env("BRANES_KERNEL", kernel.name());
     command.env("BRANES_XTASK", own);
