@@ -6,8 +6,9 @@
 //! # One wake
 //! Interrupt off, hand out what was received, send what the branes have, one notification for each queue and each sleeping
 //! brane, interrupt on, look again. The device gets its receive buffers back only at the end, so that a flood is at most
-//! the queue's length of work for a wake; then the interrupt is acknowledged and what else is ready runs between two
-//! interrupts. Completed transmissions are not announced by the device unless it had no room.
+//! the queue's length of work for a wake. Where such wakes together take more than half of the processor, the interrupt for
+//! received frames stays off, and the timer wakes the driver when the others have had their share ([`nic_core::pace`]).
+//! Completed transmissions are not announced by the device unless it had no room.
 #![no_std]
 #![no_main]
 
@@ -18,7 +19,8 @@ mod virtio;
 use brane_abi::vif::DeviceInfo;
 use core::cell::UnsafeCell;
 use nic_core::Switch;
-use sel4_microkit::time::Clock;
+use nic_core::pace::Pace;
+use sel4_microkit::time::{Alarm, Clock};
 use sel4_microkit::{
     Channel, ChannelSet, Handler, MessageInfo, Never, logln, protection_domain, with_msg_bytes_mut,
 };
@@ -31,6 +33,7 @@ mod wiring {
 
 const IRQ: Channel = Channel::new(wiring::irqs::IRQ[0]);
 const SERIAL: Channel = Channel::new(wiring::channels::SERIAL);
+const TIMER: Channel = Channel::new(wiring::channels::TIMER);
 const MANAGER: Channel = Channel::new(wiring::channels::MANAGER);
 const BRANES: [usize; COUNT] = wiring::channels::BRANE;
 const COUNT: usize = wiring::regions::PORTS.len();
@@ -58,6 +61,10 @@ struct Nic {
     device: VirtioNet,
     switch: &'static mut Switch<COUNT>,
     clock: Clock,
+    pace: Pace,
+    alarm: Alarm,
+    /// Nothing is received before the timer wakes us.
+    resting: bool,
     interrupts: u64,
     cut_off: u64,
 }
@@ -86,6 +93,9 @@ fn init() -> Nic {
         device,
         switch,
         clock: Clock::new(wiring::regions::TSC),
+        pace: Pace::new(),
+        alarm: Alarm::new(TIMER),
+        resting: false,
         interrupts: 0,
         cut_off: 0,
     };
@@ -94,12 +104,15 @@ fn init() -> Nic {
 }
 
 impl Nic {
-    /// Receives and sends until there is nothing more to do or nothing more that can be done now.
+    /// Receives and sends until there is nothing more to do or nothing more that can be done now; then, after receiving,
+    /// perhaps a rest from it.
     fn work(&mut self, received: bool) {
+        let start = match received || self.switch.timed() {
+            true => self.clock.now_ns(),
+            false => 0,
+        };
+        self.switch.set_time(start);
         loop {
-            if self.switch.timed() {
-                self.switch.set_time(self.clock.now_ns());
-            }
             if received {
                 let _ = self.switch.receive(&mut self.device, dma::QUEUE as u32);
             }
@@ -118,6 +131,16 @@ impl Nic {
         }
         self.device.refill();
         self.flush();
+        if received {
+            let rest = self.pace.after(start, self.clock.now_ns());
+            // Without a timer rather no rest than no end of it.
+            if let Some(end) = rest
+                && self.alarm.set(end)
+            {
+                self.device.rx_interrupts(false);
+                self.resting = true;
+            }
+        }
     }
 
     fn flush(&mut self) {
@@ -156,12 +179,17 @@ impl Handler for Nic {
             }
             self.device.rx_interrupts(false);
         }
+        if channels.contains(TIMER) {
+            self.alarm.rang();
+            self.resting = false;
+        }
+        let receive = (interrupted || channels.contains(TIMER)) && !self.resting;
         let mut branes = 0;
         for channel in channels.iter() {
             branes |= BRANE_OF[channel.index()];
         }
         self.switch.wake(branes);
-        self.work(interrupted);
+        self.work(receive);
         self.report();
         if interrupted {
             // A level interrupt of our own: always there to be acknowledged.

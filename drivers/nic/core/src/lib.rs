@@ -16,6 +16,7 @@ mod bucket;
 pub mod check;
 pub mod header;
 mod mac;
+pub mod pace;
 mod port;
 mod source;
 mod switch;

@@ -1,0 +1,199 @@
+//! The pace of receiving on a simulated processor: one driver above everybody else, a device with as many buffers as the real
+//! one, frames at any rate.
+
+use nic_core::BACKLOG;
+use nic_core::pace::{BURST, LONGEST_REST, Pace};
+use proptest::prelude::*;
+
+const MILLISECOND: u64 = 1_000_000;
+
+/// What wakes and frames cost, and how often frames come, in nanoseconds.
+#[derive(Clone, Copy, Debug)]
+struct Load {
+    wake: u64,
+    frame: u64,
+    gap: u64,
+}
+
+/// What was seen.
+#[derive(Default)]
+struct Seen {
+    /// Start and end of each wake.
+    wakes: Vec<(u64, u64)>,
+    rests: u64,
+    taken: u64,
+    lost: u64,
+    /// Longest time between a frame's coming and its being handed out.
+    slowest: u64,
+}
+
+/// Frames come every `gap` from 0 until `last`; looked at until `until`. With `pace` or without it.
+fn run(load: Load, last: u64, until: u64, mut pace: Option<Pace>) -> Seen {
+    let mut seen = Seen::default();
+    // Times at which the waiting frames came, and when the next one comes.
+    let mut waiting = std::collections::VecDeque::new();
+    let (mut now, mut next) = (0, 0);
+    let mut rest = None;
+    // Buffers that the device has: given back at the end of a wake.
+    let mut buffers = BACKLOG as usize;
+    let mut come = |now: u64, waiting: &mut std::collections::VecDeque<u64>, buffers: &mut usize| {
+        let mut lost = 0;
+        while next <= now && next < last {
+            if *buffers == 0 {
+                lost += 1;
+            } else {
+                *buffers -= 1;
+                waiting.push_back(next);
+            }
+            next += load.gap;
+        }
+        (lost, next)
+    };
+    while now < until {
+        let (lost, next) = come(now, &mut waiting, &mut buffers);
+        seen.lost += lost;
+        // Everybody else runs until the interrupt or the end of the rest.
+        let wake = match rest.take() {
+            Some(rest) => rest,
+            None if !waiting.is_empty() => now,
+            None if next < last => next,
+            None => break,
+        };
+        now = now.max(wake);
+        seen.lost += come(now, &mut waiting, &mut buffers).0;
+        let start = now;
+        now += load.wake;
+        while let Some(came) = waiting.pop_front() {
+            now += load.frame;
+            seen.taken += 1;
+            seen.slowest = seen.slowest.max(now - came);
+            seen.lost += come(now, &mut waiting, &mut buffers).0;
+        }
+        buffers = BACKLOG as usize;
+        seen.wakes.push((start, now));
+        if let Some(pace) = &mut pace {
+            rest = pace.after(start, now);
+            seen.rests += u64::from(rest.is_some());
+            assert!(rest.is_none_or(|rest| rest > now && rest - now <= LONGEST_REST));
+        }
+    }
+    seen
+}
+
+/// Time that the wakes took between `from` and `to`.
+fn taken(seen: &Seen, from: u64, to: u64) -> u64 {
+    let part = |&(start, end): &(u64, u64)| end.min(to).saturating_sub(start.max(from));
+    seen.wakes.iter().map(part).sum()
+}
+
+#[test]
+fn without_a_pace_a_flood_takes_everything() {
+    let flood = Load {
+        wake: 5_000,
+        frame: 2_000,
+        gap: 500,
+    };
+    let seen = run(flood, u64::MAX, 100 * MILLISECOND, None);
+    assert!(taken(&seen, 0, 100 * MILLISECOND) > 99 * MILLISECOND);
+    // With it, what is lost is lost at the device, and half the time is the others'.
+    let seen = run(flood, u64::MAX, 100 * MILLISECOND, Some(Pace::new()));
+    let time = taken(&seen, 0, 100 * MILLISECOND);
+    assert!((45..=52).contains(&(time / MILLISECOND)), "{time}");
+    assert!(seen.lost > seen.taken, "{} of {}", seen.taken, seen.lost);
+}
+
+#[test]
+fn small_wakes_one_after_another_are_a_flood_too() {
+    // Never more than a few frames in a wake, but always another interrupt at its end.
+    let load = Load {
+        wake: 5_000,
+        frame: 500,
+        gap: 2_500,
+    };
+    let without = run(load, u64::MAX, 100 * MILLISECOND, None);
+    assert!(taken(&without, 0, 100 * MILLISECOND) > 80 * MILLISECOND);
+    let seen = run(load, u64::MAX, 100 * MILLISECOND, Some(Pace::new()));
+    let time = taken(&seen, 10 * MILLISECOND, 100 * MILLISECOND);
+    assert!(time < 47 * MILLISECOND, "{time}");
+    // Taken in fewer and longer wakes, nothing of it is lost.
+    assert_eq!(seen.lost, 0);
+    assert!(seen.slowest < 2 * MILLISECOND, "{}", seen.slowest);
+}
+
+#[test]
+fn a_lone_frame_and_a_burst_are_never_late() {
+    let cost = Load {
+        wake: 5_000,
+        frame: 2_000,
+        gap: 100_000,
+    };
+    // A ping-pong, ten thousand times in a second.
+    let seen = run(cost, u64::MAX, 1000 * MILLISECOND, Some(Pace::new()));
+    assert_eq!((seen.rests, seen.slowest), (0, 7_000));
+    // 100 frames at once every millisecond and a half: the last of them waits for the others, and for nothing else.
+    let mut pace = Pace::new();
+    for n in 0..1000 {
+        let start = n * 1_500_000;
+        assert_eq!(pace.after(start, start + 100 * 2_000 + 5_000), None);
+    }
+}
+
+#[test]
+fn after_a_flood_interrupts_are_back_within_a_rest() {
+    let flood = Load {
+        wake: 5_000,
+        frame: 2_000,
+        gap: 100,
+    };
+    let mut pace = Pace::new();
+    let mut now = 0;
+    let mut rest = None;
+    for _ in 0..1000 {
+        now = rest.unwrap_or(now);
+        rest = pace.after(now, now + u64::from(BACKLOG) * flood.frame);
+        now += u64::from(BACKLOG) * flood.frame;
+    }
+    // The last wake takes what has gathered; the one that comes by the deadline finds nothing.
+    now = rest.unwrap_or(now);
+    assert_eq!(pace.after(now, now + 1_000), None);
+}
+
+#[test]
+fn a_machine_that_stood_still_rests_no_longer_than_the_longest() {
+    let mut pace = Pace::new();
+    let rest = pace.after(1_000, 3600 * 1000 * MILLISECOND).unwrap();
+    assert_eq!(rest, 3600 * 1000 * MILLISECOND + LONGEST_REST);
+    assert_eq!(pace.after(rest, rest + 1_000), None);
+    // Nor does a clock that steps back, or any other time, make it panic.
+    assert_eq!(pace.after(5, 3), None);
+    let _ = pace.after(0, u64::MAX);
+    let _ = pace.after(u64::MAX, 0);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    /// Whatever comes in and whatever it costs, in each window the others have half, but for the burst and one wake.
+    #[test]
+    fn nobody_starves(
+        wake in 100u64..50_000, frame in 50u64..30_000, gap in prop_oneof![20u64..2_000, 2_000u64..100_000],
+        window in 2u64..50, from in 0u64..60,
+    ) {
+        let load = Load { wake, frame, gap };
+        let seen = run(load, u64::MAX, 120 * MILLISECOND, Some(Pace::new()));
+        let longest = seen.wakes.iter().map(|(start, end)| end - start).max().unwrap();
+        let (from, window) = (from * MILLISECOND, window * MILLISECOND);
+        let time = taken(&seen, from, from + window);
+        prop_assert!(time <= window / 2 + BURST + longest, "{time} of {window}, a wake takes up to {longest}");
+    }
+
+    /// Below half the processor it is as if there were no pace.
+    #[test]
+    fn moderate_load_is_not_held_back(
+        wake in 100u64..20_000, frame in 50u64..20_000, slack in 0u64..200_000,
+    ) {
+        let load = Load { wake, frame, gap: 2 * (wake + frame) + slack };
+        let seen = run(load, u64::MAX, 50 * MILLISECOND, Some(Pace::new()));
+        prop_assert_eq!((seen.rests, seen.lost, seen.slowest), (0, 0, wake + frame));
+    }
+}
