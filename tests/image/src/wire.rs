@@ -74,6 +74,11 @@ impl Wire {
         self.stream.write_all(&out).context("sending a frame")
     }
 
+    /// A second hand on the wire, for a thread that only sends: from then on nobody else may, or frames would be mixed.
+    pub fn sender(&self) -> Result<Sender> {
+        Ok(Sender(self.stream.try_clone()?))
+    }
+
     /// The next frame from the guest, or `None` at the deadline.
     pub fn receive(&mut self, deadline: Instant) -> Result<Option<Vec<u8>>> {
         loop {
@@ -157,6 +162,21 @@ impl Wire {
     }
 }
 
+/// The sending half of a wire.
+pub struct Sender(TcpStream);
+
+impl Sender {
+    /// Sends frames one after another. Waits while the guest's device takes none.
+    pub fn send_all(&mut self, frames: &[&[u8]]) -> Result<()> {
+        let mut out = Vec::with_capacity(frames.iter().map(|frame| frame.len() + 4).sum());
+        for frame in frames {
+            out.extend((frame.len() as u32).to_be_bytes());
+            out.extend(*frame);
+        }
+        self.0.write_all(&out).context("sending frames")
+    }
+}
+
 /// An ICMP echo request from the host.
 pub fn echo_request(mac: Mac, ip: Ipv4Addr, seq: u16) -> Vec<u8> {
     let builder = PacketBuilder::ethernet2(HOST_MAC, mac).ipv4(HOST_IP.octets(), ip.octets(), 64);
@@ -223,7 +243,8 @@ pub fn parse_arp(frame: &[u8]) -> Option<(ArpOperation, Mac, Ipv4Addr)> {
     Some((arp.operation(), mac, ip.into()))
 }
 
-fn arp_reply_for(frame: &[u8]) -> Option<Vec<u8>> {
+/// The answer to a frame that asks by ARP for the host.
+pub fn arp_reply_for(frame: &[u8]) -> Option<Vec<u8>> {
     let packet = SlicedPacket::from_ethernet(frame).ok()?;
     let Some(etherparse::NetSlice::Arp(request)) = packet.net else {
         return None;
