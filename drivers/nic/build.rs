@@ -1,11 +1,18 @@
-//! Links the protection domains and generates their constants: the driver's, and those of the driver that goes astray,
-//! which only one configuration of the tests runs.
+//! Links the protection domains and generates their constants: those of each network device's driver, and those of the driver
+//! that goes astray, which only one configuration of the tests runs.
 
 /// The configuration that runs the driver that goes astray.
 const ASTRAY: &str = "astray-nic";
 
+/// A configuration with two network devices.
+const TWO: &str = "life";
+
 fn main() {
-    pd_build::protection_domains(&[("nic.elf", "default"), ("astray-nic.elf", ASTRAY)]);
+    pd_build::protection_domains(&[
+        ("nic.elf", "default"),
+        ("nic1.elf", TWO),
+        ("astray-nic.elf", ASTRAY),
+    ]);
     let out = std::env::var("OUT_DIR").expect("cargo sets OUT_DIR");
     match canary() {
         Ok(text) => std::fs::write(format!("{out}/canary.rs"), text).expect("writing into OUT_DIR"),

@@ -31,6 +31,17 @@ mod wiring {
     include!(concat!(env!("OUT_DIR"), "/wiring-astray-nic.rs"));
 }
 
+/// What this domain has of the system, under the names that the drivers use.
+mod own {
+    use crate::wiring::regions;
+    use sel4_microkit::Region;
+
+    pub const NAME: &str = "nic0";
+    pub const ECAM: Region = regions::NIC0_ECAM;
+    pub const BAR: Region = regions::NIC0_BAR;
+    pub const DMA: Region = regions::NIC0_DMA;
+}
+
 // Where the device is sent: `CANARY`.
 include!(concat!(env!("OUT_DIR"), "/canary.rs"));
 
@@ -110,7 +121,7 @@ fn init() -> Nic {
             "the region ports-{n} is too small"
         );
     }
-    let (mut transport, [kick, _]) = pci::open();
+    let (mut transport, [kick, _]) = pci::open().expect("there is no device to be misled");
     let features = transport.begin_init(Features::all());
     let mut rx = VirtQueue::new(&mut transport, RX, false, false)
         .unwrap_or_else(|e| panic!("the device's receive queue has no {BUFFERS} entries: {e}"));

@@ -1,10 +1,10 @@
-//! The memory that the device may reach: the region `nic0-dma`, divided once and for all.
+//! The memory that the device may reach: the region `nicN-dma`, divided once and for all.
 //!
 //! Queues come first, then the buffers for receiving, then those for sending: many for ordinary frames, some for
 //! frames of up to 64 KiB. Nothing else of this domain lies there. The device is on the other side: what it wrote is
 //! copied or bounded before it is used.
 
-use crate::wiring::regions::{NIC0_BAR, NIC0_DMA};
+use crate::own::{BAR, DMA};
 use brane_abi::port::MAX_FRAME;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -31,11 +31,11 @@ const TX_SMALL: usize = RX + QUEUE * RX_BUFFER;
 const TX_LARGE: usize = TX_SMALL + SMALL * SMALL_BYTES;
 const END: usize = TX_LARGE + LARGE * LARGE_BYTES;
 const _: () =
-    assert!(END <= NIC0_DMA.size && SMALL + LARGE <= QUEUE && LARGE_BYTES >= HEADER + VLAN_TAG + MAX_FRAME);
+    assert!(END <= DMA.size && SMALL + LARGE <= QUEUE && LARGE_BYTES >= HEADER + VLAN_TAG + MAX_FRAME);
 
-const PADDR: u64 = match NIC0_DMA.paddr {
+const PADDR: u64 = match DMA.paddr {
     Some(paddr) => paddr,
-    None => panic!("the region nic0-dma needs a phys_addr"),
+    None => panic!("the region for DMA needs a phys_addr"),
 };
 
 /// Part of the DMA region.
@@ -81,7 +81,7 @@ impl Buffer {
 
     fn start(self) -> *mut u8 {
         // All constructors stay below END, so the address is inside the region.
-        NIC0_DMA.as_ptr().wrapping_add(self.offset)
+        DMA.as_ptr().wrapping_add(self.offset)
     }
 
     /// The bytes.
@@ -116,9 +116,9 @@ unsafe impl Hal for Memory {
         let offset = NEXT.fetch_add(bytes, Ordering::Relaxed);
         assert!(
             offset + bytes <= QUEUES,
-            "the part of nic0-dma for queues is too small"
+            "the part of the DMA region for queues is too small"
         );
-        let start = NonNull::new(NIC0_DMA.as_ptr()).expect("nic0-dma lies at an address");
+        let start = NonNull::new(DMA.as_ptr()).expect("the DMA region lies at an address");
         // SAFETY: the range is inside the region (just checked) and has been given to nobody else.
         let start = unsafe {
             let start = start.add(offset);
@@ -134,19 +134,19 @@ unsafe impl Hal for Memory {
     }
 
     unsafe fn mmio_phys_to_virt(paddr: PhysAddr, size: usize) -> NonNull<u8> {
-        let offset = NIC0_BAR
+        let offset = BAR
             .paddr
             .and_then(|start| paddr.checked_sub(start))
             .map(|o| o as usize);
         let offset = offset
-            .filter(|o| o.checked_add(size).is_some_and(|end| end <= NIC0_BAR.size))
-            .expect("the device's registers do not lie in the region nic0-bar");
-        NonNull::new(NIC0_BAR.as_ptr().wrapping_add(offset)).expect("nic0-bar lies at an address")
+            .filter(|o| o.checked_add(size).is_some_and(|end| end <= BAR.size))
+            .expect("the device's registers do not lie in their region");
+        NonNull::new(BAR.as_ptr().wrapping_add(offset)).expect("the registers lie at an address")
     }
 
     unsafe fn share(buffer: NonNull<[u8]>, _: BufferDirection) -> PhysAddr {
-        let offset = (buffer.cast::<u8>().as_ptr() as usize).wrapping_sub(NIC0_DMA.vaddr);
-        assert!(offset < END, "a buffer outside of nic0-dma");
+        let offset = (buffer.cast::<u8>().as_ptr() as usize).wrapping_sub(DMA.vaddr);
+        assert!(offset < END, "a buffer outside of the DMA region");
         PADDR + offset as u64
     }
 

@@ -1,10 +1,10 @@
-//! The device's PCI function: its page of configuration space (`nic0-ecam`) and its registers (`nic0-bar`).
+//! The device's PCI function: its page of configuration space (`nicN-ecam`) and its registers (`nicN-bar`).
 //!
 //! The domain can reach this one function only. What the configuration space says is checked against the regions that the
-//! system description gives; a device that does not fit is the end of the domain, with the reason.
+//! system description gives; a device that does not fit is the end of the domain, with the reason. There may be none.
 
 use crate::dma::Memory;
-use crate::wiring::regions::{NIC0_BAR, NIC0_ECAM};
+use crate::own::{BAR, ECAM, NAME};
 use virtio_drivers::transport::pci::bus::{
     Command, ConfigurationAccess, DeviceFunction, PCI_CAP_ID_VNDR, PciRoot,
 };
@@ -12,13 +12,16 @@ use virtio_drivers::transport::pci::{
     PciTransport, VIRTIO_PCI_CAP_COMMON_CFG, VIRTIO_PCI_CAP_NOTIFY_CFG, VIRTIO_VENDOR_ID,
 };
 
+/// What is read where no function is (PCI Express, 2.3.2).
+const ABSENT: u32 = u32::MAX;
+
 /// The one page of configuration space.
 struct Page;
 
 impl Page {
     fn register(offset: u8) -> *mut u32 {
         // A page has 4096 bytes, an offset is below 256 and its low bits are cleared.
-        NIC0_ECAM.as_ptr().wrapping_add(usize::from(offset & !3)).cast()
+        ECAM.as_ptr().wrapping_add(usize::from(offset & !3)).cast()
     }
 }
 
@@ -45,8 +48,8 @@ impl ConfigurationAccess for Page {
 
 /// Which function the page belongs to: by its place in the configuration space (PCI Express, 7.2.2), whose start is
 /// aligned to its 256 MiB.
-fn ours() -> DeviceFunction {
-    let address = NIC0_ECAM.paddr.unwrap_or(0);
+pub fn ours() -> DeviceFunction {
+    let address = ECAM.paddr.unwrap_or(0);
     DeviceFunction {
         bus: (address >> 20) as u8,
         device: (address >> 15) as u8 & 31,
@@ -73,14 +76,20 @@ fn capability(root: &PciRoot<Page>, kind: u8) -> Capability {
             offset: read(c.offset.saturating_add(8)),
             multiplier: read(c.offset.saturating_add(16)),
         })
-        .expect("the PCI function of nic0 is no virtio 1 device: a needed capability is missing")
+        .unwrap_or_else(|| {
+            panic!("the PCI function of {NAME} is no virtio 1 device: a needed capability is missing")
+        })
 }
 
-/// Finds the device, puts its registers into `nic0-bar`, lets it reach memory. Also the addresses by which the queues 0
-/// and 1 are notified: one write each, where the transport would need three accesses.
-pub fn open() -> (PciTransport, [Kick; 2]) {
+/// Finds the device, puts its registers into their region, lets it reach memory. Also the addresses by which the queues 0
+/// and 1 are notified: one write each, where the transport would need three accesses. `None` where the machine has no device
+/// in this place.
+pub fn open() -> Option<(PciTransport, [Kick; 2])> {
     let mut root = PciRoot::new(Page);
     let id = Page.read_word(ours(), 0);
+    if id == ABSENT {
+        return None;
+    }
     assert!(
         id as u16 == VIRTIO_VENDOR_ID,
         "no virtio device at PCI {}: its identification is {id:#010x}",
@@ -92,21 +101,21 @@ pub fn open() -> (PciTransport, [Kick; 2]) {
         common.bar == notify.bar && common.bar < 5,
         "the device's registers are in two BARs"
     );
-    let place = NIC0_BAR.paddr.expect("the region nic0-bar needs a phys_addr");
+    let place = BAR.paddr.expect("the region of the registers needs a phys_addr");
     root.set_command(ours(), Command::empty());
     root.set_bar_64(ours(), common.bar, place);
     let found = root.bar_info(ours(), common.bar).ok().flatten();
     let found = found.and_then(|info| info.memory_address_size());
     assert!(
-        found.is_some_and(|(address, size)| address == place && size <= NIC0_BAR.size as u64),
-        "the device's BAR {} does not take the region nic0-bar: {found:?}",
+        found.is_some_and(|(address, size)| address == place && size <= BAR.size as u64),
+        "the device's BAR {} does not take the region of the registers: {found:?}",
         common.bar
     );
     root.set_command(ours(), Command::MEMORY_SPACE | Command::BUS_MASTER);
     let kicks = [Kick::new(0, common, notify), Kick::new(1, common, notify)];
     let transport = PciTransport::new::<Memory, _>(&mut root, ours())
-        .unwrap_or_else(|e| panic!("the virtio device of nic0 cannot be used: {e}"));
-    (transport, kicks)
+        .unwrap_or_else(|e| panic!("the virtio device of {NAME} cannot be used: {e}"));
+    Some((transport, kicks))
 }
 
 /// The register by which a queue is notified.
@@ -143,11 +152,11 @@ impl Kick {
     }
 }
 
-/// A 16-bit register in `nic0-bar`.
+/// A 16-bit register of the device.
 fn register(offset: usize) -> *mut u16 {
     assert!(
-        offset < NIC0_BAR.size - 1 && offset.is_multiple_of(2),
-        "a register of the device outside of nic0-bar"
+        offset < BAR.size - 1 && offset.is_multiple_of(2),
+        "a register of the device outside of its region"
     );
-    NIC0_BAR.as_ptr().wrapping_add(offset).cast()
+    BAR.as_ptr().wrapping_add(offset).cast()
 }

@@ -110,9 +110,9 @@ impl<const N: usize> Stack<N> {
 }
 
 impl VirtioNet {
-    /// Finds and starts the device. Panics, with the reason, where there is none that can be used.
-    pub fn start() -> VirtioNet {
-        let (mut transport, kicks) = pci::open();
+    /// Finds and starts the device; `None` where there is none. Panics, with the reason, where it cannot be used.
+    pub fn start() -> Option<VirtioNet> {
+        let (mut transport, kicks) = pci::open()?;
         let offered = Features::from_bits_truncate(transport.read_device_features());
         let mut wanted = Features::VERSION_1 | Features::MAC | Features::STATUS | Features::MRG_RXBUF;
         // A device behind an IOMMU starts only with this. The addresses that it gets are the same with and without: the
@@ -163,7 +163,7 @@ impl VirtioNet {
             counters: Counters::default(),
         };
         device.refill();
-        device
+        Some(device)
     }
 
     /// What was negotiated.

@@ -1,0 +1,247 @@
+//! The driver domain of one NIC: it owns the device and its memory, and keeps the branes' frames apart.
+//!
+//! On the other side are the device (a wire full of strangers behind it), the branes (untrusted; see
+//! [`nic_core`]), the manager (trusted for who owns which vif) and the timer (trusted). It never waits for any of them.
+//! Where the machine has no such device, it says so once; its vifs then have a link that is down.
+//!
+//! # One wake
+//! Interrupt off, hand out what was received, send what the branes have, one notification for each queue and each sleeping
+//! brane, interrupt on, look again. The device gets its receive buffers back only at the end, so that a flood is at most
+//! the queue's length of work for a wake. Where such wakes together take more than half of the processor, the interrupt for
+//! received frames stays off, and the timer wakes the driver when the others have had their share ([`nic_core::pace`]).
+//! Completed transmissions are not announced by the device unless it had no room.
+
+use crate::virtio::VirtioNet;
+use crate::{dma, own, pci, wiring};
+use brane_abi::vif::DeviceInfo;
+use core::cell::UnsafeCell;
+use nic_core::pace::Pace;
+use nic_core::{Link, Silent, Switch};
+use sel4_microkit::time::{Alarm, Clock};
+use sel4_microkit::{Channel, ChannelSet, Handler, MessageInfo, Never, logln, with_msg_bytes_mut};
+
+const IRQ: Channel = Channel::new(wiring::irqs::IRQ[0]);
+const SERIAL: Channel = Channel::new(wiring::channels::SERIAL);
+const TIMER: Channel = Channel::new(wiring::channels::TIMER);
+const MANAGER: Channel = Channel::new(wiring::channels::MANAGER);
+const BRANES: [usize; COUNT] = wiring::channels::BRANE;
+const COUNT: usize = own::PORTS.len();
+
+/// Brane numbers by channel id: bit `n` for brane `n`.
+const BRANE_OF: [u64; 64] = {
+    let mut table = [0; 64];
+    let mut n = 0;
+    while n < COUNT {
+        table[BRANES[n]] = 1 << n;
+        n += 1;
+    }
+    table
+};
+
+/// The switch is large: it lies here and not on the stack.
+struct Place(UnsafeCell<Switch<COUNT>>);
+
+// SAFETY: a protection domain has exactly one thread.
+unsafe impl Sync for Place {}
+
+static SWITCH: Place = Place(UnsafeCell::new(Switch::new()));
+
+/// The domain.
+pub struct Nic {
+    /// `None` on a machine without it.
+    device: Option<VirtioNet>,
+    driver: Driver,
+}
+
+/// What there is besides the device.
+struct Driver {
+    switch: &'static mut Switch<COUNT>,
+    clock: Clock,
+    pace: Pace,
+    alarm: Alarm,
+    /// Nothing is received before the timer wakes us.
+    resting: bool,
+    interrupts: u64,
+    cut_off: u64,
+}
+
+/// Starts device and switch. To be called once.
+pub fn start() -> Nic {
+    sel4_microkit::log::attach(own::LOG, SERIAL);
+    // SAFETY: one thread, and this function runs once for each start: the only reference there is.
+    let switch = unsafe { &mut *SWITCH.0.get() };
+    let device = VirtioNet::start();
+    let mut link = Link {
+        mtu: 1500,
+        ..Link::default()
+    };
+    match &device {
+        Some(device) => {
+            link = device.link();
+            logln!(
+                "virtio-net {}, link {}, features {:?}",
+                device.mac(),
+                if link.up { "up" } else { "down" },
+                device.features()
+            );
+        }
+        None => logln!(
+            "{}: there is no device at PCI {}; the link is down",
+            own::NAME,
+            pci::ours()
+        ),
+    }
+    switch.set_link(link);
+    for (n, region) in own::PORTS.into_iter().enumerate() {
+        assert!(
+            switch.attach(n, region.shared()),
+            "the region for the ports of brane {n} is too small"
+        );
+    }
+    let mut driver = Driver {
+        switch,
+        clock: Clock::new(wiring::regions::TSC),
+        pace: Pace::new(),
+        alarm: Alarm::new(TIMER),
+        resting: false,
+        interrupts: 0,
+        cut_off: 0,
+    };
+    driver.flush();
+    Nic { device, driver }
+}
+
+impl Driver {
+    /// Receives and sends until there is nothing more to do or nothing more that can be done now; then, after receiving,
+    /// perhaps a rest from it.
+    fn work(&mut self, device: &mut VirtioNet, received: bool) {
+        let start = match received || self.switch.timed() {
+            true => self.clock.now_ns(),
+            false => 0,
+        };
+        self.switch.set_time(start);
+        loop {
+            if received {
+                let _ = self.switch.receive(device, dma::QUEUE as u32);
+            }
+            device.reclaim();
+            let all = self.switch.transmit(device);
+            device.flush();
+            // Ends: no brane runs meanwhile, and the device has no more buffers to receive into than it had.
+            let sent = device.tx_interrupts(!all);
+            let more = received && device.rx_interrupts(true);
+            if !sent && !more {
+                break;
+            }
+            if more {
+                device.rx_interrupts(false);
+            }
+        }
+        device.refill();
+        self.flush();
+        if received {
+            let rest = self.pace.after(start, self.clock.now_ns());
+            // Without a timer rather no rest than no end of it.
+            if let Some(end) = rest
+                && self.alarm.set(end)
+            {
+                device.rx_interrupts(false);
+                self.resting = true;
+            }
+        }
+    }
+
+    fn flush(&mut self) {
+        let mut left = self.switch.flush().notify;
+        while left != 0 {
+            let n = left.trailing_zeros() as usize;
+            left &= left - 1;
+            if let Some(channel) = BRANES.get(n) {
+                Channel::new(*channel).notify();
+            }
+        }
+    }
+
+    fn report(&mut self) {
+        let cut_off = self.switch.counters().peer_errors;
+        if cut_off != self.cut_off {
+            logln!(
+                "a brane broke the ring protocol and is cut off until it restarts (now {cut_off} times in all)"
+            );
+            self.cut_off = cut_off;
+        }
+    }
+
+    /// Takes an interrupt, and none for received frames until further notice.
+    fn interrupted(&mut self, device: &mut VirtioNet) {
+        self.interrupts += 1;
+        if device.interrupt_reason() {
+            let link = device.link();
+            logln!("link {}", if link.up { "up" } else { "down" });
+            self.switch.set_link(link);
+        }
+        device.rx_interrupts(false);
+    }
+}
+
+impl Handler for Nic {
+    type Error = Never;
+
+    fn notified(&mut self, channels: ChannelSet) -> Result<(), Never> {
+        let driver = &mut self.driver;
+        let mut branes = 0;
+        for channel in channels.iter() {
+            branes |= BRANE_OF[channel.index()];
+        }
+        driver.switch.wake(branes);
+        let Some(device) = &mut self.device else {
+            // What they send has nowhere to go, and stays where it is.
+            let _ = driver.switch.transmit(&mut Silent);
+            driver.flush();
+            driver.report();
+            return Ok(());
+        };
+        let interrupted = channels.contains(IRQ);
+        if interrupted {
+            driver.interrupted(device);
+        }
+        let rested = channels.contains(TIMER);
+        if rested {
+            driver.alarm.rang();
+            driver.resting = false;
+        }
+        driver.work(device, (interrupted || rested) && !driver.resting);
+        driver.report();
+        if interrupted {
+            // A level interrupt of our own: always there to be acknowledged.
+            let _ = IRQ.irq_ack();
+        }
+        Ok(())
+    }
+
+    fn protected(&mut self, channel: Channel, info: MessageInfo) -> Result<MessageInfo, Never> {
+        if channel != MANAGER {
+            return Ok(MessageInfo::new(brane_abi::vif::BAD_REQUEST, 0));
+        }
+        let driver = &mut self.driver;
+        let mut own = DeviceInfo {
+            interrupts: driver.interrupts,
+            ..DeviceInfo::default()
+        };
+        let (label, len) = (info.label(), info.length() * 8);
+        let (label, bytes) = match &mut self.device {
+            Some(device) => {
+                own.mac = device.mac();
+                own.rx_malformed = device.counters().rx_malformed;
+                let answer =
+                    with_msg_bytes_mut(|message| driver.switch.call(label, len, message, own, device));
+                // A call may have taken what was received.
+                device.refill();
+                answer
+            }
+            None => with_msg_bytes_mut(|message| driver.switch.call(label, len, message, own, &mut Silent)),
+        };
+        driver.flush();
+        Ok(MessageInfo::new(label, bytes.div_ceil(8) as _))
+    }
+}
