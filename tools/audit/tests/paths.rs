@@ -223,7 +223,7 @@ fn shared_ports_and_interrupts_are_found() {
             pd.irqs.push(irq.clone());
         }
     });
-    named(&lines, "brane-0 -> brane-1 (interrupt pin 11");
+    named(&lines, "brane-0 -> brane-1 (interrupt pin 22");
 }
 
 #[test]

@@ -33,7 +33,7 @@ pub struct Fault {
 /// Instances that are described.
 const DESCRIBED: usize = 3;
 /// Families that have nothing to do with the number of branes.
-const FIXED: [&str; 3] = ["watcher", "hooks", "log-watcher"];
+const FIXED: [&str; 4] = ["watcher", "hooks", "log-watcher", "heap-watcher"];
 
 /// Splits the name of an instance that follows the rule.
 fn family(name: &str) -> Option<(&str, usize)> {
