@@ -73,6 +73,9 @@ pub fn test(workspace: &Workspace, options: &TestOptions) -> Result<()> {
 /// The files of image tests that are meant, where each filter begins the name of one: `life` means `life.rs`, `life_moves.rs`
 /// and so on. Otherwise none.
 fn suite(workspace: &Workspace, filters: &[String]) -> Result<Vec<String>> {
+    if filters.is_empty() {
+        return Ok(Vec::new());
+    }
     let folder = workspace.root.join(IMAGE_TESTS_FOLDER);
     let mut files = Vec::new();
     // A workspace without image tests has no such folder.
@@ -86,22 +89,27 @@ fn suite(workspace: &Workspace, filters: &[String]) -> Result<Vec<String>> {
                 .map(str::to_owned),
         );
     }
+    Ok(meant(files, filters))
+}
+
+/// Those files that a filter begins the name of, if each filter does so.
+fn meant(mut files: Vec<String>, filters: &[String]) -> Vec<String> {
     files.sort();
     let begins = |file: &String, filter: &String| file.starts_with(filter.as_str());
     if !filters
         .iter()
         .all(|filter| files.iter().any(|file| begins(file, filter)))
     {
-        return Ok(Vec::new());
+        return Vec::new();
     }
     files.retain(|file| filters.iter().any(|filter| begins(file, filter)));
-    Ok(files)
+    files
 }
 
-/// The configurations that the files of a suite name in quotation marks, and the default one.
+/// The configurations that the files of a suite name in quotation marks.
 fn named(workspace: &Workspace, suite: &[String]) -> Result<Vec<String>> {
     let mut names: Vec<String> = configs::entries(&workspace.root)?.into_keys().collect();
-    let mut text = "\"default\"".to_owned();
+    let mut text = String::new();
     for file in suite {
         let path = workspace.root.join(IMAGE_TESTS_FOLDER).join(format!("{file}.rs"));
         text += &fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
@@ -292,7 +300,9 @@ fn build_images(workspace: &Workspace, kernel: Choice, wanted: impl Fn(&str) -> 
     {
         build(name, Flavour::Release, false)?;
     }
-    build("default", Flavour::Debug, false)?;
+    if wanted("default") {
+        build("default", Flavour::Debug, false)?;
+    }
     if kernel == Choice::Sdk {
         for name in WITH_IOMMU.into_iter().filter(|name| wanted(name)) {
             build(name, Flavour::Debug, true)?;
@@ -323,4 +333,27 @@ fn image_tests(
         );
     }
     Ok(closing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::meant;
+
+    #[test]
+    fn the_name_of_a_file_means_that_file_and_any_other_word_is_a_filter() {
+        let files = || {
+            ["run", "life_line", "life", "hostile"]
+                .map(str::to_owned)
+                .to_vec()
+        };
+        let meant = |words: &[&str]| {
+            meant(
+                files(),
+                &words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>(),
+            )
+        };
+        assert_eq!(meant(&["life"]), ["life", "life_line"]);
+        assert_eq!(meant(&["life_line", "run"]), ["life_line", "run"]);
+        assert!(meant(&["dhcp"]).is_empty() && meant(&["life", "dhcp"]).is_empty());
+    }
 }

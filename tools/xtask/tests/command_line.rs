@@ -95,6 +95,31 @@ fn a_taken_port_is_named_with_what_to_do() {
 }
 
 #[test]
+fn a_control_line_that_cannot_be_is_refused_with_what_to_do() {
+    let base = free_ports().to_string();
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("branectl.sock");
+    let refuses = |path: &std::path::Path, said: &[&str]| {
+        run(xtask(&[
+            "run",
+            "--port-base",
+            &base,
+            "--control",
+            path.to_str().unwrap(),
+        ]))
+        .refuses(said);
+    };
+    let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+    refuses(&socket, &["branectl.sock is in use", "choose another path"]);
+    drop(listener);
+    refuses(&folder.path().join("none/x.sock"), &["there is no folder"]);
+    refuses(
+        &folder.path().join("x".repeat(200)),
+        &["107", "choose a shorter one"],
+    );
+}
+
+#[test]
 fn a_device_that_is_no_tap_is_refused_with_how_to_make_one() {
     run(xtask(&["run", "--tap", "no-such-tap"])).refuses(&[
         "no network device no-such-tap",
