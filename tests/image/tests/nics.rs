@@ -1,0 +1,73 @@
+//! The second NIC's driver domain on machines with and without that device.
+
+use anyhow::{Context, Result, ensure};
+use image_tests::BRANES;
+use image_tests::guest::{Boot, Guest, Net};
+use image_tests::wire::Socket;
+use std::time::Duration;
+
+const CONFIG: &str = "life";
+
+/// What the log says of nic1's device, each time.
+fn said(guest: &Guest, what: &str) -> usize {
+    guest.log().lines().filter(|line| line.contains(what)).count()
+}
+
+#[test]
+fn each_driver_has_its_own_device() -> Result<()> {
+    let (first, second) = (Socket::new()?, Socket::new()?);
+    let mut guest = Guest::boot(Boot {
+        config: CONFIG,
+        net: Net::Wire(first.address()?),
+        second_net: Some(Net::Wire(second.address()?)),
+        release: true,
+        ..Boot::default()
+    })?;
+    let mut wire = first.accept()?;
+    let _second = second.accept()?;
+    let main = &BRANES[0];
+    let mac = wire.resolve(main.v4, Duration::from_secs(20))?;
+    ensure!(
+        wire.ping(mac, main.v4, 1, Duration::from_secs(2))?,
+        "main does not answer"
+    );
+    let started = said(&guest, "virtio-net 02:77:01:00:00:00, link up");
+    ensure!(
+        started == 1,
+        "nic1's driver has not started its device:\n{}",
+        guest.log()
+    );
+    guest.wait_until_serving()?;
+    guest.untroubled()
+}
+
+#[test]
+fn a_machine_without_the_second_device_is_no_failure() -> Result<()> {
+    let socket = Socket::new()?;
+    let mut guest = Guest::boot(Boot {
+        config: CONFIG,
+        net: Net::Wire(socket.address()?),
+        release: true,
+        ..Boot::default()
+    })?;
+    let mut wire = socket.accept()?;
+    for brane in &BRANES {
+        let mac = wire
+            .resolve(brane.v4, Duration::from_secs(20))
+            .with_context(|| format!("{}:\n{}", brane.name, guest.log()))?;
+        ensure!(
+            wire.ping(mac, brane.v4, 1, Duration::from_secs(2))?,
+            "{} does not answer",
+            brane.name
+        );
+    }
+    guest.wait_until_serving()?;
+    let absent = said(&guest, "nic1: there is no device at PCI");
+    ensure!(
+        absent == 1,
+        "said {absent} times that there is no device:\n{}",
+        guest.log()
+    );
+    ensure!(said(&guest, "panic") == 0, "a panic:\n{}", guest.log());
+    guest.untroubled()
+}
