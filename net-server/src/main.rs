@@ -67,7 +67,7 @@ fn init() -> Domain {
     let brane = Brane::start(
         seed,
         clock.now_ns(),
-        wiring::regions::PORTS.shared(),
+        &[wiring::regions::PORTS.shared()],
         wiring::regions::CTL.shared(),
         &[wiring::regions::SOCK.shared()],
     )
@@ -87,7 +87,7 @@ impl Shell {
         let mut deadline = 0;
         for _ in 0..TURNS {
             let turn = self.brane.turn(self.clock.now_ns(), |peer| match peer {
-                Peer::Driver => DRIVER.notify(),
+                Peer::Driver(_) => DRIVER.notify(),
                 Peer::Manager => MANAGER.notify(),
                 Peer::Client(_) => CLIENT.notify(),
             });

@@ -176,7 +176,7 @@ impl Client {
     fn lose_all(&mut self, now: u64, stack: &mut Stack) {
         self.up = false;
         for slot in 0..self.slots.len() {
-            self.free(now, stack, slot, true);
+            self.free(now, stack, slot, error::INVALID);
         }
         self.deferred.clear();
         self.pending = 0;
@@ -260,16 +260,16 @@ impl Client {
         self.tell(slot, event::CLOSED, Payload::None);
     }
 
-    /// Takes everything from a slot.
-    fn free(&mut self, now: u64, stack: &mut Stack, slot: usize, abort: bool) {
+    /// Takes everything from a slot; a connection is reset. `code` is why slots fail that waited for this one.
+    fn free(&mut self, now: u64, stack: &mut Stack, slot: usize, code: u32) {
         self.unpublished &= !(1 << slot);
         match core::mem::replace(&mut self.slots[slot].what, Use::Free) {
-            Use::Free => {}
+            Use::Free | Use::Over => {}
             Use::Listener(listener) => {
                 for waiting in stack.unlisten(now, listener) {
                     if matches!(&self.slots[waiting].what, Use::Waiting { listener: l, .. } if *l == listener)
                     {
-                        self.fail(waiting, error::INVALID);
+                        self.fail(waiting, code);
                     }
                 }
             }
@@ -280,14 +280,26 @@ impl Client {
             }
             Use::Stream(stream) => {
                 if let Some(conn) = stream.conn {
-                    if abort {
-                        stack.abort(now, conn);
-                    } else {
-                        stack.release(now, conn);
-                    }
+                    stack.abort(now, conn);
                 }
             }
             Use::Udp(udp) => stack.unbind(&udp.udp),
+        }
+    }
+
+    /// Addresses are gone: resets listeners and UDP sockets that have one of them.
+    pub fn reset_stranded(&mut self, now: u64, stack: &mut Stack) {
+        for index in 0..self.slots.len() {
+            let local = match &self.slots[index].what {
+                Use::Listener(listener) => stack.listeners.get(*listener).and_then(|l| l.local),
+                Use::Udp(udp) => udp.udp.local,
+                _ => None,
+            };
+            if local.is_some_and(|address| !stack.owns(address)) {
+                self.free(now, stack, index, error::ADDRESS_NOT_AVAILABLE);
+                self.slots[index].what = Use::Over;
+                self.tell(index, event::RESET, Payload::None);
+            }
         }
     }
 

@@ -79,6 +79,8 @@ counters! {
     tcp_no_memory = "tcp no memory",
     /// Connections reset or timed out.
     tcp_resets = "tcp resets",
+    /// Connections reset because their interface or address was taken from the brane.
+    tcp_stranded = "tcp stranded",
     /// Half-open connections given up for newer ones.
     tcp_half_open_evicted = "tcp half-open evicted",
     /// Closed connections that were forgotten early for the sake of new ones.

@@ -6,8 +6,8 @@
 use crate::netif::usable;
 use alloc::string::String;
 use alloc::vec::Vec;
-use brane_abi::control::{BraneConfig, BraneStatus, MAX_MESSAGE, command, report};
-use brane_abi::layout::{PORTS_PER_BRANE, ctl};
+use brane_abi::control::{BraneConfig, BraneStatus, InterfaceConfig, MAX_MESSAGE, Rename, command, report};
+use brane_abi::layout::ctl;
 use brane_abi::link::{Link, LinkState, Side};
 use brane_abi::ring::{Consumer, Producer, RingIndices};
 use brane_abi::shared::SharedRegion;
@@ -18,11 +18,22 @@ pub const COMMAND_BUDGET: usize = 16;
 /// Fixed addresses that an interface can have besides its link-local one, DHCP's and those of advertised prefixes.
 const ADDRESSES: usize = 4;
 
+/// Longest name in bytes.
+const NAME: usize = 31;
+
 /// A command.
 #[derive(Debug)]
 pub enum Command {
     /// Become this brane.
     Configure(BraneConfig),
+    /// This interface is yours from now on.
+    Attach(InterfaceConfig),
+    /// The interface of that name is yours no longer.
+    Detach(String),
+    /// The interface of that name is to be like this.
+    Adjust(InterfaceConfig),
+    /// Take another name.
+    Rename(Rename),
     /// Say how you are.
     Report,
     /// Fault.
@@ -102,9 +113,16 @@ impl Control {
         };
         let ([kind, token, _], len) = record?;
         let command = match kind {
-            command::CONFIGURE if len <= MAX_MESSAGE => match minicbor::decode::<BraneConfig>(&text) {
-                Ok(config) => Command::Configure(config),
-                Err(error) => Command::Bad(alloc::format!("the configuration is not readable: {error}")),
+            _ if len > MAX_MESSAGE => {
+                Command::Bad(alloc::format!("command {kind} of {len} bytes is too long"))
+            }
+            command::CONFIGURE => read(&text, Command::Configure, "the configuration"),
+            command::ATTACH => read(&text, Command::Attach, "the interface"),
+            command::ADJUST => read(&text, Command::Adjust, "the interface"),
+            command::RENAME => read(&text, Command::Rename, "the name"),
+            command::DETACH => match String::from_utf8(text) {
+                Ok(name) => Command::Detach(name),
+                Err(_) => Command::Bad("the interface's name is not UTF-8".into()),
             },
             command::REPORT => Command::Report,
             command::CRASH => Command::Crash,
@@ -138,6 +156,14 @@ impl Control {
         }
     }
 
+    /// Answers an order that is in force now, or refused.
+    pub fn done(&mut self, token: u32, outcome: Result<(), String>) {
+        match outcome {
+            Ok(()) => self.send(report::DONE, token, &[]),
+            Err(why) => self.send(report::REFUSED, token, why.as_bytes()),
+        }
+    }
+
     /// Answers a question for the status.
     pub fn status(&mut self, token: u32, status: &BraneStatus) {
         // Writing to a vector cannot fail.
@@ -154,30 +180,82 @@ impl Control {
     }
 }
 
-/// Whether the stack can take this configuration; otherwise why not.
-pub fn check(config: &BraneConfig) -> Result<(), String> {
-    let mut ports = [false; PORTS_PER_BRANE];
-    if config.name.is_empty() || config.name.len() > 31 {
-        return Err(alloc::format!("the name {:?} has not 1 to 31 bytes", config.name));
+/// A command's payload as CBOR.
+fn read<'a, T: minicbor::Decode<'a, ()>>(text: &'a [u8], of: fn(T) -> Command, what: &str) -> Command {
+    match minicbor::decode(text) {
+        Ok(value) => of(value),
+        Err(error) => Command::Bad(alloc::format!("{what} is not readable: {error}")),
     }
-    for interface in &config.interfaces {
-        let name = &interface.name;
-        match ports.get_mut(usize::from(interface.port)) {
-            Some(used) if !*used => *used = true,
-            Some(_) => {
-                return Err(alloc::format!(
-                    "{name}: port {} carries another interface",
-                    interface.port
-                ));
-            }
-            None => return Err(alloc::format!("{name}: there is no port {}", interface.port)),
-        }
-        if interface.addresses.len() > ADDRESSES {
-            return Err(alloc::format!("{name}: more than {ADDRESSES} addresses"));
-        }
-        if let Some(bad) = interface.addresses.iter().find(|cidr| !usable(cidr)) {
-            return Err(alloc::format!("{name}: {bad} cannot be an interface's address"));
-        }
+}
+
+/// Whether the stack of a brane with so many ports can take this configuration; otherwise why not.
+pub fn check(config: &BraneConfig, ports: usize) -> Result<(), String> {
+    check_name(&config.name)?;
+    for (n, interface) in config.interfaces.iter().enumerate() {
+        check_interface(interface, &config.interfaces[..n], ports)?;
     }
     Ok(())
+}
+
+/// Whether this can be a name, of a brane, an interface or a device; otherwise why not.
+pub fn check_name(name: &str) -> Result<(), String> {
+    if name.is_empty() {
+        return Err("name too short: 1 byte at least".into());
+    }
+    if name.len() > NAME {
+        return Err(alloc::format!(
+            "name too long: {} bytes, {NAME} allowed",
+            name.len()
+        ));
+    }
+    match name.chars().find(|c| c.is_whitespace() || c.is_control()) {
+        Some(c) => Err(alloc::format!("name {name:?}: {c:?} cannot be part of a name")),
+        None => Ok(()),
+    }
+}
+
+/// Whether an interface can be one of a brane with so many ports that has these `others`; otherwise why not.
+pub fn check_interface(
+    interface: &InterfaceConfig,
+    others: &[InterfaceConfig],
+    ports: usize,
+) -> Result<(), String> {
+    let (name, port) = (&interface.name, interface.port);
+    check_name(name)?;
+    check_name(&interface.device).map_err(|why| alloc::format!("{name}: device: {why}"))?;
+    if name == "lo0" || others.iter().any(|other| other.name == *name) {
+        return Err(alloc::format!("name taken: there is an interface {name}"));
+    }
+    if let Some(other) = others.iter().find(|other| other.device == interface.device) {
+        return Err(alloc::format!(
+            "{name}: {} is {}'s device",
+            other.device,
+            other.name
+        ));
+    }
+    if usize::from(port) >= ports {
+        return Err(alloc::format!("{name}: there is no port {port}"));
+    }
+    if others.iter().any(|other| other.port == port) {
+        return Err(alloc::format!("{name}: port {port} carries another interface"));
+    }
+    if !interface.mac.is_station() {
+        return Err(alloc::format!(
+            "{name}: {} cannot be a station's MAC address",
+            interface.mac
+        ));
+    }
+    check_addresses(interface)
+}
+
+/// Whether an interface can have the addresses that it is to have; otherwise why not.
+pub fn check_addresses(interface: &InterfaceConfig) -> Result<(), String> {
+    let name = &interface.name;
+    if interface.addresses.len() > ADDRESSES {
+        return Err(alloc::format!("{name}: more than {ADDRESSES} addresses"));
+    }
+    match interface.addresses.iter().find(|cidr| !usable(cidr)) {
+        Some(bad) => Err(alloc::format!("{name}: {bad} cannot be an interface's address")),
+        None => Ok(()),
+    }
 }

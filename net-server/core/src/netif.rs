@@ -18,12 +18,14 @@ use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
 use brane_abi::control::InterfaceConfig;
+use brane_abi::net::Cidr;
 use brane_abi::port::PortInfo;
+use brane_abi::ring::Producer;
 use core::net::{Ipv4Addr, Ipv6Addr};
 use smoltcp::iface::{Config, Interface, PollResult, SocketHandle, SocketSet};
 use smoltcp::socket::{dhcpv4, raw, udp};
 use smoltcp::time::Instant;
-use smoltcp::wire::{EthernetAddress, HardwareAddress, IpAddress, IpCidr, IpProtocol, IpVersion};
+use smoltcp::wire::{EthernetAddress, HardwareAddress, IpAddress, IpCidr, IpProtocol, IpVersion, Ipv4Cidr};
 
 /// Frames that one socket may send before the next one's turn.
 const EGRESS_BUDGET: usize = 64;
@@ -35,6 +37,15 @@ pub fn instant(now: u64) -> Instant {
 
 fn nanos(at: Instant) -> u64 {
     (at.total_micros().max(0) as u64).saturating_mul(1000)
+}
+
+/// What a DHCP server gave.
+#[derive(Clone, Debug)]
+struct Lease {
+    address: Ipv4Cidr,
+    router: Option<Ipv4Addr>,
+    /// Name servers (RFC 2132, 3.8).
+    dns: Vec<Ipv4Addr>,
 }
 
 /// An interface.
@@ -56,7 +67,7 @@ pub struct NetIf {
     /// What is not a client's socket: DHCP.
     control: SocketSet<'static>,
     dhcp: Option<SocketHandle>,
-    dhcp_address: Option<Ipv4Addr>,
+    lease: Option<Lease>,
     /// Catches what was put together from fragments.
     fragments: SocketSet<'static>,
     catchers: [SocketHandle; 2],
@@ -88,6 +99,11 @@ pub fn link_local(mac: [u8; 6]) -> Ipv6Addr {
         word(0xfe, d),
         word(e, f),
     )
+}
+
+/// A fixed address as smoltcp words it.
+fn fixed(cidr: &Cidr) -> IpCidr {
+    IpCidr::new(cidr.ip.into(), cidr.prefix)
 }
 
 fn catcher(protocol: IpProtocol, len: usize) -> raw::Socket<'static> {
@@ -123,7 +139,7 @@ impl NetIf {
             iface: None,
             control: SocketSet::new(Vec::new()),
             dhcp: None,
-            dhcp_address: None,
+            lease: None,
             fragments,
             catchers,
             udp,
@@ -175,43 +191,23 @@ impl NetIf {
         self.tx.caps.medium == smoltcp::phy::Medium::Ip
     }
 
-    /// The driver has said what the port is from here on; `tx` leads there. A bound port whose MAC address is no station's
-    /// counts as not bound.
+    /// Whether what the driver says of the port is about this interface: a vif is bound, and it is ours.
+    pub fn fits(&self, info: &PortInfo) -> bool {
+        info.bound == 1 && info.mac.is_station() && info.mac == self.config.mac && info.mtu >= 1280
+    }
+
+    /// The driver has said what the port is from here on, and it fits; `tx` leads there.
     pub fn bind(&mut self, info: PortInfo, tx: Tx, seed: u64, now: u64) {
         self.tx = tx;
-        let bound = info.bound == 1 && info.mac.is_station() && info.mtu >= 1280;
-        self.up = bound && info.link_up == 1;
-        if !bound {
-            self.info = info;
-            return;
-        }
+        self.up = info.link_up == 1;
         let same = self.iface.is_some()
             && (info.mac, info.mtu, info.features) == (self.info.mac, self.info.mtu, self.info.features);
+        self.info = info;
         if !same {
             self.mac = info.mac.0;
-            let mut config = Config::new(HardwareAddress::Ethernet(EthernetAddress(self.mac)));
-            config.random_seed = seed;
-            config.slaac = self.config.slaac;
-            let mut iface = Box::new(Interface::new(
-                config,
-                &mut Device::idle(&mut self.tx),
-                instant(now),
-            ));
-            iface.update_ip_addrs(|list| {
-                let _ = list.push(IpCidr::new(link_local(self.mac).into(), 64));
-                for cidr in &self.config.addresses {
-                    let _ = list.push(IpCidr::new(cidr.ip.into(), cidr.prefix));
-                }
-            });
-            if let Some(router) = self.config.gateway4 {
-                let _ = iface.routes_mut().add_default_ipv4_route(router);
-            }
-            if let Some(router) = self.config.gateway6 {
-                let _ = iface.routes_mut().add_default_ipv6_route(router);
-            }
-            self.iface = Some(iface);
+            self.build(seed, now);
             self.addresses.clear();
-            self.dhcp_address = None;
+            self.lease = None;
             if let Some(handle) = self.dhcp.take() {
                 self.control.remove(handle);
             }
@@ -219,14 +215,85 @@ impl NetIf {
                 self.dhcp = Some(self.control.add(dhcpv4::Socket::new()));
             }
         }
-        self.info = info;
         self.changed(now);
     }
 
-    /// The driver went away, and the rings with it.
-    pub fn unbind(&mut self) {
+    /// Makes smoltcp's interface from the configuration, with nothing learnt.
+    fn build(&mut self, seed: u64, now: u64) {
+        let mut config = Config::new(HardwareAddress::Ethernet(EthernetAddress(self.mac)));
+        config.random_seed = seed;
+        config.slaac = self.config.slaac;
+        let mut device = Device::idle(&mut self.tx);
+        let mut iface = Box::new(Interface::new(config, &mut device, instant(now)));
+        iface.update_ip_addrs(|list| {
+            let _ = list.push(IpCidr::new(link_local(self.mac).into(), 64));
+            for cidr in &self.config.addresses {
+                let _ = list.push(fixed(cidr));
+            }
+        });
+        self.iface = Some(iface);
+        self.route_by_default();
+    }
+
+    /// Addresses, routers, DHCP and SLAAC are those of `config` from now on; what stays the same goes on undisturbed.
+    pub fn adjust(&mut self, config: InterfaceConfig, seed: u64, now: u64) {
+        let old = core::mem::replace(&mut self.config, config);
+        if self.iface.is_none() {
+            return;
+        }
+        if old.slaac != self.config.slaac {
+            // smoltcp takes this when an interface is made; what it had learnt from routers goes with it.
+            let lease = self.lease.take();
+            self.build(seed, now);
+            self.take_lease(lease);
+        }
+        if let Some(iface) = self.iface.as_deref_mut() {
+            iface.update_ip_addrs(|list| {
+                let new: Vec<IpCidr> = self.config.addresses.iter().map(fixed).collect();
+                list.retain(|cidr| new.contains(cidr) || !old.addresses.iter().any(|o| fixed(o) == *cidr));
+                for cidr in new {
+                    if !list.contains(&cidr) {
+                        let _ = list.push(cidr);
+                    }
+                }
+            });
+            if old.gateway6.is_some() && self.config.gateway6 != old.gateway6 {
+                iface.routes_mut().remove_default_ipv6_route();
+            }
+        }
+        match (self.config.dhcp4, self.dhcp) {
+            (true, None) => self.dhcp = Some(self.control.add(dhcpv4::Socket::new())),
+            (false, Some(handle)) => {
+                self.dhcp = None;
+                self.control.remove(handle);
+                self.take_lease(None);
+            }
+            _ => {}
+        }
+        self.route_by_default();
+        self.changed(now);
+    }
+
+    /// The port is not this interface's any more, for now or for ever. Returns the ring to it.
+    pub fn unbind(&mut self) -> Option<Producer> {
         self.up = false;
-        self.tx.detach();
+        self.tx.detach()
+    }
+
+    /// Which binding of its port it has had last, as the driver numbers them; `None` when there was none.
+    pub fn binding(&self) -> Option<u32> {
+        (self.info.bound == 1).then_some(self.info.generation)
+    }
+
+    /// As it was last told to be.
+    pub fn config(&self) -> &InterfaceConfig {
+        &self.config
+    }
+
+    /// Gives it another name.
+    pub fn rename(&mut self, name: &str) {
+        self.name = name.to_string();
+        self.config.name = name.to_string();
     }
 
     /// Whether `address` is one of this interface's own.

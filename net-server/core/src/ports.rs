@@ -18,6 +18,10 @@ pub struct Port {
     pub tx: Option<Producer>,
     /// What the driver last said of it.
     pub info: Option<PortInfo>,
+    /// The interface that the frames from here on are for; none before the driver has said so.
+    pub user: Option<usize>,
+    /// The binding that an interface had which is gone: no other interface gets its frames.
+    pub retired: Option<u32>,
     indices: [&'static RingIndices; 2],
 }
 
@@ -60,6 +64,8 @@ impl Ports {
                 rx: Consumer::new(indices[0], data(ports::RX[p])?)?,
                 tx: Some(Producer::new(indices[1], data(ports::TX[p])?)?),
                 info: None,
+                user: None,
+                retired: None,
                 indices,
             })
         };
@@ -110,7 +116,7 @@ impl Ports {
             if let Some(tx) = &mut port.tx {
                 tx.reset();
             }
-            port.info = None;
+            (port.info, port.user, port.retired) = (None, None, None);
         }
         self.link.acknowledge();
         self.notify = true;

@@ -33,6 +33,8 @@ pub enum Use {
     Stream(Stream),
     /// A UDP socket.
     Udp(Datagrams),
+    /// A listener or UDP socket whose address is gone; the client has not closed it yet.
+    Over,
 }
 
 /// A slot.
@@ -111,7 +113,12 @@ impl Stream {
         };
         let Some(conn) = stack.conns.get_mut(id) else {
             self.conn = None;
-            return Ok((false, Some(News::Reset)));
+            let news = if self.told_connected {
+                News::Reset
+            } else {
+                News::Failed(brane_abi::socket::error::UNREACHABLE)
+            };
+            return Ok((false, Some(news)));
         };
         let since = conn.since;
         let socket = conn.socket.get();

@@ -46,7 +46,8 @@ type Map<K, V> = HashMap<K, V, FixedState>;
 /// All interfaces and sockets of a brane.
 pub struct Stack {
     /// The interfaces, `lo0` first.
-    pub netifs: Vec<NetIf>,
+    /// A number stays an interface's own for its life and is used again afterwards, when nothing names it any more.
+    pub netifs: Slab<NetIf>,
     /// What happened.
     pub counters: Counters,
     /// A packet put together from fragments.
@@ -78,7 +79,7 @@ impl Stack {
         let mut rng = ChaCha12Rng::from_seed(seed);
         let hash = FixedState::with_seed(rng.next_u64());
         Stack {
-            netifs: alloc::vec![NetIf::loopback(rng.next_u64(), now)],
+            netifs: Slab::from_iter([(0, NetIf::loopback(rng.next_u64(), now))]),
             counters: Counters::default(),
             whole: Vec::new(),
             conns: Slab::new(),
@@ -130,7 +131,7 @@ impl Stack {
                 netif.ingress(now, frame, None);
                 if neighbour {
                     netif.deadline = now;
-                    self.retry_parked(now, index);
+                    netif.retry_parked(now, &mut self.counters);
                 } else if frame.len() > netif.tx.caps.max_transmission_unit {
                     netif.deadline = now;
                 }
@@ -158,7 +159,7 @@ impl Stack {
 
     /// Whether an address is one of the brane's own.
     pub fn owns(&self, address: IpAddress) -> bool {
-        self.netifs.iter().any(|netif| netif.owns(address))
+        self.netifs.iter().any(|(_, netif)| netif.owns(address))
             || matches!(address, IpAddress::Ipv4(a) if a.is_loopback())
     }
 
@@ -167,10 +168,37 @@ impl Stack {
         if self.owns(address) {
             return Some(0);
         }
-        let ways = self.netifs.iter().enumerate().skip(1);
+        let ways = self.netifs.iter().skip(1);
         ways.filter_map(|(index, netif)| Some((netif.leads_to(address)?, core::cmp::Reverse(index))))
             .max()
             .map(|(_, index)| index.0)
+    }
+
+    /// The interface of that name: the one place where an interface's name is looked up.
+    pub fn find(&self, name: &str) -> Option<usize> {
+        self.netifs
+            .iter()
+            .find(|(_, netif)| netif.name == name)
+            .map(|(index, _)| index)
+    }
+
+    /// The interface on a port of the brane.
+    pub fn at_port(&self, port: usize) -> Option<usize> {
+        self.netifs
+            .iter()
+            .find(|(_, netif)| netif.port() == Some(port))
+            .map(|(index, _)| index)
+    }
+
+    /// Connections whose interface or one of whose own addresses is gone.
+    pub fn stranded(&self) -> Vec<usize> {
+        let gone = |key: &FlowKey| {
+            !self.netifs.contains(key.netif)
+                || !self.owns(key.local)
+                || (key.netif == 0 && !self.owns(key.remote))
+        };
+        let conns = self.conns.iter().filter(|(_, conn)| gone(&conn.key));
+        conns.map(|(id, _)| id).collect()
     }
 
     fn source(&self, netif: usize, remote: IpAddress) -> Option<IpAddress> {
@@ -189,12 +217,11 @@ impl Stack {
     /// Does all that has come due by itself. `true` when addresses have changed.
     pub fn expire(&mut self, now: u64) -> bool {
         let mut changed = false;
-        for index in 0..self.netifs.len() {
-            if self.netifs[index].deadline <= now {
-                if !self.netifs[index].parked.is_empty() {
-                    self.retry_parked(now, index);
+        for (_, netif) in self.netifs.iter_mut() {
+            if netif.deadline <= now {
+                if !netif.parked.is_empty() {
+                    netif.retry_parked(now, &mut self.counters);
                 }
-                let netif = &mut self.netifs[index];
                 changed |= netif.poll(now);
                 if netif.deadline <= now {
                     netif.deadline = now + STALLED;
@@ -220,7 +247,7 @@ impl Stack {
 
     /// When [`Self::expire`] has to be called, at the latest.
     pub fn deadline(&self) -> u64 {
-        let netifs = self.netifs.iter().map(|netif| netif.deadline);
+        let netifs = self.netifs.iter().map(|(_, netif)| netif.deadline);
         netifs.fold(self.earliest, u64::min)
     }
 }

@@ -30,7 +30,7 @@ impl Two {
         let mut brane = Brane::start(
             [7; 32],
             SECOND,
-            memory(ports::SIZE),
+            &[memory(ports::SIZE)],
             memory(ctl::SIZE),
             &[bad, good],
         )

@@ -22,7 +22,7 @@ thread_local! {
 fuzz_target!(|input: &[u8]| {
     let [ports, control, client] = REGIONS.with(|regions| *regions);
     let mut now = SECOND;
-    let mut brane = Brane::start([1; 32], now, ports, control, &[client]).expect("regions of the right size");
+    let mut brane = Brane::start([1; 32], now, &[ports], control, &[client]).expect("regions of the right size");
     let config = BraneConfig {
         name: "fuzzed".into(),
         ..BraneConfig::default()

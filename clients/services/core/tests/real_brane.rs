@@ -74,7 +74,7 @@ impl Node {
         let ports = memory[0].region().part(0, ports::SIZE).unwrap();
         let control = memory[1].region().part(0, ctl::SIZE).unwrap();
         let clients = [memory[2].region(), memory[3].region()];
-        Brane::start([seed; 32], 0, ports, control, &clients).unwrap()
+        Brane::start([seed; 32], 0, &[ports], control, &clients).unwrap()
     }
 
     /// The brane crashes and is restarted, as its manager would.

@@ -126,11 +126,11 @@ impl Client {
                     (request::CLOSE, Use::Udp(udp)) => {
                         // What is in the ring still goes out, as far as one look carries.
                         udp.send(now, stack)?;
-                        self.free(now, stack, index, false);
+                        self.free(now, stack, index, error::INVALID);
                         self.tell(index, event::CLOSED, Payload::None);
                     }
                     _ => {
-                        self.free(now, stack, index, true);
+                        self.free(now, stack, index, error::INVALID);
                         self.tell(index, event::CLOSED, Payload::None);
                     }
                 }

@@ -4,7 +4,9 @@
 
 use super::{EGRESS_BUDGET, NetIf, instant, nanos};
 use crate::announce;
+use crate::counters::Counters;
 use crate::device::Device;
+use crate::parked;
 use alloc::vec::Vec;
 use smoltcp::socket::{raw, udp};
 use smoltcp::wire::{IpAddress, IpEndpoint};
@@ -120,6 +122,28 @@ impl NetIf {
             self.deadline = self.deadline.min(self.drain_fragments(now));
         }
         true
+    }
+
+    /// Tries again to send what waits for a neighbour's address, each once.
+    pub fn retry_parked(&mut self, now: u64, counters: &mut Counters) {
+        for _ in 0..self.parked.len() {
+            let Some(mut waiting) = self.parked.pop_front() else {
+                return;
+            };
+            let from = (waiting.src_port, waiting.local);
+            let fill = |room: &mut [u8]| room.copy_from_slice(&waiting.payload);
+            if self.send_udp(now, from, waiting.remote, waiting.payload.len(), fill) {
+                counters.udp_sent += 1;
+            } else if now.saturating_sub(waiting.since) >= parked::PATIENCE {
+                counters.udp_unreachable += 1;
+            } else {
+                if now.saturating_sub(waiting.asked) >= parked::RETRY {
+                    waiting.asked = now;
+                    self.solicit(waiting.remote.addr, now);
+                }
+                self.parked.push_back(waiting);
+            }
+        }
     }
 
     /// Asks the network for the link-layer address behind `remote`, once.

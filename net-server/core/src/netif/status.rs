@@ -10,7 +10,9 @@ impl NetIf {
     /// As the status report shows it.
     pub fn status(&self) -> InterfaceStatus {
         let origin = |cidr: &IpCidr| match cidr.address() {
-            IpAddress::Ipv4(a) if self.dhcp_address == Some(a) => Origin::Dhcp,
+            IpAddress::Ipv4(a) if self.lease.as_ref().is_some_and(|l| l.address.address() == a) => {
+                Origin::Dhcp
+            }
             a if self.config.addresses.iter().any(|c| IpAddress::from(c.ip) == a) => Origin::Static,
             IpAddress::Ipv6(a) if self.is_loopback() || a == link_local(self.mac) => Origin::Link,
             IpAddress::Ipv4(_) => Origin::Link,

@@ -2,12 +2,12 @@
 //!
 //! DHCP servers and routers are any hosts on the link: an address that cannot be an interface's is not taken from them.
 
-use super::{NetIf, drain, instant};
+use super::{Lease, NetIf, drain, instant};
 use crate::announce;
 use brane_abi::net::Cidr;
 use core::net::Ipv4Addr;
 use smoltcp::socket::dhcpv4;
-use smoltcp::wire::{IpAddress, IpCidr, Ipv4Cidr};
+use smoltcp::wire::{IpAddress, IpCidr};
 
 /// Announcements of the addresses after each change, and their distance in nanoseconds (RFC 5227, 1.1: ANNOUNCE_NUM and
 /// ANNOUNCE_INTERVAL, with one second between them).
@@ -42,10 +42,14 @@ impl NetIf {
         if let Some(handle) = self.dhcp {
             match self.control.get_mut::<dhcpv4::Socket>(handle).poll() {
                 Some(dhcpv4::Event::Configured(lease)) => {
-                    let (address, router) = (lease.address, lease.router);
-                    self.lease(Some((address, router)));
+                    let lease = Lease {
+                        address: lease.address,
+                        router: lease.router,
+                        dns: lease.dns_servers.to_vec(),
+                    };
+                    self.take_lease(Some(lease));
                 }
-                Some(dhcpv4::Event::Deconfigured) => self.lease(None),
+                Some(dhcpv4::Event::Deconfigured) => self.take_lease(None),
                 None => {}
             }
         }
@@ -75,26 +79,51 @@ impl NetIf {
         changed
     }
 
-    fn lease(&mut self, lease: Option<(Ipv4Cidr, Option<Ipv4Addr>)>) {
+    /// The DHCP lease is this one now.
+    pub(super) fn take_lease(&mut self, lease: Option<Lease>) {
         let Some(iface) = self.iface.as_deref_mut() else {
             return;
         };
-        let old = self.dhcp_address.take();
+        let lease = lease.filter(|lease| lease.address.address().is_private_or_global());
+        let old = core::mem::replace(&mut self.lease, lease);
+        let fixed = |cidr: &IpCidr| {
+            let same = |c: &Cidr| IpAddress::from(c.ip) == cidr.address();
+            self.config.addresses.iter().any(same)
+        };
         iface.update_ip_addrs(|list| {
-            list.retain(|cidr| old.is_none_or(|old| cidr.address() != IpAddress::Ipv4(old)));
-            if let Some((address, _)) = lease
-                && address.address().is_private_or_global()
+            list.retain(|cidr| {
+                let old = old.as_ref().map(|old| IpAddress::Ipv4(old.address.address()));
+                Some(cidr.address()) != old || fixed(cidr)
+            });
+            if let Some(lease) = &self.lease
+                && !list
+                    .iter()
+                    .any(|c| c.address() == IpAddress::Ipv4(lease.address.address()))
             {
-                let _ = list.push(IpCidr::Ipv4(address));
+                let _ = list.push(IpCidr::Ipv4(lease.address));
             }
         });
+        self.route_by_default();
+    }
+
+    /// Sets the default routes that the configuration or the lease name; those that routers advertise stay.
+    pub(super) fn route_by_default(&mut self) {
+        let Some(iface) = self.iface.as_deref_mut() else {
+            return;
+        };
+        let leased = self.lease.as_ref().and_then(|lease| lease.router);
         iface.routes_mut().remove_default_ipv4_route();
-        if let Some((address, router)) = lease {
-            self.dhcp_address = Some(address.address());
-            if let Some(router) = router {
-                let _ = iface.routes_mut().add_default_ipv4_route(router);
-            }
+        if let Some(router) = leased.or(self.config.gateway4) {
+            let _ = iface.routes_mut().add_default_ipv4_route(router);
         }
+        if let Some(router) = self.config.gateway6 {
+            let _ = iface.routes_mut().add_default_ipv6_route(router);
+        }
+    }
+
+    /// Name servers that the DHCP server gave.
+    pub fn name_servers(&self) -> &[Ipv4Addr] {
+        self.lease.as_ref().map_or(&[], |lease| &lease.dns)
     }
 
     /// Whether frames from UDP port 67 to 68 are for its DHCP client.

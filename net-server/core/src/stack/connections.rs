@@ -219,7 +219,7 @@ impl Stack {
     /// Looks whether interfaces that were blocked have room again, and lets what waited for it go on.
     pub fn unblock(&mut self) {
         let mut freed = false;
-        for netif in &mut self.netifs {
+        for (_, netif) in self.netifs.iter_mut() {
             if netif.tx.blocked {
                 netif.tx.blocked = false;
                 freed |= netif.tx.has_room();

@@ -131,29 +131,6 @@ impl Stack {
             asked: now,
         });
     }
-
-    /// Tries again to send what waits for a neighbour's address, each once.
-    pub fn retry_parked(&mut self, now: u64, index: usize) {
-        let netif = &mut self.netifs[index];
-        for _ in 0..netif.parked.len() {
-            let Some(mut waiting) = netif.parked.pop_front() else {
-                return;
-            };
-            let from = (waiting.src_port, waiting.local);
-            let fill = |room: &mut [u8]| room.copy_from_slice(&waiting.payload);
-            if netif.send_udp(now, from, waiting.remote, waiting.payload.len(), fill) {
-                self.counters.udp_sent += 1;
-            } else if now.saturating_sub(waiting.since) >= parked::PATIENCE {
-                self.counters.udp_unreachable += 1;
-            } else {
-                if now.saturating_sub(waiting.asked) >= parked::RETRY {
-                    waiting.asked = now;
-                    netif.solicit(waiting.remote.addr, now);
-                }
-                netif.parked.push_back(waiting);
-            }
-        }
-    }
 }
 
 /// The socket for a datagram to this address and port.

@@ -2,6 +2,8 @@
 //! client is the real socket library.
 #![allow(dead_code, reason = "each test file uses its own part of it")]
 
+pub mod net;
+
 use brane_abi::control::{BraneConfig, BraneStatus, InterfaceConfig, command, report};
 use brane_abi::layout::{ctl, ports, sock};
 use brane_abi::link::{Link, LinkState, Side};
@@ -155,7 +157,7 @@ pub struct Manager {
 }
 
 impl Manager {
-    fn start(region: SharedRegion) -> Manager {
+    pub fn start(region: SharedRegion) -> Manager {
         let part = |part: brane_abi::layout::Part| region.part(part.offset, part.len).unwrap();
         let indices = [
             indices(region, ctl::COMMAND_INDICES),
@@ -170,7 +172,7 @@ impl Manager {
         }
     }
 
-    fn look(&mut self) -> bool {
+    pub fn look(&mut self) -> bool {
         if self.link.poll() == LinkState::PeerRestarted {
             self.indices.iter().for_each(|i| i.reset());
             self.commands.reset();
@@ -259,7 +261,7 @@ impl Host {
         let info = vec![port_info(interface.mac, features)];
         let seed = [interface.mac.0[5]; 32];
         Host {
-            brane: Brane::start(seed, clock.now(), regions[0], regions[1], &regions[2..]).unwrap(),
+            brane: Brane::start(seed, clock.now(), &regions[..1], regions[1], &regions[2..]).unwrap(),
             driver: Driver::start(regions[0], info),
             manager: Manager::start(regions[1]),
             stack: Stack::start(regions[2], Box::new(clock.clone())).unwrap(),
@@ -286,7 +288,7 @@ impl Host {
     /// Replaces the brane by a fresh one over the same memory, as the manager's reset does.
     pub fn restart(&mut self) {
         let [ports, control, client] = self.regions;
-        self.brane = Brane::start([9; 32], self.now(), ports, control, &[client]).unwrap();
+        self.brane = Brane::start([9; 32], self.now(), &[ports], control, &[client]).unwrap();
     }
 
     /// Lets brane, manager and client work until nobody has anything to do.

@@ -1,0 +1,154 @@
+//! Frames into the brane: from the rings of its ports, and from `lo0`.
+//!
+//! The driver is trusted for keeping frames apart: what stands in a port's ring after a [`PortInfo`] is for the vif that it
+//! names, and goes to the interface over that vif or to nobody.
+
+use super::{Brane, FRAME_BUDGET, LOOP_BUDGET};
+use crate::client::Client;
+use crate::device::Tx;
+use crate::ports::Change;
+use crate::stack::{Outcome, Stack};
+use brane_abi::layout::PORTS_PER_BRANE;
+use brane_abi::port::{self, FrameMeta, PortInfo};
+use zerocopy::FromBytes;
+
+impl Brane {
+    /// Takes frames from the drivers; `true` when there may be more.
+    pub(super) fn receive(&mut self, now: u64) -> bool {
+        let mut more = false;
+        for nic in 0..self.ports.len() {
+            more |= self.receive_from(now, nic);
+        }
+        more
+    }
+
+    fn receive_from(&mut self, now: u64, nic: usize) -> bool {
+        let bell = self.ports[nic].link.own_bell();
+        bell.disarm();
+        self.ports[nic].pending |= bell.take();
+        if self.ports[nic].look(&mut self.stack.counters) == Change::Lost {
+            self.take_rings_back(nic);
+            self.ports[nic].reset();
+            self.ports[nic].look(&mut self.stack.counters);
+        }
+        if !self.ports[nic].up {
+            return false;
+        }
+        let mut more = false;
+        for p in 0..PORTS_PER_BRANE {
+            if self.ports[nic].pending & port::port_bit(p) == 0 {
+                continue;
+            }
+            let mut taken = 0;
+            while taken < FRAME_BUDGET {
+                let port = &mut self.ports[nic].port[p];
+                let record = match port.rx.peek() {
+                    Ok(Some(record)) => record,
+                    Ok(None) => break,
+                    Err(_) => {
+                        self.stack.counters.driver_errors += 1;
+                        self.ports[nic].fail();
+                        return false;
+                    }
+                };
+                taken += 1;
+                let size = brane_abi::ring::Consumer::size_of(&record);
+                let meta = FrameMeta::from_words(record.meta);
+                // SAFETY: the driver is trusted not to touch a record that it has published.
+                let frame = unsafe { record.as_slice() };
+                if meta.kind == port::KIND_FRAME {
+                    if let Some(index) = port.user {
+                        let intact = meta.flags & (port::FLAG_NEEDS_CSUM | port::FLAG_DATA_VALID) != 0;
+                        self.stack.counters.rx_frames += 1;
+                        self.stack.counters.rx_bytes += frame.len() as u64;
+                        hand_in(&mut self.stack, &mut self.clients, now, index, frame, intact);
+                    }
+                    self.ports[nic].port[p].rx.pop(size);
+                } else {
+                    let info = PortInfo::read_from_bytes(frame).ok();
+                    self.ports[nic].port[p].rx.pop(size);
+                    if let Some(info) = info {
+                        self.ports[nic].port[p].info = Some(info);
+                        self.bind(now, nic, p);
+                    }
+                }
+            }
+            self.ports[nic].port[p].rx.release();
+            if taken == FRAME_BUDGET {
+                more = true;
+            } else {
+                self.ports[nic].pending &= !port::port_bit(p);
+            }
+        }
+        more
+    }
+
+    /// Joins a port and the interface that it is to carry, where the driver has said that the port is for that one. A binding
+    /// that a detached interface had is nobody's.
+    pub(super) fn bind(&mut self, now: u64, nic: usize, p: usize) {
+        let port = &mut self.ports[nic].port[p];
+        port.user = None;
+        let (Some(index), Some(info)) = (self.stack.at_port(nic * PORTS_PER_BRANE + p), port.info) else {
+            return;
+        };
+        let seed = self.stack.random();
+        let netif = &mut self.stack.netifs[index];
+        netif.tx.count(&mut self.stack.counters);
+        if netif.fits(&info) && port.retired != Some(info.generation) {
+            let Some(ring) = netif.tx.detach().or_else(|| port.tx.take()) else {
+                return;
+            };
+            let tx = Tx::port(ring, info.features, usize::from(info.mtu));
+            port.user = Some(index);
+            netif.bind(info, tx, seed, now);
+        } else if let Some(ring) = netif.unbind() {
+            port.tx = Some(ring);
+        }
+        self.addresses_changed();
+    }
+
+    fn take_rings_back(&mut self, nic: usize) {
+        self.stack.forget_ways();
+        for (_, netif) in self.stack.netifs.iter_mut() {
+            let port = netif.port().filter(|port| port / PORTS_PER_BRANE == nic);
+            if let Some(port) = port
+                && let Some(ring) = netif.unbind()
+            {
+                self.ports[nic].port[port % PORTS_PER_BRANE].tx = Some(ring);
+            }
+        }
+    }
+
+    /// Hands over what was sent to `lo0`; `true` when there was anything.
+    pub(super) fn looped(&mut self, now: u64) -> bool {
+        let mut any = false;
+        for _ in 0..LOOP_BUDGET {
+            let Some(packet) = self.stack.netifs[0].tx.take_looped() else {
+                break;
+            };
+            any = true;
+            hand_in(&mut self.stack, &mut self.clients, now, 0, &packet, true);
+            self.stack.netifs[0].tx.give_back(packet);
+        }
+        any
+    }
+}
+
+/// A frame has come in: to the stack with it, and to the client whose datagram it is.
+fn hand_in(stack: &mut Stack, clients: &mut [Client], now: u64, index: usize, frame: &[u8], intact: bool) {
+    match stack.frame(now, index, frame, intact) {
+        Outcome::Done => {}
+        Outcome::Datagram(udp, datagram) => {
+            let payload = &frame[datagram.payload..datagram.payload + datagram.len];
+            clients[udp.client].deliver(now, stack, udp.slot, &datagram, payload);
+        }
+        Outcome::Reassembled => {
+            let whole = core::mem::take(&mut stack.whole);
+            if let Outcome::Datagram(udp, datagram) = stack.frame(now, index, &whole, false) {
+                let payload = &whole[datagram.payload..datagram.payload + datagram.len];
+                clients[udp.client].deliver(now, stack, udp.slot, &datagram, payload);
+            }
+            stack.whole = whole;
+        }
+    }
+}
