@@ -4,9 +4,11 @@
 //! code runs in the protection domain and in tests.
 
 mod frames;
+mod life;
 mod orders;
 
 use crate::client::Client;
+use crate::family::{Account, Life};
 use crate::manage::Control;
 use crate::netif::NetIf;
 use crate::ports::Ports;
@@ -70,6 +72,10 @@ pub struct Brane {
     control: Control,
     clients: Vec<Client>,
     config: Option<BraneConfig>,
+    /// Memory for the tables of families and protocols.
+    pub account: Account,
+    life: Life,
+    drain: Option<life::Drain>,
     identity: Identity,
     /// The manager may have commands that were not taken.
     more_commands: bool,
@@ -98,6 +104,9 @@ impl Brane {
                 .map(|(i, region)| Client::start(i, *region))
                 .collect::<Option<_>>()?,
             config: None,
+            account: Account::default(),
+            life: Life::Unborn,
+            drain: None,
             identity: Identity::default(),
             more_commands: false,
         })
@@ -126,8 +135,13 @@ impl Brane {
         }
         turn.more |=
             self.more_commands || !self.stack.dirty.is_empty() || self.stack.netifs[0].tx.has_looped();
+        let ended = self.drained(now);
         self.flush(now, &mut notify);
-        turn.deadline = self.stack.deadline();
+        if ended {
+            self.join_ports(now);
+        }
+        let drain = self.drain.as_ref().map_or(u64::MAX, |drain| drain.until);
+        turn.deadline = self.stack.deadline().min(drain);
         turn
     }
 

@@ -8,7 +8,7 @@
 mod requests;
 
 use crate::frame::Transport;
-use crate::slot::{News, Slot, Stream, Use};
+use crate::slot::{Closing, News, Slot, Stream, Use};
 use crate::stack::Stack;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -299,6 +299,35 @@ impl Client {
                 self.free(now, stack, index, error::ADDRESS_NOT_AVAILABLE);
                 self.slots[index].what = Use::Over;
                 self.tell(index, event::RESET, Payload::None);
+            }
+        }
+    }
+
+    /// The brane is being shut down: listeners and UDP sockets end, connections send what they have and a FIN.
+    pub fn drain(&mut self, now: u64, stack: &mut Stack) {
+        for index in 0..self.slots.len() {
+            match &mut self.slots[index].what {
+                Use::Stream(stream) if stream.told_connected => {
+                    if stream.closing == Closing::Open {
+                        stream.closing = Closing::Shutdown;
+                    }
+                    stream.conn.iter().for_each(|conn| stack.touch(*conn));
+                }
+                Use::Stream(_) => {
+                    self.free(now, stack, index, error::NOT_READY);
+                    self.fail(index, error::NOT_READY);
+                }
+                Use::Listener(_) | Use::Udp(_) => {
+                    if let Use::Udp(udp) = &mut self.slots[index].what
+                        && udp.send(now, stack).is_err()
+                    {
+                        return self.cut(now, stack);
+                    }
+                    self.free(now, stack, index, error::NOT_READY);
+                    self.slots[index].what = Use::Over;
+                    self.tell(index, event::RESET, Payload::None);
+                }
+                Use::Waiting { .. } | Use::Free | Use::Over => {}
             }
         }
     }

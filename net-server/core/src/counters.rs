@@ -53,6 +53,12 @@ counters! {
     unknown_ethertype = "unknown ethertype",
     /// Frames to another station.
     not_for_us = "not for us",
+    /// Frames of a family that the brane does not have, or does not serve now.
+    no_family = "no family",
+    /// Packets of a protocol that the brane does not have.
+    no_protocol = "no protocol",
+    /// ICMP errors not sent because there were too many.
+    errors_limited = "icmp errors limited",
     /// Fragments received.
     fragments = "fragments",
     /// Packets put together from fragments.

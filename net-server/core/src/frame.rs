@@ -4,6 +4,7 @@
 //! checksums, so the stack below is told not to check them again. Nothing is copied and nothing panics, whatever the bytes.
 
 use crate::checksum;
+use brane_abi::control::Protocol;
 use core::net::{Ipv4Addr, Ipv6Addr};
 use smoltcp::wire::IpAddress;
 
@@ -16,6 +17,9 @@ const ICMP: u8 = 1;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
 const ICMPV6: u8 = 58;
+const IGMP: u8 = 2;
+const HOP_BY_HOP: u8 = 0;
+const NOTHING: u8 = 59;
 
 /// TCP flag bits (RFC 9293, 3.1).
 pub mod flags {
@@ -69,6 +73,31 @@ pub struct Transport {
     pub flags: u8,
 }
 
+/// Whose a packet without ports is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Address resolution, part of `inet`.
+    Arp,
+    /// Group membership, part of `inet`.
+    Igmp,
+    /// ICMP.
+    Icmp,
+    /// ICMPv6: either neighbour discovery or group membership, which are part of `inet6`, or the protocol's own.
+    Icmp6 {
+        /// The former.
+        discovery: bool,
+    },
+    /// Options for each hop in front of something that is known.
+    HopByHop,
+    /// It ends there (RFC 8200, 4.7).
+    Nothing,
+    /// A protocol that is not known.
+    Unknown {
+        /// Which byte of the packet says so.
+        pointer: usize,
+    },
+}
+
 /// What a frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -77,9 +106,16 @@ pub enum Kind {
     Other {
         /// ARP or ICMPv6.
         neighbour: bool,
+        /// Whose it is.
+        next: Next,
     },
     /// A fragment of an IPv4 packet.
-    Fragment,
+    Fragment {
+        /// The packet's protocol (IANA's number).
+        protocol: u8,
+        /// It is the first of the packet.
+        first: bool,
+    },
     /// A whole TCP segment.
     Tcp(Transport),
     /// A whole UDP datagram.
@@ -88,6 +124,25 @@ pub enum Kind {
 
 fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_be_bytes(*bytes.get(at..)?.first_chunk()?))
+}
+
+/// The protocol of this number, in `inet`; `None` for one that no brane can have.
+pub fn protocol(number: u8) -> Option<Protocol> {
+    match number {
+        ICMP => Some(Protocol::Icmp),
+        TCP => Some(Protocol::Tcp),
+        UDP => Some(Protocol::Udp),
+        _ => None,
+    }
+}
+
+/// Whether a frame, or without `link` layer header a packet, is of IPv6; any other counts as one of IPv4.
+pub fn is_ipv6(frame: &[u8], link: bool) -> bool {
+    if link {
+        u16_at(frame, 12) == Some(IPV6)
+    } else {
+        frame.first().is_some_and(|byte| byte >> 4 == 6)
+    }
 }
 
 /// Looks at an Ethernet frame for the station `mac`. `intact`: the transport checksum need not be verified.
@@ -108,7 +163,10 @@ pub fn ethernet(frame: &[u8], mac: [u8; 6], intact: bool) -> Result<Kind, Reason
         IPV6 => ipv6(frame, ETHERNET, intact),
         // RFC 826 for IPv4 over Ethernet: 28 bytes.
         ARP if frame.len() < ETHERNET + 28 => Err(Reason::Truncated),
-        ARP => Ok(Kind::Other { neighbour: true }),
+        ARP => Ok(Kind::Other {
+            neighbour: true,
+            next: Next::Arp,
+        }),
         _ => Err(Reason::Ethertype),
     }
 }
@@ -156,7 +214,10 @@ fn ipv4(frame: &[u8], start: usize, intact: bool) -> Result<Kind, Reason> {
             && (!more || payload_len.is_multiple_of(8))
             && header_len + offset + payload_len <= usize::from(u16::MAX);
         return if sound {
-            Ok(Kind::Fragment)
+            Ok(Kind::Fragment {
+                protocol: header[9],
+                first: offset == 0,
+            })
         } else {
             Err(Reason::Fragment)
         };
@@ -273,7 +334,7 @@ fn transport(
             if checksum::sum(bytes) != 0xffff {
                 return Err(Reason::Checksum);
             }
-            Ok(Kind::Other { neighbour: false })
+            Ok(other(Next::Icmp))
         }
         ICMPV6 if is_v6(dst) => {
             if len < 4 {
@@ -284,9 +345,38 @@ fn transport(
             if !sound {
                 return Err(Reason::Checksum);
             }
-            Ok(Kind::Other { neighbour: true })
+            Ok(Kind::Other {
+                neighbour: true,
+                next: Next::Icmp6 {
+                    discovery: matches!(bytes[0], 130..=137 | 143),
+                },
+            })
         }
-        _ => Ok(Kind::Other { neighbour: false }),
+        IGMP if !is_v6(dst) => Ok(other(Next::Igmp)),
+        HOP_BY_HOP if is_v6(dst) => {
+            let [next, units, ..] = *bytes else {
+                return Err(Reason::Truncated);
+            };
+            if len < (usize::from(units) + 1) * 8 {
+                return Err(Reason::Truncated);
+            }
+            Ok(other(match next {
+                TCP | UDP | ICMPV6 => Next::HopByHop,
+                NOTHING => Next::Nothing,
+                _ => Next::Unknown { pointer: 40 },
+            }))
+        }
+        NOTHING if is_v6(dst) => Ok(other(Next::Nothing)),
+        _ => Ok(other(Next::Unknown {
+            pointer: if is_v6(dst) { 6 } else { 9 },
+        })),
+    }
+}
+
+fn other(next: Next) -> Kind {
+    Kind::Other {
+        neighbour: false,
+        next,
     }
 }
 

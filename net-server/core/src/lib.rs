@@ -8,6 +8,7 @@
 //! | [`manage`] | the link and rings to the manager (trusted) |
 //! | [`client`], [`slot`] | the socket service for a client (trusted with nothing) |
 //! | [`stack`] | interfaces and sockets, the way from a frame to its socket |
+//! | [`family`] | families, protocols and the brane's protocol switch |
 //! | [`frame`] | the first look at a received frame (from any host) |
 //! | [`netif`], [`announce`], [`parked`] | one interface: addresses, DHCP, SLAAC, announcements, datagrams that wait for a neighbour |
 //! | [`shortcut`] | datagrams to where one went a moment ago |
@@ -28,6 +29,7 @@ pub mod checksum;
 pub mod client;
 pub mod counters;
 pub mod device;
+pub mod family;
 pub mod frame;
 pub mod manage;
 pub mod netif;

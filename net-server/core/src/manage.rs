@@ -6,11 +6,14 @@
 use crate::netif::usable;
 use alloc::string::String;
 use alloc::vec::Vec;
-use brane_abi::control::{BraneConfig, BraneStatus, InterfaceConfig, MAX_MESSAGE, Rename, command, report};
+use brane_abi::control::{
+    BraneConfig, BraneStatus, Family, InterfaceConfig, MAX_MESSAGE, Rename, command, report,
+};
 use brane_abi::layout::ctl;
 use brane_abi::link::{Link, LinkState, Side};
 use brane_abi::ring::{Consumer, Producer, RingIndices};
 use brane_abi::shared::SharedRegion;
+use core::net::IpAddr;
 
 /// Commands taken in one look.
 pub const COMMAND_BUDGET: usize = 16;
@@ -34,6 +37,10 @@ pub enum Command {
     Adjust(InterfaceConfig),
     /// Take another name.
     Rename(Rename),
+    /// Serve from now on.
+    Start,
+    /// End what there is within so many milliseconds.
+    Shutdown(u32),
     /// Say how you are.
     Report,
     /// Fault.
@@ -124,6 +131,11 @@ impl Control {
                 Ok(name) => Command::Detach(name),
                 Err(_) => Command::Bad("the interface's name is not UTF-8".into()),
             },
+            command::START => Command::Start,
+            command::SHUTDOWN => match text.first_chunk() {
+                Some(ms) if len == 4 => Command::Shutdown(u32::from_le_bytes(*ms)),
+                _ => Command::Bad("a shutdown without its milliseconds".into()),
+            },
             command::REPORT => Command::Report,
             command::CRASH => Command::Crash,
             command::HEARTBEAT => Command::Heartbeat,
@@ -162,6 +174,11 @@ impl Control {
             Ok(()) => self.send(report::DONE, token, &[]),
             Err(why) => self.send(report::REFUSED, token, why.as_bytes()),
         }
+    }
+
+    /// Answers a shutdown: so many were left.
+    pub fn drained(&mut self, token: u32, left: u32) {
+        self.send(report::DRAINED, token, &left.to_le_bytes());
     }
 
     /// Answers a question for the status.
@@ -246,6 +263,32 @@ pub fn check_interface(
         ));
     }
     check_addresses(interface)
+}
+
+/// Whether a brane with these families can have an interface; otherwise why not.
+pub fn check_families(interface: &InterfaceConfig, has: impl Fn(Family) -> bool) -> Result<(), String> {
+    let addresses = interface.addresses.iter().map(|cidr| match cidr.ip {
+        IpAddr::V4(_) => (Family::Inet, "an address"),
+        IpAddr::V6(_) => (Family::Inet6, "an address"),
+    });
+    let wants = [
+        (interface.gateway4.is_some(), Family::Inet, "a router"),
+        (interface.dhcp4, Family::Inet, "DHCP"),
+        (interface.gateway6.is_some(), Family::Inet6, "a router"),
+        (interface.slaac, Family::Inet6, "SLAAC"),
+    ];
+    let wants = wants
+        .into_iter()
+        .filter(|(wanted, ..)| *wanted)
+        .map(|(_, family, what)| (family, what));
+    match addresses.chain(wants).find(|(family, _)| !has(*family)) {
+        Some((family, what)) => Err(alloc::format!(
+            "{}: {what} of {}, which the brane does not have",
+            interface.name,
+            family.name()
+        )),
+        None => Ok(()),
+    }
 }
 
 /// Whether an interface can have the addresses that it is to have; otherwise why not.

@@ -17,7 +17,7 @@ use alloc::collections::VecDeque;
 use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
-use brane_abi::control::InterfaceConfig;
+use brane_abi::control::{Family, InterfaceConfig};
 use brane_abi::net::Cidr;
 use brane_abi::port::PortInfo;
 use brane_abi::ring::Producer;
@@ -55,6 +55,8 @@ pub struct NetIf {
     /// Name of the device.
     pub device: String,
     config: InterfaceConfig,
+    /// It has a link-local address.
+    inet6: bool,
     /// Its address on the link; all zero for `lo0`.
     pub mac: [u8; 6],
     /// Frames can flow.
@@ -132,6 +134,7 @@ impl NetIf {
             name: config.name.clone(),
             device: config.device.clone(),
             config,
+            inet6: true,
             mac: [0; 6],
             up: false,
             info: PortInfo::default(),
@@ -153,7 +156,7 @@ impl NetIf {
         }
     }
 
-    /// `lo0`.
+    /// `lo0`, without addresses.
     pub fn loopback(seed: u64, now: u64) -> NetIf {
         let config = InterfaceConfig {
             name: "lo0".to_string(),
@@ -164,21 +167,34 @@ impl NetIf {
         let mut config = Config::new(HardwareAddress::Ip);
         config.random_seed = seed;
         let mut iface = Interface::new(config, &mut Device::idle(&mut netif.tx), instant(now));
-        iface.update_ip_addrs(|list| {
-            let _ = list.push(IpCidr::new(Ipv4Addr::LOCALHOST.into(), 8));
-            let _ = list.push(IpCidr::new(Ipv6Addr::LOCALHOST.into(), 128));
-        });
         // Packets to any of the brane's own addresses are delivered here.
         iface.set_any_ip(true);
-        netif.addresses = iface.ip_addrs().to_vec();
         netif.iface = Some(Box::new(iface));
         netif.up = true;
         netif
     }
 
-    /// An interface whose port is not known yet.
-    pub fn unbound(config: InterfaceConfig) -> NetIf {
-        NetIf::new(config, Tx::nowhere())
+    /// Gives `lo0` its addresses in these families.
+    pub fn set_loopback(&mut self, has: impl Fn(Family) -> bool) {
+        if let Some(iface) = self.iface.as_deref_mut() {
+            iface.update_ip_addrs(|list| {
+                list.clear();
+                if has(Family::Inet) {
+                    let _ = list.push(IpCidr::new(Ipv4Addr::LOCALHOST.into(), 8));
+                }
+                if has(Family::Inet6) {
+                    let _ = list.push(IpCidr::new(Ipv6Addr::LOCALHOST.into(), 128));
+                }
+            });
+            self.addresses = iface.ip_addrs().to_vec();
+        }
+    }
+
+    /// An interface whose port is not known yet, with or without IPv6.
+    pub fn unbound(config: InterfaceConfig, inet6: bool) -> NetIf {
+        let mut netif = NetIf::new(config, Tx::nowhere());
+        netif.inet6 = inet6;
+        netif
     }
 
     /// Which port carries it; `None` for `lo0`.
@@ -226,7 +242,9 @@ impl NetIf {
         let mut device = Device::idle(&mut self.tx);
         let mut iface = Box::new(Interface::new(config, &mut device, instant(now)));
         iface.update_ip_addrs(|list| {
-            let _ = list.push(IpCidr::new(link_local(self.mac).into(), 64));
+            if self.inet6 {
+                let _ = list.push(IpCidr::new(link_local(self.mac).into(), 64));
+            }
             for cidr in &self.config.addresses {
                 let _ = list.push(fixed(cidr));
             }
@@ -277,6 +295,7 @@ impl NetIf {
     /// The port is not this interface's any more, for now or for ever. Returns the ring to it.
     pub fn unbind(&mut self) -> Option<Producer> {
         self.up = false;
+        self.parked.clear();
         self.tx.detach()
     }
 
@@ -294,6 +313,15 @@ impl NetIf {
     pub fn rename(&mut self, name: &str) {
         self.name = name.to_string();
         self.config.name = name.to_string();
+    }
+
+    /// Whether `address` is the broadcast address of one of its networks, or of all.
+    pub fn is_broadcast(&self, address: IpAddress) -> bool {
+        let IpAddress::Ipv4(address) = address else {
+            return false;
+        };
+        let here = |cidr: &IpCidr| matches!(cidr, IpCidr::Ipv4(own) if own.broadcast() == Some(address));
+        address.is_broadcast() || self.addresses.iter().any(here)
     }
 
     /// Whether `address` is one of this interface's own.

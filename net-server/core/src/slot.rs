@@ -113,7 +113,9 @@ impl Stream {
         };
         let Some(conn) = stack.conns.get_mut(id) else {
             self.conn = None;
-            let news = if self.told_connected {
+            let news = if self.told_eof && self.finished {
+                return Ok((false, None));
+            } else if self.told_connected {
                 News::Reset
             } else {
                 News::Failed(brane_abi::socket::error::UNREACHABLE)

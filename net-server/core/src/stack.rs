@@ -9,12 +9,15 @@ mod datagrams;
 pub use datagrams::{Datagram, Udp};
 
 use crate::counters::Counters;
-use crate::frame::{self, Kind, Transport};
+use crate::family::errors::{self, Limit};
+use crate::family::{Protosw, control_of};
+use crate::frame::{self, Kind, Next, Transport};
 use crate::netif::NetIf;
 use crate::shortcut::Shortcuts;
 use crate::tcp::{Conn, FlowKey, Listener, Pool};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use brane_abi::control::{Family, Protocol};
 use datagrams::find_udp;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
@@ -29,6 +32,9 @@ const EPHEMERAL: core::ops::RangeInclusive<u16> = 49152..=65535;
 
 /// A deadline that has passed without effect is looked at again after this time, in nanoseconds: 10 ms.
 const STALLED: u64 = 10_000_000;
+
+/// Which byte of an IP packet names its protocol, by family.
+const PROTOCOL_FIELD: [usize; 2] = [9, 6];
 
 /// What became of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +56,9 @@ pub struct Stack {
     pub netifs: Slab<NetIf>,
     /// What happened.
     pub counters: Counters,
+    /// The brane's protocol switch.
+    pub switch: Protosw,
+    errors: Limit,
     /// A packet put together from fragments.
     pub whole: Vec<u8>,
     /// TCP connections.
@@ -81,6 +90,8 @@ impl Stack {
         Stack {
             netifs: Slab::from_iter([(0, NetIf::loopback(rng.next_u64(), now))]),
             counters: Counters::default(),
+            switch: Protosw::default(),
+            errors: Limit::new(now),
             whole: Vec::new(),
             conns: Slab::new(),
             listeners: Slab::new(),
@@ -108,26 +119,60 @@ impl Stack {
         let Some(netif) = self.netifs.get_mut(index) else {
             return Outcome::Done;
         };
-        let kind = if netif.is_loopback() {
-            frame::ip(frame, true)
+        let link = !netif.is_loopback();
+        let family = if frame::is_ipv6(frame, link) {
+            Family::Inet6
         } else {
+            Family::Inet
+        };
+        if !self.switch.takes_family(family) {
+            self.counters.no_family += 1;
+            return Outcome::Done;
+        }
+        let kind = if link {
             frame::ethernet(frame, netif.mac, intact)
+        } else {
+            frame::ip(frame, true)
         };
         match kind {
             Ok(Kind::Udp(udp)) => {
                 if udp.dst_port == 68 && udp.src_port == 67 && netif.has_dhcp() {
                     netif.ingress(now, frame, None);
                     netif.deadline = now;
+                } else if !self.switch.receive(family, Protocol::Udp) {
+                    self.unknown(now, index, family, frame, Some(PROTOCOL_FIELD[family as usize]));
                 } else if udp.src_port != 0 && netif.accepts(udp.dst) {
                     if let Some(socket) = find_udp(&self.udps, udp.dst, udp.dst_port) {
                         netif.refresh(now, frame, udp.dst_port);
                         return Outcome::Datagram(socket, udp);
                     }
-                    netif.ingress(now, frame, Some(&mut self.nobody));
+                    self.unknown(now, index, family, frame, None);
                 }
             }
-            Ok(Kind::Tcp(segment)) => self.segment(now, index, frame, &segment),
-            Ok(Kind::Other { neighbour }) => {
+            Ok(Kind::Tcp(segment)) => {
+                if self.switch.receive(family, Protocol::Tcp) {
+                    self.segment(now, index, frame, &segment);
+                } else {
+                    self.unknown(now, index, family, frame, Some(PROTOCOL_FIELD[family as usize]));
+                }
+            }
+            Ok(Kind::Other { neighbour, next }) => {
+                let taken = match next {
+                    Next::Arp | Next::Igmp | Next::Icmp6 { discovery: true } => true,
+                    Next::Icmp => self.switch.receive(family, Protocol::Icmp),
+                    Next::Icmp6 { discovery: false } | Next::HopByHop => {
+                        self.switch.receive(family, Protocol::Icmp6)
+                    }
+                    Next::Nothing => false,
+                    Next::Unknown { pointer } => {
+                        self.unknown(now, index, family, frame, Some(pointer));
+                        return Outcome::Done;
+                    }
+                };
+                if !taken {
+                    self.counters.no_protocol += 1;
+                    return Outcome::Done;
+                }
                 netif.ingress(now, frame, None);
                 if neighbour {
                     netif.deadline = now;
@@ -136,7 +181,15 @@ impl Stack {
                     netif.deadline = now;
                 }
             }
-            Ok(Kind::Fragment) => {
+            Ok(Kind::Fragment { protocol, first }) => {
+                let takes = |protocol| self.switch.takes(family, protocol);
+                if !frame::protocol(protocol).is_some_and(takes) {
+                    // About the first one alone (RFC 1122, 3.2.2).
+                    if first {
+                        self.unknown(now, index, family, frame, Some(PROTOCOL_FIELD[0]));
+                    }
+                    return Outcome::Done;
+                }
                 self.counters.fragments += 1;
                 if netif.fragment(now, frame, &mut self.whole) {
                     self.counters.reassembled += 1;
@@ -146,6 +199,33 @@ impl Stack {
             Err(reason) => self.counters.dropped(reason),
         }
         Outcome::Done
+    }
+
+    /// A packet has come that nobody here takes: says so to its sender, where that is allowed. `pointer` is the byte of the
+    /// packet that names an unknown protocol; without it the protocol is known, and its port is what nobody has.
+    fn unknown(&mut self, now: u64, index: usize, family: Family, frame: &[u8], pointer: Option<usize>) {
+        self.counters.no_protocol += u64::from(pointer.is_some());
+        let netif = &mut self.netifs[index];
+        if !self.switch.takes(family, control_of(family)) {
+            return;
+        }
+        if !netif.is_loopback() && !errors::may_answer(netif, frame) {
+            return;
+        }
+        if !self.errors.take(now) {
+            self.counters.errors_limited += 1;
+            return;
+        }
+        let sent = match pointer {
+            Some(pointer) => errors::unknown_protocol(netif, frame, pointer),
+            None => {
+                netif.ingress(now, frame, Some(&mut self.nobody));
+                true
+            }
+        };
+        if sent {
+            self.switch.erred(family);
+        }
     }
 
     fn pick_port(&mut self, free: impl Fn(&Stack, u16) -> bool) -> Option<u16> {
@@ -161,6 +241,7 @@ impl Stack {
     pub fn owns(&self, address: IpAddress) -> bool {
         self.netifs.iter().any(|(_, netif)| netif.owns(address))
             || matches!(address, IpAddress::Ipv4(a) if a.is_loopback())
+                && self.switch.has_family(Family::Inet)
     }
 
     /// The interface that leads to an address best; `lo0` for the brane's own.

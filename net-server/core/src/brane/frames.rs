@@ -6,6 +6,7 @@
 use super::{Brane, FRAME_BUDGET, LOOP_BUDGET};
 use crate::client::Client;
 use crate::device::Tx;
+use crate::family::Life;
 use crate::ports::Change;
 use crate::stack::{Outcome, Stack};
 use brane_abi::layout::PORTS_PER_BRANE;
@@ -94,7 +95,8 @@ impl Brane {
         let seed = self.stack.random();
         let netif = &mut self.stack.netifs[index];
         netif.tx.count(&mut self.stack.counters);
-        if netif.fits(&info) && port.retired != Some(info.generation) {
+        let serves = matches!(self.life, Life::Started(_) | Life::Draining(_));
+        if serves && netif.fits(&info) && port.retired != Some(info.generation) {
             let Some(ring) = netif.tx.detach().or_else(|| port.tx.take()) else {
                 return;
             };

@@ -4,16 +4,22 @@
 //! name the thing, and changes nothing.
 
 use super::{Brane, Failure};
-use crate::manage::{COMMAND_BUDGET, Command, check, check_addresses, check_interface, check_name};
+use crate::family::{Families, Life};
+use crate::manage::{
+    COMMAND_BUDGET, Command, check, check_addresses, check_families, check_interface, check_name,
+};
 use crate::netif::NetIf;
 use crate::tcp::Owner;
 use alloc::format;
 use alloc::string::{String, ToString};
-use brane_abi::control::{BraneConfig, InterfaceConfig, Rename};
+use brane_abi::control::{BraneConfig, Family, InterfaceConfig, Rename, all_families};
 use brane_abi::layout::PORTS_PER_BRANE;
 
 /// Why an order comes too early.
 const UNCONFIGURED: &str = "the brane has no configuration yet";
+
+/// Why an order comes too late.
+const DRAINING: &str = "the brane is being shut down";
 
 impl Brane {
     /// Obeys the manager, but for the failure that it may want.
@@ -56,6 +62,18 @@ impl Brane {
                     let outcome = self.rename(&rename);
                     self.control.done(token, outcome);
                 }
+                Command::Start => {
+                    let outcome = match self.life {
+                        Life::Unborn => Err(UNCONFIGURED.to_string()),
+                        Life::Draining(_) => Err(DRAINING.to_string()),
+                        Life::Created(_) | Life::Started(_) => Ok(()),
+                    };
+                    if outcome.is_ok() {
+                        self.begin(now);
+                    }
+                    self.control.done(token, outcome);
+                }
+                Command::Shutdown(ms) => self.shut_down(now, token, ms),
                 Command::Heartbeat => self.control.alive(token),
                 Command::Crash => return Some(Failure::Fault),
                 Command::Hang => return Some(Failure::Hang),
@@ -82,21 +100,29 @@ impl Brane {
             };
         }
         check(&config, self.port_count())?;
+        let families = config.families.clone().unwrap_or_else(all_families);
+        for interface in &config.interfaces {
+            check_families(interface, |family| families.iter().any(|f| f.family == family))?;
+        }
+        let created = Families::create(&families, &mut self.stack.switch, &mut self.account)?;
+        self.life = Life::Created(created);
+        let inet6 = self.stack.switch.has_family(Family::Inet6);
+        let switch = &self.stack.switch;
+        self.stack.netifs[0].set_loopback(|family| switch.has_family(family));
         self.identity.id = config.id;
         self.identity.generation = config.generation;
         self.identity.primary = u8::from(config.primary);
-        self.identity.ready = 1;
         self.take_name(&config.name);
         for interface in &config.interfaces {
-            self.stack.netifs.insert(NetIf::unbound(interface.clone()));
+            self.stack.netifs.insert(NetIf::unbound(interface.clone(), inet6));
         }
+        let held = config.held;
         self.config = Some(config);
-        for nic in 0..self.ports.len() {
-            for p in 0..PORTS_PER_BRANE {
-                self.bind(now, nic, p);
-            }
+        if held {
+            self.addresses_changed();
+        } else {
+            self.begin(now);
         }
-        self.addresses_changed();
         Ok(())
     }
 
@@ -124,9 +150,11 @@ impl Brane {
         let ports = self.port_count();
         let config = self.config.as_mut().ok_or(UNCONFIGURED)?;
         check_interface(&interface, &config.interfaces, ports)?;
+        check_families(&interface, |family| self.stack.switch.has_family(family))?;
+        let inet6 = self.stack.switch.has_family(Family::Inet6);
         let port = usize::from(interface.port);
         config.interfaces.push(interface.clone());
-        self.stack.netifs.insert(NetIf::unbound(interface));
+        self.stack.netifs.insert(NetIf::unbound(interface, inet6));
         self.bind(now, port / PORTS_PER_BRANE, port % PORTS_PER_BRANE);
         self.addresses_changed();
         Ok(())
@@ -166,6 +194,7 @@ impl Brane {
             ));
         }
         check_addresses(&interface)?;
+        check_families(&interface, |family| self.stack.switch.has_family(family))?;
         if let Some(config) = &mut self.config
             && let Some(place) = config.interfaces.iter_mut().find(|i| i.name == interface.name)
         {

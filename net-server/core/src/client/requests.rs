@@ -4,10 +4,12 @@
 //! refused and counted. Requests taken in one look and answers that wait for room are bounded.
 
 use super::{Broken, Client, Payload, endpoints};
+use crate::family::family_of;
 use crate::slot::{Closing, Datagrams, Slot, Stream, Use};
 use crate::stack::{Stack, Udp};
 use crate::tcp::{Listener, Owner, Sizes};
 use alloc::collections::VecDeque;
+use brane_abi::control::Protocol;
 use brane_abi::layout::sock;
 use brane_abi::net::SockAddr;
 use brane_abi::ring::{Consumer, Producer, RingIndices};
@@ -143,6 +145,7 @@ impl Client {
     fn listen(&mut self, stack: &mut Stack, slot: usize, payload: &[u8]) -> Result<(), u32> {
         let listen = socket::Listen::read_from_bytes(payload).map_err(|_| error::INVALID)?;
         let local = address(&listen.local)?;
+        supported(stack, local, Protocol::Tcp)?;
         if listen.local.port == 0 {
             return Err(error::INVALID);
         }
@@ -219,6 +222,7 @@ impl Client {
         let open = socket::Open::read_from_bytes(payload).map_err(|_| error::INVALID)?;
         let local = address(&open.local)?;
         let remote = address(&open.remote)?.ok_or(error::INVALID)?;
+        supported(stack, Some(remote), Protocol::Tcp)?;
         let mut stream = self.stream(slot, &open.rings).ok_or(error::INVALID)?;
         let owner = Owner::Slot {
             client: self.index,
@@ -237,6 +241,7 @@ impl Client {
     fn bind(&mut self, stack: &mut Stack, slot: usize, payload: &[u8]) -> Result<(), u32> {
         let open = socket::Open::read_from_bytes(payload).map_err(|_| error::INVALID)?;
         let local = address(&open.local)?;
+        supported(stack, local, Protocol::Udp)?;
         let [rx, tx] = self.rings(slot, &open.rings).ok_or(error::INVALID)?;
         let rx = Producer::new(rx.0, rx.1).ok_or(error::INVALID)?;
         let tx = Consumer::new(tx.0, tx.1).ok_or(error::INVALID)?;
@@ -285,4 +290,13 @@ impl Client {
 fn address(address: &SockAddr) -> Result<Option<IpAddress>, u32> {
     let address = address.address().map_err(|_| error::INVALID)?;
     Ok(address.map(IpAddress::from).filter(|a| !a.is_unspecified()))
+}
+
+/// Whether the brane has a protocol in the family of an address, or in any family where there is none.
+fn supported(stack: &Stack, address: Option<IpAddress>, protocol: Protocol) -> Result<(), u32> {
+    if stack.switch.has(address.map(family_of), protocol) {
+        Ok(())
+    } else {
+        Err(error::PROTOCOL_NOT_SUPPORTED)
+    }
 }

@@ -4,9 +4,11 @@
 //! asks for is checked: an address that is not the brane's, a length or a destination that cannot be is refused or counted.
 
 use super::{Map, Stack, overlap};
+use crate::family::family_of;
 use crate::parked::{self, Parked};
 use crate::shortcut::{self, Answer};
 use alloc::vec::Vec;
+use brane_abi::control::Protocol;
 use brane_abi::socket::error;
 use smoltcp::wire::{IpAddress, IpEndpoint};
 
@@ -84,6 +86,10 @@ impl Stack {
                 self.counters.udp_sent += 1;
                 return;
             }
+        }
+        if !self.switch.takes(family_of(remote.addr), Protocol::Udp) {
+            self.counters.udp_no_route += 1;
+            return;
         }
         let Some(index) = self.route(remote.addr) else {
             self.counters.udp_no_route += 1;
