@@ -260,6 +260,30 @@ pub struct InterfaceStatus {
     /// IPv6 default router in force.
     #[n(7)]
     pub gateway6: Option<Ipv6Addr>,
+    /// Frames received; packets at `lo0`.
+    #[n(8)]
+    #[cbor(default)]
+    pub rx_packets: u64,
+    /// Their bytes.
+    #[n(9)]
+    #[cbor(default)]
+    pub rx_bytes: u64,
+    /// Those of them that made no sense.
+    #[n(10)]
+    #[cbor(default)]
+    pub rx_errors: u64,
+    /// Frames sent; one that the device cuts into segments counts once.
+    #[n(11)]
+    #[cbor(default)]
+    pub tx_packets: u64,
+    /// Their bytes.
+    #[n(12)]
+    #[cbor(default)]
+    pub tx_bytes: u64,
+    /// Frames not sent for want of room.
+    #[n(13)]
+    #[cbor(default)]
+    pub tx_errors: u64,
 }
 
 /// One address and where it came from.

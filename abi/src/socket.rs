@@ -43,6 +43,9 @@ pub mod request {
     pub const ABORT: u32 = 7;
     /// No payload, slot unused: which brane is this? Answer `IDENTITY`.
     pub const IDENTIFY: u32 = 8;
+    /// CBOR [`crate::inside::Query`], a token of the client in place of the slot. Answer `ANSWER`, when there is one. A client
+    /// may have [`super::QUESTIONS`] under way.
+    pub const QUERY: u32 = 9;
 }
 
 /// Kind of an event: meta word 0.
@@ -57,13 +60,19 @@ pub mod event {
     pub const FAILED: u32 = 4;
     /// No payload: the peer has closed its direction; all its bytes are in the receive ring.
     pub const PEER_CLOSED: u32 = 5;
-    /// No payload: the connection was reset or timed out. The slot stays taken until `CLOSE`.
+    /// No payload: the connection was reset or timed out; or a listener or UDP socket has ended, because the brane was shut
+    /// down or its address was taken from the brane. The slot stays taken until `CLOSE`.
     pub const RESET: u32 = 6;
     /// No payload: the slot is free.
     pub const CLOSED: u32 = 7;
     /// Payload [`super::Identity`].
     pub const IDENTITY: u32 = 8;
+    /// CBOR [`crate::inside::Answer`], the question's token in place of the slot.
+    pub const ANSWER: u32 = 9;
 }
+
+/// Questions that a client may have under way; another one is a request without sense.
+pub const QUESTIONS: usize = 8;
 
 /// Why a request failed: [`Failed::error`].
 pub mod error {

@@ -9,6 +9,8 @@ use crate::identity::Identity;
 use crate::slot::Phase;
 use crate::stack::{Core, Shared};
 use alloc::rc::Rc;
+use alloc::vec::Vec;
+use brane_abi::inside::MAX_ANSWER;
 use brane_abi::layout::sock;
 use brane_abi::ring::Consumer;
 use brane_abi::socket::{self, CONTROL_BIT, Endpoints, Failed, event};
@@ -28,7 +30,12 @@ impl Core {
                 break;
             }
             let mut payload = [0; size_of::<socket::Identity>()];
+            let mut answer = Vec::new();
             let record = self.events.take(|record| {
+                if record.meta[0] == event::ANSWER && record.len() <= MAX_ANSWER {
+                    answer.resize(record.len(), 0);
+                    record.copy_to(&mut answer);
+                }
                 (
                     record.meta,
                     record.len(),
@@ -40,7 +47,12 @@ impl Core {
                 Ok(None) => break,
                 Ok(Some((meta, len, copied, size))) => {
                     bytes += size as usize;
-                    if len > copied || !self.take_event(meta, &payload[..copied]) {
+                    let sound = if meta[0] == event::ANSWER {
+                        len <= MAX_ANSWER && self.take_answer(meta[1], &answer)
+                    } else {
+                        len <= copied && self.take_event(meta, &payload[..copied])
+                    };
+                    if !sound {
                         self.counters.bad_events += 1;
                     }
                 }

@@ -19,6 +19,7 @@ mod events;
 pub mod executor;
 mod identity;
 pub mod nal;
+mod query;
 mod slot;
 mod space;
 mod stack;

@@ -6,6 +6,7 @@
 use crate::error::Error;
 use crate::executor::Executor;
 use crate::identity::Identity;
+use crate::query::{self, Question};
 use crate::slot::{Handle, Phase, RingSizes, Slot};
 use crate::space::{Space, is_ring_size};
 use crate::time::Timers;
@@ -74,6 +75,8 @@ pub(crate) struct Core {
     watchers: Vec<Waker>,
     slot_waiters: Vec<Waker>,
     pub timers: Timers,
+    pub questions: Vec<Question>,
+    pub last_token: u32,
     pub counters: Counters,
 }
 
@@ -124,6 +127,8 @@ impl Stack {
             watchers: Vec::new(),
             slot_waiters: Vec::new(),
             timers: Timers::new(),
+            questions: query::none(),
+            last_token: 0,
             counters: Counters::default(),
             link,
         };
@@ -366,6 +371,7 @@ impl Core {
         self.more_events = false;
         Rc::make_mut(&mut self.identity).ready = false;
         self.lose_sockets(error);
+        self.lose_questions(error);
         if was_up {
             self.changed();
         }
@@ -457,14 +463,25 @@ impl Core {
 
     pub fn request(&mut self, shared: &Shared, slot: usize, kind: u32, payload: &[u8]) -> Result<(), Error> {
         let words = [kind, slot as u32, self.slots[slot].generation];
+        self.send(words, payload)?;
+        shared.mark(CONTROL_BIT);
+        Ok(())
+    }
+
+    /// Whether the link is up.
+    pub fn is_up(&self) -> bool {
+        self.up
+    }
+
+    /// Puts a request into the ring; the caller rings.
+    pub fn send(&mut self, words: [u32; 3], payload: &[u8]) -> Result<(), Error> {
         match self.requests.push(&[payload], words) {
             Ok(()) => {
                 self.requests.publish();
-                shared.mark(CONTROL_BIT);
                 Ok(())
             }
-            // Each slot has at most four requests under way, and the ring holds as many for all slots: a full ring is
-            // a brane that gives no room back.
+            // Each slot has at most four requests under way, questions are few, and the ring holds as many for all of them: a
+            // full ring is a brane that gives no room back.
             Err(_) => {
                 self.break_link();
                 Err(Error::Protocol)

@@ -9,6 +9,7 @@ mod orders;
 
 use crate::client::Client;
 use crate::family::{Account, Life};
+use crate::inside::Asker;
 use crate::manage::Control;
 use crate::netif::NetIf;
 use crate::ports::Ports;
@@ -135,6 +136,9 @@ impl Brane {
         }
         turn.more |=
             self.more_commands || !self.stack.dirty.is_empty() || self.stack.netifs[0].tx.has_looped();
+        if !self.stack.inside.is_empty() {
+            self.answer(now);
+        }
         let ended = self.drained(now);
         self.flush(now, &mut notify);
         if ended {
@@ -174,13 +178,19 @@ impl Brane {
         }
     }
 
-    /// What the brane says of itself.
-    pub fn status(&mut self) -> BraneStatus {
-        for (_, netif) in self.stack.netifs.iter_mut() {
-            if !netif.is_loopback() {
-                netif.tx.count(&mut self.stack.counters);
+    /// Hands answers to who has asked.
+    fn answer(&mut self, now: u64) {
+        for (asker, answer) in self.stack.answers(now) {
+            match asker {
+                Asker::Manager(token) => self.control.answer(token, &answer),
+                Asker::Client { client, token } => self.clients[client].answer(token, &answer),
             }
         }
+    }
+
+    /// What the brane says of itself.
+    pub fn status(&mut self) -> BraneStatus {
+        self.stack.count_frames();
         let mut counters = self.stack.counters.report();
         let gauges = [
             ("tcp connections", self.stack.conns.len() as u64),

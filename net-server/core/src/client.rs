@@ -13,6 +13,7 @@ use crate::stack::Stack;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use brane_abi::doorbell::Doorbell;
+use brane_abi::inside::Answer;
 use brane_abi::layout::sock;
 use brane_abi::link::{Link, LinkState, Side};
 use brane_abi::net::SockAddr;
@@ -20,6 +21,8 @@ use brane_abi::ring::{Consumer, Producer, RingError, RingIndices};
 use brane_abi::shared::SharedRegion;
 use brane_abi::socket::{CONTROL_BIT, Endpoints, Failed, Identity, error, event};
 use zerocopy::IntoBytes;
+
+const ANSWER: u32 = event::ANSWER;
 
 /// An event that is not in the ring yet.
 struct Event {
@@ -32,6 +35,7 @@ enum Payload {
     Endpoints(Endpoints),
     Failed(Failed),
     Identity(Identity),
+    Answer(Vec<u8>),
 }
 
 impl Payload {
@@ -41,6 +45,7 @@ impl Payload {
             Payload::Endpoints(e) => e.as_bytes(),
             Payload::Failed(f) => f.as_bytes(),
             Payload::Identity(i) => i.as_bytes(),
+            Payload::Answer(text) => text,
         }
     }
 }
@@ -58,6 +63,8 @@ pub struct Client {
     slots: Vec<Slot>,
     deferred: VecDeque<Event>,
     bad: u32,
+    /// Questions that were not answered yet.
+    questions: usize,
     /// Doorbell bits taken but not dealt with.
     pending: u64,
     /// Doorbell bits to ring.
@@ -103,6 +110,7 @@ impl Client {
             slots: (0..sock::SLOTS).map(|_| free()).collect(),
             deferred: VecDeque::new(),
             bad: 0,
+            questions: 0,
             pending: 0,
             bell: 0,
             unpublished: 0,
@@ -179,6 +187,8 @@ impl Client {
             self.free(now, stack, slot, error::INVALID);
         }
         self.deferred.clear();
+        self.questions = 0;
+        stack.forget_asker(self.index);
         self.pending = 0;
         self.bell = 0;
         self.unpublished = 0;
@@ -187,6 +197,16 @@ impl Client {
     /// Whether the client can be talked to.
     pub fn is_up(&self) -> bool {
         self.up
+    }
+
+    /// Answers a question of the client.
+    pub fn answer(&mut self, token: u32, answer: &Answer) {
+        // Writing to a vector cannot fail.
+        if self.up
+            && let Ok(text) = minicbor::to_vec(answer)
+        {
+            self.event([event::ANSWER, token, 0], Payload::Answer(text));
+        }
     }
 
     /// Tells the client who we are.
@@ -214,6 +234,7 @@ impl Client {
         while let Some(event) = self.deferred.front() {
             match self.events.push(&[event.payload.bytes()], event.words) {
                 Ok(()) => {
+                    self.questions -= usize::from(event.words[0] == ANSWER);
                     self.deferred.pop_front();
                 }
                 Err(RingError::Full) => break,

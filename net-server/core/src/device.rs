@@ -39,9 +39,21 @@ pub struct Tx {
     scratch: Vec<u8>,
     /// Whose link-layer address the last frame carried.
     pub last_to: [u8; 6],
-    frames: u64,
-    bytes: u64,
-    full: u64,
+    /// Since the last [`Self::count`].
+    sent: Sent,
+    /// Up to then.
+    pub totals: Sent,
+}
+
+/// What was sent.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sent {
+    /// Frames.
+    pub frames: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Frames that found no room.
+    pub full: u64,
 }
 
 enum Path {
@@ -98,9 +110,8 @@ impl Tx {
             blocked: false,
             scratch: Vec::new(),
             last_to: [0; 6],
-            frames: 0,
-            bytes: 0,
-            full: 0,
+            sent: Sent::default(),
+            totals: Sent::default(),
         }
     }
 
@@ -136,8 +147,8 @@ impl Tx {
                     }
                     let words = if self.offload { offload(room, meta) } else { [0; 3] };
                     ring.commit(len, words);
-                    self.frames += 1;
-                    self.bytes += len as u64;
+                    self.sent.frames += 1;
+                    self.sent.bytes += len as u64;
                     return out;
                 }
                 Err(RingError::Full) => {
@@ -151,15 +162,15 @@ impl Tx {
                 packet.resize(len, 0);
                 let out = fill(&mut packet);
                 queue.push_back(packet);
-                self.frames += 1;
-                self.bytes += len as u64;
+                self.sent.frames += 1;
+                self.sent.bytes += len as u64;
                 return out;
             }
             Path::Loop(..) => false,
             Path::Nowhere => true,
         };
         if !reserved {
-            self.full += 1;
+            self.sent.full += 1;
         }
         if self.scratch.len() < len {
             self.scratch = vec![0; len];
@@ -174,7 +185,7 @@ impl Tx {
             return;
         };
         let Ok(frame) = ring.reserve(start + len) else {
-            self.full += 1;
+            self.sent.full += 1;
             return;
         };
         fill(frame);
@@ -193,8 +204,8 @@ impl Tx {
         };
         frame[start + 6..start + 8].copy_from_slice(&field.to_be_bytes());
         ring.commit(start + len, words);
-        self.frames += 1;
-        self.bytes += (start + len) as u64;
+        self.sent.frames += 1;
+        self.sent.bytes += (start + len) as u64;
     }
 
     /// Makes all frames sent so far visible to the driver; `true` when it must hear of them.
@@ -229,9 +240,27 @@ impl Tx {
 
     /// Moves the counts to where they are reported.
     pub fn count(&mut self, counters: &mut Counters) {
-        counters.tx_frames += core::mem::take(&mut self.frames);
-        counters.tx_bytes += core::mem::take(&mut self.bytes);
-        counters.tx_ring_full += core::mem::take(&mut self.full);
+        let sent = core::mem::take(&mut self.sent);
+        for (total, new) in [
+            (&mut counters.tx_frames, sent.frames),
+            (&mut counters.tx_bytes, sent.bytes),
+            (&mut counters.tx_ring_full, sent.full),
+        ] {
+            *total += new;
+        }
+        self.count_sent(sent);
+    }
+
+    /// Keeps the interface's own counts alone, for `lo0`, whose packets are no frames.
+    pub fn count_looped(&mut self) {
+        let sent = core::mem::take(&mut self.sent);
+        self.count_sent(sent);
+    }
+
+    fn count_sent(&mut self, sent: Sent) {
+        self.totals.frames += sent.frames;
+        self.totals.bytes += sent.bytes;
+        self.totals.full += sent.full;
     }
 }
 

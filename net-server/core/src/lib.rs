@@ -10,6 +10,7 @@
 //! | [`stack`] | interfaces and sockets, the way from a frame to its socket |
 //! | [`family`] | families, protocols and the brane's protocol switch |
 //! | [`frame`] | the first look at a received frame (from any host) |
+//! | [`inside`] | answers to who asks from inside: tables, ping, name lookup |
 //! | [`netif`], [`announce`], [`parked`] | one interface: addresses, DHCP, SLAAC, announcements, datagrams that wait for a neighbour |
 //! | [`shortcut`] | datagrams to where one went a moment ago |
 //! | [`device`], [`checksum`] | frames out, in place in the driver's ring; offloads |
@@ -31,6 +32,7 @@ pub mod counters;
 pub mod device;
 pub mod family;
 pub mod frame;
+pub mod inside;
 pub mod manage;
 pub mod netif;
 pub mod parked;

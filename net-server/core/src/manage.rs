@@ -9,6 +9,7 @@ use alloc::vec::Vec;
 use brane_abi::control::{
     BraneConfig, BraneStatus, Family, InterfaceConfig, MAX_MESSAGE, Rename, command, report,
 };
+use brane_abi::inside::{Answer, Query};
 use brane_abi::layout::ctl;
 use brane_abi::link::{Link, LinkState, Side};
 use brane_abi::ring::{Consumer, Producer, RingIndices};
@@ -37,6 +38,8 @@ pub enum Command {
     Adjust(InterfaceConfig),
     /// Take another name.
     Rename(Rename),
+    /// Answer a question.
+    Query(Query),
     /// Serve from now on.
     Start,
     /// End what there is within so many milliseconds.
@@ -131,6 +134,7 @@ impl Control {
                 Ok(name) => Command::Detach(name),
                 Err(_) => Command::Bad("the interface's name is not UTF-8".into()),
             },
+            command::QUERY => read(&text, Command::Query, "the question"),
             command::START => Command::Start,
             command::SHUTDOWN => match text.first_chunk() {
                 Some(ms) if len == 4 => Command::Shutdown(u32::from_le_bytes(*ms)),
@@ -173,6 +177,14 @@ impl Control {
         match outcome {
             Ok(()) => self.send(report::DONE, token, &[]),
             Err(why) => self.send(report::REFUSED, token, why.as_bytes()),
+        }
+    }
+
+    /// Answers a question from inside.
+    pub fn answer(&mut self, token: u32, answer: &Answer) {
+        // Writing to a vector cannot fail.
+        if let Ok(text) = minicbor::to_vec(answer) {
+            self.send(report::ANSWER, token, &text);
         }
     }
 

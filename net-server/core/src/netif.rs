@@ -11,6 +11,7 @@ pub use datagrams::UDP_LONGEST;
 pub use upkeep::usable;
 
 use crate::device::{Device, Tx};
+use crate::inside::Neighbours;
 use crate::parked::Parked;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -48,6 +49,17 @@ struct Lease {
     dns: Vec<Ipv4Addr>,
 }
 
+/// Frames that have come in at an interface.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Received {
+    /// How many.
+    pub frames: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Those of them that made no sense.
+    pub errors: u64,
+}
+
 /// An interface.
 pub struct NetIf {
     /// Name inside the brane.
@@ -76,6 +88,12 @@ pub struct NetIf {
     /// Sends datagrams of all sockets, one at a time.
     udp: SocketSet<'static>,
     udp_handle: SocketHandle,
+    /// Neighbours that it has heard of.
+    pub neighbours: Neighbours,
+    /// Name servers that routers advertise, and until when.
+    rdnss: Option<(Ipv6Addr, u64)>,
+    /// What has come in.
+    pub received: Received,
     /// Datagrams that wait for a neighbour's address.
     pub parked: VecDeque<Parked>,
     /// Addresses as last seen.
@@ -147,6 +165,9 @@ impl NetIf {
             catchers,
             udp,
             udp_handle,
+            neighbours: Neighbours::default(),
+            rdnss: None,
+            received: Received::default(),
             parked: VecDeque::new(),
             addresses: Vec::new(),
             announcements: 0,
@@ -214,7 +235,9 @@ impl NetIf {
 
     /// The driver has said what the port is from here on, and it fits; `tx` leads there.
     pub fn bind(&mut self, info: PortInfo, tx: Tx, seed: u64, now: u64) {
+        let totals = self.tx.totals;
         self.tx = tx;
+        self.tx.totals = totals;
         self.up = info.link_up == 1;
         let same = self.iface.is_some()
             && (info.mac, info.mtu, info.features) == (self.info.mac, self.info.mtu, self.info.features);
@@ -396,6 +419,58 @@ impl NetIf {
             Some(iface) => drain(iface, &mut self.tx, now, set),
             None => u64::MAX,
         }
+    }
+
+    /// Adds a socket that is no client's, and lets it send.
+    pub fn add_control<T: smoltcp::socket::AnySocket<'static>>(
+        &mut self,
+        socket: T,
+        now: u64,
+    ) -> SocketHandle {
+        self.deadline = now;
+        self.control.add(socket)
+    }
+
+    /// Takes it away.
+    pub fn remove_control(&mut self, handle: SocketHandle) {
+        self.control.remove(handle);
+    }
+
+    /// The socket that [`Self::add_control`] was given.
+    pub fn control_mut<T: smoltcp::socket::AnySocket<'static>>(&mut self, handle: SocketHandle) -> &mut T {
+        self.control.get_mut(handle)
+    }
+
+    /// Routes in force: where to, and by which router.
+    pub fn routes(&mut self) -> Vec<(Cidr, Option<core::net::IpAddr>)> {
+        let cidr = |cidr: IpCidr| Cidr {
+            ip: cidr.address().into(),
+            prefix: cidr.prefix_len(),
+        };
+        let network = |cidr: &IpCidr| match cidr {
+            IpCidr::Ipv4(cidr) => IpCidr::Ipv4(cidr.network()),
+            IpCidr::Ipv6(cidr) => {
+                let bits = u128::MAX
+                    .checked_shl(128 - u32::from(cidr.prefix_len()))
+                    .unwrap_or(0);
+                IpCidr::new(
+                    Ipv6Addr::from_bits(cidr.address().to_bits() & bits).into(),
+                    cidr.prefix_len(),
+                )
+            }
+        };
+        let attached = self.addresses.iter().map(|own| (cidr(network(own)), None));
+        let mut routes: Vec<_> = attached.collect();
+        if let Some(iface) = self.iface.as_deref_mut() {
+            iface.routes_mut().update(|table| {
+                routes.extend(
+                    table
+                        .iter()
+                        .map(|route| (cidr(route.cidr), Some(route.via_router.into()))),
+                );
+            });
+        }
+        routes
     }
 
     fn router_for(&self, remote: IpAddress) -> Option<IpAddress> {

@@ -12,6 +12,7 @@ use crate::counters::Counters;
 use crate::family::errors::{self, Limit};
 use crate::family::{Protosw, control_of};
 use crate::frame::{self, Kind, Next, Transport};
+use crate::inside::Inside;
 use crate::netif::NetIf;
 use crate::shortcut::Shortcuts;
 use crate::tcp::{Conn, FlowKey, Listener, Pool};
@@ -36,6 +37,9 @@ const STALLED: u64 = 10_000_000;
 /// Which byte of an IP packet names its protocol, by family.
 const PROTOCOL_FIELD: [usize; 2] = [9, 6];
 
+/// The port of name servers.
+const DNS: u16 = 53;
+
 /// What became of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -59,6 +63,8 @@ pub struct Stack {
     /// The brane's protocol switch.
     pub switch: Protosw,
     errors: Limit,
+    /// Questions from inside that are under way.
+    pub inside: Inside,
     /// A packet put together from fragments.
     pub whole: Vec<u8>,
     /// TCP connections.
@@ -92,6 +98,7 @@ impl Stack {
             counters: Counters::default(),
             switch: Protosw::default(),
             errors: Limit::new(now),
+            inside: Inside::default(),
             whole: Vec::new(),
             conns: Slab::new(),
             listeners: Slab::new(),
@@ -120,6 +127,8 @@ impl Stack {
             return Outcome::Done;
         };
         let link = !netif.is_loopback();
+        netif.received.frames += 1;
+        netif.received.bytes += frame.len() as u64;
         let family = if frame::is_ipv6(frame, link) {
             Family::Inet6
         } else {
@@ -145,6 +154,11 @@ impl Stack {
                     if let Some(socket) = find_udp(&self.udps, udp.dst, udp.dst_port) {
                         netif.refresh(now, frame, udp.dst_port);
                         return Outcome::Datagram(socket, udp);
+                    }
+                    if udp.src_port == DNS && self.inside.looks_up() {
+                        netif.ingress(now, frame, None);
+                        netif.deadline = now;
+                        return Outcome::Done;
                     }
                     self.unknown(now, index, family, frame, None);
                 }
@@ -175,10 +189,14 @@ impl Stack {
                 }
                 netif.ingress(now, frame, None);
                 if neighbour {
+                    netif.hear(now, frame);
                     netif.deadline = now;
                     netif.retry_parked(now, &mut self.counters);
                 } else if frame.len() > netif.tx.caps.max_transmission_unit {
                     netif.deadline = now;
+                }
+                if !self.inside.is_empty() && matches!(next, Next::Icmp | Next::Icmp6 { discovery: false }) {
+                    self.echo_reply(now, frame, if link { frame::ETHERNET } else { 0 });
                 }
             }
             Ok(Kind::Fragment { protocol, first }) => {
@@ -196,7 +214,10 @@ impl Stack {
                     return Outcome::Reassembled;
                 }
             }
-            Err(reason) => self.counters.dropped(reason),
+            Err(reason) => {
+                netif.received.errors += 1;
+                self.counters.dropped(reason);
+            }
         }
         Outcome::Done
     }
@@ -253,6 +274,17 @@ impl Stack {
         ways.filter_map(|(index, netif)| Some((netif.leads_to(address)?, core::cmp::Reverse(index))))
             .max()
             .map(|(_, index)| index.0)
+    }
+
+    /// Brings the counts of frames up to date.
+    pub fn count_frames(&mut self) {
+        for (_, netif) in self.netifs.iter_mut() {
+            if netif.is_loopback() {
+                netif.tx.count_looped();
+            } else {
+                netif.tx.count(&mut self.counters);
+            }
+        }
     }
 
     /// The interface of that name: the one place where an interface's name is looked up.
@@ -329,7 +361,7 @@ impl Stack {
     /// When [`Self::expire`] has to be called, at the latest.
     pub fn deadline(&self) -> u64 {
         let netifs = self.netifs.iter().map(|(_, netif)| netif.deadline);
-        netifs.fold(self.earliest, u64::min)
+        netifs.fold(self.earliest.min(self.inside.deadline()), u64::min)
     }
 }
 

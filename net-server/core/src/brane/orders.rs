@@ -5,6 +5,7 @@
 
 use super::{Brane, Failure};
 use crate::family::{Families, Life};
+use crate::inside::Asker;
 use crate::manage::{
     COMMAND_BUDGET, Command, check, check_addresses, check_families, check_interface, check_name,
 };
@@ -61,6 +62,11 @@ impl Brane {
                 Command::Rename(rename) => {
                     let outcome = self.rename(&rename);
                     self.control.done(token, outcome);
+                }
+                Command::Query(query) => {
+                    if let Some(answer) = self.stack.ask(now, Asker::Manager(token), query) {
+                        self.control.answer(token, &answer);
+                    }
                 }
                 Command::Start => {
                     let outcome = match self.life {
@@ -163,6 +169,7 @@ impl Brane {
     /// An interface is this brane's no longer: what used it is reset, what was learnt through it forgotten. Error: why not.
     pub fn detach(&mut self, now: u64, name: &str) -> Result<(), String> {
         let index = self.own(name)?;
+        self.stack.forget_asked(index);
         let mut netif = self.stack.netifs.remove(index);
         netif.tx.count(&mut self.stack.counters);
         if let Some(number) = netif.port() {

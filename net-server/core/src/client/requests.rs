@@ -5,11 +5,13 @@
 
 use super::{Broken, Client, Payload, endpoints};
 use crate::family::family_of;
+use crate::inside::Asker;
 use crate::slot::{Closing, Datagrams, Slot, Stream, Use};
 use crate::stack::{Stack, Udp};
 use crate::tcp::{Listener, Owner, Sizes};
 use alloc::collections::VecDeque;
 use brane_abi::control::Protocol;
+use brane_abi::inside::Query;
 use brane_abi::layout::sock;
 use brane_abi::net::SockAddr;
 use brane_abi::ring::{Consumer, Producer, RingIndices};
@@ -32,7 +34,8 @@ const BAD_REQUESTS: u32 = 64;
 const BACKLOG: u32 = 64;
 
 /// Longest payload of a request.
-const LONGEST: usize = size_of::<socket::Open>();
+const LONGEST: usize = brane_abi::inside::MAX_QUERY;
+const _: () = assert!(LONGEST >= size_of::<socket::Open>());
 
 impl Client {
     /// Takes requests, up to the budget. Returns whether there may be more.
@@ -80,6 +83,23 @@ impl Client {
     ) -> Result<bool, Broken> {
         if kind == request::IDENTIFY {
             self.identify(identity);
+            return Ok(true);
+        }
+        if kind == request::QUERY {
+            let Ok(query) = minicbor::decode::<Query>(payload) else {
+                return Ok(false);
+            };
+            if self.questions >= socket::QUESTIONS {
+                return Ok(false);
+            }
+            self.questions += 1;
+            let asker = Asker::Client {
+                client: self.index,
+                token: slot,
+            };
+            if let Some(answer) = stack.ask(now, asker, query) {
+                self.answer(slot, &answer);
+            }
             return Ok(true);
         }
         let index = slot as usize;

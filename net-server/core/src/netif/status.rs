@@ -23,6 +23,12 @@ impl NetIf {
             name: self.name.clone(),
             device: self.device.clone(),
             mac: MacAddr(self.mac),
+            rx_packets: self.received.frames,
+            rx_bytes: self.received.bytes,
+            rx_errors: self.received.errors,
+            tx_packets: self.tx.totals.frames,
+            tx_bytes: self.tx.totals.bytes,
+            tx_errors: self.tx.totals.full,
             mtu: self.tx.caps.ip_mtu() as u32,
             up: self.up,
             addresses: self

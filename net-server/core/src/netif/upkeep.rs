@@ -5,7 +5,7 @@
 use super::{Lease, NetIf, drain, instant};
 use crate::announce;
 use brane_abi::net::Cidr;
-use core::net::Ipv4Addr;
+use core::net::{Ipv4Addr, Ipv6Addr};
 use smoltcp::socket::dhcpv4;
 use smoltcp::wire::{IpAddress, IpCidr};
 
@@ -23,6 +23,7 @@ impl NetIf {
         let changed = self.addresses[..] != *iface.ip_addrs();
         if changed {
             self.addresses = iface.ip_addrs().to_vec();
+            self.neighbours.clear();
         }
         if self.up && !self.is_loopback() {
             self.announcements = ANNOUNCEMENTS;
@@ -38,6 +39,7 @@ impl NetIf {
             self.deadline = u64::MAX;
             return false;
         };
+        self.rdnss = self.rdnss.filter(|(_, until)| *until > now);
         iface.poll_maintenance(instant(now));
         if let Some(handle) = self.dhcp {
             match self.control.get_mut::<dhcpv4::Socket>(handle).poll() {
@@ -121,15 +123,53 @@ impl NetIf {
         }
     }
 
-    /// Name servers that the DHCP server gave.
-    pub fn name_servers(&self) -> &[Ipv4Addr] {
-        self.lease.as_ref().map_or(&[], |lease| &lease.dns)
+    /// Name servers that the DHCP server and routers gave.
+    pub fn name_servers(&self) -> impl Iterator<Item = IpAddress> {
+        let leased = self.lease.iter().flat_map(|lease| lease.dns.iter());
+        let advertised = self.rdnss.iter().map(|(server, _)| IpAddress::Ipv6(*server));
+        leased.map(|server| IpAddress::Ipv4(*server)).chain(advertised)
+    }
+
+    /// ARP or an ICMPv6 message has come in: keeps what the brane tells of it to who asks.
+    pub fn hear(&mut self, now: u64, frame: &[u8]) {
+        let own = |ip| {
+            self.addresses
+                .iter()
+                .any(|cidr| cidr.address() == IpAddress::from(ip))
+        };
+        self.neighbours.hear(now, frame, own);
+        if self.config.slaac
+            && let Some((server, life)) = advertised_server(frame)
+        {
+            self.rdnss = (life != 0).then(|| (server, now.saturating_add(u64::from(life) * 1_000_000_000)));
+        }
     }
 
     /// Whether frames from UDP port 67 to 68 are for its DHCP client.
     pub fn has_dhcp(&self) -> bool {
         self.dhcp.is_some()
     }
+}
+
+/// The first name server that a router advertisement names, and for how many seconds (RFC 8106, 5.1).
+fn advertised_server(frame: &[u8]) -> Option<(Ipv6Addr, u32)> {
+    let packet = frame.get(14..)?;
+    let message = packet.get(40..)?;
+    let local = packet.get(8..10)? == [0xfe, 0x80] && packet[7] == 255;
+    if frame.get(12..14)? != [0x86, 0xdd] || message.first()? != &134 || !local {
+        return None;
+    }
+    let mut options = message.get(16..)?;
+    while let [kind, units, ..] = *options {
+        let len = usize::from(units) * 8;
+        let option = options.get(..len).filter(|_| len != 0)?;
+        if kind == 25 && len >= 24 {
+            let life = u32::from_be_bytes(*option[4..].first_chunk()?);
+            return Some((Ipv6Addr::from(*option[8..].first_chunk::<16>()?), life));
+        }
+        options = &options[len..];
+    }
+    None
 }
 
 /// Whether smoltcp takes an address for an interface: it panics for one that is not unicast.

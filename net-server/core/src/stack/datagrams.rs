@@ -58,6 +58,11 @@ impl Stack {
         Ok(udp)
     }
 
+    /// All UDP sockets, in no order.
+    pub fn udp_sockets(&self) -> impl Iterator<Item = &Udp> {
+        self.udps.values().flatten()
+    }
+
     /// Gives a UDP port back.
     pub fn unbind(&mut self, udp: &Udp) {
         if let Some(here) = self.udps.get_mut(&udp.port) {

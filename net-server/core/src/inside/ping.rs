@@ -1,0 +1,161 @@
+//! `ping`: echo requests of the brane itself (RFC 792, RFC 4443 4).
+//!
+//! smoltcp sends them, because it finds the neighbour; replies come from any host, checked by [`crate::frame`], and are matched
+//! by identifier, sequence number and sender.
+
+use super::{Asker, Inside, PINGS, until};
+use crate::family::{control_of, family_of};
+use crate::stack::Stack;
+use alloc::string::String;
+use alloc::{format, vec};
+use brane_abi::inside::Answer;
+use smoltcp::iface::SocketHandle;
+use smoltcp::phy::ChecksumCapabilities;
+use smoltcp::socket::icmp::{Endpoint, PacketBuffer, PacketMetadata, Socket};
+use smoltcp::wire::{Icmpv4Packet, Icmpv4Repr, Icmpv6Packet, Icmpv6Repr, IpAddress};
+
+/// Most bytes of data.
+const LONGEST: u16 = 1400;
+
+/// One request under way.
+pub struct Ping {
+    pub asker: Asker,
+    pub netif: usize,
+    pub handle: SocketHandle,
+    to: IpAddress,
+    ident: u16,
+    sequence: u16,
+    since: u64,
+    pub until: u64,
+}
+
+impl Stack {
+    /// Sends a request. Error: why not.
+    pub(super) fn ping(
+        &mut self,
+        now: u64,
+        asker: Asker,
+        to: IpAddress,
+        sequence: u16,
+        size: u16,
+        timeout_ms: u32,
+    ) -> Result<(), String> {
+        self.check_room(asker, self.inside.pings.len(), PINGS)?;
+        let family = family_of(to);
+        if !self.switch.takes(family, control_of(family)) {
+            return Err(format!("{} does not run here", control_of(family).name()));
+        }
+        if size > LONGEST {
+            return Err(format!("size too large: {size} bytes, {LONGEST} allowed"));
+        }
+        let netif = self.route(to).filter(|_| to.is_unicast());
+        let netif = netif.ok_or_else(|| format!("no route to {to}"))?;
+        let source = if netif == 0 {
+            Some(to)
+        } else {
+            self.netifs[netif].source_for(to)
+        };
+        let source = source.ok_or_else(|| format!("no route to {to}"))?;
+        let ident = self.random() as u16;
+        let data: vec::Vec<u8> = (0..size).map(|n| n as u8).collect();
+        let checksums = ChecksumCapabilities::default();
+        let bytes = match (source, to) {
+            (IpAddress::Ipv6(source), IpAddress::Ipv6(to)) => {
+                let repr = Icmpv6Repr::EchoRequest {
+                    ident,
+                    seq_no: sequence,
+                    data: &data,
+                };
+                let mut bytes = vec![0; repr.buffer_len()];
+                let mut packet = Icmpv6Packet::new_unchecked(&mut bytes[..]);
+                repr.emit(&source, &to, &mut packet, &checksums);
+                bytes
+            }
+            _ => {
+                let repr = Icmpv4Repr::EchoRequest {
+                    ident,
+                    seq_no: sequence,
+                    data: &data,
+                };
+                let mut bytes = vec![0; repr.buffer_len()];
+                repr.emit(&mut Icmpv4Packet::new_unchecked(&mut bytes[..]), &checksums);
+                bytes
+            }
+        };
+        let none = PacketBuffer::new(vec![PacketMetadata::EMPTY; 1], vec![]);
+        let out = PacketBuffer::new(vec![PacketMetadata::EMPTY; 1], vec![0; bytes.len()]);
+        let mut socket = Socket::new(none, out);
+        let sent = socket.bind(Endpoint::Ident(ident)).is_ok() && socket.send_slice(&bytes, to).is_ok();
+        if !sent {
+            return Err(format!("{to} cannot be asked"));
+        }
+        let handle = self.netifs[netif].add_control(socket, now);
+        self.inside.pings.push(Ping {
+            asker,
+            netif,
+            handle,
+            to,
+            ident,
+            sequence,
+            since: now,
+            until: until(now, timeout_ms),
+        });
+        Ok(())
+    }
+
+    pub(super) fn end_pings(&mut self, now: u64) {
+        let Inside { pings, done, .. } = &mut self.inside;
+        for ping in pings.extract_if(.., |ping| ping.until <= now) {
+            self.netifs[ping.netif].remove_control(ping.handle);
+            done.push((ping.asker, Answer::Refused(format!("no answer from {}", ping.to))));
+        }
+    }
+
+    /// An ICMP packet has come whose IP header begins at `start`: perhaps the reply to a ping.
+    pub fn echo_reply(&mut self, now: u64, frame: &[u8], start: usize) {
+        let Some(packet) = frame.get(start..) else {
+            return;
+        };
+        let Some((from, ttl, icmp)) = read(packet) else {
+            return;
+        };
+        let [kind @ (0 | 129), 0, _, _, a, b, c, d, ref data @ ..] = *icmp else {
+            return;
+        };
+        let (ident, sequence) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
+        let mine = |ping: &Ping| {
+            (ping.to, ping.ident, ping.sequence) == (from, ident, sequence)
+                && (kind == 129) == matches!(from, IpAddress::Ipv6(_))
+        };
+        let Some(at) = self.inside.pings.iter().position(mine) else {
+            return;
+        };
+        let ping = self.inside.pings.swap_remove(at);
+        self.netifs[ping.netif].remove_control(ping.handle);
+        let answer = Answer::Echo {
+            from: from.into(),
+            size: data.len() as u16,
+            ttl,
+            rtt_us: (now.saturating_sub(ping.since) / 1000).min(u32::MAX.into()) as u32,
+        };
+        self.inside.done.push((ping.asker, answer));
+    }
+}
+
+/// Sender, time to live and payload of an IP packet that [`crate::frame`] has passed.
+fn read(packet: &[u8]) -> Option<(IpAddress, u8, &[u8])> {
+    if packet.first()? >> 4 == 4 {
+        let total = usize::from(u16::from_be_bytes([*packet.get(2)?, *packet.get(3)?]));
+        let from: [u8; 4] = *packet.get(12..)?.first_chunk()?;
+        let icmp = packet.get(usize::from(packet[0] & 15) * 4..total)?;
+        Some((IpAddress::Ipv4(from.into()), *packet.get(8)?, icmp))
+    } else {
+        let len = usize::from(u16::from_be_bytes([*packet.get(4)?, *packet.get(5)?]));
+        let from: [u8; 16] = *packet.get(8..)?.first_chunk()?;
+        Some((
+            IpAddress::Ipv6(from.into()),
+            *packet.get(7)?,
+            packet.get(40..40 + len)?,
+        ))
+    }
+}
