@@ -2,23 +2,20 @@
 //!
 //! It owns the console's half of the region `tty` (serial, trusted, has the other) and reads the manager's answers in
 //! `console-reply`, which it cannot write. Nobody trusts the console. It waits for nobody but within a call to the
-//! manager or the timer, both of which answer at once: before a command that shows branes it asks the manager to have
-//! them report, and looks every few milliseconds whether they have; it shows what is known when they had their time.
+//! manager or the timer, both of which answer at once: what takes longer is a job of the manager, which notifies the console
+//! when the answer can be fetched. Keys are taken meanwhile, so that Ctrl-C is heard.
 #![no_std]
 #![no_main]
 
 extern crate alloc;
 
-use alloc::string::String;
 use alloc::vec::Vec;
-use brane_abi::console;
 use brane_abi::layout::tty;
+use brane_abi::operator::{self, Answer, MAX_REQUEST, Refusal, Request};
 use brane_abi::ring::RingIndices;
 use brane_abi::shared::SharedRegion;
 use brane_abi::stream::{StreamConsumer, StreamProducer};
-use console_core::command::Command;
-use console_core::session::Session;
-use console_core::text;
+use console_core::session::{Session, Todo};
 use sel4_microkit::time::{Alarm, Clock};
 use sel4_microkit::{
     Channel, ChannelSet, Handler, MessageInfo, Never, get_mr, heap, log, logln, protection_domain, set_mr,
@@ -35,12 +32,30 @@ const MANAGER: Channel = Channel::new(channels::MANAGER);
 const SERIAL: Channel = Channel::new(channels::SERIAL);
 const TIMER: Channel = Channel::new(channels::TIMER);
 
-/// How often the console looks whether all branes have reported, in nanoseconds.
-const LOOK_NS: u64 = 20_000_000;
-/// How long branes get to report; then what is known is shown, in nanoseconds.
-const REPORT_TIME_NS: u64 = 1_000_000_000;
 /// Typed bytes taken in one wake.
 const KEY_BUDGET: usize = 256;
+/// Requests sent in one wake; a command that has more goes on after others had their turn.
+const REQUEST_BUDGET: usize = 32;
+
+/// What the session waits for.
+enum Waiting {
+    /// Nothing.
+    None,
+    /// The manager's job of this number.
+    Job(u64),
+    /// This moment, in nanoseconds.
+    Until(u64),
+    /// Its turn: there are more requests than one wake may send.
+    Turn(Request),
+}
+
+/// A reply of the manager.
+enum Reply {
+    /// The answer.
+    Now(Result<Answer, Refusal>),
+    /// It will come: the number of the job.
+    Later(u64),
+}
 
 struct Shell {
     clock: Clock,
@@ -48,8 +63,7 @@ struct Shell {
     session: Session,
     keyboard: StreamConsumer,
     screen: StreamProducer,
-    /// The command whose answer is fetched when the branes have reported, and since when they are asked.
-    waiting: Option<(Command, u64)>,
+    waiting: Waiting,
     /// Whether the tty's indices made no sense; then nothing is read or written any more.
     broken: bool,
 }
@@ -75,7 +89,7 @@ fn init() -> Shell {
             .expect(TOO_SMALL),
         screen: StreamProducer::new(indices(shared, tty::OUTPUT_INDICES), part(tty::OUTPUT))
             .expect(TOO_SMALL),
-        waiting: None,
+        waiting: Waiting::None,
         broken: false,
     };
     shell.flush();
@@ -114,18 +128,19 @@ impl Shell {
         logln!("the console's line to serial makes no sense: the console is off until the next boot");
     }
 
-    /// Takes typed bytes, up to a command whose answer has to be waited for.
+    /// Takes typed bytes.
     fn keys(&mut self) {
         for _ in 0..KEY_BUDGET {
-            if self.broken || self.session.is_busy() {
+            if self.broken {
                 return;
             }
             let mut byte = [0];
             match self.keyboard.read(&mut byte) {
                 Ok(0) => return,
                 Ok(_) => {
-                    if let Some(command) = self.session.key(byte[0]) {
-                        self.begin(command);
+                    let todo = self.session.key(byte[0]);
+                    if todo.is_some() || !self.session.is_busy() {
+                        self.go_on(todo);
                     }
                 }
                 Err(_) => self.give_up(),
@@ -135,66 +150,108 @@ impl Shell {
         self.alarm.set(self.clock.now_ns());
     }
 
-    fn begin(&mut self, command: Command) {
-        let now = self.clock.now_ns();
-        if command.wants_refresh()
-            && call(console::REFRESH, "").0 == console::OK
-            && self.alarm.set(now + LOOK_NS)
-        {
-            self.waiting = Some((command, now));
-        } else {
-            self.complete(&command);
-        }
-    }
-
-    /// The timer has come: fetches the answer where all have reported, or have had their time.
-    fn look(&mut self) {
-        let Some((command, since)) = self.waiting.take() else {
-            return;
-        };
-        let now = self.clock.now_ns();
-        let waited = now.saturating_sub(since);
-        let (label, bytes) = ask(console::LIST, "");
-        let late = waited < REPORT_TIME_NS
-            && label == console::OK
-            && !text::all_reported(&bytes, waited / 1_000_000);
-        if late && self.alarm.set(now + LOOK_NS) {
-            self.waiting = Some((command, since));
-        } else {
-            self.complete(&command);
-        }
-    }
-
-    fn complete(&mut self, command: &Command) {
-        let answer = match command.call() {
-            Some((label, argument)) => {
-                let (label, bytes) = ask(label, argument);
-                text::answer(command, label, &bytes)
+    /// Does what the session wants next, up to something that has to be waited for.
+    fn go_on(&mut self, mut todo: Option<Todo>) {
+        self.waiting = Waiting::None;
+        for _ in 0..REQUEST_BUDGET {
+            let request = match todo {
+                None => return,
+                Some(Todo::Pause(ms)) => {
+                    let at = self.clock.now_ns() + u64::from(ms) * 1_000_000;
+                    self.alarm.set(at);
+                    self.waiting = Waiting::Until(at);
+                    return;
+                }
+                Some(Todo::Ask(request)) => request,
+            };
+            match ask(&request) {
+                Reply::Now(answer) => todo = self.session.answer(answer),
+                Reply::Later(job) => {
+                    self.waiting = Waiting::Job(job);
+                    return;
+                }
             }
-            None => String::new(),
-        };
-        self.session.finish(&answer);
+        }
+        match todo {
+            Some(Todo::Ask(request)) => self.waiting = Waiting::Turn(request),
+            Some(Todo::Pause(_)) => self.waiting = Waiting::Until(0),
+            None => return,
+        }
+        self.alarm.set(self.clock.now_ns());
+    }
+
+    /// The manager says that a job has come to its end.
+    fn fetch(&mut self) {
+        if let Waiting::Job(job) = self.waiting {
+            set_mr(0, job);
+            if let Reply::Now(answer) = reply(MANAGER.pp_call(MessageInfo::new(operator::POLL, 1))) {
+                let todo = self.session.answer(answer);
+                self.go_on(todo);
+            }
+        }
+    }
+
+    /// The timer has come.
+    fn rang(&mut self) {
+        match core::mem::replace(&mut self.waiting, Waiting::None) {
+            Waiting::Until(at) if at <= self.clock.now_ns() => {
+                let todo = self.session.passed();
+                self.go_on(todo);
+            }
+            Waiting::Until(at) => {
+                self.alarm.set(at);
+                self.waiting = Waiting::Until(at);
+            }
+            Waiting::Turn(request) => self.go_on(Some(Todo::Ask(request))),
+            other => self.waiting = other,
+        }
     }
 }
 
-/// Calls the manager: label, name. Returns the reply's label and the length of the answer's text.
-fn call(label: u64, argument: &str) -> (u64, usize) {
-    let argument = argument.as_bytes();
-    with_msg_bytes_mut(|bytes| bytes[8..8 + argument.len()].copy_from_slice(argument));
-    set_mr(0, argument.len() as u64);
-    let reply = MANAGER.pp_call(MessageInfo::new(label, 1 + argument.len().div_ceil(8)));
-    let len = if reply.length() == 0 { 0 } else { get_mr(0) };
-    (reply.label(), usize::try_from(len).unwrap_or(usize::MAX))
+fn refusal(what: &str, help: &str) -> Reply {
+    Reply::Now(Err(Refusal {
+        what: what.into(),
+        help: help.into(),
+    }))
 }
 
-/// Calls the manager: label, name. Returns the reply's label and the answer's text.
-fn ask(label: u64, argument: &str) -> (u64, Vec<u8>) {
-    let (label, len) = call(label, argument);
+/// Sends a request to the manager.
+fn ask(request: &Request) -> Reply {
+    let mut bytes = Vec::new();
+    // Writing to a vector cannot fail, and a request never refuses to be encoded.
+    let _ = minicbor::encode(request, &mut bytes);
+    if bytes.len() > MAX_REQUEST {
+        return refusal("the request is too long", "name fewer or shorter things");
+    }
+    with_msg_bytes_mut(|message| message[8..8 + bytes.len()].copy_from_slice(&bytes));
+    set_mr(0, bytes.len() as u64);
+    let words = 1 + bytes.len().div_ceil(8);
+    reply(MANAGER.pp_call(MessageInfo::new(operator::CALL, words)))
+}
+
+/// Reads the manager's reply, whose message words are still in place.
+fn reply(info: MessageInfo) -> Reply {
+    let word = |i: usize| if i < info.length() { get_mr(i) } else { 0 };
+    if info.label() == operator::LATER {
+        return Reply::Later(word(1));
+    }
     let region = regions::CONSOLE_REPLY;
+    let len = usize::try_from(word(0)).unwrap_or(usize::MAX).min(region.size);
     // SAFETY: the length lies inside the region, which is mapped for this domain's life. Its only writer is the manager,
-    // which writes only while a call of ours is answered, and the bytes are copied before the next one.
-    let bytes = unsafe { core::slice::from_raw_parts(region.as_ptr(), len.min(region.size)) };
-    (label, bytes.to_vec())
+    // which writes only while a call of ours is answered, and the bytes are read before the next one.
+    let bytes = unsafe { core::slice::from_raw_parts(region.as_ptr(), len) };
+    let damaged = "build console and manager from the same source";
+    match info.label() {
+        operator::OK => match minicbor::decode(bytes) {
+            Ok(answer) => Reply::Now(Ok(answer)),
+            Err(_) => refusal("the manager's answer cannot be read", damaged),
+        },
+        operator::ERROR => match minicbor::decode(bytes) {
+            Ok(refusal) => Reply::Now(Err(refusal)),
+            Err(_) => refusal("the manager's refusal cannot be read", damaged),
+        },
+        _ => refusal("the manager does not know such a call", damaged),
+    }
 }
 
 impl Handler for Shell {
@@ -203,7 +260,10 @@ impl Handler for Shell {
     fn notified(&mut self, channels: ChannelSet) -> Result<(), Never> {
         if channels.contains(TIMER) {
             self.alarm.rang();
-            self.look();
+            self.rang();
+        }
+        if channels.contains(MANAGER) {
+            self.fetch();
         }
         self.keys();
         self.flush();

@@ -1,21 +1,20 @@
-//! One line being typed, by the crate `embedded-cli`: editing, history, completion, prompt.
+//! The console's conversation with one person: the line that is typed, the command that runs, the brane that was entered.
 //!
-//! A command that the manager answers keeps the prompt back until [`Session::finish`]; keys typed meanwhile are to be
-//! left where they are. What is to be shown collects in the session and is bounded by [`MAX_PENDING`].
+//! While a command runs, what is typed is kept for later (bounded by [`TYPEAHEAD`]), but for Ctrl-C, which ends it; `events` is
+//! ended by any key. What is to be shown collects in the session and is bounded by [`MAX_PENDING`].
 
-use crate::command::{COMMANDS, Command};
-use crate::text;
+use crate::editor::{Editor, Event};
 use alloc::collections::VecDeque;
-use alloc::rc::Rc;
+use alloc::format;
 use alloc::string::String;
-use core::cell::RefCell;
-use core::convert::Infallible;
-use embedded_cli::arguments::Arg;
-use embedded_cli::autocomplete::{Autocompletion, Request};
-use embedded_cli::cli::{Cli, CliBuilder, CliHandle};
-use embedded_cli::command::RawCommand;
-use embedded_cli::service::{Autocomplete, CommandProcessor, Help, ProcessError};
-use embedded_io::{ErrorType, Write};
+use brane_abi::operator::{Answer, Names, Refusal, Request};
+use brane_manager_api::columns::printable;
+use brane_manager_api::command::Command;
+use brane_manager_api::complete;
+use brane_manager_api::error::Error;
+use brane_manager_api::job::{Job, Output, Step};
+use brane_manager_api::parse::{self, Parsed, Place};
+use brane_manager_api::table::Program;
 
 /// What is shown when a command can be typed.
 pub const PROMPT: &str = "branes> ";
@@ -23,104 +22,38 @@ pub const PROMPT: &str = "branes> ";
 /// Most bytes that wait for the screen; what comes beyond is lost and counted.
 pub const MAX_PENDING: usize = 0x2_0000;
 
-const LINE: usize = 128;
-const HISTORY: usize = 512;
-const DELETE: u8 = 0x7f;
-const BACKSPACE: u8 = 0x08;
+/// Most typed bytes that are kept while a command runs.
+pub const TYPEAHEAD: usize = 256;
 
-#[derive(Default)]
-struct Output {
-    bytes: VecDeque<u8>,
-    lost: u64,
+const CANCEL: u8 = 0x03;
+
+/// What the session waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Todo {
+    /// The answer to this request, by [`Session::answer`].
+    Ask(Request),
+    /// So many milliseconds to pass, by [`Session::passed`].
+    Pause(u32),
 }
 
-#[derive(Clone, Default)]
-struct Screen(Rc<RefCell<Output>>);
-
-impl ErrorType for Screen {
-    type Error = Infallible;
-}
-
-impl Write for Screen {
-    fn write(&mut self, bytes: &[u8]) -> Result<usize, Infallible> {
-        let mut output = self.0.borrow_mut();
-        let fits = bytes.len().min(MAX_PENDING - output.bytes.len());
-        output.bytes.extend(&bytes[..fits]);
-        output.lost += (bytes.len() - fits) as u64;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> Result<(), Infallible> {
-        Ok(())
-    }
-}
-
-/// Completion of command names; `embedded-cli` asks the type, not a value.
-struct Names;
-
-impl Autocomplete for Names {
-    fn autocomplete(request: Request<'_>, completion: &mut Autocompletion<'_>) {
-        let Request::CommandName(start) = request else {
-            return;
-        };
-        for (name, ..) in COMMANDS {
-            if let Some(rest) = name.strip_prefix(start) {
-                completion.merge_autocompletion(rest);
-            }
-        }
-    }
-}
-
-impl Help for Names {}
-
-/// Takes what was typed; prints answers that need nobody else.
-struct Line {
-    command: Option<Command>,
-}
-
-impl CommandProcessor<Screen, Infallible> for Line {
-    fn process<'a>(
-        &mut self,
-        cli: &mut CliHandle<'_, Screen, Infallible>,
-        raw: RawCommand<'a>,
-    ) -> Result<(), ProcessError<'a, Infallible>> {
-        let words = raw.args();
-        let mut letters = [0; 4];
-        let mut arguments = alloc::vec::Vec::new();
-        for word in words.args() {
-            arguments.push(match word {
-                Ok(Arg::Value(text)) => String::from(text),
-                Ok(Arg::LongOption(text)) => alloc::format!("--{text}"),
-                Ok(Arg::ShortOption(c)) => alloc::format!("-{}", c.encode_utf8(&mut letters)),
-                Ok(Arg::DoubleDash) => "--".into(),
-                Err(_) => "-?".into(),
-            });
-        }
-        match Command::parse(raw.name(), arguments.iter().map(String::as_str)) {
-            Ok(Command::Help) => cli.writer().write_str(&text::help())?,
-            Ok(command) => {
-                self.command = Some(command);
-                cli.set_prompt("");
-            }
-            Err(why) => cli.writer().writeln_str(&why)?,
-        }
-        Ok(())
-    }
+/// Why names are asked for.
+#[derive(Debug)]
+enum Asked {
+    Complete,
+    Enter(String),
 }
 
 /// The console's conversation with one person.
 pub struct Session {
-    cli: Cli<Screen, Infallible, [u8; LINE], [u8; HISTORY]>,
-    screen: Screen,
-    busy: bool,
-}
-
-/// What cannot fail.
-fn sure<T>(result: Result<T, Infallible>) -> T {
-    match result {
-        Ok(value) => value,
-        Err(never) => match never {},
-    }
+    editor: Editor,
+    place: Place,
+    names: Names,
+    job: Option<Job>,
+    asked: Option<Asked>,
+    follows: bool,
+    kept: VecDeque<u8>,
+    screen: VecDeque<u8>,
+    lost: u64,
 }
 
 impl Default for Session {
@@ -132,54 +65,220 @@ impl Default for Session {
 impl Session {
     /// Greets and shows the prompt.
     pub fn new() -> Session {
-        let mut screen = Screen::default();
-        sure(screen.write_all(b"Type `help` for the commands.\r\n"));
-        let cli = CliBuilder::default()
-            .writer(screen.clone())
-            .command_buffer([0; LINE])
-            .history_buffer([0; HISTORY])
-            .prompt(PROMPT)
-            .build();
-        Session {
-            cli: sure(cli),
-            screen,
-            busy: false,
+        let mut session = Session {
+            editor: Editor::default(),
+            place: Place::of(Program::Branectl),
+            names: Names::default(),
+            job: None,
+            asked: None,
+            follows: false,
+            kept: VecDeque::new(),
+            screen: VecDeque::new(),
+            lost: 0,
+        };
+        session.show("Type `help` for the commands.\r\n");
+        session.prompt();
+        session
+    }
+
+    fn show(&mut self, text: &str) {
+        let fits = text.len().min(MAX_PENDING - self.screen.len());
+        self.screen.extend(&text.as_bytes()[..fits]);
+        self.lost += (text.len() - fits) as u64;
+    }
+
+    /// Shows text in lines.
+    fn show_lines(&mut self, text: &str) {
+        for line in text.lines() {
+            self.show(line);
+            self.show("\r\n");
         }
     }
 
-    /// Takes a typed byte. Returns a command for the manager when one is complete; then no byte is to be given until
-    /// [`Self::finish`].
-    pub fn key(&mut self, byte: u8) -> Option<Command> {
-        if self.busy {
+    fn prompt(&mut self) {
+        let prompt = match &self.place.brane {
+            Some(brane) => printable(&format!("{brane}# ")),
+            None => PROMPT.into(),
+        };
+        self.show(&prompt);
+    }
+
+    /// Whether a command waits for something.
+    pub fn is_busy(&self) -> bool {
+        self.job.is_some() || self.asked.is_some()
+    }
+
+    /// Takes a typed byte. What it returns takes the place of what was waited for before; `None` changes nothing, unless
+    /// [`Self::is_busy`] has become false: then nothing is waited for any more.
+    pub fn key(&mut self, byte: u8) -> Option<Todo> {
+        if !self.is_busy() {
+            return self.typed(byte);
+        }
+        // The line feed of the return that began it is no key of its own.
+        let ends = byte == CANCEL || self.follows && byte != b'\n';
+        if !ends {
+            if self.kept.len() < TYPEAHEAD {
+                self.kept.push_back(byte);
+            }
             return None;
         }
-        let byte = if byte == DELETE { BACKSPACE } else { byte };
-        let mut line = Line { command: None };
-        sure(self.cli.process_byte::<Names, _>(byte, &mut line));
-        self.busy = line.command.is_some();
-        line.command
-    }
-
-    /// Whether a command waits for its answer.
-    pub fn is_busy(&self) -> bool {
-        self.busy
-    }
-
-    /// Shows the answer and then the prompt.
-    pub fn finish(&mut self, answer: &str) {
-        for line in answer.lines() {
-            sure(self.screen.write_all(line.as_bytes()));
-            sure(self.screen.write_all(b"\r\n"));
+        self.kept.clear();
+        self.asked = None;
+        if let Some(mut job) = self.job.take() {
+            if byte == CANCEL {
+                self.show("^C\r\n");
+            }
+            let mut out = Output::default();
+            job.cancel(&mut out);
+            self.show_lines(&out.text);
+            self.prompt();
         }
-        self.busy = false;
-        sure(self.cli.set_prompt(PROMPT));
+        None
+    }
+
+    fn typed(&mut self, byte: u8) -> Option<Todo> {
+        let mut out = String::new();
+        let event = self.editor.key(byte, &mut out);
+        self.show(&out);
+        match event? {
+            Event::Cancel => {
+                self.prompt();
+                None
+            }
+            Event::Complete => {
+                self.asked = Some(Asked::Complete);
+                Some(Todo::Ask(Request::Names))
+            }
+            Event::Line(line) => self.line(&line),
+        }
+    }
+
+    fn line(&mut self, line: &str) -> Option<Todo> {
+        match parse::line(line, &self.place) {
+            Ok(None) => self.prompt(),
+            Ok(Some(Parsed {
+                command: Command::Exit,
+                ..
+            })) => {
+                self.place = Place::of(Program::Branectl);
+                self.prompt();
+            }
+            Ok(Some(Parsed {
+                command: Command::Enter(brane),
+                ..
+            })) => {
+                self.asked = Some(Asked::Enter(brane));
+                return Some(Todo::Ask(Request::Names));
+            }
+            Ok(Some(parsed)) => {
+                self.follows = matches!(parsed.command, Command::Events { .. });
+                self.job = Some(Job::new(parsed));
+                return self.step(None);
+            }
+            Err(e) => self.fail(&e),
+        }
+        None
+    }
+
+    fn fail(&mut self, e: &Error) {
+        self.show_lines(&printable(&format!("{e}\n")));
+        self.prompt();
+    }
+
+    /// The answer to the request that was asked for last.
+    pub fn answer(&mut self, answer: Result<Answer, Refusal>) -> Option<Todo> {
+        match self.asked.take() {
+            Some(why) => {
+                self.named(&why, answer);
+                self.replay()
+            }
+            None => self.step(Some(answer)),
+        }
+    }
+
+    /// The time that was asked for has passed.
+    pub fn passed(&mut self) -> Option<Todo> {
+        self.step(None)
+    }
+
+    fn step(&mut self, answer: Option<Result<Answer, Refusal>>) -> Option<Todo> {
+        let job = self.job.as_mut()?;
+        let mut out = Output::default();
+        let step = job.step(answer, &mut out);
+        self.show_lines(&out.text);
+        self.show_lines(&out.error);
+        match step {
+            Step::Ask(request) => Some(Todo::Ask(request)),
+            Step::Pause(ms) => Some(Todo::Pause(ms)),
+            Step::Done(_) => {
+                self.job = None;
+                self.prompt();
+                self.replay()
+            }
+        }
+    }
+
+    /// Takes what was typed meanwhile, up to the next command that has to wait.
+    fn replay(&mut self) -> Option<Todo> {
+        while !self.is_busy() {
+            let byte = self.kept.pop_front()?;
+            if let Some(todo) = self.typed(byte) {
+                return Some(todo);
+            }
+        }
+        None
+    }
+
+    /// The names that exist are known, or cannot be had.
+    fn named(&mut self, why: &Asked, answer: Result<Answer, Refusal>) {
+        if let Ok(Answer::Names(names)) = answer {
+            self.names = names;
+        }
+        match why {
+            Asked::Complete => self.complete(),
+            Asked::Enter(brane) if self.names.branes.contains(brane) => {
+                self.place = Place {
+                    program: Program::Inside,
+                    brane: Some(brane.clone()),
+                };
+                self.prompt();
+            }
+            Asked::Enter(brane) => {
+                let error = Error::new(
+                    format!("no brane named \"{brane}\""),
+                    format!("the branes are {}", self.names.branes.join(", ")),
+                );
+                self.fail(&error);
+            }
+        }
+    }
+
+    fn complete(&mut self) {
+        let (line, cursor) = self.editor.line();
+        let completion = complete::line(&line[..cursor], &self.place, &self.names);
+        let begun = cursor - completion.start;
+        let mut rest = String::from(completion.shared().get(begun..).unwrap_or(""));
+        if completion.candidates.len() == 1 {
+            rest.push(' ');
+        }
+        let mut out = String::new();
+        if completion.candidates.is_empty() {
+            out.push('\x07');
+        } else if rest.is_empty() {
+            self.show("\r\n");
+            self.show_lines(&printable(&format!("{}\n", completion.candidates.join("  "))));
+            self.prompt();
+            self.editor.redraw(&mut out);
+        } else {
+            self.editor.insert(&rest, &mut out);
+        }
+        self.show(&out);
     }
 
     /// Hands bytes for the screen to `sink`, which says how many it took, until it takes none or there are none.
     pub fn flush(&mut self, mut sink: impl FnMut(&[u8]) -> usize) {
-        let mut output = self.screen.0.borrow_mut();
         loop {
-            let (first, _) = output.bytes.as_slices();
+            let (first, _) = self.screen.as_slices();
             let taken = match first {
                 [] => 0,
                 first => sink(first).min(first.len()),
@@ -187,107 +286,15 @@ impl Session {
             if taken == 0 {
                 return;
             }
-            output.bytes.drain(..taken);
+            self.screen.drain(..taken);
         }
     }
 
     /// Bytes lost because nobody took them.
     pub fn lost(&self) -> u64 {
-        self.screen.0.borrow().lost
+        self.lost
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    fn shown(session: &mut Session) -> String {
-        let mut out = Vec::new();
-        session.flush(|bytes| {
-            let n = bytes.len().min(7);
-            out.extend_from_slice(&bytes[..n]);
-            n
-        });
-        String::from_utf8(out).unwrap()
-    }
-
-    fn typed(session: &mut Session, text: &str) -> Vec<Command> {
-        text.bytes().filter_map(|b| session.key(b)).collect()
-    }
-
-    #[test]
-    fn a_command_is_echoed_and_the_prompt_waits_for_its_answer() {
-        let mut s = Session::new();
-        assert_eq!(shown(&mut s), "Type `help` for the commands.\r\nbranes> ");
-        assert_eq!(typed(&mut s, "show red\r"), [Command::Show("red".into())]);
-        assert_eq!(shown(&mut s), "show red\r\n");
-        assert!(s.is_busy());
-        assert_eq!(typed(&mut s, "list\r"), [], "not before the answer");
-        s.finish("brane red\n  state  started\n");
-        assert_eq!(
-            shown(&mut s),
-            "brane red\r\n  state  started\r\n\r\x1b[2Kbranes> "
-        );
-        assert_eq!(typed(&mut s, "\nlist\r\n"), [Command::List]);
-    }
-
-    #[test]
-    fn help_and_errors_need_nobody() {
-        let mut s = Session::new();
-        shown(&mut s);
-        assert_eq!(typed(&mut s, "help\r"), []);
-        let text = shown(&mut s);
-        for (name, ..) in COMMANDS {
-            assert!(text.contains(&format!("\r\n{name} ")), "{text}");
-        }
-        assert!(text.ends_with("\r\nbranes> "), "{text:?}");
-        assert_eq!(typed(&mut s, "lst\r"), []);
-        assert_eq!(
-            shown(&mut s),
-            "lst\r\nunknown command \"lst\": type `help` for the list\r\nbranes> "
-        );
-        assert_eq!(
-            typed(&mut s, "crash -f\rcrash\r  \r"),
-            [Command::Crash("-f".into())]
-        );
-    }
-
-    #[test]
-    fn lines_are_edited_completed_and_recalled() {
-        let mut s = Session::new();
-        assert_eq!(typed(&mut s, "lisx\x7ft\r"), [Command::List]);
-        s.finish("");
-        assert_eq!(typed(&mut s, "cr\tred\r"), [Command::Crash("red".into())]);
-        s.finish("");
-        assert_eq!(typed(&mut s, "\x1b[A\x1b[A\r"), [Command::List]);
-    }
-
-    #[test]
-    fn what_nobody_takes_is_bounded_and_counted() {
-        let mut s = Session::new();
-        s.finish(&"x".repeat(2 * MAX_PENDING));
-        assert!(s.lost() > MAX_PENDING as u64 - 100);
-        assert_eq!(shown(&mut s).len(), MAX_PENDING);
-        assert_eq!(typed(&mut s, "stats\r"), [Command::Stats]);
-    }
-
-    proptest! {
-        #[test]
-        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(prop_oneof![any::<u8>(), Just(b'\r'), Just(b'"'),
-            Just(b'\x1b'), Just(b'['), Just(b'\t'), Just(b' '), b'a'..b'z'], 0..400)) {
-            let mut s = Session::new();
-            for byte in bytes {
-                if s.key(byte).is_some() {
-                    s.finish("done\n");
-                }
-            }
-            // Whatever came, an ended line brings the prompt back.
-            s.key(b'\r');
-            s.finish("");
-            let mut out = Vec::new();
-            s.flush(|b| { out.extend_from_slice(b); b.len() });
-            prop_assert!(out.windows(PROMPT.len()).rev().take(300).any(|w| w == PROMPT.as_bytes()));
-        }
-    }
-}
+mod tests;

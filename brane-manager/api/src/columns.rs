@@ -1,7 +1,35 @@
-//! Aligned columns.
+//! Aligned columns, and figures for people.
 
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+
+/// Microseconds as milliseconds: `0.123 ms`.
+pub fn milliseconds(us: u64) -> String {
+    format!("{}.{:03} ms", us / 1000, us % 1000)
+}
+
+/// A rate in bytes per second as it is typed: `10M`, `250k`.
+pub fn rate(bytes: u64) -> String {
+    for (unit, letter) in [(1_000_000_000, 'G'), (1_000_000, 'M'), (1000, 'k')] {
+        if bytes >= unit && bytes.is_multiple_of(unit) {
+            return format!("{}{letter}", bytes / unit);
+        }
+    }
+    format!("{bytes}")
+}
+
+/// Text without the characters that command a terminal; only line feeds are left, and tabs.
+pub fn printable(text: &str) -> String {
+    let harmless = |c: char| {
+        if c.is_control() && c != '\n' && c != '\t' {
+            '?'
+        } else {
+            c
+        }
+    };
+    text.chars().map(harmless).collect()
+}
 
 /// Rows of cells, each column as wide as its widest cell.
 #[derive(Debug, Default)]
@@ -58,5 +86,13 @@ mod tests {
         t.row(["c".into(), String::new()]);
         assert_eq!(t.text(""), "NAME         N\na-long-name  1\nb            22\nc\n");
         assert_eq!(Table::default().text("  "), "");
+    }
+
+    #[test]
+    fn figures_are_short_and_text_is_harmless() {
+        assert_eq!(milliseconds(4100), "4.100 ms");
+        let rates = [7, 1000, 1500, 10_000_000, 2_000_000_000].map(rate);
+        assert_eq!(rates, ["7", "1k", "1500", "10M", "2G"]);
+        assert_eq!(printable("a\x1b[2Jb\u{9b}c\r\n"), "a?[2Jb?c?\n");
     }
 }

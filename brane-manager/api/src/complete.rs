@@ -1,0 +1,169 @@
+//! Completion: what the word at the cursor can become, from the table and from the names that exist.
+
+use crate::parse::{Place, start};
+use crate::table::{Program, Times, Value, Verb};
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use brane_abi::operator::Names;
+
+/// What the word at the cursor can become.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Completion {
+    /// Where the word begins, in bytes of the line.
+    pub start: usize,
+    /// Whole words, in order.
+    pub candidates: Vec<String>,
+}
+
+impl Completion {
+    /// The longest beginning that all candidates share.
+    pub fn shared(&self) -> &str {
+        let mut all = self.candidates.iter();
+        let Some(first) = all.next() else {
+            return "";
+        };
+        let mut len = first.len();
+        for other in all {
+            let same = first.char_indices().zip(other.chars()).find(|((_, a), b)| a != b);
+            len = len.min(same.map_or(first.len().min(other.len()), |((at, _), _)| at));
+        }
+        &first[..len]
+    }
+}
+
+/// Completes the last word of `line`, which ends at the cursor.
+pub fn line(line: &str, place: &Place, names: &Names) -> Completion {
+    let begin = line
+        .rfind(char::is_whitespace)
+        .map_or(0, |at| at + line[at..].chars().next().map_or(0, char::len_utf8));
+    let before: Vec<&str> = line[..begin].split_whitespace().collect();
+    let word = &line[begin..];
+    let mut candidates: Vec<String> = words(&before, word, place, names);
+    candidates.retain(|c| c.starts_with(word) && c != word);
+    if candidates.is_empty() && words(&before, word, place, names).iter().any(|c| c == word) {
+        candidates.push(word.into());
+    }
+    candidates.sort();
+    candidates.dedup();
+    Completion {
+        start: begin,
+        candidates,
+    }
+}
+
+/// What can stand behind the words `before`, where `word` is begun.
+fn words(before: &[&str], word: &str, place: &Place, names: &Names) -> Vec<String> {
+    let start = start(before, place);
+    let rest = &before[start.skip..];
+    let Some((&name, arguments)) = rest.split_first() else {
+        return verbs(start.program, place);
+    };
+    match (start.program, name, arguments) {
+        (Program::Branectl, "in" | "enter", []) => return names.branes.clone(),
+        (_, "help", []) => return every_verb(),
+        _ => {}
+    }
+    let Some(verb) = start.program.verb(name) else {
+        return Vec::new();
+    };
+    let brane = start.brane.as_deref();
+    // The value of an option.
+    if let Some((_, value)) = arguments.last().and_then(|last| option(verb, last)) {
+        return of(value, brane, names);
+    }
+    if let Some((option, _)) = word.strip_prefix("--").and_then(|w| w.split_once('=')) {
+        let found = verb
+            .all_options()
+            .find(|o| o.long == option)
+            .and_then(|o| o.value);
+        let all = found.map_or(Vec::new(), |(_, value)| of(value, brane, names));
+        return all.into_iter().map(|v| format!("--{option}={v}")).collect();
+    }
+    if word.starts_with('-') {
+        return verb.all_options().map(|o| format!("--{}", o.long)).collect();
+    }
+    // Which argument it is: options and their values do not count.
+    let mut place = 0;
+    let mut value = false;
+    for word in arguments {
+        let skipped = core::mem::take(&mut value);
+        if word.starts_with('-') && word.len() > 1 && !skipped {
+            value = option(verb, word).is_some();
+        } else if !skipped {
+            place += 1;
+        }
+    }
+    let argument = verb
+        .arguments
+        .get(place)
+        .or(verb.arguments.last().filter(|a| a.times == Times::Many));
+    argument.map_or(Vec::new(), |a| of(a.value, brane, names))
+}
+
+/// The option that a word names, where its value is to follow.
+fn option(verb: &'static Verb, word: &str) -> Option<(&'static str, Value)> {
+    let mut all = verb.options.iter();
+    let found = match word.strip_prefix("--") {
+        Some(long) => all.find(|o| o.long == long),
+        None => {
+            let last = word.strip_prefix('-')?.chars().last()?;
+            all.find(|o| o.short == Some(last))
+        }
+    };
+    found?.value
+}
+
+fn verbs(program: Program, place: &Place) -> Vec<String> {
+    let mut out: Vec<String> = program.verbs().iter().map(|v| v.name.to_string()).collect();
+    let more: &[&str] = match (program, place.brane.is_some()) {
+        (Program::Branectl, _) => &["in", "enter", "nicctl"],
+        (Program::Inside, true) => &["help", "exit"],
+        _ => &["help"],
+    };
+    out.extend(more.iter().map(ToString::to_string));
+    out
+}
+
+fn every_verb() -> Vec<String> {
+    let mut out: Vec<String> = ["in", "nicctl"].map(String::from).into();
+    for program in Program::ALL {
+        out.extend(program.verbs().iter().map(|v| v.name.to_string()));
+    }
+    out
+}
+
+/// All that a word of this meaning can be.
+fn of(value: Value, brane: Option<&str>, names: &Names) -> Vec<String> {
+    let mut out = Vec::new();
+    match value {
+        Value::Brane => out.extend_from_slice(&names.branes),
+        Value::Device => out.extend_from_slice(&names.devices),
+        Value::Interface => out.extend_from_slice(&names.interfaces),
+        Value::DeviceOrInterface => {
+            out.extend_from_slice(&names.devices);
+            out.extend_from_slice(&names.interfaces);
+        }
+        Value::BraneOrInterface => {
+            out.extend_from_slice(&names.branes);
+            out.extend_from_slice(&names.interfaces);
+        }
+        Value::Thing => {
+            out.extend_from_slice(&names.branes);
+            out.extend_from_slice(&names.devices);
+            out.extend_from_slice(&names.nics);
+        }
+        Value::Local => {
+            let own = names.interfaces.iter().filter_map(|i| i.split_once('/'));
+            out.extend(own.filter(|(b, _)| Some(*b) == brane).map(|(_, i)| i.to_string()));
+            if !out.iter().any(|i| i == "lo0") {
+                out.push("lo0".into());
+            }
+        }
+        Value::Nic => out.extend_from_slice(&names.nics),
+        Value::Word(words) => out.extend(words.iter().map(ToString::to_string)),
+        Value::Verb => out = every_verb(),
+        Value::File | Value::Text => {}
+    }
+    out
+}

@@ -1,0 +1,237 @@
+use super::*;
+use crate::parse::{Place, line};
+use crate::samples;
+use crate::table::Program;
+
+fn job(text: &str) -> Job {
+    Job::new(line(text, &Place::of(Program::Branectl)).unwrap().unwrap())
+}
+
+/// Carries a line out against answers given one after the other; returns the requests, what was shown, the end.
+fn run(text: &str, answers: Vec<Result<Answer, Refusal>>) -> (Vec<Request>, Output, Option<End>) {
+    let mut job = job(text);
+    let mut out = Output::default();
+    let mut asked = Vec::new();
+    let mut answers = answers.into_iter();
+    let mut reply = None;
+    for _ in 0..1000 {
+        match job.step(reply.take(), &mut out) {
+            Step::Ask(request) => {
+                asked.push(request);
+                match answers.next() {
+                    Some(answer) => reply = Some(answer),
+                    None => return (asked, out, None),
+                }
+            }
+            Step::Pause(_) => {}
+            Step::Done(end) => return (asked, out, Some(end)),
+        }
+    }
+    panic!("no end of {text}");
+}
+
+fn reply(rtt_us: u32) -> Result<Answer, Refusal> {
+    Ok(Answer::Inside(inside::Answer::Echo {
+        from: [10, 0, 2, 2].into(),
+        size: 56,
+        ttl: 64,
+        rtt_us,
+    }))
+}
+
+#[test]
+fn ifconfig_reads_the_brane_and_then_changes_it() {
+    let (asked, out, end) = run(
+        "in red ifconfig net0 inet 10.0.2.99/24 alias",
+        vec![
+            Ok(Answer::Brane(samples::brane())),
+            Ok(Answer::Done("net0 is changed".into())),
+        ],
+    );
+    assert_eq!(asked[0], Request::Show("red".into()));
+    let Request::Adjust {
+        brane,
+        interface,
+        addressing,
+    } = &asked[1]
+    else {
+        panic!("{asked:?}")
+    };
+    assert_eq!(
+        (brane.as_str(), interface.as_str(), addressing.addresses.len()),
+        ("red", "net0", 3)
+    );
+    assert_eq!((out.text.as_str(), end), ("net0 is changed\n", Some(End::Well)));
+}
+
+#[test]
+fn an_interface_is_removed_by_its_device() {
+    let (asked, _, end) = run(
+        "remove red/net0",
+        vec![Ok(Answer::Brane(samples::brane())), Ok(Answer::Done("".into()))],
+    );
+    assert_eq!(asked[1], Request::Remove("vnic1".into()));
+    assert_eq!(end, Some(End::Well));
+    let (asked, out, end) = run("remove red/x", vec![Ok(Answer::Brane(samples::brane()))]);
+    assert_eq!((asked.len(), end), (1, Some(End::Badly)));
+    assert_eq!(
+        out.error,
+        "no interface \"x\" in brane red: there are lo0, net0\n"
+    );
+}
+
+#[test]
+fn ping_counts_what_was_answered() {
+    let no = Ok(Answer::Inside(inside::Answer::Refused(
+        "no reply in 1000 ms".into(),
+    )));
+    let (asked, out, end) = run("in red ping -c 3 10.0.2.2", vec![reply(100), no, reply(300)]);
+    assert_eq!((asked.len(), end), (3, Some(End::Well)));
+    assert_eq!(
+        out.text,
+        "56 bytes from 10.0.2.2: seq=0 ttl=64 time=0.100 ms\nno reply to seq 1: no reply in 1000 ms\n56 bytes from \
+         10.0.2.2: seq=2 ttl=64 time=0.300 ms\n3 sent, 2 received, 33% lost\nround trip least/mean/most 0.100 ms / 0.200 ms / \
+         0.300 ms\n"
+    );
+    let no = Ok(Answer::Inside(inside::Answer::Refused("no route".into())));
+    assert_eq!(run("in red ping -c 1 10.0.2.2", vec![no]).2, Some(End::Badly));
+}
+
+#[test]
+fn ping_looks_a_name_up_first_and_says_what_it_knows_when_it_is_stopped() {
+    let mut job = job("in red ping -s 8 gateway.example");
+    let mut out = Output::default();
+    let Step::Ask(Request::Inside {
+        query: Query::Host { name, .. },
+        ..
+    }) = job.step(None, &mut out)
+    else {
+        panic!()
+    };
+    assert_eq!(name, "gateway.example");
+    let found = Answer::Inside(inside::Answer::Host(vec![[10, 0, 2, 2].into()]));
+    let Step::Ask(Request::Inside {
+        query: Query::Ping { to, size, .. },
+        ..
+    }) = job.step(Some(Ok(found)), &mut out)
+    else {
+        panic!()
+    };
+    assert_eq!((to, size), (IpAddr::from([10, 0, 2, 2]), 8));
+    assert_eq!(job.step(Some(reply(100)), &mut out), Step::Pause(1000));
+    assert_eq!(job.cancel(&mut out), End::Well);
+    assert!(out.text.contains("1 sent, 1 received, 0% lost"), "{}", out.text);
+}
+
+#[test]
+fn tables_come_in_pages_and_a_brane_that_never_ends_is_left() {
+    let page = |list, more| Ok(Answer::Inside(inside::Answer::Neighbours(list, more)));
+    let (asked, out, _) = run(
+        "in red arp -an",
+        vec![
+            page(vec![samples::neighbour(2)], true),
+            page(vec![samples::neighbour(3)], false),
+        ],
+    );
+    let Request::Inside {
+        query: Query::Neighbours { skip, .. },
+        ..
+    } = asked[1]
+    else {
+        panic!("{asked:?}")
+    };
+    assert_eq!(skip, 1);
+    assert_eq!(
+        out.text,
+        "ADDRESS   MAC                INTERFACE  EXPIRES\n10.0.2.2  52:55:0a:00:02:02  net0       59 s\n10.0.2.3  \
+         52:55:0a:00:02:03  net0       59 s\n"
+    );
+    let endless = (0..2000)
+        .map(|_| page(vec![samples::neighbour(2)], true))
+        .collect();
+    let (asked, _, end) = run("in red arp", endless);
+    assert_eq!((asked.len(), end), (MAX_PAGES, Some(End::Well)));
+    let empty = (0..9).map(|_| page(vec![], true)).collect();
+    assert_eq!(run("in red ndp", empty).0.len(), 1);
+}
+
+#[test]
+fn netstat_shows_one_protocol_alone() {
+    let answer = Ok(Answer::Inside(inside::Answer::Sockets(samples::sockets(), false)));
+    let (_, out, _) = run("in red netstat -p udp", vec![answer]);
+    assert_eq!(
+        out.text,
+        "PROTO  RECV-Q  SEND-Q  LOCAL         REMOTE          STATE\nudp    12      0       [fec0::16]:7  [fec0::2]:4000\n"
+    );
+}
+
+#[test]
+fn events_are_followed_from_the_last_one() {
+    let (asked, out, end) = run(
+        "events -j",
+        vec![
+            Ok(Answer::Events(vec![samples::event(4), samples::event(5)])),
+            Ok(Answer::Events(vec![])),
+        ],
+    );
+    assert_eq!(
+        asked,
+        [Request::Events(0), Request::Events(5), Request::Events(5)]
+    );
+    assert_eq!((out.text.lines().count(), end), (2, None));
+    assert!(
+        out.text.lines().all(|l| l.starts_with("{\"at_us\":1234567,")),
+        "{}",
+        out.text
+    );
+    let (asked, out, end) = run(
+        "events --once --after 3",
+        vec![Ok(Answer::Events(vec![samples::event(4)]))],
+    );
+    assert_eq!((asked.len(), end), (1, Some(End::Well)));
+    assert_eq!(out.text, "     4       1.234 s  assigned red vnic1: as net0\n");
+}
+
+#[test]
+fn refusals_and_findings_end_badly() {
+    let refusal = || Refusal {
+        what: "no brane named \"rde\"".into(),
+        help: "the branes are main, red, blue".into(),
+    };
+    let (_, out, end) = run("show rde", vec![Err(refusal())]);
+    assert_eq!(
+        out.error,
+        "no brane named \"rde\": the branes are main, red, blue\n"
+    );
+    assert_eq!((out.text.as_str(), end), ("", Some(End::Badly)));
+    let (_, out, _) = run("show rde -j", vec![Err(refusal())]);
+    assert_eq!(
+        out.text,
+        "{\"error\":{\"fix\":\"the branes are main, red, blue\",\"what\":\"no brane named \\\"rde\\\"\"}}\n"
+    );
+    let audit = samples::answers()
+        .into_iter()
+        .find(|(n, _)| *n == "audit")
+        .unwrap()
+        .1;
+    assert_eq!(run("audit", vec![Ok(audit)]).2, Some(End::Badly));
+    let (_, out, end) = run("nicctl show vnic2", vec![Ok(Answer::Devices(samples::devices()))]);
+    assert_eq!(out.error, "no device named \"vnic2\": did you mean vnic1?\n");
+    assert_eq!(end, Some(End::Badly));
+}
+
+#[test]
+fn no_answer_commands_the_terminal() {
+    let evil = Ok(Answer::Inside(inside::Answer::Refused(
+        "\x1b[2J\x07gone\r".into(),
+    )));
+    let (_, out, _) = run("in red ifconfig -a", vec![evil]);
+    assert_eq!(out.error, "?[2J?gone?\n");
+}
+
+#[test]
+fn files_are_for_the_host() {
+    let (_, out, end) = run("save x.toml", vec![]);
+    assert_eq!(end, Some(End::Badly));
+    assert!(out.error.starts_with("save works on the host"), "{}", out.error);
+}

@@ -1,0 +1,195 @@
+//! Answers as JSON, one object each; what is in them is said by the schemas ([`crate::schema`]).
+
+use crate::error::Error;
+use alloc::format;
+use alloc::string::ToString;
+use alloc::vec::Vec;
+use brane_abi::control::{AddressStatus, Counter, FamilyConfig, InterfaceConfig, InterfaceStatus, Origin};
+use brane_abi::inside;
+use brane_abi::operator::{Answer, Brane, CounterGroup, Device, Event, Free, Kind, Mode};
+use serde_json::{Map, Value, json};
+
+fn texts(items: impl IntoIterator<Item = impl ToString>) -> Vec<Value> {
+    items.into_iter().map(|i| Value::String(i.to_string())).collect()
+}
+
+fn text(item: Option<impl ToString>) -> Value {
+    item.map_or(Value::Null, |i| Value::String(i.to_string()))
+}
+
+fn all<T>(items: &[T], one: fn(&T) -> Value) -> Value {
+    Value::Array(items.iter().map(one).collect())
+}
+
+/// Why there is no answer.
+pub fn error(e: &Error) -> Value {
+    json!({"error": {"what": e.what, "fix": e.fix}})
+}
+
+/// An answer. Events are told one by one by [`event`].
+pub fn answer(answer: &Answer) -> Value {
+    match answer {
+        Answer::Done(what) => json!({"done": what}),
+        Answer::Branes(list) => json!({"branes": all(list, brane)}),
+        Answer::Brane(b) => brane(b),
+        Answer::Stats(groups) => json!({"groups": all(groups, group)}),
+        Answer::Receipt(r) => json!({
+            "name": r.name, "before": free(&r.before), "after": free(&r.after), "took_us": r.took_us, "cut": r.cut,
+            "home": texts(&r.home),
+        }),
+        Answer::Devices(list) => json!({"devices": all(list, device)}),
+        Answer::Hooks(list) => {
+            let hook = |h: &brane_abi::operator::Hook| {
+                json!({
+                    "subscriber": h.subscriber, "brane": text(h.brane.as_ref()),
+                    "family": text(h.family.map(|f| f.name())), "transitions": texts(&h.transitions),
+                    "told": h.told, "cut": h.cut,
+                })
+            };
+            json!({"hooks": all(list, hook)})
+        }
+        Answer::Events(list) => json!({"events": all(list, event)}),
+        Answer::Audit(a) => json!({
+            "clean": a.findings.is_empty(), "devices": a.devices, "branes": a.branes, "silent": texts(&a.silent),
+            "findings": texts(&a.findings), "free": free(&a.free),
+        }),
+        Answer::Saved(bytes) => json!({"bytes": bytes.len()}),
+        Answer::Inside(inside) => self::inside(inside),
+        Answer::Names(n) => json!({
+            "branes": texts(&n.branes), "devices": texts(&n.devices), "interfaces": texts(&n.interfaces),
+            "nics": texts(&n.nics),
+        }),
+    }
+}
+
+/// An event.
+pub fn event(e: &Event) -> Value {
+    json!({
+        "number": e.number, "at_us": e.at_us, "what": e.what, "brane": text(e.brane.as_ref()),
+        "device": text(e.device.as_ref()), "detail": e.detail,
+    })
+}
+
+/// A device.
+pub fn device(d: &Device) -> Value {
+    let c = &d.config;
+    let (tag, peer) = match &c.kind {
+        Kind::Vlan(tag) => (json!(tag), Value::Null),
+        Kind::Pair(peer) => (Value::Null, json!(peer)),
+        _ => (Value::Null, Value::Null),
+    };
+    json!({
+        "name": c.name, "kind": c.kind.word(), "nic": format!("nic{}", c.nic), "tag": tag, "peer": peer,
+        "mac": text(c.mac), "mode": mode(c.mode), "allow": texts(&c.allow), "rate_up": c.rate_up, "rate_down": c.rate_down,
+        "owner": d.owner.as_ref().map(|o| json!({"brane": o.brane, "interface": o.interface})),
+    })
+}
+
+/// In a word.
+pub const fn mode(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Bridge => "bridge",
+        Mode::Private => "private",
+    }
+}
+
+/// In a word.
+pub const fn origin(origin: Origin) -> &'static str {
+    match origin {
+        Origin::Static => "static",
+        Origin::Dhcp => "dhcp",
+        Origin::Slaac => "slaac",
+        Origin::Link => "link",
+    }
+}
+
+fn brane(b: &Brane) -> Value {
+    json!({
+        "id": b.id, "name": b.name, "primary": b.primary, "state": b.state, "restarts": b.restarts,
+        "last_fault": b.last_fault, "recovery_us": b.recovery_us, "status_age_ms": b.status_age_ms,
+        "families": all(&b.families, family), "wanted": all(&b.interfaces, wanted),
+        "interfaces": all(&b.status.interfaces, interface), "counters": counters(&b.status.counters),
+        "devices": all(&b.vifs, group),
+    })
+}
+
+fn family(f: &FamilyConfig) -> Value {
+    json!({"family": f.family.name(), "protocols": texts(f.protocols.iter().map(|p| p.name()))})
+}
+
+fn wanted(i: &InterfaceConfig) -> Value {
+    json!({
+        "name": i.name, "device": i.device, "port": i.port, "mac": i.mac.to_string(), "addresses": texts(&i.addresses),
+        "gateway4": text(i.gateway4), "gateway6": text(i.gateway6), "dhcp4": i.dhcp4, "slaac": i.slaac,
+    })
+}
+
+fn interface(i: &InterfaceStatus) -> Value {
+    let address = |a: &AddressStatus| json!({"address": a.cidr.to_string(), "origin": origin(a.origin)});
+    json!({
+        "name": i.name, "device": i.device, "mac": text(Some(i.mac).filter(|m| m.is_station())), "mtu": i.mtu, "up": i.up,
+        "addresses": all(&i.addresses, address), "gateway4": text(i.gateway4), "gateway6": text(i.gateway6),
+    })
+}
+
+fn counters(list: &[Counter]) -> Value {
+    let mut map = Map::new();
+    for c in list {
+        map.insert(c.name.clone(), c.value.into());
+    }
+    Value::Object(map)
+}
+
+fn group(g: &CounterGroup) -> Value {
+    json!({"name": g.name, "counters": counters(&g.counters)})
+}
+
+fn free(f: &Free) -> Value {
+    json!({"slots": f.slots, "ports": f.ports, "names": f.names, "macs": f.macs, "vifs": f.vifs, "bytes": f.bytes})
+}
+
+fn inside(answer: &inside::Answer) -> Value {
+    match answer {
+        inside::Answer::Refused(why) => error(&Error::new(why.as_str(), "")),
+        inside::Answer::Interfaces(list) => json!({"interfaces": all(list, interface)}),
+        inside::Answer::Routes(list) => {
+            let route = |r: &inside::Route| json!({"to": r.to.to_string(), "via": text(r.via), "interface": r.interface});
+            json!({"routes": all(list, route)})
+        }
+        inside::Answer::Neighbours(list, _) => {
+            let neighbour = |n: &inside::Neighbour| {
+                json!({
+                    "ip": n.ip.to_string(), "mac": n.mac.to_string(), "interface": n.interface, "expires_ms": n.expires_ms,
+                })
+            };
+            json!({"neighbours": all(list, neighbour)})
+        }
+        inside::Answer::Sockets(list, _) => {
+            let socket = |s: &inside::Socket| {
+                json!({
+                    "protocol": s.protocol.name(), "local": s.local.to_string(), "remote": text(s.remote), "state": s.state,
+                    "receive_queue": s.receive_queue, "send_queue": s.send_queue,
+                })
+            };
+            json!({"sockets": all(list, socket)})
+        }
+        inside::Answer::Protocols(list) => {
+            let protocol = |p: &inside::ProtocolStatus| {
+                json!({
+                    "family": p.family.name(), "protocol": p.protocol.name(), "state": p.state,
+                    "counters": counters(&p.counters),
+                })
+            };
+            json!({"protocols": all(list, protocol)})
+        }
+        inside::Answer::Echo {
+            from,
+            size,
+            ttl,
+            rtt_us,
+        } => {
+            json!({"from": from.to_string(), "size": size, "ttl": ttl, "rtt_us": rtt_us})
+        }
+        inside::Answer::Host(list) => json!({"addresses": texts(list)}),
+    }
+}

@@ -1,0 +1,364 @@
+//! From a line to a [`Command`]. Words are split as a shell does (crate `shlex`), options are told from arguments by the crate
+//! `getargs`; what they may be is in the [`table`](crate::table).
+
+use crate::command::Command;
+use crate::error::Error;
+use crate::table::{Program, Times, Verb};
+use crate::values;
+use alloc::format;
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+use brane_abi::operator::{MAX_REQUEST, Request};
+use getargs::{Arg, Options};
+
+/// Longest line in bytes.
+pub const MAX_LINE: usize = 512;
+/// Most words of a line.
+pub const MAX_WORDS: usize = 64;
+
+/// Where a line is typed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Whose verbs are meant where the line does not say.
+    pub program: Program,
+    /// The brane that was entered, for [`Program::Inside`].
+    pub brane: Option<String>,
+}
+
+impl Place {
+    /// Of one of the programs.
+    pub const fn of(program: Program) -> Place {
+        Place { program, brane: None }
+    }
+}
+
+/// A line as understood.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Parsed {
+    /// What is to be done.
+    pub command: Command,
+    /// Whether the answer is wanted in JSON.
+    pub json: bool,
+}
+
+/// Arguments and options of a line, by name.
+#[derive(Debug, Default)]
+pub struct Matches {
+    values: Vec<(&'static str, Vec<String>)>,
+    brane: Option<String>,
+    usage: String,
+}
+
+impl Matches {
+    /// All values of an argument or option.
+    pub fn all(&self, key: &str) -> &[String] {
+        let found = self.values.iter().find(|(k, _)| *k == key);
+        found.map_or(&[], |(_, v)| v)
+    }
+
+    /// Whether an option without a value is given.
+    pub fn flag(&self, key: &str) -> bool {
+        self.values.iter().any(|(k, _)| *k == key)
+    }
+
+    /// The value of an option, or of an argument that may be left out.
+    pub fn value(&self, key: &str) -> Option<&str> {
+        self.all(key).first().map(String::as_str)
+    }
+
+    /// Same as [`Self::value`], for arguments.
+    pub fn optional(&self, key: &str) -> Option<&str> {
+        self.value(key)
+    }
+
+    /// The value of an argument that stands there.
+    pub fn one(&self, key: &str) -> Result<&str, Error> {
+        self.value(key)
+            .ok_or_else(|| Error::new(format!("missing {key}"), format!("usage: {}", self.usage)))
+    }
+
+    /// The value of an argument that is the name of something that exists.
+    pub fn name(&self, key: &str) -> Result<String, Error> {
+        values::name(self.one(key)?)
+    }
+
+    /// The value of an option that is a number.
+    pub fn number(&self, key: &str, least: u64, most: u64) -> Result<Option<u64>, Error> {
+        self.value(key)
+            .map(|w| values::number(w, least, most))
+            .transpose()
+    }
+
+    /// The brane that a command inside is for.
+    pub fn brane(&self) -> Result<String, Error> {
+        self.brane.clone().ok_or_else(|| {
+            Error::new(
+                "no brane is given",
+                "write in BRANE COMMAND, or enter BRANE first",
+            )
+        })
+    }
+
+    /// Refuses two options that exclude each other.
+    pub fn not_both(&self, a: &str, b: &str) -> Result<(), Error> {
+        if self.flag(a) && self.flag(b) {
+            return Err(Error::new(
+                format!("--{a} and --{b} are given"),
+                "drop one of them",
+            ));
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, key: &'static str, value: Option<&str>) {
+        let value = value.map(String::from);
+        match self.values.iter_mut().find(|(k, _)| *k == key) {
+            Some((_, values)) => values.extend(value),
+            None => self.values.push((key, value.into_iter().collect())),
+        }
+    }
+}
+
+/// The words of a line; a comment (`#`) ends it.
+pub fn words(line: &str) -> Result<Vec<String>, Error> {
+    if line.len() > MAX_LINE {
+        return Err(Error::new(
+            format!("line of {} bytes", line.len()),
+            format!("{MAX_LINE} are allowed"),
+        ));
+    }
+    shlex::split(line).ok_or_else(|| {
+        Error::new(
+            "a quotation mark or backslash stands alone",
+            "close it, or drop it",
+        )
+    })
+}
+
+/// What a line says; `None` where it has no words.
+pub fn line(line: &str, place: &Place) -> Result<Option<Parsed>, Error> {
+    let words = words(line)?;
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    if words.is_empty() {
+        return Ok(None);
+    }
+    self::words_of(&words, place).map(Some)
+}
+
+/// Where the verb of a line is: whose verbs, in which brane, and how many words stand before it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Start {
+    pub program: Program,
+    pub brane: Option<String>,
+    pub skip: usize,
+}
+
+/// Reads `branectl`, `nicctl` and `in BRANE` at the beginning of a line.
+pub(crate) fn start(words: &[&str], place: &Place) -> Start {
+    let mut start = Start {
+        program: place.program,
+        brane: place.brane.clone(),
+        skip: 0,
+    };
+    if let Some(program) = [Program::Branectl, Program::Nicctl]
+        .into_iter()
+        .find(|p| words.first() == Some(&p.prefix()))
+    {
+        start.program = program;
+        start.skip = 1;
+    }
+    if start.program == Program::Branectl
+        && let ["in", brane, ..] = words[start.skip..]
+    {
+        start.program = Program::Inside;
+        start.brane = Some(brane.into());
+        start.skip += 2;
+    }
+    start
+}
+
+/// What the words of a line say.
+pub fn words_of(words: &[&str], place: &Place) -> Result<Parsed, Error> {
+    if words.len() > MAX_WORDS {
+        return Err(Error::new(
+            format!("line of {} words", words.len()),
+            format!("{MAX_WORDS} are allowed"),
+        ));
+    }
+    let start = start(words, place);
+    let rest = &words[start.skip..];
+    if let Some(brane) = &start.brane {
+        values::name(brane)?;
+    }
+    let Some((&name, arguments)) = rest.split_first() else {
+        return Err(match words.last() {
+            Some(_) if start.program == Program::Inside => {
+                Error::new("missing COMMAND", "usage: in BRANE COMMAND...")
+            }
+            _ => Error::new("missing VERB", "`help` lists the verbs"),
+        });
+    };
+    let plain = |command| Ok(Parsed { command, json: false });
+    match (start.program, name, arguments) {
+        (Program::Branectl, "in", _) => {
+            return Err(Error::new("missing BRANE", "usage: in BRANE COMMAND..."));
+        }
+        (Program::Branectl, "enter", [brane]) => return plain(Command::Enter(values::name(brane)?)),
+        (Program::Branectl, "enter", _) => return Err(Error::new("missing BRANE", "usage: enter BRANE")),
+        (_, "exit", []) => return plain(Command::Exit),
+        (Program::Inside | Program::Nicctl, "help", []) => {
+            let of = if start.program == Program::Inside {
+                "in"
+            } else {
+                "nicctl"
+            };
+            return plain(Command::Help(Some(of.into())));
+        }
+        (Program::Inside | Program::Nicctl, "help", [verb]) => {
+            return plain(Command::Help(Some(verb.to_string())));
+        }
+        _ => {}
+    }
+    let verb = start
+        .program
+        .verb(name)
+        .ok_or_else(|| unknown(start.program, name))?;
+    let (mut matches, json) = matched(verb, arguments)?;
+    matches.brane = start.brane;
+    let command = (verb.build)(&matches)?;
+    bounded(&command)?;
+    Ok(Parsed { command, json })
+}
+
+/// What is near a word that is none of `among`, by the number of changed letters.
+pub fn near<'a>(word: &str, among: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let word: String = word.chars().take(32).collect();
+    let distance = |name: &&str| textdistance::str::levenshtein(&word, name);
+    let best = among.min_by_key(distance)?;
+    // Half of the letters may be wrong: two letters that changed places count twice.
+    (distance(&best) <= (best.len() / 2).max(1)).then_some(best)
+}
+
+fn unknown(program: Program, name: &str) -> Error {
+    let here = program.verbs().iter().map(|v| v.name);
+    let extra: &[&str] = match program {
+        Program::Branectl => &["in", "enter", "exit"],
+        Program::Nicctl => &["help"],
+        Program::Inside => &["help", "exit"],
+    };
+    let what = format!("no verb \"{}\"", shortened(name));
+    if let Some(near) = near(name, here.chain(extra.iter().copied())) {
+        return Error::new(what, format!("did you mean {near}?"));
+    }
+    // A verb of another program is the likeliest mistake after a slip of the finger.
+    for other in Program::ALL.into_iter().filter(|p| *p != program) {
+        if other.verb(name).is_some() {
+            let fix = match other {
+                Program::Inside => format!("it is a command inside a brane: in BRANE {name}"),
+                _ => format!("write {} {name}", other.prefix()),
+            };
+            return Error::new(what, fix);
+        }
+    }
+    Error::new(what, "`help` lists the verbs")
+}
+
+/// A word for a message.
+fn shortened(word: &str) -> String {
+    match word.char_indices().nth(40) {
+        Some((at, _)) => format!("{}...", &word[..at]),
+        None => word.into(),
+    }
+}
+
+fn matched(verb: &'static Verb, words: &[&str]) -> Result<(Matches, bool), Error> {
+    let usage = verb.usage();
+    let wrong = |what: String| Error::new(what, format!("usage: {usage}"));
+    let mut matches = Matches {
+        usage: usage.clone(),
+        ..Matches::default()
+    };
+    let mut json = false;
+    let mut arguments = verb.arguments.iter();
+    let mut rest = None;
+    let mut options = Options::new(words.iter().copied());
+    loop {
+        let found = match options.next_arg() {
+            Ok(None) => break,
+            Ok(Some(found)) => found,
+            Err(e) => return Err(wrong(format!("{e}"))),
+        };
+        let option = match found {
+            Arg::Positional(word) => {
+                let argument = match rest {
+                    Some(many) => many,
+                    None => arguments
+                        .next()
+                        .ok_or_else(|| wrong(format!("\"{}\" is one word too many", shortened(word))))?,
+                };
+                if argument.times == Times::Many {
+                    rest = Some(argument);
+                }
+                matches.add(argument.name, Some(word));
+                continue;
+            }
+            Arg::Short(c) => (verb.all_options().find(|o| o.short == Some(c)), format!("-{c}")),
+            Arg::Long(word) => (
+                verb.all_options().find(|o| o.long == word),
+                format!("--{}", shortened(word)),
+            ),
+        };
+        let (Some(option), shown) = option else {
+            let near = match found {
+                Arg::Long(word) => near(word, verb.all_options().map(|o| o.long)),
+                _ => None,
+            };
+            let what = format!("no option {} of {}", option.1, verb.name);
+            return Err(match near {
+                Some(near) => Error::new(what, format!("did you mean --{near}?")),
+                None => wrong(what),
+            });
+        };
+        let value = match option.value {
+            None => None,
+            Some((name, _)) => match options.value() {
+                Ok(value) => Some(value),
+                Err(_) => return Err(wrong(format!("missing {name} after {shown}"))),
+            },
+        };
+        if !option.many && option.value.is_some() && matches.flag(option.long) {
+            return Err(wrong(format!("--{} is given twice", option.long)));
+        }
+        json |= option.long == crate::table::JSON.long;
+        matches.add(option.long, value);
+    }
+    for argument in arguments {
+        if argument.times == Times::One {
+            return Err(wrong(format!("missing {}", argument.name)));
+        }
+    }
+    Ok((matches, json))
+}
+
+/// Requests have a longest length; what does not fit is refused here, with a word about it.
+fn bounded(command: &Command) -> Result<(), Error> {
+    match command {
+        Command::Ask(request) => fits(request),
+        _ => Ok(()),
+    }
+}
+
+/// Whether a request is as short as the manager takes it.
+pub fn fits(request: &Request) -> Result<(), Error> {
+    let mut bytes = Vec::new();
+    // Writing to a vector cannot fail, and a request never refuses to be encoded.
+    let _ = minicbor::encode(request, &mut bytes);
+    let length = bytes.len();
+    if length > MAX_REQUEST {
+        return Err(Error::new(
+            format!("request too long: {length} bytes, {MAX_REQUEST} allowed"),
+            "name fewer addresses or prefixes",
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,123 @@
+//! `ping`: one echo request after the other, and what became of them.
+
+use crate::columns::milliseconds;
+use alloc::format;
+use alloc::string::String;
+use brane_abi::inside;
+use core::net::IpAddr;
+use serde_json::{Value, json};
+
+/// What is to be sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Echo {
+    /// From which brane.
+    pub brane: String,
+    /// To whom: an address or a name.
+    pub host: String,
+    /// How many; `None` for no end.
+    pub count: Option<u16>,
+    /// Bytes of data.
+    pub size: u16,
+    /// Milliseconds between two.
+    pub interval_ms: u32,
+    /// Milliseconds to wait for an answer.
+    pub timeout_ms: u32,
+}
+
+/// Replies that are kept for the answer in JSON.
+const KEPT: usize = 1000;
+
+/// What became of them.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// To whom, once it is known.
+    pub to: Option<IpAddr>,
+    /// How many were sent.
+    pub sent: u64,
+    /// How many were answered.
+    pub received: u64,
+    least: u32,
+    most: u32,
+    sum: u64,
+    replies: alloc::vec::Vec<Value>,
+}
+
+impl Outcome {
+    /// Nothing is sent yet.
+    pub fn new(to: Option<IpAddr>) -> Outcome {
+        Outcome {
+            to,
+            ..Outcome::default()
+        }
+    }
+
+    /// A reply, as a line for a person.
+    pub fn reply(&mut self, sequence: u16, from: IpAddr, size: u16, ttl: u8, rtt_us: u32) -> String {
+        self.least = if self.received == 0 {
+            rtt_us
+        } else {
+            self.least.min(rtt_us)
+        };
+        self.most = self.most.max(rtt_us);
+        self.sum = self.sum.saturating_add(rtt_us.into());
+        self.received += 1;
+        if self.replies.len() < KEPT {
+            self.replies
+                .push(json!({"sequence": sequence, "from": format!("{from}"), "size": size, "ttl": ttl, "rtt_us": rtt_us}));
+        }
+        format!(
+            "{size} bytes from {from}: seq={sequence} ttl={ttl} time={}\n",
+            milliseconds(rtt_us.into())
+        )
+    }
+
+    /// An answer from the brane that is no reply, as a line for a person.
+    pub fn none(&mut self, sequence: u16, answer: &inside::Answer) -> String {
+        match answer {
+            inside::Answer::Refused(why) => format!("no reply to seq {sequence}: {why}\n"),
+            _ => format!("no reply to seq {sequence}: the brane answered something else\n"),
+        }
+    }
+
+    /// Percentage of those that were not answered.
+    fn lost(&self) -> u64 {
+        (self.sent - self.received.min(self.sent)) * 100 / self.sent.max(1)
+    }
+
+    fn mean(&self) -> u64 {
+        self.sum / self.received.max(1)
+    }
+
+    /// The end, for a person.
+    pub fn text(&self) -> String {
+        let mut out = format!(
+            "{} sent, {} received, {}% lost\n",
+            self.sent,
+            self.received,
+            self.lost()
+        );
+        if self.received > 0 {
+            out += &format!(
+                "round trip least/mean/most {} / {} / {}\n",
+                milliseconds(self.least.into()),
+                milliseconds(self.mean()),
+                milliseconds(self.most.into())
+            );
+        }
+        out
+    }
+
+    /// All of it.
+    pub fn json(&self) -> Value {
+        let mut out = json!({
+            "to": self.to.map(|to| format!("{to}")),
+            "sent": self.sent,
+            "received": self.received,
+            "replies": self.replies,
+        });
+        if self.received > 0 {
+            out["rtt_us"] = json!({"least": self.least, "mean": self.mean(), "most": self.most});
+        }
+        out
+    }
+}

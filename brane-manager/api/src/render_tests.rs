@@ -1,0 +1,152 @@
+//! Answers as they are shown, and their JSON against the schemas.
+
+use crate::samples;
+use crate::schema::{SCHEMAS, schema};
+use crate::{columns, json, text};
+use boon::{Compiler, Schemas};
+use brane_abi::operator::{Answer, Brane};
+use serde_json::Value;
+
+fn valid(name: &str, value: &Value) -> Result<(), String> {
+    let mut schemas = Schemas::new();
+    let mut compiler = Compiler::new();
+    let url = format!("file:///{name}.json");
+    let text: Value =
+        serde_json::from_str(schema(name).ok_or("no such schema")?).map_err(|e| e.to_string())?;
+    compiler.add_resource(&url, text).map_err(|e| e.to_string())?;
+    let index = compiler
+        .compile(&url, &mut schemas)
+        .map_err(|e| format!("{e:#}"))?;
+    // By its text, as a reader gets it.
+    let value: Value = serde_json::from_str(&value.to_string()).map_err(|e| e.to_string())?;
+    schemas.validate(&value, index).map_err(|e| format!("{e:#}"))
+}
+
+#[test]
+fn every_answer_is_as_its_schema_says() {
+    let mut seen = Vec::new();
+    for (name, answer) in samples::answers() {
+        let value = json::answer(&answer);
+        valid(name, &value).unwrap_or_else(|e| panic!("{name}: {e}\n{value}"));
+        seen.push(name);
+    }
+    for device in samples::devices() {
+        valid("device", &json::device(&device)).unwrap();
+    }
+    valid("event", &json::event(&samples::event(1))).unwrap();
+    let mut outcome = crate::ping::Outcome::new(None);
+    outcome.sent = 2;
+    valid("ping", &outcome.json()).unwrap();
+    outcome.to = Some([10, 0, 2, 2].into());
+    outcome.reply(0, [10, 0, 2, 2].into(), 56, 64, 123);
+    valid("ping", &outcome.json()).unwrap();
+    seen.extend(["device", "event", "ping"]);
+    for (name, text) in SCHEMAS {
+        // The host's own answers are checked where they are made.
+        assert!(
+            seen.contains(name) || ["apply", "save"].contains(name),
+            "{name} is never seen"
+        );
+        let wrong = serde_json::json!({"something": "else"});
+        assert!(valid(name, &wrong).is_err(), "{name} takes anything");
+        assert!(text.ends_with("}\n"));
+    }
+}
+
+#[test]
+fn every_answer_has_a_text_in_whole_lines() {
+    for (name, answer) in samples::answers() {
+        let text = text::answer(&answer);
+        assert!(
+            text.ends_with('\n') && text == columns::printable(&text),
+            "{name}: {text:?}"
+        );
+        assert!(text.lines().all(|l| l == l.trim_end()), "{name}:\n{text}");
+    }
+}
+
+#[test]
+fn list_has_a_line_for_each_interface() {
+    let blue = Brane {
+        name: "blue".into(),
+        state: "restarting".into(),
+        primary: true,
+        ..Brane::default()
+    };
+    assert_eq!(
+        text::answer(&Answer::Branes(vec![samples::brane(), blue])),
+        "BRANE           STATE       RESTARTS  INTERFACE  MAC                ADDRESSES\n\
+         red             started     2         net0       02:77:00:00:00:01  10.0.2.16/24, fec0::16/64, 10.0.9.51/24\n\
+         blue (primary)  restarting  0         -          -                  -\n"
+    );
+}
+
+#[test]
+fn show_says_all_of_a_brane() {
+    assert_eq!(
+        text::answer(&Answer::Brane(samples::brane())),
+        "brane red\n  number        1\n  state         started\n  families      inet (icmp, udp, tcp), inet6 (icmp6, udp, \
+         tcp)\n  restarts      2\n  last fault    invalid instruction (panic) at 0x201000\n  recovered in  4.100 ms\n  \
+         reported      12 ms ago\ninterface lo0 is up\n  mtu      65535\n  address  127.0.0.1/8 (link)\ninterface net0 is \
+         up\n  device    vnic1\n  mac       02:77:00:00:00:01\n  mtu       1500\n  address   10.0.2.16/24 (static)\n  address   \
+         fec0::16/64 (slaac)\n  address   10.0.9.51/24 (dhcp)\n  gateway4  10.0.2.2\n  gateway6  fe80::2\ncounters\n  client \
+         protocol errors  0\ndevice vnic1\n  tx_frames   10\n  tx_spoofed  0\n"
+    );
+}
+
+#[test]
+fn stats_leaves_zeros_out_unless_they_are_wanted() {
+    let groups = [samples::group("nic0")];
+    assert_eq!(
+        text::stats(&groups, false),
+        "nic0\n  tx_frames  10\ncounters that are not listed are 0\n"
+    );
+    assert_eq!(
+        text::stats(&groups, true),
+        "nic0\n  tx_frames   10\n  tx_spoofed  0\n"
+    );
+}
+
+#[test]
+fn devices_and_receipts_are_tables() {
+    assert_eq!(
+        text::answer(&Answer::Devices(samples::devices())),
+        "DEVICE   KIND          NIC   MAC                MODE     OWNER\n\
+         nic0     phys          nic0  -                  bridge   -\n\
+         office0  vlan 12       nic0  -                  bridge   -\n\
+         pa       pair with pb  -     -                  bridge   -\n\
+         vnic1    vnic          nic0  02:77:00:00:00:01  private  red/net0\n"
+    );
+    assert_eq!(
+        text::device(&samples::devices()[3]),
+        "device vnic1\n  kind       vnic\n  nic        nic0\n  mac        02:77:00:00:00:01\n  owner      red/net0\n  mode       \
+         private\n  allowed    10.0.2.16/32\n  rate up    10M bytes per second\n  rate down  no limit\n"
+    );
+    let receipt = samples::answers()
+        .into_iter()
+        .find(|(n, _)| *n == "receipt")
+        .unwrap()
+        .1;
+    let shown = text::answer(&receipt);
+    assert!(
+        shown.starts_with("red is deleted: it took 1.999 ms, 3 connections were cut off; vnic1 went home\n"),
+        "{shown}"
+    );
+    assert!(shown.contains("\n  free slots            0       1\n"), "{shown}");
+}
+
+#[test]
+fn ifconfig_and_route_look_as_people_know_them() {
+    let all: Vec<_> = samples::answers();
+    let shown = |name: &str| text::answer(&all.iter().find(|(n, _)| *n == name).unwrap().1);
+    assert_eq!(
+        shown("interfaces"),
+        "lo0: UP mtu 65535\n\tinet 127.0.0.1/8 (link)\nnet0: UP mtu 1500\n\tether 02:77:00:00:00:01\n\tinet 10.0.2.16/24 \
+         (static)\n\tinet6 fec0::16/64 (slaac)\n\tinet 10.0.9.51/24 (dhcp)\n"
+    );
+    assert_eq!(
+        shown("routes"),
+        "DESTINATION  GATEWAY   INTERFACE\n10.0.2.0/24  link      net0\ndefault      10.0.2.2  net0\n"
+    );
+    assert_eq!(shown("protocols"), "inet tcp (started)\n  segments received  5\n");
+}

@@ -1,0 +1,258 @@
+//! Answers for the tests: one of each kind, with something in every field.
+
+use alloc::vec;
+use alloc::vec::Vec;
+use brane_abi::control::{
+    AddressStatus, BraneStatus, Counter, Family, InterfaceConfig, InterfaceStatus, Origin, Protocol,
+    all_families,
+};
+use brane_abi::inside;
+use brane_abi::net::{Cidr, MacAddr};
+use brane_abi::operator::*;
+
+pub fn cidr(text: &str) -> Cidr {
+    crate::values::cidr(text).unwrap()
+}
+
+pub fn counter(name: &str, value: u64) -> Counter {
+    Counter {
+        name: name.into(),
+        value,
+    }
+}
+
+pub fn interfaces() -> Vec<InterfaceStatus> {
+    let address = |text, origin| AddressStatus {
+        cidr: cidr(text),
+        origin,
+    };
+    let lo0 = InterfaceStatus {
+        name: "lo0".into(),
+        mtu: 65535,
+        up: true,
+        addresses: vec![address("127.0.0.1/8", Origin::Link)],
+        ..InterfaceStatus::default()
+    };
+    let net0 = InterfaceStatus {
+        name: "net0".into(),
+        device: "vnic1".into(),
+        mac: MacAddr([2, 0x77, 0, 0, 0, 1]),
+        mtu: 1500,
+        up: true,
+        addresses: vec![
+            address("10.0.2.16/24", Origin::Static),
+            address("fec0::16/64", Origin::Slaac),
+            address("10.0.9.51/24", Origin::Dhcp),
+        ],
+        gateway4: Some([10, 0, 2, 2].into()),
+        gateway6: Some("fe80::2".parse().unwrap()),
+    };
+    vec![lo0, net0]
+}
+
+pub fn brane() -> Brane {
+    Brane {
+        id: 1,
+        name: "red".into(),
+        state: "started".into(),
+        restarts: 2,
+        last_fault: "invalid instruction (panic) at 0x201000".into(),
+        recovery_us: 4100,
+        status_age_ms: 12,
+        status: BraneStatus {
+            interfaces: interfaces(),
+            counters: vec![counter("client protocol errors", 0)],
+        },
+        vifs: vec![group("vnic1")],
+        primary: false,
+        families: all_families(),
+        interfaces: vec![InterfaceConfig {
+            name: "net0".into(),
+            device: "vnic1".into(),
+            port: 0,
+            mac: MacAddr([2, 0x77, 0, 0, 0, 1]),
+            addresses: vec![cidr("10.0.2.16/24"), cidr("fec0::16/64")],
+            gateway4: Some([10, 0, 2, 2].into()),
+            gateway6: None,
+            dhcp4: false,
+            slaac: false,
+        }],
+    }
+}
+
+pub fn group(name: &str) -> CounterGroup {
+    CounterGroup {
+        name: name.into(),
+        counters: vec![counter("tx_frames", 10), counter("tx_spoofed", 0)],
+    }
+}
+
+pub fn devices() -> Vec<Device> {
+    let device = |name: &str, kind| Device {
+        config: DeviceConfig {
+            name: name.into(),
+            kind,
+            ..DeviceConfig::default()
+        },
+        owner: None,
+    };
+    let mut vnic1 = device("vnic1", Kind::Vnic);
+    vnic1.config.mac = Some(MacAddr([2, 0x77, 0, 0, 0, 1]));
+    vnic1.config.mode = Mode::Private;
+    vnic1.config.allow = vec![cidr("10.0.2.16/32")];
+    vnic1.config.rate_up = Some(10_000_000);
+    vnic1.owner = Some(Owner {
+        brane: "red".into(),
+        interface: "net0".into(),
+    });
+    vec![
+        device("nic0", Kind::Phys),
+        device("office0", Kind::Vlan(12)),
+        device("pa", Kind::Pair("pb".into())),
+        vnic1,
+    ]
+}
+
+fn free(slots: u32) -> Free {
+    Free {
+        slots,
+        ports: 4,
+        names: 9,
+        macs: 4,
+        vifs: 4,
+        bytes: 12_345,
+    }
+}
+
+pub fn event(number: u64) -> Event {
+    Event {
+        number,
+        at_us: 1_234_567,
+        what: "assigned".into(),
+        brane: Some("red".into()),
+        device: Some("vnic1".into()),
+        detail: "as net0".into(),
+    }
+}
+
+/// An answer of each kind and the name of its schema.
+pub fn answers() -> Vec<(&'static str, Answer)> {
+    use inside::Answer as In;
+    let inside = Answer::Inside;
+    vec![
+        ("done", Answer::Done("vnic1 is net0 of red".into())),
+        (
+            "branes",
+            Answer::Branes(vec![
+                brane(),
+                Brane {
+                    state: "created".into(),
+                    ..Brane::default()
+                },
+            ]),
+        ),
+        ("brane", Answer::Brane(brane())),
+        ("stats", Answer::Stats(vec![group("nic0"), group("vnic1")])),
+        (
+            "receipt",
+            Answer::Receipt(Receipt {
+                name: "red".into(),
+                before: free(0),
+                after: free(1),
+                took_us: 1999,
+                cut: 3,
+                home: vec!["vnic1".into()],
+            }),
+        ),
+        ("devices", Answer::Devices(devices())),
+        (
+            "hooks",
+            Answer::Hooks(vec![
+                Hook {
+                    subscriber: "watcher".into(),
+                    brane: None,
+                    family: Some(Family::Inet6),
+                    transitions: vec!["after create".into()],
+                    told: 7,
+                    cut: "did not answer in 100 ms".into(),
+                },
+                Hook::default(),
+            ]),
+        ),
+        (
+            "audit",
+            Answer::Audit(Audit {
+                devices: 4,
+                branes: 2,
+                silent: vec!["blue".into()],
+                findings: vec!["vnic1: the manager says red, the driver nobody".into()],
+                free: free(0),
+            }),
+        ),
+        ("interfaces", inside(In::Interfaces(interfaces()))),
+        (
+            "routes",
+            inside(In::Routes(vec![
+                inside::Route {
+                    to: cidr("10.0.2.0/24"),
+                    via: None,
+                    interface: "net0".into(),
+                },
+                inside::Route {
+                    to: cidr("0.0.0.0/0"),
+                    via: Some([10, 0, 2, 2].into()),
+                    interface: "net0".into(),
+                },
+            ])),
+        ),
+        ("neighbours", inside(In::Neighbours(vec![neighbour(2)], false))),
+        ("sockets", inside(In::Sockets(sockets(), false))),
+        (
+            "protocols",
+            inside(In::Protocols(vec![inside::ProtocolStatus {
+                family: Family::Inet,
+                protocol: Protocol::Tcp,
+                state: "started".into(),
+                counters: vec![counter("segments received", 5)],
+            }])),
+        ),
+        (
+            "host",
+            inside(In::Host(vec![
+                [93, 184, 215, 14].into(),
+                "2001:db8::1".parse().unwrap(),
+            ])),
+        ),
+        ("error", inside(In::Refused("no such interface".into()))),
+    ]
+}
+
+pub fn neighbour(last: u8) -> inside::Neighbour {
+    inside::Neighbour {
+        ip: [10, 0, 2, last].into(),
+        mac: MacAddr([0x52, 0x55, 10, 0, 2, last]),
+        interface: "net0".into(),
+        expires_ms: 59_000,
+    }
+}
+
+pub fn sockets() -> Vec<inside::Socket> {
+    vec![
+        inside::Socket {
+            protocol: Protocol::Tcp,
+            local: "0.0.0.0:80".parse().unwrap(),
+            remote: None,
+            state: "LISTEN".into(),
+            receive_queue: 0,
+            send_queue: 0,
+        },
+        inside::Socket {
+            protocol: Protocol::Udp,
+            local: "[fec0::16]:7".parse().unwrap(),
+            remote: Some("[fec0::2]:4000".parse().unwrap()),
+            state: "".into(),
+            receive_queue: 12,
+            send_queue: 0,
+        },
+    ]
+}

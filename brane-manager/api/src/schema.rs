@@ -1,0 +1,30 @@
+//! The JSON schemas (draft 2020-12) of the answers with `-j`. `docs/json.md` shows them.
+
+/// Name of a schema and its text, in the order of the names.
+pub const SCHEMAS: &[(&str, &str)] = &[
+    ("apply", include_str!("../schemas/apply.json")),
+    ("audit", include_str!("../schemas/audit.json")),
+    ("brane", include_str!("../schemas/brane.json")),
+    ("branes", include_str!("../schemas/branes.json")),
+    ("device", include_str!("../schemas/device.json")),
+    ("devices", include_str!("../schemas/devices.json")),
+    ("done", include_str!("../schemas/done.json")),
+    ("error", include_str!("../schemas/error.json")),
+    ("event", include_str!("../schemas/event.json")),
+    ("hooks", include_str!("../schemas/hooks.json")),
+    ("host", include_str!("../schemas/host.json")),
+    ("interfaces", include_str!("../schemas/interfaces.json")),
+    ("neighbours", include_str!("../schemas/neighbours.json")),
+    ("ping", include_str!("../schemas/ping.json")),
+    ("protocols", include_str!("../schemas/protocols.json")),
+    ("receipt", include_str!("../schemas/receipt.json")),
+    ("routes", include_str!("../schemas/routes.json")),
+    ("save", include_str!("../schemas/save.json")),
+    ("sockets", include_str!("../schemas/sockets.json")),
+    ("stats", include_str!("../schemas/stats.json")),
+];
+
+/// A schema by its name.
+pub fn schema(name: &str) -> Option<&'static str> {
+    SCHEMAS.iter().find(|(n, _)| *n == name).map(|(_, text)| *text)
+}

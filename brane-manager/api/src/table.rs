@@ -1,0 +1,241 @@
+//! The table of verbs: what can be typed, as data. Parser, help, completion, the man pages and `docs/commands.md` come from it.
+
+mod branectl;
+mod inside;
+mod nicctl;
+
+use crate::command::Command;
+use crate::error::Error;
+use crate::parse::Matches;
+use alloc::string::String;
+
+/// Who has a verb.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// `branectl`, and the console without a word before it.
+    Branectl,
+    /// `nicctl`.
+    Nicctl,
+    /// Commands inside a brane: `in BRANE COMMAND`, or after `enter BRANE`.
+    Inside,
+}
+
+impl Program {
+    /// All of them.
+    pub const ALL: [Program; 3] = [Program::Branectl, Program::Nicctl, Program::Inside];
+
+    /// What is typed before its verbs at the console and in examples.
+    pub const fn prefix(self) -> &'static str {
+        match self {
+            Program::Branectl => "branectl",
+            Program::Nicctl => "nicctl",
+            Program::Inside => "branectl in BRANE",
+        }
+    }
+
+    /// Its verbs.
+    pub fn verbs(self) -> &'static [Verb] {
+        match self {
+            Program::Branectl => branectl::VERBS,
+            Program::Nicctl => nicctl::VERBS,
+            Program::Inside => inside::VERBS,
+        }
+    }
+
+    /// A verb by its name.
+    pub fn verb(self, name: &str) -> Option<&'static Verb> {
+        self.verbs().iter().find(|v| v.name == name)
+    }
+}
+
+/// What a word stands for; decides how it is completed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// A brane that exists.
+    Brane,
+    /// A device that exists.
+    Device,
+    /// `BRANE/INTERFACE` that exists.
+    Interface,
+    /// A device, or `BRANE/INTERFACE`.
+    DeviceOrInterface,
+    /// A brane, or `BRANE/INTERFACE`.
+    BraneOrInterface,
+    /// A brane, a device or a NIC.
+    Thing,
+    /// An interface inside the brane that is asked.
+    Local,
+    /// A NIC.
+    Nic,
+    /// One of these words.
+    Word(&'static [&'static str]),
+    /// The name of a verb.
+    Verb,
+    /// A file of the host.
+    File,
+    /// Anything else: new names, addresses, numbers.
+    Text,
+}
+
+/// How often an argument stands in a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Times {
+    /// Once.
+    One,
+    /// Once or not at all.
+    Optional,
+    /// As often as one likes, also not at all.
+    Many,
+}
+
+/// An argument.
+#[derive(Clone, Copy, Debug)]
+pub struct Argument {
+    /// As in the usage line: `BRANE`.
+    pub name: &'static str,
+    /// What it stands for.
+    pub value: Value,
+    /// How often.
+    pub times: Times,
+    /// What it is.
+    pub help: &'static str,
+}
+
+/// An option.
+#[derive(Clone, Copy, Debug)]
+pub struct Opt {
+    /// Its long name, without the dashes.
+    pub long: &'static str,
+    /// Its letter.
+    pub short: Option<char>,
+    /// Name and meaning of its value, where it takes one.
+    pub value: Option<(&'static str, Value)>,
+    /// Whether it can be given more than once.
+    pub many: bool,
+    /// What it does.
+    pub help: &'static str,
+}
+
+/// A verb.
+pub struct Verb {
+    /// Its name.
+    pub name: &'static str,
+    /// Its arguments in order.
+    pub arguments: &'static [Argument],
+    /// Its options but for `-j`, which all have.
+    pub options: &'static [Opt],
+    /// What it does, in a line.
+    pub help: &'static str,
+    /// More about it, in paragraphs of one line each.
+    pub long: &'static str,
+    /// A line that does something.
+    pub example: &'static str,
+    /// Name of the schema of its answer with `-j`, as in `schemas/NAME.json`; empty where it has no answer of its own.
+    pub schema: &'static str,
+    /// From the words of a line to what is to be done.
+    pub build: fn(&Matches) -> Result<Command, Error>,
+}
+
+/// The option that every verb has.
+pub const JSON: Opt = flag("json", Some('j'), "answer in JSON");
+
+const fn flag(long: &'static str, short: Option<char>, help: &'static str) -> Opt {
+    Opt {
+        long,
+        short,
+        value: None,
+        many: false,
+        help,
+    }
+}
+
+const fn option(
+    long: &'static str,
+    short: Option<char>,
+    name: &'static str,
+    value: Value,
+    help: &'static str,
+) -> Opt {
+    Opt {
+        long,
+        short,
+        value: Some((name, value)),
+        many: false,
+        help,
+    }
+}
+
+const fn options(
+    long: &'static str,
+    short: Option<char>,
+    name: &'static str,
+    value: Value,
+    help: &'static str,
+) -> Opt {
+    Opt {
+        many: true,
+        ..option(long, short, name, value, help)
+    }
+}
+
+const fn one(name: &'static str, value: Value, help: &'static str) -> Argument {
+    Argument {
+        name,
+        value,
+        times: Times::One,
+        help,
+    }
+}
+
+const fn optional(name: &'static str, value: Value, help: &'static str) -> Argument {
+    Argument {
+        times: Times::Optional,
+        ..one(name, value, help)
+    }
+}
+
+const fn many(name: &'static str, value: Value, help: &'static str) -> Argument {
+    Argument {
+        times: Times::Many,
+        ..one(name, value, help)
+    }
+}
+
+impl Verb {
+    /// All its options, `-j` last.
+    pub fn all_options(&self) -> impl Iterator<Item = &Opt> {
+        self.options.iter().chain(core::iter::once(&JSON))
+    }
+
+    /// As in `delete BRANE [--deadline TIME] [-j]`.
+    pub fn usage(&self) -> String {
+        let mut out = String::from(self.name);
+        for a in self.arguments {
+            out.push(' ');
+            out += &match a.times {
+                Times::One => String::from(a.name),
+                Times::Optional => alloc::format!("[{}]", a.name),
+                Times::Many => alloc::format!("[{}...]", a.name),
+            };
+        }
+        for o in self.all_options() {
+            out += " [";
+            match o.short {
+                Some(c) => out.extend(['-', c]),
+                None => {
+                    out += "--";
+                    out += o.long;
+                }
+            }
+            if let Some((name, _)) = o.value {
+                out.push(' ');
+                out += name;
+            }
+            out.push(']');
+            if o.many {
+                out += "...";
+            }
+        }
+        out
+    }
+}

@@ -1,0 +1,528 @@
+//! The verbs of `branectl`.
+
+use super::{Opt, Value, Verb, flag, many, one, option, optional, options};
+use crate::command::Command;
+use crate::error::Error;
+use crate::parse::Matches;
+use crate::values;
+use alloc::string::{String, ToString};
+use brane_abi::operator::{Addressing, Mode, Request};
+
+const BRANE: super::Argument = one("BRANE", Value::Brane, "the brane's name");
+const DEADLINE: Opt = option(
+    "deadline",
+    Some('d'),
+    "TIME",
+    Value::Text,
+    "time for connections to end, as in 500ms or 5s; 5s where it is left out",
+);
+const GATEWAY4: Opt = option("gateway4", None, "IP", Value::Text, "IPv4 default router");
+const GATEWAY6: Opt = option("gateway6", None, "IP", Value::Text, "IPv6 default router");
+const DHCP4: Opt = flag("dhcp4", None, "ask DHCP for an IPv4 address and router");
+const SLAAC: Opt = flag("slaac", None, "take IPv6 addresses from router advertisements");
+
+/// In the order of `help`.
+pub const VERBS: &[Verb] = &[
+    Verb {
+        name: "list",
+        arguments: &[],
+        options: &[flag(
+            "quick",
+            Some('q'),
+            "do not ask the branes first: what they last reported",
+        )],
+        help: "all branes: state, restarts, interfaces, addresses",
+        long: "Each brane is asked how it is and has a second to answer; one that does not is shown as it last reported.",
+        example: "list",
+        schema: "branes",
+        build: |m| {
+            Ok(Command::Ask(Request::List {
+                fresh: !m.flag("quick"),
+            }))
+        },
+    },
+    Verb {
+        name: "show",
+        arguments: &[BRANE],
+        options: &[],
+        help: "one brane in full: interfaces, addresses, counters",
+        long: "What the manager knows of it, what it says of itself, and the driver's counters of its devices.",
+        example: "show red",
+        schema: "brane",
+        build: |m| Ok(Command::Ask(Request::Show(m.name("BRANE")?))),
+    },
+    Verb {
+        name: "create",
+        arguments: &[one(
+            "BRANE",
+            Value::Text,
+            "its name: a-z, 0-9, - _ and ., a letter first, up to 31 bytes",
+        )],
+        options: &[
+            options(
+                "family",
+                Some('f'),
+                "FAMILY[=PROTOCOL,...]",
+                Value::Text,
+                "inet (icmp, udp, tcp) or inet6 (icmp6, udp, tcp), with some of its protocols; all where it is left out",
+            ),
+            flag("start", Some('s'), "start it as well"),
+        ],
+        help: "make a brane",
+        long: "It has nothing but lo0 until a device is assigned to it, and serves nobody until it is started. A protocol that \
+               it lacks is answered as by a host without it.",
+        example: "create green --family inet=icmp,udp --family inet6 --start",
+        schema: "done",
+        build: |m| {
+            let mut families = alloc::vec::Vec::new();
+            for word in m.all("family") {
+                let family = values::family(word)?;
+                if families
+                    .iter()
+                    .any(|f: &brane_abi::control::FamilyConfig| f.family == family.family)
+                {
+                    return Err(Error::new(
+                        alloc::format!("family {} is given twice", family.family.name()),
+                        "give it once, with commas between its protocols",
+                    ));
+                }
+                families.push(family);
+            }
+            families.sort_by_key(|f| f.family);
+            Ok(Command::Ask(Request::Create {
+                name: values::new_name(m.one("BRANE")?)?,
+                families: (!families.is_empty()).then_some(families),
+                start: m.flag("start"),
+            }))
+        },
+    },
+    Verb {
+        name: "start",
+        arguments: &[BRANE],
+        options: &[],
+        help: "start a brane that is created or shut down",
+        long: "From then on it carries packets and serves its clients.",
+        example: "start green",
+        schema: "done",
+        build: |m| Ok(Command::Ask(Request::Start(m.name("BRANE")?))),
+    },
+    Verb {
+        name: "shutdown",
+        arguments: &[BRANE],
+        options: &[DEADLINE],
+        help: "end a brane's connections in good order, then hold it",
+        long: "It takes no new connections, lets those that there are come to their end, and is then held; it keeps its devices \
+               and can be started again. What is left at the deadline is cut off.",
+        example: "shutdown green --deadline 500ms",
+        schema: "done",
+        build: |m| {
+            Ok(Command::Ask(Request::Shutdown {
+                name: m.name("BRANE")?,
+                deadline_ms: deadline(m)?,
+            }))
+        },
+    },
+    Verb {
+        name: "delete",
+        arguments: &[BRANE],
+        options: &[DEADLINE, flag("now", Some('n'), "cut everything off at once")],
+        help: "shut a brane down and delete it; its devices go home",
+        long: "The answer is a receipt: what is free now of what can run out, beside what was free before. The primary brane \
+               cannot be deleted.",
+        example: "delete green --deadline 2s",
+        schema: "receipt",
+        build: |m| {
+            m.not_both("now", "deadline")?;
+            Ok(Command::Ask(Request::Delete {
+                name: m.name("BRANE")?,
+                deadline_ms: if m.flag("now") { 0 } else { deadline(m)? },
+            }))
+        },
+    },
+    Verb {
+        name: "rename",
+        arguments: &[
+            one(
+                "NAME",
+                Value::BraneOrInterface,
+                "a brane, or an interface as BRANE/INTERFACE",
+            ),
+            one("NEW", Value::Text, "its new name"),
+        ],
+        options: &[],
+        help: "give a brane or one of its interfaces another name",
+        long: "Nothing else changes: connections stay, addresses stay. Devices are renamed by nicctl rename.",
+        example: "rename red/net0 lan0",
+        schema: "done",
+        build: |m| {
+            let (from, to) = (m.one("NAME")?, values::new_name(m.one("NEW")?)?);
+            Ok(Command::Ask(if from.contains('/') {
+                let (brane, from) = values::interface(from)?;
+                Request::RenameInterface { brane, from, to }
+            } else {
+                Request::RenameBrane {
+                    from: values::name(from)?,
+                    to,
+                }
+            }))
+        },
+    },
+    Verb {
+        name: "assign",
+        arguments: &[
+            one("DEVICE", Value::Device, "the device's name"),
+            BRANE,
+            many(
+                "ADDRESS",
+                Value::Text,
+                "fixed addresses with their prefix lengths",
+            ),
+        ],
+        options: &[
+            option(
+                "as",
+                None,
+                "NAME",
+                Value::Text,
+                "its name in the brane; the first free of net0, net1, ... where it is left out",
+            ),
+            GATEWAY4,
+            GATEWAY6,
+            DHCP4,
+            SLAAC,
+        ],
+        help: "give a brane a device as an interface",
+        long: "From whatever brane has it now: no frame of the old owner reaches the new one. Without addresses and options for \
+               them it keeps those that it had, or has its link-local one alone.",
+        example: "assign vnic9 red 10.0.2.20/24 --gateway4 10.0.2.2 --as net1",
+        schema: "done",
+        build: |m| {
+            let addressing = addressing(m)?;
+            Ok(Command::Ask(Request::Assign {
+                device: m.name("DEVICE")?,
+                brane: m.name("BRANE")?,
+                interface: m.value("as").map(values::new_name).transpose()?,
+                addressing: (addressing != Addressing::default()).then_some(addressing),
+            }))
+        },
+    },
+    Verb {
+        name: "remove",
+        arguments: &[one(
+            "DEVICE",
+            Value::DeviceOrInterface,
+            "a device, or an interface as BRANE/INTERFACE",
+        )],
+        options: &[],
+        help: "take a device from its brane; it goes home",
+        long: "What used it in the brane is reset. The device stays, without a brane.",
+        example: "remove red/net1",
+        schema: "done",
+        build: |m| {
+            let name = m.one("DEVICE")?;
+            if name.contains('/') {
+                let (brane, interface) = values::interface(name)?;
+                return Ok(Command::RemoveInterface { brane, interface });
+            }
+            Ok(Command::Ask(Request::Remove(values::name(name)?)))
+        },
+    },
+    Verb {
+        name: "address",
+        arguments: &[
+            one("BRANE/INTERFACE", Value::Interface, "the interface"),
+            many(
+                "ADDRESS",
+                Value::Text,
+                "fixed addresses with their prefix lengths",
+            ),
+        ],
+        options: &[
+            GATEWAY4,
+            GATEWAY6,
+            DHCP4,
+            SLAAC,
+            flag("none", None, "no address but the link-local one"),
+        ],
+        help: "set all addresses of an interface",
+        long: "What the line names is all that it has afterwards. To change a single one use ifconfig in the brane.",
+        example: "address red/net0 10.0.2.16/24 fec0::16/64 --gateway4 10.0.2.2 --slaac",
+        schema: "done",
+        build: |m| {
+            let (brane, interface) = values::interface(m.one("BRANE/INTERFACE")?)?;
+            let addressing = addressing(m)?;
+            let none = addressing == Addressing::default();
+            if none != m.flag("none") {
+                return Err(if none {
+                    Error::new(
+                        "no address is given",
+                        "name addresses, --dhcp4 or --slaac; or --none for none",
+                    )
+                } else {
+                    Error::new("--none and addresses are given", "drop one of them")
+                });
+            }
+            Ok(Command::Ask(Request::Adjust {
+                brane,
+                interface,
+                addressing,
+            }))
+        },
+    },
+    Verb {
+        name: "limit",
+        arguments: &[one("DEVICE", Value::Device, "the device's name")],
+        options: &[
+            option(
+                "up",
+                Some('u'),
+                "RATE",
+                Value::Text,
+                "bytes per second that it may send: 250k, 10M, 1.5G, or none",
+            ),
+            option(
+                "down",
+                Some('d'),
+                "RATE",
+                Value::Text,
+                "bytes per second that it gets, likewise",
+            ),
+            option(
+                "mode",
+                Some('m'),
+                "MODE",
+                Value::Word(MODES),
+                "bridge: branes on the same NIC reach it; private: only the outside",
+            ),
+            options(
+                "allow",
+                Some('a'),
+                "PREFIX",
+                Value::Text,
+                "where what it sends may come from, with commas between; any for anything",
+            ),
+        ],
+        help: "change a device's mode and limits",
+        long: "What is not named stays. Rates are in bytes per second with k, M and G for thousands, millions and milliards. \
+               The driver drops what is against a limit and counts it: stats DEVICE.",
+        example: "limit vnic1 --up 10M --down none --allow 10.0.2.16/32,fec0::/64",
+        schema: "done",
+        build: |m| {
+            let mut allow: Option<alloc::vec::Vec<_>> = None;
+            let words = m.all("allow");
+            for word in words {
+                if word == "any" && words.len() > 1 {
+                    return Err(Error::new("--allow any beside prefixes", "drop one of them"));
+                }
+                let list = if word == "any" {
+                    [].into()
+                } else {
+                    values::cidrs(word)?
+                };
+                allow.get_or_insert_default().extend(list);
+            }
+            let request = Request::Limit {
+                device: m.name("DEVICE")?,
+                mode: m.value("mode").map(mode).transpose()?,
+                allow,
+                rate_up: m.value("up").map(values::rate).transpose()?,
+                rate_down: m.value("down").map(values::rate).transpose()?,
+            };
+            if let Request::Limit {
+                mode: None,
+                allow: None,
+                rate_up: None,
+                rate_down: None,
+                ..
+            } = request
+            {
+                return Err(Error::new(
+                    "nothing to change",
+                    "name --up, --down, --mode or --allow",
+                ));
+            }
+            Ok(Command::Ask(request))
+        },
+    },
+    Verb {
+        name: "stats",
+        arguments: &[optional(
+            "NAME",
+            Value::Thing,
+            "a brane, a device or a NIC; everything where it is left out",
+        )],
+        options: &[flag("all", Some('a'), "those that are 0 too")],
+        help: "counters",
+        long: "Counters of the drivers, the manager and the branes, in groups named after what they count.",
+        example: "stats nic0",
+        schema: "stats",
+        build: |m| {
+            Ok(Command::Stats {
+                of: m.optional("NAME").map(values::name).transpose()?,
+                zeros: m.flag("all"),
+            })
+        },
+    },
+    Verb {
+        name: "hooks",
+        arguments: &[],
+        options: &[],
+        help: "who is told of branes that come and go",
+        long: "Each subscriber with what it asked for, how often it was told, and whether it was cut off and why.",
+        example: "hooks",
+        schema: "hooks",
+        build: |_| Ok(Command::Ask(Request::Hooks)),
+    },
+    Verb {
+        name: "events",
+        arguments: &[],
+        options: &[
+            option(
+                "after",
+                Some('a'),
+                "NUMBER",
+                Value::Text,
+                "those with numbers above this; all that are kept where it is left out",
+            ),
+            flag("once", Some('1'), "only those that there are already"),
+        ],
+        help: "what happened, and what happens, as it does",
+        long: "Shows the events that are kept and then each new one, until Ctrl-C. With -j, one JSON object for each line.",
+        example: "events --after 17 --once",
+        schema: "event",
+        build: |m| {
+            Ok(Command::Events {
+                after: m.number("after", 0, u64::MAX)?.unwrap_or(0),
+                once: m.flag("once"),
+            })
+        },
+    },
+    Verb {
+        name: "audit",
+        arguments: &[],
+        options: &[],
+        help: "compare what manager, drivers and branes say of who has what",
+        long: "Ends with status 1 where they disagree.",
+        example: "audit",
+        schema: "audit",
+        build: |_| Ok(Command::Ask(Request::Audit)),
+    },
+    Verb {
+        name: "apply",
+        arguments: &[one(
+            "FILE",
+            Value::File,
+            "a file as brane-manager/branes.toml explains it, or as save writes it",
+        )],
+        options: &[
+            flag("dry-run", Some('n'), "show the difference and change nothing"),
+            flag("yes", Some('y'), "do not ask"),
+        ],
+        help: "make the running system as a file says",
+        long: "Shows the difference first: the commands that would be given. Applying what save wrote changes nothing. On the \
+               host alone, since files are there.",
+        example: "apply branes.toml --dry-run",
+        schema: "apply",
+        build: |m| {
+            m.not_both("dry-run", "yes")?;
+            Ok(Command::Apply {
+                file: m.one("FILE")?.to_string(),
+                dry_run: m.flag("dry-run"),
+                yes: m.flag("yes"),
+            })
+        },
+    },
+    Verb {
+        name: "save",
+        arguments: &[optional(
+            "FILE",
+            Value::File,
+            "where to; standard output where it is left out",
+        )],
+        options: &[],
+        help: "write the system's configuration as it is wanted now",
+        long: "The file can be applied, and it can be booted: name it under `boot` in configs.toml. On the host alone, since \
+               files are there.",
+        example: "save branes.toml",
+        schema: "save",
+        build: |m| {
+            Ok(Command::Save {
+                file: m.optional("FILE").map(String::from),
+            })
+        },
+    },
+    Verb {
+        name: "crash",
+        arguments: &[BRANE],
+        options: &[],
+        help: "make a brane fault; the manager restarts it",
+        long: "For tests of the recovery: show BRANE tells how it came back.",
+        example: "crash red",
+        schema: "done",
+        build: |m| Ok(Command::Ask(Request::Crash(m.name("BRANE")?))),
+    },
+    Verb {
+        name: "hang",
+        arguments: &[BRANE],
+        options: &[],
+        help: "make a brane run without answering; the manager notices and restarts it",
+        long: "For tests of the recovery: after a few seconds show BRANE tells how it came back.",
+        example: "hang red",
+        schema: "done",
+        build: |m| Ok(Command::Ask(Request::Hang(m.name("BRANE")?))),
+    },
+    Verb {
+        name: "help",
+        arguments: &[optional("VERB", Value::Verb, "what about")],
+        options: &[],
+        help: "this list, or all about a verb",
+        long: "help nicctl lists the verbs for devices, help in those inside a brane.",
+        example: "help limit",
+        schema: "",
+        build: |m| Ok(Command::Help(m.optional("VERB").map(String::from))),
+    },
+];
+
+const MODES: &[&str] = &["bridge", "private"];
+
+/// `bridge` or `private`.
+pub fn mode(word: &str) -> Result<Mode, Error> {
+    Ok(match values::word(word, MODES)?.as_str() {
+        "private" => Mode::Private,
+        _ => Mode::Bridge,
+    })
+}
+
+fn deadline(m: &Matches) -> Result<u32, Error> {
+    m.value("deadline").map_or(Ok(5000), values::time_ms)
+}
+
+fn addressing(m: &Matches) -> Result<Addressing, Error> {
+    let wrong = |word: &str, family: &str| {
+        Error::new(
+            alloc::format!("{word} is not an {family} address"),
+            "name the other option",
+        )
+    };
+    let gateway4 = match m.value("gateway4").map(values::address).transpose()? {
+        Some(core::net::IpAddr::V6(ip)) => return Err(wrong(&ip.to_string(), "IPv4")),
+        Some(core::net::IpAddr::V4(ip)) => Some(ip),
+        None => None,
+    };
+    let gateway6 = match m.value("gateway6").map(values::address).transpose()? {
+        Some(core::net::IpAddr::V4(ip)) => return Err(wrong(&ip.to_string(), "IPv6")),
+        Some(core::net::IpAddr::V6(ip)) => Some(ip),
+        None => None,
+    };
+    Ok(Addressing {
+        addresses: m
+            .all("ADDRESS")
+            .iter()
+            .map(|w| values::cidr(w))
+            .collect::<Result<_, _>>()?,
+        gateway4,
+        gateway6,
+        dhcp4: m.flag("dhcp4"),
+        slaac: m.flag("slaac"),
+    })
+}

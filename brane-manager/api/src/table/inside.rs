@@ -1,0 +1,290 @@
+//! Commands inside a brane. They show and change what is the brane's own; whatever else is named does not exist for them.
+
+use super::{Value, Verb, flag, many, one, option, optional};
+use crate::change::{self, Change};
+use crate::command::Command;
+use crate::error::Error;
+use crate::parse::Matches;
+use crate::ping::Echo;
+use crate::values;
+use alloc::boxed::Box;
+use alloc::string::{String, ToString};
+use brane_abi::control::Family;
+use brane_abi::inside::Query;
+use brane_abi::operator::Request;
+
+const NUMERIC: super::Opt = flag("numeric", Some('n'), "addresses as numbers; it is always so");
+
+/// In the order of `help`.
+pub const VERBS: &[Verb] = &[
+    Verb {
+        name: "ifconfig",
+        arguments: &[
+            optional(
+                "INTERFACE",
+                Value::Local,
+                "the interface; all where it is left out",
+            ),
+            many(
+                "SETTING",
+                Value::Word(change::WORDS),
+                "inet or inet6, an address with its prefix length, then nothing, alias or delete",
+            ),
+        ],
+        options: &[flag("all", Some('a'), "all interfaces")],
+        help: "show interfaces, or change the addresses of one",
+        long: "ifconfig net0 inet 10.0.0.5/24 makes this the only fixed IPv4 address; with alias behind it, one more; with delete, \
+               one less. ifconfig net0 dhcp asks DHCP, nodhcp no longer; slaac and noslaac likewise.",
+        example: "ifconfig net0 inet 10.0.0.5/24 alias",
+        schema: "interfaces",
+        build: |m| {
+            let interface = m.optional("INTERFACE").map(values::name).transpose()?;
+            let words = m.all("SETTING");
+            if m.flag("all") && interface.is_some() {
+                return Err(Error::new("-a and an interface are given", "drop one of them"));
+            }
+            match interface {
+                Some(interface) if !words.is_empty() => {
+                    let words: alloc::vec::Vec<&str> = words.iter().map(String::as_str).collect();
+                    change(m, Change::ifconfig(interface, &words)?)
+                }
+                interface => ask(m, Query::Interfaces(interface)),
+            }
+        },
+    },
+    Verb {
+        name: "route",
+        arguments: &[many(
+            "CHANGE",
+            Value::Word(&["show", "add", "delete", "default"]),
+            "add default GATEWAY, or delete default [GATEWAY]",
+        )],
+        options: &[
+            NUMERIC,
+            flag("inet6", Some('6'), "of delete without a gateway: the IPv6 router"),
+            option(
+                "interface",
+                Some('i'),
+                "INTERFACE",
+                Value::Local,
+                "the interface; the one whose network the gateway is in where it is left out",
+            ),
+        ],
+        help: "show the routing table, or change the default router",
+        long: "Routes to networks come with the addresses; the default routers are what can be changed.",
+        example: "route add default 10.0.2.2",
+        schema: "routes",
+        build: |m| {
+            let words: alloc::vec::Vec<&str> = m.all("CHANGE").iter().map(String::as_str).collect();
+            let interface = m.value("interface").map(values::name).transpose()?;
+            match words[..] {
+                [] | ["show"] => ask(m, Query::Routes),
+                ["add", "default", gateway] => {
+                    change(m, Change::gateway(interface, values::address(gateway)?))
+                }
+                ["delete", "default", gateway] => change(
+                    m,
+                    Change::no_gateway(interface, Some(values::address(gateway)?), false),
+                ),
+                ["delete", "default"] => change(m, Change::no_gateway(interface, None, m.flag("inet6"))),
+                _ => Err(Error::new(
+                    alloc::format!("\"{}\" is no change of a route", words.join(" ")),
+                    "write add default GATEWAY, or delete default [GATEWAY]",
+                )),
+            }
+        },
+    },
+    Verb {
+        name: "arp",
+        arguments: &[],
+        options: &[flag("all", Some('a'), "all neighbours; it is always so"), NUMERIC],
+        help: "IPv4 neighbours and their MAC addresses",
+        long: "Those that the brane has talked to lately (RFC 826).",
+        example: "arp -a",
+        schema: "neighbours",
+        build: |m| neighbours(m, Family::Inet),
+    },
+    Verb {
+        name: "ndp",
+        arguments: &[],
+        options: &[flag("all", Some('a'), "all neighbours; it is always so"), NUMERIC],
+        help: "IPv6 neighbours and their MAC addresses",
+        long: "Those that the brane has talked to lately (RFC 4861).",
+        example: "ndp -an",
+        schema: "neighbours",
+        build: |m| neighbours(m, Family::Inet6),
+    },
+    Verb {
+        name: "netstat",
+        arguments: &[],
+        options: &[
+            flag("statistics", Some('s'), "counters of each protocol"),
+            flag("routes", Some('r'), "the routing table, as route shows it"),
+            flag("interfaces", Some('i'), "interfaces, as ifconfig shows them"),
+            flag("all", Some('a'), "sockets that listen too; it is always so"),
+            NUMERIC,
+            option(
+                "protocol",
+                Some('p'),
+                "PROTOCOL",
+                Value::Word(&["tcp", "udp"]),
+                "sockets of this one alone",
+            ),
+        ],
+        help: "sockets and connections, routes, counters",
+        long: "Without an option, the brane's sockets and connections.",
+        example: "netstat -s",
+        schema: "sockets",
+        build: |m| {
+            let chosen = ["statistics", "routes", "interfaces"]
+                .iter()
+                .filter(|k| m.flag(k))
+                .count();
+            if chosen > 1 {
+                return Err(Error::new("more than one of -s, -r and -i is given", "give one"));
+            }
+            if m.flag("statistics") {
+                ask(m, Query::Protocols)
+            } else if m.flag("routes") {
+                ask(m, Query::Routes)
+            } else if m.flag("interfaces") {
+                ask(m, Query::Interfaces(None))
+            } else {
+                Ok(Command::Sockets {
+                    brane: m.brane()?,
+                    protocol: m
+                        .value("protocol")
+                        .map(|p| values::word(p, &["tcp", "udp"]))
+                        .transpose()?,
+                })
+            }
+        },
+    },
+    Verb {
+        name: "ping",
+        arguments: &[one("HOST", Value::Text, "an address, or a name")],
+        options: &[
+            option(
+                "count",
+                Some('c'),
+                "N",
+                Value::Text,
+                "how many; until Ctrl-C where it is left out",
+            ),
+            option(
+                "size",
+                Some('s'),
+                "SIZE",
+                Value::Text,
+                "bytes of data, 0 to 1400; 56 where it is left out",
+            ),
+            option(
+                "interval",
+                Some('i'),
+                "TIME",
+                Value::Text,
+                "between two of them; 1s where it is left out",
+            ),
+            option(
+                "timeout",
+                Some('W'),
+                "TIME",
+                Value::Text,
+                "to wait for an answer, up to 10s; 1s where it is left out",
+            ),
+        ],
+        help: "send echo requests",
+        long: "Ends with status 1 where nothing was answered. With -j, one object when it is over.",
+        example: "ping -c 3 10.0.2.2",
+        schema: "ping",
+        build: |m| {
+            let time = |key, otherwise, most| match m.value(key).map(values::time_ms).transpose()? {
+                None => Ok(otherwise),
+                Some(ms) if ms <= most => Ok(ms),
+                Some(ms) => Err(Error::new(
+                    alloc::format!("--{key} of {ms} ms is too long"),
+                    alloc::format!("{most} ms are allowed"),
+                )),
+            };
+            Ok(Command::Ping(Echo {
+                brane: m.brane()?,
+                host: host(m.one("HOST")?)?,
+                count: m.number("count", 1, 65535)?.map(|n| n as u16),
+                size: m.number("size", 0, 1400)?.unwrap_or(56) as u16,
+                interval_ms: time("interval", 1000, 60_000)?,
+                timeout_ms: time("timeout", 1000, 10_000)?,
+            }))
+        },
+    },
+    Verb {
+        name: "host",
+        arguments: &[
+            one("NAME", Value::Text, "what to look up"),
+            optional(
+                "SERVER",
+                Value::Text,
+                "the DNS server's address; the brane's own where it is left out",
+            ),
+        ],
+        options: &[option(
+            "timeout",
+            Some('W'),
+            "TIME",
+            Value::Text,
+            "to wait for an answer, up to 10s; 5s where it is left out",
+        )],
+        help: "look a name up",
+        long: "Asks a DNS server for the addresses of a name (RFC 1035).",
+        example: "host www.example.org 10.0.2.3",
+        schema: "host",
+        build: |m| {
+            let timeout_ms = m.value("timeout").map_or(Ok(5000), values::time_ms)?;
+            if timeout_ms > 10_000 {
+                return Err(Error::new(
+                    alloc::format!("--timeout of {timeout_ms} ms is too long"),
+                    "10000 ms are allowed",
+                ));
+            }
+            ask(
+                m,
+                Query::Host {
+                    name: host(m.one("NAME")?)?,
+                    server: m.optional("SERVER").map(values::address).transpose()?,
+                    timeout_ms,
+                },
+            )
+        },
+    },
+];
+
+/// The name of a host: RFC 1035 allows 253 characters.
+fn host(word: &str) -> Result<String, Error> {
+    match word.len() {
+        1..=253 => Ok(word.to_string()),
+        n => Err(Error::new(
+            alloc::format!("host name of {n} bytes"),
+            "1 to 253 are allowed",
+        )),
+    }
+}
+
+fn ask(m: &Matches, query: Query) -> Result<Command, Error> {
+    Ok(Command::Ask(Request::Inside {
+        brane: m.brane()?,
+        query,
+    }))
+}
+
+fn change(m: &Matches, change: Change) -> Result<Command, Error> {
+    Ok(Command::Change {
+        brane: m.brane()?,
+        change: Box::new(change),
+    })
+}
+
+fn neighbours(m: &Matches, family: Family) -> Result<Command, Error> {
+    Ok(Command::Neighbours {
+        brane: m.brane()?,
+        family,
+    })
+}

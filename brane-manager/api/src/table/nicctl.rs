@@ -1,0 +1,186 @@
+//! The verbs of `nicctl`: devices, whoever has them.
+
+use super::branectl::mode;
+use super::{Value, Verb, one, option, optional, options};
+use crate::command::Command;
+use crate::error::Error;
+use crate::values;
+use brane_abi::operator::{DeviceConfig, Kind, Request};
+
+const DEVICE: super::Argument = one("DEVICE", Value::Device, "the device's name");
+const KINDS: &[&str] = &["vnic", "vlan", "pair"];
+
+/// In the order of `help`.
+pub const VERBS: &[Verb] = &[
+    Verb {
+        name: "list",
+        arguments: &[],
+        options: &[],
+        help: "all devices: kind, NIC, MAC address, who has them",
+        long: "Devices of kind phys are the NICs themselves.",
+        example: "list",
+        schema: "devices",
+        build: |_| Ok(Command::Ask(Request::Devices)),
+    },
+    Verb {
+        name: "show",
+        arguments: &[DEVICE],
+        options: &[],
+        help: "one device in full: kind, limits, who has it",
+        long: "Its counters are shown by branectl stats DEVICE.",
+        example: "show vnic1",
+        schema: "device",
+        build: |m| Ok(Command::ShowDevice(m.name("DEVICE")?)),
+    },
+    Verb {
+        name: "create",
+        arguments: &[
+            one(
+                "KIND",
+                Value::Word(KINDS),
+                "vnic: a MAC address of its own on a NIC; vlan: likewise, tagged; pair: a wire with two ends",
+            ),
+            one(
+                "NAME",
+                Value::Text,
+                "its name: a-z, 0-9, - _ and ., a letter first, up to 31 bytes",
+            ),
+            optional("PEER", Value::Text, "of a pair: the name of the other end"),
+        ],
+        options: &[
+            option(
+                "nic",
+                Some('n'),
+                "NIC",
+                Value::Nic,
+                "the NIC that carries it; nic0 where it is left out",
+            ),
+            option(
+                "tag",
+                Some('t'),
+                "TAG",
+                Value::Text,
+                "of a vlan: its tag on the wire (IEEE 802.1Q), 1 to 4094",
+            ),
+            option(
+                "mac",
+                None,
+                "MAC",
+                Value::Text,
+                "its MAC address; one from the pool where it is left out",
+            ),
+            option(
+                "mode",
+                Some('m'),
+                "MODE",
+                Value::Word(&["bridge", "private"]),
+                "bridge: branes on the same NIC reach it; private: only the outside",
+            ),
+            option(
+                "up",
+                Some('u'),
+                "RATE",
+                Value::Text,
+                "bytes per second that it may send: 250k, 10M, 1.5G",
+            ),
+            option(
+                "down",
+                Some('d'),
+                "RATE",
+                Value::Text,
+                "bytes per second that it gets, likewise",
+            ),
+            options(
+                "allow",
+                Some('a'),
+                "PREFIX",
+                Value::Text,
+                "where what it sends may come from, with commas between",
+            ),
+        ],
+        help: "make a device",
+        long: "It belongs to no brane until it is assigned to one. Of a pair both ends are made; what goes in at one comes out at \
+               the other.",
+        example: "create vlan office0 --tag 12 --nic nic0 --up 10M",
+        schema: "done",
+        build: |m| {
+            let kind = values::word(m.one("KIND")?, KINDS)?;
+            let tag = m.number("tag", 1, 4094)?;
+            let peer = m.optional("PEER").map(values::new_name).transpose()?;
+            let name = values::new_name(m.one("NAME")?)?;
+            let extra = |what: &str, of: &str| {
+                Err(Error::new(
+                    alloc::format!("a {kind} has no {what}"),
+                    alloc::format!("drop it, or make a {of}"),
+                ))
+            };
+            let kind = match (kind.as_str(), tag, peer) {
+                ("vlan", Some(tag), None) => Kind::Vlan(tag as u16),
+                ("vlan", None, _) => {
+                    return Err(Error::new("a vlan has a tag", "name it by --tag 1 to 4094"));
+                }
+                ("pair", None, Some(peer)) if peer == name => {
+                    return Err(Error::new(
+                        alloc::format!("both ends of the pair are \"{name}\""),
+                        "name the other end differently",
+                    ));
+                }
+                ("pair", None, Some(peer)) => Kind::Pair(peer),
+                ("pair", _, None) => {
+                    return Err(Error::new(
+                        "a pair has two ends",
+                        "name the other end too: create pair NAME PEER",
+                    ));
+                }
+                ("vnic", None, None) => Kind::Vnic,
+                (_, Some(_), _) => return extra("tag", "vlan"),
+                (_, _, _) => return extra("other end", "pair"),
+            };
+            let mut allow = alloc::vec::Vec::new();
+            for word in m.all("allow") {
+                allow.extend(values::cidrs(word)?);
+            }
+            let rate = |key| {
+                m.value(key)
+                    .map(values::rate)
+                    .transpose()
+                    .map(|r| r.filter(|r| *r != 0))
+            };
+            Ok(Command::Ask(Request::AddDevice(DeviceConfig {
+                name,
+                kind,
+                nic: m.value("nic").map_or(Ok(0), values::nic)?,
+                mac: m.value("mac").map(values::mac).transpose()?,
+                mode: m.value("mode").map(mode).transpose()?.unwrap_or_default(),
+                allow,
+                rate_up: rate("up")?,
+                rate_down: rate("down")?,
+            })))
+        },
+    },
+    Verb {
+        name: "delete",
+        arguments: &[DEVICE],
+        options: &[],
+        help: "delete a device that no brane has; of a pair, both ends",
+        long: "One that a brane has is taken from it first: branectl remove DEVICE.",
+        example: "delete office0",
+        schema: "receipt",
+        build: |m| Ok(Command::Ask(Request::DeleteDevice(m.name("DEVICE")?))),
+    },
+    Verb {
+        name: "rename",
+        arguments: &[DEVICE, one("NEW", Value::Text, "its new name")],
+        options: &[],
+        help: "give a device another name",
+        long: "Whoever has it keeps it, and keeps his own name for it.",
+        example: "rename vnic1 uplink",
+        schema: "done",
+        build: |m| {
+            Ok(Command::Ask(Request::RenameDevice {
+                from: m.name("DEVICE")?,
+                to: values::new_name(m.one("NEW")?)?,
+            }))
+        },
+    },
+];

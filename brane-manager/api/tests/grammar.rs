@@ -1,0 +1,433 @@
+//! The grammar from outside: every verb of the table, every kind of mistake, completion.
+
+use brane_abi::operator::{Kind, Names, Request};
+use brane_manager_api::command::Command;
+use brane_manager_api::complete;
+use brane_manager_api::help;
+use brane_manager_api::parse::{Parsed, Place, line};
+use brane_manager_api::table::{Program, Verb};
+use proptest::prelude::*;
+
+fn parse(text: &str) -> Result<Command, String> {
+    match line(text, &Place::of(Program::Branectl)) {
+        Ok(Some(parsed)) => Ok(parsed.command),
+        Ok(None) => Err("nothing".into()),
+        Err(e) => Err(e.to_string()),
+    }
+}
+
+fn error(text: &str) -> String {
+    parse(text).expect_err(text)
+}
+
+fn every_verb() -> impl Iterator<Item = (Program, &'static Verb)> {
+    Program::ALL
+        .into_iter()
+        .flat_map(|p| p.verbs().iter().map(move |v| (p, v)))
+}
+
+#[test]
+fn every_example_parses_and_with_j_too() {
+    for (program, verb) in every_verb() {
+        let example = help::example(program, verb);
+        assert!(example.contains(verb.name), "{example}");
+        let plain =
+            line(&example, &Place::of(Program::Branectl)).unwrap_or_else(|e| panic!("{example}: {e}"));
+        assert!(!plain.unwrap().json);
+        let json = line(&format!("{example} -j"), &Place::of(Program::Branectl))
+            .unwrap()
+            .unwrap();
+        assert!(json.json, "{example}");
+    }
+}
+
+#[test]
+fn every_verb_says_what_it_is() {
+    for (program, verb) in every_verb() {
+        assert!(
+            !verb.help.is_empty() && !verb.long.is_empty() && !verb.example.is_empty(),
+            "{}",
+            verb.name
+        );
+        assert!(
+            verb.help.len() <= 80,
+            "{}: {} characters",
+            verb.name,
+            verb.help.len()
+        );
+        let text = help::verb(program, verb);
+        for option in verb.all_options() {
+            assert!(text.contains(&format!("--{}", option.long)), "{text}");
+        }
+        for argument in verb.arguments {
+            assert!(
+                text.contains(argument.name) && text.contains(argument.help),
+                "{text}"
+            );
+        }
+        assert!(help::about(Some(verb.name)).unwrap().contains(verb.help));
+        assert!(help::list(program).contains(verb.help));
+        let known = verb.schema.is_empty() || brane_manager_api::schema::schema(verb.schema).is_some();
+        assert!(known, "{} has schema {}", verb.name, verb.schema);
+        // Letters and long names of options are each used once.
+        let mut all: Vec<String> = verb.all_options().map(|o| o.long.into()).collect();
+        all.extend(verb.all_options().filter_map(|o| o.short).map(String::from));
+        let count = all.len();
+        all.sort();
+        all.dedup();
+        assert_eq!(all.len(), count, "{}", verb.name);
+    }
+}
+
+#[test]
+fn all_that_is_asked_for_is_there() {
+    let names = |p: Program| p.verbs().iter().map(|v| v.name).collect::<Vec<_>>();
+    for verb in [
+        "create", "delete", "list", "show", "start", "shutdown", "assign", "remove", "rename", "limit",
+        "stats", "hooks", "events", "audit", "apply", "save", "crash", "hang", "address",
+    ] {
+        assert!(names(Program::Branectl).contains(&verb), "{verb}");
+    }
+    assert_eq!(
+        names(Program::Nicctl),
+        ["list", "show", "create", "delete", "rename"]
+    );
+    assert_eq!(
+        names(Program::Inside),
+        ["ifconfig", "route", "arp", "ndp", "netstat", "ping", "host"]
+    );
+}
+
+#[test]
+fn lines_become_requests() {
+    assert_eq!(parse("show red"), Ok(Command::Ask(Request::Show("red".into()))));
+    assert_eq!(parse("branectl show 'red'"), parse("show red"));
+    assert_eq!(parse("list"), Ok(Command::Ask(Request::List { fresh: true })));
+    assert_eq!(
+        parse("shutdown red -d 500ms"),
+        Ok(Command::Ask(Request::Shutdown {
+            name: "red".into(),
+            deadline_ms: 500
+        }))
+    );
+    assert_eq!(
+        parse("delete --now red"),
+        Ok(Command::Ask(Request::Delete {
+            name: "red".into(),
+            deadline_ms: 0
+        }))
+    );
+    let Ok(Command::Ask(Request::Limit {
+        allow,
+        rate_up,
+        rate_down,
+        ..
+    })) = parse("limit vnic1 --up=10M --down none -a any")
+    else {
+        panic!()
+    };
+    assert_eq!(
+        (allow, rate_up, rate_down),
+        (Some(vec![]), Some(10_000_000), Some(0))
+    );
+    let Ok(Command::Ask(Request::AddDevice(config))) = parse("nicctl create pair a b") else {
+        panic!()
+    };
+    assert_eq!(config.kind, Kind::Pair("b".into()));
+    let Ok(Command::Ask(Request::Assign {
+        addressing,
+        interface,
+        ..
+    })) = parse("assign vnic9 red")
+    else {
+        panic!()
+    };
+    assert_eq!((addressing, interface), (None, None), "what it had stays");
+}
+
+#[test]
+fn a_brane_that_was_entered_is_meant() {
+    let place = Place {
+        program: Program::Inside,
+        brane: Some("red".into()),
+    };
+    let inside = |text: &str| line(text, &place).map(|p| p.unwrap());
+    assert_eq!(
+        inside("ifconfig -a").unwrap().command,
+        parse("in red ifconfig -a").unwrap()
+    );
+    assert_eq!(
+        inside("exit"),
+        Ok(Parsed {
+            command: Command::Exit,
+            json: false
+        })
+    );
+    assert_eq!(
+        inside("show red").unwrap_err().to_string(),
+        "no verb \"show\": write branectl show"
+    );
+    assert!(inside("branectl show red").is_ok());
+    assert_eq!(parse("enter red"), Ok(Command::Enter("red".into())));
+}
+
+#[test]
+fn every_mistake_names_the_thing_and_the_fix() {
+    let long = "x".repeat(34);
+    for (text, expected) in [
+        ("creat red", "no verb \"creat\": did you mean create?"),
+        ("nicctl lsit", "no verb \"lsit\": did you mean list?"),
+        ("xyzzyplugh", "no verb \"xyzzyplugh\": `help` lists the verbs"),
+        (
+            "ifconfig -a",
+            "no verb \"ifconfig\": it is a command inside a brane: in BRANE ifconfig",
+        ),
+        ("nicctl audit", "no verb \"audit\": write branectl audit"),
+        (
+            "create",
+            "missing BRANE: usage: create BRANE [-f FAMILY[=PROTOCOL,...]]... [-s] [-j]",
+        ),
+        ("show", "missing BRANE: usage: show BRANE [-j]"),
+        ("list red", "\"red\" is one word too many: usage: list [-q] [-j]"),
+        (
+            "crash red blue",
+            "\"blue\" is one word too many: usage: crash BRANE [-j]",
+        ),
+        (
+            "delete red --deadlin 5s",
+            "no option --deadlin of delete: did you mean --deadline?",
+        ),
+        (
+            "delete red -x",
+            "no option -x of delete: usage: delete BRANE [-d TIME] [-n] [-j]",
+        ),
+        (
+            "delete red --deadline",
+            "missing TIME after --deadline: usage: delete BRANE [-d TIME] [-n] [-j]",
+        ),
+        (
+            "delete red -d 1s -d 2s",
+            "--deadline is given twice: usage: delete BRANE [-d TIME] [-n] [-j]",
+        ),
+        (
+            "delete red --now -d 1s",
+            "--now and --deadline are given: drop one of them",
+        ),
+        (
+            "delete red -d soon",
+            "\"soon\" is not a time: write it as in 500ms, 5s or 2m",
+        ),
+        (
+            "list --quick=yes",
+            "option does not require a value: --quick: usage: list [-q] [-j]",
+        ),
+        (
+            "limit vnic1",
+            "nothing to change: name --up, --down, --mode or --allow",
+        ),
+        (
+            "limit vnic1 -m open",
+            "\"open\" is none of bridge, private: use one of them",
+        ),
+        (
+            "address red net0",
+            "\"red\" is not an interface: write BRANE/INTERFACE, as in red/net0",
+        ),
+        (
+            "address red/net0",
+            "no address is given: name addresses, --dhcp4 or --slaac; or --none for none",
+        ),
+        (
+            "address red/net0 10.0.0.1/8 --none",
+            "--none and addresses are given: drop one of them",
+        ),
+        (
+            "assign v red 10.0.0.1/8 --gateway4 fe80::1",
+            "fe80::1 is not an IPv4 address: name the other option",
+        ),
+        (
+            "nicctl create vlan v",
+            "a vlan has a tag: name it by --tag 1 to 4094",
+        ),
+        (
+            "nicctl create vlan v -t 4095",
+            "\"4095\" is not a number from 1 to 4094: write it in decimal digits",
+        ),
+        (
+            "nicctl create vnic v -t 5",
+            "a vnic has no tag: drop it, or make a vlan",
+        ),
+        (
+            "nicctl create vnic v w",
+            "a vnic has no other end: drop it, or make a pair",
+        ),
+        (
+            "nicctl create pair a",
+            "a pair has two ends: name the other end too: create pair NAME PEER",
+        ),
+        (
+            "nicctl create pair a a",
+            "both ends of the pair are \"a\": name the other end differently",
+        ),
+        (
+            "nicctl create tap a",
+            "\"tap\" is none of vnic, vlan, pair: use one of them",
+        ),
+        ("in", "missing BRANE: usage: in BRANE COMMAND..."),
+        ("in red", "missing COMMAND: usage: in BRANE COMMAND..."),
+        ("enter", "missing BRANE: usage: enter BRANE"),
+        (
+            "in red route add 10.0.0.0/8 10.0.2.2",
+            "\"add 10.0.0.0/8 10.0.2.2\" is no change of a route: write add default GATEWAY, or delete default [GATEWAY]",
+        ),
+        (
+            "in red ping -s 1401 10.0.2.2",
+            "\"1401\" is not a number from 0 to 1400: write it in decimal digits",
+        ),
+        (
+            "in red ping -W 11s 10.0.2.2",
+            "--timeout of 11000 ms is too long: 10000 ms are allowed",
+        ),
+        (
+            "in red netstat -rs",
+            "more than one of -s, -r and -i is given: give one",
+        ),
+        (
+            "show \"red",
+            "a quotation mark or backslash stands alone: close it, or drop it",
+        ),
+        (
+            "create g -f inet -f inet=udp",
+            "family inet is given twice: give it once, with commas between its protocols",
+        ),
+    ] {
+        assert_eq!(error(text), expected, "{text}");
+    }
+    for text in [
+        format!("show {long}"),
+        format!("create {long}"),
+        format!("in {long} arp"),
+        format!("rename a {long}"),
+    ] {
+        assert_eq!(error(&text), "name too long: 34 bytes, 31 allowed", "{text}");
+    }
+    assert_eq!(error(&"x".repeat(600)), "line of 600 bytes: 512 are allowed");
+    assert_eq!(error(&"x ".repeat(65)), "line of 65 words: 64 are allowed");
+}
+
+fn names() -> Names {
+    let all = |list: &[&str]| list.iter().map(ToString::to_string).collect();
+    Names {
+        branes: all(&["main", "red", "blue"]),
+        devices: all(&["vnic0", "vnic1", "nic0"]),
+        interfaces: all(&["main/net0", "red/net0", "red/net1"]),
+        nics: all(&["nic0"]),
+    }
+}
+
+fn completed(text: &str) -> Vec<String> {
+    complete::line(text, &Place::of(Program::Branectl), &names()).candidates
+}
+
+#[test]
+fn verbs_branes_devices_and_interfaces_are_completed() {
+    for (text, expected) in [
+        ("sho", &["show"][..]),
+        ("s", &["save", "show", "shutdown", "start", "stats"]),
+        ("show ", &["blue", "main", "red"]),
+        ("show r", &["red"]),
+        ("show red ", &[]),
+        ("assign vn", &["vnic0", "vnic1"]),
+        ("assign vnic0 b", &["blue"]),
+        ("assign --as x vnic0 b", &["blue"]),
+        ("remove red/", &["red/net0", "red/net1"]),
+        ("address m", &["main/net0"]),
+        ("rename r", &["red", "red/net0", "red/net1"]),
+        ("stats n", &["nic0"]),
+        ("limit vnic0 --m", &["--mode"]),
+        ("limit vnic0 --mode p", &["private"]),
+        ("limit vnic0 -m p", &["private"]),
+        ("limit vnic0 --mode=p", &["--mode=private"]),
+        ("nicctl cr", &["create"]),
+        ("nicctl create v", &["vlan", "vnic"]),
+        ("nicctl create vnic v --nic ", &["nic0"]),
+        ("in r", &["red"]),
+        ("in red ifc", &["ifconfig"]),
+        ("in red ifconfig n", &["net0", "net1"]),
+        ("in blue ifconfig ", &["lo0"]),
+        ("in red ifconfig net0 ine", &["inet", "inet6"]),
+        ("enter b", &["blue"]),
+        ("help lim", &["limit"]),
+        ("xyz ", &[]),
+        ("show red", &["red"]),
+    ] {
+        assert_eq!(completed(text), expected, "{text}");
+    }
+    let entered = Place {
+        program: Program::Inside,
+        brane: Some("red".into()),
+    };
+    assert_eq!(
+        complete::line("ifconfig net", &entered, &names()).candidates,
+        ["net0", "net1"]
+    );
+    let two = complete::line("assign vn", &Place::of(Program::Branectl), &names());
+    assert_eq!((two.shared(), two.start), ("vnic", 7));
+}
+
+/// Words that the grammar knows, and some that it does not.
+fn word() -> impl Strategy<Value = String> {
+    let mut known: Vec<String> = every_verb().map(|(_, v)| v.name.to_string()).collect();
+    for (_, verb) in every_verb() {
+        known.extend(verb.all_options().map(|o| format!("--{}", o.long)));
+    }
+    known.extend(
+        [
+            "in",
+            "enter",
+            "red",
+            "net0",
+            "red/net0",
+            "inet",
+            "10.0.0.1/8",
+            "-a",
+            "--",
+            "-",
+            "",
+            "default",
+        ]
+        .map(String::from),
+    );
+    prop_oneof![3 => proptest::sample::select(known), 1 => any::<String>()]
+}
+
+proptest! {
+    #[test]
+    fn no_line_makes_it_panic(text in any::<String>(), words in proptest::collection::vec(word(), 0..8)) {
+        let words = words.join(" ");
+        for place in [Place::of(Program::Branectl), Place::of(Program::Nicctl), Place { program: Program::Inside, brane: Some("red".into()) }] {
+            for text in [&text, &words] {
+                match line(text, &place) {
+                    Ok(_) => {}
+                    Err(e) => prop_assert!(!e.what.is_empty()),
+                }
+                let completion = complete::line(text, &place, &names());
+                prop_assert!(text.is_char_boundary(completion.start));
+                let begun = &text[completion.start..];
+                prop_assert!(completion.candidates.iter().all(|c| c.starts_with(begun)));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_completed_is_taken(words in proptest::collection::vec(word(), 0..4)) {
+        // A verb that completion offers is one that the parser knows.
+        let text = format!("{} ", words.join(" "));
+        for candidate in completed(&text) {
+            let whole = format!("{text}{candidate}");
+            if let Err(e) = line(&whole, &Place::of(Program::Branectl)) {
+                prop_assert!(!e.what.starts_with(&format!("no verb \"{candidate}\"")), "{whole}: {e}");
+            }
+        }
+    }
+}
