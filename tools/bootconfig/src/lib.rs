@@ -7,6 +7,9 @@
 mod file;
 mod limits;
 mod rules;
+mod write;
+
+pub use write::to_toml;
 
 use brane_manager_core::boot::{BootConfig, MAX_SIZE};
 use std::fmt;

@@ -1,6 +1,5 @@
-//! The rules for an interface's limits: the keys `allow`, `rate-up` and `rate-down`.
+//! The rules for the limits of interfaces and devices: the keys `allow`, `rate-up` and `rate-down`.
 
-use crate::file::Interface;
 use crate::rules::Rules;
 use brane_abi::net::Cidr;
 use brane_abi::vif::{MAX_ALLOWED, MAX_RATE};
@@ -13,9 +12,14 @@ const OWN: &str = "addresses";
 
 impl Rules<'_> {
     /// The prefixes of `allow`; empty where it is left out.
-    pub(crate) fn allow(&mut self, given: &Interface, addresses: &[Cidr], here: &str) -> Vec<Cidr> {
-        let key = "brane.interface.allow";
-        let Some(list) = &given.allow else {
+    pub(crate) fn allow(
+        &mut self,
+        key: &str,
+        given: Option<&Spanned<Vec<Spanned<String>>>>,
+        addresses: &[Cidr],
+        here: &str,
+    ) -> Vec<Cidr> {
+        let Some(list) = given else {
             return Vec::new();
         };
         if list.get_ref().is_empty() {
@@ -86,7 +90,7 @@ impl Rules<'_> {
                 self.wrong(
                     given.span(),
                     format!(
-                        "brane.interface.{key}: {} is no rate: write bytes per second, 1 to {MAX_RATE}, as in 1_000_000, \
+                        "{key}: {} is no rate: write bytes per second, 1 to {MAX_RATE}, as in 1_000_000, \
                          or leave it out for no limit",
                         given.get_ref()
                     ),

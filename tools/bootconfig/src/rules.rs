@@ -1,11 +1,11 @@
 //! What a boot configuration must obey: each rule once, with the message that names key, value and remedy.
 
-use crate::file::{Brane, File, Interface, Mode};
+use crate::file::{self, Brane, Device, File, Interface};
 use crate::{Problem, problem};
-use brane_abi::control::InterfaceConfig;
-use brane_abi::layout::PORTS_PER_BRANE;
+use brane_abi::control::{Family, FamilyConfig, InterfaceConfig};
+use brane_abi::layout::{MAX_NICS, PORTS_PER_BRANE};
 use brane_abi::net::{Cidr, MacAddr};
-use brane_abi::operator::{self, DeviceConfig};
+use brane_abi::operator::{DeviceConfig, Kind, Mode};
 use brane_manager_core::boot::{BootConfig, BraneBoot, DEFAULT_POOL, MAX_NAME};
 use ipnet::IpNet;
 use std::collections::HashMap;
@@ -30,6 +30,8 @@ pub struct Rules<'a> {
     macs: HashMap<MacAddr, String>,
     addresses: HashMap<IpAddr, String>,
     built: Vec<DeviceConfig>,
+    /// Devices with a section of their own, in order, and where that is.
+    declared: Vec<(DeviceConfig, Range<usize>)>,
 }
 
 impl<'a> Rules<'a> {
@@ -45,6 +47,7 @@ impl<'a> Rules<'a> {
             macs: HashMap::new(),
             addresses: HashMap::new(),
             built: Vec::new(),
+            declared: Vec::new(),
         }
     }
 
@@ -95,10 +98,19 @@ impl<'a> Rules<'a> {
             ),
             _ => {}
         }
+        for device in file.device {
+            let span = device.span();
+            let device = self.device(device.into_inner());
+            self.declared.push((device, span));
+        }
+        self.pairs();
         let branes = file.brane.into_iter().enumerate();
+        let branes = branes.map(|(i, b)| self.brane(i, b.into_inner())).collect();
+        let mut devices = core::mem::take(&mut self.built);
+        devices.extend(core::mem::take(&mut self.declared).into_iter().map(|(d, _)| d));
         BootConfig {
-            branes: branes.map(|(i, b)| self.brane(i, b.into_inner())).collect(),
-            devices: core::mem::take(&mut self.built),
+            branes,
+            devices,
             mac_pool: self.pool,
         }
     }
@@ -112,15 +124,8 @@ impl<'a> Rules<'a> {
             name.clone(),
             "a brane",
         );
-        if let Some(extra) = brane.interface.get(PORTS_PER_BRANE) {
-            self.wrong(
-                extra.span(),
-                format!(
-                    "brane `{name}` has {} interfaces besides lo0, a brane has {PORTS_PER_BRANE} ports: drop some",
-                    brane.interface.len()
-                ),
-            );
-        }
+        let families = brane.families.map(|f| self.families(f, &name));
+        let nics: Vec<u8> = brane.interface.iter().map(|i| self.nic_of(i.get_ref())).collect();
         let mut local = HashMap::new();
         let mut ports = HashMap::new();
         let mut interfaces = Vec::new();
@@ -128,8 +133,24 @@ impl<'a> Rules<'a> {
             let span = interface.span();
             let interface = interface.into_inner();
             let place = interface.name.span();
-            let port_place = interface.port.as_ref().map_or(span, |p| p.span());
-            let built = self.interface(number, index, &name, interface);
+            let port_place = interface.port.as_ref().map_or(span.clone(), |p| p.span());
+            let nic = nics[index];
+            let before = nics[..index].iter().filter(|n| **n == nic).count();
+            if before == PORTS_PER_BRANE {
+                let many = nics.iter().filter(|n| **n == nic).count();
+                self.wrong(
+                    span,
+                    format!(
+                        "brane `{name}` has {many} interfaces besides lo0 on nic{nic}, a brane has {PORTS_PER_BRANE} ports \
+                         there: drop some"
+                    ),
+                );
+            }
+            // What is too much is said already; the number only has to be one.
+            let place_on_nic = before.min(PORTS_PER_BRANE - 1);
+            let place_in_brane = (number, index);
+            let port = usize::from(nic) * PORTS_PER_BRANE + place_on_nic;
+            let built = self.interface(place_in_brane, (nic, port as u8), &name, interface);
             let label = &built.name;
             if local.insert(label.clone(), ()).is_some() {
                 self.wrong(
@@ -139,13 +160,16 @@ impl<'a> Rules<'a> {
                     ),
                 );
             }
-            if let Some(other) = ports.insert(built.port, label.clone()) {
+            if before < PORTS_PER_BRANE
+                && let Some(other) = ports.insert(built.port, label.clone())
+            {
                 self.wrong(
                     port_place,
                     format!(
                         "brane.interface.port: `{label}` and `{other}` of brane `{name}` are both on port {}: use \
-                         another one below {PORTS_PER_BRANE}",
-                        built.port
+                         another one below {}",
+                        built.port,
+                        (usize::from(nic) + 1) * PORTS_PER_BRANE
                     ),
                 );
             }
@@ -155,11 +179,219 @@ impl<'a> Rules<'a> {
             name,
             primary: brane.primary,
             interfaces,
-            ..BraneBoot::default()
+            families,
+            held: brane.started == Some(false),
         }
     }
 
-    fn interface(&mut self, brane: usize, index: usize, owner: &str, given: Interface) -> InterfaceConfig {
+    fn families(&mut self, given: Spanned<file::Families>, brane: &str) -> Vec<FamilyConfig> {
+        let span = given.span();
+        let given = given.into_inner();
+        let mut out = Vec::new();
+        for (family, list) in [(Family::Inet, given.inet), (Family::Inet6, given.inet6)] {
+            let Some(list) = list else {
+                continue;
+            };
+            let key = format!("brane.families.{}", family.name());
+            let mut protocols = Vec::new();
+            for word in &list {
+                let known = family.protocols().iter().find(|p| p.name() == word.get_ref());
+                match known {
+                    None => {
+                        let all: Vec<&str> = family.protocols().iter().map(|p| p.name()).collect();
+                        self.wrong(
+                            word.span(),
+                            format!(
+                                "{key}: `{}` is none of its protocols: use {}",
+                                word.get_ref(),
+                                all.join(", ")
+                            ),
+                        );
+                    }
+                    Some(p) if protocols.contains(p) => {
+                        self.wrong(
+                            word.span(),
+                            format!("{key}: `{}` is there twice: drop one", word.get_ref()),
+                        );
+                    }
+                    Some(p) => protocols.push(*p),
+                }
+            }
+            out.push(FamilyConfig { family, protocols });
+        }
+        if out.is_empty() {
+            self.wrong(
+                span,
+                format!("brane.families: brane `{brane}` would have none: name inet or inet6, or leave it out for all"),
+            );
+        }
+        out
+    }
+
+    /// The NIC that carries an interface's device.
+    fn nic_of(&self, interface: &Interface) -> u8 {
+        let declared = self
+            .declared
+            .iter()
+            .find(|(d, _)| d.name == *interface.device.get_ref());
+        declared.map_or(0, |(d, _)| d.nic)
+    }
+
+    fn device(&mut self, given: Device) -> DeviceConfig {
+        let name = self.name("device.name", &given.name);
+        if self.declared.iter().any(|(d, _)| d.name == name) {
+            self.wrong(
+                given.name.span(),
+                format!("device.name: `{name}` is taken by a device: choose another one"),
+            );
+        }
+        let here = format!("device `{name}`");
+        let nic = given.nic.as_ref().map_or(0, |text| self.nic(text));
+        let kind = self.kind(&given, &name, nic);
+        let mac = given.mac.as_ref().map(|text| {
+            let mac = self.mac(text);
+            self.unique(|r| &mut r.macs, "device.mac", text.span(), mac, &here);
+            mac
+        });
+        DeviceConfig {
+            kind,
+            nic,
+            mac,
+            mode: mode(given.mode),
+            allow: self.allow("device.allow", given.allow.as_ref(), &[], &here),
+            rate_up: self.rate("device.rate-up", given.rate_up.as_ref()),
+            rate_down: self.rate("device.rate-down", given.rate_down.as_ref()),
+            name,
+        }
+    }
+
+    fn nic(&mut self, text: &Spanned<String>) -> u8 {
+        let number = text.get_ref().strip_prefix("nic").and_then(|n| n.parse().ok());
+        match number.filter(|n| usize::from(*n) < MAX_NICS) {
+            Some(n) => n,
+            None => {
+                let last = MAX_NICS - 1;
+                self.wrong(
+                    text.span(),
+                    format!(
+                        "device.nic: `{}` is not a NIC: use nic0 to nic{last}",
+                        text.get_ref()
+                    ),
+                );
+                0
+            }
+        }
+    }
+
+    fn kind(&mut self, given: &Device, name: &str, nic: u8) -> Kind {
+        if let Some(tag) = given.tag.as_ref().filter(|_| given.kind != file::Kind::Vlan) {
+            self.wrong(
+                tag.span(),
+                "device.tag: only a vlan has one: drop it, or write `kind = \"vlan\"`".into(),
+            );
+        }
+        if let Some(peer) = given.peer.as_ref().filter(|_| given.kind != file::Kind::Pair) {
+            self.wrong(
+                peer.span(),
+                "device.peer: only a pair has one: drop it, or write `kind = \"pair\"`".into(),
+            );
+        }
+        match given.kind {
+            file::Kind::Vnic => Kind::Vnic,
+            file::Kind::Phys => {
+                if name != format!("nic{nic}") {
+                    self.wrong(
+                        given.name.span(),
+                        format!("device.name: `{name}` is not the NIC's own name: the physical device of nic{nic} is `nic{nic}`"),
+                    );
+                }
+                Kind::Phys
+            }
+            file::Kind::Vlan => {
+                let number = given
+                    .tag
+                    .as_ref()
+                    .map(|t| u16::try_from(*t.get_ref()).unwrap_or(0));
+                match number {
+                    Some(tag @ 1..=4094) => Kind::Vlan(tag),
+                    _ => {
+                        let span = given.tag.as_ref().map_or(given.name.span(), Spanned::span);
+                        self.wrong(
+                            span,
+                            format!(
+                                "device.tag: the vlan `{name}` needs one from 1 to 4094: write `tag = 12`"
+                            ),
+                        );
+                        Kind::Vlan(1)
+                    }
+                }
+            }
+            file::Kind::Pair => match &given.peer {
+                Some(peer) => Kind::Pair(self.name("device.peer", peer)),
+                None => {
+                    self.wrong(
+                        given.name.span(),
+                        format!("device.peer: the pair `{name}` needs the name of its other end: write `peer = ...`"),
+                    );
+                    Kind::Pair(String::new())
+                }
+            },
+        }
+    }
+
+    /// Both ends of each pair name each other.
+    fn pairs(&mut self) {
+        for at in 0..self.declared.len() {
+            let (device, span) = &self.declared[at];
+            let Kind::Pair(peer) = &device.kind else {
+                continue;
+            };
+            let name = &device.name;
+            let back = self
+                .declared
+                .iter()
+                .find(|(d, _)| d.name == *peer && peer != name);
+            let fits = back.is_some_and(|(d, _)| d.kind == Kind::Pair(name.clone()) && d.nic == device.nic);
+            if !fits && !peer.is_empty() {
+                let what = format!(
+                    "device.peer: the other end `{peer}` of `{name}` does not lead back to it: write a [[device]] `{peer}` \
+                     of kind pair with `peer = \"{name}\"` on the same NIC"
+                );
+                self.wrong(span.clone(), what);
+            }
+        }
+    }
+
+    /// The device of an interface that has a section of its own: its place among them.
+    fn declared_for(&mut self, given: &Interface, device: &str) -> Option<usize> {
+        let at = self.declared.iter().position(|(d, _)| d.name == device)?;
+        let keys = [
+            ("mac", given.mac.as_ref().map(Spanned::span)),
+            ("allow", given.allow.as_ref().map(Spanned::span)),
+            ("rate-up", given.rate_up.as_ref().map(Spanned::span)),
+            ("rate-down", given.rate_down.as_ref().map(Spanned::span)),
+            ("mode", given.mode.map(|_| given.device.span())),
+        ];
+        for (key, span) in keys {
+            if let Some(span) = span {
+                self.wrong(
+                    span,
+                    format!(
+                        "brane.interface.{key}: `{device}` has a [[device]] of its own: write `{key}` there"
+                    ),
+                );
+            }
+        }
+        Some(at)
+    }
+
+    fn interface(
+        &mut self,
+        (brane, index): (usize, usize),
+        (nic, default_port): (u8, u8),
+        owner: &str,
+        given: Interface,
+    ) -> InterfaceConfig {
         let name = self.name("brane.interface.name", &given.name);
         if name == "lo0" {
             self.wrong(
@@ -176,11 +408,21 @@ impl<'a> Rules<'a> {
             device.clone(),
             &here,
         );
-        let (mac, mac_place) = match &given.mac {
-            Some(text) => (self.mac(text), text.span()),
-            None => (self.pool_mac(brane, index), given.device.span()),
+        let declared = self.declared_for(&given, &device);
+        let own = declared.and_then(|at| self.declared.get(at).map(|(d, _)| (d.kind.clone(), d.mac)));
+        let mac = match (&own, &given.mac) {
+            (Some((_, Some(mac))), _) => *mac,
+            // The NIC's own, which only its driver knows.
+            (Some((Kind::Phys, None)), _) => MacAddr::default(),
+            (_, given_mac) => {
+                let (mac, place) = match given_mac {
+                    Some(text) => (self.mac(text), text.span()),
+                    None => (self.pool_mac(brane, index), given.device.span()),
+                };
+                self.unique(|r| &mut r.macs, "brane.interface.mac", place, mac, &here);
+                mac
+            }
         };
-        self.unique(|r| &mut r.macs, "brane.interface.mac", mac_place, mac, &here);
         let addresses = self.addresses(&given, &here);
         let dhcp4 = given.dhcp4.as_ref().is_some_and(|d| *d.get_ref());
         let fixed4 = given.gateway4.is_some() || addresses.iter().any(|a| a.ip.is_ipv4());
@@ -195,38 +437,47 @@ impl<'a> Rules<'a> {
         }
         let gateway4 = self.gateway::<Ipv4Addr>("gateway4", &given.gateway4, &addresses, "10.0.2.2", &here);
         let gateway6 = self.gateway::<Ipv6Addr>("gateway6", &given.gateway6, &addresses, "fec0::2", &here);
-        let allow = self.allow(&given, &addresses, &here);
-        let rate_up = self.rate("rate-up", given.rate_up.as_ref());
-        let rate_down = self.rate("rate-down", given.rate_down.as_ref());
         let port = match &given.port {
-            None => index as u8,
+            None => default_port,
             Some(p) => match usize::try_from(*p.get_ref()) {
-                Ok(n) if n < PORTS_PER_BRANE => n as u8,
+                Ok(n) if n / PORTS_PER_BRANE == usize::from(nic) => n as u8,
                 _ => {
-                    let last = PORTS_PER_BRANE - 1;
+                    let first = usize::from(nic) * PORTS_PER_BRANE;
+                    let last = first + PORTS_PER_BRANE - 1;
+                    let there = if nic == 0 {
+                        String::new()
+                    } else {
+                        format!(" at nic{nic}")
+                    };
                     self.wrong(
                         p.span(),
                         format!(
-                            "brane.interface.port: a brane has no port {}: use 0 to {last}",
+                            "brane.interface.port: a brane has no port {}{there}: use {first} to {last}",
                             p.get_ref()
                         ),
                     );
-                    0
+                    default_port
                 }
             },
         };
-        self.built.push(DeviceConfig {
-            name: device.clone(),
-            mac: Some(mac),
-            mode: match given.mode {
-                Mode::Bridge => operator::Mode::Bridge,
-                Mode::Private => operator::Mode::Private,
-            },
-            allow,
-            rate_up,
-            rate_down,
-            ..DeviceConfig::default()
-        });
+        match declared {
+            Some(at) => {
+                let fixed = Some(mac).filter(|m| m.is_station());
+                self.declared[at].0.mac = fixed;
+            }
+            None => {
+                let device = DeviceConfig {
+                    name: device.clone(),
+                    mac: Some(mac),
+                    mode: mode(given.mode.unwrap_or_default()),
+                    allow: self.allow("brane.interface.allow", given.allow.as_ref(), &addresses, &here),
+                    rate_up: self.rate("brane.interface.rate-up", given.rate_up.as_ref()),
+                    rate_down: self.rate("brane.interface.rate-down", given.rate_down.as_ref()),
+                    ..DeviceConfig::default()
+                };
+                self.built.push(device);
+            }
+        }
         InterfaceConfig {
             name,
             device,
@@ -388,6 +639,13 @@ impl<'a> Rules<'a> {
             );
         }
         Some(gateway)
+    }
+}
+
+const fn mode(given: file::Mode) -> Mode {
+    match given {
+        file::Mode::Bridge => Mode::Bridge,
+        file::Mode::Private => Mode::Private,
     }
 }
 

@@ -1,5 +1,7 @@
 use super::*;
+use brane_abi::control::{Family, Protocol};
 use brane_abi::net::MacAddr;
+use brane_abi::operator::Kind;
 use proptest::prelude::*;
 
 fn manager_dir() -> PathBuf {
@@ -347,5 +349,136 @@ proptest! {
     fn no_text_makes_it_panic(at in 0usize..GOOD.len(), cut in 0usize..40, put in "[a-z0-9\\[\\]=\":./\n é-]{0,12}") {
         let end = (at + cut).min(GOOD.len());
         let _ = message(&format!("{}{put}{}", &GOOD[..at], &GOOD[end..]));
+    }
+}
+
+const DEVICES: &str = r#"[[device]]
+name = "office"
+kind = "vlan"
+nic = "nic1"
+tag = 12
+mac = "02:77:00:00:05:00"
+rate-up = 5
+[[device]]
+name = "pa"
+kind = "pair"
+peer = "pb"
+[[device]]
+name = "pb"
+kind = "pair"
+peer = "pa"
+"#;
+
+#[test]
+fn devices_families_and_held_branes_are_understood() {
+    let text = GOOD.replace("\"vnic1\"", "\"office\"").replace(
+        "name = \"red\"",
+        "name = \"red\"\nstarted = false\nfamilies = { inet = [\"icmp\", \"udp\"], inet6 = [] }",
+    ) + DEVICES;
+    let config = parse(Path::new("b.toml"), &text, 3).unwrap_or_else(|e| panic!("{e}"));
+    config.check(3).unwrap();
+    let net1 = &config.branes[0].interfaces[1];
+    assert_eq!(
+        (net1.device.as_str(), net1.port, net1.mac),
+        ("office", 2, MacAddr([2, 0x77, 0, 0, 5, 0]))
+    );
+    let office = config.device("office").unwrap();
+    assert_eq!(
+        (&office.kind, office.nic, office.rate_up),
+        (&Kind::Vlan(12), 1, Some(5))
+    );
+    assert_eq!(config.device("pb").unwrap().kind, Kind::Pair("pa".into()));
+    let red = &config.branes[1];
+    assert!(red.held && !config.branes[0].held);
+    let families = red.families.as_ref().unwrap();
+    assert_eq!(families[0].protocols, [Protocol::Icmp, Protocol::Udp]);
+    assert!(families[1].family == Family::Inet6 && families[1].protocols.is_empty());
+    assert_eq!(config.branes[0].families, None);
+}
+
+#[test]
+fn every_rule_of_devices_names_place_key_and_remedy() {
+    let good = GOOD.replace("\"vnic1\"", "\"office\"") + DEVICES;
+    assert_eq!(message(&good), "accepted");
+    for (from, to, expected) in [
+        (
+            "tag = 12",
+            "tag = 4095",
+            "device.tag: the vlan `office` needs one from 1 to 4094: write `tag = 12`",
+        ),
+        (
+            "tag = 12\n",
+            "",
+            "device.tag: the vlan `office` needs one from 1 to 4094",
+        ),
+        (
+            "\"nic1\"",
+            "\"nic7\"",
+            "device.nic: `nic7` is not a NIC: use nic0 to nic1",
+        ),
+        (
+            "\"vlan\"",
+            "\"vnic\"",
+            "device.tag: only a vlan has one: drop it, or write `kind = \"vlan\"`",
+        ),
+        ("\"vlan\"", "\"lo\"", "unknown variant `lo`, expected one of"),
+        (
+            "peer = \"pb\"\n",
+            "",
+            "device.peer: the pair `pa` needs the name of its other end",
+        ),
+        (
+            "peer = \"pb\"",
+            "peer = \"px\"",
+            "device.peer: the other end `px` of `pa` does not lead back to it: write a [[device]] `px`",
+        ),
+        (
+            "name = \"pb\"",
+            "name = \"pa\"",
+            "device.name: `pa` is taken by a device: choose another one",
+        ),
+        (
+            "name = \"pa\"\nkind = \"pair\"\npeer = \"pb\"",
+            "name = \"pa\"\nkind = \"phys\"",
+            "device.name: `pa` is not the NIC's own name: the physical device of nic0 is `nic0`",
+        ),
+        (
+            "02:77:00:00:05:00",
+            "02:77:00:00:00:00",
+            "brane.interface.mac: `02:77:00:00:00:00` is taken by device `office`",
+        ),
+        (
+            "\"office\"\n",
+            "\"office\"\nmode = \"private\"\n",
+            "brane.interface.mode: `office` has a [[device]] of its own: write `mode` there",
+        ),
+        (
+            "\"office\"\n",
+            "\"office\"\nport = 0\n",
+            "brane.interface.port: a brane has no port 0 at nic1: use 2 to 3",
+        ),
+        (
+            "name = \"red\"",
+            "name = \"red\"\nfamilies = {}",
+            "brane.families: brane `red` would have none",
+        ),
+        (
+            "name = \"red\"",
+            "name = \"red\"\nfamilies = { inet = [\"icmp6\"] }",
+            "brane.families.inet: `icmp6` is none of its protocols: use icmp, udp, tcp",
+        ),
+        (
+            "name = \"red\"",
+            "name = \"red\"\nfamilies = { inet = [\"udp\", \"udp\"] }",
+            "brane.families.inet: `udp` is there twice: drop one",
+        ),
+    ] {
+        let broken = good.replacen(from, to, 1);
+        assert_ne!(broken, good, "{from}");
+        let message = message(&broken);
+        assert!(
+            message.contains(expected),
+            "{from} -> {to}\n  expected: {expected}\n  message:  {message}"
+        );
     }
 }
