@@ -19,6 +19,7 @@ pub mod json;
 pub mod parse;
 pub mod ping;
 pub mod schema;
+pub mod spell;
 pub mod table;
 pub mod text;
 pub mod values;

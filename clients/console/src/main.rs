@@ -50,6 +50,7 @@ enum Waiting {
 }
 
 /// A reply of the manager.
+#[expect(clippy::large_enum_variant, reason = "one at a time, for as long as a call")]
 enum Reply {
     /// The answer.
     Now(Result<Answer, Refusal>),

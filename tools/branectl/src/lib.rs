@@ -1,0 +1,223 @@
+//! `branectl` and `nicctl`: commands from the host to a running system, over its control line.
+//!
+//! The grammar, the sequences of requests and the answers' text are the crate `brane-manager-api`'s, as on the console. Here are
+//! what needs a host: the line, files, completions for shells, man pages. Exit status: 0 done, 1 refused or found bad, 2 not
+//! understood. Answers go to standard output, errors to standard error.
+
+pub mod cli;
+pub mod operator;
+pub mod shell;
+
+use brane_abi::operator::{Answer, Request};
+use brane_manager_api::command::Command;
+use brane_manager_api::error::Error;
+use brane_manager_api::job::{End, Job, Output, Step};
+use brane_manager_api::parse::{self, Parsed, Place};
+use brane_manager_api::table::Program;
+use brane_manager_api::{complete, help};
+use operator::{Failure, Operator, System};
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// Where `cargo xtask run` puts the control line.
+pub const DEFAULT_SOCKET: &str = "target/run/default/branectl.sock";
+
+const REFUSED: u8 = 1;
+const USAGE: u8 = 2;
+
+/// The whole program, from its arguments to its exit status.
+pub fn main(program: Program) -> ExitCode {
+    let words: Vec<String> = std::env::args_os()
+        .skip(1)
+        .map(|w| w.to_string_lossy().into_owned())
+        .collect();
+    let status = run(program, &words);
+    ExitCode::from(status)
+}
+
+/// Takes `--socket PATH` out of the words, wherever it stands before `--`.
+fn socket(words: &[String]) -> Result<(PathBuf, Vec<&str>), Error> {
+    let mut path = std::env::var_os("BRANES_CONTROL").map_or_else(|| DEFAULT_SOCKET.into(), PathBuf::from);
+    let mut rest = Vec::new();
+    let mut words = words.iter();
+    while let Some(word) = words.next() {
+        if word == "--" {
+            rest.push(word.as_str());
+            rest.extend(words.by_ref().map(String::as_str));
+        } else if word == "--socket" {
+            let value = words.next();
+            path = value
+                .ok_or_else(|| Error::new("missing PATH after --socket", "name the socket"))?
+                .into();
+        } else if let Some(value) = word.strip_prefix("--socket=") {
+            path = value.into();
+        } else {
+            rest.push(word.as_str());
+        }
+    }
+    Ok((path, rest))
+}
+
+fn run(program: Program, words: &[String]) -> u8 {
+    let (path, words) = match socket(words) {
+        Ok(found) => found,
+        Err(e) => return complain(&e),
+    };
+    let mut system = System::new(&path);
+    match words[..] {
+        ["completions", shell] => {
+            return match shell::script(program, shell) {
+                Some(script) => print(&script),
+                None => complain(&Error::new(
+                    format!("no completions for \"{shell}\""),
+                    "there are bash, zsh and fish",
+                )),
+            };
+        }
+        ["completions", ..] => {
+            return complain(&Error::new("missing SHELL", "usage: completions bash|zsh|fish"));
+        }
+        ["man"] => {
+            let mut page = Vec::new();
+            let rendered = man(program, &mut page);
+            return match rendered {
+                Ok(()) => print(&String::from_utf8_lossy(&page)),
+                Err(e) => complain(&Error::new("no man page", e.to_string())),
+            };
+        }
+        ["names", ref line @ ..] => {
+            // For scripts of shells: silent where the system does not answer.
+            let line = line.join(" ");
+            return match system.call(&Request::Names) {
+                Ok(Answer::Names(names)) => {
+                    let found = complete::line(&line, &Place::of(program), &names);
+                    print(
+                        &found
+                            .candidates
+                            .iter()
+                            .map(|c| format!("{c}\n"))
+                            .collect::<String>(),
+                    )
+                }
+                _ => REFUSED,
+            };
+        }
+        [] | ["-h" | "--help"] => return print(&help::list(program)),
+        _ => {}
+    }
+    let end = words.iter().position(|w| *w == "--").unwrap_or(words.len());
+    if words[..end].iter().any(|w| *w == "-h" || *w == "--help") {
+        return help_for(program, &words);
+    }
+    match parse::words_of(&words, &Place::of(program)) {
+        Ok(Parsed {
+            command: Command::Enter(brane),
+            ..
+        }) => complain(&Error::new(
+            "enter is for the console",
+            format!("write in {brane} COMMAND"),
+        )),
+        Ok(parsed) => carry_out(parsed, &mut system, &mut std::io::stdout()),
+        Err(e) => complain(&e),
+    }
+}
+
+/// `VERB --help`.
+fn help_for(program: Program, words: &[&str]) -> u8 {
+    let (mut of, mut words) = (program, words);
+    if let ["branectl", rest @ ..] = words {
+        (of, words) = (Program::Branectl, rest);
+    }
+    match words {
+        ["nicctl", rest @ ..] => (of, words) = (Program::Nicctl, rest),
+        ["in", _, rest @ ..] => (of, words) = (Program::Inside, rest),
+        _ => {}
+    }
+    match words.first().and_then(|name| of.verb(name)) {
+        Some(verb) => print(&help::verb(of, verb)),
+        None => print(&help::list(of)),
+    }
+}
+
+fn complain(e: &Error) -> u8 {
+    eprintln!("{e}");
+    USAGE
+}
+
+/// Writes to standard output; a reader that has gone is no error of ours.
+fn print(text: &str) -> u8 {
+    let mut out = std::io::stdout();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    0
+}
+
+/// The man page of a program.
+pub fn man(program: Program, out: &mut dyn Write) -> std::io::Result<()> {
+    let mut out = out;
+    let command = cli::command(program);
+    clap_mangen::Man::new(command.clone()).render(&mut out)?;
+    // One section for each verb, since people look for one page.
+    for v in program.verbs() {
+        let text = help::verb(program, v).replace('\\', "\\\\").replace('-', "\\-");
+        writeln!(out, ".SH {}\n.nf", v.name.to_uppercase())?;
+        for line in text.lines() {
+            let guard = if line.starts_with(['.', '\'']) { "\\&" } else { "" };
+            writeln!(out, "{guard}{line}")?;
+        }
+        writeln!(out, ".fi")?;
+    }
+    Ok(())
+}
+
+/// Carries a command out; returns the exit status.
+pub fn carry_out(parsed: Parsed, system: &mut dyn Operator, out: &mut dyn Write) -> u8 {
+    let stop = Arc::new(AtomicBool::new(false));
+    if matches!(parsed.command, Command::Ping(_)) {
+        // Ctrl-C shows what is known; all other commands it simply ends.
+        let _ = signal_hook::flag::register(signal_hook::consts::SIGINT, stop.clone());
+    }
+    let mut job = Job::new(parsed);
+    let mut output = Output::default();
+    let mut step = job.step(None, &mut output);
+    loop {
+        if stop.load(Ordering::Relaxed) && !matches!(step, Step::Done(_)) {
+            step = Step::Done(job.cancel(&mut output));
+        }
+        eprint!("{}", std::mem::take(&mut output.error));
+        let text = std::mem::take(&mut output.text);
+        if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() {
+            // Nobody reads any more, as behind `| head`.
+            return 0;
+        }
+        step = match step.clone() {
+            Step::Done(End::Well) => return 0,
+            Step::Done(End::Badly) => return REFUSED,
+            Step::Pause(ms) => {
+                let end = Instant::now() + Duration::from_millis(ms.into());
+                loop {
+                    let left = end.saturating_duration_since(Instant::now());
+                    if left.is_zero() || stop.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    std::thread::sleep(left.min(Duration::from_millis(50)));
+                }
+                if stop.load(Ordering::Relaxed) {
+                    continue;
+                }
+                job.step(None, &mut output)
+            }
+            Step::Ask(request) => match system.call(&request) {
+                Ok(answer) => job.step(Some(Ok(answer)), &mut output),
+                Err(Failure::Refused(refusal)) => job.step(Some(Err(refusal)), &mut output),
+                Err(Failure::Line(why)) => {
+                    eprintln!("{why}");
+                    return REFUSED;
+                }
+            },
+        };
+    }
+}

@@ -1,0 +1,49 @@
+//! Completions for shells: those that `clap_complete` makes, and on top of them the names of branes, devices and interfaces that
+//! exist, which the scripts ask for by the hidden command `names`.
+
+use crate::cli::command;
+use brane_manager_api::table::Program;
+use clap_complete::Shell;
+use clap_complete::generate;
+
+/// The script for a shell; `None` for a shell that there is none for.
+pub fn script(program: Program, shell: &str) -> Option<String> {
+    let name = program.prefix();
+    let (of, more) = match shell {
+        "bash" => (Shell::Bash, BASH),
+        "zsh" => (Shell::Zsh, ZSH),
+        "fish" => (Shell::Fish, FISH),
+        _ => return None,
+    };
+    let mut out = Vec::new();
+    generate(of, &mut command(program), name, &mut out);
+    Some(String::from_utf8_lossy(&out).into_owned() + &more.replace("PROGRAM", name))
+}
+
+const BASH: &str = r#"
+# Names that exist, besides the words above.
+_PROGRAM_names() {
+    _PROGRAM "$@"
+    local cur="${COMP_WORDS[COMP_CWORD]}"
+    local names
+    names=$(PROGRAM names "${COMP_WORDS[@]:1:COMP_CWORD}" 2>/dev/null) || return 0
+    COMPREPLY+=( $(compgen -W "${names}" -- "${cur}") )
+}
+complete -F _PROGRAM_names -o nosort -o bashdefault -o default PROGRAM
+"#;
+
+const ZSH: &str = r#"
+# Names that exist, besides the words above.
+_PROGRAM_names() {
+    local -a names
+    names=(${(f)"$(PROGRAM names "${(@)words[2,CURRENT]}" 2>/dev/null)"})
+    (( ${#names} )) && compadd -a names
+    _PROGRAM "$@"
+}
+compdef _PROGRAM_names PROGRAM
+"#;
+
+const FISH: &str = r#"
+# Names that exist, besides the words above.
+complete -c PROGRAM -f -a '(PROGRAM names (commandline -opc)[2..-1] (commandline -ct) 2>/dev/null)'
+"#;
