@@ -130,7 +130,8 @@ pub struct Verb {
     pub long: &'static str,
     /// A line that does something.
     pub example: &'static str,
-    /// Name of the schema of its answer with `-j`, as in `schemas/NAME.json`; empty where it has no answer of its own.
+    /// Names of the schemas of its answers with `-j`, as in `schemas/NAME.json`, with spaces between; empty where it has no
+    /// answer of its own.
     pub schema: &'static str,
     /// From the words of a line to what is to be done.
     pub build: fn(&Matches) -> Result<Command, Error>,
@@ -202,6 +203,11 @@ const fn many(name: &'static str, value: Value, help: &'static str) -> Argument 
 }
 
 impl Verb {
+    /// The schemas of its answers.
+    pub fn schemas(&self) -> impl Iterator<Item = &'static str> {
+        self.schema.split_whitespace()
+    }
+
     /// All its options, `-j` last.
     pub fn all_options(&self) -> impl Iterator<Item = &Opt> {
         self.options.iter().chain(core::iter::once(&JSON))

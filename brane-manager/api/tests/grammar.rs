@@ -67,7 +67,9 @@ fn every_verb_says_what_it_is() {
         }
         assert!(help::about(Some(verb.name)).unwrap().contains(verb.help));
         assert!(help::list(program).contains(verb.help));
-        let known = verb.schema.is_empty() || brane_manager_api::schema::schema(verb.schema).is_some();
+        let known = verb
+            .schemas()
+            .all(|s| brane_manager_api::schema::schema(s).is_some());
         assert!(known, "{} has schema {}", verb.name, verb.schema);
         // Letters and long names of options are each used once.
         let mut all: Vec<String> = verb.all_options().map(|o| o.long.into()).collect();

@@ -4,7 +4,9 @@
 //! what needs a host: the line, files, completions for shells, man pages. Exit status: 0 done, 1 refused or found bad, 2 not
 //! understood. Answers go to standard output, errors to standard error.
 
+pub mod apply;
 pub mod cli;
+mod files;
 pub mod operator;
 pub mod shell;
 
@@ -121,6 +123,21 @@ fn run(program: Program, words: &[String]) -> u8 {
             "enter is for the console",
             format!("write in {brane} COMMAND"),
         )),
+        Ok(Parsed {
+            command: Command::Save { file },
+            json,
+        }) => files::save(file.as_deref(), json, &mut system),
+        Ok(Parsed {
+            command: Command::Apply { file, dry_run, yes },
+            json,
+        }) => {
+            let consent = match (dry_run, yes) {
+                (true, _) => files::Consent::DryRun,
+                (_, true) => files::Consent::Given,
+                _ => files::Consent::Ask,
+            };
+            files::apply(&file, consent, json, &mut system)
+        }
         Ok(parsed) => carry_out(parsed, &mut system, &mut std::io::stdout()),
         Err(e) => complain(&e),
     }

@@ -36,7 +36,7 @@ pub const VERBS: &[Verb] = &[
         long: "ifconfig net0 inet 10.0.0.5/24 makes this the only fixed IPv4 address; with alias behind it, one more; with delete, \
                one less. ifconfig net0 dhcp asks DHCP, nodhcp no longer; slaac and noslaac likewise.",
         example: "ifconfig net0 inet 10.0.0.5/24 alias",
-        schema: "interfaces",
+        schema: "interfaces done",
         build: |m| {
             let interface = m.optional("INTERFACE").map(values::name).transpose()?;
             let words = m.all("SETTING");
@@ -73,7 +73,7 @@ pub const VERBS: &[Verb] = &[
         help: "show the routing table, or change the default router",
         long: "Routes to networks come with the addresses; the default routers are what can be changed.",
         example: "route add default 10.0.2.2",
-        schema: "routes",
+        schema: "routes done",
         build: |m| {
             let words: alloc::vec::Vec<&str> = m.all("CHANGE").iter().map(String::as_str).collect();
             let interface = m.value("interface").map(values::name).transpose()?;
@@ -134,7 +134,7 @@ pub const VERBS: &[Verb] = &[
         help: "sockets and connections, routes, counters",
         long: "Without an option, the brane's sockets and connections.",
         example: "netstat -s",
-        schema: "sockets",
+        schema: "sockets protocols routes interfaces",
         build: |m| {
             let chosen = ["statistics", "routes", "interfaces"]
                 .iter()

@@ -1,0 +1,113 @@
+//! `docs/commands.md` and `docs/json.md` are made from the table and the schemas; this test fails when they are out of date.
+//! `BRANES_WRITE_DOCS=1 cargo test -p brane-manager-api --test docs` writes them.
+
+use brane_manager_api::help;
+use brane_manager_api::schema::SCHEMAS;
+use brane_manager_api::table::{Program, Verb};
+use std::fmt::Write;
+use std::path::Path;
+
+fn up_to_date(name: &str, text: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../docs")
+        .join(name);
+    if std::env::var_os("BRANES_WRITE_DOCS").is_some() {
+        std::fs::write(&path, text).unwrap();
+    }
+    let found = std::fs::read_to_string(&path).unwrap_or_default();
+    assert!(
+        found == text,
+        "docs/{name} is not what the table says: BRANES_WRITE_DOCS=1 cargo test -p brane-manager-api --test docs"
+    );
+}
+
+fn verb(out: &mut String, program: Program, v: &Verb) {
+    let escape = |t: &str| t.replace('|', "\\|").replace('<', "&lt;");
+    writeln!(out, "### {}\n\n{}.\n", v.name, capital(v.help)).unwrap();
+    writeln!(out, "    {}\n\n{}\n", v.usage(), escape(v.long)).unwrap();
+    writeln!(out, "| | |\n| --- | --- |").unwrap();
+    for a in v.arguments {
+        writeln!(out, "| `{}` | {} |", a.name, escape(a.help)).unwrap();
+    }
+    for o in v.all_options() {
+        let short = o.short.map_or(String::new(), |c| format!("-{c}, "));
+        let value = o.value.map_or(String::new(), |(name, _)| format!(" {name}"));
+        writeln!(out, "| `{short}--{}{value}` | {} |", o.long, escape(o.help)).unwrap();
+    }
+    writeln!(out, "\n    {}\n", help::example(program, v)).unwrap();
+    let schemas: Vec<String> = v.schemas().map(|s| format!("[{s}](json.md#{s})")).collect();
+    if !schemas.is_empty() {
+        writeln!(
+            out,
+            "With `-j`: {}.
+",
+            schemas.join(", ")
+        )
+        .unwrap();
+    }
+}
+
+fn capital(text: &str) -> String {
+    let mut chars = text.chars();
+    let first = chars.next().map(|c| c.to_ascii_uppercase());
+    first.into_iter().chain(chars).collect()
+}
+
+const HEAD: &str = "# Commands
+
+<!-- Made from the table in brane-manager/api/src/table by the test `docs`; do not edit. -->
+
+The same commands work at the console of the running system and from the host, by `branectl` and `nicctl` over its control line
+(`--socket PATH`, or `BRANES_CONTROL` in the environment, or else `target/run/default/branectl.sock`, where `cargo xtask run` puts
+it). At the console the word `branectl` can be left out; `enter BRANE` goes inside a brane, where its own commands are typed
+without `in BRANE`, and `exit` leaves it. Tab completes verbs, branes, devices and interfaces; up and down recall lines;
+Ctrl-C ends what runs.
+
+Every verb takes `-j` and then answers in JSON ([json.md](json.md)). `branectl` ends with status 0 where it is done, 1 where the
+system refused or something bad was found, and 2 where the line was not understood; errors go to standard error. `branectl
+completions bash|zsh|fish` and `branectl man` print completions and the man page, `nicctl` likewise.
+
+";
+
+#[test]
+fn commands_are_documented() {
+    let mut out = String::from(HEAD);
+    for (program, title) in [
+        (Program::Branectl, "branectl: branes"),
+        (Program::Nicctl, "nicctl: devices"),
+        (Program::Inside, "Inside a brane"),
+    ] {
+        writeln!(out, "## {title}\n").unwrap();
+        for v in program.verbs() {
+            verb(&mut out, program, v);
+        }
+    }
+    up_to_date("commands.md", &format!("{}\n", out.trim_end()));
+}
+
+#[test]
+fn json_is_documented() {
+    let mut out = String::from(
+        "# Answers in JSON\n\n<!-- Made from brane-manager/api/schemas by the test `docs`; do not edit. -->\n\nOne object for each \
+         answer, in a line; `events` writes one for each event. The schemas (draft 2020-12) are in `brane-manager/api/schemas`; a \
+         test holds every answer to its schema. Where there is no answer the object is an [error](#error), and the status is not \
+         0. Names and texts come partly from branes, which nobody trusts.\n\n",
+    );
+    for (name, schema) in SCHEMAS {
+        let verbs: Vec<String> = Program::ALL
+            .into_iter()
+            .flat_map(|p| {
+                p.verbs()
+                    .iter()
+                    .filter(|v| v.schemas().any(|s| s == *name))
+                    .map(move |v| format!("`{} {}`", p.prefix(), v.name))
+            })
+            .collect();
+        writeln!(out, "## {name}\n").unwrap();
+        if !verbs.is_empty() {
+            writeln!(out, "{}\n", verbs.join(", ")).unwrap();
+        }
+        writeln!(out, "```json\n{}```\n", schema).unwrap();
+    }
+    up_to_date("json.md", &format!("{}\n", out.trim_end()));
+}

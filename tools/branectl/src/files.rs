@@ -1,0 +1,154 @@
+//! What `apply` and `save` do with files and with the person at the terminal.
+
+use crate::operator::{Failure, Operator};
+use crate::{REFUSED, USAGE, apply, complain, print};
+use brane_manager_api::error::Error;
+use brane_manager_api::parse::fits;
+use brane_manager_api::{json, spell};
+use serde_json::{Value, json};
+use std::io::{BufRead, IsTerminal, Write};
+use std::path::Path;
+
+/// More branes than any system has: how many there can be is the manager's to say.
+const INSTANCES: usize = 1000;
+
+/// Whether changes may be made.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Consent {
+    /// No.
+    DryRun,
+    /// Yes.
+    Given,
+    /// Whoever is at the terminal is asked.
+    Ask,
+}
+
+fn failed(failure: &Failure, as_json: bool) -> u8 {
+    let error = match failure {
+        Failure::Refused(refusal) => Error::from(refusal.clone()),
+        Failure::Line(why) => Error::new(why.as_str(), ""),
+    };
+    bad(&error, as_json)
+}
+
+fn bad(error: &Error, as_json: bool) -> u8 {
+    if as_json {
+        print(&format!("{}\n", json::error(error)));
+    }
+    eprintln!("{error}");
+    REFUSED
+}
+
+fn saved(file: &str, bytes: usize) -> Value {
+    json!({"file": file, "bytes": bytes})
+}
+
+fn done(commands: &[String], applied: usize) -> Value {
+    json!({"commands": commands, "applied": applied})
+}
+
+/// `save [FILE]`.
+pub fn save(file: Option<&str>, as_json: bool, system: &mut dyn Operator) -> u8 {
+    let config = match apply::running(system) {
+        Ok(config) => config,
+        Err(failure) => return failed(&failure, as_json),
+    };
+    let text = branes_bootconfig::to_toml(&config);
+    let Some(file) = file else {
+        return print(&text);
+    };
+    if let Err(e) = std::fs::write(file, &text) {
+        return bad(
+            &Error::new(format!("{file}: {e}"), "name a file that can be written"),
+            as_json,
+        );
+    }
+    if as_json {
+        print(&format!("{}\n", saved(file, text.len())));
+    }
+    0
+}
+
+/// `apply FILE`.
+pub fn apply(file: &str, consent: Consent, as_json: bool, system: &mut dyn Operator) -> u8 {
+    let wanted = match branes_bootconfig::load(Path::new(file), INSTANCES) {
+        Ok(wanted) => wanted,
+        Err(e) => {
+            eprintln!("{e}");
+            return USAGE;
+        }
+    };
+    if consent == Consent::Ask && (as_json || !std::io::stdin().is_terminal()) {
+        return complain(&Error::new(
+            "nobody can be asked whether to apply the file",
+            "say --yes, or --dry-run to see the difference",
+        ));
+    }
+    let now = match apply::running(system) {
+        Ok(now) => now,
+        Err(failure) => return failed(&failure, as_json),
+    };
+    let plan = match apply::plan(&now, &wanted) {
+        Ok(plan) => plan,
+        Err(e) => return bad(&e, as_json),
+    };
+    if let Some(e) = plan.iter().find_map(|r| fits(r).err()) {
+        return bad(&e, as_json);
+    }
+    let lines: Vec<String> = plan.iter().filter_map(spell::line).collect();
+    if !as_json {
+        let all: String = lines.iter().map(|l| format!("{l}\n")).collect();
+        print(if all.is_empty() {
+            "nothing to change\n"
+        } else {
+            &all
+        });
+    }
+    let mut applied = 0;
+    let mut status = 0;
+    if consent == Consent::Given || consent == Consent::Ask && !plan.is_empty() && agreed() {
+        for (request, line) in plan.iter().zip(&lines) {
+            if let Err(failure) = system.call(request) {
+                eprintln!("stopped at: {line}");
+                status = failed(&failure, false);
+                break;
+            }
+            applied += 1;
+        }
+    }
+    if as_json {
+        print(&format!("{}\n", done(&lines, applied)));
+    }
+    status
+}
+
+/// Asks whoever is at the terminal.
+fn agreed() -> bool {
+    eprint!("apply? [y/N] ");
+    let _ = std::io::stderr().flush();
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line).is_ok() && matches!(line.trim(), "y" | "yes")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use boon::{Compiler, Schemas};
+    use brane_manager_api::schema::schema;
+
+    #[test]
+    fn answers_are_as_their_schemas_say() {
+        let commands = ["branectl start red".to_string()];
+        for (name, answer) in [("save", saved("x.toml", 12)), ("apply", done(&commands, 1))] {
+            let (mut schemas, mut compiler) = (Schemas::new(), Compiler::new());
+            let url = format!("file:///{name}.json");
+            let text: Value = serde_json::from_str(schema(name).unwrap()).unwrap();
+            compiler.add_resource(&url, text).unwrap();
+            let index = compiler.compile(&url, &mut schemas).unwrap();
+            schemas
+                .validate(&answer, index)
+                .unwrap_or_else(|e| panic!("{name}: {e:#}"));
+            assert!(schemas.validate(&json!({"x": 1}), index).is_err());
+        }
+    }
+}
