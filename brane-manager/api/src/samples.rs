@@ -46,6 +46,7 @@ pub fn interfaces() -> Vec<InterfaceStatus> {
         ],
         gateway4: Some([10, 0, 2, 2].into()),
         gateway6: Some("fe80::2".parse().unwrap()),
+        ..InterfaceStatus::default()
     };
     vec![lo0, net0]
 }

@@ -75,7 +75,7 @@ pub fn run(workspace: &Workspace, options: &RunOptions) -> Result<()> {
         progress(&format!("network on {tap}; {}", user.host_side(tap)));
     }
     progress(&format!(
-        "control line: cargo run --package branectl -- --line {} list",
+        "control line: cargo run --package branectl --bin branectl -- --socket {} list",
         control.display()
     ));
     progress(match on_terminal {
