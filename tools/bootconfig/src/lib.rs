@@ -4,6 +4,7 @@
 //! would be right; the manager then only has to notice damage. The keys are in [`mod@file`], explained at the top of
 //! `brane-manager/branes.toml`. The file is written by the system's owner and is trusted to be meant, not to be right.
 
+mod devices;
 mod file;
 mod limits;
 mod rules;
