@@ -98,7 +98,7 @@ pub struct PortInfo {
     pub generation: u32,
     /// Largest IP packet in bytes (1500 on Ethernet).
     pub mtu: u16,
-    /// 1 when the physical link is up.
+    /// 1 when the physical link is up; for an end of a pair, when the other end is bound to a port.
     pub link_up: u8,
     /// Zero.
     pub reserved: u8,

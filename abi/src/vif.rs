@@ -28,9 +28,11 @@ pub const BAD_LIMITS: u64 = 7;
 pub const ADD_VIF: u64 = 1;
 /// Label: remove a vif ([`VifRef`]), unbinding it.
 pub const REMOVE_VIF: u64 = 2;
-/// Label: bind a vif to a port ([`BindVif`]).
+/// Label: bind a vif to a port ([`BindVif`]). No frame that came in before reaches the port, and none that its brane put into
+/// the ring before is sent.
 pub const BIND_VIF: u64 = 3;
-/// Label: take a vif from its port ([`VifRef`]).
+/// Label: take a vif from its port ([`VifRef`]). From the reply on the driver gives the port nothing of the vif and sends nothing
+/// from there.
 pub const UNBIND_VIF: u64 = 4;
 /// Label: a vif's counters ([`VifRef`] → [`VifCounters`]).
 pub const VIF_COUNTERS: u64 = 5;

@@ -9,7 +9,14 @@
 //! A wake takes at most what the device had received when it came (the device gets its buffers back only
 //! afterwards), and from the branes, in turns, at most [`QUANTUM`] bytes more of each than it has left from its last turn
 //! before the next one's. A brane whose ring is full loses its frames after one look at an index: the cheapest drop there is,
-//! so that a flood for one brane costs the others as little as can be.
+//! so that a flood for one brane costs the others as little as can be. Wakes for received frames together take about half of
+//! the processor at most ([`pace`]); beyond that the device drops.
+//!
+//! # Who reaches whom
+//! A vif on the wire is known by its VLAN and its address; branes on one NIC reach each other inside a VLAN. An end of a pair
+//! reaches the other end alone: the wire and the switch do not know it. Its frames are checked in the device's buffers like
+//! all others, so while the device has no room, pairs wait too. A vif that moves takes nothing of its old owner along: what was
+//! received before is handed out or dropped before the new one is told, and what the old one has not yet sent is dropped.
 #![cfg_attr(not(test), no_std)]
 
 mod bucket;
