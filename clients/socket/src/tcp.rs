@@ -93,6 +93,11 @@ impl TcpListener {
         .await
     }
 
+    /// What ended the listener, if anything has: the brane restarted or was shut down, or it has lost the address.
+    pub fn error(&self) -> Option<Error> {
+        self.handle.error()
+    }
+
     /// Where it listens.
     pub fn local_addr(&self) -> SocketAddr {
         self.local

@@ -22,6 +22,8 @@ use brane_socket::{Error, Executor, Stack, TcpListener, TcpStream, UdpSocket};
 use core::cell::Cell;
 use core::fmt;
 use core::net::{Ipv6Addr, SocketAddr};
+use core::pin::pin;
+use core::task::{Poll, Waker};
 use plan::{TcpPlan, UdpPlan};
 
 pub use page::{BODY, Page};
@@ -56,6 +58,10 @@ pub struct Services {
     log: Rc<dyn Fn(fmt::Arguments<'_>)>,
     page: Rc<Page>,
     looped: Rc<Cell<u64>>,
+    /// A worker has found its listener ended.
+    lost: Rc<Cell<bool>>,
+    /// Wakes who waits for that.
+    waker: Rc<Cell<Option<Waker>>>,
 }
 
 impl Services {
@@ -68,6 +74,8 @@ impl Services {
             log: Rc::new(log),
             page,
             looped: Rc::default(),
+            lost: Rc::default(),
+            waker: Rc::default(),
         }
     }
 
@@ -76,7 +84,7 @@ impl Services {
         self.looped.get()
     }
 
-    /// Runs for ever: starts all services when the brane is ready, and again after each of its restarts.
+    /// Runs for ever: starts all services when the brane is ready, and again after each of its restarts and shutdowns.
     pub async fn run(self) {
         loop {
             let brane = self.stack.ready().await;
@@ -85,13 +93,48 @@ impl Services {
                 "in brane {} (generation {}), MAC {}",
                 brane.name, brane.generation, brane.mac
             ));
+            self.lost.set(false);
             let tasks = self.start();
-            let mut serial = self.stack.serial();
-            while self.stack.life() == life {
-                serial = self.stack.changed(serial).await;
+            self.until_lost(life).await;
+            if self.stack.life() == life {
+                (self.log)(format_args!(
+                    "brane has ended the listeners, waiting for it to take new ones"
+                ));
+                // Meanwhile connections end in order.
+                self.stack.ready().await;
+            } else {
+                (self.log)(format_args!("brane is gone, waiting for it"));
             }
             drop(tasks);
-            (self.log)(format_args!("brane is gone, waiting for it"));
+        }
+    }
+
+    /// Waits until the brane has restarted since `life`, or a worker has found its listener ended.
+    async fn until_lost(&self, life: u64) {
+        let serial = self.stack.serial();
+        let mut changed = pin!(self.stack.changed(serial));
+        core::future::poll_fn(|cx| {
+            while let Poll::Ready(serial) = changed.as_mut().poll(cx) {
+                changed.set(self.stack.changed(serial));
+                if self.stack.life() != life {
+                    return Poll::Ready(());
+                }
+            }
+            self.waker.set(Some(cx.waker().clone()));
+            if self.lost.get() {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        })
+        .await
+    }
+
+    /// A worker has found its listener ended.
+    fn lose(&self) {
+        self.lost.set(true);
+        if let Some(waker) = self.waker.take() {
+            waker.wake();
         }
     }
 
@@ -122,6 +165,7 @@ impl Services {
         let me = self.clone();
         self.executor.spawn(async move {
             let listener = loop {
+                me.stack.ready().await;
                 match TcpListener::bind(&me.stack, any(plan.port), plan.options()).await {
                     Ok(listener) => break Rc::new(listener),
                     Err(error) => me.failed(format_args!("TCP port {}", plan.port), error).await,
@@ -150,6 +194,7 @@ impl Services {
                 // Whatever ended the connection ended it; the next one is as good.
                 Ok(stream) => drop(serve(stream).await),
                 Err(Error::BraneRestarted) => return,
+                Err(_) if listener.error().is_some() => return self.lose(),
                 Err(error) => {
                     self.failed(format_args!("accept on TCP port {}", plan.port), error)
                         .await
@@ -161,11 +206,15 @@ impl Services {
     /// One UDP service, answering or not.
     async fn udp(self, plan: &'static UdpPlan, answer: bool) {
         loop {
+            self.stack.ready().await;
             match UdpSocket::bind(&self.stack, any(plan.port), plan.rings).await {
                 Ok(socket) => {
                     let error = self.datagrams(socket, answer).await;
-                    if error == Error::BraneRestarted {
-                        return;
+                    match error {
+                        Error::BraneRestarted => return,
+                        // The brane was shut down, and this was its end.
+                        Error::ConnectionReset => continue,
+                        _ => {}
                     }
                     self.failed(format_args!("UDP port {}", plan.port), error).await;
                 }

@@ -34,6 +34,8 @@ struct Node {
     link: Link,
     /// The brane knows what its port is.
     told: bool,
+    /// How often the port was bound.
+    binding: u32,
     to_brane: Producer,
     from_brane: Consumer,
     stack: Stack,
@@ -59,6 +61,7 @@ impl Node {
             number,
             features,
             told: false,
+            binding: 1,
             brane,
             link: Link::start(ports, Side::A).unwrap(),
             to_brane: Producer::new(indices(ports, ports::rx_indices(0)), data(ports, ports::RX[0])).unwrap(),
@@ -87,19 +90,24 @@ impl Node {
         self.configure(now, generation);
     }
 
-    fn configure(&mut self, now: u64, generation: u32) {
+    fn interface(&self) -> InterfaceConfig {
         let cidr = |ip: String, prefix| Cidr {
             ip: ip.parse().unwrap(),
             prefix,
         };
         let n = self.number;
-        let interface = InterfaceConfig {
+        InterfaceConfig {
             name: "net0".into(),
             device: format!("vnic{n}"),
             mac: MacAddr([2, 0x77, 0, 0, 0, n]),
             addresses: vec![cidr(format!("10.9.0.{n}"), 24), cidr(format!("fd99::{n}"), 64)],
             ..InterfaceConfig::default()
-        };
+        }
+    }
+
+    fn configure(&mut self, now: u64, generation: u32) {
+        let n = self.number;
+        let interface = self.interface();
         let name = format!("node{n}");
         let config = BraneConfig {
             id: n.into(),
@@ -131,7 +139,7 @@ impl Node {
             let info = PortInfo {
                 bound: 1,
                 features: self.features,
-                generation: 1,
+                generation: self.binding,
                 mtu: 1500,
                 link_up: 1,
                 mac: MacAddr([2, 0x77, 0, 0, 0, self.number]),
@@ -452,6 +460,73 @@ fn a_restarted_brane_serves_again_and_its_peers_see_a_reset() {
         assert!(page.unwrap().contains(&format!("generation {generation}")));
     }
     assert_eq!(net.nodes[0].stack.counters().links_up, 6);
+}
+
+#[test]
+fn services_open_again_after_a_shutdown_and_when_an_interface_comes_back() {
+    let mut net = Net::new(OFFLOADS);
+    for quick in [false, true, false, true] {
+        let stack = net.stack();
+        let mut stream = net
+            .client(async move { TcpStream::connect(&stack, at(SERVER[0], 7), RINGS).await })
+            .unwrap();
+        for _ in 0..100 {
+            net.step();
+        }
+        let now = net.world.now.get();
+        // The connection ends in order: its other end sees the end, not a reset.
+        net.nodes[0].brane.shut_down(now, 1, if quick { 0 } else { 1000 });
+        if !quick {
+            let end = net.client(async move { stream.read(&mut [0; 10]).await });
+            assert_eq!(end, Ok(0));
+        }
+        for _ in 0..(if quick { 1 } else { 2000 }) {
+            net.step();
+        }
+        let now = net.world.now.get();
+        net.nodes[0].brane.begin(now).expect("nothing is left of before");
+        for _ in 0..100 {
+            net.step();
+        }
+        serves(&mut net);
+    }
+    let net0 = net.nodes[0].interface();
+    for _ in 0..3 {
+        let now = net.world.now.get();
+        net.nodes[0].brane.detach(now, "net0").unwrap();
+        for _ in 0..100 {
+            net.step();
+        }
+        let now = net.world.now.get();
+        net.nodes[0].binding += 1;
+        net.nodes[0].told = false;
+        net.nodes[0].brane.attach(now, net0.clone()).unwrap();
+        for _ in 0..100 {
+            net.step();
+        }
+        serves(&mut net);
+    }
+}
+
+/// TCP and UDP are answered over both families.
+fn serves(net: &mut Net) {
+    for server in SERVER {
+        let stack = net.stack();
+        let page = net.client(async move {
+            let mut stream = TcpStream::connect(&stack, at(server, 80), RINGS).await?;
+            get(&mut stream).await
+        });
+        assert!(page.expect("a page").contains("generation"));
+        let stack = net.stack();
+        let echoed = net.client(async move {
+            let mut socket = UdpSocket::bind(&stack, at("::", 0), RINGS).await?;
+            socket.send_to(b"anybody?", at(server, 7)).await?;
+            let mut out = [0; 100];
+            let (n, ..) = socket.recv_from(&mut out).await?;
+            Ok::<_, Error>(out[..n].to_vec())
+        });
+        assert_eq!(echoed.expect("an answer"), b"anybody?");
+    }
 }
 
 #[test]

@@ -20,15 +20,24 @@ pub(super) struct Drain {
 }
 
 impl Brane {
-    /// Serves from now on.
-    pub(super) fn begin(&mut self, now: u64) {
+    /// Serves from now on; once created that cannot fail. Error: why it is no time for it.
+    pub fn begin(&mut self, now: u64) -> Result<(), &'static str> {
         self.life = match core::mem::take(&mut self.life) {
             Life::Created(created) => Life::Started(created.start(&mut self.stack.switch)),
-            other => other,
+            Life::Started(started) => Life::Started(started),
+            other => {
+                let why = match &other {
+                    Life::Unborn => super::orders::UNCONFIGURED,
+                    _ => "the brane is being shut down",
+                };
+                self.life = other;
+                return Err(why);
+            }
         };
         self.identity.ready = 1;
         self.join_ports(now);
         self.addresses_changed();
+        Ok(())
     }
 
     /// Joins all ports to their interfaces, or takes them from these while the brane is not started.
@@ -40,8 +49,8 @@ impl Brane {
         }
     }
 
-    /// Takes nothing new, ends what there is within `ms` milliseconds, and answers then.
-    pub(super) fn shut_down(&mut self, now: u64, token: u32, ms: u32) {
+    /// Takes nothing new, ends what there is within `ms` milliseconds, and answers the manager's `token` then.
+    pub fn shut_down(&mut self, now: u64, token: u32, ms: u32) {
         match core::mem::take(&mut self.life) {
             Life::Started(started) => {
                 self.life = Life::Draining(started.shutdown(&mut self.stack.switch));

@@ -17,10 +17,7 @@ use brane_abi::control::{BraneConfig, Family, InterfaceConfig, Rename, all_famil
 use brane_abi::layout::PORTS_PER_BRANE;
 
 /// Why an order comes too early.
-const UNCONFIGURED: &str = "the brane has no configuration yet";
-
-/// Why an order comes too late.
-const DRAINING: &str = "the brane is being shut down";
+pub(super) const UNCONFIGURED: &str = "the brane has no configuration yet";
 
 impl Brane {
     /// Obeys the manager, but for the failure that it may want.
@@ -69,14 +66,7 @@ impl Brane {
                     }
                 }
                 Command::Start => {
-                    let outcome = match self.life {
-                        Life::Unborn => Err(UNCONFIGURED.to_string()),
-                        Life::Draining(_) => Err(DRAINING.to_string()),
-                        Life::Created(_) | Life::Started(_) => Ok(()),
-                    };
-                    if outcome.is_ok() {
-                        self.begin(now);
-                    }
+                    let outcome = self.begin(now).map_err(String::from);
                     self.control.done(token, outcome);
                 }
                 Command::Shutdown(ms) => self.shut_down(now, token, ms),
@@ -127,7 +117,7 @@ impl Brane {
         if held {
             self.addresses_changed();
         } else {
-            self.begin(now);
+            self.begin(now)?;
         }
         Ok(())
     }
