@@ -1,6 +1,6 @@
 //! The protection domain `brane-N`: one brane, a whole TCP/IP stack of its own.
 //!
-//! It owns its heap and its ends of `ports-N` (with the NIC driver), `ctl-N` (with the manager) and `sock-N` (with its
+//! It owns its heap and its ends of `ports-N` (with each NIC driver), `ctl-N` (with the manager) and `sock-N` (with its
 //! client). Driver, manager, timer and serial are trusted; the client and the network are not. All decisions are in
 //! `net-server-core`; here is only the wiring, the clock and the seed.
 #![no_std]
@@ -10,7 +10,9 @@ extern crate alloc;
 
 use net_server_core::{Brane, Failure, Peer};
 use sel4_microkit::time::{Alarm, Clock};
-use sel4_microkit::{Channel, ChannelSet, Handler, Never, entropy, heap, log, logln, protection_domain};
+use sel4_microkit::{
+    Channel, ChannelSet, Handler, Never, Region, entropy, heap, log, logln, protection_domain,
+};
 
 #[allow(missing_docs)]
 mod wiring {
@@ -18,6 +20,11 @@ mod wiring {
 }
 
 const DRIVER: Channel = Channel::new(wiring::channels::NIC0);
+/// The second NIC's driver and the ports at it, in systems that have one.
+const SECOND: Option<(Channel, Region)> = match (wiring::channels::NIC1, wiring::regions::PORTS_NIC1) {
+    (Some(channel), Some(ports)) => Some((Channel::new(channel), ports)),
+    _ => None,
+};
 const MANAGER: Channel = Channel::new(wiring::channels::MANAGER);
 const CLIENT: Channel = Channel::new(wiring::channels::SERVICES);
 const TIMER: Channel = Channel::new(wiring::channels::TIMER);
@@ -64,10 +71,12 @@ fn init() -> Domain {
         );
         return Domain::Refused;
     };
+    let first = wiring::regions::PORTS.shared();
+    let ports = [first, SECOND.map_or(first, |(_, ports)| ports.shared())];
     let brane = Brane::start(
         seed,
         clock.now_ns(),
-        &[wiring::regions::PORTS.shared()],
+        &ports[..1 + usize::from(SECOND.is_some())],
         wiring::regions::CTL.shared(),
         &[wiring::regions::SOCK.shared()],
     )
@@ -87,7 +96,12 @@ impl Shell {
         let mut deadline = 0;
         for _ in 0..TURNS {
             let turn = self.brane.turn(self.clock.now_ns(), |peer| match peer {
-                Peer::Driver(_) => DRIVER.notify(),
+                Peer::Driver(0) => DRIVER.notify(),
+                Peer::Driver(_) => {
+                    if let Some((driver, _)) = SECOND {
+                        driver.notify();
+                    }
+                }
                 Peer::Manager => MANAGER.notify(),
                 Peer::Client(_) => CLIENT.notify(),
             });

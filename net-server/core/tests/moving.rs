@@ -2,11 +2,13 @@
 
 mod common;
 
-use brane_abi::control::{Rename, command};
+use brane_abi::control::{BraneConfig, Rename, command};
+use brane_abi::layout::{ctl, ports};
 use brane_socket::{Error, ListenOptions, RingSizes, TcpListener, TcpStream, UdpSocket};
 use common::net::{Net, mac};
 use common::*;
 use core::net::{Ipv4Addr, SocketAddr};
+use net_server_core::{Brane, Peer};
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::*;
 use std::cell::RefCell;
@@ -515,4 +517,55 @@ fn addresses_change_in_place_and_what_keeps_its_address_goes_on() {
         net.adjust(0, &other),
         Err("net0: device, port and MAC address stay; detach the interface and attach it anew".into())
     );
+}
+
+#[test]
+fn ports_of_a_second_nic_follow_those_of_the_first() {
+    let regions = [memory(ports::SIZE), memory(ports::SIZE)];
+    let mut brane = Brane::start([3; 32], SECOND, &regions, memory(ctl::SIZE), &[]).unwrap();
+    let driver = |nic: usize| Driver::start(regions[nic], vec![port_info(mac(nic as u8 + 1), 0)]);
+    let mut drivers = [driver(0), driver(1)];
+    let mut second = interface(2, &["10.0.3.1/24"]);
+    (second.name, second.port) = ("net1".into(), 2);
+    let config = BraneConfig {
+        name: "two".into(),
+        interfaces: vec![interface(1, &["10.0.2.1/24"])],
+        ..BraneConfig::default()
+    };
+    brane.configure(SECOND, config).unwrap();
+    brane.attach(SECOND, second.clone()).unwrap();
+    (second.name, second.device, second.port) = ("net2".into(), "vnic9".into(), 4);
+    assert_eq!(
+        brane.attach(SECOND, second),
+        Err("net2: there is no port 4".into())
+    );
+    let mut now = SECOND;
+    let mut run = |brane: &mut Brane, drivers: &mut [Driver; 2]| {
+        let (mut notified, mut sent) = (Vec::new(), [0, 0]);
+        for _ in 0..10 {
+            brane.turn(now, |peer| notified.push(peer));
+            assert!(brane.arm() || brane.turn(now, |_| {}).deadline != 0);
+            for (driver, sent) in drivers.iter_mut().zip(&mut sent) {
+                // The driver's end checks the source address of each.
+                *sent += driver.sent(0).len();
+            }
+            now += SECOND / 2;
+        }
+        let up: Vec<_> = brane.status().interfaces.iter().map(|i| i.up).collect();
+        (up, sent, notified)
+    };
+    let (up, sent, notified) = run(&mut brane, &mut drivers);
+    assert_eq!(up, [true; 3]);
+    assert!(sent[0] > 0 && sent[1] > 0, "both announce: {sent:?}");
+    for nic in 0..2 {
+        assert!(notified.contains(&Peer::Driver(nic)));
+    }
+    // The second NIC's driver restarts: the first's interface does not notice.
+    drivers[1] = driver(1);
+    brane.turn(100 * SECOND, |_| {});
+    let up: Vec<_> = brane.status().interfaces.iter().map(|i| i.up).collect();
+    assert_eq!(up, [true, true, false]);
+    let (up, sent, _) = run(&mut brane, &mut drivers);
+    assert_eq!(up, [true; 3]);
+    assert!(sent[0] == 0 && sent[1] > 0, "{sent:?}");
 }
