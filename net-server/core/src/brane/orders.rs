@@ -13,6 +13,7 @@ use crate::netif::NetIf;
 use crate::tcp::Owner;
 use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 use brane_abi::control::{BraneConfig, Family, InterfaceConfig, Rename, all_families};
 use brane_abi::layout::PORTS_PER_BRANE;
 
@@ -229,10 +230,13 @@ impl Brane {
 
     /// Resets what uses an interface or address that is gone, and tells whose it was.
     fn reset_stranded(&mut self, now: u64) {
-        for id in self.stack.stranded() {
-            let owner = self.stack.conns[id].owner;
+        let stranded = self.stack.stranded();
+        let owners: Vec<Owner> = stranded.iter().map(|id| self.stack.conns[*id].owner).collect();
+        for id in stranded {
             self.stack.counters.tcp_stranded += 1;
             self.stack.remove(id);
+        }
+        for owner in owners {
             if let Owner::Slot { client, slot } = owner {
                 self.clients[client].serve(now, &mut self.stack, slot);
             }

@@ -146,7 +146,10 @@ impl Stack {
     pub fn abort(&mut self, now: u64, id: usize) {
         if let Some(conn) = self.conns.get_mut(id) {
             conn.socket.get().abort();
-            self.netifs[conn.key.netif].egress(now, &mut conn.socket.set);
+            // Where the interface is gone, there is nobody to tell.
+            if let Some(netif) = self.netifs.get_mut(conn.key.netif) {
+                netif.egress(now, &mut conn.socket.set);
+            }
             self.remove(id);
         }
     }
