@@ -36,6 +36,8 @@ pub const REPLY_SIZE: usize = 0x1_0000;
 pub const JOBS: usize = 8;
 /// Longest name of a brane, a device or an interface in bytes.
 pub const MAX_NAME: usize = 31;
+/// Requests of one batch.
+pub const MAX_BATCH: usize = 16;
 /// Events that the manager remembers.
 pub const EVENTS_KEPT: usize = 256;
 
@@ -328,6 +330,10 @@ pub enum Request {
     /// Names that exist, for completion → [`Answer::Names`].
     #[n(24)]
     Names,
+    /// Several requests, each begun when the one before is done, up to the first that is refused → [`Answer::Batch`]. Not
+    /// [`Request::Batch`] again, nor [`Request::Events`].
+    #[n(25)]
+    Batch(#[n(0)] Vec<Request>),
 }
 
 /// An answer.
@@ -374,6 +380,23 @@ pub enum Answer {
     /// Names.
     #[n(11)]
     Names(#[n(0)] Names),
+    /// What became of each request of a batch, in order.
+    #[n(12)]
+    Batch(#[n(0)] Vec<Outcome>),
+}
+
+/// What became of a request of a batch.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Outcome {
+    /// The answer, where it was not refused.
+    #[n(0)]
+    pub answer: Option<Answer>,
+    /// The refusal, where it was.
+    #[n(1)]
+    pub refusal: Option<Refusal>,
+    /// Microseconds from the beginning of the batch to this answer.
+    #[n(2)]
+    pub at_us: u64,
 }
 
 /// One brane as the manager knows it.

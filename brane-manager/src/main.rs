@@ -124,6 +124,11 @@ impl Shell {
                             logln!("{child:?} cannot be restarted: {why}");
                         }
                     }
+                    Action::Renew(child) => {
+                        if let Err(why) = thread(child).restart_for_another(sel4_microkit::Child::ENTRY) {
+                            logln!("{child:?} cannot be restarted: {why}");
+                        }
+                    }
                     Action::Notify(operator) => OPERATORS[operator].notify(),
                     Action::Send {
                         child,

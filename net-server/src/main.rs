@@ -11,7 +11,7 @@ extern crate alloc;
 use net_server_core::{Brane, Failure, Peer};
 use sel4_microkit::time::{Alarm, Clock};
 use sel4_microkit::{
-    Channel, ChannelSet, Handler, Never, Region, entropy, heap, log, logln, protection_domain,
+    Channel, ChannelSet, Handler, Never, Region, entropy, heap, log, logln, protection_domain, scrub,
 };
 
 #[allow(missing_docs)]
@@ -51,6 +51,23 @@ enum Domain {
     Refused,
 }
 
+/// Clears what the last brane left in the memory that this domain keeps. Its client stands still; driver and manager use the
+/// rings only after the links are up again, and the links' heads are left as they are.
+fn forget_the_last_brane() {
+    use brane_abi::layout::{ctl, ports, sock};
+    use wiring::regions::{CTL, HEAP, PORTS, SOCK};
+    scrub::clear_stack(wiring::STACK_SIZE);
+    scrub::clear(HEAP, 0, HEAP.size);
+    scrub::clear(SOCK, sock::REQUESTS.offset, sock::SIZE);
+    scrub::clear(CTL, ctl::COMMANDS.offset, ctl::SIZE);
+    for region in [Some(PORTS), SECOND.map(|(_, ports)| ports)]
+        .into_iter()
+        .flatten()
+    {
+        scrub::clear(region, ports::RX[0].offset, ports::SIZE);
+    }
+}
+
 /// 256 unpredictable bits.
 fn seed() -> Option<[u8; 32]> {
     let mut seed = [0; 32];
@@ -63,6 +80,9 @@ fn seed() -> Option<[u8; 32]> {
 #[protection_domain]
 fn init() -> Domain {
     log::attach(wiring::regions::LOG_BRANE, SERIAL);
+    if scrub::wanted() {
+        forget_the_last_brane();
+    }
     heap::init(wiring::regions::HEAP);
     let clock = Clock::new(wiring::regions::TSC);
     let Some(seed) = seed() else {

@@ -59,6 +59,17 @@ pub fn answer(answer: &Answer) -> Value {
             "branes": texts(&n.branes), "devices": texts(&n.devices), "interfaces": texts(&n.interfaces),
             "nics": texts(&n.nics),
         }),
+        Answer::Batch(parts) => {
+            let part = |o: &brane_abi::operator::Outcome| {
+                let said = match (&o.answer, &o.refusal) {
+                    (Some(a), _) => self::answer(a),
+                    (None, Some(r)) => json!({"error": {"what": r.what, "fix": r.help}}),
+                    (None, None) => Value::Null,
+                };
+                json!({"at_us": o.at_us, "answer": said})
+            };
+            json!({"batch": all(parts, part)})
+        }
     }
 }
 

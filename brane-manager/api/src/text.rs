@@ -26,6 +26,14 @@ pub fn answer(answer: &Answer) -> String {
             let all = [&n.branes, &n.devices, &n.interfaces, &n.nics];
             all.into_iter().flatten().map(|n| format!("{n}\n")).collect()
         }
+        Answer::Batch(parts) => {
+            let part = |o: &brane_abi::operator::Outcome| match (&o.answer, &o.refusal) {
+                (Some(a), _) => self::answer(a),
+                (None, Some(r)) => format!("{}: {}\n", r.what, r.help),
+                (None, None) => String::new(),
+            };
+            parts.iter().map(part).collect()
+        }
     }
 }
 

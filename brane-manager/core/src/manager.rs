@@ -21,6 +21,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use brane_abi::control::{BraneConfig, command, report as kind};
+use brane_abi::operator;
 pub(crate) use heartbeat::Pulse;
 pub(crate) use jobs::Desk;
 pub(crate) use orders::Order;
@@ -107,6 +108,8 @@ pub enum Action {
     Stop(Child),
     /// Start the child at its entry.
     Restart(Child),
+    /// The same for another tenant: it clears the memory that it keeps.
+    Renew(Child),
     /// Put a record into the ring of a brane or watcher.
     Send {
         /// Whose.
@@ -284,11 +287,16 @@ impl Manager {
 
     /// After each event: lets everybody go on whose wait is over, and hands out what subscribers are told.
     pub(crate) fn settle(&mut self, cx: &mut Cx<'_>) {
-        for brane in 0..self.branes.len() {
-            self.advance(brane, cx);
+        // Once more for each request of a batch that begins now.
+        for _ in 0..=operator::MAX_BATCH * operator::JOBS {
+            for brane in 0..self.branes.len() {
+                self.advance(brane, cx);
+            }
+            self.hook_news(cx);
+            if !self.jobs_due(cx) {
+                break;
+            }
         }
-        self.hook_news(cx);
-        self.jobs_due(cx);
         for (k, record) in core::mem::take(&mut self.hooks.out) {
             cx.actions.push(Action::Send {
                 child: Child::Watcher(k),
@@ -468,7 +476,12 @@ impl Manager {
         if !matches!(b.state, State::Idle | State::Leaving) {
             b.state = State::Restarting;
         }
-        cx.actions.push(Action::Restart(Child::Brane(brane)));
+        let child = Child::Brane(brane);
+        // One that failed while it cleared what the last brane left has to do it again.
+        cx.actions.push(match b.state {
+            State::Leaving => Action::Renew(child),
+            _ => Action::Restart(child),
+        });
     }
 
     fn tick(&mut self, cx: &mut Cx<'_>) {

@@ -10,7 +10,7 @@ extern crate alloc;
 use alloc::boxed::Box;
 use brane_socket::{Executor, Platform, Stack};
 use sel4_microkit::time::{Alarm, Clock};
-use sel4_microkit::{Channel, ChannelSet, Handler, Never, heap, log, logln, protection_domain};
+use sel4_microkit::{Channel, ChannelSet, Handler, Never, heap, log, logln, protection_domain, scrub};
 use services_core::Services;
 
 #[allow(missing_docs)]
@@ -46,7 +46,13 @@ struct Client {
 #[protection_domain]
 fn init() -> Client {
     log::attach(wiring::regions::LOG_SERVICES, SERIAL);
-    heap::init(wiring::regions::HEAP_SERVICES);
+    let heap = wiring::regions::HEAP_SERVICES;
+    if scrub::wanted() {
+        // Another brane's client; what it shared with that brane, the brane has cleared.
+        scrub::clear_stack(wiring::STACK_SIZE);
+        scrub::clear(heap, 0, heap.size);
+    }
+    heap::init(heap);
     let clock = Clock::new(wiring::regions::TSC);
     let stack = Stack::start(wiring::regions::SOCK.shared(), Box::new(Surroundings { clock }))
         .expect("the region `sock` of this client is too small for its layout");

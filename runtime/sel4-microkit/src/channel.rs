@@ -100,7 +100,7 @@ impl ChannelSet {
 }
 
 /// Top of every protection domain's stack, fixed by the ABI.
-const STACK_TOP: u64 = 0x7fff_ffff_d000;
+pub(crate) const STACK_TOP: u64 = 0x7fff_ffff_d000;
 /// RFLAGS: interrupts on, and the bit that is always set. Above all no single-stepping, which a crashed child may have
 /// switched on.
 const PLAIN_FLAGS: u64 = 0x202;
@@ -128,8 +128,18 @@ impl Child {
     /// Starts the child anew at `entry` ([`Self::ENTRY`] for all programs of this project), on its own stack's top, with
     /// plain processor flags. The kernel ends whatever it was waiting in.
     pub fn restart(self, entry: u64) -> Result<(), sel4::Refused> {
-        // Words: flags (bit 0: resume), number of registers, then they in the order of seL4_UserContext.
-        let words = [1, 3, entry, STACK_TOP, PLAIN_FLAGS];
+        self.begin(entry, 0)
+    }
+
+    /// The same for another tenant: the child is to clear what the last one left in the memory that it keeps
+    /// ([`crate::scrub`]).
+    pub fn restart_for_another(self, entry: u64) -> Result<(), sel4::Refused> {
+        self.begin(entry, crate::scrub::ANOTHER)
+    }
+
+    fn begin(self, entry: u64, reason: u64) -> Result<(), sel4::Refused> {
+        // Words: flags (bit 0: resume), number of registers, then they in the order of seL4_UserContext; the fourth is RAX.
+        let words = [1, 4, entry, STACK_TOP, PLAIN_FLAGS, reason];
         message::invoke(self.tcb(), sel4::label::TCB_WRITE_REGISTERS, &words)
     }
 

@@ -22,6 +22,7 @@ pub mod log;
 mod mem;
 mod message;
 mod region;
+pub mod scrub;
 #[cfg(not(test))]
 mod start;
 mod symbols;

@@ -1,7 +1,7 @@
 //! The first instructions, and the last ones.
 //!
-//! `_start` is where the root task begins and where a parent restarts: it trusts no register and no byte of writable
-//! memory. The panic path writes a line to the log, wakes the serial domain and then executes an invalid instruction,
+//! `_start` is where the root task begins and where a parent restarts: it trusts no byte of writable memory, and of the
+//! registers RAX alone, in which the parent says why (`Child::restart`, `Child::restart_for_another`); it is zero at the first start. The panic path writes a line to the log, wakes the serial domain and then executes an invalid instruction,
 //! so that the parent sees a fault.
 
 use core::arch::global_asm;
@@ -15,6 +15,7 @@ global_asm!(
 _start:
     movabs rsp, 0x7fffffffd000
     xor ebp, ebp
+    mov rbx, rax
     cld
     fninit
     push 0x1f80
@@ -45,6 +46,7 @@ _start:
 5:
     cmp rdi, rcx
     jb 4b
+    mov rdi, rbx
     call __sel4_microkit_main
     ud2
     .text

@@ -198,6 +198,11 @@ fn domain(system: &System, name: &str, optional: &[&str]) -> Result<String, Stri
         ports.len(),
         ports.join(", ")
     );
+    let _ = writeln!(
+        out,
+        "/// Bytes of the stack.\n#[allow(dead_code)]\npub const STACK_SIZE: usize = {:#x};",
+        pd.stack_size
+    );
     Ok(out)
 }
 

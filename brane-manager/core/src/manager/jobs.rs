@@ -5,15 +5,17 @@
 //! cannot work against each other halfway.
 
 use super::orders::Outcome;
+use super::requests::Begun;
 use super::{Action, Cx, Manager};
 use crate::brane::{Brane, State};
 use crate::names::refusal;
+use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use brane_abi::control::{InterfaceConfig, command};
 use brane_abi::inside;
-use brane_abi::operator::{Answer, Free, JOBS, Receipt, Refusal};
+use brane_abi::operator::{self, Answer, Free, JOBS, MAX_BATCH, Receipt, Refusal, Request};
 
 /// How long a job waits for the reports of all branes, in nanoseconds.
 const REPORTS_NS: u64 = 500_000_000;
@@ -52,6 +54,8 @@ pub(crate) enum Work {
     Fresh(View),
     /// Waits for an event above this number.
     Events(u64),
+    /// Requests one after the other: those to come, and what became of those before.
+    Batch(VecDeque<Request>, Vec<operator::Outcome>),
 }
 
 /// What is shown after the branes have reported.
@@ -76,6 +80,8 @@ pub(crate) struct Job {
     vif: Option<u32>,
     /// It has failed already; said when all is cleared away.
     failure: Option<Refusal>,
+    /// The batch that it is a part of.
+    batch: Option<u32>,
 }
 
 /// All operators' jobs.
@@ -85,6 +91,10 @@ pub(crate) struct Desk {
     /// For each operator: jobs that are over, oldest first.
     over: Vec<Vec<(u32, Result<Answer, Refusal>)>>,
     next: u32,
+    /// The batch whose request is begun now.
+    begins: Option<u32>,
+    /// Ends of parts of batches: the batch, and what became of its part.
+    parts: Vec<(u32, Result<Answer, Refusal>)>,
 }
 
 /// What a job locks.
@@ -110,13 +120,22 @@ impl Desk {
         work: Work,
         locks: Locks,
     ) -> Result<u32, Refusal> {
-        let over = self.over.get_mut(operator).map_or(0, |over| {
-            let running = self.running.iter().filter(|j| j.operator == operator).count();
-            while !over.is_empty() && over.len() + running >= JOBS {
-                let _ = over.remove(0);
-            }
-            over.len() + running
-        });
+        // A part of a batch counts with its batch.
+        let batch = self.begins;
+        let over = self
+            .over
+            .get_mut(operator)
+            .filter(|_| batch.is_none())
+            .map_or(0, |over| {
+                let running = self.running.iter();
+                let running = running
+                    .filter(|j| j.operator == operator && j.batch.is_none())
+                    .count();
+                while !over.is_empty() && over.len() + running >= JOBS {
+                    let _ = over.remove(0);
+                }
+                over.len() + running
+            });
         if over >= JOBS {
             return Err(refusal(
                 format!("{JOBS} requests are under way already"),
@@ -138,6 +157,7 @@ impl Desk {
             branes: locks.branes,
             vif: locks.vif,
             failure: None,
+            batch,
         });
         Ok(self.next)
     }
@@ -152,8 +172,11 @@ impl Desk {
     }
 
     fn finish(&mut self, job: Job, result: Result<Answer, Refusal>, actions: &mut Vec<Action>) {
-        if let Some(over) = self.over.get_mut(job.operator) {
-            over.push((job.number, job.failure.map_or(result, Err)));
+        let result = job.failure.map_or(result, Err);
+        if let Some(batch) = job.batch {
+            self.parts.push((batch, result));
+        } else if let Some(over) = self.over.get_mut(job.operator) {
+            over.push((job.number, result));
             actions.push(Action::Notify(job.operator));
         }
     }
@@ -465,8 +488,72 @@ impl Manager {
         }
     }
 
-    /// Ends the jobs whose wait is over.
-    pub(super) fn jobs_due(&mut self, cx: &mut Cx<'_>) {
+    /// Begins a batch with its first request.
+    pub(super) fn batch(
+        &mut self,
+        operator: usize,
+        requests: Vec<Request>,
+        cx: &mut Cx<'_>,
+    ) -> Result<u32, Refusal> {
+        let fits = |r: &Request| !matches!(r, Request::Batch(_) | Request::Events(_));
+        if requests.is_empty() || requests.len() > MAX_BATCH || !requests.iter().all(fits) {
+            return Err(refusal(
+                format!("a batch has 1 to {MAX_BATCH} requests, and no batch or events among them"),
+                "make several of it",
+            ));
+        }
+        let work = Work::Batch(requests.into(), Vec::new());
+        let job = self.desk.begin(cx.now, operator, work, Locks::default())?;
+        self.batch_goes_on(job, None, cx);
+        Ok(job)
+    }
+
+    /// Takes the end of a batch's last request, and begins the next one, up to one that has to be waited for.
+    fn batch_goes_on(&mut self, job: u32, mut ended: Option<Result<Answer, Refusal>>, cx: &mut Cx<'_>) {
+        // Each turn takes a request off.
+        for _ in 0..=MAX_BATCH {
+            let Some(job) = self.desk.find(job) else { return };
+            let (number, operator, since) = (job.number, job.operator, job.since);
+            let Work::Batch(left, outcomes) = &mut job.work else {
+                return;
+            };
+            let mut refused = false;
+            if let Some(result) = ended.take() {
+                let at_us = cx.now.saturating_sub(since) / 1_000;
+                refused = result.is_err();
+                let (answer, refusal) = match result {
+                    Ok(answer) => (Some(answer), None),
+                    Err(why) => (None, Some(why)),
+                };
+                outcomes.push(operator::Outcome {
+                    answer,
+                    refusal,
+                    at_us,
+                });
+            }
+            let next = left.pop_front().filter(|_| !refused);
+            let Some(request) = next else {
+                let outcomes = core::mem::take(outcomes);
+                return self.end_job(number, Ok(Answer::Batch(outcomes)), cx);
+            };
+            self.desk.begins = Some(number);
+            let begun = self.request(operator, request, cx);
+            self.desk.begins = None;
+            match begun {
+                Ok(Begun::Later(_)) => return,
+                Ok(Begun::Now(answer)) => ended = Some(Ok(answer)),
+                Err(why) => ended = Some(Err(why)),
+            }
+        }
+    }
+
+    /// Ends the jobs whose wait is over. Whether a batch has gone on, so that there may be more to do.
+    pub(super) fn jobs_due(&mut self, cx: &mut Cx<'_>) -> bool {
+        let parts = core::mem::take(&mut self.desk.parts);
+        let more = !parts.is_empty();
+        for (batch, result) in parts {
+            self.batch_goes_on(batch, Some(result), cx);
+        }
         for (job, after) in self.desk.followers() {
             let events = self.events.after(after);
             if !events.is_empty() {
@@ -501,5 +588,6 @@ impl Manager {
                 cx,
             );
         }
+        more || !self.desk.parts.is_empty()
     }
 }

@@ -50,6 +50,8 @@ impl Manager {
         b.deadline = None;
         if b.state == State::Leaving {
             b.state = State::Idle;
+            b.client.running_since = cx.now;
+            cx.actions.push(Action::Renew(Child::Client(brane)));
             self.freed(brane, cx);
         }
     }
@@ -257,8 +259,8 @@ impl Manager {
         b.state = State::Leaving;
         b.deadline = Some(cx.now + LINK_TIMEOUT_NS);
         b.client.running_since = cx.now;
-        cx.actions.push(Action::Restart(Child::Brane(brane)));
-        cx.actions.push(Action::Restart(Child::Client(brane)));
+        // The client stands still until the brane has cleared what they share.
+        cx.actions.push(Action::Renew(Child::Brane(brane)));
         self.gone(brane, home);
         self.event(cx.now, "deleted", Some(&name), None, String::new());
         cx.log(format!("brane `{name}` is deleted"));

@@ -101,7 +101,12 @@ impl Manager {
         Reply { label, text, job }
     }
 
-    fn request(&mut self, operator: usize, request: Request, cx: &mut Cx<'_>) -> Result<Begun, Refusal> {
+    pub(super) fn request(
+        &mut self,
+        operator: usize,
+        request: Request,
+        cx: &mut Cx<'_>,
+    ) -> Result<Begun, Refusal> {
         if let Some(why) = &self.boot_error {
             return Err(refusal(
                 format!("no brane is configured: the boot configuration cannot be used: {why}"),
@@ -236,6 +241,7 @@ impl Manager {
                 Ok(Now(Answer::Done(format!("{name} is told to hang"))))
             }
             Request::Names => Ok(Now(Answer::Names(self.names()))),
+            Request::Batch(requests) => self.batch(operator, requests, cx).map(Later),
         }
     }
 

@@ -19,7 +19,8 @@ pub fn protection_domain(arguments: TokenStream, item: TokenStream) -> TokenStre
         #function
 
         #[unsafe(no_mangle)]
-        extern "C" fn __sel4_microkit_main() -> ! {
+        extern "C" fn __sel4_microkit_main(reason: u64) -> ! {
+            ::sel4_microkit::scrub::set(reason);
             ::sel4_microkit::run(#name)
         }
     }

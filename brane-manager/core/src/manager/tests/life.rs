@@ -353,3 +353,67 @@ fn events_come_to_who_waits_for_them() {
     assert_eq!((events[0].number, events[0].what.as_str()), (last + 1, "created"));
     assert_eq!(events[0].brane.as_deref(), Some("green"));
 }
+
+#[test]
+fn a_batch_does_one_after_the_other_up_to_the_first_that_is_refused() {
+    let mut w = World::new();
+    let before = w.free();
+    let create = |name: &str| Request::Create {
+        name: name.into(),
+        families: None,
+        start: true,
+    };
+    let vnic = DeviceConfig {
+        name: "vif9".into(),
+        ..DeviceConfig::default()
+    };
+    let batch = Request::Batch(vec![
+        Request::AddDevice(vnic),
+        create("green"),
+        super::world::assign("vif9", "green"),
+        Request::Show(named("green")),
+        create("red"),
+        create("gold"),
+    ]);
+    let Ok(Answer::Batch(parts)) = w.call(batch) else {
+        panic!()
+    };
+    let done: Vec<bool> = parts.iter().map(|o| o.answer.is_some()).collect();
+    assert_eq!(done, [true, true, true, true, false], "gold is not begun");
+    assert!(parts.is_sorted_by_key(|o| o.at_us));
+    assert!(parts[4].refusal.as_ref().unwrap().what.contains("taken"));
+    assert_eq!((w.owner("vif9"), w.state("gold")), ("green/net0".into(), "gone"));
+    w.delete("green").unwrap();
+    w.call(Request::DeleteDevice("vif9".into())).unwrap();
+    assert_eq!(w.free(), before);
+    for bad in [
+        vec![],
+        vec![Request::Events(0)],
+        vec![Request::Batch(vec![Request::Names])],
+    ] {
+        assert!(
+            w.refused(Request::Batch(bad))
+                .starts_with("a batch has 1 to 16 requests")
+        );
+    }
+}
+
+#[test]
+fn the_next_tenant_finds_nothing_of_the_last_one() {
+    let mut w = World::new();
+    w.create("green").unwrap();
+    w.delete("green").unwrap();
+    assert_eq!(
+        w.renewed,
+        [Child::Brane(3), Child::Client(3)],
+        "the brane clears first, its client stands still meanwhile"
+    );
+    w.create("gold").unwrap();
+    w.done(Request::Crash(named("gold")));
+    w.run();
+    assert_eq!(
+        w.renewed.len(),
+        2,
+        "a restart of the same brane keeps what its client reads"
+    );
+}

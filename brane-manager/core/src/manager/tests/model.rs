@@ -38,7 +38,7 @@ proptest! {
             for action in actions {
                 match action {
                     Action::Stop(c) => { let (k, i) = index(c); running[k][i] = false; }
-                    Action::Restart(c) => {
+                    Action::Restart(c) | Action::Renew(c) => {
                         let (k, i) = index(c);
                         prop_assert!(!running[k][i], "restarted while it ran: {:?}", c);
                         running[k][i] = true;

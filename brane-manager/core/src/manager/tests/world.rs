@@ -51,6 +51,8 @@ pub struct World {
     pub log: Vec<String>,
     /// Stops and restarts of brane domains, as they came.
     pub resets: u32,
+    /// Children that were started for another tenant, in order.
+    pub renewed: Vec<Child>,
     events: VecDeque<Pending>,
 }
 
@@ -86,6 +88,7 @@ impl World {
             watchers: vec![Watcher::default(); 2],
             log: Vec::new(),
             resets: 0,
+            renewed: Vec::new(),
             events: VecDeque::new(),
         };
         for brane in 0..instances {
@@ -111,6 +114,9 @@ impl World {
 
     fn obey(&mut self, actions: Vec<Action>) {
         for action in actions {
+            if let Action::Renew(child) = action {
+                self.renewed.push(child);
+            }
             match action {
                 Action::Log(text) => {
                     assert!(text.is_ascii(), "{text:?}");
@@ -122,7 +128,7 @@ impl World {
                     self.events
                         .retain(|e| !matches!(e, Pending::LinkUp(c) | Pending::Fault(c) | Pending::Report(c, ..) if *c == Child::Brane(brane)));
                 }
-                Action::Restart(Child::Brane(brane)) => {
+                Action::Renew(Child::Brane(brane)) | Action::Restart(Child::Brane(brane)) => {
                     assert!(
                         !self.branes[brane].running,
                         "brane {brane} was restarted while it ran"
@@ -135,7 +141,7 @@ impl World {
                     self.watchers[k] = Watcher::default();
                     self.events.push_back(Pending::LinkUp(Child::Watcher(k)));
                 }
-                Action::Restart(Child::Client(_)) => {}
+                Action::Restart(Child::Client(_)) | Action::Renew(_) => {}
                 Action::Send {
                     child: Child::Brane(brane),
                     kind,
