@@ -10,7 +10,6 @@
 
 extern crate alloc;
 
-pub mod console;
 pub mod control;
 pub mod doorbell;
 pub mod hooks;

@@ -14,7 +14,7 @@ mod nic;
 use alloc::vec::Vec;
 use brane_abi::operator;
 use brane_manager_core::boot::BootConfig;
-use brane_manager_core::{Action, Child, Event, Manager, Size};
+use brane_manager_core::{Action, Child, Event, Manager, Reply, Size};
 use control::Control;
 use nic::Nics;
 use sel4_microkit::time::{Alarm, Clock};
@@ -232,26 +232,19 @@ impl Handler for Shell {
             .min(argument.len());
         with_msg_bytes(|bytes| argument[..len].copy_from_slice(&bytes[8..8 + len]));
         let now = self.clock.now_ns();
-        let (label, text, job) = match info.label() {
-            label @ (operator::CALL | operator::POLL) => {
-                let job = (first as u32).to_le_bytes();
-                let argument = match label {
-                    operator::POLL => &job[..],
-                    _ => &argument[..len],
-                };
-                let reply =
-                    self.manager
-                        .operator(now, operator, label, argument, &mut Nics, &mut self.actions);
-                (reply.label, reply.text, reply.job)
-            }
-            label => {
-                let argument = &argument[..len];
-                let (label, text) = self
-                    .manager
-                    .console(now, label, argument, &mut Nics, &mut self.actions);
-                (label, text, 0)
-            }
+        let job = (first as u32).to_le_bytes();
+        let argument = match info.label() {
+            operator::POLL => &job[..],
+            _ => &argument[..len],
         };
+        let Reply { label, text, job } = self.manager.operator(
+            now,
+            operator,
+            info.label(),
+            argument,
+            &mut Nics,
+            &mut self.actions,
+        );
         let reply = REPLIES[operator];
         let len = text.len().min(reply.size);
         // SAFETY: `len` bytes lie inside the region, which is mapped writable here and only readable by the operator.

@@ -154,7 +154,7 @@ impl Hooks {
             let record = Record {
                 kind: tell::TRANSITION,
                 token: self.token,
-                payload: crate::answer::encode(&first.told),
+                payload: crate::encode(&first.told),
             };
             self.out.push((k, record));
         } else if let Some(token) = s.leaving.take() {

@@ -7,7 +7,6 @@
 
 extern crate alloc;
 
-mod answer;
 mod backoff;
 pub mod boot;
 mod brane;
@@ -22,3 +21,11 @@ pub mod report;
 pub use backoff::{Backoff, FIRST_DELAY_NS, HEALTHY_NS, MAX_DELAY_NS, MAX_DELAY_STARTED_NS};
 pub use driver::{Driver, Refused};
 pub use manager::{Action, Child, Event, Manager, Reply, Size};
+
+/// The CBOR text of what goes to branes, watchers and operators.
+pub(crate) fn encode<T: minicbor::Encode<()>>(value: &T) -> alloc::vec::Vec<u8> {
+    let mut out = alloc::vec::Vec::new();
+    // Writing to a vector cannot fail, and none of the encoded types refuses.
+    let _ = minicbor::encode(value, &mut out);
+    out
+}

@@ -12,8 +12,8 @@
 //! ```
 
 use super::{Action, Child, Cx, LINK_TIMEOUT_NS, Manager, command, milliseconds, order};
-use crate::answer::encode;
 use crate::brane::{Brane, Goal, State, Step};
+use crate::encode;
 use crate::hooks::{Living, News};
 use crate::manager::CONFIGURE_TIMEOUT_NS;
 use alloc::format;

@@ -5,9 +5,9 @@
 
 use super::jobs::{Locks, View, Work};
 use super::{Cx, Manager, life};
-use crate::answer::encode;
 use crate::brane::{Brane, Goal, State, Step};
 use crate::driver::Driver;
+use crate::encode;
 use crate::names::{self, listed, printable, refusal};
 use crate::registry::MAX_ALLOW;
 use alloc::format;

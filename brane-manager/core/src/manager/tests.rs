@@ -1,9 +1,8 @@
 use super::*;
 use crate::boot::BraneBoot;
-use brane_abi::console::{self, Brane as Shown, List, Refusal, Stats};
 use brane_abi::control::{BraneStatus, Counter, InterfaceConfig};
 use brane_abi::net::{Cidr, MacAddr};
-use brane_abi::operator::DeviceConfig;
+use brane_abi::operator::{self, Answer, DeviceConfig, Refusal, Request};
 use brane_abi::vif::{Prefix, VifLimits};
 
 mod devices;
@@ -134,21 +133,46 @@ impl Bench {
             what: "invalid instruction",
         })
     }
-    fn console(&mut self, label: u64, argument: &str) -> (Result<Vec<u8>, Refusal>, Vec<Action>) {
+    /// A request of an operator: what it is answered, or the number of its job, and what is to be done.
+    fn ask(&mut self, request: &Request) -> (Result<Result<Answer, Refusal>, u32>, Vec<Action>) {
+        self.call(operator::CALL, &minicbor::to_vec(request).unwrap())
+    }
+    fn call(&mut self, label: u64, argument: &[u8]) -> (Result<Result<Answer, Refusal>, u32>, Vec<Action>) {
         let mut actions = Vec::new();
-        let argument = argument.as_bytes();
-        let (reply, text) = self
-            .manager
-            .console(self.now, label, argument, &mut self.nics, &mut actions);
-        let answer = match reply {
-            console::OK => Ok(text),
-            _ => Err(minicbor::decode(&text).unwrap()),
+        let Reply { label, text, job } =
+            self.manager
+                .operator(self.now, 0, label, argument, &mut self.nics, &mut actions);
+        let answer = match label {
+            operator::OK => Ok(Ok(minicbor::decode(&text).unwrap())),
+            operator::ERROR => Ok(Err(minicbor::decode(&text).unwrap())),
+            _ => Err(job),
         };
         (answer, actions)
     }
-    fn shown(&mut self, name: &str) -> Shown {
-        minicbor::decode(&self.console(console::SHOW, name).0.unwrap()).unwrap()
+    fn refused(&mut self, request: &Request) -> Refusal {
+        let (answer, actions) = self.ask(request);
+        assert_eq!(actions, []);
+        answer.unwrap().unwrap_err()
     }
+    fn poll(&mut self, job: u32) -> Answer {
+        let (answer, _) = self.call(operator::POLL, &job.to_le_bytes());
+        answer.expect("the job is over").unwrap()
+    }
+    /// How a brane is now; nobody is asked for it.
+    fn shown(&mut self, name: &str) -> operator::Brane {
+        let brane = self.manager.brane(name).unwrap();
+        let mut actions = Vec::new();
+        let cx = &mut Cx {
+            now: self.now,
+            driver: &mut self.nics,
+            actions: &mut actions,
+        };
+        self.manager.show(brane, cx)
+    }
+}
+
+fn crash(name: &str) -> Request {
+    Request::Crash(name.into())
 }
 
 fn restarts(actions: &[Action], child: Child) -> bool {
@@ -218,8 +242,8 @@ fn a_hundred_crashes_each_with_a_recovery_restart_at_once() {
     bench.start_all();
     for n in 1..=100 {
         bench.now += 300 * MS;
-        let (answer, actions) = bench.console(console::CRASH, "red");
-        assert_eq!(answer, Ok(vec![]));
+        let (answer, actions) = bench.ask(&crash("red"));
+        assert!(answer.unwrap().is_ok());
         assert!(matches!(
             actions[..],
             [Action::Send {
@@ -291,7 +315,7 @@ fn a_brane_that_does_not_answer_or_obey_is_stopped_first() {
     assert!(restarts(&actions, Child::Brane(0)));
 
     bench.start(1);
-    bench.console(console::CRASH, "red").0.unwrap();
+    assert!(bench.ask(&crash("red")).0.unwrap().is_ok());
     bench.now += CRASH_TIMEOUT_NS;
     let actions = bench.tick();
     assert_eq!(actions[0], Action::Stop(Child::Brane(1)));
@@ -366,7 +390,7 @@ fn stale_forged_and_unbelievable_reports_change_nothing_and_count() {
     assert_eq!(bench.shown("main").state, "starting");
     assert_eq!(bench.manager.branes[0].counts.reports_unexpected, 12);
     bench.start(0);
-    bench.console(console::REFRESH, "").0.unwrap();
+    bench.ask(&Request::List { fresh: true }).0.unwrap_err();
     let token = bench.manager.branes[0].reporting.unwrap().0;
     assert_eq!(bench.report(0, kind::STATUS, token, b"rubbish"), []);
     assert_eq!(bench.manager.branes[0].counts.reports_refused, 1);
@@ -408,11 +432,11 @@ fn a_refused_configuration_shows_its_reason() {
 }
 
 #[test]
-fn a_status_reaches_the_console() {
+fn a_status_reaches_the_operator() {
     let mut bench = Bench::new();
     bench.start(1);
-    let (answer, actions) = bench.console(console::REFRESH, "");
-    assert_eq!(answer, Ok(vec![]));
+    let (answer, actions) = bench.ask(&Request::List { fresh: true });
+    let job = answer.unwrap_err();
     let [
         Action::Send {
             child: Child::Brane(1),
@@ -437,10 +461,19 @@ fn a_status_reaches_the_console() {
     assert_eq!((red.status_age_ms, &red.status), (7, &status));
     assert_eq!(red.vifs[0].name, "vnic1");
     assert_eq!(red.vifs[0].counters[0].name, "rx_frames");
-    let list: List = minicbor::decode(&bench.console(console::LIST, "").0.unwrap()).unwrap();
-    assert_eq!(list.branes.len(), 3);
-    let stats: Stats = minicbor::decode(&bench.console(console::STATS, "").0.unwrap()).unwrap();
-    let names: Vec<_> = stats.groups.iter().map(|g| g.name.as_str()).collect();
+    let Answer::Branes(list) = bench.poll(job) else {
+        panic!()
+    };
+    assert_eq!((list.len(), list[1].status_age_ms), (3, 0));
+    let (answer, actions) = bench.ask(&Request::Stats(None));
+    let [Action::Send { token, .. }] = actions[..] else {
+        panic!("{actions:?}")
+    };
+    bench.report(1, kind::STATUS, token, &minicbor::to_vec(&status).unwrap());
+    let Answer::Stats(groups) = bench.poll(answer.unwrap_err()) else {
+        panic!()
+    };
+    let names: Vec<_> = groups.iter().map(|g| g.name.as_str()).collect();
     assert_eq!(
         names,
         [
@@ -461,28 +494,29 @@ fn a_status_reaches_the_console() {
 #[test]
 fn refusals_name_the_thing_and_the_remedy() {
     let mut bench = Bench::new();
-    let (answer, actions) = bench.console(console::CRASH, "rde");
-    let why = answer.unwrap_err();
+    let why = bench.refused(&crash("rde"));
     assert_eq!(why.what, "no brane named \"rde\"");
     assert_eq!(why.help, "the branes are main, red, blue");
-    assert_eq!(actions, []);
-    let why = bench.console(console::CRASH, "red").0.unwrap_err();
+    let why = bench.refused(&crash("red"));
     assert_eq!(
         why.what,
         "brane \"red\" is starting, it cannot be made to fault now"
     );
-    assert!(bench.console(99, "").0.unwrap_err().what.contains("99"));
-    assert!(bench.console(console::SHOW, "").0.is_err());
+    bench.refused(&Request::Show(String::new()));
+    for (label, argument, what) in [(99, &b""[..], "99"), (operator::CALL, b"rubbish", "not readable")] {
+        let why = bench.call(label, argument).0.unwrap().unwrap_err();
+        assert!(why.what.contains(what), "{}", why.what);
+    }
 }
 
 #[test]
-fn without_a_boot_configuration_the_console_says_why() {
+fn without_a_boot_configuration_operators_are_told_why() {
     for boot in [Err(BootError::Checksum), Ok(boot())] {
         let mut bench = Bench::with(boot, 2);
         assert!(bench.manager.boot_error().is_some());
         assert_eq!(bench.nics.table(0).len(), 0);
         assert_eq!(bench.event(Event::LinkUp(Child::Brane(0))), []);
-        let why = bench.console(console::LIST, "").0.unwrap_err();
+        let why = bench.refused(&Request::List { fresh: false });
         assert!(
             why.what
                 .starts_with("no brane is configured: the boot configuration cannot be used: it ")

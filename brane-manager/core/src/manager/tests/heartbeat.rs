@@ -18,6 +18,10 @@ fn questions(actions: &[Action]) -> Vec<(usize, u32)> {
     actions.iter().filter_map(asked).collect()
 }
 
+fn hang(name: &str) -> Request {
+    Request::Hang(name.into())
+}
+
 impl Bench {
     /// The next beat, for which the manager wants to be woken.
     fn beat(&mut self) -> Vec<Action> {
@@ -34,8 +38,8 @@ fn a_brane_that_hangs_is_found_and_only_that_one() {
         bench.now = bench.manager.deadline().unwrap();
         assert_eq!(bench.tick(), [], "all answer");
     }
-    let (answer, actions) = bench.console(console::HANG, "red");
-    assert_eq!(answer, Ok(vec![]));
+    let (answer, actions) = bench.ask(&hang("red"));
+    assert!(answer.unwrap().is_ok());
     assert!(matches!(
         actions[..],
         [Action::Send {
@@ -80,15 +84,12 @@ fn a_brane_that_hangs_is_found_and_only_that_one() {
 fn only_a_started_brane_is_asked_and_can_be_told_to_hang() {
     let mut bench = Bench::new();
     assert_eq!(bench.manager.next_beat(), None);
-    let why = bench.console(console::HANG, "red").0.unwrap_err();
+    let why = bench.refused(&hang("red"));
     assert_eq!(
         why.what,
         "brane \"red\" is starting, it cannot be made to hang now"
     );
-    assert_eq!(
-        bench.console(console::HANG, "rde").0.unwrap_err().help,
-        "the branes are main, red, blue"
-    );
+    assert_eq!(bench.refused(&hang("rde")).help, "the branes are main, red, blue");
     bench.event(Event::LinkUp(Child::Brane(0)));
     bench.start(2);
     let actions = bench.beat();

@@ -10,7 +10,7 @@ enum Step {
     Breach(usize),
     Fault(bool, usize),
     Wait(u64),
-    Console(u64, String),
+    Ask(Request),
 }
 
 fn steps() -> impl Strategy<Value = Step> {
@@ -21,12 +21,18 @@ fn steps() -> impl Strategy<Value = Step> {
         1 => (0usize..4).prop_map(Step::Breach),
         4 => (any::<bool>(), 0usize..4).prop_map(|(c, b)| Step::Fault(c, b)),
         3 => (0u64..40_000).prop_map(Step::Wait),
-        2 => (0u64..8, "(main|red|blue|x)").prop_map(|(l, n)| Step::Console(l, n)),
+        2 => (0usize..6, "(main|red|blue|x)").prop_map(|(r, name)| Step::Ask(match r {
+            0 => Request::Crash(name),
+            1 => Request::Hang(name),
+            2 => Request::Show(name),
+            3 => Request::Stats(None),
+            r => Request::List { fresh: r == 4 },
+        })),
     ]
 }
 
 proptest! {
-    /// Whatever branes and console do: a child is restarted only when it stands still, everything that stands still is
+    /// Whatever branes and operators do: a child is restarted only when it stands still, everything that stands still is
     /// restarted when its time has come, and an event causes a bounded number of actions.
     #[test]
     fn whatever_happens_everything_runs_again(steps in proptest::collection::vec(steps(), 1..120)) {
@@ -61,7 +67,7 @@ proptest! {
                     bench.fault(if client { Child::Client(brane) } else { Child::Brane(brane) })
                 }
                 Step::Wait(ms) => { bench.now += ms * MS; bench.event(Event::Tick) }
-                Step::Console(label, name) => bench.console(label, &name).1,
+                Step::Ask(request) => bench.ask(&request).1,
             };
             apply(&mut running, actions, 12)?;
         }
