@@ -1,5 +1,8 @@
 //! The last events, for operators who follow what happens.
+//!
+//! They are kept as text in memory that is taken once, so that what the manager uses does not depend on what happened.
 
+use crate::encode;
 use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -7,12 +10,27 @@ use brane_abi::operator::{EVENTS_KEPT, Event};
 
 /// Most events in one answer.
 const PER_ANSWER: usize = 64;
+/// Bytes of all that is kept: 96 for each event, which is more than most take.
+const BYTES: usize = 96 * EVENTS_KEPT;
 
-/// The events that are remembered: bounded, the oldest go first.
-#[derive(Debug, Default)]
+/// The events that are remembered: bounded in number and bytes, the oldest go first.
+#[derive(Debug)]
 pub(crate) struct Events {
-    kept: VecDeque<Event>,
+    /// Their texts, one after the other.
+    bytes: VecDeque<u8>,
+    /// How long each is.
+    lengths: VecDeque<u16>,
     last: u64,
+}
+
+impl Default for Events {
+    fn default() -> Events {
+        Events {
+            bytes: VecDeque::with_capacity(BYTES),
+            lengths: VecDeque::with_capacity(EVENTS_KEPT),
+            last: 0,
+        }
+    }
 }
 
 impl Events {
@@ -25,10 +43,7 @@ impl Events {
         detail: String,
     ) {
         self.last += 1;
-        if self.kept.len() == EVENTS_KEPT {
-            self.kept.pop_front();
-        }
-        self.kept.push_back(Event {
+        let text = encode(&Event {
             number: self.last,
             at_us: now / 1_000,
             what: what.into(),
@@ -36,11 +51,68 @@ impl Events {
             device: device.map(Into::into),
             detail,
         });
+        // Names have 31 bytes and details are short, so this holds; if not, the event is missing, and its number shows that.
+        let Ok(length) = u16::try_from(text.len()) else {
+            return;
+        };
+        while self.lengths.len() == EVENTS_KEPT || self.bytes.len() + text.len() > BYTES {
+            let Some(oldest) = self.lengths.pop_front() else {
+                return;
+            };
+            self.bytes.drain(..usize::from(oldest));
+        }
+        self.bytes.extend(text);
+        self.lengths.push_back(length);
     }
 
     /// Those with numbers above `after`, the oldest first, as many as an answer has; none where there are none.
     pub(crate) fn after(&self, after: u64) -> Vec<Event> {
-        let wanted = self.kept.iter().filter(|e| e.number > after);
-        wanted.take(PER_ANSWER).cloned().collect()
+        if after >= self.last {
+            return Vec::new();
+        }
+        let mut found = Vec::new();
+        let mut at = 0;
+        for &length in &self.lengths {
+            let end = at + usize::from(length);
+            let text: Vec<u8> = self.bytes.range(at..end).copied().collect();
+            at = end;
+            match minicbor::decode::<Event>(&text) {
+                Ok(event) if event.number > after => found.push(event),
+                _ => {}
+            }
+            if found.len() == PER_ANSWER {
+                break;
+            }
+        }
+        found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_ones_are_kept_in_order_in_the_same_memory() {
+        let mut events = Events::default();
+        let room = events.bytes.capacity();
+        for n in 1..=2000u64 {
+            let detail = "x".repeat(n as usize % 200);
+            events.push(n * 1_000, "created", Some("red"), None, detail);
+            let last = events.after(n - 1);
+            assert_eq!((last.len(), last[0].number, last[0].at_us), (1, n, n));
+        }
+        assert_eq!(events.bytes.capacity(), room);
+        let all: Vec<u64> = (0..10)
+            .fold((Vec::new(), 0), |(mut all, after), _| {
+                let part = events.after(after);
+                let next = part.last().map_or(after, |e| e.number);
+                all.extend(part.iter().map(|e| e.number));
+                (all, next)
+            })
+            .0;
+        assert!(all.len() > 100 && all.last() == Some(&2000), "{all:?}");
+        assert!(all.is_sorted_by(|a, b| a + 1 == *b));
+        assert!(events.after(2000).is_empty());
     }
 }

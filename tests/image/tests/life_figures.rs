@@ -1,0 +1,288 @@
+//! Figures of the life of a brane, each with the bound that it has to keep: `docs/performance.md` has what was measured.
+//!
+//! Times of the guest are the manager's own, from the request to its end. On a busy machine an emulated guest stands still now
+//! and then, so of times that repeat the median or the stated percentile is what counts.
+
+use anyhow::{Context, Result, bail, ensure};
+use brane_abi::inside::{Answer as Inside, Query};
+use brane_abi::operator::{Addressing, Answer, Audit, Brane, DeviceConfig, Free, Outcome, Receipt, Request};
+use branes_remote::Line;
+use image_tests::BRANES;
+use image_tests::guest::{Boot, Guest, Net};
+use image_tests::netns::NetNs;
+use image_tests::ping::{Pinger, Train};
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+type Control = Line<UnixStream>;
+
+/// Times a brane is created and deleted.
+const LIVES: usize = 40;
+const CREATE_LIMIT_US: u64 = 3_000;
+const DELETE_LIMIT_US: u64 = 5_000;
+/// Crashes, and how long the slowest but one in a hundred may take to recover from.
+const CRASHES: usize = 1_000;
+const RECOVERY_LIMIT_US: u64 = 50_000;
+/// Least time between two crashes of one brane: one that was well for so long is restarted at once.
+const CRASH_GAP: Duration = Duration::from_millis(300);
+const STEPS: usize = 10_000;
+/// Steps before the first look at what is free: the manager's tables have grown to their size then.
+const WARM_UP: usize = 500;
+
+fn boot(config: &'static str, ns: &NetNs) -> Result<(Guest, Control)> {
+    let mut guest = Guest::boot(Boot {
+        config,
+        release: true,
+        net: Net::Tap(ns),
+        control: true,
+        ..Boot::default()
+    })?;
+    guest.wait_until_serving()?;
+    let control = guest.control()?;
+    Ok((guest, control))
+}
+
+fn batch(control: &mut Control, requests: Vec<Request>) -> Result<Vec<Outcome>> {
+    match control.call(&Request::Batch(requests))? {
+        Answer::Batch(parts) => Ok(parts),
+        other => bail!("an answer to something else: {other:?}"),
+    }
+}
+
+fn audit(control: &mut Control) -> Result<Audit> {
+    match control.call(&Request::Audit)? {
+        Answer::Audit(audit) => Ok(audit),
+        other => bail!("an answer to something else: {other:?}"),
+    }
+}
+
+fn vnic(name: &str) -> Request {
+    Request::AddDevice(DeviceConfig {
+        name: name.into(),
+        ..DeviceConfig::default()
+    })
+}
+
+fn create(name: &str) -> Request {
+    Request::Create {
+        name: name.into(),
+        families: None,
+        start: true,
+    }
+}
+
+fn delete(name: &str) -> Request {
+    Request::Delete {
+        name: name.into(),
+        deadline_ms: 0,
+    }
+}
+
+fn assign(device: &str, brane: &str, last: u8) -> Request {
+    let ip: IpAddr = Ipv4Addr::new(10, 0, 2, last).into();
+    Request::Assign {
+        device: device.into(),
+        brane: brane.into(),
+        interface: None,
+        addressing: Some(Addressing {
+            addresses: vec![brane_abi::net::Cidr { ip, prefix: 24 }],
+            ..Addressing::default()
+        }),
+    }
+}
+
+fn percentile(times: &mut [u64], part: f64) -> u64 {
+    times.sort_unstable();
+    let at = (times.len() as f64 * part).ceil() as usize;
+    times[at.clamp(1, times.len()) - 1]
+}
+
+/// Create, interface, address, started, to the first reply to a ping; and deleted, until everything is free again.
+#[test]
+fn a_brane_is_there_in_three_milliseconds_and_gone_in_five() -> Result<()> {
+    let ns = NetNs::new(&["10.0.2.2/24", "fec0::2/64"])?;
+    let (guest, mut control) = boot("default", &ns)?;
+    let start = audit(&mut control)?.free;
+    let (mut created, mut deleted) = (Vec::new(), Vec::new());
+    for _ in 0..LIVES {
+        let ping = Request::Inside {
+            brane: "green".into(),
+            query: Query::Ping {
+                to: BRANES[0].v4.into(),
+                sequence: 0,
+                size: 56,
+                timeout_ms: 2_000,
+            },
+        };
+        let parts = batch(
+            &mut control,
+            vec![vnic("vif9"), create("green"), assign("vif9", "green", 40), ping],
+        )?;
+        let last = parts.last().context("an empty batch")?;
+        ensure!(
+            matches!(last.answer, Some(Answer::Inside(Inside::Echo { .. }))),
+            "no reply: {parts:?}\n{}",
+            guest.log()
+        );
+        created.push(last.at_us);
+        let Answer::Receipt(receipt) = control.call(&delete("green"))? else {
+            bail!("no receipt")
+        };
+        deleted.push(receipt.took_us);
+        ensure!(receipt.home == ["vif9"], "{receipt:?}");
+        let Answer::Receipt(Receipt { after, .. }) = control.call(&Request::DeleteDevice("vif9".into()))?
+        else {
+            bail!("no receipt")
+        };
+        ensure!(
+            Free { bytes: 0, ..after } == Free { bytes: 0, ..start },
+            "not everything is free again: {after:?}, at the start {start:?}"
+        );
+    }
+    let create = percentile(&mut created, 0.5);
+    let gone = percentile(&mut deleted, 0.5);
+    println!(
+        "of {LIVES}: create + interface + address + started to first ping reply: median {create} us, most {} us; delete until \
+         free: median {gone} us, most {} us",
+        created[LIVES - 1],
+        deleted[LIVES - 1]
+    );
+    ensure!(create <= CREATE_LIMIT_US, "creating took {create} us");
+    ensure!(gone <= DELETE_LIMIT_US, "deleting took {gone} us");
+    guest.untroubled()
+}
+
+fn show(control: &mut Control, name: &str) -> Result<Brane> {
+    match control.call(&Request::Show(name.into()))? {
+        Answer::Brane(brane) => Ok(brane),
+        other => bail!("an answer to something else: {other:?}"),
+    }
+}
+
+/// Five branes crash in turn; the sixth loses no packet meanwhile.
+#[test]
+fn a_thousand_crashes_are_recovered_from_and_nobody_else_loses_a_packet() -> Result<()> {
+    let ns = NetNs::new(&["10.0.2.2/24", "fec0::2/64"])?;
+    let (guest, mut control) = boot("default", &ns)?;
+    let mut names = vec!["red".to_string(), "blue".to_string()];
+    for (i, name) in ["green", "gold", "grey"].into_iter().enumerate() {
+        let vif = format!("vif{i}");
+        batch(
+            &mut control,
+            vec![vnic(&vif), create(name), assign(&vif, name, 40 + i as u8)],
+        )?;
+        names.push(name.into());
+    }
+    ns.enter(|| {
+        Pinger::new(BRANES[0].v4.into())?
+            .until_answer(Duration::from_secs(20))?
+            .context("main does not answer")?;
+        let train = Train::start(BRANES[0].v4.into(), Duration::from_millis(20))?;
+        let mut times = Vec::new();
+        let mut last = vec![Instant::now(); names.len()];
+        for n in 0..CRASHES {
+            let at = n % names.len();
+            let name = &names[at];
+            std::thread::sleep(CRASH_GAP.saturating_sub(last[at].elapsed()));
+            control
+                .call(&Request::Crash(name.clone()))
+                .with_context(|| format!("crash {n}:\n{}", guest.log()))?;
+            let end = Instant::now() + Duration::from_secs(20);
+            let restarts = (n / names.len() + 1) as u32;
+            let brane = loop {
+                let brane = show(&mut control, name)?;
+                if brane.restarts == restarts && brane.state == "started" {
+                    break brane;
+                }
+                ensure!(
+                    Instant::now() < end,
+                    "{name} is not there again:\n{}",
+                    guest.log()
+                );
+            };
+            last[at] = Instant::now();
+            times.push(brane.recovery_us);
+        }
+        train.stop_unharmed("main")?;
+        let (half, most) = (percentile(&mut times, 0.5), percentile(&mut times, 0.99));
+        println!(
+            "recovery of {CRASHES} crashes: median {half} us, p99 {most} us, most {} us",
+            times[CRASHES - 1]
+        );
+        ensure!(most <= RECOVERY_LIMIT_US, "p99 of the recovery is {most} us");
+        let audit = audit(&mut control)?;
+        ensure!(audit.findings.is_empty() && audit.silent.is_empty(), "{audit:?}");
+        Ok(())
+    })
+}
+
+/// A random step, some of which cannot be and are refused.
+fn step(random: &mut SmallRng) -> Request {
+    const NAMES: [&str; 5] = ["red", "blue", "green", "gold", "grey"];
+    const VIFS: [&str; 6] = ["vif0", "vif1", "vif2", "vif3", "vnic1", "vnic2"];
+    let name = NAMES[random.random_range(0..NAMES.len())];
+    let vif = VIFS[random.random_range(0..VIFS.len())];
+    match random.random_range(0..12) {
+        0..3 => create(name),
+        3..5 => delete(name),
+        5 => vnic(vif),
+        6 => Request::DeleteDevice(vif.into()),
+        7..10 => assign(vif, name, random.random_range(60..200)),
+        10 => Request::Remove(vif.into()),
+        _ => Request::Crash(name.into()),
+    }
+}
+
+/// After each step manager, driver and branes agree on who has what; at the end everything is as free as at the start.
+#[test]
+fn ten_thousand_random_steps_leave_nothing_behind() -> Result<()> {
+    let ns = NetNs::new(&["10.0.2.2/24", "fec0::2/64"])?;
+    let (guest, mut control) = boot("default", &ns)?;
+    let mut random = SmallRng::seed_from_u64(5);
+    let mut done = 0;
+    let mut start = None;
+    for n in 0..WARM_UP + STEPS {
+        if n == WARM_UP {
+            start = Some(empty(&mut control)?);
+        }
+        let step = step(&mut random);
+        let parts = batch(&mut control, vec![step.clone()])?;
+        done += usize::from(parts[0].answer.is_some());
+        let audit = audit(&mut control).with_context(|| format!("step {n}, {step:?}:\n{}", guest.log()))?;
+        ensure!(
+            audit.findings.is_empty(),
+            "step {n}, {step:?}: {audit:?}\n{}",
+            guest.log()
+        );
+    }
+    let end = empty(&mut control)?;
+    println!("{done} of {} steps could be; free {end:?}", WARM_UP + STEPS);
+    ensure!(done > STEPS / 3, "hardly any step could be: {done}");
+    ensure!(Some(end) == start, "at the start {start:?}, at the end {end:?}");
+    Ok(())
+}
+
+/// Deletes all but what the boot configuration has of devices and the primary brane; what is free then.
+fn empty(control: &mut Control) -> Result<Free> {
+    let Answer::Names(names) = control.call(&Request::Names)? else {
+        bail!("no names")
+    };
+    for brane in names.branes.iter().filter(|n| *n != "main") {
+        // One that is on its way back from a crash is deleted as well.
+        control.call(&delete(brane))?;
+    }
+    for device in names.devices.iter().filter(|n| n.starts_with("vif")) {
+        control.call(&Request::DeleteDevice(device.clone()))?;
+    }
+    for device in ["vnic1", "vnic2"] {
+        if !names.devices.iter().any(|n| n == device) {
+            control.call(&vnic(device))?;
+        }
+    }
+    let audit = audit(control)?;
+    ensure!(audit.findings.is_empty(), "{audit:?}");
+    Ok(audit.free)
+}
