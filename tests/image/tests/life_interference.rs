@@ -1,0 +1,196 @@
+//! What a flood for one brane costs another: its round trips and its bulk transfer go on.
+//!
+//! The floods are those of the harness that measures Linux and this system alike (`docs/performance.md`): datagrams of 64 bytes to the
+//! discard service at a fixed rate, from the other side of a tap device.
+
+use anyhow::{Context, Result, ensure};
+use image_tests::BRANES;
+use image_tests::guest::{Boot, Guest, Net};
+use image_tests::netns::NetNs;
+use image_tests::ping::Pinger;
+use image_tests::probe;
+use std::io::{ErrorKind, Read};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+const WATCH: Duration = Duration::from_secs(5);
+/// The flood's rates, in datagrams per second.
+const ROUND_TRIPS_BESIDE: u64 = 100_000;
+const TRANSFER_BESIDE: u64 = 50_000;
+/// The flood counts as one where the host managed so much of its rate.
+const LEAST_OF_RATE: f64 = 0.7;
+const P99_LIMIT: Duration = Duration::from_millis(2);
+const LEAST_OF_TRANSFER: f64 = 0.5;
+const TRANSFER: usize = 192 << 20;
+/// The echo, discard and character generator services.
+const ECHO: u16 = 7;
+const DISCARD: u16 = 9;
+
+fn boot(ns: &NetNs) -> Result<Guest> {
+    let mut guest = Guest::boot(Boot {
+        net: Net::Tap(ns),
+        release: true,
+        ..Boot::default()
+    })?;
+    guest.wait_until_serving()?;
+    Ok(guest)
+}
+
+/// Sends datagrams at a rate until told to stop; how many went out.
+fn flood(to: SocketAddr, rate: u64, stop: &AtomicBool, sent: &AtomicU64) -> Result<()> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    socket.connect(to)?;
+    let start = Instant::now();
+    let mut count = 0u64;
+    while !stop.load(Ordering::Relaxed) {
+        let due = (start.elapsed().as_secs_f64() * rate as f64) as u64;
+        if count >= due {
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        // What could not go out in time is left out, not made up for by a burst.
+        count = count.max(due.saturating_sub(2_000));
+        while count < due {
+            match socket.send(&[0x42; 64]) {
+                Ok(_) => {
+                    sent.fetch_add(1, Ordering::Relaxed);
+                }
+                Err(e) if matches!(e.kind(), ErrorKind::ConnectionRefused | ErrorKind::WouldBlock) => {}
+                Err(e) => return Err(e).context("flooding"),
+            }
+            count += 1;
+        }
+    }
+    Ok(())
+}
+
+/// Runs `what` beside a flood for blue; its result, and how much of the rate there was.
+fn beside<R>(rate: u64, what: impl FnOnce() -> Result<R>) -> Result<(R, f64)> {
+    let (stop, sent) = (AtomicBool::new(false), AtomicU64::new(0));
+    let to = SocketAddr::new(BRANES[2].v4.into(), DISCARD);
+    std::thread::scope(|scope| {
+        let flooding = scope.spawn(|| flood(to, rate, &stop, &sent));
+        std::thread::sleep(Duration::from_millis(300));
+        let (start, before) = (Instant::now(), sent.load(Ordering::Relaxed));
+        let result = what();
+        let passed = sent.load(Ordering::Relaxed) - before;
+        let share = passed as f64 / start.elapsed().as_secs_f64() / rate as f64;
+        stop.store(true, Ordering::Relaxed);
+        flooding.join().expect("the flooding thread")?;
+        Ok((result?, share))
+    })
+}
+
+/// Echoes one datagram after the other; the times of all, and how many were lost.
+fn round_trips(to: SocketAddr) -> Result<(Vec<Duration>, u32)> {
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    socket.connect(to)?;
+    socket.set_read_timeout(Some(Duration::from_secs(1)))?;
+    let (mut times, mut lost) = (Vec::new(), 0);
+    let start = Instant::now();
+    let mut buffer = [0; 256];
+    for n in 0u64.. {
+        if start.elapsed() >= WATCH {
+            break;
+        }
+        let asked = Instant::now();
+        socket.send(&n.to_le_bytes())?;
+        let back = loop {
+            match socket.recv(&mut buffer) {
+                Ok(8) if buffer[..8] == n.to_le_bytes() => break true,
+                Ok(_) => {}
+                Err(e) if matches!(e.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => break false,
+                Err(e) => return Err(e.into()),
+            }
+        };
+        if back {
+            times.push(asked.elapsed());
+        } else {
+            lost += 1;
+        }
+        std::thread::sleep(Duration::from_millis(8));
+    }
+    times.sort_unstable();
+    Ok((times, lost))
+}
+
+/// Reads so much from the character generator, whose bytes other tests compare; MiB/s.
+fn transfer(from: SocketAddr) -> Result<f64> {
+    let mut stream = TcpStream::connect(from)?;
+    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    let mut buffer = vec![0; 1 << 18];
+    let (start, mut left) = (Instant::now(), TRANSFER);
+    while left > 0 {
+        let n = stream.read(&mut buffer).context("reading from the source")?;
+        ensure!(n != 0, "the source ended {left} bytes early");
+        left = left.saturating_sub(n);
+    }
+    Ok(TRANSFER as f64 / (1 << 20) as f64 / start.elapsed().as_secs_f64())
+}
+
+fn at(times: &[Duration], part: f64) -> Duration {
+    times[((times.len() as f64 * part) as usize).min(times.len() - 1)]
+}
+
+#[test]
+fn round_trips_of_one_brane_go_on_while_another_gets_a_hundred_thousand_datagrams_a_second() -> Result<()> {
+    let ns = NetNs::new(&["10.0.2.2/24", "fec0::2/64"])?;
+    let guest = boot(&ns)?;
+    let main = SocketAddr::new(BRANES[0].v4.into(), ECHO);
+    ns.enter(|| {
+        for brane in &BRANES {
+            Pinger::new(brane.v4.into())?
+                .until_answer(Duration::from_secs(20))?
+                .with_context(|| format!("{} does not answer", brane.name))?;
+        }
+        probe::udp_echo(main)?;
+        let (quiet, _) = round_trips(main)?;
+        let ((times, lost), share) = beside(ROUND_TRIPS_BESIDE, || round_trips(main))?;
+        println!(
+            "round trips of main, median and p99: {:?}, {:?} alone; {:?}, {:?} of {} beside {:.0} datagrams/s for blue, {lost} lost",
+            at(&quiet, 0.5),
+            at(&quiet, 0.99),
+            at(&times, 0.5),
+            at(&times, 0.99),
+            times.len(),
+            share * ROUND_TRIPS_BESIDE as f64,
+        );
+        ensure!(share >= LEAST_OF_RATE, "the host sent only {share:.2} of the flood");
+        ensure!(lost == 0, "{lost} datagrams of main were lost");
+        ensure!(at(&times, 0.99) <= P99_LIMIT, "p99 is {:?}", at(&times, 0.99));
+        Ok(())
+    })?;
+    guest.untroubled()
+}
+
+#[test]
+fn bulk_transfer_of_one_brane_keeps_half_its_rate_while_another_gets_fifty_thousand_datagrams_a_second()
+-> Result<()> {
+    let ns = NetNs::new(&["10.0.2.2/24", "fec0::2/64"])?;
+    let guest = boot(&ns)?;
+    let main = SocketAddr::new(BRANES[0].v4.into(), 19);
+    ns.enter(|| {
+        for brane in &BRANES {
+            Pinger::new(brane.v4.into())?
+                .until_answer(Duration::from_secs(20))?
+                .with_context(|| format!("{} does not answer", brane.name))?;
+        }
+        probe::tcp_source(main, 1 << 20)?;
+        let alone = transfer(main)?;
+        let (flooded, share) = beside(TRANSFER_BESIDE, || transfer(main))?;
+        println!(
+            "TCP out of main: {alone:.0} MiB/s alone, {flooded:.0} beside {:.0} datagrams/s for blue",
+            share * TRANSFER_BESIDE as f64
+        );
+        ensure!(
+            share >= LEAST_OF_RATE,
+            "the host sent only {share:.2} of the flood"
+        );
+        ensure!(
+            flooded >= LEAST_OF_TRANSFER * alone,
+            "{flooded:.0} MiB/s of {alone:.0} are left"
+        );
+        Ok(())
+    })?;
+    guest.untroubled()
+}
