@@ -2,6 +2,7 @@
 
 use crate::change::Change;
 use crate::ping::Echo;
+use crate::table::Program;
 use alloc::boxed::Box;
 use alloc::string::String;
 use brane_abi::control::Family;
@@ -74,6 +75,8 @@ pub enum Command {
     },
     /// Help about a word, or in general.
     Help(Option<String>),
+    /// Help about a program, or the verb of it with this name: `--help`.
+    HelpOf(Program, Option<&'static str>),
     /// From now on commands are those inside this brane. The console does it.
     Enter(String),
     /// No longer so.

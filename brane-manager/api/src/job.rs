@@ -158,6 +158,13 @@ impl Job {
                 out.text += &help::about(word.as_deref())?;
                 Step::Done(End::Well)
             }
+            Command::HelpOf(program, verb) => {
+                out.text += &match verb.and_then(|name| program.verb(name)) {
+                    Some(verb) => help::verb(*program, verb),
+                    None => help::list(*program),
+                };
+                Step::Done(End::Well)
+            }
             Command::Apply { .. } => return Err(elsewhere("apply")),
             Command::Save { .. } => return Err(elsewhere("save")),
             Command::Enter(_) | Command::Exit => {

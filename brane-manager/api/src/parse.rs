@@ -151,30 +151,56 @@ pub(crate) struct Start {
     pub program: Program,
     pub brane: Option<String>,
     pub skip: usize,
+    /// An option that all verbs have stands before it already.
+    pub json: bool,
+    pub help: bool,
 }
 
-/// Reads `branectl`, `nicctl` and `in BRANE` at the beginning of a line.
+/// Reads `branectl`, `nicctl` and `in BRANE` at the beginning of a line, and the options that all verbs have among them.
 pub(crate) fn start(words: &[&str], place: &Place) -> Start {
     let mut start = Start {
         program: place.program,
         brane: place.brane.clone(),
         skip: 0,
+        json: false,
+        help: false,
     };
+    start.options(words);
     if let Some(program) = [Program::Branectl, Program::Nicctl]
         .into_iter()
-        .find(|p| words.first() == Some(&p.prefix()))
+        .find(|p| words.get(start.skip) == Some(&p.prefix()))
     {
         start.program = program;
-        start.skip = 1;
+        start.skip += 1;
+        start.options(words);
     }
     if start.program == Program::Branectl
         && let ["in", brane, ..] = words[start.skip..]
+        && !is_help(brane)
     {
         start.program = Program::Inside;
         start.brane = Some(brane.into());
         start.skip += 2;
+        start.options(words);
     }
     start
+}
+
+impl Start {
+    fn options(&mut self, words: &[&str]) {
+        while let Some(word) = words.get(self.skip) {
+            match *word {
+                "-j" | "--json" => self.json = true,
+                word if is_help(word) => self.help = true,
+                _ => return,
+            }
+            self.skip += 1;
+        }
+    }
+}
+
+fn is_help(word: &str) -> bool {
+    matches!(word, "-h" | "--help")
 }
 
 /// What the words of a line say.
@@ -190,7 +216,11 @@ pub fn words_of(words: &[&str], place: &Place) -> Result<Parsed, Error> {
     if let Some(brane) = &start.brane {
         values::name(brane)?;
     }
+    let plain = |command| Ok(Parsed { command, json: false });
     let Some((&name, arguments)) = rest.split_first() else {
+        if start.help {
+            return plain(Command::HelpOf(start.program, None));
+        }
         return Err(match words.last() {
             Some(_) if start.program == Program::Inside => {
                 Error::new("missing COMMAND", "usage: in BRANE COMMAND...")
@@ -198,7 +228,17 @@ pub fn words_of(words: &[&str], place: &Place) -> Result<Parsed, Error> {
             _ => Error::new("missing VERB", "`help` lists the verbs"),
         });
     };
-    let plain = |command| Ok(Parsed { command, json: false });
+    if start.help || (arguments.iter().take_while(|w| **w != "--")).any(|w| is_help(w)) {
+        let verb = start.program.verb(name);
+        if verb.is_none() && !matches!(name, "in" | "enter" | "help" | "exit") {
+            return Err(unknown(start.program, name));
+        }
+        let program = match name {
+            "in" | "enter" => Program::Inside,
+            _ => start.program,
+        };
+        return plain(Command::HelpOf(program, verb.map(|v| v.name)));
+    }
     match (start.program, name, arguments) {
         (Program::Branectl, "in", _) => {
             return Err(Error::new("missing BRANE", "usage: in BRANE COMMAND..."));
@@ -227,7 +267,10 @@ pub fn words_of(words: &[&str], place: &Place) -> Result<Parsed, Error> {
     matches.brane = start.brane;
     let command = (verb.build)(&matches)?;
     bounded(&command)?;
-    Ok(Parsed { command, json })
+    Ok(Parsed {
+        command,
+        json: json || start.json,
+    })
 }
 
 /// What is near a word that is none of `among`, by the number of changed letters.

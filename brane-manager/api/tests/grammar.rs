@@ -42,6 +42,46 @@ fn every_example_parses_and_with_j_too() {
 }
 
 #[test]
+fn json_and_help_may_stand_before_the_verb_or_behind_it() {
+    let red = Place {
+        program: Program::Inside,
+        brane: Some("red".into()),
+    };
+    let here = Place::of(Program::Branectl);
+    for (place, text) in [
+        (&here, "-j list"),
+        (&here, "--json list"),
+        (&here, "branectl -j list"),
+        (&here, "nicctl --json show vnic0"),
+        (&here, "-j nicctl list"),
+        (&here, "in red -j route"),
+        (&red, "-j route"),
+    ] {
+        assert!(line(text, place).unwrap().unwrap().json, "{text}");
+    }
+    for (place, text, program, verb) in [
+        (&here, "--help", Program::Branectl, None),
+        (&here, "list --help", Program::Branectl, Some("list")),
+        (&here, "-h list", Program::Branectl, Some("list")),
+        (&here, "assign -h x", Program::Branectl, Some("assign")),
+        (&here, "help --help", Program::Branectl, Some("help")),
+        (&here, "nicctl --help", Program::Nicctl, None),
+        (&here, "nicctl list --help", Program::Nicctl, Some("list")),
+        (&here, "in --help", Program::Inside, None),
+        (&here, "in red --help", Program::Inside, None),
+        (&here, "in red ping --help", Program::Inside, Some("ping")),
+        (&here, "enter --help", Program::Inside, None),
+        (&red, "ping -h", Program::Inside, Some("ping")),
+    ] {
+        let found = line(text, place).unwrap().unwrap().command;
+        assert_eq!(found, Command::HelpOf(program, verb), "{text}");
+    }
+    assert_eq!(error("lst --help"), "no verb \"lst\": did you mean list?");
+    assert_eq!(error("-j"), "missing VERB: `help` lists the verbs");
+    assert_eq!(completed("-j sho"), ["show"]);
+}
+
+#[test]
 fn every_verb_says_what_it_is() {
     for (program, verb) in every_verb() {
         assert!(

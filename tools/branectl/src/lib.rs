@@ -108,14 +108,15 @@ fn run(program: Program, words: &[String]) -> u8 {
                 _ => REFUSED,
             };
         }
-        [] | ["-h" | "--help"] => return print(&help::list(program)),
+        [] => return print(&host_help(program)),
+        ["-V" | "--version"] => return print(&version(program)),
         _ => {}
     }
-    let end = words.iter().position(|w| *w == "--").unwrap_or(words.len());
-    if words[..end].iter().any(|w| *w == "-h" || *w == "--help") {
-        return help_for(program, &words);
-    }
     match parse::words_of(&words, &Place::of(program)) {
+        Ok(Parsed {
+            command: Command::HelpOf(of, None),
+            ..
+        }) if of == program => print(&host_help(program)),
         Ok(Parsed {
             command: Command::Enter(brane),
             ..
@@ -143,21 +144,25 @@ fn run(program: Program, words: &[String]) -> u8 {
     }
 }
 
-/// `VERB --help`.
-fn help_for(program: Program, words: &[&str]) -> u8 {
-    let (mut of, mut words) = (program, words);
-    if let ["branectl", rest @ ..] = words {
-        (of, words) = (Program::Branectl, rest);
-    }
-    match words {
-        ["nicctl", rest @ ..] => (of, words) = (Program::Nicctl, rest),
-        ["in", _, rest @ ..] => (of, words) = (Program::Inside, rest),
-        _ => {}
-    }
-    match words.first().and_then(|name| of.verb(name)) {
-        Some(verb) => print(&help::verb(of, verb)),
-        None => print(&help::list(of)),
-    }
+/// The verbs, and what the host's program has besides.
+fn host_help(program: Program) -> String {
+    let name = program.prefix();
+    format!(
+        "usage: {name} [--socket PATH] VERB...\n\n{}\n\
+         --socket PATH is the system's control line: the environment variable BRANES_CONTROL, or\n\
+         {DEFAULT_SOCKET}, where it is left out.\n\
+         `{name} completions bash|zsh|fish` and `{name} man` print completions and the man page.\n",
+        help::list(program)
+    )
+}
+
+fn version(program: Program) -> String {
+    format!(
+        "{} {} (control line version {})\n",
+        program.prefix(),
+        env!("CARGO_PKG_VERSION"),
+        brane_abi::remote::VERSION
+    )
 }
 
 fn complain(e: &Error) -> u8 {

@@ -63,6 +63,18 @@ fn help_needs_no_system() {
         let (status, out, _) = run(BRANECTL, arguments);
         assert!(status == Some(0) && out.contains("\nassign "), "{out}");
     }
+    let (status, out, _) = run(NICCTL, &["--help"]);
+    assert!(
+        status == Some(0) && out.starts_with("usage: nicctl ") && out.contains("completions bash"),
+        "{out}"
+    );
+    for program in [BRANECTL, NICCTL] {
+        let (status, out, _) = run(program, &["--version"]);
+        assert!(
+            status == Some(0) && out.contains(env!("CARGO_PKG_VERSION")),
+            "{out}"
+        );
+    }
     for arguments in [
         &["limit", "--help"][..],
         &["help", "limit"],
