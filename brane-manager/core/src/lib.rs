@@ -3,7 +3,7 @@
 //! The shell (`brane-manager`) turns faults, notifications and calls into [`Event`]s and carries the [`Action`]s out; the NIC
 //! drivers, which are trusted and answer at once, are called through [`Driver`]. Branes, clients and subscribers are not
 //! trusted: their reports are allegations, checked and counted in [`mod@report`]. Operators are not trusted either.
-#![cfg_attr(not(test), no_std)]
+#![cfg_attr(not(any(test, feature = "testing")), no_std)]
 
 extern crate alloc;
 
@@ -17,6 +17,8 @@ mod manager;
 mod names;
 mod registry;
 pub mod report;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 pub use backoff::{Backoff, FIRST_DELAY_NS, HEALTHY_NS, MAX_DELAY_NS, MAX_DELAY_STARTED_NS};
 pub use driver::{Driver, Refused};

@@ -419,8 +419,9 @@ pub const VERBS: &[Verb] = &[
             flag("yes", Some('y'), "do not ask"),
         ],
         help: "make the running system as a file says",
-        long: "Shows the difference first: the commands that would be given. Applying what save wrote changes nothing. On the \
-               host alone, since files are there.",
+        long: "Shows the difference first: the commands that would be given. Applying what save wrote changes nothing. Which port \
+               of a brane carries an interface is not compared: `port` in the file counts at boot alone. On the host alone, \
+               since files are there.",
         example: "apply branes.toml --dry-run",
         schema: "apply",
         build: |m| {

@@ -10,11 +10,9 @@ mod heartbeat;
 mod hooks;
 mod life;
 mod model;
-mod nics;
 mod steps;
-mod world;
 
-use nics::Nics;
+use crate::testing::{Nics, World};
 
 const MS: u64 = 1_000_000;
 
@@ -44,6 +42,12 @@ fn boot() -> BootConfig {
             })
             .collect(),
         ..BootConfig::default()
+    }
+}
+
+impl World {
+    fn new() -> World {
+        World::with(boot(), 5, 2)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Names and interfaces: one owner at most, moves that are whole or not at all, devices that go home.
 
-use super::world::{Manner, World, assign};
 use super::*;
+use crate::testing::{Manner, World, assign};
 use brane_abi::operator::{Addressing, Answer, Kind, Mode, Request};
 
 fn vnic(name: &str) -> DeviceConfig {

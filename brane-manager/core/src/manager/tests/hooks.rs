@@ -1,7 +1,7 @@
 //! Subscribers: the order of what they are told, replay and its inverse, and that none can hold a brane up.
 
-use super::world::World;
 use super::*;
+use crate::testing::World;
 use brane_abi::control::Family;
 use brane_abi::hooks::{Subscription, Transition, tell};
 use brane_abi::operator::{Answer, Request};

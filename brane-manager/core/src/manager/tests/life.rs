@@ -1,7 +1,7 @@
 //! The life of a brane: created, started, shut down, deleted, and what is left when something fails on the way.
 
-use super::world::{Manner, World};
 use super::*;
+use crate::testing::{Manner, World};
 use brane_abi::control::{Family, FamilyConfig, Protocol};
 use brane_abi::operator::{Answer, Request};
 

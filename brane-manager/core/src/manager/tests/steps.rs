@@ -4,8 +4,8 @@
 //! brane there, and no transition that the life of a brane does not have. The brane and device model here is written apart from
 //! the manager: two maps.
 
-use super::world::{World, assign};
 use super::*;
+use crate::testing::{World, assign};
 use brane_abi::operator::{Answer, Free, Request};
 use proptest::prelude::*;
 use std::collections::BTreeMap;

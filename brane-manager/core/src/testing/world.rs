@@ -1,10 +1,14 @@
 //! A whole system around the manager: branes and watchers that answer as real ones do, or fail in a way that a test wants.
 
-use super::*;
-use crate::manager::Reply;
-use brane_abi::control::{BraneConfig, BraneStatus, InterfaceConfig, InterfaceStatus, Rename};
+use super::Nics;
+use crate::boot::BootConfig;
+use crate::{Action, Child, Event, Manager, Reply, Size};
+use brane_abi::control::{
+    BraneConfig, BraneStatus, InterfaceConfig, InterfaceStatus, Rename, command, report as kind,
+};
 use brane_abi::hooks::{Subscription, Told, say, tell};
 use brane_abi::inside;
+use brane_abi::net::MacAddr;
 use brane_abi::operator::{Addressing, Answer, Audit, Free, Receipt, Refusal, Request};
 use std::collections::VecDeque;
 
@@ -67,10 +71,6 @@ enum Pending {
 const OWN: u32 = 7;
 
 impl World {
-    pub fn new() -> World {
-        World::with(boot(), 5, 2)
-    }
-
     pub fn with(boot: BootConfig, instances: usize, nics: usize) -> World {
         let mut nics = Nics::new(nics);
         let mut actions = Vec::new();
