@@ -122,7 +122,7 @@ fn compared(mut config: BootConfig, wanted: &BootConfig) -> BootConfig {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(500))]
+    #![proptest_config(ProptestConfig::with_cases(2000))]
     #[test]
     fn carried_out_in_order_the_plan_leads_from_any_system_to_any_other(now in configs(), wanted in configs()) {
         let mut system = Real(World::with(now.clone(), 5, 2));
