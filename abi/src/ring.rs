@@ -264,6 +264,12 @@ impl Producer {
         Ok(())
     }
 
+    /// Takes back what is committed and not published: the consumer never sees it.
+    pub fn retract(&mut self) {
+        self.tail = self.published;
+        self.reserved = None;
+    }
+
     /// Makes all committed records visible. Returns whether there were any: then ring the peer's doorbell.
     pub fn publish(&mut self) -> bool {
         if self.published == self.tail {

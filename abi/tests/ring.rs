@@ -63,6 +63,7 @@ enum Step {
     /// Reserve more than is committed.
     Reserve(usize, usize),
     Publish,
+    Retract,
     Take(usize),
     Release,
 }
@@ -72,6 +73,7 @@ fn step() -> impl Strategy<Value = Step> {
         4 => (0usize..=600).prop_map(Step::Push),
         2 => (0usize..=600, 0usize..=700).prop_map(|(a, b)| Step::Reserve(a, b)),
         3 => Just(Step::Publish),
+        1 => Just(Step::Retract),
         4 => (1usize..5).prop_map(Step::Take),
         3 => Just(Step::Release),
     ]
@@ -112,6 +114,11 @@ proptest! {
                 Step::Publish => {
                     prop_assert_eq!(producer.publish(), !written.is_empty());
                     visible.append(&mut written);
+                }
+                Step::Retract => {
+                    producer.retract();
+                    written.clear();
+                    prop_assert!(!producer.publish());
                 }
                 Step::Take(n) => {
                     for _ in 0..n {

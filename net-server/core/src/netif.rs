@@ -315,11 +315,16 @@ impl NetIf {
         self.changed(now);
     }
 
-    /// The port is not this interface's any more, for now or for ever. Returns the ring to it.
+    /// The port is not this interface's any more, for now or for ever. Returns the ring to it, without what the driver has
+    /// not been shown yet: it would leave when the ring is used again.
     pub fn unbind(&mut self) -> Option<Producer> {
         self.up = false;
         self.parked.clear();
-        self.tx.detach()
+        let mut ring = self.tx.detach();
+        if let Some(ring) = &mut ring {
+            ring.retract();
+        }
+        ring
     }
 
     /// Which binding of its port it has had last, as the driver numbers them; `None` when there was none.

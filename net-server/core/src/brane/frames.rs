@@ -97,9 +97,13 @@ impl Brane {
         netif.tx.count(&mut self.stack.counters);
         let serves = matches!(self.life, Life::Started(_) | Life::Draining(_));
         if serves && netif.fits(&info) && port.retired != Some(info.generation) {
-            let Some(ring) = netif.tx.detach().or_else(|| port.tx.take()) else {
+            let Some(mut ring) = netif.tx.detach().or_else(|| port.tx.take()) else {
                 return;
             };
+            if netif.binding() != Some(info.generation) {
+                // Answers to what came by the binding before.
+                ring.retract();
+            }
             let tx = Tx::port(ring, info.features, usize::from(info.mtu));
             port.user = Some(index);
             netif.bind(info, tx, seed, now);
