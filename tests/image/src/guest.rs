@@ -200,10 +200,15 @@ impl Guest {
         Ok(Guest { qemu, ports, control })
     }
 
+    /// The socket of the control line, for a program that opens it by itself.
+    pub fn control_path(&self) -> Result<PathBuf> {
+        let folder = self.control.as_ref().context("booted without a control line")?;
+        Ok(folder.path().join(CONTROL))
+    }
+
     /// The control line as bytes. One can hold it at a time.
     pub fn control_stream(&self) -> Result<UnixStream> {
-        let folder = self.control.as_ref().context("booted without a control line")?;
-        let path = folder.path().join(CONTROL);
+        let path = self.control_path()?;
         let end = Instant::now() + PATIENCE;
         loop {
             match UnixStream::connect(&path) {
@@ -259,6 +264,11 @@ impl Guest {
     /// Types a line without waiting for anything.
     pub fn type_line(&mut self, line: &str) -> Result<()> {
         Ok(self.qemu.send_line(line)?)
+    }
+
+    /// Types bytes as they are.
+    pub fn type_bytes(&mut self, bytes: &[u8]) -> Result<()> {
+        Ok(self.qemu.send(bytes)?)
     }
 
     /// Waits until the manager calls all branes started, and their clients have had a moment to open their sockets.

@@ -6,10 +6,12 @@
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 pub mod guest;
+pub mod life;
 pub mod netns;
 pub mod ping;
 pub mod probe;
 pub mod wire;
+pub mod wire6;
 
 /// A brane of the default boot configuration (`brane-manager/branes.toml`) as the outside sees it.
 #[derive(Clone, Copy, Debug)]

@@ -4,6 +4,7 @@
 //! (big endian). Nothing between us and the guest touches a frame, so this is the place for malformed ones, and for
 //! seeing all that leaves.
 
+use crate::wire6::advertisement_for;
 use anyhow::{Context, Result, bail, ensure};
 use etherparse::{
     ArpOperation, ArpPacket, EtherType, IcmpEchoHeader, Icmpv4Type, PacketBuilder, SlicedPacket,
@@ -21,6 +22,16 @@ pub type Mac = [u8; 6];
 pub const HOST_MAC: Mac = [0x06, 0x9a, 0xab, 0xbc, 0xcd, 0xde];
 /// The host's IPv4 address on the wire.
 pub const HOST_IP: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
+
+/// The host's address in the network of an address of a test's own, `10.A.B.0/24`: there it is 2 as well.
+pub fn host_near(ip: Ipv4Addr) -> Ipv4Addr {
+    let [a, b, c, _] = ip.octets();
+    Ipv4Addr::new(a, b, c, 2)
+}
+
+fn is_host(ip: Ipv4Addr) -> bool {
+    ip.octets()[0] == 10 && ip == host_near(ip)
+}
 
 /// A wire that waits for QEMU to connect.
 pub struct Socket(TcpListener);
@@ -106,7 +117,8 @@ impl Wire {
         }
     }
 
-    /// The first frame within `limit` that `want` makes something of; ARP requests for the host are answered meanwhile.
+    /// The first frame within `limit` that `want` makes something of; questions for the host's MAC address are answered
+    /// meanwhile.
     pub fn wait_for<R>(
         &mut self,
         limit: Duration,
@@ -114,7 +126,7 @@ impl Wire {
     ) -> Result<Option<R>> {
         let deadline = Instant::now() + limit;
         while let Some(frame) = self.receive(deadline)? {
-            if let Some(reply) = arp_reply_for(&frame) {
+            if let Some(reply) = arp_reply_for(&frame).or_else(|| advertisement_for(&frame)) {
                 self.send(&reply)?;
             }
             if let Some(found) = want(&frame) {
@@ -122,6 +134,16 @@ impl Wire {
             }
         }
         Ok(None)
+    }
+
+    /// All frames that come within `limit`, with questions for the host answered.
+    pub fn listen(&mut self, limit: Duration) -> Result<Vec<Vec<u8>>> {
+        let mut heard = Vec::new();
+        self.wait_for(limit, |frame| {
+            heard.push(frame.to_vec());
+            None::<()>
+        })?;
+        Ok(heard)
     }
 
     /// Asks by ARP who has `ip`; tries for `limit`.
@@ -132,7 +154,7 @@ impl Wire {
                 ArpOperation::REQUEST,
                 [0xff; 6],
                 HOST_MAC,
-                HOST_IP,
+                host_near(ip),
                 [0; 6],
                 ip,
             ))?;
@@ -177,9 +199,9 @@ impl Sender {
     }
 }
 
-/// An ICMP echo request from the host.
+/// An ICMP echo request from the host's address in the network of `ip`.
 pub fn echo_request(mac: Mac, ip: Ipv4Addr, seq: u16) -> Vec<u8> {
-    let builder = PacketBuilder::ethernet2(HOST_MAC, mac).ipv4(HOST_IP.octets(), ip.octets(), 64);
+    let builder = PacketBuilder::ethernet2(HOST_MAC, mac).ipv4(host_near(ip).octets(), ip.octets(), 64);
     built(builder.icmpv4_echo_request(0x77, seq), &[0x5a; 48])
 }
 
@@ -249,11 +271,12 @@ pub fn arp_reply_for(frame: &[u8]) -> Option<Vec<u8>> {
     let Some(etherparse::NetSlice::Arp(request)) = packet.net else {
         return None;
     };
-    if request.operation() != ArpOperation::REQUEST || request.target_protocol_addr() != HOST_IP.octets() {
+    let asked = Ipv4Addr::from(<[u8; 4]>::try_from(request.target_protocol_addr()).ok()?);
+    let (_, mac, ip) = parse_arp(frame)?;
+    if request.operation() != ArpOperation::REQUEST || !is_host(asked) || asked == ip {
         return None;
     }
-    let (_, mac, ip) = parse_arp(frame)?;
-    Some(arp(ArpOperation::REPLY, mac, HOST_MAC, HOST_IP, mac, ip))
+    Some(arp(ArpOperation::REPLY, mac, HOST_MAC, asked, mac, ip))
 }
 
 /// Source MAC address of a frame.

@@ -183,14 +183,18 @@ impl Qemu {
         }
     }
 
-    /// Types a line on the console, with the Enter key at its end.
-    pub fn send_line(&mut self, line: &str) -> Result<(), Error> {
+    /// Types bytes as they are.
+    pub fn send(&mut self, bytes: &[u8]) -> Result<(), Error> {
         let input = self.input.as_mut().ok_or(Error::NoConsole)?;
-        let typed = format!("{line}\r");
         input
-            .write_all(typed.as_bytes())
+            .write_all(bytes)
             .and_then(|()| input.flush())
             .map_err(Error::io("write to the console"))
+    }
+
+    /// Types a line on the console, with the Enter key at its end.
+    pub fn send_line(&mut self, line: &str) -> Result<(), Error> {
+        self.send(format!("{line}\r").as_bytes())
     }
 
     /// Whether QEMU has ended, and how.

@@ -19,6 +19,8 @@ use crate::{audit, fuzz, image, progress};
 
 /// Where the tests that boot the image are.
 const IMAGE_TESTS_FOLDER: &str = "tests/image/tests";
+/// The crate of the programs that talk to a running system.
+const OPERATORS_TOOLS: &str = "branes-branectl";
 /// Configurations that are tested on a machine with an IOMMU too.
 const WITH_IOMMU: [&str; 2] = ["default", "astray-nic"];
 
@@ -319,12 +321,19 @@ fn image_tests(
     kernel: Choice,
     own: &Path,
 ) -> Result<Closing> {
+    progress("branectl and nicctl");
+    let mut tools = workspace.cargo();
+    tools.args(["build", "--quiet", "--locked", "--package", OPERATORS_TOOLS]);
+    if !tools.status().context("building branectl")?.success() {
+        bail!("branectl does not compile; see above");
+    }
     progress("tests that boot the image");
     // One at a time: each has a machine to itself, and some count what must not be lost.
     let mut command = runner.command(workspace, &[IMAGE_TESTS], files, filters, true);
     command.env("BRANES_IMAGES", image::images(workspace, kernel));
     command.env("BRANES_KERNEL", kernel.name());
     command.env("BRANES_XTASK", own);
+    command.env("BRANES_TOOLS", workspace.target.join("debug"));
     let mut closing = runner::run("image tests", &mut command)?;
     if kernel == Choice::Registry {
         closing.lines.push(
