@@ -1,0 +1,223 @@
+//! Watchers of the life of branes (`clients/watcher`): the order in which they are told, what a late one is told, and that one
+//! that does not answer holds nobody up.
+
+use anyhow::{Context, Result, bail, ensure};
+use brane_abi::control::Family;
+use brane_abi::operator::{Answer, Hook, Request};
+use image_tests::guest::{Guest, Net};
+use image_tests::life::{Operator, PATIENCE, boot};
+use std::time::{Duration, Instant};
+
+const CONFIG: &str = "life";
+/// What a watcher has for its answer.
+const DEADLINE: Duration = Duration::from_millis(500);
+
+/// Waits until both watchers have joined.
+fn watched() -> Result<(Guest, Operator)> {
+    let mut guest = boot(CONFIG, Net::User, None)?;
+    let operator = Operator::when_started(&guest)?;
+    guest.wait_for("[watcher-1] missed after-start blue inet ", PATIENCE)?;
+    Ok((guest, operator))
+}
+
+fn hooks(operator: &mut Operator) -> Result<Vec<Hook>> {
+    match operator.call(&Request::Hooks)? {
+        Answer::Hooks(hooks) => Ok(hooks),
+        other => bail!("no hooks, but {other:?}"),
+    }
+}
+
+fn hook(operator: &mut Operator, name: &str) -> Result<Option<Hook>> {
+    Ok(hooks(operator)?.into_iter().find(|hook| hook.subscriber == name))
+}
+
+/// What the watcher's log says of a brane, in order: `after-create inet` and the like.
+fn told(guest: &Guest, watcher: &str, brane: &str) -> Vec<String> {
+    let (start, named) = (format!("[{watcher}] "), format!(" {brane} "));
+    let log = guest.log().replace('\r', "");
+    log.lines()
+        .filter_map(|line| line.strip_prefix(&start))
+        .filter(|line| line.contains(&named))
+        .map(|line| {
+            let line = line.split(" (").next().unwrap_or(line);
+            line.replace(&named, " ")
+        })
+        .collect()
+}
+
+fn wait_told(guest: &Guest, watcher: &str, brane: &str, want: &[&str]) -> Result<()> {
+    let end = Instant::now() + Duration::from_secs(5);
+    loop {
+        let found = told(guest, watcher, brane);
+        if found == want {
+            return Ok(());
+        }
+        ensure!(
+            Instant::now() < end,
+            "{watcher} was told of {brane}: {found:?}, not {want:?}\n{}",
+            guest.log()
+        );
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn they_are_told_in_order_up_and_the_other_way_round_down() -> Result<()> {
+    let (guest, mut operator) = watched()?;
+    operator.create("green", false)?;
+    let up = ["after-create inet", "after-create inet6"];
+    wait_told(&guest, "watcher-0", "green", &up)?;
+    operator.start("green")?;
+    operator.done(&Request::Shutdown {
+        name: "green".to_owned(),
+        deadline_ms: 1000,
+    })?;
+    operator.start("green")?;
+    operator.delete("green")?;
+    let mut all: Vec<&str> = up.to_vec();
+    for _ in 0..2 {
+        all.extend([
+            "after-start inet",
+            "after-start inet6",
+            "before-shutdown inet6",
+            "before-shutdown inet",
+        ]);
+    }
+    all.extend(["before-destroy inet6", "before-destroy inet"]);
+    let one: Vec<&str> = all
+        .iter()
+        .copied()
+        .filter(|said| !said.ends_with("inet6"))
+        .collect();
+    let found = told(&guest, "watcher-0", "green");
+    wait_told(&guest, "watcher-0", "green", &all).with_context(|| format!("{found:?}"))?;
+    // Of one family alone: as it asked.
+    wait_told(&guest, "watcher-1", "green", &one)?;
+    operator.clean()?;
+    guest.untroubled()
+}
+
+#[test]
+fn a_late_one_is_told_what_it_missed() -> Result<()> {
+    let mut guest = boot(CONFIG, Net::User, None)?;
+    let mut operator = Operator::when_started(&guest)?;
+    // Before it subscribes: one that is created, and none that is gone.
+    operator.create("green", false)?;
+    operator.create("gray", true)?;
+    operator.delete("gray")?;
+    ensure!(
+        hook(&mut operator, "watcher-1")?.is_none(),
+        "it has subscribed already: this test is too slow to see what it misses"
+    );
+    guest.wait_for("[watcher-1] joined", PATIENCE)?;
+    wait_told(&guest, "watcher-1", "green", &["missed after-create inet"])?;
+    for brane in ["main", "red", "blue"] {
+        let missed = ["missed after-create inet", "missed after-start inet"];
+        wait_told(&guest, "watcher-1", brane, &missed)?;
+    }
+    wait_told(&guest, "watcher-1", "gray", &[])?;
+    let hook = hook(&mut operator, "watcher-1")?.context("no such subscriber")?;
+    ensure!(
+        hook.family == Some(Family::Inet) && hook.brane.is_none() && hook.transitions.len() == 4,
+        "{hook:?}"
+    );
+    ensure!(hook.told == 7 && hook.cut.is_empty(), "{hook:?}");
+    guest.untroubled()
+}
+
+#[test]
+fn who_leaves_is_told_the_inverse_and_can_come_again() -> Result<()> {
+    let (mut guest, mut operator) = watched()?;
+    let after = operator.last_event()?;
+    operator.create("watcher-leaves", true)?;
+    guest.wait_for("[watcher-1] left", PATIENCE)?;
+    for brane in ["blue", "red", "main"] {
+        let inverse = [
+            "missed after-create inet",
+            "missed after-start inet",
+            "missed before-shutdown inet",
+            "missed before-destroy inet",
+        ];
+        ensure!(
+            told(&guest, "watcher-1", brane) == inverse,
+            "{:?}",
+            told(&guest, "watcher-1", brane)
+        );
+    }
+    // From the last to the first.
+    let log = guest.log();
+    let at = |brane: &str| log.find(&format!("[watcher-1] missed before-destroy {brane} "));
+    ensure!(
+        at("watcher-leaves") < at("blue") && at("blue") < at("red") && at("red") < at("main"),
+        "{log}"
+    );
+    let events = operator.events(after)?;
+    ensure!(events.iter().any(|event| event.what == "hook-left"), "{events:?}");
+    guest.wait_for("[watcher-1] joined", PATIENCE)?;
+    ensure!(
+        hook(&mut operator, "watcher-1")?.is_some_and(|hook| hook.cut.is_empty()),
+        "it is not there again"
+    );
+    operator.clean()?;
+    guest.untroubled()
+}
+
+/// Makes a brane that the second watcher takes for a word, and waits for its start; how long that took.
+fn start(operator: &mut Operator, name: &str) -> Result<Duration> {
+    let start = Instant::now();
+    operator.create(name, true)?;
+    Ok(start.elapsed())
+}
+
+#[test]
+fn one_that_hangs_is_mute_faults_or_lies_is_cut_off_and_the_brane_goes_on() -> Result<()> {
+    for (name, why) in [
+        ("watcher-hangs", "no answer within 500 ms"),
+        ("watcher-is-mute", "no answer within 500 ms"),
+        ("watcher-faults", "it failed"),
+        ("watcher-lies", "it answers what was not asked"),
+    ] {
+        let (guest, mut operator) = watched()?;
+        let quick = start(&mut operator, "green")?;
+        let after = operator.last_event()?;
+        let took = start(&mut operator, name)?;
+        println!("{name}: started after {took:?}, another one after {quick:?}");
+        let waited = why.starts_with("no answer");
+        ensure!(
+            took < DEADLINE + Duration::from_millis(700) && (!waited || took >= DEADLINE),
+            "{name}: started after {took:?}"
+        );
+        let events = operator.events(after)?;
+        let what: Vec<&str> = events.iter().map(|event| event.what.as_str()).collect();
+        let cut = events
+            .iter()
+            .find(|event| event.what == "hook-cut")
+            .with_context(|| format!("{name}: not cut off: {what:?}\n{}", guest.log()))?;
+        ensure!(
+            cut.detail.contains("watcher-1") && cut.detail.contains(why),
+            "{name}: {cut:?}"
+        );
+        // The other one heard all of it, and hears of what follows.
+        wait_told(
+            &guest,
+            "watcher-0",
+            name,
+            &[
+                "after-create inet",
+                "after-create inet6",
+                "after-start inet",
+                "after-start inet6",
+            ],
+        )?;
+        match hook(&mut operator, "watcher-1")? {
+            Some(hook) => ensure!(hook.cut == why || hook.cut.is_empty(), "{hook:?}"),
+            // It was restarted, and has not subscribed again.
+            None => ensure!(name == "watcher-faults", "{name}: not in the list of hooks"),
+        }
+        let again = start(&mut operator, "gray")?;
+        ensure!(again < DEADLINE, "{name}: waited for afterwards: {again:?}");
+        operator.delete(name)?;
+        operator.clean()?;
+    }
+    Ok(())
+}
