@@ -330,10 +330,44 @@ pub enum Request {
     /// Names that exist, for completion → [`Answer::Names`].
     #[n(24)]
     Names,
-    /// Several requests, each begun when the one before is done, up to the first that is refused → [`Answer::Batch`]. Not
-    /// [`Request::Batch`] again, nor [`Request::Events`].
+    /// Several requests, each begun when the one before is done, up to the first that is refused → [`Answer::Batch`]. Each is
+    /// one that changes something ([`Request::changes`]), or asks inside for a ping or a host: answers that are short.
     #[n(25)]
     Batch(#[n(0)] Vec<Request>),
+}
+
+impl Request {
+    /// Whether it changes something; the answer then is [`Answer::Done`] or [`Answer::Receipt`].
+    pub const fn changes(&self) -> bool {
+        match self {
+            Request::List { .. }
+            | Request::Show(_)
+            | Request::Stats(_)
+            | Request::Devices
+            | Request::Hooks
+            | Request::Events(_)
+            | Request::Audit
+            | Request::Save
+            | Request::Inside { .. }
+            | Request::Names
+            | Request::Batch(_) => false,
+            Request::Create { .. }
+            | Request::Start(_)
+            | Request::Shutdown { .. }
+            | Request::Delete { .. }
+            | Request::RenameBrane { .. }
+            | Request::Assign { .. }
+            | Request::Remove(_)
+            | Request::Adjust { .. }
+            | Request::RenameInterface { .. }
+            | Request::Limit { .. }
+            | Request::AddDevice(_)
+            | Request::DeleteDevice(_)
+            | Request::RenameDevice { .. }
+            | Request::Crash(_)
+            | Request::Hang(_) => true,
+        }
+    }
 }
 
 /// An answer.

@@ -86,12 +86,45 @@ pub(crate) struct Job {
     batch: Option<u32>,
 }
 
+/// How a job has ended. What is large is made when it is fetched, so that what operators leave lying is small: the manager's
+/// heap is bounded.
+#[derive(Clone, Debug)]
+pub(super) enum End {
+    Said(Result<Answer, Refusal>),
+    /// The branes have reported since then: this can be shown.
+    View(View, u64),
+    /// What a brane has answered, as it came.
+    Inside(Vec<u8>),
+}
+
+impl End {
+    /// As a part of a batch: there only short answers are kept.
+    fn part(self) -> Result<Answer, Refusal> {
+        match self {
+            End::Said(result) => result,
+            End::Inside(text) => match inside_answer(&text)? {
+                answer @ Answer::Inside(
+                    inside::Answer::Echo { .. } | inside::Answer::Host(_) | inside::Answer::Refused(_),
+                ) => Ok(answer),
+                _ => Err(refusal("the answer is too long for a batch", "ask for it alone")),
+            },
+            End::View(..) => Err(refusal("a batch shows nothing", "ask for it alone")),
+        }
+    }
+}
+
+/// What a brane has answered, checked.
+pub(super) fn inside_answer(text: &[u8]) -> Result<Answer, Refusal> {
+    let answer = crate::report::inside(text).map(Answer::Inside);
+    answer.map_err(|why| refusal(format!("the brane's answer is not believed: {why}"), "ask again"))
+}
+
 /// All operators' jobs.
 #[derive(Debug, Default)]
 pub(crate) struct Desk {
     running: Vec<Job>,
     /// For each operator: jobs that are over, oldest first.
-    over: Vec<Vec<(u32, Result<Answer, Refusal>)>>,
+    over: Vec<Vec<(u32, End)>>,
     next: u32,
     /// The batch whose request is begun now.
     begins: Option<u32>,
@@ -173,18 +206,18 @@ impl Desk {
         Some(self.running.swap_remove(at))
     }
 
-    fn finish(&mut self, job: Job, result: Result<Answer, Refusal>, actions: &mut Vec<Action>) {
-        let result = job.failure.map_or(result, Err);
+    fn finish(&mut self, job: Job, end: End, actions: &mut Vec<Action>) {
+        let end = job.failure.map_or(end, |why| End::Said(Err(why)));
         if let Some(batch) = job.batch {
-            self.parts.push((batch, result));
+            self.parts.push((batch, end.part()));
         } else if let Some(over) = self.over.get_mut(job.operator) {
-            over.push((job.number, result));
+            over.push((job.number, end));
             actions.push(Action::Notify(job.operator));
         }
     }
 
     /// The end of an operator's job; `None` while it is under way. It is forgotten with this.
-    pub(super) fn poll(&mut self, operator: usize, job: u32) -> Option<Result<Answer, Refusal>> {
+    pub(super) fn poll(&mut self, operator: usize, job: u32) -> Option<End> {
         if self
             .running
             .iter()
@@ -194,10 +227,10 @@ impl Desk {
         }
         let unknown = || {
             let what = format!("there is no job {job}");
-            Err(refusal(
+            End::Said(Err(refusal(
                 what,
                 "its answer was fetched already, or is too old; ask again",
-            ))
+            )))
         };
         let Some(over) = self.over.get_mut(operator) else {
             return Some(unknown());

@@ -3,7 +3,7 @@
 //! Operators are not trusted: a request may be any bytes. What it names is looked up in the one place for its kind of name,
 //! and nothing is changed before all of it is found to be possible.
 
-use super::jobs::{Locks, View, Work};
+use super::jobs::{End, Locks, View, Work, inside_answer};
 use super::{Cx, Manager, life};
 use crate::brane::{Brane, Goal, State, Step};
 use crate::driver::Driver;
@@ -74,7 +74,9 @@ impl Manager {
                     .map_or(0, u32::from_le_bytes);
                 match self.desk.poll(operator, job) {
                     None => Ok(Later(job)),
-                    Some(result) => result.map(Now),
+                    Some(End::Said(result)) => result.map(Now),
+                    Some(End::View(view, since)) => self.view(&view, since, cx).map(Now),
+                    Some(End::Inside(text)) => inside_answer(&text).map(Now),
                 }
             }
             other => Err(refusal(

@@ -468,7 +468,11 @@ fn a_status_reaches_the_operator() {
     let Answer::Branes(list) = bench.poll(job) else {
         panic!()
     };
-    assert_eq!((list.len(), list[1].status_age_ms), (3, 0));
+    assert_eq!(
+        (list.len(), list[1].status_age_ms),
+        (3, 7),
+        "as it is when it is fetched"
+    );
     let (answer, actions) = bench.ask(&Request::Stats(None));
     let [Action::Send { token, .. }] = actions[..] else {
         panic!("{actions:?}")

@@ -1,11 +1,12 @@
 //! How jobs go on and end: what a brane's answer, a goal that is reached or the time does to them.
 
 use super::*;
+use brane_abi::inside::Query;
 
 impl Manager {
     pub(in crate::manager) fn end_job(&mut self, job: u32, result: Result<Answer, Refusal>, cx: &mut Cx<'_>) {
         if let Some(job) = self.desk.take(job) {
-            self.desk.finish(job, result, cx.actions);
+            self.desk.finish(job, End::Said(result), cx.actions);
         }
     }
 
@@ -23,7 +24,8 @@ impl Manager {
                 0 => said,
                 cut => format!("{said}; {cut} connections were cut off"),
             };
-            self.desk.finish(job, Ok(Answer::Done(said)), cx.actions);
+            self.desk
+                .finish(job, End::Said(Ok(Answer::Done(said))), cx.actions);
         }
     }
 
@@ -68,7 +70,7 @@ impl Manager {
             }),
             _ => Answer::Done(String::new()),
         };
-        self.desk.finish(job, Ok(answer), cx.actions);
+        self.desk.finish(job, End::Said(Ok(answer)), cx.actions);
     }
 
     /// The receipt of a deletion that begins now.
@@ -87,9 +89,9 @@ impl Manager {
         };
         let result = match (core::mem::replace(&mut job.work, Work::Inside), outcome) {
             (Work::Settle(answer), _) => Ok(answer),
-            (Work::Inside, Outcome::Answer(text)) => crate::report::inside(&text)
-                .map(Answer::Inside)
-                .map_err(|why| refusal(format!("the brane's answer is not believed: {why}"), "ask again")),
+            (Work::Inside, Outcome::Answer(text)) => {
+                return self.desk.finish(job, End::Inside(text), cx.actions);
+            }
             (Work::Inside, Outcome::Done) => Ok(Answer::Inside(inside::Answer::Refused(String::new()))),
             (_, Outcome::Refused(why)) => Err(refusal(
                 format!("the brane refuses it: {why}"),
@@ -127,7 +129,7 @@ impl Manager {
                 return;
             }
         };
-        self.desk.finish(job, result, cx.actions);
+        self.desk.finish(job, End::Said(result), cx.actions);
     }
 
     /// The new owner has taken the device: now it loses its old one. Whether that one has still to answer.
@@ -245,10 +247,13 @@ impl Manager {
         requests: Vec<Request>,
         cx: &mut Cx<'_>,
     ) -> Result<u32, Refusal> {
-        let fits = |r: &Request| !matches!(r, Request::Batch(_) | Request::Events(_));
+        let fits = |r: &Request| match r {
+            Request::Inside { query, .. } => matches!(query, Query::Ping { .. } | Query::Host { .. }),
+            other => other.changes(),
+        };
         if requests.is_empty() || requests.len() > MAX_BATCH || !requests.iter().all(fits) {
             return Err(refusal(
-                format!("a batch has 1 to {MAX_BATCH} requests, and no batch or events among them"),
+                format!("a batch has 1 to {MAX_BATCH} requests, each a change, a ping or a host"),
                 "make several of it",
             ));
         }
@@ -313,12 +318,12 @@ impl Manager {
         for (number, since, late) in self.desk.waiting(cx.now) {
             let reported = |b: &Brane| b.state != State::Started || b.status_at.is_some_and(|at| at >= since);
             if late || self.branes.iter().all(reported) {
-                let view = match self.desk.find(number).map(|j| &j.work) {
-                    Some(Work::Fresh(view)) => view.clone(),
-                    _ => continue,
+                let Some(job) = self.desk.take(number) else {
+                    continue;
                 };
-                let result = self.view(&view, since, cx);
-                self.end_job(number, result, cx);
+                let Work::Fresh(view) = &job.work else { continue };
+                let end = End::View(view.clone(), since);
+                self.desk.finish(job, end, cx.actions);
             }
         }
         let slow: Vec<u32> = (self.desk.running.iter())

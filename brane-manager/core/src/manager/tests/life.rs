@@ -370,8 +370,8 @@ fn a_batch_does_one_after_the_other_up_to_the_first_that_is_refused() {
     let batch = Request::Batch(vec![
         Request::AddDevice(vnic),
         create("green"),
-        super::world::assign("vif9", "green"),
-        Request::Show(named("green")),
+        crate::testing::assign("vif9", "green"),
+        Request::Start(named("green")),
         create("red"),
         create("gold"),
     ]);
