@@ -117,14 +117,16 @@ fn show(brane: &Brane) -> String {
     for i in &brane.status.interfaces {
         out += &interface(i);
     }
-    if !brane.status.counters.is_empty() {
-        out += "counters\n";
-        out += &counters(brane.status.counters.iter());
-    }
-    for group in &brane.vifs {
-        out += &format!("device {}\n{}", group.name, counters(group.counters.iter()));
-    }
-    out
+    let own = CounterGroup {
+        name: "counters".into(),
+        counters: brane.status.counters.clone(),
+    };
+    let devices = brane.vifs.iter().map(|group| CounterGroup {
+        name: format!("device {}", group.name),
+        counters: group.counters.clone(),
+    });
+    let groups: alloc::vec::Vec<_> = core::iter::once(own).chain(devices).collect();
+    out + &stats(&groups, false)
 }
 
 fn interface(i: &InterfaceStatus) -> String {

@@ -49,10 +49,30 @@ fn patience(request: &Request) -> Duration {
     }
 }
 
+/// No system is behind this socket: what to do, naming those of other configurations that run from the same folder.
+fn not_there(path: &Path, cause: &str) -> String {
+    let mut fix = "start one with `cargo xtask run`, or name its control line with --socket PATH".to_string();
+    if let (Some(name), Some(all)) = (path.file_name(), path.parent().and_then(Path::parent)) {
+        let folders = std::fs::read_dir(all).into_iter().flatten().flatten();
+        let others = folders
+            .map(|f| f.path().join(name))
+            .filter(|p| p != path && p.exists());
+        let others: Vec<_> = others
+            .take(3)
+            .map(|p| format!("--socket {}", p.display()))
+            .collect();
+        if !others.is_empty() {
+            fix = format!("there is {}", others.join(", or "));
+        }
+    }
+    format!("no system answers at {}: {cause}: {fix}", path.display())
+}
+
 impl Operator for System {
     fn call(&mut self, request: &Request) -> Result<Answer, Failure> {
         let failed = |e: Error| match e {
             Error::Refused(refusal) => Failure::Refused(refusal),
+            Error::Open { path, cause } => Failure::Line(not_there(&path, &cause.to_string())),
             other => Failure::Line(other.to_string()),
         };
         let line = match &mut self.line {

@@ -51,6 +51,17 @@ fn without_a_system_a_command_ends_with_1_and_names_the_socket() {
     assert!(err.contains("/nonexistent/branectl.sock"), "{err}");
     let (status, _, err) = run(BRANECTL, &["list", "--socket=/nonexistent/other"]);
     assert!(status == Some(1) && err.contains("/nonexistent/other"), "{err}");
+    // One of another configuration is named.
+    let folder = tempfile::tempdir().unwrap();
+    let runs = |name: &str| folder.path().join(name).join("branectl.sock");
+    std::fs::create_dir(folder.path().join("life")).unwrap();
+    let socket = format!("--socket={}", runs("default").display());
+    let (_, _, err) = run(BRANECTL, &["list", &socket]);
+    assert!(err.contains("cargo xtask run"), "{err}");
+    let _listener = std::os::unix::net::UnixListener::bind(runs("life")).unwrap();
+    let (status, _, err) = run(BRANECTL, &["list", &socket]);
+    let other = format!("there is --socket {}\n", runs("life").display());
+    assert!(status == Some(1) && err.ends_with(&other), "{err}");
     assert_eq!(
         run(BRANECTL, &["names", "show", ""]),
         (Some(1), String::new(), String::new())
