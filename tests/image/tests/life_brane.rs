@@ -147,11 +147,21 @@ fn a_brane_is_created_started_shut_down_and_deleted_while_the_others_carry_traff
         ensure!(cut, "a connection outlived the deadline");
 
         let _open = connection()?;
-        let receipt = operator.delete("green")?;
+        let deadline = SECOND / 2;
+        let start = Instant::now();
+        let request = Request::Delete {
+            name: "green".to_owned(),
+            deadline_ms: deadline.as_millis() as u32,
+        };
+        let Answer::Receipt(receipt) = operator.call(&request)? else {
+            bail!("no receipt")
+        };
+        let took = start.elapsed();
         ensure!(
-            receipt.name == "green" && receipt.home == ["g0"] && receipt.cut >= 1,
+            receipt.name == "green" && receipt.home == ["g0"] && receipt.cut == 1,
             "{receipt:?}"
         );
+        ensure!((deadline..2 * SECOND).contains(&took), "deleted after {took:?}");
         let Answer::Receipt(device) = operator.call(&Request::DeleteDevice("g0".to_owned()))? else {
             bail!("no receipt")
         };
