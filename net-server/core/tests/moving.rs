@@ -313,6 +313,38 @@ fn frames_of_an_earlier_binding_reach_no_later_interface_of_the_port() {
     assert_eq!(*seen.borrow(), [100, 300]);
 }
 
+/// Echo replies that have left.
+fn replies(net: &Net) -> usize {
+    let sent = net.outside.sent.iter();
+    sent.filter(|f| f.len() >= 42 && f[23] == 1 && f[34] == 0).count()
+}
+
+#[test]
+fn an_answer_that_the_driver_was_not_shown_does_not_leave_by_a_later_binding() {
+    let mut net = three();
+    for seq in 0..5 {
+        net.outside.coming.push_back(ping(1, MOVING, seq));
+        net.run(MS);
+        answer_arp(&mut net);
+    }
+    assert_ne!(replies(&net), 0);
+    net.outside.sent.clear();
+    // The question and the end of the binding behind it are taken in one turn.
+    net.outside.coming.push_back(ping(1, MOVING, 50));
+    net.drive();
+    net.switch.unbind(1).unwrap();
+    net.run(5 * MS);
+    net.bind(1, 0, 0);
+    net.run(5 * MS);
+    assert_eq!(replies(&net), 0);
+    net.outside.coming.push_back(ping(1, MOVING, 51));
+    net.run(MS);
+    answer_arp(&mut net);
+    net.outside.coming.push_back(ping(1, MOVING, 52));
+    net.run(MS);
+    assert_ne!(replies(&net), 0);
+}
+
 #[test]
 fn attach_and_bind_come_in_any_order_and_slots_are_not_confused() {
     let mut net = Net::new();
