@@ -339,10 +339,37 @@ pub enum Request {
     /// Several requests, each begun when the one before is done, up to the first that is refused → [`Answer::Batch`]. Each is
     /// one that changes something ([`Request::changes`]), or asks inside for a ping or a host: answers that are short.
     #[n(25)]
-    Batch(#[n(0)] Vec<Request>),
+    Batch(#[n(0)] Vec<Encoded>),
+}
+
+/// A request as its CBOR text: in a batch, so that reading one takes no deeper stack for what is in it.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(transparent)]
+pub struct Encoded(
+    #[n(0)]
+    #[cbor(with = "minicbor::bytes")]
+    Vec<u8>,
+);
+
+impl Encoded {
+    /// The request; `None` where it is not readable.
+    pub fn read(&self) -> Option<Request> {
+        minicbor::decode(&self.0).ok()
+    }
 }
 
 impl Request {
+    /// A batch of these.
+    pub fn batch(requests: &[Request]) -> Request {
+        let encoded = requests.iter().map(|request| {
+            let mut text = Vec::new();
+            // Writing to a vector cannot fail, and no request refuses to be encoded.
+            let _ = minicbor::encode(request, &mut text);
+            Encoded(text)
+        });
+        Request::Batch(encoded.collect())
+    }
+
     /// Whether it changes something; the answer then is [`Answer::Done`] or [`Answer::Receipt`].
     pub const fn changes(&self) -> bool {
         match self {

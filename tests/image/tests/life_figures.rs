@@ -46,7 +46,7 @@ fn boot(config: &'static str, ns: &NetNs) -> Result<(Guest, Control)> {
 }
 
 fn batch(control: &mut Control, requests: Vec<Request>) -> Result<Vec<Outcome>> {
-    match control.call(&Request::Batch(requests))? {
+    match control.call(&Request::batch(&requests))? {
         Answer::Batch(parts) => Ok(parts),
         other => bail!("an answer to something else: {other:?}"),
     }

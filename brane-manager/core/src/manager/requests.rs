@@ -245,7 +245,7 @@ impl Manager {
                 Ok(Now(Answer::Done(format!("{name} is told to hang"))))
             }
             Request::Names => Ok(Now(Answer::Names(self.names()))),
-            Request::Batch(requests) => self.batch(operator, requests, cx).map(Later),
+            Request::Batch(requests) => self.batch(operator, &requests, cx).map(Later),
         }
     }
 

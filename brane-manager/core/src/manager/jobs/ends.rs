@@ -2,6 +2,7 @@
 
 use super::*;
 use brane_abi::inside::Query;
+use brane_abi::operator::Encoded;
 
 impl Manager {
     pub(in crate::manager) fn end_job(&mut self, job: u32, result: Result<Answer, Refusal>, cx: &mut Cx<'_>) {
@@ -244,14 +245,19 @@ impl Manager {
     pub(in crate::manager) fn batch(
         &mut self,
         operator: usize,
-        requests: Vec<Request>,
+        requests: &[Encoded],
         cx: &mut Cx<'_>,
     ) -> Result<u32, Refusal> {
+        let count = requests.len();
+        let requests: Vec<Request> = match requests.len() > MAX_BATCH {
+            true => Vec::new(),
+            false => requests.iter().filter_map(Encoded::read).collect(),
+        };
         let fits = |r: &Request| match r {
             Request::Inside { query, .. } => matches!(query, Query::Ping { .. } | Query::Host { .. }),
             other => other.changes(),
         };
-        if requests.is_empty() || requests.len() > MAX_BATCH || !requests.iter().all(fits) {
+        if requests.is_empty() || requests.len() != count || !requests.iter().all(fits) {
             return Err(refusal(
                 format!("a batch has 1 to {MAX_BATCH} requests, each a change, a ping or a host"),
                 "make several of it",

@@ -367,7 +367,7 @@ fn a_batch_does_one_after_the_other_up_to_the_first_that_is_refused() {
         name: "vif9".into(),
         ..DeviceConfig::default()
     };
-    let batch = Request::Batch(vec![
+    let batch = Request::batch(&[
         Request::AddDevice(vnic),
         create("green"),
         crate::testing::assign("vif9", "green"),
@@ -388,11 +388,11 @@ fn a_batch_does_one_after_the_other_up_to_the_first_that_is_refused() {
     assert_eq!(w.free(), before);
     for bad in [
         vec![],
-        vec![Request::Events(0)],
-        vec![Request::Batch(vec![Request::Names])],
+        vec![Request::Stats(None)],
+        vec![Request::batch(&[Request::Start(named("red"))])],
     ] {
         assert!(
-            w.refused(Request::Batch(bad))
+            w.refused(Request::batch(&bad))
                 .starts_with("a batch has 1 to 16 requests")
         );
     }
@@ -416,4 +416,14 @@ fn the_next_tenant_finds_nothing_of_the_last_one() {
         2,
         "a restart of the same brane keeps what its client reads"
     );
+}
+
+#[test]
+fn no_depth_of_batches_in_batches_takes_the_stack() {
+    let mut w = World::new();
+    let mut nested = Request::batch(&[Request::Names]);
+    while minicbor::to_vec(&nested).unwrap().len() < brane_abi::operator::MAX_REQUEST - 8 {
+        nested = Request::batch(&[nested]);
+    }
+    assert!(w.refused(nested).starts_with("a batch has"));
 }
