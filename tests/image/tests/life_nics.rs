@@ -15,7 +15,8 @@ const SECOND: Duration = Duration::from_secs(1);
 /// An address at the second NIC.
 const THERE: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 40);
 const THERE_WITH: &str = "10.0.2.40/24";
-/// What QEMU's second NIC has.
+/// What QEMU's NICs have.
+const NIC0_MAC: Mac = [0x02, 0x77, 0xf0, 0, 0, 0];
 const NIC1_MAC: Mac = [0x02, 0x77, 0x01, 0, 0, 0];
 
 fn two_wires() -> Result<(Wire, Wire, Guest, Operator)> {
@@ -130,6 +131,30 @@ fn a_nic_itself_can_be_an_interface_with_its_own_address() -> Result<()> {
         second.resolve(THERE, SECOND).is_err(),
         "it answers though it is at home"
     );
+    operator.clean()?;
+    guest.untroubled()
+}
+
+#[test]
+fn the_nic_that_all_share_can_be_one_branes_interface_too() -> Result<()> {
+    let (mut first, mut second, guest, mut operator) = two_wires()?;
+    operator.create("green", true)?;
+    operator.assign("nic0", "green", &[THERE_WITH])?;
+    here(&mut first, THERE, NIC0_MAC)?;
+    not_here(&mut second, THERE, NIC0_MAC)?;
+    for brane in &BRANES {
+        let mac = first.resolve(brane.v4, 5 * SECOND)?;
+        ensure!(mac != NIC0_MAC, "{} has the NIC's own address", brane.name);
+        here(&mut first, brane.v4, mac)?;
+    }
+    operator.clean()?;
+    operator.done(&Request::Remove("nic0".to_owned()))?;
+    ensure!(
+        first.resolve(THERE, SECOND).is_err(),
+        "it answers though it is at home"
+    );
+    let red = first.resolve(BRANES[1].v4, 5 * SECOND)?;
+    here(&mut first, BRANES[1].v4, red)?;
     operator.clean()?;
     guest.untroubled()
 }

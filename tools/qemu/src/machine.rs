@@ -138,7 +138,7 @@ impl Machine {
             image: image.into(),
             memory_mib: 256,
             net: Net::Unplugged,
-            mac: "02:77:00:00:00:00".to_owned(),
+            mac: "02:77:f0:00:00:00".to_owned(),
             second_net: None,
             iommu: false,
             nic_options: Vec::new(),
@@ -344,7 +344,7 @@ mod tests {
         for what in [
             "-netdev user,id=net0,",
             "-netdev hubport,id=net1,hubid=1",
-            "id=nic0,netdev=net0,mac=02:77:00:00:00:00,addr=0x2.0,",
+            "id=nic0,netdev=net0,mac=02:77:f0:00:00:00,addr=0x2.0,",
             "id=nic1,netdev=net1,mac=02:77:01:00:00:00,addr=0x3.0,",
         ] {
             assert!(line.contains(what), "no {what}: {line}");
