@@ -111,13 +111,11 @@ fn tagged(frame: &[u8], tag: u16) -> Vec<u8> {
 
 /// The tag of a frame, and the frame without it.
 fn untagged(frame: &[u8]) -> (Option<u16>, Vec<u8>) {
-    match frame {
-        [head @ ..] if head.len() > 16 && head[12..14] == [0x81, 0] => {
-            let tag = u16::from_be_bytes([head[14], head[15]]) & 0xfff;
-            (Some(tag), [&head[..12], &head[16..]].concat())
-        }
-        _ => (None, frame.to_vec()),
+    if frame.len() > 16 && frame[12..14] == [0x81, 0] {
+        let tag = u16::from_be_bytes([frame[14], frame[15]]) & 0xfff;
+        return (Some(tag), [&frame[..12], &frame[16..]].concat());
     }
+    (None, frame.to_vec())
 }
 
 const OFFICE: Ipv4Addr = Ipv4Addr::new(10, 12, 0, 1);
