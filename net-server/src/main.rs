@@ -142,6 +142,8 @@ impl Shell {
             }
             // Out of turns with work left: the timer brings us back at once.
             deadline = 0;
+            // A flood is work without an end, and other branes have theirs.
+            sel4_microkit::yield_turn();
         }
         if deadline != u64::MAX {
             // A deadline that the timer does not take only comes late.

@@ -42,6 +42,12 @@ pub use sel4_microkit_macros::protection_domain;
 pub use symbols::{pd_is_passive, pd_name};
 pub use thread::Thread;
 
+/// Lets the other domains of this priority have their turns. For one that has more to do than fits in a short one: who has a
+/// little to do then need not wait until a whole turn is over.
+pub fn yield_turn() {
+    sel4::yield_turn();
+}
+
 const INPUT: u64 = 1;
 const NOTIFICATIONS: u64 = 10;
 const ENDPOINTS: u64 = 74;

@@ -18,7 +18,7 @@ use mcs as kernel;
 #[cfg(not(sel4_mcs))]
 use registry as kernel;
 
-pub use kernel::{call, fault, label, origin, recv, reply_recv, signal};
+pub use kernel::{call, fault, label, origin, recv, reply_recv, signal, yield_turn};
 
 /// Both kernels' modules offer the same, so that what compiles for one compiles for the other.
 const _: () = {
@@ -29,6 +29,7 @@ const _: () = {
     let _: [Receive; 2] = [registry::recv, mcs::recv];
     let _: [ReplyReceive; 2] = [registry::reply_recv, mcs::reply_recv];
     let _: [fn(CPtr); 2] = [registry::signal, mcs::signal];
+    let _: [fn(); 2] = [registry::yield_turn, mcs::yield_turn];
     let _: [fn(u64) -> Origin; 2] = [registry::origin, mcs::origin];
     macro_rules! labels {
         ($($module:ident: $($name:ident)*;)*) => {
