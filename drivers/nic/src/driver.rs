@@ -120,6 +120,7 @@ impl Driver {
             false => 0,
         };
         self.switch.set_time(start);
+        let before = self.switch.counters().rx_frames;
         loop {
             if received {
                 let _ = self.switch.receive(device, dma::QUEUE as u32);
@@ -140,7 +141,8 @@ impl Driver {
         device.refill();
         self.flush();
         if received {
-            let rest = self.pace.after(start, self.clock.now_ns());
+            let frames = self.switch.counters().rx_frames - before;
+            let rest = self.pace.after(start, self.clock.now_ns(), frames);
             // Without a timer rather no rest than no end of it.
             if let Some(end) = rest
                 && self.alarm.set(end)

@@ -20,6 +20,12 @@ pub const LONGEST_REST: u64 = 16_000_000;
 /// Shortest rest, in nanoseconds: not much against what it costs to be woken by the timer, and no longer than a device of 256
 /// buffers can keep a million frames in a second.
 pub const SHORTEST_REST: u64 = 250_000;
+/// What a wake can have cost at most, in nanoseconds, and each of its frames: what took longer was no work of ours, but the whole
+/// machine that stood still (in an emulator it does so now and then), and is nobody's to make up for. On a machine where a frame
+/// costs more than this, receiving takes more than its half, and still not all.
+pub const WAKE_COST: u64 = 50_000;
+/// See [`WAKE_COST`].
+pub const FRAME_COST: u64 = 8_000;
 /// What a rest leaves of the debt.
 const LEFT: u64 = BURST - SHORTEST_REST;
 
@@ -38,12 +44,13 @@ impl Pace {
         Pace { debt: 0, at: 0 }
     }
 
-    /// A wake for received frames lasted from `start` to `end`. `Some` when the next one has to wait until then, without
+    /// A wake that received so many frames lasted from `start` to `end`. `Some` when the next one has to wait until then, without
     /// interrupts for received frames; `None` when they may interrupt.
     #[inline]
-    pub fn after(&mut self, start: u64, end: u64) -> Option<u64> {
+    pub fn after(&mut self, start: u64, end: u64, frames: u64) -> Option<u64> {
         let others = start.saturating_sub(self.at);
-        let taken = end.saturating_sub(start);
+        let most = frames.saturating_mul(FRAME_COST).saturating_add(WAKE_COST);
+        let taken = end.saturating_sub(start).min(most);
         self.debt = self
             .debt
             .saturating_sub(others)
