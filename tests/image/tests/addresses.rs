@@ -62,7 +62,9 @@ fn dhcp_and_slaac_against_real_servers() -> Result<()> {
         "--keep-in-foreground",
         "--conf-file=/dev/null",
         "--user=root",
-        "--port=0",
+        "--no-resolv",
+        "--no-hosts",
+        "--host-record=name.test,10.0.9.77,2001:db8:9::77",
         "--interface=tap0",
     ]);
     dnsmasq.args([
@@ -120,5 +122,19 @@ fn dhcp_and_slaac_against_real_servers() -> Result<()> {
             "`show red` does not mention {text}:\n{shown}"
         );
     }
+    // The name server is the one that DHCP gave; a name that it does not know has no address.
+    let found = guest.command("in red host name.test")?;
+    for text in ["10.0.9.77", "2001:db8:9::77"] {
+        anyhow::ensure!(
+            found.contains(text),
+            "`host name.test` does not find {text}:\n{found}"
+        );
+    }
+    let missing = guest.command("in red host missing.test")?;
+    anyhow::ensure!(
+        !missing.contains("10.0.9.") && missing.trim().lines().count() <= 3,
+        "`host missing.test` finds something:\n{missing}"
+    );
+    println!("{found}\n{missing}");
     Ok(())
 }
