@@ -2,7 +2,7 @@
 //! one, frames at any rate.
 
 use nic_core::BACKLOG;
-use nic_core::pace::{BURST, LONGEST_REST, Pace};
+use nic_core::pace::{BURST, FRAME_COST, LONGEST_REST, Pace, WAKE_COST};
 use proptest::prelude::*;
 
 const MILLISECOND: u64 = 1_000_000;
@@ -173,4 +173,36 @@ fn a_machine_that_stood_still_is_not_made_up_for() {
     assert_eq!(pace.after(5, 3, 0), None);
     let _ = pace.after(0, u64::MAX, u64::MAX);
     let _ = pace.after(u64::MAX, 0, 1);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    /// Whatever comes in, in each window the others have half, but for the burst and one wake; and where a frame costs more than
+    /// it is believed to cost, as much for each frame as that is.
+    #[test]
+    fn nobody_starves(
+        wake in 100u64..WAKE_COST, frame in 50u64..30_000, gap in prop_oneof![20u64..2_000, 2_000u64..100_000],
+        window in 2u64..50, from in 0u64..60,
+    ) {
+        let load = Load { wake, frame, gap };
+        let seen = run(load, u64::MAX, 120 * MILLISECOND, Some(Pace::new()));
+        let longest = seen.wakes.iter().map(|(start, end)| end - start).max().unwrap();
+        let (from, window) = (from * MILLISECOND, window * MILLISECOND);
+        let time = taken(&seen, from, from + window);
+        let believed = frame.min(FRAME_COST);
+        let share = window * frame / (frame + believed);
+        let burst = BURST * frame / believed;
+        prop_assert!(time <= share + burst + longest, "{time} of {window}, a wake takes up to {longest}");
+    }
+
+    /// Below half the processor it is as if there were no pace.
+    #[test]
+    fn moderate_load_is_not_held_back(
+        wake in 100u64..20_000, frame in 50u64..20_000, slack in 0u64..200_000,
+    ) {
+        let load = Load { wake, frame, gap: 2 * (wake + frame) + slack };
+        let seen = run(load, u64::MAX, 50 * MILLISECOND, Some(Pace::new()));
+        prop_assert_eq!((seen.rests, seen.lost, seen.slowest), (0, 0, wake + frame));
+    }
 }
