@@ -5,8 +5,10 @@
 //! always another one: the driver could receive for ever. Nothing is lost on the way to it, so each probe of main that is not
 //! answered is the guest's loss.
 //!
-//! The debug flavour is tested, whose driver is slow against the wire. Blue's share of what was taken shows who had the
-//! processor: a driver that receives whenever there is something leaves it a tenth.
+//! The debug flavour is tested, whose driver is slow against the wire. What blue has had the time for shows who had the processor:
+//! of a slow flood its share, of a fast one its rate, since a drop costs the driver next to nothing and there are the more of them
+//! the faster the host is. On a machine that did nothing else a driver that receives whenever there is something leaves blue 8,000
+//! datagrams in a second and a fiftieth of the flood; one that rests, 14,000 to 34,000.
 
 use anyhow::{Context, Result, ensure};
 use etherparse::{IcmpEchoHeader, Icmpv4Type, SlicedPacket, TransportSlice};
@@ -33,6 +35,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const CONSOLE_LIMIT: Duration = Duration::from_secs(3);
 /// Of the frames that the driver takes for blue, how many blue has to have had the time for.
 const LEAST_SHARE: f64 = 0.2;
+/// Or so many in a second.
+const LEAST_RATE: f64 = 11_000.0;
 const DISCARD: u16 = 9;
 const ECHO: u16 = 7;
 
@@ -101,9 +105,10 @@ fn a_flood_for_one_brane_starves_nobody() -> Result<()> {
     );
     ensure!(given + dropped > 50_000, "that was no flood");
     let share = given as f64 / (given + dropped) as f64;
+    let rate = given as f64 / FLOOD.as_secs_f64();
     ensure!(
-        share > LEAST_SHARE,
-        "blue got {share:.2} of what the driver took for it"
+        share > LEAST_SHARE || rate > LEAST_RATE,
+        "blue got {share:.2} of what the driver took for it, {rate:.0} in a second"
     );
     ensure!(sent > 20, "there were hardly any probes");
     for (what, answered) in [("pings", heard.pings.len()), ("datagrams", heard.echoes.len())] {
