@@ -26,6 +26,9 @@ pub use answer::{
 pub const CALL: u64 = 16;
 /// Label: the answer to a job; word 0 is its number.
 pub const POLL: u64 = 17;
+/// Label: nobody waits for a job any more; word 0 is its number. A question is given up, a batch begins nothing more, and a
+/// change goes on; its end is not kept.
+pub const CANCEL: u64 = 18;
 
 /// Reply: the region holds an [`Answer`].
 pub const OK: u64 = 0;

@@ -107,8 +107,8 @@ impl Shell {
         self.manager.handle(now, event, &mut Nics, &mut self.actions);
     }
 
-    /// Carries out what the core has asked for. A command that cannot be sent is an event again, whose actions contain
-    /// no further commands, so this ends.
+    /// Carries out what the core has asked for. A command that cannot be sent is an event again, which ends the life of a brane, a
+    /// subscription or a part of a batch; of these there are so many, so this ends.
     fn act(&mut self) {
         while !self.actions.is_empty() {
             for action in core::mem::take(&mut self.actions) {
@@ -234,7 +234,7 @@ impl Handler for Shell {
         let now = self.clock.now_ns();
         let job = (first as u32).to_le_bytes();
         let argument = match info.label() {
-            operator::POLL => &job[..],
+            operator::POLL | operator::CANCEL => &job[..],
             _ => &argument[..len],
         };
         let Reply { label, text, job } = self.manager.operator(

@@ -14,6 +14,8 @@ use brane_abi::operator::Hook;
 
 /// How long a subscriber has for its answer, in nanoseconds.
 pub(crate) const TIME_NS: u64 = 500_000_000;
+/// Subscriptions in one life: each is an event, and operators shall see other events too.
+const MAX_JOINS: u32 = 64;
 /// Most that waits for one subscriber; a replay for the most branes that a system has fits.
 const QUEUE: usize = 256;
 
@@ -60,6 +62,10 @@ struct Subscriber {
     leaving: Option<u32>,
     told: u64,
     cut: String,
+    /// Subscriptions in this life.
+    joins: u32,
+    /// Its life on the region has begun; another one begins only after a restart.
+    linked: bool,
 }
 
 /// All subscribers, by the number of their protection domain.
@@ -158,7 +164,11 @@ impl Hooks {
             };
             self.out.push((k, record));
         } else if let Some(token) = s.leaving.take() {
-            *s = Subscriber::default();
+            *s = Subscriber {
+                joins: s.joins,
+                linked: s.linked,
+                ..Subscriber::default()
+            };
             self.say(k, tell::LEFT, token, &[]);
             self.news.push(News::Left(k));
         }
@@ -204,6 +214,10 @@ impl Hooks {
                 if crate::names::check(name).is_err() {
                     return self.say(k, tell::REFUSED, token, b"no brane can have that name");
                 }
+                s.joins += 1;
+                if s.joins > MAX_JOINS {
+                    return self.cut(k, "it subscribes again and again");
+                }
                 // What is under way is gone through with the old one.
                 s.wants = Some(wants);
                 self.say(k, tell::JOINED, token, &[]);
@@ -241,7 +255,15 @@ impl Hooks {
         }
     }
 
-    /// A new life of the subscriber: nothing of the old one holds.
+    /// Its region is up. One that begins anew by itself is cut off: otherwise who was cut off could come back so.
+    pub(crate) fn link_up(&mut self, k: usize) {
+        let Some(s) = self.all.get_mut(k) else { return };
+        if core::mem::replace(&mut s.linked, true) {
+            self.cut(k, "it reset its link by itself");
+        }
+    }
+
+    /// It is started anew: nothing of its last life holds.
     pub(crate) fn fresh(&mut self, k: usize) {
         if let Some(s) = self.all.get_mut(k) {
             *s = Subscriber::default();
@@ -256,6 +278,7 @@ impl Hooks {
             *s = Subscriber {
                 cut: printable(why),
                 told,
+                linked: s.linked,
                 ..Subscriber::default()
             };
             self.news.push(News::Cut(k, printable(why)));

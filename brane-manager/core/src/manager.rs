@@ -246,7 +246,7 @@ impl Manager {
         match event {
             Event::LinkUp(child) => match child {
                 Child::Brane(brane) => self.link_up(brane, cx),
-                Child::Watcher(k) => self.hooks.fresh(k),
+                Child::Watcher(k) => self.hooks.link_up(k),
                 Child::Client(_) => {}
             },
             Event::Report {

@@ -17,10 +17,7 @@ use brane_abi::shared::SharedRegion;
 use brane_abi::stream::{StreamConsumer, StreamProducer};
 use console_core::session::{Session, Todo};
 use sel4_microkit::time::{Alarm, Clock};
-use sel4_microkit::{
-    Channel, ChannelSet, Handler, MessageInfo, Never, get_mr, heap, log, logln, protection_domain, set_mr,
-    with_msg_bytes_mut,
-};
+use sel4_microkit::{Channel, ChannelSet, Handler, Never, heap, log, logln, protection_domain};
 
 #[allow(missing_docs)]
 mod wiring {
@@ -29,6 +26,10 @@ mod wiring {
 use wiring::{channels, regions};
 
 const MANAGER: Channel = Channel::new(channels::MANAGER);
+const BY_CALL: operator_calls::Manager = operator_calls::Manager {
+    channel: MANAGER,
+    reply: regions::CONSOLE_REPLY,
+};
 const SERIAL: Channel = Channel::new(channels::SERIAL);
 const TIMER: Channel = Channel::new(channels::TIMER);
 
@@ -153,7 +154,10 @@ impl Shell {
 
     /// Does what the session wants next, up to something that has to be waited for.
     fn go_on(&mut self, mut todo: Option<Todo>) {
-        self.waiting = Waiting::None;
+        if let Waiting::Job(job) = core::mem::replace(&mut self.waiting, Waiting::None) {
+            // A key ended the wait for it.
+            BY_CALL.cancel(job);
+        }
         for _ in 0..REQUEST_BUDGET {
             let request = match todo {
                 None => return,
@@ -184,8 +188,8 @@ impl Shell {
     /// The manager says that a job has come to its end.
     fn fetch(&mut self) {
         if let Waiting::Job(job) = self.waiting {
-            set_mr(0, job);
-            if let Reply::Now(answer) = reply(MANAGER.pp_call(MessageInfo::new(operator::POLL, 1))) {
+            if let Reply::Now(answer) = BY_CALL.poll(job, read) {
+                self.waiting = Waiting::None;
                 let todo = self.session.answer(answer);
                 self.go_on(todo);
             }
@@ -224,34 +228,25 @@ fn ask(request: &Request) -> Reply {
     if bytes.len() > MAX_REQUEST {
         return refusal("the request is too long", "name fewer or shorter things");
     }
-    with_msg_bytes_mut(|message| message[8..8 + bytes.len()].copy_from_slice(&bytes));
-    set_mr(0, bytes.len() as u64);
-    let words = 1 + bytes.len().div_ceil(8);
-    reply(MANAGER.pp_call(MessageInfo::new(operator::CALL, words)))
+    BY_CALL.call(&bytes, read)
 }
 
-/// Reads the manager's reply, whose message words are still in place.
-fn reply(info: MessageInfo) -> Reply {
-    let word = |i: usize| if i < info.length() { get_mr(i) } else { 0 };
-    if info.label() == operator::LATER {
-        return Reply::Later(word(1));
-    }
-    let region = regions::CONSOLE_REPLY;
-    let len = usize::try_from(word(0)).unwrap_or(usize::MAX).min(region.size);
-    // SAFETY: the length lies inside the region, which is mapped for this domain's life. Its only writer is the manager,
-    // which writes only while a call of ours is answered, and the bytes are read before the next one.
-    let bytes = unsafe { core::slice::from_raw_parts(region.as_ptr(), len) };
+/// Reads what the manager says.
+fn read(reply: operator_calls::Reply<'_>) -> Reply {
     let damaged = "build console and manager from the same source";
-    match info.label() {
-        operator::OK => match minicbor::decode(bytes) {
-            Ok(answer) => Reply::Now(Ok(answer)),
-            Err(_) => refusal("the manager's answer cannot be read", damaged),
+    match reply {
+        operator_calls::Reply::Later(job) => Reply::Later(job),
+        operator_calls::Reply::Ended { label, text } => match label {
+            operator::OK => match minicbor::decode(text) {
+                Ok(answer) => Reply::Now(Ok(answer)),
+                Err(_) => refusal("the manager's answer cannot be read", damaged),
+            },
+            operator::ERROR => match minicbor::decode(text) {
+                Ok(refusal) => Reply::Now(Err(refusal)),
+                Err(_) => refusal("the manager's refusal cannot be read", damaged),
+            },
+            _ => refusal("the manager does not know such a call", damaged),
         },
-        operator::ERROR => match minicbor::decode(bytes) {
-            Ok(refusal) => Reply::Now(Err(refusal)),
-            Err(_) => refusal("the manager's refusal cannot be read", damaged),
-        },
-        _ => refusal("the manager does not know such a call", damaged),
     }
 }
 

@@ -35,6 +35,8 @@ pub trait Manager {
     fn call(&mut self, request: &[u8]) -> Reply;
     /// Whether a job has come to an end.
     fn poll(&mut self, job: u64) -> Reply;
+    /// Nobody waits for a job any more.
+    fn cancel(&mut self, job: u64);
 }
 
 enum State {
@@ -53,6 +55,12 @@ struct Slot {
 }
 
 impl Slot {
+    fn give_up(self, manager: &mut impl Manager) {
+        if let State::Waiting(job) = self.state {
+            manager.cancel(job);
+        }
+    }
+
     fn is_under_way(&self) -> bool {
         !matches!(self.state, State::Ready { sent: None, .. })
     }
@@ -168,9 +176,11 @@ impl Session {
             Kind::Hello => match Hello::from_bytes(frame.body) {
                 Some(theirs) if theirs.version == VERSION && theirs.session != 0 => {
                     if theirs.session != self.session {
-                        // What another program asked for goes on at the manager, and its answers are nobody's.
+                        // What another program asked for is nobody's: questions are given up, changes go on.
                         self.session = theirs.session;
-                        self.slots.clear();
+                        for slot in self.slots.drain(..) {
+                            slot.give_up(manager);
+                        }
                         self.gone.clear();
                         self.short.clear();
                     }
@@ -183,7 +193,7 @@ impl Session {
             Kind::Cancel => {
                 let at = self.slots.iter().position(|slot| slot.number == frame.number);
                 if let Some(at) = at {
-                    self.slots.remove(at);
+                    self.slots.remove(at).give_up(manager);
                     self.forget(frame.number);
                 }
             }

@@ -17,10 +17,7 @@ use brane_abi::shared::SharedRegion;
 use brane_abi::stream::{StreamConsumer, StreamProducer};
 use remote_core::{Manager, Reply, Session};
 use sel4_microkit::time::{Alarm, Clock};
-use sel4_microkit::{
-    Channel, ChannelSet, Handler, MessageInfo, Never, get_mr, heap, log, logln, protection_domain, set_mr,
-    with_msg_bytes_mut,
-};
+use sel4_microkit::{Channel, ChannelSet, Handler, Never, heap, log, logln, protection_domain};
 
 #[allow(missing_docs)]
 mod wiring {
@@ -79,35 +76,35 @@ fn init() -> Shell {
 /// The manager by its channel.
 struct ByCall;
 
-impl ByCall {
-    fn reply(info: MessageInfo) -> Reply {
-        let word = |i: usize| if i < info.length() { get_mr(i) } else { 0 };
-        let status = match info.label() {
-            operator::LATER => return Reply::Later(word(1)),
-            operator::OK => STATUS_OK,
-            _ => STATUS_ERROR,
-        };
-        let region = regions::REMOTE_REPLY;
-        let len = usize::try_from(word(0)).unwrap_or(usize::MAX).min(region.size);
-        // SAFETY: the length lies inside the region, which is mapped for this domain's life. Its only writer is the
-        // manager, which writes only while a call of ours is answered, and the bytes are copied before the next one.
-        let text = unsafe { core::slice::from_raw_parts(region.as_ptr(), len) };
-        Reply::Done(status, Vec::from(text))
+const BY_CALL: operator_calls::Manager = operator_calls::Manager {
+    channel: MANAGER,
+    reply: regions::REMOTE_REPLY,
+};
+
+fn copied(reply: operator_calls::Reply<'_>) -> Reply {
+    match reply {
+        operator_calls::Reply::Later(job) => Reply::Later(job),
+        operator_calls::Reply::Ended { label, text } => {
+            let status = match label {
+                operator::OK => STATUS_OK,
+                _ => STATUS_ERROR,
+            };
+            Reply::Done(status, Vec::from(text))
+        }
     }
 }
 
 impl Manager for ByCall {
     fn call(&mut self, request: &[u8]) -> Reply {
-        // The session lets no longer one through than the message takes.
-        let len = request.len().min(operator::MAX_REQUEST);
-        with_msg_bytes_mut(|bytes| bytes[8..8 + len].copy_from_slice(&request[..len]));
-        set_mr(0, len as u64);
-        ByCall::reply(MANAGER.pp_call(MessageInfo::new(operator::CALL, 1 + len.div_ceil(8))))
+        BY_CALL.call(request, copied)
     }
 
     fn poll(&mut self, job: u64) -> Reply {
-        set_mr(0, job);
-        ByCall::reply(MANAGER.pp_call(MessageInfo::new(operator::POLL, 1)))
+        BY_CALL.poll(job, copied)
+    }
+
+    fn cancel(&mut self, job: u64) {
+        BY_CALL.cancel(job);
     }
 }
 

@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 struct Played {
     calls: Vec<Vec<u8>>,
     jobs: BTreeMap<u64, Option<Vec<u8>>>,
+    cancelled: Vec<u64>,
 }
 
 impl Manager for Played {
@@ -28,6 +29,10 @@ impl Manager for Played {
             Some(b'b') => Reply::Done(STATUS_OK, vec![7; 70_000]),
             _ => Reply::Done(STATUS_OK, request.repeat(2)),
         }
+    }
+
+    fn cancel(&mut self, job: u64) {
+        self.cancelled.push(job);
     }
 
     fn poll(&mut self, job: u64) -> Reply {
@@ -153,12 +158,16 @@ fn so_many_are_under_way_and_no_more() {
     assert_eq!(bench.say(Kind::Request, 99, b"l"), [(Kind::Busy, 99, vec![])]);
     assert_eq!(bench.manager.calls.len(), JOBS);
     assert_eq!(bench.say(Kind::Cancel, 3, b""), []);
+    assert_eq!(bench.manager.cancelled, [3], "the manager need not keep it");
     assert_eq!(bench.say(Kind::Request, 99, b"l"), [(Kind::Pending, 99, vec![])]);
     assert_eq!(
         bench.say(Kind::Request, 3, b"l"),
         [answer(3, STATUS_GONE, b"")],
         "it is not done again"
     );
+    // Another program begins: what the last one waited for is nobody's.
+    bench.hello(VERSION, 6);
+    assert_eq!(bench.manager.cancelled.len(), 1 + JOBS);
 }
 
 #[test]

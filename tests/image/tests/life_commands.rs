@@ -348,6 +348,35 @@ fn events_follows_what_happens_as_it_does() -> Result<()> {
 }
 
 #[test]
+fn who_stops_following_events_takes_no_place_from_others() -> Result<()> {
+    let mut guest = started()?;
+    // More often than an operator can have requests under way, on the host and at the console.
+    for _ in 0..12 {
+        let mut command = program("branectl", &guest)?;
+        command.arg("events").stdout(Stdio::piped());
+        let mut running = Running(command.spawn()?);
+        let out = running.0.stdout.take().context("its output")?;
+        let blue = BufReader::new(out).lines().map_while(Result::ok);
+        let mut shown = blue.filter(|line| line.contains("started blue"));
+        shown.next().context("it shows nothing")?;
+        std::thread::sleep(Duration::from_millis(100));
+        drop(running);
+    }
+    well(&guest, &["branectl", "list"])?;
+    for _ in 0..12 {
+        guest.type_line("events")?;
+        guest.wait_for("started blue", PATIENCE)?;
+        std::thread::sleep(Duration::from_millis(100));
+        guest.type_line("")?;
+    }
+    let list = guest.command("list")?;
+    ensure!(list.contains("blue"), "no list:\n{list}");
+    let said = well(&guest, &["branectl", "create", "green"])?;
+    ensure!(said.contains("green is created"), "{said}");
+    guest.untroubled()
+}
+
+#[test]
 fn a_system_that_goes_away_in_the_middle_of_a_call_is_a_clear_error() -> Result<()> {
     let guest = started()?;
     let mut command = program("branectl", &guest)?;

@@ -47,6 +47,8 @@ impl Manager for Played {
         }
     }
 
+    fn cancel(&mut self, _: u64) {}
+
     fn poll(&mut self, job: u64) -> Reply {
         match job {
             u64::MAX => Reply::Later(job),

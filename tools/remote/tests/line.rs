@@ -48,6 +48,8 @@ impl Manager for Played {
         }
     }
 
+    fn cancel(&mut self, _: u64) {}
+
     fn poll(&mut self, job: u64) -> Reply {
         self.looks += 1;
         if job == u64::MAX || !self.looks.is_multiple_of(3) {

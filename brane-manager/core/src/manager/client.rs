@@ -66,6 +66,7 @@ impl Manager {
     pub(super) fn watchers_due(&mut self, cx: &mut Cx<'_>) {
         for (k, watcher) in self.watchers.iter_mut().enumerate() {
             if watcher.due(cx.now) {
+                self.hooks.fresh(k);
                 cx.actions.push(Action::Restart(Child::Watcher(k)));
             }
         }

@@ -84,6 +84,8 @@ pub(crate) struct Job {
     failure: Option<Refusal>,
     /// The batch that it is a part of.
     batch: Option<u32>,
+    /// Nobody waits for its end.
+    unwanted: bool,
 }
 
 /// How a job has ended. What is large is made when it is fetched, so that what operators leave lying is small: the manager's
@@ -193,6 +195,7 @@ impl Desk {
             vif: locks.vif,
             failure: None,
             batch,
+            unwanted: false,
         });
         Ok(self.next)
     }
@@ -210,7 +213,7 @@ impl Desk {
         let end = job.failure.map_or(end, |why| End::Said(Err(why)));
         if let Some(batch) = job.batch {
             self.parts.push((batch, end.part()));
-        } else if let Some(over) = self.over.get_mut(job.operator) {
+        } else if let Some(over) = self.over.get_mut(job.operator).filter(|_| !job.unwanted) {
             over.push((job.number, end));
             actions.push(Action::Notify(job.operator));
         }
@@ -239,6 +242,26 @@ impl Desk {
             Some(at) => Some(over.remove(at).1),
             None => Some(unknown()),
         }
+    }
+
+    /// Nobody waits for an operator's job any more: a question is given up, a batch begins nothing more, a change goes on.
+    pub(super) fn cancel(&mut self, operator: usize, job: u32) {
+        if let Some(over) = self.over.get_mut(operator) {
+            over.retain(|(number, _)| *number != job);
+        }
+        let own = |j: &Job| j.number == job && j.operator == operator && j.batch.is_none();
+        let Some(at) = self.running.iter().position(own) else {
+            return;
+        };
+        match &mut self.running[at].work {
+            Work::Events(_) | Work::Fresh(_) | Work::Inside => {
+                self.running.swap_remove(at);
+                return;
+            }
+            Work::Batch(left, _) => left.clear(),
+            _ => {}
+        }
+        self.running[at].unwanted = true;
     }
 
     /// The job will end in this failure.

@@ -12,7 +12,8 @@ use brane_abi::inside::MAX_ANSWER;
 pub(crate) const TIME_NS: u64 = 2_000_000_000;
 /// How long an answer to a question may take, the longest time that one can name included; in nanoseconds.
 pub(crate) const QUERY_NS: u64 = 12_000_000_000;
-/// Most commands to one brane whose answers are awaited.
+/// Most commands to one brane whose answers are awaited, before a question is not sent. Changes are, since what they tell has
+/// happened already; there are few of them, because each locks its brane.
 const MAX_ORDERS: usize = 32;
 
 /// A command whose answer is awaited.
@@ -44,7 +45,7 @@ impl Manager {
         self.branes[brane].told
     }
 
-    /// Sends a command for a job; `false` when too many are awaited already.
+    /// Sends a command for a job; `false` for a question where too many are awaited already.
     pub(super) fn send_order(
         &mut self,
         brane: usize,
@@ -56,7 +57,7 @@ impl Manager {
     ) -> bool {
         let token = self.next_token();
         let b = &mut self.branes[brane];
-        if b.orders.len() >= MAX_ORDERS {
+        if question && b.orders.len() >= MAX_ORDERS {
             return false;
         }
         b.orders.push(Order {

@@ -47,6 +47,11 @@ pub(super) enum Begun {
 
 use Begun::{Later, Now};
 
+fn job_number(argument: &[u8]) -> u32 {
+    let number = argument.get(..4).and_then(|b| b.try_into().ok());
+    number.map_or(0, u32::from_le_bytes)
+}
+
 impl Manager {
     /// Serves one call of an operator: label and message bytes.
     pub fn operator(
@@ -67,11 +72,12 @@ impl Manager {
                     "operator and manager are of different versions: build both from the same source",
                 )),
             },
+            operator::CANCEL => {
+                self.desk.cancel(operator, job_number(argument));
+                Ok(Now(Answer::Done(String::new())))
+            }
             operator::POLL => {
-                let job = argument
-                    .get(..4)
-                    .and_then(|b| b.try_into().ok())
-                    .map_or(0, u32::from_le_bytes);
+                let job = job_number(argument);
                 match self.desk.poll(operator, job) {
                     None => Ok(Later(job)),
                     Some(End::Said(result)) => result.map(Now),

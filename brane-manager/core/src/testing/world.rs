@@ -353,6 +353,12 @@ impl World {
         }
     }
 
+    /// Nobody waits for a job any more.
+    pub fn cancel(&mut self, job: u32) {
+        let label = brane_abi::operator::CANCEL;
+        assert!(self.ask(label, &job.to_le_bytes()).is_ok());
+    }
+
     /// The answer to a job, if it is there.
     pub fn poll(&mut self, job: u32) -> Option<Result<Answer, Refusal>> {
         self.ask(brane_abi::operator::POLL, &job.to_le_bytes()).ok()

@@ -1,6 +1,7 @@
 //! Requests about devices and the interfaces that branes have with them: assign, remove, adjust, limit, rename.
 
 use super::*;
+use brane_abi::net::Cidr;
 
 /// Most fixed addresses of an interface.
 const MAX_ADDRESSES: usize = 4;
@@ -117,12 +118,11 @@ impl Manager {
             return Ok(Now(self.adjusted(brane, interface, cx)));
         }
         let payload = encode(&interface);
-        let begun = self.begin(
-            operator,
-            Work::Adjust { brane, interface },
-            lock(brane, None, u32::MAX),
-            cx,
-        )?;
+        let locks = Locks {
+            branes: Vec::from([brane]),
+            vif: None,
+        };
+        let begun = self.begin(operator, Work::Adjust { brane, interface }, locks, cx)?;
         self.send_for(begun, brane, command::ADJUST, payload, false, cx)
     }
 
@@ -199,6 +199,13 @@ fn set_addressing(interface: &mut InterfaceConfig, to: Addressing) -> Result<(),
                 to.addresses.len()
             ),
             "drop some",
+        ));
+    }
+    let impossible = |a: &&Cidr| a.prefix > if a.ip.is_ipv4() { 32 } else { 128 };
+    if let Some(bad) = to.addresses.iter().find(impossible) {
+        return Err(refusal(
+            format!("{} has no prefix of {} bits", bad.ip, bad.prefix),
+            "IPv4 addresses have 0 to 32, IPv6 addresses 0 to 128",
         ));
     }
     interface.addresses = to.addresses;

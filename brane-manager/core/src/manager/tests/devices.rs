@@ -376,6 +376,21 @@ fn addresses_and_names_inside_are_changed_in_place() {
         "brane \"red\" has no interface named \"net7\": the interfaces are net0"
     );
     assert!(w.refused(adjust("lo0")).starts_with("lo0 is part of every brane"));
+    let bad = Addressing {
+        addresses: vec![Cidr {
+            ip: [10, 9, 0, 1].into(),
+            prefix: 33,
+        }],
+        ..Addressing::default()
+    };
+    assert_eq!(
+        w.refused(Request::Adjust {
+            brane: "red".into(),
+            interface: "net0".into(),
+            addressing: bad
+        }),
+        "10.9.0.1 has no prefix of 33 bits: IPv4 addresses have 0 to 32, IPv6 addresses 0 to 128"
+    );
     let rename = |to: &str| Request::RenameInterface {
         brane: "red".into(),
         from: "net0".into(),

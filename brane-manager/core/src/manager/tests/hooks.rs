@@ -173,6 +173,34 @@ fn one_that_hangs_or_faults_is_cut_off_and_the_transition_goes_on() {
 }
 
 #[test]
+fn one_that_was_cut_off_does_not_come_back_by_itself() {
+    let mut w = World::new();
+    w.subscribe(0, &all());
+    w.watchers[0].hangs = true;
+    w.done(create("green"));
+    let cut = |w: &mut World| {
+        let Ok(Answer::Hooks(hooks)) = w.call(Request::Hooks) else {
+            panic!()
+        };
+        hooks[0].cut.clone()
+    };
+    assert_eq!(cut(&mut w), "no answer within 500 ms");
+    let mut actions = Vec::new();
+    let event = Event::LinkUp(Child::Watcher(0));
+    w.manager.handle(w.now, event, &mut w.nics, &mut actions);
+    w.subscribe(0, &all());
+    assert_eq!(cut(&mut w), "no answer within 500 ms");
+    // Nor does one drown the events by subscribing for ever.
+    for _ in 0..100 {
+        w.subscribe(1, &all());
+    }
+    let Ok(Answer::Hooks(hooks)) = w.call(Request::Hooks) else {
+        panic!()
+    };
+    assert_eq!(hooks[1].cut, "it subscribes again and again");
+}
+
+#[test]
 fn a_restarted_brane_is_told_anew_with_its_generation() {
     let mut w = World::new();
     w.subscribe(

@@ -340,6 +340,44 @@ fn operators_cannot_work_against_each_other_halfway() {
 }
 
 #[test]
+fn who_waits_no_longer_takes_no_place() {
+    let mut w = World::new();
+    let last = w.events(0).len() as u64;
+    for _ in 0..20 {
+        let job = w.begin(&Request::Events(last + 100)).unwrap_err();
+        w.cancel(job);
+        assert!(w.poll(job).unwrap().unwrap_err().what.contains("no job"));
+    }
+    // A change goes on, and a batch ends with the request that is under way.
+    let job = w
+        .begin(&Request::batch(&[held("green"), held("gold")]))
+        .unwrap_err();
+    w.cancel(job);
+    w.run();
+    assert_eq!((w.state("green"), w.state("gold")), ("created", "gone"));
+    assert!(w.poll(job).unwrap().is_err(), "its end is not kept");
+    w.delete("green").unwrap();
+}
+
+#[test]
+fn a_brane_that_keeps_questions_open_is_told_of_changes_all_the_same() {
+    let mut w = World::new();
+    w.branes[1].manner = Manner::Deaf(command::QUERY);
+    let ask = Request::Inside {
+        brane: named("red"),
+        query: brane_abi::inside::Query::Routes,
+    };
+    for _ in 0..32 {
+        let job = w.begin(&ask).unwrap_err();
+        w.cancel(job);
+    }
+    assert!(w.refused(ask).contains("too much to answer"));
+    w.done(Request::Remove("vnic1".into()));
+    assert_eq!(w.branes[1].config.as_ref().unwrap().interfaces.len(), 0);
+    w.clean();
+}
+
+#[test]
 fn events_come_to_who_waits_for_them() {
     let mut w = World::new();
     let last = w.events(0).len() as u64;
