@@ -187,12 +187,12 @@ impl Shell {
 
     /// The manager says that a job has come to its end.
     fn fetch(&mut self) {
-        if let Waiting::Job(job) = self.waiting {
-            if let Reply::Now(answer) = BY_CALL.poll(job, read) {
-                self.waiting = Waiting::None;
-                let todo = self.session.answer(answer);
-                self.go_on(todo);
-            }
+        if let Waiting::Job(job) = self.waiting
+            && let Reply::Now(answer) = BY_CALL.poll(job, read)
+        {
+            self.waiting = Waiting::None;
+            let todo = self.session.answer(answer);
+            self.go_on(todo);
         }
     }
 
