@@ -1,14 +1,16 @@
 //! What the manager changes of interfaces while the brane runs, in any order, and what is refused.
 
 mod common;
+#[path = "common/host.rs"]
+mod host;
 
 use brane_abi::control::{BraneConfig, Rename, command};
 use brane_abi::layout::{ctl, ports};
 use brane_socket::{ListenOptions, RingSizes, TcpListener, TcpStream};
-use common::host::*;
 use common::net::{Net, mac};
 use common::*;
 use core::net::Ipv4Addr;
+use host::*;
 use net_server_core::{Brane, Peer};
 
 #[test]

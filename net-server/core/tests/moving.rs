@@ -1,11 +1,13 @@
 //! Interfaces that come and go while the brane runs, over the driver's real switch.
 
 mod common;
+#[path = "common/host.rs"]
+mod host;
 
 use brane_socket::{Error, ListenOptions, RingSizes, TcpListener, TcpStream, UdpSocket};
-use common::host::*;
 use common::net::{Net, mac};
 use common::*;
+use host::*;
 #[test]
 fn an_interface_moves_while_traffic_flows() {
     let mut net = three();

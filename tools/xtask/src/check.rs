@@ -71,9 +71,14 @@ fn clippy(workspace: &Workspace) -> Result<()> {
         host.args(["--exclude", name]);
         programs.args(["--package", name]);
     }
+    // A workspace of its own; nothing else builds it before the tests' last minutes.
+    let mut fuzz = workspace.cargo();
+    fuzz.args(["clippy", "--locked", "--manifest-path", "tests/fuzz/Cargo.toml"]);
+    fuzz.arg("--target-dir").arg(workspace.target.join("fuzz"));
     for (what, mut command) in [
         ("clippy of the host's crates", host),
         ("clippy of the programs", programs),
+        ("clippy of the fuzz targets", fuzz),
     ] {
         command.args(["--", "--deny", "warnings"]);
         must_succeed(&mut command, what)?;

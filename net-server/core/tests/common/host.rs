@@ -1,8 +1,9 @@
 //! A host outside that sends to the branes of the moving tests, and three branes over the driver's switch.
+//! Included by the tests that want it, as it needs more crates than the other parts.
 #![allow(dead_code)]
 
-use super::net::{Net, mac};
-use super::*;
+use crate::common::net::{Net, mac};
+use crate::common::*;
 use brane_socket::{RingSizes, UdpSocket};
 use core::net::{Ipv4Addr, SocketAddr};
 use smoltcp::phy::ChecksumCapabilities;

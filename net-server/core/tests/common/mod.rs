@@ -2,7 +2,6 @@
 //! client is the real socket library.
 #![allow(dead_code, reason = "each test file uses its own part of it")]
 
-pub mod host;
 pub mod net;
 
 use brane_abi::control::{BraneConfig, BraneStatus, InterfaceConfig, command, report};
