@@ -47,7 +47,7 @@ const CONFIG_STATUS: usize = 6;
 const LINK_UP: u16 = 1;
 /// Buffers of the longest frame, and some more for a device that fills them badly.
 const PARTS: usize = 2 * (MAX_FRAME + VLAN_TAG).div_ceil(RX_BUFFER);
-const _: () = assert!(PARTS <= MAX_PARTS && QUEUE <= BACKLOG as usize);
+const _: () = assert!(RX_BUFFER <= MAX_FRAME && PARTS <= MAX_PARTS && QUEUE <= BACKLOG as usize);
 /// No buffer.
 const NONE: u16 = u16::MAX;
 
@@ -81,6 +81,8 @@ pub struct VirtioNet {
     /// The queues return what they do not have: not to be used.
     broken: bool,
     receive: Receive,
+    /// A received frame may fill several buffers.
+    merges: bool,
     counters: Counters,
 }
 
@@ -160,6 +162,7 @@ impl VirtioNet {
                 tso4: features.contains(Features::GUEST_TSO4),
                 tso6: features.contains(Features::GUEST_TSO6),
             },
+            merges: features.contains(Features::MRG_RXBUF),
             counters: Counters::default(),
         };
         device.refill();
@@ -331,33 +334,25 @@ impl VirtioNet {
         }
     }
 
-    /// The header and the parts of the frame that starts with this buffer, all of whose buffers are taken.
-    fn frame<'a>(
+    /// The header and the parts of a frame of several buffers, all of which are taken.
+    #[cold]
+    fn long_frame<'a>(
         &mut self,
-        first: (u16, usize),
+        header: &Header,
+        first: &'static [u8],
         parts: &'a mut [&'static [u8]; PARTS],
     ) -> Option<(FrameMeta, &'a [&'static [u8]])> {
-        let part = |(buffer, len): (u16, usize)| {
-            // SAFETY: the queue has returned the buffer and gets it back only in `refill`, at the end of the wake, when
-            // no slice is alive. A device that writes to it all the same changes bytes of a frame that it could
-            // have sent so in the first place: its header is read once, and lengths are not in it.
-            unsafe { Buffer::rx(usize::from(buffer)).first(len).bytes() }
-        };
-        let bytes = part(first);
-        let (header, rest) = Header::read_from_prefix(bytes).ok()?;
-        parts[0] = rest;
-        let mut len = rest.len();
+        parts[0] = first;
+        let mut len = first.len();
         let mut n = 1;
-        if self.features.contains(Features::MRG_RXBUF) {
-            for _ in 1..header.num_buffers {
-                // The device makes all buffers of a frame visible at once; none left: it lied.
-                let next = part(self.pop()?);
-                len += next.len();
-                if let Some(place) = parts.get_mut(n) {
-                    *place = next;
-                }
-                n += 1;
+        for _ in 1..header.num_buffers {
+            // The device makes all buffers of a frame visible at once; none left: it lied.
+            let next = received(self.pop()?);
+            len += next.len();
+            if let Some(place) = parts.get_mut(n) {
+                *place = next;
             }
+            n += 1;
         }
         if n > PARTS || parts[0].len() < ETHERNET_HEADER || len > MAX_FRAME {
             // The longest frame may have a tag on top, which no brane sees.
@@ -366,9 +361,18 @@ impl VirtioNet {
                 return None;
             }
         }
-        let meta = header::parse(&header, len, self.receive)?;
+        let meta = header::parse(header, len, self.receive)?;
         Some((meta, &parts[..n]))
     }
+}
+
+/// The bytes of a buffer that [`VirtioNet::pop`] gave.
+#[inline]
+fn received((buffer, len): (u16, usize)) -> &'static [u8] {
+    // SAFETY: the queue has returned the buffer and gets it back only in `refill`, at the end of the wake, when
+    // no slice is alive. A device that writes to it all the same changes bytes of a frame that it could
+    // have sent so in the first place: its header is read once, and lengths are not in it.
+    unsafe { Buffer::rx(usize::from(buffer)).first(len).bytes() }
 }
 
 impl Device for VirtioNet {
@@ -376,9 +380,21 @@ impl Device for VirtioNet {
         let Some(first) = self.pop() else {
             return false;
         };
-        let mut parts: [&'static [u8]; PARTS] = [&[]; PARTS];
-        match self.frame(first, &mut parts) {
-            Some((meta, parts)) => deliver(meta, parts),
+        let Ok((header, rest)) = Header::read_from_prefix(received(first)) else {
+            self.counters.rx_malformed += 1;
+            return true;
+        };
+        if header.num_buffers > 1 && self.merges {
+            let mut parts: [&'static [u8]; PARTS] = [&[]; PARTS];
+            match self.long_frame(&header, rest, &mut parts) {
+                Some((meta, parts)) => deliver(meta, parts),
+                None => self.counters.rx_malformed += 1,
+            }
+            return true;
+        }
+        // One buffer is shorter than the longest frame; that it is long enough, `parse` makes sure of.
+        match header::parse(&header, rest.len(), self.receive) {
+            Some(meta) => deliver(meta, &[rest]),
             None => self.counters.rx_malformed += 1,
         }
         true

@@ -22,6 +22,14 @@ pub fn sum(bytes: &[u8]) -> u16 {
     fold(total).to_be()
 }
 
+/// Whether the checksum of an IPv4 header without options is right.
+#[inline]
+pub fn is_ipv4(header: &[u8; 20]) -> bool {
+    let words = header.as_chunks::<4>().0.iter();
+    let total = words.map(|word| u64::from(u32::from_ne_bytes(*word))).sum();
+    fold(total) == 0xffff
+}
+
 const fn fold(mut total: u64) -> u16 {
     total = (total & 0xffff_ffff) + (total >> 32);
     total = (total & 0xffff) + ((total >> 16) & 0xffff) + (total >> 32);
@@ -63,6 +71,9 @@ mod tests {
                 expected = (expected & 0xffff) + (expected >> 16);
             }
             prop_assert_eq!(sum(&bytes), expected as u16);
+            if let Some(header) = bytes.first_chunk() {
+                prop_assert_eq!(is_ipv4(header), sum(header) == 0xffff);
+            }
         }
     }
 }

@@ -7,7 +7,7 @@
 
 mod requests;
 
-use crate::frame::Transport;
+use crate::inlet::Delivery;
 use crate::slot::{Closing, News, Slot, Stream, Use};
 use crate::stack::Stack;
 use alloc::collections::VecDeque;
@@ -401,28 +401,27 @@ impl Client {
         Ok(())
     }
 
-    /// A datagram has come for a slot.
-    pub fn deliver(
-        &mut self,
-        now: u64,
-        stack: &mut Stack,
-        slot: usize,
-        datagram: &Transport,
-        payload: &[u8],
-    ) {
+    /// A datagram has come for a slot; whether it is in the client's ring. Error: what [`Self::undelivered`] wants.
+    #[inline]
+    pub fn deliver(&mut self, delivery: &Delivery, payload: &[u8]) -> Result<bool, RingError> {
+        let slot = delivery.slot;
         let Some(Slot {
             what: Use::Udp(udp), ..
         }) = self.slots.get_mut(slot)
         else {
-            return;
+            return Ok(false);
         };
-        match udp.deliver(datagram, payload) {
-            Ok(()) => {
-                stack.counters.udp_received += 1;
-                self.unpublished |= 1 << slot;
-            }
-            Err(RingError::Full | RingError::TooLong) => stack.counters.udp_rx_full += 1,
-            Err(RingError::Peer) => self.cut(now, stack),
+        udp.deliver(&delivery.header, payload)?;
+        self.unpublished |= 1 << slot;
+        Ok(true)
+    }
+
+    /// A datagram could not be delivered.
+    #[cold]
+    pub fn undelivered(&mut self, now: u64, stack: &mut Stack, error: RingError) {
+        match error {
+            RingError::Full | RingError::TooLong => stack.counters.udp_rx_full += 1,
+            RingError::Peer => self.cut(now, stack),
         }
     }
 

@@ -194,7 +194,11 @@ fn ipv4(frame: &[u8], start: usize, intact: bool) -> Result<Kind, Reason> {
     if total < header_len || total > packet.len() {
         return Err(Reason::Length);
     }
-    if checksum::sum(&packet[..header_len]) != 0xffff {
+    let intact_header = match header_len {
+        20 => checksum::is_ipv4(header),
+        _ => checksum::sum(&packet[..header_len]) == 0xffff,
+    };
+    if !intact_header {
         return Err(Reason::Checksum);
     }
     if !options(&packet[20..header_len]) {

@@ -32,6 +32,7 @@ pub mod counters;
 pub mod device;
 pub mod family;
 pub mod frame;
+pub mod inlet;
 pub mod inside;
 pub mod manage;
 pub mod netif;

@@ -3,14 +3,12 @@
 //! The rings lie in memory that the client writes; their indices and records are allegations, checked by `brane_abi`. A
 //! lie comes back as [`RingError::Peer`] and ends the client's link.
 
-use crate::frame::Transport;
 use crate::stack::{Datagram, Stack, Udp};
-use brane_abi::net::SockAddr;
 use brane_abi::ring::{Consumer, Producer, RingError};
 use brane_abi::socket::DatagramHeader;
 use brane_abi::stream::{StreamConsumer, StreamProducer};
 use smoltcp::socket::tcp::State;
-use smoltcp::wire::{IpAddress, IpEndpoint};
+use smoltcp::wire::IpEndpoint;
 use zerocopy::IntoBytes;
 
 /// Datagrams taken from one socket before another's turn.
@@ -221,10 +219,6 @@ pub struct Datagrams {
     untold: usize,
 }
 
-fn to_abi(address: IpAddress, port: u16) -> SockAddr {
-    SockAddr::new(Some(address.into()), port)
-}
-
 impl Datagrams {
     /// Over fresh rings; the transmit ring holds `tx_capacity` bytes.
     pub fn new(udp: Udp, rx: Producer, tx: Consumer, tx_capacity: usize) -> Datagrams {
@@ -238,11 +232,7 @@ impl Datagrams {
     }
 
     /// Copies a received datagram into the client's ring. Not visible to it before [`Self::publish`].
-    pub fn deliver(&mut self, datagram: &Transport, payload: &[u8]) -> Result<(), RingError> {
-        let header = DatagramHeader {
-            remote: to_abi(datagram.src, datagram.src_port),
-            local: to_abi(datagram.dst, datagram.dst_port),
-        };
+    pub fn deliver(&mut self, header: &DatagramHeader, payload: &[u8]) -> Result<(), RingError> {
         let header = header.as_bytes();
         let len = header.len() + payload.len();
         let room = self.rx.reserve(len)?;

@@ -11,7 +11,8 @@ pub use datagrams::{Datagram, Udp};
 use crate::counters::Counters;
 use crate::family::errors::{self, Limit};
 use crate::family::{Protosw, control_of};
-use crate::frame::{self, Kind, Next, Transport};
+use crate::frame::{self, Kind, Next};
+use crate::inlet::{self, Delivery, Inlets};
 use crate::inside::Inside;
 use crate::netif::NetIf;
 use crate::shortcut::Shortcuts;
@@ -19,6 +20,7 @@ use crate::tcp::{Conn, FlowKey, Listener, Pool};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use brane_abi::control::{Family, Protocol};
+use core::ops::Range;
 use datagrams::find_udp;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
@@ -41,12 +43,12 @@ const PROTOCOL_FIELD: [usize; 2] = [9, 6];
 const DNS: u16 = 53;
 
 /// What became of a frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Done, or dropped and counted.
     Done,
-    /// A datagram for this UDP socket: the caller delivers it.
-    Datagram(Udp, Transport),
+    /// A datagram for a UDP socket: the caller delivers these bytes of the frame.
+    Datagram(Delivery, Range<usize>),
     /// A packet is complete again: it is in [`Stack::whole`] and to be handed in like a received frame.
     Reassembled,
 }
@@ -82,6 +84,7 @@ pub struct Stack {
     /// Held by nobody, oldest first; may name connections that are gone.
     lingering: VecDeque<usize>,
     shortcuts: Shortcuts,
+    inlets: Inlets,
     nobody: SocketSet<'static>,
     rng: ChaCha12Rng,
     /// No later than the earliest deadline of any connection.
@@ -110,6 +113,7 @@ impl Stack {
             blocked: Vec::new(),
             lingering: VecDeque::new(),
             shortcuts: Shortcuts::default(),
+            inlets: Inlets::default(),
             nobody: SocketSet::new(Vec::new()),
             rng,
             earliest: u64::MAX,
@@ -119,6 +123,24 @@ impl Stack {
     /// An unpredictable number.
     pub fn random(&mut self) -> u64 {
         self.rng.next_u64()
+    }
+
+    /// The same as [`Self::frame`], for a frame that holds a datagram like one that was delivered a moment ago: to whom, and its
+    /// payload. `None`, and nothing has happened, for any other frame. The transport checksum needs no verifying.
+    #[inline]
+    pub fn known<'a>(&mut self, now: u64, index: usize, frame: &'a [u8]) -> Option<(&Delivery, &'a [u8])> {
+        let (family, flow, payload) = inlet::plain(index, frame)?;
+        let delivery = self.inlets.find(&flow)?;
+        let netif = self.netifs.get_mut(index)?;
+        if netif.refresh_is_due(now)
+            || !self.switch.takes_family(family)
+            || !self.switch.receive(family, Protocol::Udp)
+        {
+            return None;
+        }
+        netif.received.frames += 1;
+        netif.received.bytes += frame.len() as u64;
+        Some((delivery, payload))
     }
 
     /// A frame has come in on an interface. `intact`: its transport checksum need not be verified.
@@ -153,7 +175,11 @@ impl Stack {
                 } else if udp.src_port != 0 && netif.accepts(udp.dst) {
                     if let Some(socket) = find_udp(&self.udps, udp.dst, udp.dst_port) {
                         netif.refresh(now, frame, udp.dst_port);
-                        return Outcome::Datagram(socket, udp);
+                        let delivery = Delivery::new(socket.client, socket.slot, &udp);
+                        if link && let Some((_, flow, _)) = inlet::plain(index, frame) {
+                            self.inlets.learn(flow, delivery);
+                        }
+                        return Outcome::Datagram(delivery, udp.payload..udp.payload + udp.len);
                     }
                     if udp.src_port == DNS && self.inside.looks_up() {
                         netif.ingress(now, frame, None);
@@ -322,9 +348,10 @@ impl Stack {
         }
     }
 
-    /// Addresses, routes or links have changed: nothing learnt of the ways out holds any more.
+    /// Addresses, routes or links have changed: nothing learnt of the ways out and in holds any more.
     pub fn forget_ways(&mut self) {
         self.shortcuts.clear();
+        self.inlets.clear();
     }
 
     /// Does all that has come due by itself. `true` when addresses have changed.

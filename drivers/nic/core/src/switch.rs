@@ -257,12 +257,13 @@ impl<const N: usize> Switch<N> {
             vif.counters.rx_dropped += 1;
             return;
         };
-        if vif.asks.down {
-            let len = parts.iter().map(|part| part.len()).sum();
-            if !self.limits[slot].down.take(len, self.now) {
-                vif.counters.rx_limited += 1;
-                return;
-            }
+        let len = match parts {
+            [all] => all.len(),
+            _ => parts.iter().map(|part| part.len()).sum(),
+        };
+        if vif.asks.down && !self.limits[slot].down.take(len, self.now) {
+            vif.counters.rx_limited += 1;
+            return;
         }
         let (b, p) = (usize::from(b), usize::from(p));
         let Some(brane) = self.branes[b].as_mut().filter(|brane| brane.up) else {
@@ -281,7 +282,7 @@ impl<const N: usize> Switch<N> {
         match pushed {
             Ok(()) => {
                 vif.counters.rx_frames += 1;
-                vif.counters.rx_bytes += parts.iter().map(|part| part.len() as u64).sum::<u64>();
+                vif.counters.rx_bytes += len as u64;
                 brane.news |= port_bit(p);
                 self.news |= 1 << b;
             }

@@ -7,10 +7,12 @@ use super::{Brane, FRAME_BUDGET, LOOP_BUDGET};
 use crate::client::Client;
 use crate::device::Tx;
 use crate::family::Life;
+use crate::inlet::Delivery;
 use crate::ports::Change;
 use crate::stack::{Outcome, Stack};
 use brane_abi::layout::PORTS_PER_BRANE;
 use brane_abi::port::{self, FrameMeta, PortInfo};
+use brane_abi::ring::RingError;
 use zerocopy::FromBytes;
 
 impl Brane {
@@ -142,19 +144,35 @@ impl Brane {
 
 /// A frame has come in: to the stack with it, and to the client whose datagram it is.
 fn hand_in(stack: &mut Stack, clients: &mut [Client], now: u64, index: usize, frame: &[u8], intact: bool) {
+    if intact && let Some((delivery, payload)) = stack.known(now, index, frame) {
+        let client = delivery.client;
+        let done = clients[client].deliver(delivery, payload);
+        return note(stack, clients, now, client, done);
+    }
     match stack.frame(now, index, frame, intact) {
         Outcome::Done => {}
-        Outcome::Datagram(udp, datagram) => {
-            let payload = &frame[datagram.payload..datagram.payload + datagram.len];
-            clients[udp.client].deliver(now, stack, udp.slot, &datagram, payload);
+        Outcome::Datagram(delivery, payload) => {
+            deliver(stack, clients, now, &delivery, &frame[payload]);
         }
         Outcome::Reassembled => {
             let whole = core::mem::take(&mut stack.whole);
-            if let Outcome::Datagram(udp, datagram) = stack.frame(now, index, &whole, false) {
-                let payload = &whole[datagram.payload..datagram.payload + datagram.len];
-                clients[udp.client].deliver(now, stack, udp.slot, &datagram, payload);
+            if let Outcome::Datagram(delivery, payload) = stack.frame(now, index, &whole, false) {
+                deliver(stack, clients, now, &delivery, &whole[payload]);
             }
             stack.whole = whole;
         }
+    }
+}
+
+fn deliver(stack: &mut Stack, clients: &mut [Client], now: u64, delivery: &Delivery, payload: &[u8]) {
+    let done = clients[delivery.client].deliver(delivery, payload);
+    note(stack, clients, now, delivery.client, done);
+}
+
+#[inline]
+fn note(stack: &mut Stack, clients: &mut [Client], now: u64, client: usize, done: Result<bool, RingError>) {
+    match done {
+        Ok(delivered) => stack.counters.udp_received += u64::from(delivered),
+        Err(error) => clients[client].undelivered(now, stack, error),
     }
 }

@@ -40,10 +40,16 @@ impl NetIf {
         false
     }
 
+    /// Whether [`Self::refresh`] wants the next datagram.
+    #[inline]
+    pub fn refresh_is_due(&self, now: u64) -> bool {
+        now >= self.refresh_at
+    }
+
     /// Shows smoltcp a datagram that is delivered without it, now and then, so that it knows that the sender's link-layer
     /// address still holds. It goes to a socket that has no room for it.
     pub fn refresh(&mut self, now: u64, frame: &[u8], port: u16) {
-        if now < self.refresh_at {
+        if !self.refresh_is_due(now) {
             return;
         }
         self.refresh_at = now + REFRESH;

@@ -54,6 +54,7 @@ impl Stack {
         } else if taken(self, udp.port) {
             return Err(error::ADDRESS_IN_USE);
         }
+        self.inlets.clear();
         self.udps.entry(udp.port).or_default().push(udp);
         Ok(udp)
     }
@@ -65,6 +66,7 @@ impl Stack {
 
     /// Gives a UDP port back.
     pub fn unbind(&mut self, udp: &Udp) {
+        self.inlets.clear();
         if let Some(here) = self.udps.get_mut(&udp.port) {
             here.retain(|other| other != udp);
         }
