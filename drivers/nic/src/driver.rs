@@ -7,15 +7,15 @@
 //! # One wake
 //! Interrupt off, hand out what was received, send what the branes have, one notification for each queue and each sleeping
 //! brane, interrupt on, look again. The device gets its receive buffers back only at the end, so that a flood is at most
-//! the queue's length of work for a wake. Where such wakes together take more than half of the processor, the interrupt for
-//! received frames stays off, and the timer wakes the driver when the others have had their share ([`nic_core::pace`]).
+//! the queue's length of work for a wake. Where many frames come, or where receiving has taken more than its half of the processor,
+//! the interrupt for received frames stays off, and the timer wakes the driver for them ([`nic_core::reception`]).
 //! Completed transmissions are not announced by the device unless it had no room.
 
 use crate::virtio::VirtioNet;
 use crate::{dma, own, pci, wiring};
 use brane_abi::vif::DeviceInfo;
 use core::cell::UnsafeCell;
-use nic_core::pace::Pace;
+use nic_core::reception::{Counts, Reception, Rest, Wake};
 use nic_core::{Link, Silent, Switch};
 use sel4_microkit::time::{Alarm, Clock};
 use sel4_microkit::{Channel, ChannelSet, Handler, MessageInfo, Never, logln, with_msg_bytes_mut};
@@ -57,10 +57,10 @@ pub struct Nic {
 struct Driver {
     switch: &'static mut Switch<COUNT>,
     clock: Clock,
-    pace: Pace,
+    reception: Reception,
     alarm: Alarm,
-    /// Nothing is received before the timer wakes us.
-    resting: bool,
+    /// Buffers for receiving given back to the device.
+    buffers: u64,
     interrupts: u64,
     cut_off: u64,
 }
@@ -101,9 +101,9 @@ pub fn start() -> Nic {
     let mut driver = Driver {
         switch,
         clock: Clock::new(wiring::regions::TSC),
-        pace: Pace::new(),
+        reception: Reception::new(),
         alarm: Alarm::new(TIMER),
-        resting: false,
+        buffers: 0,
         interrupts: 0,
         cut_off: 0,
     };
@@ -112,16 +112,38 @@ pub fn start() -> Nic {
 }
 
 impl Driver {
-    /// Receives and sends until there is nothing more to do or nothing more that can be done now; then, after receiving,
-    /// perhaps a rest from it.
+    /// Receives, where that is its turn, and sends. Then received frames interrupt again, or the timer wakes us for them.
     fn work(&mut self, device: &mut VirtioNet, received: bool) {
         let start = match received || self.switch.timed() {
             true => self.clock.now_ns(),
             false => 0,
         };
         self.switch.set_time(start);
-        let before = self.switch.counters().rx_frames;
-        loop {
+        let announced = self.pass(device, received, false);
+        if received {
+            let rest = self.reception.after(start, self.clock.now_ns(), self.counts());
+            if let Some(until) = rest {
+                device.rx_interrupts(false);
+                self.wait_until(device, until);
+            } else if self.reception.rest() == Rest::None && !announced {
+                self.pass(device, true, true);
+            }
+        }
+    }
+
+    fn counts(&self) -> Counts {
+        let counters = self.switch.counters();
+        Counts {
+            received: counters.rx_frames,
+            sent: counters.tx_frames,
+            buffers: self.buffers,
+        }
+    }
+
+    /// Receives and sends until there is nothing more to do or nothing more that can be done now; whether received frames interrupt
+    /// again: after receiving they do, unless they are gathered and there is no `hurry`.
+    fn pass(&mut self, device: &mut VirtioNet, received: bool, hurry: bool) -> bool {
+        let announced = loop {
             if received {
                 let _ = self.switch.receive(device, dma::QUEUE as u32);
             }
@@ -130,26 +152,25 @@ impl Driver {
             device.flush();
             // Ends: no brane runs meanwhile, and the device has no more buffers to receive into than it had.
             let sent = device.tx_interrupts(!all);
-            let more = received && device.rx_interrupts(true);
+            let announced = received && (hurry || !self.reception.gathers(&self.counts()));
+            let more = announced && device.rx_interrupts(true);
             if !sent && !more {
-                break;
+                break announced;
             }
             if more {
                 device.rx_interrupts(false);
             }
-        }
-        device.refill();
+        };
+        self.buffers += device.refill() as u64;
         self.flush();
-        if received {
-            let frames = self.switch.counters().rx_frames - before;
-            let rest = self.pace.after(start, self.clock.now_ns(), frames);
-            // Without a timer rather no rest than no end of it.
-            if let Some(end) = rest
-                && self.alarm.set(end)
-            {
-                device.rx_interrupts(false);
-                self.resting = true;
-            }
+        announced
+    }
+
+    /// Has the timer wake us for received frames, or without one the device.
+    fn wait_until(&mut self, device: &mut VirtioNet, until: u64) {
+        if !self.alarm.set(until) {
+            self.reception.no_timer();
+            self.pass(device, true, true);
         }
     }
 
@@ -207,12 +228,15 @@ impl Handler for Nic {
         if interrupted {
             driver.interrupted(device);
         }
-        let rested = channels.contains(TIMER);
-        if rested {
+        let rang = channels.contains(TIMER);
+        if rang {
             driver.alarm.rang();
-            driver.resting = false;
         }
-        driver.work(device, (interrupted || rested) && !driver.resting);
+        let wake = driver.reception.wake(interrupted, rang, || driver.clock.now_ns());
+        driver.work(device, wake == Wake::Receive);
+        if let Wake::LeaveUntil(until) = wake {
+            driver.wait_until(device, until);
+        }
         driver.report();
         if interrupted {
             // A level interrupt of our own: always there to be acknowledged.

@@ -233,10 +233,11 @@ impl VirtioNet {
         on && self.tx.can_pop() && !self.broken
     }
 
-    /// Gives the emptied buffers back to the device.
-    pub fn refill(&mut self) {
-        if self.empty.len == 0 || self.broken {
-            return;
+    /// Gives the emptied buffers back to the device; how many.
+    pub fn refill(&mut self) -> usize {
+        let count = self.empty.len;
+        if count == 0 || self.broken {
+            return 0;
         }
         while let Some(buffer) = self.empty.pop() {
             // SAFETY: the buffer is on the stack of those that the device does not have, and is not looked at until
@@ -256,6 +257,7 @@ impl VirtioNet {
         if self.rx.should_notify() {
             self.kicks[usize::from(RX)].kick();
         }
+        count
     }
 
     /// Notifies the device of the frames queued since the last time.

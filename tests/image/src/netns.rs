@@ -46,7 +46,9 @@ impl NetNs {
                 let _ = std::fs::write(format!("/proc/sys/net/{file}"), value);
             }
         });
-        ns.ip(&["link", "set", "dev", TAP, "up"])?;
+        // A queue that a pause of the emulator does not overflow at the highest rate of these tests: what is lost then, the
+        // guest has lost.
+        ns.ip(&["link", "set", "dev", TAP, "txqueuelen", "8000", "up"])?;
         for address in addresses {
             match address.contains(':') {
                 true => ns.ip(&["-6", "addr", "add", address, "dev", TAP, "nodad"])?,

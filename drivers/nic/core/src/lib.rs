@@ -25,6 +25,7 @@ pub mod header;
 mod mac;
 pub mod pace;
 mod port;
+pub mod reception;
 mod source;
 mod switch;
 mod transmit;
