@@ -8,7 +8,7 @@
 //! The debug flavour is tested, whose driver is slow against the wire. What blue has had the time for shows who had the processor:
 //! of a slow flood its share, of a fast one its rate, since a drop costs the driver next to nothing and there are the more of them
 //! the faster the host is. On a machine that did nothing else a driver that receives whenever there is something leaves blue 8,000
-//! datagrams in a second and a fiftieth of the flood; one that rests, 14,000 to 34,000.
+//! datagrams in a second and a fiftieth of the flood; one that rests, 14,000 to 67,000.
 
 use anyhow::{Context, Result, ensure};
 use etherparse::{IcmpEchoHeader, Icmpv4Type, SlicedPacket, TransportSlice};
