@@ -66,6 +66,15 @@ fn give(host: &mut Host, number: u32) {
     host.settle();
 }
 
+/// A flow of which three datagrams, 0 to 2, have arrived.
+fn flow() -> (Host, Task<()>, Seen) {
+    let mut host = host();
+    let (task, seen) = listen(&host, "[::]:9");
+    host.settle();
+    (0..3).for_each(|number| give(&mut host, number));
+    (host, task, seen)
+}
+
 #[test]
 fn datagrams_of_a_flow_arrive_once_and_in_order_and_are_counted() {
     let mut host = host();
@@ -84,10 +93,7 @@ fn datagrams_of_a_flow_arrive_once_and_in_order_and_are_counted() {
 
 #[test]
 fn a_socket_that_is_closed_gets_nothing_and_the_next_one_of_the_port_all() {
-    let mut host = host();
-    let (task, first) = listen(&host, "[::]:9");
-    host.settle();
-    (0..3).for_each(|number| give(&mut host, number));
+    let (mut host, task, first) = flow();
     drop(task);
     host.settle();
     host.driver.sent(0);
@@ -109,10 +115,7 @@ fn a_socket_that_is_closed_gets_nothing_and_the_next_one_of_the_port_all() {
 
 #[test]
 fn a_brane_that_starts_anew_begins_without_flows() {
-    let mut host = host();
-    let (_task, seen) = listen(&host, "[::]:9");
-    host.settle();
-    (0..3).for_each(|number| give(&mut host, number));
+    let (mut host, _task, seen) = flow();
     host.restart();
     (0..3).for_each(|_| host.settle());
     give(&mut host, 3);

@@ -8,7 +8,7 @@ use brane_abi::inside::{Answer as Inside, Query};
 use brane_abi::operator::{Addressing, Answer, Audit, Brane, DeviceConfig, Free, Outcome, Receipt, Request};
 use branes_remote::Line;
 use image_tests::BRANES;
-use image_tests::guest::{Boot, Guest, Net, on_sdk};
+use image_tests::guest::{Boot, Guest, Net};
 use image_tests::netns::NetNs;
 use image_tests::ping::{Pinger, Train};
 use rand::rngs::SmallRng;
@@ -23,8 +23,7 @@ type Control = Line<UnixStream>;
 /// guest's times are its own times that. The best row counts.
 const LIVES: usize = 40;
 const ROWS: usize = 4;
-/// On the registry kernel, and on the SDK's, where the median was 4.8 ms.
-const CREATE_LIMIT_US: [u64; 2] = [3_000, 6_000];
+const CREATE_LIMIT_US: u64 = 3_000;
 const DELETE_LIMIT_US: u64 = 5_000;
 /// Crashes, and how long the slowest but one in a hundred may take to recover from.
 const CRASHES: usize = 1_000;
@@ -147,7 +146,6 @@ fn a_brane_is_there_in_three_milliseconds_and_gone_in_five() -> Result<()> {
     let ns = NetNs::new(&["10.0.2.2/24", "fec0::2/64"])?;
     let (guest, mut control) = boot("default", &ns)?;
     let start = audit(&mut control)?.free;
-    let limit = CREATE_LIMIT_US[usize::from(on_sdk())];
     let (mut create, mut gone) = (u64::MAX, u64::MAX);
     for _ in 0..ROWS {
         let (mut created, mut deleted) = (Vec::new(), Vec::new());
@@ -166,11 +164,11 @@ fn a_brane_is_there_in_three_milliseconds_and_gone_in_five() -> Result<()> {
             deleted[LIVES / 2],
             deleted[LIVES - 1]
         );
-        if create <= limit && gone <= DELETE_LIMIT_US {
+        if create <= CREATE_LIMIT_US && gone <= DELETE_LIMIT_US {
             break;
         }
     }
-    ensure!(create <= limit, "creating took {create} us");
+    ensure!(create <= CREATE_LIMIT_US, "creating took {create} us");
     ensure!(gone <= DELETE_LIMIT_US, "deleting took {gone} us");
     guest.untroubled()
 }

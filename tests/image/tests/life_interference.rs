@@ -5,7 +5,7 @@
 
 use anyhow::{Context, Result, ensure};
 use image_tests::BRANES;
-use image_tests::guest::{Boot, Guest, Net, on_sdk};
+use image_tests::guest::{Boot, Guest, Net};
 use image_tests::netns::NetNs;
 use image_tests::ping::Pinger;
 use image_tests::probe;
@@ -26,8 +26,7 @@ const ROUND_TRIPS_BESIDE: u64 = 100_000;
 const TRANSFER_BESIDE: u64 = 50_000;
 /// The flood counts as one where the host managed so much of its rate.
 const LEAST_OF_RATE: f64 = 0.7;
-/// On the registry kernel, and on the SDK's, where windows had 2.3 to 3 ms.
-const P99_LIMIT: [Duration; 2] = [Duration::from_millis(2), Duration::from_millis(4)];
+const P99_LIMIT: Duration = Duration::from_millis(2);
 const LEAST_OF_TRANSFER: f64 = 0.5;
 const TRANSFER: usize = 192 << 20;
 /// The echo, discard and character generator services.
@@ -157,7 +156,6 @@ fn round_trips_of_one_brane_go_on_while_another_gets_a_hundred_thousand_datagram
         }
         probe::udp_echo(main)?;
         let (quiet, _) = round_trips(main)?;
-        let limit = P99_LIMIT[usize::from(on_sdk())];
         let mut best = Duration::MAX;
         for _ in 0..WINDOWS {
             let ((times, lost), share) = beside(ROUND_TRIPS_BESIDE, || round_trips(main))?;
@@ -173,11 +171,11 @@ fn round_trips_of_one_brane_go_on_while_another_gets_a_hundred_thousand_datagram
             ensure!(share >= LEAST_OF_RATE, "the host sent only {share:.2} of the flood");
             ensure!(lost == 0, "{lost} datagrams of main were lost");
             best = best.min(at(&times, 0.99));
-            if best <= limit {
+            if best <= P99_LIMIT {
                 break;
             }
         }
-        ensure!(best <= limit, "p99 is {best:?} at best");
+        ensure!(best <= P99_LIMIT, "p99 is {best:?} at best");
         Ok(())
     })?;
     guest.untroubled()
