@@ -19,7 +19,8 @@ use brane_abi::link::{Link, LinkState, Side};
 use brane_abi::net::SockAddr;
 use brane_abi::ring::{Consumer, Producer, RingError, RingIndices};
 use brane_abi::shared::SharedRegion;
-use brane_abi::socket::{CONTROL_BIT, Endpoints, Failed, Identity, error, event};
+use brane_abi::socket::{CONTROL_BIT, Endpoints, Failed, Identity, QUESTIONS, error, event};
+use requests::DEFERRED;
 use zerocopy::IntoBytes;
 
 const ANSWER: u32 = event::ANSWER;
@@ -34,21 +35,28 @@ enum Payload {
     None,
     Endpoints(Endpoints),
     Failed(Failed),
-    Identity(Identity),
+    /// The latest identity.
+    Identity,
     Answer(Vec<u8>),
 }
 
 impl Payload {
-    fn bytes(&self) -> &[u8] {
+    fn bytes<'a>(&'a self, identity: &'a Identity) -> &'a [u8] {
         match self {
             Payload::None => &[],
             Payload::Endpoints(e) => e.as_bytes(),
             Payload::Failed(f) => f.as_bytes(),
-            Payload::Identity(i) => i.as_bytes(),
+            Payload::Identity => identity.as_bytes(),
             Payload::Answer(text) => text,
         }
     }
 }
+
+/// Events that can wait for room in the ring: the answers to requests (see `requests.rs`), and what its slots have to say
+/// meanwhile. One that waits for a connection ends with two events, a connection with four.
+pub const EVENTS: usize = DEFERRED + 8 * sock::SLOTS + QUESTIONS + 2;
+/// Memory in bytes for them.
+pub const EVENT_BYTES: usize = EVENTS * size_of::<Event>();
 
 /// The brane's end of a client's region.
 pub struct Client {
@@ -62,6 +70,10 @@ pub struct Client {
     events: Producer,
     slots: Vec<Slot>,
     deferred: VecDeque<Event>,
+    /// Who we are, as the client is told next.
+    identity: Identity,
+    /// More events than [`EVENTS`] waited.
+    overrun: bool,
     bad: u32,
     /// Questions that were not answered yet.
     questions: usize,
@@ -108,7 +120,9 @@ impl Client {
             requests: Consumer::new(requests, region.part(sock::REQUESTS.offset, sock::REQUESTS.len)?)?,
             events: Producer::new(events, region.part(sock::EVENTS.offset, sock::EVENTS.len)?)?,
             slots: (0..sock::SLOTS).map(|_| free()).collect(),
-            deferred: VecDeque::new(),
+            deferred: VecDeque::with_capacity(EVENTS),
+            identity: Identity::default(),
+            overrun: false,
             bad: 0,
             questions: 0,
             pending: 0,
@@ -187,6 +201,7 @@ impl Client {
             self.free(now, stack, slot, error::INVALID);
         }
         self.deferred.clear();
+        self.overrun = false;
         self.questions = 0;
         stack.forget_asker(self.index);
         self.pending = 0;
@@ -212,8 +227,8 @@ impl Client {
     /// Tells the client who we are.
     pub fn identify(&mut self, identity: &Identity) {
         if self.up {
-            let payload = Payload::Identity(*identity);
-            self.event([event::IDENTITY, 0, 0], payload);
+            self.identity = *identity;
+            self.event([event::IDENTITY, 0, 0], Payload::Identity);
         }
     }
 
@@ -222,7 +237,11 @@ impl Client {
         if words[0] == event::IDENTITY {
             self.deferred.retain(|e| e.words[0] != event::IDENTITY);
         }
-        self.deferred.push_back(Event { words, payload });
+        if self.deferred.len() < EVENTS {
+            self.deferred.push_back(Event { words, payload });
+        } else {
+            self.overrun = true;
+        }
     }
 
     fn tell(&mut self, slot: usize, kind: u32, payload: Payload) {
@@ -231,8 +250,14 @@ impl Client {
     }
 
     fn flush_events(&mut self) -> Result<(), RingError> {
+        if core::mem::take(&mut self.overrun) {
+            return Err(RingError::Peer);
+        }
         while let Some(event) = self.deferred.front() {
-            match self.events.push(&[event.payload.bytes()], event.words) {
+            match self
+                .events
+                .push(&[event.payload.bytes(&self.identity)], event.words)
+            {
                 Ok(()) => {
                     self.questions -= usize::from(event.words[0] == ANSWER);
                     self.deferred.pop_front();

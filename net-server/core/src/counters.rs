@@ -63,6 +63,8 @@ counters! {
     fragments = "fragments",
     /// Packets put together from fragments.
     reassembled = "reassembled",
+    /// Packets, datagrams and answers dropped because there was no memory for them.
+    no_memory = "no memory",
     /// Datagrams given to a client.
     udp_received = "udp received",
     /// Datagrams of clients sent.

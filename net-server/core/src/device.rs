@@ -16,13 +16,17 @@ use smoltcp::phy::{self, Checksum, ChecksumCapabilities, DeviceCapabilities, Med
 use smoltcp::time::Instant;
 
 /// Longest frame handed to the device for segmentation, in bytes: 44 segments of 1460 bytes behind their headers.
-const TSO_FRAME: usize = 54 + 44 * 1460;
+pub const TSO_FRAME: usize = 54 + 44 * 1460;
 
 /// Packets that wait in `lo0` at most; the stack stops sending there until they are taken.
 const LOOP_PACKETS: usize = 64;
 
 /// MTU of `lo0` in bytes.
 pub const LOOP_MTU: usize = 32768;
+
+/// Memory in bytes for packets in `lo0`. A client decides how many there are and how long, so the stack stops sending there
+/// when half of it is in use; answers to what comes out of the queue may take the rest.
+pub const LOOP_BYTES: usize = 512 << 10;
 
 /// The outgoing side of an interface.
 pub struct Tx {
@@ -58,9 +62,39 @@ pub struct Sent {
 
 enum Path {
     Port(Producer),
-    Loop(VecDeque<Vec<u8>>, Vec<Vec<u8>>),
+    Loop(Loop),
     /// No ring at present: frames are dropped.
     Nowhere,
+}
+
+/// Packets of `lo0`.
+struct Loop {
+    queue: VecDeque<Vec<u8>>,
+    /// Packets whose memory is used again.
+    spare: Vec<Vec<u8>>,
+    /// Memory of all of these in bytes, and of the packet that is being handed in.
+    bytes: usize,
+}
+
+impl Loop {
+    /// An empty packet with room for `len` bytes. Returns `None` if it would take too much memory.
+    fn packet(&mut self, len: usize) -> Option<Vec<u8>> {
+        if self.queue.len() >= 2 * LOOP_PACKETS {
+            return None;
+        }
+        let mut packet = self.spare.pop().unwrap_or_default();
+        self.bytes -= packet.capacity();
+        if packet.capacity() < len {
+            while self.bytes + len > LOOP_BYTES {
+                self.bytes -= self.spare.pop()?.capacity();
+            }
+            packet.clear();
+            packet.try_reserve_exact(len).ok()?;
+        }
+        self.bytes += packet.capacity();
+        packet.resize(len, 0);
+        Some(packet)
+    }
 }
 
 impl Tx {
@@ -90,7 +124,12 @@ impl Tx {
         caps.medium = Medium::Ip;
         caps.max_transmission_unit = LOOP_MTU;
         caps.checksum = checksums(false);
-        Tx::new(Path::Loop(VecDeque::new(), Vec::new()), caps, false, LOOP_MTU)
+        let packets = Loop {
+            queue: VecDeque::with_capacity(2 * LOOP_PACKETS),
+            spare: Vec::with_capacity(LOOP_PACKETS / 4),
+            bytes: 0,
+        };
+        Tx::new(Path::Loop(packets), caps, false, LOOP_MTU)
     }
 
     /// Nowhere yet.
@@ -108,7 +147,7 @@ impl Tx {
             offload,
             longest,
             blocked: false,
-            scratch: Vec::new(),
+            scratch: vec![0; longest],
             last_to: [0; 6],
             sent: Sent::default(),
             totals: Sent::default(),
@@ -127,7 +166,7 @@ impl Tx {
     pub fn has_room(&mut self) -> bool {
         let room = match &mut self.path {
             Path::Port(ring) => ring.has_room(self.longest).unwrap_or(false),
-            Path::Loop(queue, _) => queue.len() < LOOP_PACKETS,
+            Path::Loop(packets) => packets.queue.len() < LOOP_PACKETS && packets.bytes <= LOOP_BYTES / 2,
             Path::Nowhere => true,
         };
         if !room {
@@ -157,22 +196,23 @@ impl Tx {
                 }
                 Err(_) => false,
             },
-            Path::Loop(queue, spare) if queue.len() < 2 * LOOP_PACKETS => {
-                let mut packet = spare.pop().unwrap_or_default();
-                packet.resize(len, 0);
-                let out = fill(&mut packet);
-                queue.push_back(packet);
-                self.sent.frames += 1;
-                self.sent.bytes += len as u64;
-                return out;
-            }
-            Path::Loop(..) => false,
+            Path::Loop(packets) => match packets.packet(len) {
+                Some(mut packet) => {
+                    let out = fill(&mut packet);
+                    packets.queue.push_back(packet);
+                    self.sent.frames += 1;
+                    self.sent.bytes += len as u64;
+                    return out;
+                }
+                None => false,
+            },
             Path::Nowhere => true,
         };
         if !reserved {
             self.sent.full += 1;
         }
         if self.scratch.len() < len {
+            // Not reached: smoltcp makes no frame longer than it was told.
             self.scratch = vec![0; len];
         }
         fill(&mut self.scratch[..len])
@@ -219,23 +259,25 @@ impl Tx {
     /// The oldest packet of `lo0`.
     pub fn take_looped(&mut self) -> Option<Vec<u8>> {
         match &mut self.path {
-            Path::Loop(queue, _) => queue.pop_front(),
+            Path::Loop(packets) => packets.queue.pop_front(),
             _ => None,
         }
     }
 
     /// Gives the memory of a packet back that [`Self::take_looped`] returned.
     pub fn give_back(&mut self, packet: Vec<u8>) {
-        if let Path::Loop(_, spare) = &mut self.path
-            && spare.len() < LOOP_PACKETS / 4
-        {
-            spare.push(packet);
+        if let Path::Loop(packets) = &mut self.path {
+            if packets.spare.len() < LOOP_PACKETS / 4 && packets.bytes <= LOOP_BYTES / 2 {
+                packets.spare.push(packet);
+            } else {
+                packets.bytes -= packet.capacity();
+            }
         }
     }
 
     /// Whether packets wait in `lo0`.
     pub fn has_looped(&self) -> bool {
-        matches!(&self.path, Path::Loop(queue, _) if !queue.is_empty())
+        matches!(&self.path, Path::Loop(packets) if !packets.queue.is_empty())
     }
 
     /// Moves the counts to where they are reported.

@@ -16,10 +16,11 @@ use crate::inlet::{self, Delivery, Inlets};
 use crate::inside::Inside;
 use crate::netif::NetIf;
 use crate::shortcut::Shortcuts;
-use crate::tcp::{Conn, FlowKey, Listener, Pool};
+use crate::tcp::{CONNECTIONS, Conn, FlowKey, Listener, Pool};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use brane_abi::control::{Family, Protocol};
+use brane_abi::layout::sock::SLOTS;
 use core::ops::Range;
 use datagrams::find_udp;
 use foldhash::fast::FixedState;
@@ -77,11 +78,11 @@ pub struct Stack {
     listening: Map<u16, Vec<usize>>,
     udps: Map<u16, Vec<Udp>>,
     pool: Pool,
-    /// Connections to look at.
+    /// Connections to look at. A connection that is marked as queued is here or in `blocked`, once; no other is.
     pub dirty: VecDeque<usize>,
-    /// Connections that found no room to send in; they stay marked as queued.
+    /// Connections that found no room to send in.
     blocked: Vec<usize>,
-    /// Held by nobody, oldest first; may name connections that are gone.
+    /// Connections that nobody holds, oldest first.
     lingering: VecDeque<usize>,
     shortcuts: Shortcuts,
     inlets: Inlets,
@@ -103,15 +104,16 @@ impl Stack {
             errors: Limit::new(now),
             inside: Inside::default(),
             whole: Vec::new(),
-            conns: Slab::new(),
-            listeners: Slab::new(),
-            flows: Map::with_hasher(hash.clone()),
+            // What any host can make longer has its full size from the start.
+            conns: Slab::with_capacity(CONNECTIONS),
+            listeners: Slab::with_capacity(SLOTS),
+            flows: Map::with_capacity_and_hasher(2 * CONNECTIONS, hash.clone()),
             listening: Map::with_hasher(hash.clone()),
             udps: Map::with_hasher(hash),
             pool: Pool::default(),
-            dirty: VecDeque::new(),
-            blocked: Vec::new(),
-            lingering: VecDeque::new(),
+            dirty: VecDeque::with_capacity(CONNECTIONS),
+            blocked: Vec::with_capacity(CONNECTIONS),
+            lingering: VecDeque::with_capacity(CONNECTIONS),
             shortcuts: Shortcuts::default(),
             inlets: Inlets::default(),
             nobody: SocketSet::new(Vec::new()),

@@ -1,11 +1,13 @@
-//! TCP connections as the brane keeps them: a smoltcp socket each, in a set of its own, and the pool that recycles them.
+//! TCP connections as the brane keeps them: a smoltcp socket each, in a set of its own, and the memory for their buffers.
 //!
 //! smoltcp looks at every socket of a set for every segment; so each connection is a set by itself, found by its addresses
 //! and ports. A socket comes to be when a SYN arrives for a listener, never before, so nothing waits in a set for nothing.
 
+pub mod buffers;
+
 use alloc::collections::VecDeque;
-use alloc::vec;
 use alloc::vec::Vec;
+use buffers::{Block, Buffers};
 use core::hash::{Hash, Hasher};
 use smoltcp::iface::{SocketHandle, SocketSet};
 use smoltcp::socket::tcp::{CongestionControl, Socket, SocketBuffer, State};
@@ -13,10 +15,7 @@ use smoltcp::time::Duration;
 use smoltcp::wire::IpAddress;
 
 /// Smallest, default and largest buffer in bytes.
-const BUFFER: (usize, usize, usize) = (4 << 10, 16 << 10, 512 << 10);
-
-/// Bytes of all buffers together, in use or spare; the heap of a brane holds 6 MiB.
-const MEMORY: usize = 4 << 20;
+const BUFFER: (usize, usize, usize) = (buffers::SMALLEST, 16 << 10, buffers::LARGEST);
 
 /// Connections at most, in whatever state.
 pub const CONNECTIONS: usize = 512;
@@ -83,28 +82,18 @@ impl Sizes {
             tx: size(tx),
         }
     }
-
-    fn bytes(self) -> usize {
-        self.rx + self.tx
-    }
 }
 
-/// A smoltcp socket in its set, with its buffers.
+/// A smoltcp socket in its set, with its buffers. [`Pool::give`] takes it back.
 pub struct TcpSocket {
-    /// The set, for smoltcp.
+    /// The set, for smoltcp. The socket stays in it.
     pub set: SocketSet<'static>,
     handle: SocketHandle,
-    sizes: Sizes,
+    /// Memory of the two buffers. Declared after the set: the socket that uses it goes first.
+    blocks: [Block; 2],
 }
 
 impl TcpSocket {
-    fn new(sizes: Sizes) -> TcpSocket {
-        let buffer = |len| SocketBuffer::new(vec![0; len]);
-        let mut set = SocketSet::new(Vec::with_capacity(1));
-        let handle = set.add(Socket::new(buffer(sizes.rx), buffer(sizes.tx)));
-        TcpSocket { set, handle, sizes }
-    }
-
     /// The socket.
     pub fn get(&mut self) -> &mut Socket<'static> {
         self.set.get_mut(self.handle)
@@ -132,38 +121,47 @@ impl TcpSocket {
     }
 }
 
-/// Sockets that nobody uses now, with their buffers, and the account of all memory.
+/// Memory for connections: makes their sockets and takes them back.
 #[derive(Default)]
 pub struct Pool {
-    spare: Vec<TcpSocket>,
-    bytes: usize,
+    buffers: Buffers,
 }
 
 impl Pool {
-    /// A closed socket with these buffers; `None` when the quota is used up.
+    /// A closed socket with these buffers. Returns `None` if there is no memory for it.
     pub fn take(&mut self, sizes: Sizes) -> Option<TcpSocket> {
-        if let Some(at) = self.spare.iter().rposition(|s| s.sizes == sizes) {
-            return Some(self.spare.swap_remove(at));
-        }
-        while self.bytes + sizes.bytes() > MEMORY {
-            self.bytes -= self.spare.pop()?.sizes.bytes();
-        }
-        self.bytes += sizes.bytes();
-        Some(TcpSocket::new(sizes))
+        let mut place = Vec::new();
+        place.try_reserve_exact(1).ok()?;
+        let rx = self.buffers.take(sizes.rx)?;
+        let Some(tx) = self.buffers.take(sizes.tx) else {
+            self.buffers.give(rx);
+            return None;
+        };
+        // SAFETY: both blocks have just been taken. The socket that gets their bytes is dropped in `give` before they are
+        // given back; if a `TcpSocket` is dropped without `give`, its blocks stay in use for ever.
+        let buffer = |buffers: &mut Buffers, block| SocketBuffer::new(unsafe { buffers.bytes(block) });
+        let socket = Socket::new(buffer(&mut self.buffers, &rx), buffer(&mut self.buffers, &tx));
+        let mut set = SocketSet::new(place);
+        let handle = set.add(socket);
+        Some(TcpSocket {
+            set,
+            handle,
+            blocks: [rx, tx],
+        })
     }
 
-    /// Takes a socket back that is closed and has nothing to send any more.
-    pub fn give(&mut self, mut socket: TcpSocket) {
-        // A fresh place in the set: the old one may still wait for a neighbour's address.
-        if let smoltcp::socket::Socket::Tcp(inner) = socket.set.remove(socket.handle) {
-            socket.handle = socket.set.add(inner);
-            self.spare.push(socket);
+    /// Takes a socket back that has nothing to send any more.
+    pub fn give(&mut self, socket: TcpSocket) {
+        let TcpSocket { set, blocks, .. } = socket;
+        drop(set);
+        for block in blocks {
+            self.buffers.give(block);
         }
     }
 
-    /// Bytes of all buffers.
+    /// Bytes of all buffers in use.
     pub fn bytes(&self) -> usize {
-        self.bytes
+        self.buffers.used()
     }
 }
 

@@ -25,7 +25,7 @@ use zerocopy::FromBytes;
 const REQUEST_BUDGET: usize = 128;
 
 /// Events that may wait for room in the ring before no more requests are taken: the answers to those of one look.
-const DEFERRED: usize = 4 * sock::SLOTS;
+pub(super) const DEFERRED: usize = 4 * sock::SLOTS;
 
 /// Requests without sense after which a client is cut off.
 const BAD_REQUESTS: u32 = 64;
@@ -169,14 +169,20 @@ impl Client {
         if listen.local.port == 0 {
             return Err(error::INVALID);
         }
+        let backlog = listen.backlog.clamp(1, BACKLOG) as usize;
+        // Any host can make the list of pending connections longer: it has its full size from the start.
+        let mut pending = VecDeque::new();
+        pending
+            .try_reserve_exact(backlog)
+            .map_err(|_| error::NO_RESOURCES)?;
         let listener = stack.listen(Listener {
             client: self.index,
             slot,
             local,
             port: listen.local.port,
-            backlog: listen.backlog.clamp(1, BACKLOG) as usize,
+            backlog,
             sizes: Sizes::granted(listen.rx_buffer, listen.tx_buffer),
-            pending: VecDeque::new(),
+            pending,
             waiting: VecDeque::new(),
         })?;
         self.slots[slot].what = Use::Listener(listener);
@@ -196,10 +202,11 @@ impl Client {
         };
         let listener = *listener;
         let stream = self.stream(slot, &accept.rings).ok_or(error::INVALID)?;
-        self.slots[slot].what = Use::Waiting { listener, stream };
         if let Some(record) = stack.listeners.get_mut(listener) {
+            record.waiting.try_reserve(1).map_err(|_| error::NO_RESOURCES)?;
             record.waiting.push_back(slot);
         }
+        self.slots[slot].what = Use::Waiting { listener, stream };
         self.hand_over(stack, listener);
         Ok(())
     }

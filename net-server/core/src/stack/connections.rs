@@ -7,7 +7,6 @@ use super::{STALLED, Stack, overlap};
 use crate::frame::{Transport, flags};
 use crate::tcp::{CONNECTIONS, Conn, FlowKey, LINGER, Listener, Owner, Sizes};
 use alloc::collections::VecDeque;
-use alloc::vec::Vec;
 use brane_abi::socket::error;
 use smoltcp::socket::tcp::State;
 use smoltcp::wire::{IpAddress, IpEndpoint, IpListenEndpoint};
@@ -101,15 +100,14 @@ impl Stack {
 
     fn insert(&mut self, now: u64, key: FlowKey, owner: Owner, sizes: Sizes) -> Option<usize> {
         let mut socket = loop {
-            let room = self.conns.len() < CONNECTIONS;
+            // Entries of closed connections can make the table want to grow.
+            let room = self.conns.len() < CONNECTIONS && self.flows.try_reserve(1).is_ok();
             match room.then(|| self.pool.take(sizes)).flatten() {
                 Some(socket) => break socket,
                 None => {
-                    let oldest = self.lingering.pop_front()?;
-                    if self.conns.get(oldest).is_some_and(|c| c.owner == Owner::Nobody) {
-                        self.counters.tcp_lingering_evicted += 1;
-                        self.remove(oldest);
-                    }
+                    let oldest = *self.lingering.front()?;
+                    self.counters.tcp_lingering_evicted += 1;
+                    self.remove(oldest);
                 }
             }
         };
@@ -133,10 +131,18 @@ impl Stack {
             return;
         };
         self.flows.remove(&conn.key);
-        if let Owner::Listener(listener) = conn.owner
-            && let Some(listener) = self.listeners.get_mut(listener)
-        {
-            listener.pending.retain(|pending| *pending != id);
+        match conn.owner {
+            Owner::Listener(listener) => {
+                if let Some(listener) = self.listeners.get_mut(listener) {
+                    listener.pending.retain(|pending| *pending != id);
+                }
+            }
+            Owner::Nobody => self.lingering.retain(|lingering| *lingering != id),
+            Owner::Slot { .. } => {}
+        }
+        if conn.queued {
+            self.dirty.retain(|queued| *queued != id);
+            self.blocked.retain(|queued| *queued != id);
         }
         conn.socket.get().abort();
         self.pool.give(conn.socket);
@@ -156,16 +162,13 @@ impl Stack {
 
     /// Nobody holds this connection any more: it sends what it has and a FIN, and what comes in is thrown away.
     pub fn release(&mut self, now: u64, id: usize) {
-        if let Some(conn) = self.conns.get_mut(id) {
+        if let Some(conn) = self.conns.get_mut(id)
+            && conn.owner != Owner::Nobody
+        {
             conn.owner = Owner::Nobody;
             conn.since = now;
             conn.socket.get().close();
             self.lingering.push_back(id);
-            // Entries of connections that are gone do not pile up.
-            if self.lingering.len() > 2 * CONNECTIONS {
-                self.lingering
-                    .retain(|id| self.conns.get(*id).is_some_and(|c| c.owner == Owner::Nobody));
-            }
             self.touch(id);
         }
     }
@@ -239,10 +242,23 @@ impl Stack {
             return Err(error::ADDRESS_NOT_AVAILABLE);
         }
         let (port, local) = (listener.port, listener.local);
-        let here = self.listening.entry(port).or_default();
         let overlaps = |l: &usize| overlap(self.listeners[*l].local, local);
-        if here.iter().any(overlaps) {
+        if self
+            .listening
+            .get(&port)
+            .is_some_and(|here| here.iter().any(overlaps))
+        {
             return Err(error::ADDRESS_IN_USE);
+        }
+        if self.listening.try_reserve(1).is_err() {
+            return Err(error::NO_RESOURCES);
+        }
+        let here = self.listening.entry(port).or_default();
+        if here.try_reserve(1).is_err() {
+            if here.is_empty() {
+                self.listening.remove(&port);
+            }
+            return Err(error::NO_RESOURCES);
         }
         let id = self.listeners.insert(listener);
         here.push(id);
@@ -256,6 +272,9 @@ impl Stack {
         };
         if let Some(here) = self.listening.get_mut(&listener.port) {
             here.retain(|l| *l != id);
+            if here.is_empty() {
+                self.listening.remove(&listener.port);
+            }
         }
         for conn in listener.pending {
             self.abort(now, conn);
@@ -306,7 +325,7 @@ impl Stack {
                         local_port: port,
                         ..key
                     };
-                    !stack.flows.contains_key(&key) && stack.listening.get(&port).is_none_or(Vec::is_empty)
+                    !stack.flows.contains_key(&key) && !stack.listening.contains_key(&port)
                 })
                 .ok_or(error::NO_RESOURCES)?;
         } else if self.flows.contains_key(&key) {

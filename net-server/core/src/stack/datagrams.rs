@@ -54,8 +54,18 @@ impl Stack {
         } else if taken(self, udp.port) {
             return Err(error::ADDRESS_IN_USE);
         }
+        if self.udps.try_reserve(1).is_err() {
+            return Err(error::NO_RESOURCES);
+        }
+        let here = self.udps.entry(udp.port).or_default();
+        if here.try_reserve(1).is_err() {
+            if here.is_empty() {
+                self.udps.remove(&udp.port);
+            }
+            return Err(error::NO_RESOURCES);
+        }
+        here.push(udp);
         self.inlets.clear();
-        self.udps.entry(udp.port).or_default().push(udp);
         Ok(udp)
     }
 
@@ -69,6 +79,9 @@ impl Stack {
         self.inlets.clear();
         if let Some(here) = self.udps.get_mut(&udp.port) {
             here.retain(|other| other != udp);
+            if here.is_empty() {
+                self.udps.remove(&udp.port);
+            }
         }
     }
 
@@ -130,7 +143,12 @@ impl Stack {
             self.counters.udp_unreachable += 1;
             return;
         }
-        let mut payload = alloc::vec![0; len];
+        let mut payload = Vec::new();
+        if payload.try_reserve_exact(len).is_err() || netif.parked.try_reserve(1).is_err() {
+            self.counters.no_memory += 1;
+            return;
+        }
+        payload.resize(len, 0);
         fill(&mut payload);
         if !netif.parked.iter().any(|p| p.remote.addr == remote.addr) {
             netif.solicit(remote.addr, now);

@@ -222,6 +222,8 @@ pub struct Host {
     pub client_region: SharedRegion,
     regions: [SharedRegion; 3],
     pub turns: u64,
+    /// Called with true before each turn of the brane, and with false after it.
+    pub around: fn(bool),
 }
 
 pub fn interface(mac_end: u8, addresses: &[&str]) -> InterfaceConfig {
@@ -278,6 +280,7 @@ impl Host {
             client_region: regions[2],
             regions,
             turns: 0,
+            around: |_| {},
         }
     }
 
@@ -300,7 +303,9 @@ impl Host {
                 self.manager.command(command::CONFIGURE, 1, &text);
             }
             self.driver.look();
+            (self.around)(true);
             let turn = self.brane.turn(self.now(), |_| {});
+            (self.around)(false);
             self.turns += 1;
             self.stack.run(&self.executor);
             // Once more, because driver and manager look at their links before the brane does.
