@@ -18,6 +18,7 @@ pub mod layout;
 pub mod link;
 pub mod log;
 pub mod net;
+pub mod offender;
 pub mod operator;
 pub mod port;
 pub mod remote;
