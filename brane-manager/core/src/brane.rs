@@ -202,9 +202,12 @@ impl Brane {
         }
     }
 
-    /// Whether it is on its way to somewhere, so that nobody may send it elsewhere.
+    /// Returns true if the brane is on its way to a goal, so that no request may give it another one. A job that waited too
+    /// long has ended, but the way goes on: a shutdown until the brane is held, a deletion until the instance is free.
     pub(crate) fn moving(&self) -> bool {
-        self.job.is_some() || matches!(self.state, State::Destroying | State::Leaving)
+        let deleted = self.config.is_some() && matches!(self.goal, Goal::Gone(_));
+        let ending = matches!(self.state, State::Stopping | State::Destroying | State::Leaving);
+        self.job.is_some() || deleted || ending
     }
 
     /// As subscribers hear of it.

@@ -25,6 +25,8 @@ use brane_abi::control::{BraneConfig, command, report as kind};
 use brane_abi::operator;
 pub(crate) use heartbeat::Pulse;
 pub(crate) use jobs::Desk;
+#[cfg(any(test, feature = "testing"))]
+pub(crate) use jobs::Work;
 pub(crate) use orders::Order;
 pub use requests::Reply;
 

@@ -130,6 +130,13 @@ impl Registry {
         }
     }
 
+    /// A device and, if it is an end of a pair, the other end.
+    pub(crate) fn ends(&self, device: usize) -> Vec<usize> {
+        let mut ends = Vec::from([device]);
+        ends.extend(self.peer(device));
+        ends
+    }
+
     /// Whether a device can have this name.
     pub(crate) fn free_name(&self, name: &str) -> Result<(), Refusal> {
         names::check(name)?;

@@ -372,8 +372,7 @@ impl Manager {
 
     /// Deletes a device that nobody has, of a pair both ends; their names.
     pub(super) fn delete_device(&mut self, device: usize, cx: &mut Cx<'_>) -> Result<Vec<String>, Refusal> {
-        let mut ends = Vec::from([device]);
-        ends.extend(self.registry.peer(device));
+        let mut ends = self.registry.ends(device);
         ends.sort_unstable();
         for &end in &ends {
             let Some(d) = self.registry.get(end) else { continue };

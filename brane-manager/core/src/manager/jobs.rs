@@ -78,7 +78,7 @@ pub(crate) struct Job {
     deadline: Option<u64>,
     pub work: Work,
     /// Branes and devices (vif numbers) that nobody else may change meanwhile.
-    branes: Vec<usize>,
+    pub branes: Vec<usize>,
     vif: Option<u32>,
     /// It has failed already; said when all is cleared away.
     failure: Option<Refusal>,
@@ -291,6 +291,25 @@ impl Desk {
 
     pub(super) fn vif_locked(&self, vif: u32) -> bool {
         self.running.iter().any(|j| j.vif == Some(vif))
+    }
+
+    /// Returns true if a brane gets this name when its job ends.
+    pub(super) fn renames_to(&self, name: &str) -> bool {
+        let gives = |job: &Job| matches!(&job.work, Work::Rename { interface: None, to, .. } if to == name);
+        self.running.iter().any(gives)
+    }
+
+    /// The jobs under way, for the rules of the tests.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn under_way(&self) -> &[Job] {
+        &self.running
+    }
+
+    /// How many jobs of an operator are under way or kept until they are fetched.
+    #[cfg(any(test, feature = "testing"))]
+    pub(crate) fn kept(&self, operator: usize) -> usize {
+        let own = |j: &&Job| j.operator == operator && j.batch.is_none();
+        self.running.iter().filter(own).count() + self.over[operator].len()
     }
 
     pub(super) fn deadline(&self) -> Option<u64> {

@@ -85,6 +85,8 @@ impl Manager {
                 (Goal::Gone(_), _) => {
                     let announced = b.announced;
                     self.branes[brane].state = State::Destroying;
+                    // It may have been bound for a start that is not awaited any more.
+                    self.unbind_all(brane, cx);
                     if announced {
                         self.tell(brane, Transition::BeforeDestroy, cx);
                     }

@@ -8,7 +8,10 @@ use brane_abi::vif::{Prefix, VifLimits};
 mod devices;
 mod heartbeat;
 mod hooks;
+mod interleaved;
 mod life;
+mod limits;
+mod meanwhile;
 mod model;
 mod steps;
 

@@ -11,6 +11,7 @@ use brane_abi::vif::{
 };
 use nic_core::{Device, Switch};
 use std::alloc::{Layout, alloc_zeroed};
+use std::collections::BTreeMap;
 use std::ptr::NonNull;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -30,10 +31,21 @@ impl Device for Quiet {
     fn send(&mut self, _: usize, _: FrameMeta) {}
 }
 
+/// What a driver was told of a vif.
+#[derive(Clone, Copy, Debug)]
+pub struct Known {
+    pub mode: u32,
+    /// The limits that it took last; `None` before the first.
+    pub limits: Option<VifLimits>,
+}
+
 pub struct Nics {
     switches: Vec<Box<Switch<BRANES>>>,
     /// Calls until one is refused, for tests of what is left then; `None` again after it.
     pub refuse_after: Option<u32>,
+    /// Whether a call was ever refused so.
+    pub refused: bool,
+    known: BTreeMap<(u8, u32), Known>,
 }
 
 fn region() -> SharedRegion {
@@ -67,7 +79,14 @@ impl Nics {
                 })
                 .collect(),
             refuse_after: None,
+            refused: false,
+            known: BTreeMap::new(),
         }
+    }
+
+    /// What the driver was told of a vif that it has.
+    pub fn known(&self, nic: u8, vif: u32) -> Option<&Known> {
+        self.known.get(&(nic, vif))
     }
 
     fn call<T: IntoBytes + Immutable>(&mut self, nic: u8, label: u64, argument: &T) -> (u64, Vec<u8>) {
@@ -87,6 +106,7 @@ impl Nics {
         match &mut self.refuse_after {
             Some(0) => {
                 self.refuse_after = None;
+                self.refused = true;
                 return Err("as the test wants");
             }
             Some(n) => *n -= 1,
@@ -106,13 +126,24 @@ impl Driver for Nics {
         self.switches.len()
     }
     fn add(&mut self, nic: u8, add: AddVif) -> Result<(), Refused> {
-        self.change(nic, vif::ADD_VIF, &add)
+        self.change(nic, vif::ADD_VIF, &add)?;
+        let known = Known {
+            mode: add.mode,
+            limits: None,
+        };
+        self.known.insert((nic, add.vif), known);
+        Ok(())
     }
     fn remove(&mut self, nic: u8, vif: u32) -> Result<(), Refused> {
         assert_eq!(self.call(nic, vif::REMOVE_VIF, &VifRef { vif }).0, vif::OK);
+        self.known.remove(&(nic, vif));
         Ok(())
     }
     fn bind(&mut self, nic: u8, bind: BindVif) -> Result<(), Refused> {
+        let known = self
+            .known(nic, bind.vif)
+            .expect("a vif is added before it is bound");
+        assert!(known.limits.is_some(), "a vif is limited before it is bound");
         self.change(nic, vif::BIND_VIF, &bind)
     }
     fn unbind(&mut self, nic: u8, vif: u32) -> Result<(), Refused> {
@@ -120,10 +151,18 @@ impl Driver for Nics {
         Ok(())
     }
     fn limit(&mut self, nic: u8, limits: VifLimits) -> Result<(), Refused> {
-        self.change(nic, vif::SET_LIMITS, &limits)
+        self.change(nic, vif::SET_LIMITS, &limits)?;
+        if let Some(known) = self.known.get_mut(&(nic, limits.vif)) {
+            known.limits = Some(limits);
+        }
+        Ok(())
     }
     fn mode(&mut self, nic: u8, vif: u32, mode: u32) -> Result<(), Refused> {
-        self.change(nic, vif::SET_MODE, &SetMode { vif, mode })
+        self.change(nic, vif::SET_MODE, &SetMode { vif, mode })?;
+        if let Some(known) = self.known.get_mut(&(nic, vif)) {
+            known.mode = mode;
+        }
+        Ok(())
     }
     fn counters(&mut self, nic: u8, vif: u32) -> Option<VifCounters> {
         let (label, bytes) = self.call(nic, vif::VIF_COUNTERS, &VifRef { vif });

@@ -1,39 +1,12 @@
 //! A whole system around the manager: branes and watchers that answer as real ones do, or fail in a way that a test wants.
 
 use super::Nics;
+use super::pd::{Effect, Pd};
 use crate::boot::BootConfig;
 use crate::{Action, Child, Event, Manager, Reply, Size};
-use brane_abi::control::{
-    BraneConfig, BraneStatus, InterfaceConfig, InterfaceStatus, Rename, command, report as kind,
-};
 use brane_abi::hooks::{Subscription, Told, say, tell};
-use brane_abi::inside;
-use brane_abi::net::MacAddr;
 use brane_abi::operator::{Addressing, Answer, Audit, Free, Receipt, Refusal, Request};
 use std::collections::VecDeque;
-
-/// How a brane is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Manner {
-    /// It does what it is told.
-    #[default]
-    Honest,
-    /// It answers no command of this kind.
-    Deaf(u32),
-    /// It refuses commands of this kind.
-    Refuses(u32),
-    /// It faults at commands of this kind.
-    Dies(u32),
-}
-
-/// A brane's protection domain.
-#[derive(Clone, Debug, Default)]
-pub struct Pd {
-    pub running: bool,
-    pub config: Option<BraneConfig>,
-    pub started: bool,
-    pub manner: Manner,
-}
 
 /// A watcher: what it was told, in order.
 #[derive(Clone, Debug, Default)]
@@ -44,6 +17,8 @@ pub struct Watcher {
     pub hangs: bool,
     /// It faults at the next thing that it is told.
     pub dies: bool,
+    /// The token of what it was told last and has not answered.
+    asked: Option<u32>,
 }
 
 pub struct World {
@@ -51,21 +26,38 @@ pub struct World {
     pub nics: Nics,
     pub now: u64,
     pub branes: Vec<Pd>,
+    /// Which of the branes' clients run.
+    pub clients: Vec<bool>,
     pub watchers: Vec<Watcher>,
     pub log: Vec<String>,
     /// Stops and restarts of brane domains, as they came.
     pub resets: u32,
     /// Children that were started for another tenant, in order.
     pub renewed: Vec<Child>,
-    events: VecDeque<Pending>,
+    /// How often each operator was notified, and had a job that came to its end.
+    pub notified: [u32; OPERATORS],
+    /// The operator of the next whole request.
+    turn: usize,
+    pub(super) events: VecDeque<Pending>,
 }
 
 #[derive(Debug)]
-enum Pending {
+pub(super) enum Pending {
     LinkUp(Child),
     Fault(Child),
     Report(Child, u32, u32, Vec<u8>),
 }
+
+impl Pending {
+    pub(super) fn child(&self) -> Child {
+        match self {
+            Pending::LinkUp(child) | Pending::Fault(child) | Pending::Report(child, ..) => *child,
+        }
+    }
+}
+
+/// Operators of the system.
+const OPERATORS: usize = 2;
 
 /// The token of what a watcher says on its own.
 const OWN: u32 = 7;
@@ -77,7 +69,7 @@ impl World {
         let size = Size {
             instances,
             watchers: 2,
-            operators: 2,
+            operators: OPERATORS,
         };
         let manager = Manager::new(1, Ok(boot), size, &mut nics, &mut actions);
         let mut world = World {
@@ -85,14 +77,17 @@ impl World {
             nics,
             now: 1,
             branes: vec![Pd::default(); instances],
+            clients: vec![true; instances],
             watchers: vec![Watcher::default(); 2],
             log: Vec::new(),
             resets: 0,
             renewed: Vec::new(),
+            notified: [0; OPERATORS],
+            turn: 0,
             events: VecDeque::new(),
         };
         for brane in 0..instances {
-            world.comes_up(brane);
+            world.comes_up(brane, false);
         }
         for k in 0..2 {
             world.events.push_back(Pending::LinkUp(Child::Watcher(k)));
@@ -102,52 +97,42 @@ impl World {
         world
     }
 
-    fn comes_up(&mut self, brane: usize) {
-        let manner = self.branes[brane].manner;
-        self.branes[brane] = Pd {
-            running: true,
-            manner,
-            ..Pd::default()
-        };
+    fn comes_up(&mut self, brane: usize, scrubs: bool) {
+        self.branes[brane].begin(scrubs);
         self.events.push_back(Pending::LinkUp(Child::Brane(brane)));
     }
 
+    /// Does what the manager wants done, and checks that the rules hold after it.
     fn obey(&mut self, actions: Vec<Action>) {
         for action in actions {
-            if let Action::Renew(child) = action {
-                self.renewed.push(child);
-            }
             match action {
                 Action::Log(text) => {
                     assert!(text.is_ascii(), "{text:?}");
                     self.log.push(text);
                 }
-                Action::Notify(_) => {}
-                Action::Stop(Child::Brane(brane)) => {
-                    self.branes[brane].running = false;
-                    self.events
-                        .retain(|e| !matches!(e, Pending::LinkUp(c) | Pending::Fault(c) | Pending::Report(c, ..) if *c == Child::Brane(brane)));
+                Action::Notify(operator) => self.notified[operator] += 1,
+                Action::Stop(child) => self.stops(child),
+                Action::Renew(child) => {
+                    self.renewed.push(child);
+                    self.restarts(child, true);
                 }
-                Action::Renew(Child::Brane(brane)) | Action::Restart(Child::Brane(brane)) => {
-                    assert!(
-                        !self.branes[brane].running,
-                        "brane {brane} was restarted while it ran"
-                    );
-                    self.resets += 1;
-                    self.comes_up(brane);
-                }
-                Action::Stop(_) => {}
-                Action::Restart(Child::Watcher(k)) => {
-                    self.watchers[k] = Watcher::default();
-                    self.events.push_back(Pending::LinkUp(Child::Watcher(k)));
-                }
-                Action::Restart(Child::Client(_)) | Action::Renew(_) => {}
+                Action::Restart(child) => self.restarts(child, false),
                 Action::Send {
                     child: Child::Brane(brane),
                     kind,
                     token,
                     payload,
-                } => self.command(brane, kind, token, &payload),
+                } => {
+                    let child = Child::Brane(brane);
+                    match self.branes[brane].obey(kind, &payload) {
+                        Effect::Report(kind, payload) => {
+                            self.events
+                                .push_back(Pending::Report(child, kind, token, payload));
+                        }
+                        Effect::Fault => self.faults(brane),
+                        Effect::Nothing => {}
+                    }
+                }
                 Action::Send {
                     child: Child::Watcher(k),
                     kind,
@@ -157,6 +142,66 @@ impl World {
                 Action::Send { .. } => panic!("clients have no ring"),
             }
         }
+        self.check();
+    }
+
+    fn stops(&mut self, child: Child) {
+        match child {
+            Child::Brane(brane) => {
+                self.branes[brane].running = false;
+                self.events.retain(|e| e.child() != child);
+            }
+            Child::Client(brane) => self.clients[brane] = false,
+            Child::Watcher(_) => panic!("watchers are not stopped"),
+        }
+    }
+
+    fn restarts(&mut self, child: Child, scrubs: bool) {
+        match child {
+            Child::Brane(brane) => {
+                let pd = &self.branes[brane];
+                assert!(!pd.running, "brane {brane} was restarted while it ran");
+                self.resets += 1;
+                self.comes_up(brane, scrubs);
+            }
+            Child::Client(brane) => {
+                assert!(!self.clients[brane], "client {brane} was restarted while it ran");
+                self.clients[brane] = true;
+            }
+            Child::Watcher(k) => {
+                self.watchers[k] = Watcher::default();
+                self.events.push_back(Pending::LinkUp(child));
+            }
+        }
+    }
+
+    /// A brane faults on its own, before it opens its link if it has not done that. The manager learns of it in its turn.
+    pub fn faults(&mut self, brane: usize) {
+        let pd = &mut self.branes[brane];
+        let child = Child::Brane(brane);
+        if pd.running && !pd.faulted {
+            pd.faulted = true;
+            self.events
+                .retain(|e| !matches!(e, Pending::LinkUp(c) if *c == child));
+            self.events.push_back(Pending::Fault(child));
+        }
+    }
+
+    /// A client faults on its own; the manager learns of it at once.
+    pub fn client_faults(&mut self, brane: usize) {
+        if core::mem::take(&mut self.clients[brane]) {
+            self.event(Event::Fault {
+                child: Child::Client(brane),
+                what: "invalid instruction",
+            });
+        }
+    }
+
+    /// Lets the manager handle an event.
+    pub fn event(&mut self, event: Event<'_>) {
+        let mut actions = Vec::new();
+        self.manager.handle(self.now, event, &mut self.nics, &mut actions);
+        self.obey(actions);
     }
 
     fn tell(&mut self, k: usize, kind: u32, token: u32, payload: &[u8]) {
@@ -164,6 +209,7 @@ impl World {
         watcher.said.push(kind);
         if kind == tell::TRANSITION {
             watcher.told.push(minicbor::decode(payload).unwrap());
+            watcher.asked = Some(token);
             if watcher.dies {
                 self.events.push_back(Pending::Fault(Child::Watcher(k)));
             } else if !watcher.hangs {
@@ -173,116 +219,38 @@ impl World {
         }
     }
 
-    fn command(&mut self, brane: usize, kind: u32, token: u32, payload: &[u8]) {
-        let pd = &mut self.branes[brane];
-        assert!(pd.running, "a command to brane {brane}, which stands still");
-        let child = Child::Brane(brane);
-        let mut answer = |kind, payload| {
-            self.events
-                .push_back(Pending::Report(child, kind, token, payload))
-        };
-        match pd.manner {
-            Manner::Deaf(k) if k == kind => return,
-            Manner::Refuses(k) if k == kind => return answer(kind::REFUSED, b"I do not want to".to_vec()),
-            Manner::Dies(k) if k == kind => {
-                pd.running = false;
-                return self.events.push_back(Pending::Fault(child));
-            }
-            _ => {}
-        }
-        let no = |why: &str| (kind::REFUSED, why.as_bytes().to_vec());
-        let done = (kind::DONE, Vec::new());
-        let (kind, payload) = match kind {
-            command::CONFIGURE => {
-                assert!(pd.config.is_none(), "brane {brane} is configured once in a life");
-                let config: BraneConfig = minicbor::decode(payload).unwrap();
-                pd.started = !config.held;
-                pd.config = Some(config);
-                (kind::CONFIGURED, Vec::new())
-            }
-            command::START => {
-                assert!(pd.config.is_some() && !pd.started);
-                pd.started = true;
-                done
-            }
-            command::SHUTDOWN => {
-                pd.started = false;
-                (kind::DRAINED, 3u32.to_le_bytes().to_vec())
-            }
-            command::HEARTBEAT => (kind::ALIVE, Vec::new()),
-            command::CRASH => {
-                pd.running = false;
-                return self.events.push_back(Pending::Fault(child));
-            }
-            command::HANG => {
-                pd.manner = Manner::Deaf(command::HEARTBEAT);
-                return;
-            }
-            command::REPORT => (kind::STATUS, minicbor::to_vec(pd.status()).unwrap()),
-            command::ATTACH => {
-                let interface: InterfaceConfig = minicbor::decode(payload).unwrap();
-                let config = pd.config.as_mut().unwrap();
-                assert!(
-                    config
-                        .interfaces
-                        .iter()
-                        .all(|i| i.name != interface.name && i.port != interface.port)
-                );
-                config.interfaces.push(interface);
-                done
-            }
-            command::DETACH => {
-                let name = std::str::from_utf8(payload).unwrap();
-                let interfaces = &mut pd.config.as_mut().unwrap().interfaces;
-                let before = interfaces.len();
-                interfaces.retain(|i| i.name != name);
-                assert_eq!(interfaces.len() + 1, before, "{name}");
-                done
-            }
-            command::ADJUST => {
-                let interface: InterfaceConfig = minicbor::decode(payload).unwrap();
-                let interfaces = &mut pd.config.as_mut().unwrap().interfaces;
-                let place = interfaces.iter_mut().find(|i| i.name == interface.name);
-                *place.unwrap() = interface;
-                done
-            }
-            command::RENAME => {
-                let rename: Rename = minicbor::decode(payload).unwrap();
-                let config = pd.config.as_mut().unwrap();
-                match rename.interface {
-                    None => config.name = rename.to,
-                    Some(from) => {
-                        config
-                            .interfaces
-                            .iter_mut()
-                            .find(|i| i.name == from)
-                            .unwrap()
-                            .name = rename.to;
-                    }
-                }
-                done
-            }
-            command::QUERY => {
-                let _: inside::Query = minicbor::decode(payload).unwrap();
-                let answer = inside::Answer::Interfaces(pd.status().interfaces);
-                (kind::ANSWER, minicbor::to_vec(answer).unwrap())
-            }
-            _ => no("unknown"),
-        };
-        answer(kind, payload);
+    /// Lets the manager see what happened first; `false` if nothing has.
+    pub fn step(&mut self) -> bool {
+        self.step_of(0)
     }
 
-    fn step(&mut self) -> bool {
-        let Some(pending) = self.events.pop_front() else {
+    /// Lets the manager see what happened first to the child that the event of this place is about: what happens to one child
+    /// comes in its order, and what happens to several in any.
+    pub fn step_of(&mut self, place: usize) -> bool {
+        if self.events.is_empty() {
+            return false;
+        }
+        let child = self.events[place % self.events.len()].child();
+        let first = self.events.iter().position(|e| e.child() == child);
+        let Some(pending) = first.and_then(|at| self.events.remove(at)) else {
             return false;
         };
-        let mut actions = Vec::new();
         let event = match &pending {
-            Pending::LinkUp(child) => Event::LinkUp(*child),
-            Pending::Fault(child) => Event::Fault {
-                child: *child,
-                what: "invalid instruction",
-            },
+            Pending::LinkUp(child) => {
+                if let Child::Brane(brane) = *child {
+                    self.branes[brane].is_up();
+                }
+                Event::LinkUp(*child)
+            }
+            Pending::Fault(child) => {
+                if let Child::Brane(brane) = *child {
+                    self.branes[brane].running = false;
+                }
+                Event::Fault {
+                    child: *child,
+                    what: "invalid instruction",
+                }
+            }
             Pending::Report(child, kind, token, payload) => Event::Report {
                 child: *child,
                 kind: *kind,
@@ -290,8 +258,7 @@ impl World {
                 payload,
             },
         };
-        self.manager.handle(self.now, event, &mut self.nics, &mut actions);
-        self.obey(actions);
+        self.event(event);
         true
     }
 
@@ -315,10 +282,7 @@ impl World {
     /// Lets so many milliseconds pass.
     pub fn pass(&mut self, ms: u64) {
         self.now += ms * 1_000_000;
-        let mut actions = Vec::new();
-        self.manager
-            .handle(self.now, Event::Tick, &mut self.nics, &mut actions);
-        self.obey(actions);
+        self.event(Event::Tick);
         self.run();
     }
 
@@ -333,18 +297,23 @@ impl World {
         panic!("{name} is {}", self.state(name));
     }
 
-    /// Begins a request: its answer, or the job.
+    /// Begins a request of operator 1: its answer, or the job.
     pub fn begin(&mut self, request: &Request) -> Result<Result<Answer, Refusal>, u32> {
-        let text = minicbor::to_vec(request).unwrap();
-        assert!(text.len() <= brane_abi::operator::MAX_REQUEST);
-        self.ask(brane_abi::operator::CALL, &text)
+        self.begin_as(1, request)
     }
 
-    fn ask(&mut self, label: u64, argument: &[u8]) -> Result<Result<Answer, Refusal>, u32> {
+    /// Begins a request of an operator: its answer, or the job.
+    pub fn begin_as(&mut self, operator: usize, request: &Request) -> Result<Result<Answer, Refusal>, u32> {
+        let text = minicbor::to_vec(request).unwrap();
+        assert!(text.len() <= brane_abi::operator::MAX_REQUEST);
+        self.ask(operator, brane_abi::operator::CALL, &text)
+    }
+
+    fn ask(&mut self, operator: usize, label: u64, argument: &[u8]) -> Result<Result<Answer, Refusal>, u32> {
         let mut actions = Vec::new();
         let Reply { label, text, job } =
             self.manager
-                .operator(self.now, 1, label, argument, &mut self.nics, &mut actions);
+                .operator(self.now, operator, label, argument, &mut self.nics, &mut actions);
         self.obey(actions);
         match label {
             brane_abi::operator::OK => Ok(Ok(minicbor::decode(&text).unwrap())),
@@ -353,20 +322,33 @@ impl World {
         }
     }
 
-    /// Nobody waits for a job any more.
+    /// Operator 1 waits for a job no longer.
     pub fn cancel(&mut self, job: u32) {
+        self.cancel_as(1, job);
+    }
+
+    pub fn cancel_as(&mut self, operator: usize, job: u32) {
         let label = brane_abi::operator::CANCEL;
-        assert!(self.ask(label, &job.to_le_bytes()).is_ok());
+        assert!(self.ask(operator, label, &job.to_le_bytes()).is_ok());
     }
 
-    /// The answer to a job, if it is there.
+    /// The answer to a job of operator 1, if it is there.
     pub fn poll(&mut self, job: u32) -> Option<Result<Answer, Refusal>> {
-        self.ask(brane_abi::operator::POLL, &job.to_le_bytes()).ok()
+        self.poll_as(1, job)
     }
 
-    /// A request from its beginning to its answer; time passes where nothing else happens.
+    pub fn poll_as(&mut self, operator: usize, job: u32) -> Option<Result<Answer, Refusal>> {
+        let label = brane_abi::operator::POLL;
+        self.ask(operator, label, &job.to_le_bytes()).ok()
+    }
+
+    /// A request from its beginning to its answer; time passes where nothing else happens. The operators take turns, and the
+    /// one that did not ask tries to end and to fetch the other's job.
     pub fn call(&mut self, request: Request) -> Result<Answer, Refusal> {
-        let job = match self.begin(&request) {
+        let operator = self.turn;
+        self.turn = (self.turn + 1) % OPERATORS;
+        let before = self.notified[operator];
+        let job = match self.begin_as(operator, &request) {
             Ok(answer) => {
                 self.run();
                 return answer;
@@ -375,7 +357,15 @@ impl World {
         };
         for _ in 0..500 {
             self.run();
-            if let Some(answer) = self.poll(job) {
+            self.cancel_as(self.turn, job);
+            let stolen = self.poll_as(self.turn, job);
+            let refused = matches!(&stolen, Some(Err(why)) if why.what == format!("there is no job {job}"));
+            assert!(refused, "another operator's job: {stolen:?}");
+            if let Some(answer) = self.poll_as(operator, job) {
+                assert!(
+                    self.notified[operator] > before,
+                    "the end of {request:?} was not told"
+                );
                 return answer;
             }
             self.tick();
@@ -483,6 +473,17 @@ impl World {
         self.run();
     }
 
+    /// A watcher that hangs answers what it was told last, and hangs on; `false` if it was told nothing.
+    pub fn answers(&mut self, k: usize) -> bool {
+        let Some(token) = self.watchers[k].asked.take() else {
+            return false;
+        };
+        let report = Pending::Report(Child::Watcher(k), say::DONE, token, Vec::new());
+        self.events.push_back(report);
+        self.run();
+        true
+    }
+
     /// What a watcher was told, in words, and forgets.
     pub fn told(&mut self, k: usize) -> Vec<String> {
         let text = |t: &Told| {
@@ -502,23 +503,5 @@ pub fn assign(device: &str, brane: &str) -> Request {
         brane: brane.into(),
         interface: None,
         addressing: Some(Addressing::default()),
-    }
-}
-
-impl Pd {
-    fn status(&self) -> BraneStatus {
-        let named = |name: &str, device: &str, mac| InterfaceStatus {
-            name: name.into(),
-            device: device.into(),
-            mac,
-            ..InterfaceStatus::default()
-        };
-        let mut interfaces = vec![named("lo0", "lo", MacAddr::default())];
-        let config = self.config.iter().flat_map(|c| &c.interfaces);
-        interfaces.extend(config.map(|i| named(&i.name, &i.device, i.mac)));
-        BraneStatus {
-            interfaces,
-            counters: Vec::new(),
-        }
     }
 }

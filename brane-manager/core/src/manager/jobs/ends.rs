@@ -120,6 +120,13 @@ impl Manager {
                     return;
                 }
                 Ok((answer, false)) => Ok(answer),
+                Err(why) if self.takes_orders(to) => {
+                    // Its port is free again only when the brane has answered that it gave the interface up.
+                    job.work = Work::Settle(Answer::Done(String::new()));
+                    job.failure = Some(why);
+                    self.desk.running.push(job);
+                    return;
+                }
                 Err(why) => Err(why),
             },
             (Work::Adjust { brane, interface }, _) => Ok(self.adjusted(brane, interface, cx)),
@@ -133,7 +140,8 @@ impl Manager {
         self.desk.finish(job, End::Said(result), cx.actions);
     }
 
-    /// The new owner has taken the device: now it loses its old one. Whether that one has still to answer.
+    /// Moves the device from its old owner to the new one, which has taken the interface. Returns the answer, and true if the
+    /// old owner has still to answer. On a refusal the new owner is told to give the interface up, if it takes commands.
     pub(in crate::manager) fn assigned(
         &mut self,
         vif: u32,
@@ -143,21 +151,23 @@ impl Manager {
         cx: &mut Cx<'_>,
     ) -> Result<(Answer, bool), Refusal> {
         let device = self.registry.iter().position(|d| d.vif == vif);
-        let Some(device) = device else {
-            return Err(refusal("the device is gone meanwhile", "see `nicctl list`"));
-        };
         let name = interface.name.clone();
         let device_name = interface.device.clone();
-        let before = self.registry.get(device).and_then(|d| d.owner).map(|(from, _)| {
+        let owner = device.and_then(|d| self.registry.get(d)).and_then(|d| d.owner);
+        let before = owner.map(|(from, _)| {
             let of = self.branes[from].interfaces().iter();
             let at = of.clone().find(|i| i.device == device_name);
             at.map_or(String::new(), |i| i.name.clone())
         });
-        let from = match self.hand_over(device, to, interface, cx) {
+        let moved = match device {
+            Some(device) => self.hand_over(device, to, interface, cx),
+            None => Err(refusal("the device is gone meanwhile", "see `nicctl list`")),
+        };
+        let from = match moved {
             Ok(from) => from,
             Err(why) => {
                 if self.takes_orders(to) {
-                    self.send_order(to, command::DETACH, name.into_bytes(), false, 0, cx);
+                    self.send_order(to, command::DETACH, name.into_bytes(), false, job, cx);
                 }
                 return Err(why);
             }

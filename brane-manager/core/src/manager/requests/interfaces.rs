@@ -132,7 +132,7 @@ impl Manager {
         change: impl FnOnce(&mut DeviceConfig),
         cx: &mut Cx<'_>,
     ) -> Result<Begun, Refusal> {
-        let at = self.registry.resolve(device)?;
+        let at = self.unlocked_device(device)?;
         let Some(d) = self.registry.get_mut(at) else {
             return Err(refusal("there is no such device", "see `nicctl list`"));
         };

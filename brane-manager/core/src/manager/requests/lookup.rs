@@ -64,13 +64,14 @@ impl Manager {
         }
     }
 
+    /// Looks up a device that no job is changing. A job on one end of a pair locks both, because the ends are deleted together.
     pub(super) fn unlocked_device(&self, name: &str) -> Result<usize, Refusal> {
         let device = self.registry.resolve(name)?;
-        match self
-            .registry
-            .get(device)
-            .is_some_and(|d| self.desk.vif_locked(d.vif))
-        {
+        let locked = |&end: &usize| {
+            let end = self.registry.get(end);
+            end.is_some_and(|d| self.desk.vif_locked(d.vif))
+        };
+        match self.registry.ends(device).iter().any(locked) {
             true => Err(refusal(
                 format!("device \"{name}\" is being changed"),
                 "try again in a moment",
@@ -79,10 +80,11 @@ impl Manager {
         }
     }
 
-    /// Whether a brane can have this name.
+    /// Checks that a brane can have this name: no brane has it, and no brane is being renamed to it.
     pub(super) fn free_brane(&self, name: &str) -> Result<(), Refusal> {
         names::check(name)?;
-        match self.branes.iter().any(|b| b.config.is_some() && b.name() == name) {
+        let has = |b: &Brane| b.config.is_some() && b.name() == name;
+        match self.branes.iter().any(has) || self.desk.renames_to(name) {
             true => Err(refusal(
                 format!("the name \"{name}\" is taken by a brane"),
                 "choose another one",

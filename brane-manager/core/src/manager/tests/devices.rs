@@ -206,6 +206,36 @@ fn on_delete_or_crash_an_interface_goes_home() {
 }
 
 #[test]
+fn the_devices_of_a_brane_that_failed_are_bound_to_no_port_until_it_is_there_again() {
+    let mut w = World::new();
+    let at = |w: &mut World| w.nics.table(0).iter().filter(|v| v.brane == 2).count();
+    w.branes[1].manner = Manner::Dies(command::CONFIGURE);
+    assert_eq!(at(&mut w), 1);
+    w.faults(1);
+    let mut waited = false;
+    for _ in 0..20 {
+        while w.state("red") != "failed" && w.step() {}
+        waited |= w.state("red") == "failed";
+        assert!(w.state("red") != "failed" || at(&mut w) == 0);
+        w.now = w.manager.deadline().unwrap();
+        w.event(Event::Tick);
+    }
+    assert!(waited);
+    // It hangs: it is stopped, and nothing of it is bound either.
+    w.branes[1].manner = Manner::Honest;
+    w.until_started("red");
+    assert_eq!(at(&mut w), 1);
+    w.done(Request::Hang("red".into()));
+    let stopped = w.resets;
+    while w.resets == stopped {
+        w.now = w.manager.deadline().unwrap();
+        w.event(Event::Tick);
+        while w.resets == stopped && w.step() {}
+    }
+    assert_eq!((w.state("red"), at(&mut w)), ("restarting", 0));
+}
+
+#[test]
 fn an_interface_can_be_given_to_a_brane_that_is_held_or_down() {
     let mut w = World::new();
     w.done(add("vif9"));

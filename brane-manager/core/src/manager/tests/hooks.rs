@@ -185,9 +185,7 @@ fn one_that_was_cut_off_does_not_come_back_by_itself() {
         hooks[0].cut.clone()
     };
     assert_eq!(cut(&mut w), "no answer within 500 ms");
-    let mut actions = Vec::new();
-    let event = Event::LinkUp(Child::Watcher(0));
-    w.manager.handle(w.now, event, &mut w.nics, &mut actions);
+    w.event(Event::LinkUp(Child::Watcher(0)));
     w.subscribe(0, &all());
     assert_eq!(cut(&mut w), "no answer within 500 ms");
     // Nor does one drown the events by subscribing for ever.
@@ -222,14 +220,12 @@ fn a_restarted_brane_is_told_anew_with_its_generation() {
 fn one_that_answers_what_was_not_asked_is_cut_off() {
     let mut w = World::new();
     w.subscribe(0, &all());
-    let mut actions = Vec::new();
-    let event = Event::Report {
+    w.event(Event::Report {
         child: Child::Watcher(0),
         kind: brane_abi::hooks::say::DONE,
         token: 999,
         payload: &[],
-    };
-    w.manager.handle(w.now, event, &mut w.nics, &mut actions);
+    });
     let Ok(Answer::Hooks(hooks)) = w.call(Request::Hooks) else {
         panic!()
     };

@@ -79,16 +79,9 @@ fn a_brane_lives_until_it_is_deleted_with_or_without_clients() {
     let mut w = World::new();
     w.create("green").unwrap();
     for _ in 0..20 {
-        let now = w.now;
-        let mut actions = Vec::new();
-        let child = Child::Client(3);
-        w.manager.handle(
-            now,
-            Event::Fault { child, what: "gone" },
-            &mut w.nics,
-            &mut actions,
-        );
+        w.client_faults(3);
         w.pass(60_000);
+        assert!(w.clients[3]);
     }
     assert_eq!((w.state("green"), w.manager.branes[3].restarts), ("started", 0));
 }
@@ -454,6 +447,54 @@ fn the_next_tenant_finds_nothing_of_the_last_one() {
         2,
         "a restart of the same brane keeps what its client reads"
     );
+}
+
+#[test]
+fn the_client_of_a_deleted_brane_stands_still_until_its_memory_is_cleared() {
+    let mut w = World::new();
+    w.create("green").unwrap();
+    let delete = Request::Delete {
+        name: named("green"),
+        deadline_ms: 0,
+    };
+    let job = w.begin(&delete).unwrap_err();
+    assert_eq!(w.state("green"), "gone", "its name is free");
+    assert!(
+        !w.clients[3],
+        "the client could still read what its brane left there"
+    );
+    assert!(w.branes[3].scrubs && w.poll(job).is_none());
+    w.run();
+    assert!(w.clients[3] && !w.branes[3].used);
+    assert!(w.poll(job).unwrap().is_ok());
+}
+
+#[test]
+fn a_domain_that_fails_while_it_is_cleared_is_cleared_again() {
+    let mut w = World::new();
+    w.create("green").unwrap();
+    let delete = Request::Delete {
+        name: named("green"),
+        deadline_ms: 0,
+    };
+    let job = w.begin(&delete).unwrap_err();
+    // Each time before it has opened its link; later it has to wait for its restart.
+    for n in 1..6 {
+        w.faults(3);
+        while w.renewed.len() == n {
+            if !w.step() {
+                w.now = w.manager.deadline().unwrap();
+                w.event(Event::Tick);
+            }
+            assert!(!w.clients[3], "the client waits");
+        }
+        assert_eq!(w.renewed, vec![Child::Brane(3); n + 1]);
+        assert!(w.branes[3].used, "nothing is cleared yet");
+    }
+    w.run();
+    assert!(!w.branes[3].used && w.clients[3]);
+    assert!(w.poll(job).unwrap().is_ok());
+    assert_eq!(w.renewed.last(), Some(&Child::Client(3)));
 }
 
 #[test]
