@@ -30,6 +30,11 @@ const CLIENT: Channel = Channel::new(wiring::channels::SERVICES);
 const TIMER: Channel = Channel::new(wiring::channels::TIMER);
 const SERIAL: Channel = Channel::new(wiring::channels::SERIAL);
 
+const _: () = assert!(
+    net_server_core::memory::NEEDED <= wiring::regions::HEAP.size,
+    "the heap of a brane does not hold what hosts and clients can make it take"
+);
+
 /// Turns taken before this domain looks at its notifications again. Its peers run above it or wait for it, so this bounds only
 /// how late a deadline is armed.
 const TURNS: usize = 256;

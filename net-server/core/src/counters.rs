@@ -63,6 +63,8 @@ counters! {
     fragments = "fragments",
     /// Packets put together from fragments.
     reassembled = "reassembled",
+    /// Packets of which not all fragments came in time, or which gave way to others, or whose fragments overlap.
+    reassembly_failed = "reassembly failed",
     /// Packets, datagrams and answers dropped because there was no memory for them.
     no_memory = "no memory",
     /// Datagrams given to a client.

@@ -10,11 +10,13 @@
 //! | [`stack`] | interfaces and sockets, the way from a frame to its socket |
 //! | [`family`] | families, protocols and the brane's protocol switch |
 //! | [`frame`] | the first look at a received frame (from any host) |
+//! | [`fragments`] | packets under way in fragments (from any host) |
 //! | [`inside`] | answers to who asks from inside: tables, ping, name lookup |
 //! | [`netif`], [`announce`], [`parked`] | one interface: addresses, DHCP, SLAAC, announcements, datagrams that wait for a neighbour |
 //! | [`shortcut`] | datagrams to where one went a moment ago |
 //! | [`device`], [`checksum`] | frames out, in place in the driver's ring; offloads |
 //! | [`tcp`] | connections, listeners, and the pool of buffers |
+//! | [`memory`] | the account of the heap |
 //! | [`counters`] | every refusal and drop by name |
 //!
 //! smoltcp does the protocols. It is used one socket at a time: each connection is a socket set by itself, found by a hash of
@@ -31,10 +33,12 @@ pub mod client;
 pub mod counters;
 pub mod device;
 pub mod family;
+pub mod fragments;
 pub mod frame;
 pub mod inlet;
 pub mod inside;
 pub mod manage;
+pub mod memory;
 pub mod netif;
 pub mod parked;
 pub mod ports;

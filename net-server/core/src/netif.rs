@@ -12,7 +12,7 @@ pub use upkeep::usable;
 
 use crate::device::{Device, Tx};
 use crate::inside::Neighbours;
-use crate::parked::Parked;
+use crate::parked::{self, Parked};
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::string::{String, ToString};
@@ -24,9 +24,9 @@ use brane_abi::port::PortInfo;
 use brane_abi::ring::Producer;
 use core::net::{Ipv4Addr, Ipv6Addr};
 use smoltcp::iface::{Config, Interface, PollResult, SocketHandle, SocketSet};
-use smoltcp::socket::{dhcpv4, raw, udp};
+use smoltcp::socket::{dhcpv4, udp};
 use smoltcp::time::Instant;
-use smoltcp::wire::{EthernetAddress, HardwareAddress, IpAddress, IpCidr, IpProtocol, IpVersion, Ipv4Cidr};
+use smoltcp::wire::{EthernetAddress, HardwareAddress, IpAddress, IpCidr, IpVersion, Ipv4Cidr};
 
 /// Frames that one socket may send before the next one's turn.
 const EGRESS_BUDGET: usize = 64;
@@ -82,9 +82,6 @@ pub struct NetIf {
     control: SocketSet<'static>,
     dhcp: Option<SocketHandle>,
     lease: Option<Lease>,
-    /// Catches what was put together from fragments.
-    fragments: SocketSet<'static>,
-    catchers: [SocketHandle; 2],
     /// Sends datagrams of all sockets, one at a time.
     udp: SocketSet<'static>,
     udp_handle: SocketHandle,
@@ -126,28 +123,12 @@ fn fixed(cidr: &Cidr) -> IpCidr {
     IpCidr::new(cidr.ip.into(), cidr.prefix)
 }
 
-fn catcher(protocol: IpProtocol, len: usize) -> raw::Socket<'static> {
-    let buffer = |n: usize, len| raw::PacketBuffer::new(vec![raw::PacketMetadata::EMPTY; n], vec![0; len]);
-    raw::Socket::new(
-        Some(IpVersion::Ipv4),
-        Some(protocol),
-        buffer(1, len),
-        buffer(1, 0),
-    )
-}
-
 impl NetIf {
     fn new(config: InterfaceConfig, tx: Tx) -> NetIf {
         let mut udp = SocketSet::new(Vec::new());
         let out = udp::PacketBuffer::new(vec![udp::PacketMetadata::EMPTY; 1], vec![0; UDP_LONGEST]);
         let none = udp::PacketBuffer::new(vec![udp::PacketMetadata::EMPTY; 1], Vec::new());
         let udp_handle = udp.add(udp::Socket::new(none, out));
-        let mut fragments = SocketSet::new(Vec::new());
-        // Datagrams of any length; TCP segments are hardly ever fragmented, and then barely above an MTU.
-        let catchers = [
-            fragments.add(catcher(IpProtocol::Udp, 65535)),
-            fragments.add(catcher(IpProtocol::Tcp, 16384)),
-        ];
         NetIf {
             name: config.name.clone(),
             device: config.device.clone(),
@@ -161,14 +142,12 @@ impl NetIf {
             control: SocketSet::new(Vec::new()),
             dhcp: None,
             lease: None,
-            fragments,
-            catchers,
             udp,
             udp_handle,
             neighbours: Neighbours::default(),
             rdnss: None,
             received: Received::default(),
-            parked: VecDeque::new(),
+            parked: VecDeque::with_capacity(parked::LIMIT),
             addresses: Vec::new(),
             announcements: 0,
             announce_at: u64::MAX,

@@ -7,7 +7,7 @@ use smoltcp::wire::IpEndpoint;
 /// Datagrams that one interface lets wait at most; more are dropped.
 pub const LIMIT: usize = 256;
 /// Their bytes at most.
-pub const LIMIT_BYTES: usize = 64 << 10;
+pub const LIMIT_BYTES: usize = 48 << 10;
 /// Time between two questions for the address, in nanoseconds (RFC 4861, 10: RETRANS_TIMER).
 pub const RETRY: u64 = 1_000_000_000;
 /// How long a datagram waits before it is dropped: three questions without an answer.

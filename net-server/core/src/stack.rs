@@ -11,6 +11,7 @@ pub use datagrams::{Datagram, Udp};
 use crate::counters::Counters;
 use crate::family::errors::{self, Limit};
 use crate::family::{Protosw, control_of};
+use crate::fragments::{self, Fragment, Fragments};
 use crate::frame::{self, Kind, Next};
 use crate::inlet::{self, Delivery, Inlets};
 use crate::inside::Inside;
@@ -50,7 +51,7 @@ pub enum Outcome {
     Done,
     /// A datagram for a UDP socket: the caller delivers these bytes of the frame.
     Datagram(Delivery, Range<usize>),
-    /// A packet is complete again: it is in [`Stack::whole`] and to be handed in like a received frame.
+    /// A packet is complete again: [`Stack::take_whole`] has it, to be handed in like a received frame.
     Reassembled,
 }
 
@@ -68,8 +69,7 @@ pub struct Stack {
     errors: Limit,
     /// Questions from inside that are under way.
     pub inside: Inside,
-    /// A packet put together from fragments.
-    pub whole: Vec<u8>,
+    fragments: Fragments,
     /// TCP connections.
     pub conns: Slab<Conn>,
     /// TCP listeners.
@@ -103,7 +103,7 @@ impl Stack {
             switch: Protosw::default(),
             errors: Limit::new(now),
             inside: Inside::default(),
-            whole: Vec::new(),
+            fragments: Fragments::new(rng.next_u64()),
             // What any host can make longer has its full size from the start.
             conns: Slab::with_capacity(CONNECTIONS),
             listeners: Slab::with_capacity(SLOTS),
@@ -237,7 +237,18 @@ impl Stack {
                     return Outcome::Done;
                 }
                 self.counters.fragments += 1;
-                if netif.fragment(now, frame, &mut self.whole) {
+                let packet = frame
+                    .get(if link { frame::ETHERNET } else { 0 }..)
+                    .unwrap_or_default();
+                let Some(fragment) = Fragment::read(index, packet) else {
+                    return Outcome::Done;
+                };
+                if !netif.accepts(fragment.key.dst.into()) {
+                    return Outcome::Done;
+                }
+                let outcome = self.fragments.add(now, &fragment);
+                self.counters.reassembly_failed = self.fragments.dropped;
+                if outcome == fragments::Outcome::Complete {
                     self.counters.reassembled += 1;
                     return Outcome::Reassembled;
                 }
@@ -248,6 +259,21 @@ impl Stack {
             }
         }
         Outcome::Done
+    }
+
+    /// The packet that `frame`, which came in by the interface `index`, has completed, as a frame with the same link-layer header.
+    /// [`Self::give_back`] takes the memory back.
+    pub fn take_whole(&mut self, index: usize, frame: &[u8]) -> Vec<u8> {
+        let link = match index {
+            0 => None,
+            _ => frame.get(..frame::ETHERNET),
+        };
+        self.fragments.take(link.unwrap_or_default())
+    }
+
+    /// Takes the memory back that [`Self::take_whole`] has lent.
+    pub fn give_back(&mut self, whole: Vec<u8>) {
+        self.fragments.give_back(whole);
     }
 
     /// A packet has come that nobody here takes: says so to its sender, where that is allowed. `pointer` is the byte of the
@@ -350,8 +376,10 @@ impl Stack {
         }
     }
 
-    /// Addresses, routes or links have changed: nothing learnt of the ways out and in holds any more.
+    /// Addresses, routes or links have changed: nothing learnt of the ways out and in holds any more, and what an interface
+    /// has of a packet is no other interface's.
     pub fn forget_ways(&mut self) {
+        self.fragments.clear();
         self.shortcuts.clear();
         self.inlets.clear();
     }

@@ -155,11 +155,11 @@ fn hand_in(stack: &mut Stack, clients: &mut [Client], now: u64, index: usize, fr
             deliver(stack, clients, now, &delivery, &frame[payload]);
         }
         Outcome::Reassembled => {
-            let whole = core::mem::take(&mut stack.whole);
+            let whole = stack.take_whole(index, frame);
             if let Outcome::Datagram(delivery, payload) = stack.frame(now, index, &whole, false) {
                 deliver(stack, clients, now, &delivery, &whole[payload]);
             }
-            stack.whole = whole;
+            stack.give_back(whole);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Datagrams through an interface: out for all UDP sockets by one of smoltcp's, in past it, and fragments both ways.
+//! Datagrams through an interface: out for all UDP sockets by one of smoltcp's, in past it, and fragments out.
 //!
 //! Frames come from any host, by way of the trusted driver; what is sent was checked by [`crate::stack`].
 
@@ -7,8 +7,7 @@ use crate::announce;
 use crate::counters::Counters;
 use crate::device::Device;
 use crate::parked;
-use alloc::vec::Vec;
-use smoltcp::socket::{raw, udp};
+use smoltcp::socket::udp;
 use smoltcp::wire::{IpAddress, IpEndpoint};
 
 /// Longest UDP payload that is sent, in bytes: what smoltcp's buffer for fragments takes (see `Cargo.toml`).
@@ -18,28 +17,6 @@ pub const UDP_LONGEST: usize = 16384 - 28;
 const REFRESH: u64 = 100_000_000;
 
 impl NetIf {
-    /// Hands a fragment to the stack. What it completes is handed to `whole` as a frame like any other.
-    pub fn fragment(&mut self, now: u64, frame: &[u8], whole: &mut Vec<u8>) -> bool {
-        let Some(iface) = self.iface.as_deref_mut() else {
-            return false;
-        };
-        let mut device = Device::with(frame, &mut self.tx);
-        iface.poll_ingress_single(instant(now), &mut device, &mut self.fragments);
-        for handle in self.catchers {
-            if let Ok(packet) = self.fragments.get_mut::<raw::Socket>(handle).recv() {
-                whole.clear();
-                if let Some(header) = frame.get(..crate::frame::ETHERNET).filter(|_| self.mac != [0; 6]) {
-                    whole.extend_from_slice(header);
-                }
-                whole.extend_from_slice(packet);
-                return true;
-            }
-        }
-        // The answer to a long ping leaves in fragments too.
-        self.deadline = self.deadline.min(self.drain_fragments(now));
-        false
-    }
-
     /// Whether [`Self::refresh`] wants the next datagram.
     #[inline]
     pub fn refresh_is_due(&self, now: u64) -> bool {
@@ -104,14 +81,12 @@ impl NetIf {
         }
         let mut meta = udp::UdpMetadata::from(remote);
         meta.local_address = local;
-        let filled = socket.send_with(len, meta, |room| {
-            fill(room);
-            len
-        });
-        if filled.is_err() {
+        // Not `send_with`, which finds no room for a second long datagram, as it does not begin the empty buffer anew.
+        let Ok(room) = socket.send(len, meta) else {
             socket.close();
             return true;
-        }
+        };
+        fill(room);
         let at = instant(now);
         iface.poll_egress(at, &mut Device::idle(&mut self.tx), &mut self.udp);
         // It has room for one, so it is full while that one is there.

@@ -144,7 +144,7 @@ impl Stack {
             return;
         }
         let mut payload = Vec::new();
-        if payload.try_reserve_exact(len).is_err() || netif.parked.try_reserve(1).is_err() {
+        if payload.try_reserve_exact(len).is_err() {
             self.counters.no_memory += 1;
             return;
         }

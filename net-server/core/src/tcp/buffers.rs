@@ -14,7 +14,7 @@ pub const SMALLEST: usize = 4 << 10;
 /// Largest block in bytes.
 pub const LARGEST: usize = 512 << 10;
 /// Bytes of the region.
-pub const MEMORY: usize = 4 << 20;
+pub const MEMORY: usize = 7 * LARGEST;
 
 /// Block sizes: each is twice the one before.
 const ORDERS: usize = (LARGEST / SMALLEST).ilog2() as usize + 1;
@@ -143,7 +143,7 @@ impl Buffers {
 
     /// The first free block of an order.
     fn first(&self, order: usize) -> Option<usize> {
-        let words = &self.free[order][..(WORDS >> order).max(1)];
+        let words = &self.free[order][..(UNITS >> order).div_ceil(64)];
         let word = words.iter().position(|word| *word != 0)?;
         Some(word * 64 + words[word].trailing_zeros() as usize)
     }

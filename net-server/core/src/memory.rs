@@ -1,0 +1,59 @@
+//! The account of a brane's heap: what each thing takes at most, and the sum.
+//!
+//! Hosts on the wire and clients decide how much of it is in use, within these bounds. What they can make longer has its full
+//! size from the start, or is asked for where a refusal is a drop with a counter. The protection domain compares [`NEEDED`] with
+//! the size of its heap when it is built.
+
+use crate::client::EVENT_BYTES;
+use crate::device::{LOOP_BYTES, LOOP_MTU, TSO_FRAME};
+use crate::fragments;
+use crate::netif::{NetIf, UDP_LONGEST};
+use crate::parked::{self, Parked};
+use crate::tcp::{CONNECTIONS, Conn, FlowKey, buffers};
+use brane_abi::control::MAX_MESSAGE;
+use brane_abi::layout::PORTS_PER_BRANE;
+use brane_abi::socket::QUESTIONS;
+use smoltcp::iface::{Interface, SocketStorage};
+
+/// NICs at most.
+const NICS: usize = 2;
+
+/// Buffers of TCP connections, in a region of their own.
+const TCP_BUFFERS: usize = buffers::MEMORY;
+
+/// Connections: socket and record of each, its place in the table of flows (buckets of the next power of two, with a byte of
+/// control each), and in three lists.
+const TCP_CONNECTIONS: usize = CONNECTIONS
+    * (size_of::<SocketStorage>() + size_of::<Conn>() + 3 * size_of::<usize>())
+    + (2 * CONNECTIONS * 8 / 7).next_power_of_two() * (size_of::<(FlowKey, usize)>() + 1);
+
+/// An interface with its way out and its sockets: of these, the one that sends datagrams has a buffer.
+const INTERFACE: usize = size_of::<NetIf>() + size_of::<Interface>() + UDP_LONGEST + TSO_FRAME + (4 << 10);
+
+/// Datagrams that wait at an interface for a neighbour.
+const PARKED: usize = parked::LIMIT_BYTES + parked::LIMIT * size_of::<Parked>();
+
+/// Packets that wait in `lo0`.
+const LOOP: usize = LOOP_BYTES + LOOP_MTU;
+
+/// Questions from inside: each answer is encoded and waits, one is being made from tables of the same size; a ping has its data
+/// twice, a lookup its name.
+const QUERIES: usize = (2 * QUESTIONS + 16) * MAX_MESSAGE;
+
+/// What the manager (trusted) gives: the configuration and one message.
+const CONFIGURATION: usize = 8 * MAX_MESSAGE;
+
+/// All of it in bytes. One eighth of what is not of one piece from the start to the end is for the gaps in between.
+pub const NEEDED: usize = {
+    let fixed = TCP_BUFFERS;
+    let ports = NICS * PORTS_PER_BRANE;
+    let rest = TCP_CONNECTIONS
+        + ports * (INTERFACE + PARKED)
+        + INTERFACE
+        + LOOP
+        + fragments::BYTES
+        + EVENT_BYTES
+        + QUERIES
+        + CONFIGURATION;
+    fixed + rest + rest / 8
+};
