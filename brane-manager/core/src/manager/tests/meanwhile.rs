@@ -189,6 +189,32 @@ fn neither_owner_is_changed_while_a_device_moves() {
 }
 
 #[test]
+fn a_port_is_free_again_only_when_the_brane_has_given_its_interface_up() {
+    let mut w = World::new();
+    w.done(pair());
+    // The brane takes the interface, the driver refuses to bind it, and the brane does not answer that it is to give it up.
+    w.branes[1].manner = Manner::Deaf(command::DETACH);
+    let job = w.first(&assign("left", "red"));
+    w.nics.refuse_after = Some(0);
+    w.step();
+    assert!(w.nics.refused);
+    assert_eq!(w.branes[1].config.as_ref().unwrap().interfaces.len(), 2);
+    let what = w.meets(&assign("vnic2", "red"));
+    assert_eq!(what, "brane \"red\" is being changed (started)");
+    assert_eq!(w.poll_as(0, job), None);
+    w.branes[1].manner = Manner::Honest;
+    let why = w.end(job).unwrap_err();
+    assert_eq!(why.what, "the NIC driver refuses `left`: as the test wants");
+    assert_eq!(
+        (w.owner("left"), w.manager.branes[1].restarts),
+        ("home".into(), 1)
+    );
+    w.until_started("red");
+    w.done(assign("vnic2", "red"));
+    w.clean();
+}
+
+#[test]
 fn two_branes_cannot_be_renamed_to_one_name_at_the_same_time() {
     let mut w = World::new();
     let job = w.first(&rename("red", "rot"));
