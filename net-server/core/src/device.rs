@@ -21,6 +21,11 @@ pub const TSO_FRAME: usize = 54 + 44 * 1460;
 /// Packets that wait in `lo0` at most; the stack stops sending there until they are taken.
 const LOOP_PACKETS: usize = 64;
 
+/// Bytes at the start of each frame that are cleared before smoltcp writes it. The ring holds what was sent before, and smoltcp
+/// leaves fields alone that a message does not use. Past the headers there is only payload, of which it writes each byte: the
+/// longest headers with such a field are those of Ethernet, IPv6 with options for each hop, and ICMPv6 (70 bytes).
+const CLEARED: usize = 128;
+
 /// MTU of `lo0` in bytes.
 pub const LOOP_MTU: usize = 32768;
 
@@ -180,6 +185,7 @@ impl Tx {
         let reserved = match &mut self.path {
             Path::Port(ring) => match ring.reserve(len) {
                 Ok(room) => {
+                    room[..len.min(CLEARED)].fill(0);
                     let out = fill(room);
                     if let Some(to) = room.first_chunk() {
                         self.last_to = *to;
@@ -198,6 +204,7 @@ impl Tx {
             },
             Path::Loop(packets) => match packets.packet(len) {
                 Some(mut packet) => {
+                    packet[..len.min(CLEARED)].fill(0);
                     let out = fill(&mut packet);
                     packets.queue.push_back(packet);
                     self.sent.frames += 1;
@@ -211,6 +218,11 @@ impl Tx {
         if !reserved {
             self.sent.full += 1;
         }
+        self.discard(len, fill)
+    }
+
+    /// Lets `fill` write a frame that nobody gets.
+    fn discard<R>(&mut self, len: usize, fill: impl FnOnce(&mut [u8]) -> R) -> R {
         if self.scratch.len() < len {
             // Not reached: smoltcp makes no frame longer than it was told.
             self.scratch = vec![0; len];
@@ -348,12 +360,18 @@ fn offload(packet: &mut [u8], meta: PacketMeta) -> [u32; 3] {
 pub struct Device<'a> {
     frame: Option<&'a [u8]>,
     tx: &'a mut Tx,
+    /// Answers to the frame are not sent.
+    mute: bool,
 }
 
 impl<'a> Device<'a> {
     /// With nothing received.
     pub fn idle(tx: &'a mut Tx) -> Self {
-        Device { frame: None, tx }
+        Device {
+            frame: None,
+            tx,
+            mute: false,
+        }
     }
 
     /// With this frame.
@@ -361,6 +379,15 @@ impl<'a> Device<'a> {
         Device {
             frame: Some(frame),
             tx,
+            mute: false,
+        }
+    }
+
+    /// With this frame, which smoltcp may learn from but must not answer.
+    pub fn mute(frame: &'a [u8], tx: &'a mut Tx) -> Self {
+        Device {
+            mute: true,
+            ..Device::with(frame, tx)
         }
     }
 }
@@ -377,11 +404,13 @@ impl phy::Device for Device<'_> {
 
     fn receive(&mut self, _: Instant) -> Option<(Rx<'_>, Out<'_>)> {
         let frame = self.frame.take()?;
-        Some((Rx(frame), Out(self.tx, PacketMeta::default())))
+        let meta = PacketMeta::default();
+        Some((Rx(frame), Out(self.tx, meta, self.mute)))
     }
 
     fn transmit(&mut self, _: Instant) -> Option<Out<'_>> {
-        self.tx.has_room().then(|| Out(self.tx, PacketMeta::default()))
+        let meta = PacketMeta::default();
+        self.tx.has_room().then_some(Out(self.tx, meta, false))
     }
 
     fn capabilities(&self) -> DeviceCapabilities {
@@ -398,12 +427,15 @@ impl phy::RxToken for Rx<'_> {
     }
 }
 
-/// Room for a frame to send.
-pub struct Out<'a>(&'a mut Tx, PacketMeta);
+/// Room for a frame to send, unless it is mute.
+pub struct Out<'a>(&'a mut Tx, PacketMeta, bool);
 
 impl phy::TxToken for Out<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
-        self.0.send(len, self.1, f)
+        match self.2 {
+            true => self.0.discard(len, f),
+            false => self.0.send(len, self.1, f),
+        }
     }
 
     fn set_meta(&mut self, meta: PacketMeta) {

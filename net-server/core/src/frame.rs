@@ -1,9 +1,13 @@
 //! A look at a received frame before the stack sees it: what is wrong with it, or whose it is.
 //!
 //! Frames come from any host on the network, by way of the trusted driver. What passes here has consistent lengths and right
-//! checksums, so the stack below is told not to check them again. Nothing is copied and nothing panics, whatever the bytes.
+//! checksums, so the stack below is told not to check them again. Addresses are those of one host, or of a group that it may be
+//! sent to; what depends on the brane's own addresses is checked in [`crate::stack`]. Nothing is copied and nothing panics,
+//! whatever the bytes.
 
+use crate::address::{is_host4, is_host6, stays_inside6};
 use crate::checksum;
+use crate::extensions::{self, Problem, Walked};
 use brane_abi::control::Protocol;
 use core::net::{Ipv4Addr, Ipv6Addr};
 use smoltcp::wire::IpAddress;
@@ -18,7 +22,6 @@ const TCP: u8 = 6;
 const UDP: u8 = 17;
 const ICMPV6: u8 = 58;
 const IGMP: u8 = 2;
-const HOP_BY_HOP: u8 = 0;
 const NOTHING: u8 = 59;
 
 /// TCP flag bits (RFC 9293, 3.1).
@@ -87,8 +90,6 @@ pub enum Next {
         /// The former.
         discovery: bool,
     },
-    /// Options for each hop in front of something that is known.
-    HopByHop,
     /// It ends there (RFC 8200, 4.7).
     Nothing,
     /// A protocol that is not known.
@@ -96,6 +97,8 @@ pub enum Next {
         /// Which byte of the packet says so.
         pointer: usize,
     },
+    /// An IPv6 extension header asks for something that the brane does not do.
+    Refused(Problem),
 }
 
 /// What a frame is.
@@ -115,6 +118,13 @@ pub enum Kind {
         protocol: u8,
         /// It is the first of the packet.
         first: bool,
+    },
+    /// An IPv6 packet with extension headers that ask for nothing. It is to be handed in again without them.
+    Extended {
+        /// What stands behind them.
+        protocol: u8,
+        /// Their length in bytes.
+        len: usize,
     },
     /// A whole TCP segment.
     Tcp(Transport),
@@ -142,6 +152,18 @@ pub fn is_ipv6(frame: &[u8], link: bool) -> bool {
         u16_at(frame, 12) == Some(IPV6)
     } else {
         frame.first().is_some_and(|byte| byte >> 4 == 6)
+    }
+}
+
+/// Reads source and destination address of an IP packet that begins at byte `start` of `frame`.
+pub fn ends(frame: &[u8], start: usize) -> Option<(IpAddress, IpAddress)> {
+    let packet = frame.get(start..)?;
+    if packet.first()? >> 4 == 4 {
+        let address = |at: usize| Some(Ipv4Addr::from(*packet.get(at..)?.first_chunk::<4>()?));
+        Some((address(12)?.into(), address(16)?.into()))
+    } else {
+        let address = |at: usize| Some(Ipv6Addr::from(*packet.get(at..)?.first_chunk::<16>()?));
+        Some((address(8)?.into(), address(24)?.into()))
     }
 }
 
@@ -206,7 +228,12 @@ fn ipv4(frame: &[u8], start: usize, intact: bool) -> Result<Kind, Reason> {
     }
     let src = Ipv4Addr::new(header[12], header[13], header[14], header[15]);
     let dst = Ipv4Addr::new(header[16], header[17], header[18], header[19]);
-    if src.is_multicast() || src.is_broadcast() || dst.is_unspecified() || (src.is_loopback() && start != 0) {
+    let sound = match start {
+        // On lo0 there are the brane's own packets only.
+        0 => !(src.is_multicast() || src.is_broadcast() || dst.is_unspecified()),
+        _ => from_wire4(src, dst, header[9], &packet[header_len..total]),
+    };
+    if !sound {
         return Err(Reason::Address);
     }
     let fragment = u16::from_be_bytes([header[6], header[7]]);
@@ -228,6 +255,23 @@ fn ipv4(frame: &[u8], start: usize, intact: bool) -> Result<Kind, Reason> {
     }
     let range = (start + header_len, payload_len);
     transport(frame, range, header[9], src.into(), dst.into(), intact)
+}
+
+/// Returns true if another host may send a packet between these addresses (RFC 1122, 3.2.1.3). `payload` is what `protocol` carries.
+fn from_wire4(src: Ipv4Addr, dst: Ipv4Addr, protocol: u8, payload: &[u8]) -> bool {
+    let one = is_host4(dst);
+    let many = dst.is_multicast() || dst.is_broadcast();
+    // A connection has two ends (RFC 9293, 3.9.2.3).
+    if !one && (!many || protocol == TCP) {
+        return false;
+    }
+    // Without an address of its own a host asks for one, and a querier asks for groups (RFC 2131, 4.1; RFC 4541, 2.1.1).
+    let nameless = match protocol {
+        UDP => payload.first_chunk() == Some(&[0, 68, 0, 67]),
+        IGMP => true,
+        _ => false,
+    };
+    is_host4(src) || src.is_unspecified() && nameless
 }
 
 /// Whether a list of IPv4 options is well-formed (RFC 791, 3.1) and asks for no source route (RFC 7126, 4.3 and 4.4).
@@ -262,18 +306,46 @@ fn ipv6(frame: &[u8], start: usize, intact: bool) -> Result<Kind, Reason> {
         Ipv6Addr::from(octets)
     };
     let (src, dst) = (address(8), address(24));
-    if src.is_multicast() || dst.is_unspecified() || ((src.is_loopback() || dst.is_loopback()) && start != 0)
-    {
+    let protocol = header[6];
+    let sound = match start {
+        0 => !(src.is_multicast() || dst.is_unspecified()),
+        _ => from_wire6(src, dst, protocol),
+    };
+    if !sound {
         return Err(Reason::Address);
     }
-    transport(
-        frame,
-        (start + 40, payload_len),
-        header[6],
-        src.into(),
-        dst.into(),
-        intact,
-    )
+    if extensions::is_extension(protocol) {
+        return extended(&packet[..40 + payload_len]);
+    }
+    let range = (start + 40, payload_len);
+    transport(frame, range, protocol, src.into(), dst.into(), intact)
+}
+
+/// Returns true if another host may send a packet between these addresses (RFC 4291, 2.5 and 2.7).
+fn from_wire6(src: Ipv6Addr, dst: Ipv6Addr, protocol: u8) -> bool {
+    let to_one = is_host6(dst);
+    let to_many = dst.is_multicast() && !stays_inside6(dst) && protocol != TCP;
+    // Without an address of its own a host asks whether one is taken, for routers, and reports groups, all by ICMPv6, which may
+    // stand behind extension headers.
+    let nameless = src.is_unspecified() && (protocol == ICMPV6 || extensions::is_extension(protocol));
+    (to_one || to_many) && (is_host6(src) || nameless)
+}
+
+/// Classifies an IPv6 packet by what stands behind its extension headers.
+fn extended(packet: &[u8]) -> Result<Kind, Reason> {
+    match extensions::walk(packet) {
+        Walked::Upper {
+            protocol: protocol @ (TCP | UDP | ICMPV6),
+            len,
+            ..
+        } => Ok(Kind::Extended { protocol, len }),
+        Walked::Upper {
+            protocol: NOTHING, ..
+        } => Ok(other(Next::Nothing)),
+        Walked::Upper { pointer, .. } => Ok(other(Next::Unknown { pointer })),
+        Walked::Refused(problem) => Ok(other(Next::Refused(problem))),
+        Walked::Dropped => Err(Reason::Header),
+    }
 }
 
 fn transport(
@@ -356,19 +428,14 @@ fn transport(
                 },
             })
         }
-        IGMP if !is_v6(dst) => Ok(other(Next::Igmp)),
-        HOP_BY_HOP if is_v6(dst) => {
-            let [next, units, ..] = *bytes else {
-                return Err(Reason::Truncated);
-            };
-            if len < (usize::from(units) + 1) * 8 {
+        IGMP if !is_v6(dst) => {
+            if len < 8 {
                 return Err(Reason::Truncated);
             }
-            Ok(other(match next {
-                TCP | UDP | ICMPV6 => Next::HopByHop,
-                NOTHING => Next::Nothing,
-                _ => Next::Unknown { pointer: 40 },
-            }))
+            if checksum::sum(bytes) != 0xffff {
+                return Err(Reason::Checksum);
+            }
+            Ok(other(Next::Igmp))
         }
         NOTHING if is_v6(dst) => Ok(other(Next::Nothing)),
         _ => Ok(other(Next::Unknown {

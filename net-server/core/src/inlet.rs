@@ -232,6 +232,32 @@ mod tests {
     }
 
     proptest! {
+        /// Lengths and padding: the short way takes a datagram if and only if the long way does, and the same bytes of it.
+        #[test]
+        fn lengths_and_padding_decide_alike_on_both_ways(
+            v6 in any::<bool>(), payload in prop::collection::vec(any::<u8>(), 0..40), padding in 0usize..40,
+            ip in -30i32..50, udp in -30i32..50, honest_ip in any::<bool>(), honest_udp in any::<bool>(),
+        ) {
+            let mut frame = datagram(v6, &payload);
+            frame.resize(frame.len() + padding, 0x55);
+            // Where the length of the IP packet stands, and that of the datagram.
+            let (ip_at, udp_at) = if v6 { (18, 58) } else { (16, 38) };
+            for (at, change, honest) in [(ip_at, ip, honest_ip), (udp_at, udp, honest_udp)] {
+                let now = i32::from(u16::from_be_bytes([frame[at], frame[at + 1]]));
+                let lie = (now + if honest { 0 } else { change }).max(0) as u16;
+                frame[at..at + 2].copy_from_slice(&lie.to_be_bytes());
+            }
+            if !v6 {
+                mend(&mut frame);
+            }
+            let short = plain(0, &frame).map(|(_, _, payload)| payload);
+            let long = match ethernet(&frame, MAC, true) {
+                Ok(Kind::Udp(udp)) => Some(&frame[udp.payload..udp.payload + udp.len]),
+                _ => None,
+            };
+            prop_assert_eq!(short, long);
+        }
+
         /// What the short way takes, the long way takes too, with the same payload; and where both look at frames that differ
         /// in no byte of the flow, the same addresses and ports.
         #[test]

@@ -9,8 +9,9 @@
 //! | [`client`], [`slot`] | the socket service for a client (trusted with nothing) |
 //! | [`stack`] | interfaces and sockets, the way from a frame to its socket |
 //! | [`family`] | families, protocols and the brane's protocol switch |
-//! | [`frame`] | the first look at a received frame (from any host) |
+//! | [`frame`], [`extensions`], [`address`] | the first look at a received frame (from any host) |
 //! | [`fragments`] | packets under way in fragments (from any host) |
+//! | [`guard`] | messages that smoltcp must not see |
 //! | [`inside`] | answers to who asks from inside: tables, ping, name lookup |
 //! | [`netif`], [`announce`], [`parked`] | one interface: addresses, DHCP, SLAAC, announcements, datagrams that wait for a neighbour |
 //! | [`shortcut`] | datagrams to where one went a moment ago |
@@ -26,15 +27,18 @@
 
 extern crate alloc;
 
+pub mod address;
 pub mod announce;
 pub mod brane;
 pub mod checksum;
 pub mod client;
 pub mod counters;
 pub mod device;
+pub mod extensions;
 pub mod family;
 pub mod fragments;
 pub mod frame;
+pub mod guard;
 pub mod inlet;
 pub mod inside;
 pub mod manage;

@@ -3,6 +3,7 @@
 //! The manager is trusted: its configuration is checked for what the stack cannot take, so that a mistake is refused with a
 //! reason instead of taking the brane down, but its rings are believed.
 
+use crate::address::{is_host4, is_host6};
 use crate::netif::usable;
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -309,8 +310,21 @@ pub fn check_addresses(interface: &InterfaceConfig) -> Result<(), String> {
     if interface.addresses.len() > ADDRESSES {
         return Err(alloc::format!("{name}: more than {ADDRESSES} addresses"));
     }
-    match interface.addresses.iter().find(|cidr| !usable(cidr)) {
-        Some(bad) => Err(alloc::format!("{name}: {bad} cannot be an interface's address")),
-        None => Ok(()),
+    if let Some(bad) = interface.addresses.iter().find(|cidr| !usable(cidr)) {
+        return Err(alloc::format!("{name}: {bad} cannot be an interface's address"));
+    }
+    let routers = [
+        (
+            interface.gateway4.map(IpAddr::V4),
+            interface.gateway4.is_none_or(is_host4),
+        ),
+        (
+            interface.gateway6.map(IpAddr::V6),
+            interface.gateway6.is_none_or(is_host6),
+        ),
+    ];
+    match routers.into_iter().find(|(_, sound)| !sound) {
+        Some((Some(bad), _)) => Err(alloc::format!("{name}: {bad} cannot be a router")),
+        _ => Ok(()),
     }
 }

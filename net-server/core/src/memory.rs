@@ -9,6 +9,7 @@ use crate::device::{LOOP_BYTES, LOOP_MTU, TSO_FRAME};
 use crate::fragments;
 use crate::netif::{NetIf, UDP_LONGEST};
 use crate::parked::{self, Parked};
+use crate::stack::COPY;
 use crate::tcp::{CONNECTIONS, Conn, FlowKey, buffers};
 use brane_abi::control::MAX_MESSAGE;
 use brane_abi::layout::PORTS_PER_BRANE;
@@ -52,6 +53,7 @@ pub const NEEDED: usize = {
         + INTERFACE
         + LOOP
         + fragments::BYTES
+        + 2 * COPY
         + EVENT_BYTES
         + QUERIES
         + CONFIGURATION;

@@ -331,6 +331,13 @@ impl NetIf {
         address.is_broadcast() || self.addresses.iter().any(here)
     }
 
+    /// Returns its link-layer address, and a predicate for the addresses that the manager has given it. An advertised prefix must
+    /// not lead to one of these, because the address would end with the prefix. `None` for `lo0`, which has no neighbours.
+    pub fn guarded(&self) -> Option<([u8; 6], impl Fn(Ipv6Addr) -> bool)> {
+        let fixed = |address: core::net::IpAddr| self.config.addresses.iter().any(|cidr| cidr.ip == address);
+        (!self.is_loopback()).then_some((self.mac, move |address: Ipv6Addr| fixed(address.into())))
+    }
+
     /// Whether `address` is one of this interface's own.
     pub fn owns(&self, address: IpAddress) -> bool {
         self.addresses.iter().any(|cidr| cidr.address() == address)
@@ -394,6 +401,14 @@ impl NetIf {
         if let Some(iface) = self.iface.as_deref_mut() {
             let set = set.unwrap_or(&mut self.control);
             iface.poll_ingress_single(instant(now), &mut Device::with(frame, &mut self.tx), set);
+        }
+    }
+
+    /// Hands a frame to the stack, as [`Self::ingress`] does, but drops what smoltcp answers.
+    pub fn ingress_mute(&mut self, now: u64, frame: &[u8], set: Option<&mut SocketSet<'static>>) {
+        if let Some(iface) = self.iface.as_deref_mut() {
+            let set = set.unwrap_or(&mut self.control);
+            iface.poll_ingress_single(instant(now), &mut Device::mute(frame, &mut self.tx), set);
         }
     }
 

@@ -9,10 +9,12 @@ mod datagrams;
 pub use datagrams::{Datagram, Udp};
 
 use crate::counters::Counters;
-use crate::family::errors::{self, Limit};
+use crate::extensions;
+use crate::family::errors::{self, Cause, Limit};
 use crate::family::{Protosw, control_of};
 use crate::fragments::{self, Fragment, Fragments};
-use crate::frame::{self, Kind, Next};
+use crate::frame::{self, Kind, Next, Reason};
+use crate::guard::{self, Verdict};
 use crate::inlet::{self, Delivery, Inlets};
 use crate::inside::Inside;
 use crate::netif::NetIf;
@@ -38,8 +40,18 @@ const EPHEMERAL: core::ops::RangeInclusive<u16> = 49152..=65535;
 /// A deadline that has passed without effect is looked at again after this time, in nanoseconds: 10 ms.
 const STALLED: u64 = 10_000_000;
 
-/// Which byte of an IP packet names its protocol, by family.
-const PROTOCOL_FIELD: [usize; 2] = [9, 6];
+/// Longest frame that is copied to be changed before it goes on, in bytes. Longer ones are dropped: none that is meant well is
+/// longer than an MTU.
+pub const COPY: usize = 4096;
+
+/// Returns the error about the protocol that a packet's fixed header names.
+fn no_protocol(family: Family) -> Cause {
+    let pointer = match family {
+        Family::Inet => 9,
+        Family::Inet6 => 6,
+    };
+    Cause::Protocol { pointer }
+}
 
 /// The port of name servers.
 const DNS: u16 = 53;
@@ -53,6 +65,11 @@ pub enum Outcome {
     Datagram(Delivery, Range<usize>),
     /// A packet is complete again: [`Stack::take_whole`] has it, to be handed in like a received frame.
     Reassembled,
+    /// A packet had IPv6 extension headers: without them it is in [`Stack::stripped`] and to be handed in like a received frame.
+    Stripped {
+        /// Its transport checksum need not be verified.
+        intact: bool,
+    },
 }
 
 type Map<K, V> = HashMap<K, V, FixedState>;
@@ -70,6 +87,10 @@ pub struct Stack {
     /// Questions from inside that are under way.
     pub inside: Inside,
     fragments: Fragments,
+    /// A packet without its extension headers.
+    pub stripped: Vec<u8>,
+    /// A copy of a message that smoltcp sees in place of the received one.
+    edited: Vec<u8>,
     /// TCP connections.
     pub conns: Slab<Conn>,
     /// TCP listeners.
@@ -104,6 +125,8 @@ impl Stack {
             errors: Limit::new(now),
             inside: Inside::default(),
             fragments: Fragments::new(rng.next_u64()),
+            stripped: Vec::with_capacity(COPY),
+            edited: Vec::with_capacity(COPY),
             // What any host can make longer has its full size from the start.
             conns: Slab::with_capacity(CONNECTIONS),
             listeners: Slab::with_capacity(SLOTS),
@@ -167,13 +190,26 @@ impl Stack {
         } else {
             frame::ip(frame, true)
         };
+        let kind = match kind {
+            Ok(kind) => kind,
+            Err(reason) => return self.malformed(index, reason),
+        };
         match kind {
-            Ok(Kind::Udp(udp)) => {
-                if udp.dst_port == 68 && udp.src_port == 67 && netif.has_dhcp() {
-                    netif.ingress(now, frame, None);
+            Kind::Udp(udp) => {
+                let to_dhcp = udp.dst_port == 68 && udp.src_port == 67 && netif.has_dhcp();
+                if link && self.is_ours(udp.src) {
+                    return self.malformed(index, Reason::Address);
+                }
+                let netif = &mut self.netifs[index];
+                if to_dhcp {
+                    match guard::dhcp(frame, udp.payload, udp.len, &mut self.edited) {
+                        Verdict::Pass => netif.ingress_mute(now, frame, None),
+                        Verdict::Edited => netif.ingress_mute(now, &self.edited, None),
+                        Verdict::Drop => return self.malformed(index, Reason::Header),
+                    }
                     netif.deadline = now;
                 } else if !self.switch.receive(family, Protocol::Udp) {
-                    self.unknown(now, index, family, frame, Some(PROTOCOL_FIELD[family as usize]));
+                    self.unknown(now, index, family, frame, no_protocol(family));
                 } else if udp.src_port != 0 && netif.accepts(udp.dst) {
                     if let Some(socket) = find_udp(&self.udps, udp.dst, udp.dst_port) {
                         netif.refresh(now, frame, udp.dst_port);
@@ -184,30 +220,36 @@ impl Stack {
                         return Outcome::Datagram(delivery, udp.payload..udp.payload + udp.len);
                     }
                     if udp.src_port == DNS && self.inside.looks_up() {
-                        netif.ingress(now, frame, None);
+                        netif.ingress_mute(now, frame, None);
                         netif.deadline = now;
                         return Outcome::Done;
                     }
-                    self.unknown(now, index, family, frame, None);
+                    self.unknown(now, index, family, frame, Cause::Port);
                 }
             }
-            Ok(Kind::Tcp(segment)) => {
+            Kind::Tcp(segment) => {
                 if self.switch.receive(family, Protocol::Tcp) {
                     self.segment(now, index, frame, &segment);
-                } else {
-                    self.unknown(now, index, family, frame, Some(PROTOCOL_FIELD[family as usize]));
+                } else if !(link && self.is_ours(segment.src)) {
+                    self.unknown(now, index, family, frame, no_protocol(family));
                 }
             }
-            Ok(Kind::Other { neighbour, next }) => {
+            Kind::Other { neighbour, next } => {
+                if let Some(reason) = self.refuses(index, frame, next) {
+                    return self.malformed(index, reason);
+                }
+                let netif = &mut self.netifs[index];
                 let taken = match next {
                     Next::Arp | Next::Igmp | Next::Icmp6 { discovery: true } => true,
                     Next::Icmp => self.switch.receive(family, Protocol::Icmp),
-                    Next::Icmp6 { discovery: false } | Next::HopByHop => {
-                        self.switch.receive(family, Protocol::Icmp6)
-                    }
+                    Next::Icmp6 { discovery: false } => self.switch.receive(family, Protocol::Icmp6),
                     Next::Nothing => false,
                     Next::Unknown { pointer } => {
-                        self.unknown(now, index, family, frame, Some(pointer));
+                        self.unknown(now, index, family, frame, Cause::Protocol { pointer });
+                        return Outcome::Done;
+                    }
+                    Next::Refused(problem) => {
+                        self.unknown(now, index, family, frame, Cause::Header(problem));
                         return Outcome::Done;
                     }
                 };
@@ -215,9 +257,20 @@ impl Stack {
                     self.counters.no_protocol += 1;
                     return Outcome::Done;
                 }
-                netif.ingress(now, frame, None);
+                let mut shown = frame;
+                if next == (Next::Icmp6 { discovery: true }) {
+                    let Some((mac, taken)) = netif.guarded() else {
+                        return Outcome::Done;
+                    };
+                    match guard::discovery(frame, mac, taken, &mut self.edited) {
+                        Verdict::Pass => {}
+                        Verdict::Edited => shown = &self.edited,
+                        Verdict::Drop => return self.malformed(index, Reason::Header),
+                    }
+                }
+                netif.ingress(now, shown, None);
                 if neighbour {
-                    netif.hear(now, frame);
+                    netif.hear(now, shown);
                     netif.deadline = now;
                     netif.retry_parked(now, &mut self.counters);
                 } else if frame.len() > netif.tx.caps.max_transmission_unit {
@@ -227,12 +280,26 @@ impl Stack {
                     self.echo_reply(now, frame, if link { frame::ETHERNET } else { 0 });
                 }
             }
-            Ok(Kind::Fragment { protocol, first }) => {
+            Kind::Extended { protocol, len } => {
+                let start = if link { frame::ETHERNET } else { 0 };
+                // It comes again without them, and is counted then.
+                netif.received.frames -= 1;
+                netif.received.bytes -= frame.len() as u64;
+                if extensions::strip(frame, start, len, protocol, &mut self.stripped) {
+                    return Outcome::Stripped { intact };
+                }
+                return self.malformed(index, Reason::Length);
+            }
+            Kind::Fragment { protocol, first } => {
+                if link && frame::ends(frame, frame::ETHERNET).is_none_or(|(src, _)| self.is_ours(src)) {
+                    return self.malformed(index, Reason::Address);
+                }
+                let netif = &mut self.netifs[index];
                 let takes = |protocol| self.switch.takes(family, protocol);
                 if !frame::protocol(protocol).is_some_and(takes) {
                     // About the first one alone (RFC 1122, 3.2.2).
                     if first {
-                        self.unknown(now, index, family, frame, Some(PROTOCOL_FIELD[0]));
+                        self.unknown(now, index, family, frame, no_protocol(Family::Inet));
                     }
                     return Outcome::Done;
                 }
@@ -253,10 +320,6 @@ impl Stack {
                     return Outcome::Reassembled;
                 }
             }
-            Err(reason) => {
-                netif.received.errors += 1;
-                self.counters.dropped(reason);
-            }
         }
         Outcome::Done
     }
@@ -276,29 +339,59 @@ impl Stack {
         self.fragments.give_back(whole);
     }
 
-    /// A packet has come that nobody here takes: says so to its sender, where that is allowed. `pointer` is the byte of the
-    /// packet that names an unknown protocol; without it the protocol is known, and its port is what nobody has.
-    fn unknown(&mut self, now: u64, index: usize, family: Family, frame: &[u8], pointer: Option<usize>) {
-        self.counters.no_protocol += u64::from(pointer.is_some());
-        let netif = &mut self.netifs[index];
-        if !self.switch.takes(family, control_of(family)) {
-            return;
+    /// Counts a frame that is dropped.
+    fn malformed(&mut self, index: usize, reason: Reason) -> Outcome {
+        if let Some(netif) = self.netifs.get_mut(index) {
+            netif.received.errors += 1;
         }
-        if !netif.is_loopback() && !errors::may_answer(netif, frame) {
+        self.counters.dropped(reason);
+        Outcome::Done
+    }
+
+    /// Returns true if no other host can send from this address: it is one of the brane's own, or the broadcast address of a
+    /// network that the brane is in (RFC 1122, 3.2.1.3).
+    pub(crate) fn is_ours(&self, src: IpAddress) -> bool {
+        self.netifs
+            .iter()
+            .any(|(_, netif)| netif.owns(src) || netif.is_broadcast(src))
+    }
+
+    /// Returns why a frame must not reach smoltcp, if it must not: its source is impossible, or it is for another host. smoltcp
+    /// believes that an IPv6 address is its own if the last two bytes are.
+    fn refuses(&self, index: usize, frame: &[u8], next: Next) -> Option<Reason> {
+        let netif = &self.netifs[index];
+        if netif.is_loopback() {
+            return None;
+        }
+        if next == Next::Arp {
+            let sender = guard::arp_sender(frame)?;
+            return self.is_ours(sender.into()).then_some(Reason::Address);
+        }
+        let (src, dst) = frame::ends(frame, frame::ETHERNET)?;
+        match next {
+            _ if self.is_ours(src) => Some(Reason::Address),
+            Next::Icmp6 { discovery: false } if src.is_unspecified() => Some(Reason::Address),
+            Next::Icmp6 { .. } if !dst.is_multicast() && !netif.owns(dst) => Some(Reason::NotForUs),
+            _ => None,
+        }
+    }
+
+    /// Reports a packet that nobody here takes to its sender, if that is allowed.
+    fn unknown(&mut self, now: u64, index: usize, family: Family, frame: &[u8], cause: Cause) {
+        match cause {
+            Cause::Protocol { .. } => self.counters.no_protocol += 1,
+            Cause::Header(_) => self.counters.dropped(Reason::Header),
+            Cause::Port => {}
+        }
+        let netif = &mut self.netifs[index];
+        if !self.switch.takes(family, control_of(family)) || !errors::may_answer(netif, frame) {
             return;
         }
         if !self.errors.take(now) {
             self.counters.errors_limited += 1;
             return;
         }
-        let sent = match pointer {
-            Some(pointer) => errors::unknown_protocol(netif, frame, pointer),
-            None => {
-                netif.ingress(now, frame, Some(&mut self.nobody));
-                true
-            }
-        };
-        if sent {
+        if errors::send(netif, frame, cause) {
             self.switch.erred(family);
         }
     }

@@ -139,8 +139,15 @@ impl Pool {
         };
         // SAFETY: both blocks have just been taken. The socket that gets their bytes is dropped in `give` before they are
         // given back; if a `TcpSocket` is dropped without `give`, its blocks stay in use for ever.
-        let buffer = |buffers: &mut Buffers, block| SocketBuffer::new(unsafe { buffers.bytes(block) });
-        let socket = Socket::new(buffer(&mut self.buffers, &rx), buffer(&mut self.buffers, &tx));
+        let bytes = |buffers: &mut Buffers, block| unsafe { buffers.bytes(block) };
+        let receive = bytes(&mut self.buffers, &rx);
+        // One byte less than a power of two: smoltcp takes the window of a SYN ACK, which is not scaled, for a scaled one, and would
+        // accept segments up to twice a power of two. It would count their bytes as received without having kept them.
+        let receive = &mut receive[..sizes.rx - 1];
+        let socket = Socket::new(
+            SocketBuffer::new(receive),
+            SocketBuffer::new(bytes(&mut self.buffers, &tx)),
+        );
         let mut set = SocketSet::new(place);
         let handle = set.add(socket);
         Some(TcpSocket {

@@ -156,11 +156,29 @@ fn hand_in(stack: &mut Stack, clients: &mut [Client], now: u64, index: usize, fr
         }
         Outcome::Reassembled => {
             let whole = stack.take_whole(index, frame);
-            if let Outcome::Datagram(delivery, payload) = stack.frame(now, index, &whole, false) {
-                deliver(stack, clients, now, &delivery, &whole[payload]);
-            }
+            hand_in_whole(stack, clients, now, index, &whole, false);
             stack.give_back(whole);
         }
+        Outcome::Stripped { intact } => {
+            let stripped = core::mem::take(&mut stack.stripped);
+            hand_in_whole(stack, clients, now, index, &stripped, intact);
+            stack.stripped = stripped;
+        }
+    }
+}
+
+/// A packet has come in a second time, put together from fragments or without its extension headers. It is no fragment and has no
+/// such headers any more, so it does not come again.
+fn hand_in_whole(
+    stack: &mut Stack,
+    clients: &mut [Client],
+    now: u64,
+    index: usize,
+    whole: &[u8],
+    intact: bool,
+) {
+    if let Outcome::Datagram(delivery, payload) = stack.frame(now, index, whole, intact) {
+        deliver(stack, clients, now, &delivery, &whole[payload]);
     }
 }
 

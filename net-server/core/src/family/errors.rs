@@ -4,9 +4,9 @@
 //! something that was sent to a group (RFC 1122 3.2.2, RFC 4443 2.4(e)), and only so often (RFC 4443 2.4(f)).
 
 use crate::checksum;
-use crate::frame::ETHERNET;
+use crate::extensions::Problem;
+use crate::frame::{self, ETHERNET};
 use crate::netif::NetIf;
-use core::net::{Ipv4Addr, Ipv6Addr};
 use smoltcp::phy::PacketMeta;
 use smoltcp::wire::IpAddress;
 
@@ -48,46 +48,77 @@ impl Limit {
 const LONGEST4: usize = 576;
 const LONGEST6: usize = 1280;
 
-/// Whether an error may be sent about this frame, and between which addresses.
-fn ends(netif: &NetIf, frame: &[u8]) -> Option<(IpAddress, IpAddress)> {
-    // The station address of a group: the packet went to many, whatever its IP address says.
-    if netif.is_loopback() || frame.first()? & 1 != 0 {
-        return None;
-    }
-    let packet = frame.get(ETHERNET..)?;
-    let (src, dst) = if packet.first()? >> 4 == 4 {
-        let word = |at: usize| packet.get(at..)?.first_chunk::<4>().map(|a| Ipv4Addr::from(*a));
-        let (src, dst) = (word(12)?, word(16)?);
-        if src.is_unspecified() || src.is_loopback() {
-            return None;
-        }
-        (IpAddress::Ipv4(src), IpAddress::Ipv4(dst))
-    } else {
-        let word = |at: usize| packet.get(at..)?.first_chunk::<16>().map(|a| Ipv6Addr::from(*a));
-        (IpAddress::Ipv6(word(8)?), IpAddress::Ipv6(word(24)?))
-    };
-    let one = !src.is_unspecified() && !src.is_multicast() && !netif.is_broadcast(src);
-    (one && netif.owns(dst)).then_some((src, dst))
+/// What an error says about a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// The brane has no such protocol: destination unreachable, protocol unreachable (RFC 792, RFC 1122 3.2.2.1), or parameter
+    /// problem, unrecognized next header (RFC 4443, 3.4).
+    Protocol {
+        /// Byte of the packet that names the protocol.
+        pointer: usize,
+    },
+    /// Nobody has the port: destination unreachable, port unreachable (RFC 792, RFC 4443 3.1).
+    Port,
+    /// An extension header asks for something that the brane does not do: parameter problem.
+    Header(Problem),
 }
 
-/// Whether [`unknown_protocol`] and smoltcp's errors may answer this frame.
+impl Cause {
+    /// Type, code and the second word of the ICMPv4 message. An extension header has no such message: IPv4 has none.
+    fn icmp4(self) -> Option<(u8, u8, u32)> {
+        match self {
+            Cause::Protocol { .. } => Some((3, 2, 0)),
+            Cause::Port => Some((3, 3, 0)),
+            Cause::Header(_) => None,
+        }
+    }
+
+    /// Type, code and the second word of the ICMPv6 message.
+    fn icmp6(self) -> (u8, u8, u32) {
+        match self {
+            Cause::Protocol { pointer } => (4, 1, pointer as u32),
+            Cause::Port => (1, 4, 0),
+            Cause::Header(Problem { code, pointer }) => (4, code, pointer as u32),
+        }
+    }
+}
+
+/// Returns the byte at which the IP packet begins in a frame of this interface.
+fn start(netif: &NetIf) -> usize {
+    if netif.is_loopback() { 0 } else { ETHERNET }
+}
+
+/// Returns source and destination of a received frame if an error about it may be sent.
+fn ends(netif: &NetIf, frame: &[u8]) -> Option<(IpAddress, IpAddress)> {
+    let (src, dst) = frame::ends(frame, start(netif))?;
+    let one = !src.is_unspecified() && !src.is_multicast() && !netif.is_broadcast(src);
+    // All that is on lo0 is for the brane itself.
+    if netif.is_loopback() {
+        return (one && !dst.is_multicast() && !dst.is_broadcast()).then_some((src, dst));
+    }
+    // The station address of a group: the packet went to many, whatever its IP address says.
+    let sent_to_one = frame.first()? & 1 == 0;
+    (sent_to_one && one && netif.owns(dst)).then_some((src, dst))
+}
+
+/// Returns true if [`send`] may answer this frame.
 pub fn may_answer(netif: &NetIf, frame: &[u8]) -> bool {
     ends(netif, frame).is_some()
 }
 
-/// Says that this brane has no such protocol: destination unreachable, protocol unreachable (RFC 792, RFC 1122 3.2.2.1), or
-/// parameter problem, unrecognized next header, which stands at byte `pointer` of the packet (RFC 4443 3.4). `false` where
-/// that is not allowed or there is no room.
-pub fn unknown_protocol(netif: &mut NetIf, frame: &[u8], pointer: usize) -> bool {
+/// Sends an error about a received frame to its sender. Returns false if that is not allowed or there is no room.
+pub fn send(netif: &mut NetIf, frame: &[u8], cause: Cause) -> bool {
     let Some((src, dst)) = ends(netif, frame) else {
         return false;
     };
-    let (Some(to), packet) = (frame.get(6..12), &frame[ETHERNET..]) else {
-        return false;
+    let start = start(netif);
+    let packet = &frame[start..];
+    let (header, ethertype, longest, message) = match src {
+        IpAddress::Ipv4(_) => (20, 0x0800u16, LONGEST4, cause.icmp4()),
+        IpAddress::Ipv6(_) => (40, 0x86dd, LONGEST6, Some(cause.icmp6())),
     };
-    let (header, ethertype, longest) = match src {
-        IpAddress::Ipv4(_) => (20, 0x0800u16, LONGEST4),
-        IpAddress::Ipv6(_) => (40, 0x86dd, LONGEST6),
+    let Some((kind, code, word)) = message else {
+        return false;
     };
     let field = if header == 20 { 2..4 } else { 4..6 };
     let Some(total) = packet
@@ -103,43 +134,45 @@ pub fn unknown_protocol(netif: &mut NetIf, frame: &[u8], pointer: usize) -> bool
         return false;
     }
     let mac = netif.mac;
-    netif
-        .tx
-        .send(ETHERNET + header + icmp_len, PacketMeta::default(), |room| {
-            room.fill(0);
-            room[..6].copy_from_slice(to);
+    let fill = |room: &mut [u8]| {
+        // The ring holds what was sent before: no byte of that may leave again.
+        room[..start + header + 8].fill(0);
+        if start != 0 {
+            room[..6].copy_from_slice(&frame[6..12]);
             room[6..12].copy_from_slice(&mac);
             room[12..14].copy_from_slice(&ethertype.to_be_bytes());
-            let (ip, icmp) = room[ETHERNET..].split_at_mut(header);
-            icmp[8..].copy_from_slice(quoted);
-            match (dst, src) {
-                (IpAddress::Ipv4(own), IpAddress::Ipv4(other)) => {
-                    ip[0] = 0x45;
-                    ip[2..4].copy_from_slice(&((header + icmp_len) as u16).to_be_bytes());
-                    (ip[6], ip[8], ip[9]) = (0x40, 64, 1);
-                    ip[12..16].copy_from_slice(&own.octets());
-                    ip[16..20].copy_from_slice(&other.octets());
-                    let sum = !checksum::sum(ip);
-                    ip[10..12].copy_from_slice(&sum.to_be_bytes());
-                    (icmp[0], icmp[1]) = (3, 2);
-                    let sum = !checksum::sum(icmp);
-                    icmp[2..4].copy_from_slice(&sum.to_be_bytes());
-                }
-                (IpAddress::Ipv6(own), IpAddress::Ipv6(other)) => {
-                    ip[0] = 0x60;
-                    ip[4..6].copy_from_slice(&(icmp_len as u16).to_be_bytes());
-                    (ip[6], ip[7]) = (58, 64);
-                    ip[8..24].copy_from_slice(&own.octets());
-                    ip[24..40].copy_from_slice(&other.octets());
-                    (icmp[0], icmp[1]) = (4, 1);
-                    icmp[4..8].copy_from_slice(&(pointer as u32).to_be_bytes());
-                    let pseudo = checksum::pseudo_header(dst, src, 58, icmp_len).unwrap_or(0);
-                    let sum = !checksum::add(pseudo, checksum::sum(icmp));
-                    icmp[2..4].copy_from_slice(&sum.to_be_bytes());
-                }
-                // `ends` reads both from the same header.
-                _ => {}
+        }
+        let (ip, icmp) = room[start..].split_at_mut(header);
+        (icmp[0], icmp[1]) = (kind, code);
+        icmp[4..8].copy_from_slice(&word.to_be_bytes());
+        icmp[8..].copy_from_slice(quoted);
+        match (dst, src) {
+            (IpAddress::Ipv4(own), IpAddress::Ipv4(other)) => {
+                ip[0] = 0x45;
+                ip[2..4].copy_from_slice(&((header + icmp_len) as u16).to_be_bytes());
+                (ip[6], ip[8], ip[9]) = (0x40, 64, 1);
+                ip[12..16].copy_from_slice(&own.octets());
+                ip[16..20].copy_from_slice(&other.octets());
+                let sum = !checksum::sum(ip);
+                ip[10..12].copy_from_slice(&sum.to_be_bytes());
+                let sum = !checksum::sum(icmp);
+                icmp[2..4].copy_from_slice(&sum.to_be_bytes());
             }
-        });
+            (IpAddress::Ipv6(own), IpAddress::Ipv6(other)) => {
+                ip[0] = 0x60;
+                ip[4..6].copy_from_slice(&(icmp_len as u16).to_be_bytes());
+                (ip[6], ip[7]) = (58, 64);
+                ip[8..24].copy_from_slice(&own.octets());
+                ip[24..40].copy_from_slice(&other.octets());
+                let pseudo = checksum::pseudo_header(dst, src, 58, icmp_len).unwrap_or(0);
+                let sum = !checksum::add(pseudo, checksum::sum(icmp));
+                icmp[2..4].copy_from_slice(&sum.to_be_bytes());
+            }
+            // `ends` reads both from the same header.
+            _ => {}
+        }
+    };
+    let len = start + header + icmp_len;
+    netif.tx.send(len, PacketMeta::default(), fill);
     true
 }

@@ -38,7 +38,7 @@ impl NetIf {
         if let Some(iface) = self.iface.as_deref_mut() {
             iface.poll_ingress_single(
                 instant(now),
-                &mut Device::with(frame, &mut self.tx),
+                &mut Device::mute(frame, &mut self.tx),
                 &mut self.udp,
             );
         }

@@ -3,9 +3,10 @@
 //! DHCP servers and routers are any hosts on the link: an address that cannot be an interface's is not taken from them.
 
 use super::{Lease, NetIf, drain, instant};
+use crate::address::{is_host4, is_host6};
 use crate::announce;
 use brane_abi::net::Cidr;
-use core::net::{Ipv4Addr, Ipv6Addr};
+use core::net::Ipv6Addr;
 use smoltcp::socket::dhcpv4;
 use smoltcp::wire::{IpAddress, IpCidr};
 
@@ -47,7 +48,12 @@ impl NetIf {
                     let lease = Lease {
                         address: lease.address,
                         router: lease.router,
-                        dns: lease.dns_servers.to_vec(),
+                        dns: lease
+                            .dns_servers
+                            .iter()
+                            .copied()
+                            .filter(|a| is_host4(*a))
+                            .collect(),
                     };
                     self.take_lease(Some(lease));
                 }
@@ -86,7 +92,7 @@ impl NetIf {
         let Some(iface) = self.iface.as_deref_mut() else {
             return;
         };
-        let lease = lease.filter(|lease| lease.address.address().is_private_or_global());
+        let lease = lease.filter(|lease| is_host4(lease.address.address()));
         let old = core::mem::replace(&mut self.lease, lease);
         let fixed = |cidr: &IpCidr| {
             let same = |c: &Cidr| IpAddress::from(c.ip) == cidr.address();
@@ -172,23 +178,10 @@ fn advertised_server(frame: &[u8]) -> Option<(Ipv6Addr, u32)> {
     None
 }
 
-/// Whether smoltcp takes an address for an interface: it panics for one that is not unicast.
-trait Usable {
-    fn is_private_or_global(&self) -> bool;
-}
-
-impl Usable for Ipv4Addr {
-    fn is_private_or_global(&self) -> bool {
-        !(self.is_unspecified() || self.is_multicast() || self.is_broadcast() || self.is_loopback())
-    }
-}
-
 /// Whether a fixed address can be an interface's.
 pub fn usable(cidr: &Cidr) -> bool {
     match cidr.ip.into() {
-        IpAddress::Ipv4(a) => a.is_private_or_global() && cidr.prefix <= 32,
-        IpAddress::Ipv6(a) => {
-            !(a.is_unspecified() || a.is_multicast() || a.is_loopback()) && cidr.prefix <= 128
-        }
+        IpAddress::Ipv4(a) => is_host4(a) && cidr.prefix <= 32,
+        IpAddress::Ipv6(a) => is_host6(a) && cidr.prefix <= 128,
     }
 }

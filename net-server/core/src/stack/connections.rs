@@ -4,7 +4,7 @@
 //! us keep is bounded by the listeners' backlogs, [`CONNECTIONS`] and the pool's bytes.
 
 use super::{STALLED, Stack, overlap};
-use crate::frame::{Transport, flags};
+use crate::frame::{Reason, Transport, flags};
 use crate::tcp::{CONNECTIONS, Conn, FlowKey, LINGER, Listener, Owner, Sizes};
 use alloc::collections::VecDeque;
 use brane_abi::socket::error;
@@ -36,6 +36,10 @@ impl Stack {
         }
         let id = match found {
             Some(id) => id,
+            // An open connection shows that its other end may be one.
+            None if index != 0 && (self.is_ours(key.remote) || !self.netifs[index].owns(key.local)) => {
+                return self.counters.dropped(Reason::Address);
+            }
             None if opens => match self.open_for(now, key) {
                 Ok(Some(id)) => id,
                 Ok(None) => return,

@@ -294,6 +294,15 @@ impl Host {
         self.brane = Brane::start([9; 32], self.now(), &[ports], control, &[client]).unwrap();
     }
 
+    /// Fills the brane's transmit rings with a byte. Call it only when the driver has taken all frames.
+    pub fn fill_transmit_rings(&mut self, byte: u8) {
+        for part in ports::TX {
+            let part = self.regions[0].part(part.offset, part.len).unwrap();
+            // SAFETY: inside the region; no frame is in the rings, and one thread runs all that use them.
+            unsafe { part.base().write_bytes(byte, part.len()) };
+        }
+    }
+
     /// Lets brane, manager and client work until nobody has anything to do.
     pub fn settle(&mut self) {
         let mut idle = 0;
