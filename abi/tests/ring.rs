@@ -1,50 +1,14 @@
 //! The rings against a model, and against peers that write what they like.
 #![cfg(not(loom))]
 
+mod common;
+
 use brane_abi::doorbell::Doorbell;
-use brane_abi::ring::{Consumer, Producer, RingError, RingIndices};
-use brane_abi::shared::SharedRegion;
+use brane_abi::ring::{Consumer, Producer, RingError};
 use brane_abi::stream::{StreamConsumer, StreamProducer};
+use common::{CAPACITY, DATA, data, indices, memory, ring, write};
 use proptest::prelude::*;
-use std::alloc::{Layout, alloc_zeroed};
 use std::collections::VecDeque;
-use std::ptr::NonNull;
-
-/// Bytes of the data; the indices lie in front.
-const CAPACITY: usize = 1024;
-const DATA: usize = 128;
-
-/// Memory of one ring, never freed, as regions never are.
-fn memory() -> SharedRegion {
-    let len = DATA + CAPACITY;
-    let layout = Layout::from_size_align(len, 4096).unwrap();
-    // SAFETY: the layout has a size above zero.
-    let base = NonNull::new(unsafe { alloc_zeroed(layout) }).unwrap();
-    // SAFETY: never freed, aligned, reached only through copies of this value.
-    unsafe { SharedRegion::new(base, len) }
-}
-
-fn indices(memory: SharedRegion) -> &'static RingIndices {
-    // SAFETY: RingIndices is made of atomics only.
-    unsafe { memory.object(0).unwrap() }
-}
-
-fn data(memory: SharedRegion) -> SharedRegion {
-    memory.part(DATA, CAPACITY).unwrap()
-}
-
-fn ring(memory: SharedRegion) -> (Producer, Consumer) {
-    (
-        Producer::new(indices(memory), data(memory)).unwrap(),
-        Consumer::new(indices(memory), data(memory)).unwrap(),
-    )
-}
-
-fn write(memory: SharedRegion, offset: usize, bytes: &[u8]) {
-    let part = memory.part(offset, bytes.len()).unwrap();
-    // SAFETY: inside the region; one thread.
-    unsafe { part.base().copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) }
-}
 
 /// A record's payload and meta words.
 type Taken = (Vec<u8>, [u32; 3]);
