@@ -9,6 +9,7 @@ use anyhow::{Result, bail};
 use branes_kernel::Flavour;
 
 use crate::kernel::{Choice, Target};
+use crate::mutants::Subject;
 
 /// Builds, boots and tests Branes.
 #[derive(Debug, Parser)]
@@ -72,6 +73,18 @@ pub enum Verb {
         cargo xtask audit --kernel sdk --release       the image of the Microkit SDK's tool (MICROKIT_SDK names the SDK)\n  \
         cargo xtask audit --json | jq .violations")]
     Audit(AuditOptions),
+    /// Change one expression at a time and see whether the host tests notice (mutation testing)
+    ///
+    /// Takes a sample of the mutants that cargo-mutants makes of each crate, and runs the host tests of that crate for each one. A
+    /// mutant that all tests pass with has survived: a defect there would be missed. Fails if more than 10 % of the mutants that
+    /// compile survive, or if one that survives is not listed with a reason in docs/mutants.md. The sample is the same in each
+    /// run. Installs cargo-mutants if it is missing.
+    #[command(after_help = "Examples:\n  \
+        cargo xtask mutants                 the sample of all four crates\n  \
+        cargo xtask mutants nic             the driver's switch alone\n  \
+        cargo xtask mutants nic --again     only what survived the last time, while tests are written\n  \
+        cargo xtask mutants --all           every mutant: hours")]
+    Mutants(MutantsOptions),
     /// Show how large each program, the kernel and the image are
     #[command(after_help = "Example:\n  cargo xtask sizes --release")]
     Sizes(BuildOptions),
@@ -157,6 +170,26 @@ pub struct AuditOptions {
     /// Do not fail for what no description can mend: the SDK's tool lets all who hold an endpoint receive on it
     #[arg(long)]
     pub accept_sdk_rights: bool,
+}
+
+/// Options of `mutants`.
+#[derive(Debug, Args)]
+pub struct MutantsOptions {
+    /// Whose mutants [default: those of all four]
+    #[arg(value_name = "CRATE", value_enum)]
+    pub crates: Vec<Subject>,
+    /// Test every mutant instead of a sample
+    #[arg(long)]
+    pub all: bool,
+    /// Test only the survivors of the last run
+    #[arg(long, conflicts_with = "all")]
+    pub again: bool,
+    /// Mutants in the sample of each crate
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..), conflicts_with_all = ["all", "again"])]
+    pub count: u32,
+    /// Mutants that are tested at once; each one more needs a copy of the compiled tests
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub jobs: u8,
 }
 
 /// Options of `image`.

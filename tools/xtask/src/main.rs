@@ -11,6 +11,7 @@ mod cli;
 mod fuzz;
 mod image;
 mod kernel;
+mod mutants;
 mod network;
 mod output;
 mod programs;
@@ -43,6 +44,7 @@ fn main() -> ExitCode {
         Verb::Check => check::check(&workspace),
         Verb::Image(options) => image::write(&workspace, &options),
         Verb::Audit(options) => audit::audit(&workspace, &options),
+        Verb::Mutants(options) => mutants::mutants(&workspace, &options),
         Verb::Sizes(options) => sizes::sizes(&workspace, &options),
     });
     match done {

@@ -145,19 +145,23 @@ enum Runner {
     Cargo,
 }
 
+/// Returns true if cargo-nextest is installed.
+pub fn has_nextest(workspace: &Workspace) -> bool {
+    let status = workspace
+        .cargo()
+        .args(["nextest", "--version"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status();
+    status.is_ok_and(|status| status.success())
+}
+
 impl Runner {
     fn find(workspace: &Workspace) -> Runner {
-        let status = workspace
-            .cargo()
-            .args(["nextest", "--version"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .status();
-        if status.is_ok_and(|status| status.success()) {
-            Runner::Nextest
-        } else {
-            Runner::Cargo
+        match has_nextest(workspace) {
+            true => Runner::Nextest,
+            false => Runner::Cargo,
         }
     }
 

@@ -13,7 +13,7 @@ fn unknown_words_are_named_with_what_there_is() {
     run(xtask(&["imag"])).refuses(&[
         "unrecognized subcommand 'imag'",
         "a similar subcommand exists: 'image'",
-        "run, test, check, image, audit, sizes",
+        "run, test, check, image, audit, mutants, sizes",
         "cargo xtask help",
     ]);
     run(xtask(&["run", "--nonsense"]))
@@ -21,6 +21,13 @@ fn unknown_words_are_named_with_what_there_is() {
     run(xtask(&["run", "--confg", "x"])).refuses(&["'--confg'", "a similar argument exists: '--config'"]);
     run(xtask(&["run", "extra"])).refuses(&["unexpected argument 'extra'"]);
     run(xtask(&["image"])).refuses(&["required arguments were not provided: --out <DIR>"]);
+}
+
+#[test]
+fn a_crate_without_mutants_is_answered_with_those_that_have_some() {
+    run(xtask(&["mutants", "qemu"])).refuses(&["'qemu'", "abi, nic, net-server, manager"]);
+    run(xtask(&["mutants", "--count", "0"])).refuses(&["'0'", "--count <N>"]);
+    run(xtask(&["mutants", "--all", "--again"])).refuses(&["cannot be used with", "--again"]);
 }
 
 #[test]
