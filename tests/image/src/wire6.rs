@@ -61,6 +61,23 @@ pub fn message(mac: Mac, to: Ipv6Addr, kind: u8, word: u32, rest: &[u8]) -> Vec<
     frame
 }
 
+/// A router advertisement of the host to all nodes, with one prefix to take addresses from (RFC 4861, 4.2 and 4.6.2).
+pub fn router_advertisement(prefix: Ipv6Addr, len: u8) -> Vec<u8> {
+    let router = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 2);
+    let all_nodes = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
+    let to = [0x33, 0x33, 0, 0, 0, 1];
+    let builder = PacketBuilder::ethernet2(HOST_MAC, to).ipv6(router.octets(), all_nodes.octets(), 255);
+    // Hop limit 64, lifetime 1800 s.
+    let builder = builder.icmpv6_raw(134, 0, [64, 0, 7, 8]);
+    let mut rest = vec![0; 8];
+    // For the link and for addresses, for an hour.
+    rest.extend([3, 4, len, 0xc0, 0, 0, 14, 16, 0, 0, 14, 16, 0, 0, 0, 0]);
+    rest.extend(prefix.octets());
+    let mut frame = Vec::with_capacity(builder.size(rest.len()));
+    builder.write(&mut frame, &rest).expect("writing to memory");
+    frame
+}
+
 /// An ICMPv6 echo request.
 pub fn echo_request6(mac: Mac, to: Ipv6Addr, seq: u16) -> Vec<u8> {
     message(mac, to, 128, 0x77 << 16 | u32::from(seq), &[0x5a; 48])
