@@ -79,6 +79,8 @@ counters! {
     udp_no_route = "udp no route",
     /// Datagrams dropped because a neighbour did not answer in time, or too many waited for one.
     udp_unreachable = "udp neighbour unreachable",
+    /// Datagrams that waited for a neighbour and were tried again.
+    udp_retried = "udp retried",
     /// Connections that came in and were established.
     tcp_accepted = "tcp accepted",
     /// Connections that clients opened and that were established.

@@ -6,6 +6,7 @@
 use crate::checksum;
 use crate::counters::Counters;
 use crate::frame;
+use crate::neighbours;
 use alloc::collections::VecDeque;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -14,6 +15,7 @@ use brane_abi::ring::{Producer, RingError};
 use core::num::NonZeroUsize;
 use smoltcp::phy::{self, Checksum, ChecksumCapabilities, DeviceCapabilities, Medium, PacketMeta};
 use smoltcp::time::Instant;
+use smoltcp::wire::IpAddress;
 
 /// Longest frame handed to the device for segmentation, in bytes: 44 segments of 1460 bytes behind their headers.
 pub const TSO_FRAME: usize = 54 + 44 * 1460;
@@ -48,6 +50,8 @@ pub struct Tx {
     scratch: Vec<u8>,
     /// Whose link-layer address the last frame carried.
     pub last_to: [u8; 6],
+    /// The neighbour that smoltcp has last asked for.
+    pub asked: Option<IpAddress>,
     /// Since the last [`Self::count`].
     sent: Sent,
     /// Up to then.
@@ -154,6 +158,7 @@ impl Tx {
             blocked: false,
             scratch: vec![0; longest],
             last_to: [0; 6],
+            asked: None,
             sent: Sent::default(),
             totals: Sent::default(),
         }
@@ -432,10 +437,19 @@ pub struct Out<'a>(&'a mut Tx, PacketMeta, bool);
 
 impl phy::TxToken for Out<'_> {
     fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, len: usize, f: F) -> R {
-        match self.2 {
-            true => self.0.discard(len, f),
-            false => self.0.send(len, self.1, f),
+        if self.2 {
+            return self.0.discard(len, f);
         }
+        let mut asked = None;
+        let out = self.0.send(len, self.1, |room| {
+            let out = f(room);
+            asked = neighbours::question(room);
+            out
+        });
+        if asked.is_some() {
+            self.0.asked = asked;
+        }
+        out
     }
 
     fn set_meta(&mut self, meta: PacketMeta) {

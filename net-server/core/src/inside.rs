@@ -5,11 +5,8 @@
 //! bounded.
 
 mod lookup;
-mod neighbours;
 mod ping;
 mod tables;
-
-pub use neighbours::Neighbours;
 
 use crate::stack::Stack;
 use alloc::string::String;

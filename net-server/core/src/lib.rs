@@ -13,7 +13,8 @@
 //! | [`fragments`] | packets under way in fragments (from any host) |
 //! | [`guard`] | messages that smoltcp must not see |
 //! | [`inside`] | answers to who asks from inside: tables, ping, name lookup |
-//! | [`netif`], [`announce`], [`parked`] | one interface: addresses, DHCP, SLAAC, announcements, datagrams that wait for a neighbour |
+//! | [`netif`], [`announce`] | one interface: addresses, DHCP, SLAAC, announcements |
+//! | [`neighbours`], [`parked`] | who is at which station (any host says so), datagrams that wait for an answer |
 //! | [`shortcut`] | datagrams to where one went a moment ago |
 //! | [`device`], [`checksum`] | frames out, in place in the driver's ring; offloads |
 //! | [`tcp`] | connections, listeners, and the pool of buffers |
@@ -43,6 +44,7 @@ pub mod inlet;
 pub mod inside;
 pub mod manage;
 pub mod memory;
+pub mod neighbours;
 pub mod netif;
 pub mod parked;
 pub mod ports;

@@ -4,14 +4,16 @@
 //! driver. Datagrams are in `datagrams.rs`, what it does by itself in `upkeep.rs`, its report in `status.rs`.
 
 mod datagrams;
+mod resolution;
 mod status;
 mod upkeep;
 
 pub use datagrams::UDP_LONGEST;
+pub use resolution::Heard;
 pub use upkeep::usable;
 
 use crate::device::{Device, Tx};
-use crate::inside::Neighbours;
+use crate::neighbours::Neighbours;
 use crate::parked::{self, Parked};
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -85,7 +87,7 @@ pub struct NetIf {
     /// Sends datagrams of all sockets, one at a time.
     udp: SocketSet<'static>,
     udp_handle: SocketHandle,
-    /// Neighbours that it has heard of.
+    /// Its neighbours.
     pub neighbours: Neighbours,
     /// Name servers that routers advertise, and until when.
     rdnss: Option<(Ipv6Addr, u64)>,
@@ -93,6 +95,8 @@ pub struct NetIf {
     pub received: Received,
     /// Datagrams that wait for a neighbour's address.
     pub parked: VecDeque<Parked>,
+    /// When to ask again for these neighbours.
+    parked_at: u64,
     /// Addresses as last seen.
     addresses: Vec<IpCidr>,
     announcements: u32,
@@ -148,6 +152,7 @@ impl NetIf {
             rdnss: None,
             received: Received::default(),
             parked: VecDeque::with_capacity(parked::LIMIT),
+            parked_at: 0,
             addresses: Vec::new(),
             announcements: 0,
             announce_at: u64::MAX,
@@ -252,6 +257,7 @@ impl NetIf {
             }
         });
         self.iface = Some(iface);
+        self.neighbours.unshown();
         self.route_by_default();
     }
 
@@ -281,6 +287,7 @@ impl NetIf {
                 iface.routes_mut().remove_default_ipv6_route();
             }
         }
+        self.neighbours.unshown();
         match (self.config.dhcp4, self.dhcp) {
             (true, None) => self.dhcp = Some(self.control.add(dhcpv4::Socket::new())),
             (false, Some(handle)) => {

@@ -23,8 +23,8 @@ pub struct Parked {
     pub remote: IpEndpoint,
     /// What it carries.
     pub payload: Vec<u8>,
+    /// The neighbour whose address it waits for.
+    pub hop: IpAddress,
     /// When it came.
     pub since: u64,
-    /// When the address was last asked for.
-    pub asked: u64,
 }

@@ -17,7 +17,7 @@ use crate::frame::{self, Kind, Next, Reason};
 use crate::guard::{self, Verdict};
 use crate::inlet::{self, Delivery, Inlets};
 use crate::inside::Inside;
-use crate::netif::NetIf;
+use crate::netif::{Heard, NetIf};
 use crate::shortcut::Shortcuts;
 use crate::tcp::{CONNECTIONS, Conn, FlowKey, Listener, Pool};
 use alloc::collections::VecDeque;
@@ -268,11 +268,25 @@ impl Stack {
                         Verdict::Drop => return self.malformed(index, Reason::Header),
                     }
                 }
+                let heard = match next {
+                    Next::Arp | Next::Icmp6 { discovery: true } if link => netif.neighbour(now, shown),
+                    _ => Heard::Other,
+                };
+                match heard {
+                    Heard::Other => {}
+                    Heard::Done => return Outcome::Done,
+                    Heard::Answered(hop) => {
+                        self.answered(now, index, hop);
+                        return Outcome::Done;
+                    }
+                }
+                if link && matches!(next, Next::Icmp | Next::Icmp6 { discovery: false }) {
+                    netif.resolve_for_stranger(now, frame);
+                }
                 netif.ingress(now, shown, None);
                 if neighbour {
                     netif.hear(now, shown);
                     netif.deadline = now;
-                    netif.retry_parked(now, &mut self.counters);
                 } else if frame.len() > netif.tx.caps.max_transmission_unit {
                     netif.deadline = now;
                 }
@@ -322,6 +336,21 @@ impl Stack {
             }
         }
         Outcome::Done
+    }
+
+    /// A neighbour has answered: what waits for it goes on.
+    fn answered(&mut self, now: u64, index: usize, hop: IpAddress) {
+        let netif = &mut self.netifs[index];
+        netif.deadline = now;
+        netif.send_parked(now, hop, &mut self.counters);
+        for (id, conn) in self.conns.iter_mut() {
+            let here =
+                conn.key.netif == index && !conn.resolved && netif.next_hop(conn.key.remote) == Some(hop);
+            if here && !conn.queued {
+                conn.queued = true;
+                self.dirty.push_back(id);
+            }
+        }
     }
 
     /// The packet that `frame`, which came in by the interface `index`, has completed, as a frame with the same link-layer header.
@@ -482,9 +511,7 @@ impl Stack {
         let mut changed = false;
         for (_, netif) in self.netifs.iter_mut() {
             if netif.deadline <= now {
-                if !netif.parked.is_empty() {
-                    netif.retry_parked(now, &mut self.counters);
-                }
+                netif.age_parked(now, &mut self.counters);
                 changed |= netif.poll(now);
                 if netif.deadline <= now {
                     netif.deadline = now + STALLED;

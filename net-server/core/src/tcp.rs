@@ -202,6 +202,10 @@ pub struct Conn {
     pub queued: bool,
     /// The handshake is complete.
     pub established: bool,
+    /// Its neighbour was known when it was last looked for.
+    pub resolved: bool,
+    /// When to look for it again.
+    pub resolve_at: u64,
     /// Since when it has been in the hands of its owner.
     pub since: u64,
 }

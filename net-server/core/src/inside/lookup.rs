@@ -56,6 +56,7 @@ impl Stack {
             let query = socket.start_query(iface.context(), name, kind);
             pending.push(query.map_err(|_| format!("{name:?} cannot be a host's name"))?);
         }
+        self.netifs[netif].resolve(now, server);
         let handle = self.netifs[netif].add_control(socket, now);
         self.inside.lookups.push(Lookup {
             asker,

@@ -89,6 +89,7 @@ impl Stack {
         if !sent {
             return Err(format!("{to} cannot be asked"));
         }
+        self.netifs[netif].resolve(now, to);
         let handle = self.netifs[netif].add_control(socket, now);
         self.inside.pings.push(Ping {
             asker,

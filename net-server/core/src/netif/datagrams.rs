@@ -3,10 +3,9 @@
 //! Frames come from any host, by way of the trusted driver; what is sent was checked by [`crate::stack`].
 
 use super::{EGRESS_BUDGET, NetIf, instant, nanos};
-use crate::announce;
 use crate::counters::Counters;
 use crate::device::Device;
-use crate::parked;
+use crate::parked::{self, Parked};
 use smoltcp::socket::udp;
 use smoltcp::wire::{IpAddress, IpEndpoint};
 
@@ -71,6 +70,9 @@ impl NetIf {
         len: usize,
         fill: impl FnOnce(&mut [u8]),
     ) -> bool {
+        if !self.resolve(now, remote.addr) {
+            return false;
+        }
         let Some(iface) = self.iface.as_deref_mut() else {
             return true;
         };
@@ -90,6 +92,9 @@ impl NetIf {
         let at = instant(now);
         iface.poll_egress(at, &mut Device::idle(&mut self.tx), &mut self.udp);
         // It has room for one, so it is full while that one is there.
+        if !self.udp.get::<udp::Socket>(self.udp_handle).can_send() && !self.tx.blocked {
+            self.show_again(now, remote.addr);
+        }
         if !self.udp.get::<udp::Socket>(self.udp_handle).can_send() {
             // smoltcp keeps it and waits; we keep it elsewhere, so that others need not wait behind it.
             let smoltcp::socket::Socket::Udp(mut socket) = self.udp.remove(self.udp_handle) else {
@@ -105,41 +110,63 @@ impl NetIf {
         true
     }
 
-    /// Tries again to send what waits for a neighbour's address, each once.
-    pub fn retry_parked(&mut self, now: u64, counters: &mut Counters) {
+    /// Lets a datagram wait. The caller has looked whether there is room.
+    pub fn park(&mut self, now: u64, datagram: Parked) {
+        if self.parked.is_empty() {
+            self.parked_at = now + parked::RETRY;
+        }
+        self.deadline = self.deadline.min(self.parked_at);
+        self.parked.push_back(datagram);
+    }
+
+    /// Sends what waits for this neighbour. Other datagrams are not touched.
+    pub fn send_parked(&mut self, now: u64, hop: IpAddress, counters: &mut Counters) {
         for _ in 0..self.parked.len() {
-            let Some(mut waiting) = self.parked.pop_front() else {
+            let Some(waiting) = self.parked.pop_front() else {
                 return;
             };
+            if waiting.hop != hop {
+                self.parked.push_back(waiting);
+                continue;
+            }
+            counters.udp_retried += 1;
             let from = (waiting.src_port, waiting.local);
             let fill = |room: &mut [u8]| room.copy_from_slice(&waiting.payload);
             if self.send_udp(now, from, waiting.remote, waiting.payload.len(), fill) {
                 counters.udp_sent += 1;
-            } else if now.saturating_sub(waiting.since) >= parked::PATIENCE {
-                counters.udp_unreachable += 1;
             } else {
-                if now.saturating_sub(waiting.asked) >= parked::RETRY {
-                    waiting.asked = now;
-                    self.solicit(waiting.remote.addr, now);
-                }
                 self.parked.push_back(waiting);
             }
         }
     }
 
-    /// Asks the network for the link-layer address behind `remote`, once.
-    pub fn solicit(&mut self, remote: IpAddress, now: u64) {
-        let Some(source) = self.source_for(remote) else {
+    /// Asks again for the neighbours that datagrams wait for, and drops datagrams that have waited long enough. Does nothing
+    /// before it is time for that.
+    pub fn age_parked(&mut self, now: u64, counters: &mut Counters) {
+        if self.parked.is_empty() || now < self.parked_at {
             return;
-        };
-        let next_hop = if self.addresses.iter().any(|cidr| cidr.contains_addr(&remote)) {
-            Some(remote)
-        } else {
-            self.router_for(remote)
-        };
-        if let Some(next_hop) = next_hop {
-            announce::solicit(&mut self.tx, self.mac, source, next_hop);
         }
-        self.deadline = self.deadline.min(now + crate::parked::RETRY);
+        self.parked_at = now + parked::RETRY;
+        let mut ready = None;
+        for _ in 0..self.parked.len() {
+            let Some(waiting) = self.parked.pop_front() else {
+                break;
+            };
+            if now.saturating_sub(waiting.since) >= parked::PATIENCE {
+                counters.udp_unreachable += 1;
+                continue;
+            }
+            let hop = waiting.hop;
+            self.parked.push_back(waiting);
+            if ready.is_none() && self.resolve(now, hop) {
+                ready = Some(hop);
+            }
+        }
+        if let Some(hop) = ready {
+            self.send_parked(now, hop, counters);
+            // There may be others.
+            self.parked_at = now;
+        }
+        self.deadline = self.deadline.min(self.parked_at.max(now + 1));
     }
 }

@@ -81,7 +81,7 @@ impl NetIf {
             deadline = deadline.min(self.announce_at);
         }
         if !self.parked.is_empty() {
-            deadline = deadline.min(now + crate::parked::RETRY);
+            deadline = deadline.min(self.parked_at);
         }
         self.deadline = deadline;
         changed
@@ -111,6 +111,7 @@ impl NetIf {
                 let _ = list.push(IpCidr::Ipv4(lease.address));
             }
         });
+        self.neighbours.unshown();
         self.route_by_default();
     }
 
@@ -136,14 +137,8 @@ impl NetIf {
         leased.map(|server| IpAddress::Ipv4(*server)).chain(advertised)
     }
 
-    /// ARP or an ICMPv6 message has come in: keeps what the brane tells of it to who asks.
+    /// An ICMPv6 message has come in: keeps what smoltcp does not.
     pub fn hear(&mut self, now: u64, frame: &[u8]) {
-        let own = |ip| {
-            self.addresses
-                .iter()
-                .any(|cidr| cidr.address() == IpAddress::from(ip))
-        };
-        self.neighbours.hear(now, frame, own);
         if self.config.slaac
             && let Some((server, life)) = advertised_server(frame)
         {

@@ -14,6 +14,11 @@ use smoltcp::wire::{IpAddress, IpEndpoint, IpListenEndpoint};
 /// A half-open connection may be given up for a newer one after this time, in nanoseconds.
 const HALF_OPEN_GRACE: u64 = 1_000_000_000;
 
+/// How often a connection that goes on looks whether its neighbour still is known, and one that waits, in nanoseconds.
+const RESOLVED: u64 = 10_000_000_000;
+/// See [`RESOLVED`].
+const UNRESOLVED: u64 = 100_000_000;
+
 impl Stack {
     /// A TCP segment has come in on an interface.
     pub(super) fn segment(&mut self, now: u64, index: usize, frame: &[u8], segment: &Transport) {
@@ -43,9 +48,9 @@ impl Stack {
             None if opens => match self.open_for(now, key) {
                 Ok(Some(id)) => id,
                 Ok(None) => return,
-                Err(()) => return self.netifs[index].ingress(now, frame, Some(&mut self.nobody)),
+                Err(()) => return self.refuse(now, index, frame),
             },
-            None => return self.netifs[index].ingress(now, frame, Some(&mut self.nobody)),
+            None => return self.refuse(now, index, frame),
         };
         let conn = &mut self.conns[id];
         self.netifs[index].ingress(now, frame, Some(&mut conn.socket.set));
@@ -54,6 +59,13 @@ impl Stack {
         } else {
             self.touch(id);
         }
+    }
+
+    /// A segment is for no connection: smoltcp resets it.
+    fn refuse(&mut self, now: u64, index: usize, frame: &[u8]) {
+        let netif = &mut self.netifs[index];
+        netif.resolve_for_stranger(now, frame);
+        netif.ingress(now, frame, Some(&mut self.nobody));
     }
 
     /// A SYN has come: makes a socket for it where a listener wants it. `Ok(None)`: to be dropped without a word.
@@ -123,6 +135,8 @@ impl Stack {
             deadline: u64::MAX,
             queued: false,
             established: false,
+            resolved: false,
+            resolve_at: 0,
             since: now,
         });
         self.flows.insert(key, id);
@@ -201,6 +215,17 @@ impl Stack {
             {}
             if now.saturating_sub(conn.since) > LINGER {
                 socket.abort();
+            }
+        }
+        if now >= conn.resolve_at {
+            let first = conn.resolve_at == 0;
+            conn.resolved = netif.resolve(now, conn.key.remote);
+            conn.resolve_at = now + if conn.resolved { RESOLVED } else { UNRESOLVED };
+            if first && !conn.resolved {
+                // The question is on its way. The answer brings the connection back; without one, smoltcp asks on.
+                conn.deadline = conn.resolve_at;
+                self.earliest = self.earliest.min(conn.deadline);
+                return;
             }
         }
         let mut deadline = netif.egress(now, &mut conn.socket.set);

@@ -150,17 +150,17 @@ impl Stack {
         }
         payload.resize(len, 0);
         fill(&mut payload);
-        if !netif.parked.iter().any(|p| p.remote.addr == remote.addr) {
-            netif.solicit(remote.addr, now);
-        }
-        netif.parked.push_back(Parked {
-            src_port,
-            local,
-            remote,
-            payload,
-            since: now,
-            asked: now,
-        });
+        netif.park(
+            now,
+            Parked {
+                src_port,
+                local,
+                remote,
+                payload,
+                hop: netif.next_hop(remote.addr).unwrap_or(remote.addr),
+                since: now,
+            },
+        );
     }
 }
 
