@@ -231,6 +231,10 @@ pub struct VifCounters {
     pub tx_limited: u64,
     /// Dropped: more than [`VifLimits::rate_down`].
     pub rx_limited: u64,
+    /// Refused: a frame for the bridges and stations of the link itself, such as spanning tree or pause. It has a
+    /// destination from 01:80:c2:00:00:00 to 0f (IEEE 802.1Q, 8.6.3), EtherType 0x8808 (IEEE 802.3, 31A), or a length in
+    /// place of an EtherType (IEEE 802.3, 3.2.6).
+    pub tx_link_control: u64,
 }
 
 /// The device behind the vifs.

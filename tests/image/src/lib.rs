@@ -5,6 +5,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+pub mod capture;
 pub mod guest;
 pub mod life;
 pub mod netns;

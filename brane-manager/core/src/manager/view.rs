@@ -254,7 +254,7 @@ impl Manager {
     }
 }
 
-fn vif_counters(c: &VifCounters) -> [(&'static str, u64); 15] {
+fn vif_counters(c: &VifCounters) -> [(&'static str, u64); 16] {
     [
         ("rx_frames", c.rx_frames),
         ("rx_bytes", c.rx_bytes),
@@ -270,6 +270,7 @@ fn vif_counters(c: &VifCounters) -> [(&'static str, u64); 15] {
         ("tx_bad_arp", c.tx_bad_arp),
         ("tx_bad_nd", c.tx_bad_nd),
         ("tx_bad_type", c.tx_bad_type),
+        ("tx_link_control", c.tx_link_control),
         ("peer_errors", c.peer_errors),
     ]
 }

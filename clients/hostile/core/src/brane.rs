@@ -4,6 +4,7 @@
 //! frames from addresses that are not its own (between two that are), and from [`FORGING_ROUNDS`] on it writes rubbish.
 
 use crate::Random;
+use crate::offload::{Addresses, rewrites};
 use crate::region::{Head, indices, scribble, write_word};
 use brane_abi::control::{self, report};
 use brane_abi::layout::{ctl, ports};
@@ -29,11 +30,12 @@ pub const HONEST: &[u8] = b"honest frame of hostile-brane";
 /// Payload of an IP packet from an address that is not the brane's; none may leave where the vif has allowed addresses.
 pub const CLAIMED: &[u8] = b"sent by hostile-brane from an address that is nobody's";
 
-/// The brane's IPv4 address in the default boot configuration.
+/// The brane's addresses in the default boot configuration.
 const OWN_IP: [u8; 4] = [10, 0, 2, 17];
+const OWN_IP6: [u8; 16] = [0xfe, 0xc0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x17];
 
 /// IP addresses that no brane has.
-const CLAIMED_IP: [u8; 4] = [10, 0, 2, 66];
+pub const CLAIMED_IP: [u8; 4] = [10, 0, 2, 66];
 const CLAIMED_IP6: [u8; 16] = [0xfe, 0xc0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x66];
 
 /// Rounds of forging in the first life before the rubbish starts.
@@ -343,6 +345,7 @@ impl HostileBrane {
         self.frame(any, FORGED, FrameMeta::default());
         self.frame(own, HONEST, FrameMeta::default());
         self.claim(own);
+        self.rewrite(own);
         self.publish();
     }
 
@@ -377,6 +380,22 @@ impl HostileBrane {
         ip[40] = 136;
         ip[48..].copy_from_slice(&CLAIMED_IP6);
         self.frame_of(0x86dd, own, &ip, meta);
+    }
+
+    /// From its own addresses, with requests by which the device would put other ones in their place.
+    fn rewrite(&mut self, own: MacAddr) {
+        let addresses = Addresses {
+            mac: own,
+            to: MacAddr::BROADCAST,
+            ip: OWN_IP,
+            ip6: OWN_IP6,
+            claimed: CLAIMED_IP,
+        };
+        for rewrite in rewrites(addresses) {
+            if let Some(tx) = &mut self.tx {
+                let _ = tx.push(&[&rewrite.frame], rewrite.meta.to_words());
+            }
+        }
     }
 
     fn publish(&mut self) {

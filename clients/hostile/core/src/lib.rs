@@ -7,6 +7,7 @@
 
 pub mod brane;
 pub mod client;
+pub mod offload;
 mod random;
 mod region;
 

@@ -158,7 +158,7 @@ fn the_brane_behaves_first_then_forges_then_writes_rubbish() {
             }
         }
         frames.release();
-        assert_eq!((honest, forged, claims), (2, 7, 4));
+        assert_eq!((honest, forged, claims), (2, 7, 7));
     }
     let (mut caught, mut managed) = (false, 0);
     for _ in 0..600 {

@@ -1,7 +1,9 @@
 //! Whether a frame that a brane wants to send fits what it says of itself.
 //!
 //! Looks at the driver's own copy and at the meta as copied once, both the work of an untrusted brane. What passes can
-//! make the device read nothing outside the frame, and make it send nothing longer than the wire takes.
+//! make the device read nothing outside the frame, and send nothing longer than the wire takes. The device writes into a
+//! frame after all checks of its addresses ([`crate::source`]). So it is asked to write only the checksum of the frame's own
+//! TCP or UDP header, and never a byte that those checks read.
 
 use crate::{ETHERNET_HEADER, Link};
 use brane_abi::port::{
@@ -13,6 +15,13 @@ use brane_abi::port::{
 /// ask for in practice, and enough that headers stay below the payload.
 pub const MIN_SEGMENT: u16 = 64;
 const TCP: u8 = 6;
+const UDP: u8 = 17;
+/// Bytes of the shortest TCP header (RFC 9293, 3.1), and where its checksum lies.
+const TCP_HEADER: usize = 20;
+const TCP_CHECKSUM: u16 = 16;
+/// Bytes of a UDP header (RFC 768), and where its checksum lies.
+const UDP_HEADER: usize = 8;
+const UDP_CHECKSUM: u16 = 6;
 
 /// The meta to send `frame` with, or `None` for a frame that must not leave.
 #[inline]
@@ -27,8 +36,17 @@ pub fn outgoing(frame: &[u8], meta: FrameMeta, link: &Link) -> Option<FrameMeta>
     if meta.flags != FLAG_NEEDS_CSUM || link.features & FEATURE_TX_CSUM == 0 {
         return None;
     }
-    let stored = usize::from(meta.csum_start) + usize::from(meta.csum_offset);
-    if usize::from(meta.csum_start) < ETHERNET_HEADER || stored + 2 > frame.len() {
+    let transport = Transport::of(frame)?;
+    let (shortest, field) = match transport.protocol {
+        TCP => (TCP_HEADER, TCP_CHECKSUM),
+        UDP => (UDP_HEADER, UDP_CHECKSUM),
+        _ => return None,
+    };
+    let network = transport.start;
+    if usize::from(meta.csum_start) != network
+        || meta.csum_offset != field
+        || network + shortest > frame.len()
+    {
         return None;
     }
     if meta.gso_type == GSO_NONE {
@@ -38,50 +56,73 @@ pub fn outgoing(frame: &[u8], meta: FrameMeta, link: &Link) -> Option<FrameMeta>
             ..meta
         });
     }
-    let network = match meta.gso_type {
-        GSO_TCPV4 if link.features & FEATURE_TSO4 != 0 => ipv4(frame)?,
-        GSO_TCPV6 if link.features & FEATURE_TSO6 != 0 => ipv6(frame)?,
+    let feature = match (meta.gso_type, transport.v6) {
+        (GSO_TCPV4, false) => FEATURE_TSO4,
+        (GSO_TCPV6, true) => FEATURE_TSO6,
         _ => return None,
     };
-    // RFC 9293, 3.1: data offset in the high half of byte 12, checksum at byte 16.
+    // RFC 9293, 3.1: data offset in the high half of byte 12.
     let tcp = usize::from(*frame.get(network + 12)? >> 4) * 4;
     let headers = network + tcp;
     let segment = headers - ETHERNET_HEADER + usize::from(meta.gso_size);
-    let fits = tcp >= 20
+    let fits = link.features & feature != 0
+        && transport.protocol == TCP
+        && tcp >= TCP_HEADER
         && headers <= frame.len()
         && usize::from(meta.header_len) == headers
-        && usize::from(meta.csum_start) == network
-        && meta.csum_offset == 16
         && meta.gso_size >= MIN_SEGMENT
         && segment <= usize::from(link.mtu);
     fits.then_some(meta)
 }
 
-fn word(frame: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_be_bytes([*frame.get(at)?, *frame.get(at + 1)?]))
+/// The transport header of an IP packet.
+struct Transport {
+    v6: bool,
+    /// The IP protocol (RFC 791) or next header (RFC 8200).
+    protocol: u8,
+    /// Bytes from the frame's start.
+    start: usize,
 }
 
-/// Offset of the TCP header in a whole IPv4 packet (RFC 791) that is no fragment.
-fn ipv4(frame: &[u8]) -> Option<usize> {
-    let version = *frame.get(ETHERNET_HEADER)?;
-    let header = usize::from(version & 15) * 4;
-    let total = usize::from(word(frame, ETHERNET_HEADER + 2)?);
-    let fragment = word(frame, ETHERNET_HEADER + 6)? & 0x3fff;
-    let fits = word(frame, 12)? == 0x0800
-        && version >> 4 == 4
-        && header >= 20
-        && total == frame.len() - ETHERNET_HEADER
-        && fragment == 0
-        && *frame.get(ETHERNET_HEADER + 9)? == TCP;
-    fits.then_some(ETHERNET_HEADER + header)
-}
+impl Transport {
+    /// The header of the whole IP packet that fills this frame. `None` for fragments, since a later one has no transport
+    /// header, and for extension headers, since no stack of ours offloads a packet that has some.
+    #[inline]
+    fn of(frame: &[u8]) -> Option<Transport> {
+        match frame.get(12..ETHERNET_HEADER)? {
+            [0x08, 0x00] => Transport::of_ipv4(frame.get(ETHERNET_HEADER..)?),
+            [0x86, 0xdd] => Transport::of_ipv6(frame.get(ETHERNET_HEADER..)?),
+            _ => None,
+        }
+    }
 
-/// Offset of the TCP header in a whole IPv6 packet (RFC 8200) without extension headers.
-fn ipv6(frame: &[u8]) -> Option<usize> {
-    let payload = usize::from(word(frame, ETHERNET_HEADER + 4)?);
-    let fits = word(frame, 12)? == 0x86dd
-        && *frame.get(ETHERNET_HEADER)? >> 4 == 6
-        && payload + 40 == frame.len() - ETHERNET_HEADER
-        && *frame.get(ETHERNET_HEADER + 6)? == TCP;
-    fits.then_some(ETHERNET_HEADER + 40)
+    /// Reads an IPv4 packet (RFC 791, 3.1).
+    #[inline]
+    fn of_ipv4(packet: &[u8]) -> Option<Transport> {
+        let header: &[u8; 20] = packet.first_chunk()?;
+        let length = usize::from(header[0] & 15) * 4;
+        let total = usize::from(u16::from_be_bytes([header[2], header[3]]));
+        // More fragments, or an offset.
+        let fragment = u16::from_be_bytes([header[6], header[7]]) & 0x3fff != 0;
+        let whole = header[0] >> 4 == 4 && length >= header.len() && total == packet.len() && !fragment;
+        whole.then_some(Transport {
+            v6: false,
+            protocol: header[9],
+            start: ETHERNET_HEADER + length,
+        })
+    }
+
+    /// Reads an IPv6 packet (RFC 8200, 3). What follows an extension header is not looked for: its protocol is none that
+    /// [`outgoing`] knows.
+    #[inline]
+    fn of_ipv6(packet: &[u8]) -> Option<Transport> {
+        let header: &[u8; 40] = packet.first_chunk()?;
+        let payload = usize::from(u16::from_be_bytes([header[4], header[5]]));
+        let whole = header[0] >> 4 == 6 && header.len() + payload == packet.len();
+        whole.then_some(Transport {
+            v6: true,
+            protocol: header[6],
+            start: ETHERNET_HEADER + header.len(),
+        })
+    }
 }

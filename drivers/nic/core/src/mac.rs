@@ -44,8 +44,24 @@ pub fn in_vlan(mac: Mac, vlan: u16) -> Mac {
     mac | u64::from(vlan) << 48
 }
 
+/// The reserved group addresses (IEEE 802.1Q, 8.6.3): the lowest of the sixteen, and the bits that they have in common.
+const RESERVED: Mac = from_bytes([0x01, 0x80, 0xc2, 0, 0, 0]);
+const RESERVED_MASK: Mac = from_bytes([0xff, 0xff, 0xff, 0xff, 0xff, 0xf0]);
+/// EtherType of MAC control, which pause frames have (IEEE 802.3, 31A).
+const MAC_CONTROL: u16 = 0x8808;
+/// The lowest EtherType; what is below is a length, and an LLC header follows (IEEE 802.3, 3.2.6).
+const LOWEST_TYPE: u16 = 0x0600;
+
+/// Returns true if the frame is for the bridges and stations of the link itself: spanning tree, pause, LACP, LLDP, 802.1X.
+/// A frame with an LLC header counts as one, since spanning tree uses LLC at other group addresses too.
+#[inline]
+pub fn is_link_control(head: &Head) -> bool {
+    let kind = head.kind.swap_bytes();
+    head.to & RESERVED_MASK == RESERVED || kind < LOWEST_TYPE || kind == MAC_CONTROL
+}
+
 /// From the order of transmission.
-pub fn from_bytes(mac: [u8; 6]) -> Mac {
+pub const fn from_bytes(mac: [u8; 6]) -> Mac {
     let [a, b, c, d, e, f] = mac;
     u64::from_le_bytes([a, b, c, d, e, f, 0, 0])
 }

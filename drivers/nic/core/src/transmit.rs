@@ -161,6 +161,10 @@ impl<const N: usize> Switch<N> {
             vif.counters.tx_bad_type += 1;
             return None;
         }
+        if mac::is_link_control(&head) {
+            vif.counters.tx_link_control += 1;
+            return None;
+        }
         if vif.asks.allowed
             && let Err(forged) = self.limits[slot].allowed.check(frame)
         {

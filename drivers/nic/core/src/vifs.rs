@@ -65,6 +65,7 @@ impl Vif {
             tx_bad_type: 0,
             tx_limited: 0,
             rx_limited: 0,
+            tx_link_control: 0,
         },
     };
 }

@@ -3,9 +3,9 @@
 mod common;
 
 use brane_abi::net::{Cidr, MacAddr};
-use brane_abi::port::{FLAG_NEEDS_CSUM, FrameMeta};
+use brane_abi::port::FrameMeta;
 use brane_abi::vif::{self, AddVif, Prefix, VifCounters, VifLimits};
-use common::{BRANES, Bench, frame, mac};
+use common::{BRANES, Bench, frame, mac, offloaded};
 
 const HOST: MacAddr = MacAddr([2, 9, 9, 9, 9, 9]);
 const PLAIN: FrameMeta = FrameMeta {
@@ -48,13 +48,7 @@ fn bench() -> Bench {
 #[test]
 fn frames_go_to_the_other_end_and_nowhere_else() {
     let mut bench = bench();
-    let meta = FrameMeta {
-        flags: FLAG_NEEDS_CSUM,
-        csum_start: 34,
-        csum_offset: 16,
-        ..PLAIN
-    };
-    let there = frame(mac(11), mac(10), 100, 1);
+    let (there, meta) = offloaded(mac(11), mac(10), 100, 6, 1);
     let (back, all) = (
         frame(mac(10), mac(11), 60, 2),
         frame(MacAddr::BROADCAST, mac(11), 60, 3),

@@ -3,9 +3,9 @@
 mod common;
 
 use brane_abi::net::MacAddr;
-use brane_abi::port::{FLAG_NEEDS_CSUM, FrameMeta};
+use brane_abi::port::FrameMeta;
 use brane_abi::vif::{self, AddVif, BindVif, DeviceInfo, MODE_BRIDGE, MODE_PRIVATE, VifCounters, VifRef};
-use common::{BRANES, Bench, BraneSide, frame, mac};
+use common::{BRANES, Bench, BraneSide, frame, mac, offloaded};
 use nic_core::{MIN_COST, QUANTUM};
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -118,13 +118,7 @@ fn a_forged_source_never_leaves() {
 #[test]
 fn bridged_branes_reach_each_other_and_pass_meta_on() {
     let mut bench = Bench::with_modes([MODE_BRIDGE, MODE_BRIDGE, MODE_PRIVATE, MODE_PRIVATE]);
-    let meta = FrameMeta {
-        flags: FLAG_NEEDS_CSUM,
-        csum_start: 34,
-        csum_offset: 16,
-        ..PLAIN
-    };
-    let direct = frame(mac(1), mac(0), 100, 1);
+    let (direct, meta) = offloaded(mac(1), mac(0), 100, 6, 1);
     bench.branes[0].send(0, &direct, meta);
     bench.run();
     assert_eq!(bench.branes[1].frames(0), vec![(meta, direct)]);

@@ -5,7 +5,7 @@ mod common;
 use brane_abi::net::MacAddr;
 use brane_abi::port::{FLAG_NEEDS_CSUM, FrameMeta, GSO_TCPV4};
 use brane_abi::vif::{self, AddVif, MODE_BRIDGE};
-use common::{BRANES, Bench, frame, mac};
+use common::{BRANES, Bench, frame, mac, offloaded};
 use proptest::prelude::*;
 
 const HOST: MacAddr = MacAddr([2, 9, 9, 9, 9, 9]);
@@ -169,12 +169,7 @@ fn the_switch_between_branes_stays_inside_a_vlan() {
 fn offloads_account_for_the_tag() {
     let mut bench = bench();
     // A checksum, and a frame to be cut.
-    let csum = FrameMeta {
-        flags: FLAG_NEEDS_CSUM,
-        csum_start: 34,
-        csum_offset: 6,
-        ..PLAIN
-    };
+    let (short, csum) = offloaded(HOST, mac(10), 1514, 17, 0);
     let mut long = frame(HOST, mac(10), 9000, 0);
     long[14] = 0x45;
     long[16..18].copy_from_slice(&8986u16.to_be_bytes());
@@ -189,7 +184,6 @@ fn offloads_account_for_the_tag() {
         header_len: 54,
         ..csum
     };
-    let short = frame(HOST, mac(10), 1514, 0);
     bench.branes[0].send(1, &short, csum);
     bench.branes[0].send(1, &long, gso);
     bench.branes[0].send(1, &frame(HOST, mac(10), 1515, 0), PLAIN);

@@ -5,7 +5,7 @@
 use brane_abi::layout::ports;
 use brane_abi::link::{Link, LinkState, Side};
 use brane_abi::net::MacAddr;
-use brane_abi::port::{FrameMeta, KIND_FRAME, KIND_INFO, PortInfo, port_bit};
+use brane_abi::port::{FLAG_NEEDS_CSUM, FrameMeta, KIND_FRAME, KIND_INFO, PortInfo, port_bit};
 use brane_abi::ring::{Consumer, Producer, RingIndices};
 use brane_abi::shared::SharedRegion;
 use brane_abi::vif::{self, AddVif, BindVif, DeviceInfo, MODE_BRIDGE, VifRef};
@@ -169,6 +169,23 @@ pub fn frame(to: MacAddr, from: MacAddr, len: usize, mark: u8) -> Vec<u8> {
     frame[6..12].copy_from_slice(&from.0);
     frame[12..14].copy_from_slice(&[0x08, 0x00]);
     frame
+}
+
+/// A frame of `len` bytes that is a whole IPv4 packet with a TCP or UDP header, and the meta that leaves its checksum to the
+/// device.
+pub fn offloaded(to: MacAddr, from: MacAddr, len: usize, protocol: u8, mark: u8) -> (Vec<u8>, FrameMeta) {
+    let mut f = frame(to, from, len, mark);
+    f[14] = 0x45;
+    f[16..18].copy_from_slice(&((len - 14) as u16).to_be_bytes());
+    f[20..22].copy_from_slice(&[0x40, 0]);
+    f[23] = protocol;
+    let meta = FrameMeta {
+        flags: FLAG_NEEDS_CSUM,
+        csum_start: 34,
+        csum_offset: if protocol == 6 { 16 } else { 6 },
+        ..FrameMeta::default()
+    };
+    (f, meta)
 }
 
 /// A switch with branes that are up, vif `n` bound to port 0 of brane `n`.
