@@ -117,7 +117,7 @@ pub struct Rings {
 pub struct Listen {
     /// Address (or any) and port to listen on; port 0 is refused.
     pub local: SockAddr,
-    /// Connections that may wait for a `TCP_ACCEPT`, counting half-open ones; the brane caps it.
+    /// Connections that may wait for a `TCP_ACCEPT`; the brane caps it. Half-open ones do not count.
     pub backlog: u32,
     /// Receive buffer in bytes that the brane should keep for each connection (0 for its default; capped).
     pub rx_buffer: u32,

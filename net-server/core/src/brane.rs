@@ -7,7 +7,7 @@ mod frames;
 mod life;
 mod orders;
 
-use crate::client::Client;
+use crate::client::{self, Client};
 use crate::family::{Account, Life};
 use crate::inside::Asker;
 use crate::manage::Control;
@@ -194,6 +194,7 @@ impl Brane {
         let mut counters = self.stack.counters.report();
         let gauges = [
             ("tcp connections", self.stack.conns.len() as u64),
+            ("tcp half-open", self.stack.syncache.len() as u64),
             ("tcp buffer bytes", self.stack.tcp_memory() as u64),
         ];
         counters.extend(gauges.map(|(name, value)| Counter {
@@ -240,6 +241,8 @@ impl Brane {
                 Owner::Listener(listener) if conn.established => {
                     if let Some(client) = self.stack.listeners.get(listener).map(|l| l.client) {
                         self.clients[client].hand_over(&mut self.stack, listener);
+                        self.stack.crowded(now, id);
+                        client::lose_evicted(now, &mut self.stack, &mut self.clients);
                     }
                 }
                 _ => {}

@@ -426,6 +426,23 @@ impl Client {
         Ok(())
     }
 
+    /// The connection in a slot was reset for the sake of others, and is gone.
+    fn lose(&mut self, now: u64, stack: &mut Stack, index: usize) {
+        let Some(Slot {
+            what: Use::Stream(stream),
+            ..
+        }) = self.slots.get_mut(index)
+        else {
+            return;
+        };
+        if stream.lose() {
+            stack.counters.tcp_resets += 1;
+            self.tell(index, event::RESET, Payload::None);
+        } else {
+            self.serve(now, stack, index);
+        }
+    }
+
     /// A datagram has come for a slot; whether it is in the client's ring. Error: what [`Self::undelivered`] wants.
     #[inline]
     pub fn deliver(&mut self, delivery: &Delivery, payload: &[u8]) -> Result<bool, RingError> {
@@ -470,6 +487,15 @@ impl Client {
         let bits = core::mem::take(&mut self.bell);
         let woken = bits != 0 && self.link.peer_bell().ring(bits);
         core::mem::take(&mut self.notify) | woken
+    }
+}
+
+/// Tells clients of connections that the stack has reset for the sake of others. It must follow at once: the stack may use the
+/// connections' numbers for new ones.
+#[inline]
+pub fn lose_evicted(now: u64, stack: &mut Stack, clients: &mut [Client]) {
+    while let Some((client, slot)) = stack.evicted.pop() {
+        clients[client].lose(now, stack, slot);
     }
 }
 

@@ -85,16 +85,20 @@ counters! {
     tcp_accepted = "tcp accepted",
     /// Connections that clients opened and that were established.
     tcp_connected = "tcp connected",
-    /// SYNs dropped because the listener's backlog was full.
+    /// SYNs answered with a cookie because the queue of half-open connections, or their source's share of it, was full.
+    tcp_syn_cookies = "tcp syn cookies",
+    /// Handshakes not completed because the listener's backlog was full.
     tcp_backlog_full = "tcp backlog full",
-    /// SYNs dropped because the socket or memory quota was used up.
+    /// Handshakes not completed because the socket or memory quota was used up.
     tcp_no_memory = "tcp no memory",
+    /// Handshakes not completed because their source held its share of connections.
+    tcp_source_full = "tcp source full",
+    /// Connections reset because their source held more than others that found no room.
+    tcp_evicted = "tcp evicted",
     /// Connections reset or timed out.
     tcp_resets = "tcp resets",
     /// Connections reset because their interface or address was taken from the brane.
     tcp_stranded = "tcp stranded",
-    /// Half-open connections given up for newer ones.
-    tcp_half_open_evicted = "tcp half-open evicted",
     /// Closed connections that were forgotten early for the sake of new ones.
     tcp_lingering_evicted = "tcp lingering evicted",
     /// Clients cut off for breaking the ring protocol or for too many requests without sense.

@@ -5,8 +5,10 @@
 
 use crate::checksum;
 use crate::counters::Counters;
+use crate::disguise::Disguise;
 use crate::frame;
 use crate::neighbours;
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -48,6 +50,8 @@ pub struct Tx {
     pub blocked: bool,
     /// Takes a frame that has no room, so that the stack can go on.
     scratch: Vec<u8>,
+    /// Replaces identifications that others could predict.
+    pub disguise: Option<Box<Disguise>>,
     /// Whose link-layer address the last frame carried.
     pub last_to: [u8; 6],
     /// The neighbour that smoltcp has last asked for.
@@ -157,6 +161,7 @@ impl Tx {
             longest,
             blocked: false,
             scratch: vec![0; longest],
+            disguise: None,
             last_to: [0; 6],
             asked: None,
             sent: Sent::default(),
@@ -192,6 +197,9 @@ impl Tx {
                 Ok(room) => {
                     room[..len.min(CLEARED)].fill(0);
                     let out = fill(room);
+                    if let Some(disguise) = &mut self.disguise {
+                        disguise.outgoing(room);
+                    }
                     if let Some(to) = room.first_chunk() {
                         self.last_to = *to;
                     }

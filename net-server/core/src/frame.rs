@@ -68,6 +68,8 @@ pub struct Transport {
     pub src_port: u16,
     /// Receiver's port.
     pub dst_port: u16,
+    /// First byte of the transport header, from the frame's start.
+    pub header: usize,
     /// First byte of the payload, from the frame's start.
     pub payload: usize,
     /// Bytes of payload.
@@ -377,6 +379,7 @@ fn transport(
                 dst,
                 src_port: u16::from_be_bytes([header[0], header[1]]),
                 dst_port: u16::from_be_bytes([header[2], header[3]]),
+                header: start,
                 payload: start + header_len,
                 len: len - header_len,
                 flags: header[13],
@@ -398,6 +401,7 @@ fn transport(
                 dst,
                 src_port: u16::from_be_bytes([header[0], header[1]]),
                 dst_port: u16::from_be_bytes([header[2], header[3]]),
+                header: start,
                 payload: start + 8,
                 len: udp_len - 8,
                 flags: 0,

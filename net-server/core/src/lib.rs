@@ -9,7 +9,7 @@
 //! | [`client`], [`slot`] | the socket service for a client (trusted with nothing) |
 //! | [`stack`] | interfaces and sockets, the way from a frame to its socket |
 //! | [`family`] | families, protocols and the brane's protocol switch |
-//! | [`frame`], [`extensions`], [`address`] | the first look at a received frame (from any host) |
+//! | [`frame`], [`extensions`], [`address`], [`segment`] | the first look at a received frame (from any host) |
 //! | [`fragments`] | packets under way in fragments (from any host) |
 //! | [`guard`] | messages that smoltcp must not see |
 //! | [`inside`] | answers to who asks from inside: tables, ping, name lookup |
@@ -17,6 +17,9 @@
 //! | [`neighbours`], [`parked`] | who is at which station (any host says so), datagrams that wait for an answer |
 //! | [`shortcut`] | datagrams to where one went a moment ago |
 //! | [`device`], [`checksum`] | frames out, in place in the driver's ring; offloads |
+//! | [`syncache`], [`sources`] | connections that come in (from any host): half-open ones, and who holds how many |
+//! | [`isn`], [`opener`] | initial sequence numbers, and how smoltcp's sockets get them |
+//! | [`disguise`] | identifications that others could predict, replaced on the way out |
 //! | [`tcp`] | connections, listeners, and the pool of buffers |
 //! | [`memory`] | the account of the heap |
 //! | [`counters`] | every refusal and drop by name |
@@ -35,6 +38,7 @@ pub mod checksum;
 pub mod client;
 pub mod counters;
 pub mod device;
+pub mod disguise;
 pub mod extensions;
 pub mod family;
 pub mod fragments;
@@ -42,15 +46,20 @@ pub mod frame;
 pub mod guard;
 pub mod inlet;
 pub mod inside;
+pub mod isn;
 pub mod manage;
 pub mod memory;
 pub mod neighbours;
 pub mod netif;
+pub mod opener;
 pub mod parked;
 pub mod ports;
+pub mod segment;
 pub mod shortcut;
 pub mod slot;
+pub mod sources;
 pub mod stack;
+pub mod syncache;
 pub mod tcp;
 
 pub use brane::{Brane, Failure, Peer, Turn};

@@ -6,10 +6,13 @@
 
 use crate::client::EVENT_BYTES;
 use crate::device::{LOOP_BYTES, LOOP_MTU, TSO_FRAME};
+use crate::disguise::Disguise;
 use crate::fragments;
 use crate::netif::{NetIf, UDP_LONGEST};
 use crate::parked::{self, Parked};
+use crate::sources::Sources;
 use crate::stack::COPY;
+use crate::syncache;
 use crate::tcp::{CONNECTIONS, Conn, FlowKey, buffers};
 use brane_abi::control::MAX_MESSAGE;
 use brane_abi::layout::PORTS_PER_BRANE;
@@ -28,8 +31,12 @@ const TCP_CONNECTIONS: usize = CONNECTIONS
     * (size_of::<SocketStorage>() + size_of::<Conn>() + 3 * size_of::<usize>())
     + (2 * CONNECTIONS * 8 / 7).next_power_of_two() * (size_of::<(FlowKey, usize)>() + 1);
 
+/// Half-open connections, and how many connections each source holds.
+const LISTENING: usize = syncache::BYTES + Sources::bytes(CONNECTIONS);
+
 /// An interface with its way out and its sockets: of these, the one that sends datagrams has a buffer.
-const INTERFACE: usize = size_of::<NetIf>() + size_of::<Interface>() + UDP_LONGEST + TSO_FRAME + (4 << 10);
+const INTERFACE: usize =
+    size_of::<NetIf>() + size_of::<Interface>() + size_of::<Disguise>() + UDP_LONGEST + TSO_FRAME + (4 << 10);
 
 /// Datagrams that wait at an interface for a neighbour.
 const PARKED: usize = parked::LIMIT_BYTES + parked::LIMIT * size_of::<Parked>();
@@ -49,6 +56,7 @@ pub const NEEDED: usize = {
     let fixed = TCP_BUFFERS;
     let ports = NICS * PORTS_PER_BRANE;
     let rest = TCP_CONNECTIONS
+        + LISTENING
         + ports * (INTERFACE + PARKED)
         + INTERFACE
         + LOOP

@@ -103,6 +103,12 @@ impl Stream {
         }
     }
 
+    /// The connection is gone. Returns true if the client must hear of a reset.
+    pub fn lose(&mut self) -> bool {
+        self.conn = None;
+        self.told_connected && self.closing != Closing::Close && !(self.told_eof && self.finished)
+    }
+
     /// Copies what can be copied, both ways, and says what has changed: whether the client's doorbell must ring, and news.
     pub fn pump(&mut self, now: u64, stack: &mut Stack) -> Result<(bool, Option<News>), RingError> {
         let Some(id) = self.conn else {

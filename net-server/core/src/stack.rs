@@ -5,6 +5,7 @@
 
 mod connections;
 mod datagrams;
+mod passive;
 
 pub use datagrams::{Datagram, Udp};
 
@@ -19,6 +20,8 @@ use crate::inlet::{self, Delivery, Inlets};
 use crate::inside::Inside;
 use crate::netif::{Heard, NetIf};
 use crate::shortcut::Shortcuts;
+use crate::sources::Sources;
+use crate::syncache::SynCache;
 use crate::tcp::{CONNECTIONS, Conn, FlowKey, Listener, Pool};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -52,6 +55,9 @@ fn no_protocol(family: Family) -> Cause {
     };
     Cause::Protocol { pointer }
 }
+
+/// Connections that one frame, or one look at a connection, can have reset for the sake of others.
+const EVICTED: usize = 16;
 
 /// The port of name servers.
 const DNS: u16 = 53;
@@ -99,6 +105,12 @@ pub struct Stack {
     listening: Map<u16, Vec<usize>>,
     udps: Map<u16, Vec<Udp>>,
     pool: Pool,
+    /// Connections whose handshake is not complete.
+    pub syncache: SynCache,
+    /// Who holds how many of the connections that came in.
+    sources: Sources,
+    /// Slots of clients whose connections were reset for the sake of others; their clients do not know it yet.
+    pub evicted: Vec<(usize, usize)>,
     /// Connections to look at. A connection that is marked as queued is here or in `blocked`, once; no other is.
     pub dirty: VecDeque<usize>,
     /// Connections that found no room to send in.
@@ -132,8 +144,11 @@ impl Stack {
             listeners: Slab::with_capacity(SLOTS),
             flows: Map::with_capacity_and_hasher(2 * CONNECTIONS, hash.clone()),
             listening: Map::with_hasher(hash.clone()),
-            udps: Map::with_hasher(hash),
+            udps: Map::with_hasher(hash.clone()),
             pool: Pool::default(),
+            syncache: SynCache::new(&mut rng),
+            sources: Sources::new(CONNECTIONS, hash),
+            evicted: Vec::with_capacity(EVICTED),
             dirty: VecDeque::with_capacity(CONNECTIONS),
             blocked: Vec::with_capacity(CONNECTIONS),
             lingering: VecDeque::with_capacity(CONNECTIONS),
@@ -166,6 +181,11 @@ impl Stack {
         netif.received.frames += 1;
         netif.received.bytes += frame.len() as u64;
         Some((delivery, payload))
+    }
+
+    /// The source of unpredictable numbers.
+    pub(crate) fn rng(&mut self) -> &mut ChaCha12Rng {
+        &mut self.rng
     }
 
     /// A frame has come in on an interface. `intact`: its transport checksum need not be verified.
@@ -202,11 +222,23 @@ impl Stack {
                 }
                 let netif = &mut self.netifs[index];
                 if to_dhcp {
+                    // smoltcp knows its transaction by another number than the server.
+                    let disguise = netif.tx.disguise.as_deref();
+                    let Some((at, xid)) = disguise.and_then(|d| d.incoming(frame, udp.payload)) else {
+                        return Outcome::Done;
+                    };
                     match guard::dhcp(frame, udp.payload, udp.len, &mut self.edited) {
-                        Verdict::Pass => netif.ingress_mute(now, frame, None),
-                        Verdict::Edited => netif.ingress_mute(now, &self.edited, None),
-                        Verdict::Drop => return self.malformed(index, Reason::Header),
+                        Verdict::Edited => {}
+                        Verdict::Pass if frame.len() <= self.edited.capacity() => {
+                            self.edited.clear();
+                            self.edited.extend_from_slice(frame);
+                        }
+                        Verdict::Pass | Verdict::Drop => return self.malformed(index, Reason::Header),
                     }
+                    if let Some(field) = self.edited.get_mut(at..at + xid.len()) {
+                        field.copy_from_slice(&xid);
+                    }
+                    netif.ingress_mute(now, &self.edited, None);
                     netif.deadline = now;
                 } else if !self.switch.receive(family, Protocol::Udp) {
                     self.unknown(now, index, family, frame, no_protocol(family));
@@ -518,6 +550,7 @@ impl Stack {
                 }
             }
         }
+        self.answer_again(now);
         if self.earliest <= now {
             self.earliest = u64::MAX;
             for (id, conn) in self.conns.iter_mut() {
@@ -538,7 +571,11 @@ impl Stack {
     /// When [`Self::expire`] has to be called, at the latest.
     pub fn deadline(&self) -> u64 {
         let netifs = self.netifs.iter().map(|(_, netif)| netif.deadline);
-        netifs.fold(self.earliest.min(self.inside.deadline()), u64::min)
+        let own = self
+            .earliest
+            .min(self.inside.deadline())
+            .min(self.syncache.deadline());
+        netifs.fold(own, u64::min)
     }
 }
 

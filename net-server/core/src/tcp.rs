@@ -1,10 +1,11 @@
 //! TCP connections as the brane keeps them: a smoltcp socket each, in a set of its own, and the memory for their buffers.
 //!
 //! smoltcp looks at every socket of a set for every segment; so each connection is a set by itself, found by its addresses
-//! and ports. A socket comes to be when a SYN arrives for a listener, never before, so nothing waits in a set for nothing.
+//! and ports. A socket comes to be when a handshake is complete, never before, so nothing waits in a set for nothing.
 
 pub mod buffers;
 
+use crate::sources::SourceId;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use buffers::{Block, Buffers};
@@ -82,6 +83,11 @@ impl Sizes {
             tx: size(tx),
         }
     }
+
+    /// The window scale that goes with the receive buffer, as smoltcp has it (RFC 7323, 2.3).
+    pub fn scale(self) -> u8 {
+        (usize::BITS - self.rx.leading_zeros()).saturating_sub(16) as u8
+    }
 }
 
 /// A smoltcp socket in its set, with its buffers. [`Pool::give`] takes it back.
@@ -109,15 +115,15 @@ impl TcpSocket {
         let socket = self.get();
         socket.set_congestion_control(CongestionControl::Reno);
         socket.set_nagle_enabled(false);
-        socket.set_keep_alive(None);
+        // smoltcp sends a probe at once if keep-alive is set on a connection that stands. Set before the handshake, it is armed
+        // by the handshake's last segment, and the first probe comes after the idle time (RFC 9293, 3.8.4).
+        socket.set_keep_alive(Some(KEEP_ALIVE));
         socket.set_timeout(Some(HANDSHAKE));
     }
 
     /// Settings of an established one.
     pub fn established(&mut self) {
-        let socket = self.get();
-        socket.set_keep_alive(Some(KEEP_ALIVE));
-        socket.set_timeout(Some(SILENCE));
+        self.get().set_timeout(Some(SILENCE));
     }
 }
 
@@ -208,6 +214,14 @@ pub struct Conn {
     pub resolve_at: u64,
     /// Since when it has been in the hands of its owner.
     pub since: u64,
+    /// The sequence number behind the peer's FIN. Means nothing before that FIN has come.
+    pub peer_end: u32,
+    /// When its last segment came, in nanoseconds.
+    pub heard: u64,
+    /// Who opened it; `None` if a client of the brane did.
+    pub source: Option<SourceId>,
+    /// The listener that it came to, if it came in.
+    pub listener: Option<usize>,
 }
 
 /// A port that takes connections.
@@ -222,10 +236,23 @@ pub struct Listener {
     pub port: u16,
     /// How many connections may be pending.
     pub backlog: usize,
+    /// How many slots of the client were freed for connections that wait, and have not accepted one yet.
+    pub owed: usize,
     /// Buffers of each.
     pub sizes: Sizes,
-    /// Connections that nobody has accepted, half-open ones included, oldest first.
+    /// Connections that nobody has accepted, oldest first.
     pub pending: VecDeque<usize>,
     /// Slots that wait for a connection, first come first served.
     pub waiting: VecDeque<usize>,
+}
+
+#[cfg(test)]
+#[allow(missing_docs)]
+pub mod tests {
+    use super::*;
+
+    /// A socket for other modules' tests.
+    pub fn socket() -> TcpSocket {
+        Pool::default().take(Sizes::granted(0, 0)).expect("memory")
+    }
 }

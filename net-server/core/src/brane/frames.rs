@@ -4,12 +4,14 @@
 //! names, and goes to the interface over that vif or to nobody.
 
 use super::{Brane, FRAME_BUDGET, LOOP_BUDGET};
-use crate::client::Client;
+use crate::client::{self, Client};
 use crate::device::Tx;
+use crate::disguise::Disguise;
 use crate::family::Life;
 use crate::inlet::Delivery;
 use crate::ports::Change;
 use crate::stack::{Outcome, Stack};
+use alloc::boxed::Box;
 use brane_abi::layout::PORTS_PER_BRANE;
 use brane_abi::port::{self, FrameMeta, PortInfo};
 use brane_abi::ring::RingError;
@@ -95,6 +97,7 @@ impl Brane {
             return;
         };
         let seed = self.stack.random();
+        let disguise = Disguise::new(self.stack.rng());
         let netif = &mut self.stack.netifs[index];
         netif.tx.count(&mut self.stack.counters);
         let serves = matches!(self.life, Life::Started(_) | Life::Draining(_));
@@ -106,7 +109,8 @@ impl Brane {
                 // Answers to what came by the binding before.
                 ring.retract();
             }
-            let tx = Tx::port(ring, info.features, usize::from(info.mtu));
+            let mut tx = Tx::port(ring, info.features, usize::from(info.mtu));
+            tx.disguise = Some(Box::new(disguise));
             port.user = Some(index);
             netif.bind(info, tx, seed, now);
         } else if let Some(ring) = netif.unbind() {
@@ -149,7 +153,9 @@ fn hand_in(stack: &mut Stack, clients: &mut [Client], now: u64, index: usize, fr
         let done = clients[client].deliver(delivery, payload);
         return note(stack, clients, now, client, done);
     }
-    match stack.frame(now, index, frame, intact) {
+    let outcome = stack.frame(now, index, frame, intact);
+    client::lose_evicted(now, stack, clients);
+    match outcome {
         Outcome::Done => {}
         Outcome::Datagram(delivery, payload) => {
             deliver(stack, clients, now, &delivery, &frame[payload]);

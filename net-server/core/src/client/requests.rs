@@ -182,6 +182,7 @@ impl Client {
             port: listen.local.port,
             backlog,
             sizes: Sizes::granted(listen.rx_buffer, listen.tx_buffer),
+            owed: 0,
             pending,
             waiting: VecDeque::new(),
         })?;

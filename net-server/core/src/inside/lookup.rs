@@ -4,6 +4,7 @@
 
 use super::{Asker, Inside, LOOKUPS, until};
 use crate::family::family_of;
+use crate::opener;
 use crate::stack::Stack;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -50,10 +51,13 @@ impl Stack {
         let netif = self.route(server).filter(|_| server.is_unicast());
         let netif = netif.ok_or_else(|| format!("no route to {server}"))?;
         let mut socket = Socket::new(&[server], vec![]);
-        let (iface, _) = self.netifs[netif].parts().ok_or("the interface is down")?;
+        self.netifs[netif].parts().ok_or("the interface is down")?;
         let mut pending = Vec::new();
         for kind in [DnsQueryType::A, DnsQueryType::Aaaa] {
-            let query = socket.start_query(iface.context(), name, kind);
+            // Id and source port are all that keeps other hosts from answering (RFC 5452, 9.2).
+            let query = opener::with_random(now, self.rng(), |iface| {
+                socket.start_query(iface.context(), name, kind)
+            });
             pending.push(query.map_err(|_| format!("{name:?} cannot be a host's name"))?);
         }
         self.netifs[netif].resolve(now, server);

@@ -1,18 +1,27 @@
 //! The stack's TCP: connections by their flow, listeners by their port, and which connection is to be looked at.
 //!
 //! Segments come from any host, checked by [`crate::frame`]; connections and listeners belong to clients. What a host can make
-//! us keep is bounded by the listeners' backlogs, [`CONNECTIONS`] and the pool's bytes.
+//! us keep is bounded by the listeners' backlogs, [`CONNECTIONS`] and the pool's bytes. How a connection comes in is in
+//! `passive.rs`.
 
+use super::passive::Unmatched;
 use super::{STALLED, Stack, overlap};
 use crate::frame::{Reason, Transport, flags};
+use crate::opener;
+use crate::segment::{Numbers, at_or_after};
 use crate::tcp::{CONNECTIONS, Conn, FlowKey, LINGER, Listener, Owner, Sizes};
 use alloc::collections::VecDeque;
 use brane_abi::socket::error;
 use smoltcp::socket::tcp::State;
-use smoltcp::wire::{IpAddress, IpEndpoint, IpListenEndpoint};
+use smoltcp::wire::{IpAddress, IpEndpoint};
 
-/// A half-open connection may be given up for a newer one after this time, in nanoseconds.
-const HALF_OPEN_GRACE: u64 = 1_000_000_000;
+/// Returns true if the peer's FIN has been taken in this state.
+fn peer_is_done(state: State) -> bool {
+    matches!(
+        state,
+        State::CloseWait | State::LastAck | State::Closing | State::TimeWait
+    )
+}
 
 /// How often a connection that goes on looks whether its neighbour still is known, and one that waits, in nanoseconds.
 const RESOLVED: u64 = 10_000_000_000;
@@ -34,8 +43,10 @@ impl Stack {
         if let Some(id) = found
             && opens
             && self.conns[id].socket.state() == State::TimeWait
+            && at_or_after(Numbers::of(frame, segment).seq, self.conns[id].peer_end)
         {
-            // A new connection between the same ports (RFC 1122, 4.2.2.13).
+            // A new connection between the same ports, which goes on behind the old one's last sequence number (RFC 1122,
+            // 4.2.2.13). smoltcp answers any other SYN with an acknowledgement.
             self.remove(id);
             found = None;
         }
@@ -45,16 +56,23 @@ impl Stack {
             None if index != 0 && (self.is_ours(key.remote) || !self.netifs[index].owns(key.local)) => {
                 return self.counters.dropped(Reason::Address);
             }
-            None if opens => match self.open_for(now, key) {
-                Ok(Some(id)) => id,
-                Ok(None) => return,
-                Err(()) => return self.refuse(now, index, frame),
+            None => match self.unmatched(now, &key, frame, segment) {
+                Unmatched::Conn(id) => id,
+                Unmatched::Done => return,
+                Unmatched::Refused => return self.refuse(now, index, frame),
             },
-            None => return self.refuse(now, index, frame),
         };
         let conn = &mut self.conns[id];
+        conn.heard = now;
+        let before = (segment.flags & flags::FIN != 0).then(|| conn.socket.state());
         self.netifs[index].ingress(now, frame, Some(&mut conn.socket.set));
-        if matches!(conn.socket.state(), State::Listen) {
+        let state = conn.socket.state();
+        if before.is_some_and(|before| !peer_is_done(before) && peer_is_done(state)) {
+            let seq = Numbers::of(frame, segment).seq;
+            conn.peer_end = seq.wrapping_add(segment.len as u32).wrapping_add(1);
+        }
+        if matches!(conn.owner, Owner::Listener(_)) && matches!(state, State::Listen | State::SynReceived) {
+            // smoltcp has not taken the segment that completed the handshake.
             self.remove(id);
         } else {
             self.touch(id);
@@ -68,53 +86,7 @@ impl Stack {
         netif.ingress(now, frame, Some(&mut self.nobody));
     }
 
-    /// A SYN has come: makes a socket for it where a listener wants it. `Ok(None)`: to be dropped without a word.
-    fn open_for(&mut self, now: u64, key: FlowKey) -> Result<Option<usize>, ()> {
-        let wanted = |l: &&usize| self.listeners[**l].local.is_none_or(|a| a == key.local);
-        let listener = *self
-            .listening
-            .get(&key.local_port)
-            .and_then(|l| l.iter().find(wanted))
-            .ok_or(())?;
-        let netif = &self.netifs[key.netif];
-        if !(netif.is_loopback() || netif.owns(key.local)) || key.remote_port == 0 {
-            return Err(());
-        }
-        if self.listeners[listener].pending.len() >= self.listeners[listener].backlog
-            && !self.evict_half_open(now, listener)
-        {
-            self.counters.tcp_backlog_full += 1;
-            return Ok(None);
-        }
-        let sizes = self.listeners[listener].sizes;
-        let Some(id) = self.insert(now, key, Owner::Listener(listener), sizes) else {
-            self.counters.tcp_no_memory += 1;
-            return Ok(None);
-        };
-        let endpoint = IpListenEndpoint {
-            addr: Some(key.local),
-            port: key.local_port,
-        };
-        if self.conns[id].socket.get().listen(endpoint).is_err() {
-            self.remove(id);
-            return Err(());
-        }
-        self.listeners[listener].pending.push_back(id);
-        Ok(Some(id))
-    }
-
-    fn evict_half_open(&mut self, now: u64, listener: usize) -> bool {
-        let old = self.listeners[listener].pending.iter().copied().find(|id| {
-            let conn = &self.conns[*id];
-            !conn.established && now.saturating_sub(conn.since) > HALF_OPEN_GRACE
-        });
-        let Some(id) = old else { return false };
-        self.counters.tcp_half_open_evicted += 1;
-        self.remove(id);
-        true
-    }
-
-    fn insert(&mut self, now: u64, key: FlowKey, owner: Owner, sizes: Sizes) -> Option<usize> {
+    pub(super) fn insert(&mut self, now: u64, key: FlowKey, owner: Owner, sizes: Sizes) -> Option<usize> {
         let mut socket = loop {
             // Entries of closed connections can make the table want to grow.
             let room = self.conns.len() < CONNECTIONS && self.flows.try_reserve(1).is_ok();
@@ -138,6 +110,10 @@ impl Stack {
             resolved: false,
             resolve_at: 0,
             since: now,
+            peer_end: 0,
+            heard: now,
+            source: None,
+            listener: None,
         });
         self.flows.insert(key, id);
         Some(id)
@@ -149,6 +125,9 @@ impl Stack {
             return;
         };
         self.flows.remove(&conn.key);
+        if let Some(source) = conn.source {
+            self.sources.release(source);
+        }
         match conn.owner {
             Owner::Listener(listener) => {
                 if let Some(listener) = self.listeners.get_mut(listener) {
@@ -311,11 +290,23 @@ impl Stack {
         listener.waiting
     }
 
-    /// The oldest established connection that a listener has for the taking.
+    /// Takes an established connection from a listener: the oldest of the source that holds fewest. A source that holds many does
+    /// not stand before others in the line.
     pub fn accept(&mut self, listener: usize) -> Option<usize> {
-        let pending = &mut self.listeners.get_mut(listener)?.pending;
-        let at = pending.iter().position(|id| self.conns[*id].established)?;
-        pending.remove(at)
+        let Stack {
+            listeners,
+            conns,
+            sources,
+            ..
+        } = self;
+        let listener = listeners.get_mut(listener)?;
+        let held = |(at, id): (usize, &usize)| {
+            let conn = conns.get(*id).filter(|conn| conn.established)?;
+            Some((conn.source.map_or(0, |source| sources.held_by(source)), at))
+        };
+        let (_, at) = listener.pending.iter().enumerate().filter_map(held).min()?;
+        listener.owed = listener.owed.saturating_sub(1);
+        listener.pending.remove(at)
     }
 
     /// Connects. Error: one of [`error`].
@@ -361,15 +352,14 @@ impl Stack {
             return Err(error::ADDRESS_IN_USE);
         }
         let id = self.insert(now, key, owner, sizes).ok_or(error::NO_RESOURCES)?;
-        let conn = &mut self.conns[id];
-        let connected = match self.netifs[netif].parts() {
-            Some((iface, _)) => conn
-                .socket
-                .get()
+        let isn = self.syncache.isn(now, &key);
+        let Stack { conns, rng, .. } = self;
+        let socket = conns[id].socket.get();
+        let connected = opener::with_number(now, isn, rng, |iface| {
+            socket
                 .connect(iface.context(), remote, (local, key.local_port))
-                .is_ok(),
-            None => false,
-        };
+                .is_ok()
+        });
         if !connected {
             self.remove(id);
             return Err(error::UNREACHABLE);
