@@ -19,6 +19,8 @@ use core::fmt;
 /// Bytes of a record's header, and the alignment of every record.
 pub const RECORD_ALIGN: u32 = 16;
 const SKIP: u32 = u32::MAX;
+/// The length of a record that was taken ([`Consumer::spend`]): none that a record can have.
+const SPENT: u32 = u32::MAX - 1;
 
 /// Indices of one ring, each on a cache line of its own. All zero when the ring is empty and new.
 #[repr(C)]
@@ -112,6 +114,10 @@ impl Data {
                 .cast::<RecordHeader>()
                 .write_volatile(header)
         }
+    }
+    fn write_length(&self, offset: u32, len: u32) {
+        // SAFETY: as in `write_header`; the length is the header's first four bytes.
+        unsafe { self.base.add(offset as usize).cast::<u32>().write_volatile(len) }
     }
     fn read_header(&self, offset: u32) -> RecordHeader {
         // SAFETY: as in `write_header`; every bit pattern is a valid header; read once, so a later change by the
@@ -450,6 +456,14 @@ impl Consumer {
         self.head = self
             .head
             .wrapping_add(size.min(self.tail.wrapping_sub(self.head)));
+    }
+
+    /// Like [`Self::pop`], for a producer that is not trusted: marks the record as taken. A producer that moves its index on
+    /// without writing new records is then found by [`Self::peek`] ([`RingError::Peer`]).
+    #[inline]
+    pub fn spend(&mut self, size: u32) {
+        self.data.write_length(self.data.offset(self.head), SPENT);
+        self.pop(size);
     }
 
     /// Gives the room of all popped records back. Returns whether there was any.

@@ -235,6 +235,8 @@ pub struct VifCounters {
     /// destination from 01:80:c2:00:00:00 to 0f (IEEE 802.1Q, 8.6.3), EtherType 0x8808 (IEEE 802.3, 31A), or a length in
     /// place of an EtherType (IEEE 802.3, 3.2.6).
     pub tx_link_control: u64,
+    /// Times that its brane's frames had to wait for their turn, because the driver had worked enough for that brane.
+    pub tx_waits: u64,
 }
 
 /// The device behind the vifs.

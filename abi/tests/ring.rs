@@ -228,6 +228,44 @@ fn indices_go_on_past_the_largest_number() {
 }
 
 #[test]
+fn a_spent_record_is_never_valid_again() {
+    for (len, laps) in [0, 16, 100, 496].into_iter().zip(1u32..) {
+        let memory = memory();
+        let (mut producer, mut consumer) = ring(memory);
+        for lap in 0..10 * laps {
+            let mut records = 0;
+            while producer.push(&[&vec![7; len]], [lap, 0, 0]).is_ok() {
+                records += 1;
+            }
+            assert!(records > 0);
+            producer.publish();
+            for _ in 0..records {
+                let record = consumer.peek().unwrap().unwrap();
+                assert_eq!(
+                    (record.len(), record.meta[0]),
+                    (len, lap),
+                    "a new record is valid"
+                );
+                let size = Consumer::size_of(&record);
+                consumer.spend(size);
+            }
+            assert!(consumer.peek().unwrap().is_none());
+            consumer.release();
+        }
+        // The producer moves its index on by a whole ring without a new record.
+        let word = memory.part(0, 4).unwrap();
+        // SAFETY: inside the region; one thread.
+        let tail = unsafe { word.base().cast::<u32>().read_volatile() };
+        write(memory, 0, &tail.wrapping_add(CAPACITY as u32).to_le_bytes());
+        assert_eq!(
+            consumer.peek().err(),
+            Some(RingError::Peer),
+            "records of {len} bytes"
+        );
+    }
+}
+
+#[test]
 fn data_of_a_wrong_size_is_refused() {
     let memory = memory();
     for (offset, len) in [(DATA, 1000), (DATA, 32), (DATA, 0), (DATA + 8, 512)] {

@@ -5,5 +5,7 @@ fn main() {
         ("hostile.elf", "hostile-client"),
         ("hostile-brane.elf", "hostile-brane"),
         ("canary.elf", "astray-nic"),
+        ("hostile-nic.elf", "hostile-nic"),
+        ("gauge.elf", "hostile-nic"),
     ]);
 }

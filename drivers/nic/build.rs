@@ -1,5 +1,5 @@
 //! Links the protection domains and generates their constants: those of each network device's driver, and those of the driver
-//! that goes astray, which only one configuration of the tests runs.
+//! that goes astray, which only one configuration of the tests runs. `turn` goes with the drivers.
 
 /// The configuration that runs the driver that goes astray.
 const ASTRAY: &str = "astray-nic";
@@ -12,6 +12,7 @@ fn main() {
         ("nic.elf", "default"),
         ("nic1.elf", TWO),
         ("astray-nic.elf", ASTRAY),
+        ("turn.elf", "default"),
     ]);
     let out = std::env::var("OUT_DIR").expect("cargo sets OUT_DIR");
     match canary() {

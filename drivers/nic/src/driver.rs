@@ -9,20 +9,23 @@
 //! brane, interrupt on, look again. The device gets its receive buffers back only at the end, so that a flood is at most
 //! the queue's length of work for a wake. Where many frames come, or where receiving has taken more than its half of the processor,
 //! the interrupt for received frames stays off, and the timer wakes the driver for them ([`nic_core::reception`]).
+//! What the driver works for one brane is bounded ([`nic_core::account`]); a brane that waits is served when the domain `turn` notifies.
 //! Completed transmissions are not announced by the device unless it had no room.
 
 use crate::virtio::VirtioNet;
 use crate::{dma, own, pci, wiring};
+use brane_abi::offender;
 use brane_abi::vif::DeviceInfo;
 use core::cell::UnsafeCell;
 use nic_core::reception::{Counts, Reception, Rest, Wake};
 use nic_core::{Link, Silent, Switch};
 use sel4_microkit::time::{Alarm, Clock};
-use sel4_microkit::{Channel, ChannelSet, Handler, MessageInfo, Never, logln, with_msg_bytes_mut};
+use sel4_microkit::{Channel, ChannelSet, Handler, MessageInfo, Never, logln, set_mr, with_msg_bytes_mut};
 
 const IRQ: Channel = Channel::new(wiring::irqs::IRQ[0]);
 const SERIAL: Channel = Channel::new(wiring::channels::SERIAL);
 const TIMER: Channel = Channel::new(wiring::channels::TIMER);
+const TURN: Channel = Channel::new(wiring::channels::TURN);
 const MANAGER: Channel = Channel::new(wiring::channels::MANAGER);
 const BRANES: [usize; COUNT] = wiring::channels::BRANE;
 const COUNT: usize = own::PORTS.len();
@@ -148,7 +151,7 @@ impl Driver {
                 let _ = self.switch.receive(device, dma::QUEUE as u32);
             }
             device.reclaim();
-            let all = self.switch.transmit(device);
+            let all = self.switch.transmit(device, &|| self.clock.now_ns());
             device.flush();
             // Ends: no brane runs meanwhile, and the device has no more buffers to receive into than it had.
             let sent = device.tx_interrupts(!all);
@@ -175,13 +178,32 @@ impl Driver {
     }
 
     fn flush(&mut self) {
-        let mut left = self.switch.flush().notify;
+        let flushed = self.switch.flush();
+        if flushed.turn {
+            TURN.notify();
+        }
+        if flushed.offender {
+            MANAGER.notify();
+        }
+        let mut left = flushed.notify;
         while left != 0 {
             let n = left.trailing_zeros() as usize;
             left &= left - 1;
             if let Some(channel) = BRANES.get(n) {
                 Channel::new(*channel).notify();
             }
+        }
+    }
+
+    /// The answer to the manager's question for the next brane that it is to suspend.
+    fn offender(&mut self) -> MessageInfo {
+        match self.switch.take_offender(self.clock.now_ns()) {
+            Some((brane, until)) => {
+                set_mr(0, BRANES[brane] as u64);
+                set_mr(1, until);
+                MessageInfo::new(offender::OFFENDER, 2)
+            }
+            None => MessageInfo::new(offender::NONE, 0),
         }
     }
 
@@ -216,10 +238,14 @@ impl Handler for Nic {
         for channel in channels.iter() {
             branes |= BRANE_OF[channel.index()];
         }
-        driver.switch.wake(branes);
+        if channels.contains(TURN) {
+            driver.switch.turn_came();
+        }
+        let clock = driver.clock;
+        driver.switch.wake(branes, &|| clock.now_ns());
         let Some(device) = &mut self.device else {
             // What they send has nowhere to go, and stays where it is.
-            let _ = driver.switch.transmit(&mut Silent);
+            let _ = driver.switch.transmit(&mut Silent, &|| clock.now_ns());
             driver.flush();
             driver.report();
             return Ok(());
@@ -250,6 +276,9 @@ impl Handler for Nic {
             return Ok(MessageInfo::new(brane_abi::vif::BAD_REQUEST, 0));
         }
         let driver = &mut self.driver;
+        if info.label() == offender::TAKE {
+            return Ok(driver.offender());
+        }
         let mut own = DeviceInfo {
             interrupts: driver.interrupts,
             ..DeviceInfo::default()

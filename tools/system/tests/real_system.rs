@@ -209,6 +209,7 @@ fn the_model_says_what_the_file_says() {
             "timer",
             "serial",
             "nic0",
+            "turn",
             "manager",
             "brane-0",
             "brane-1",
@@ -298,7 +299,7 @@ fn bench_has_its_key_facts() {
             .count()
     };
     assert_eq!((count("brane"), count("services")), (17, 17));
-    assert_eq!(bench.protection_domains.len(), 40);
+    assert_eq!(bench.protection_domains.len(), 41);
     let default = system("dhcp");
     let of_one = |base: &str| {
         let regions = default.memory_regions.iter();

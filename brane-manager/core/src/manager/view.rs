@@ -254,7 +254,7 @@ impl Manager {
     }
 }
 
-fn vif_counters(c: &VifCounters) -> [(&'static str, u64); 16] {
+fn vif_counters(c: &VifCounters) -> [(&'static str, u64); 17] {
     [
         ("rx_frames", c.rx_frames),
         ("rx_bytes", c.rx_bytes),
@@ -271,6 +271,7 @@ fn vif_counters(c: &VifCounters) -> [(&'static str, u64); 16] {
         ("tx_bad_nd", c.tx_bad_nd),
         ("tx_bad_type", c.tx_bad_type),
         ("tx_link_control", c.tx_link_control),
+        ("tx_waits", c.tx_waits),
         ("peer_errors", c.peer_errors),
     ]
 }

@@ -3,6 +3,10 @@
 //! First it behaves: links come up, it takes its configuration, it learns its MAC address. Then, round by round, it sends
 //! frames from addresses that are not its own (between two that are), and from [`FORGING_ROUNDS`] on it writes rubbish.
 
+mod flood;
+
+pub use flood::{Flood, Flooding};
+
 use crate::Random;
 use crate::offload::{Addresses, rewrites};
 use crate::region::{Head, indices, scribble, write_word};
@@ -89,6 +93,16 @@ pub struct HostileBrane {
     spoilt: Option<Head>,
     life: u64,
     round: u64,
+    /// The state of [`Self::flood`].
+    pub flooding: Flooding,
+}
+
+/// Starts the driver's link anew, and with it the flood.
+fn start_reset(brane: &mut HostileBrane) {
+    let replays = brane.flooding.replays;
+    brane.flooding = Flooding::default();
+    brane.flooding.replays = replays;
+    brane.start_over();
 }
 
 fn producer(region: SharedRegion, at: usize, data: brane_abi::layout::Part) -> Option<Producer> {
@@ -117,6 +131,7 @@ impl HostileBrane {
             spoilt: None,
             life,
             round: 0,
+            flooding: Flooding::default(),
         }
     }
 

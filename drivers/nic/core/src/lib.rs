@@ -9,7 +9,8 @@
 //! A wake takes at most what the device had received when it came (the device gets its buffers back only
 //! afterwards), and from the branes, in turns, at most [`QUANTUM`] bytes more of each than it has left from its last turn
 //! before the next one's. A brane whose ring is full loses its frames after one look at an index: the cheapest drop there is,
-//! so that a flood for one brane costs the others as little as can be. Wakes for received frames together take about half of
+//! so that a flood for one brane costs the others as little as can be. What the driver works for one brane is bounded by time
+//! too ([`account`]): beyond that the brane's frames wait in its rings until the others have had their turns. Wakes for received frames together take about half of
 //! the processor at most ([`pace`]); beyond that the device drops.
 //!
 //! # Who reaches whom
@@ -19,6 +20,7 @@
 //! received before is handed out or dropped before the new one is told, and what the old one has not yet sent is dropped.
 #![cfg_attr(not(test), no_std)]
 
+pub mod account;
 mod bucket;
 pub mod check;
 pub mod header;

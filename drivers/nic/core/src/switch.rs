@@ -1,5 +1,6 @@
 //! The switch itself: who is there, and frames from the wire to the vifs. What the vifs send is in [`crate::transmit`].
 
+use crate::account::Accounts;
 use crate::mac::{self, Mac, MacTable};
 use crate::port::{Brane, Change};
 use crate::vifs::{Limits, Vif};
@@ -33,6 +34,10 @@ pub struct SwitchCounters {
 pub struct Flushed {
     /// Branes that sleep and have news: bit `n` for brane `n`.
     pub notify: u64,
+    /// The domain `turn` is to be notified: a brane waits for its turn.
+    pub turn: bool,
+    /// The manager is to be notified: there is a brane to be suspended ([`Switch::take_offender`]).
+    pub offender: bool,
 }
 
 /// The switch for `N` branes.
@@ -58,6 +63,7 @@ pub struct Switch<const N: usize> {
     /// The brane whose turn the device ended for want of room.
     pub(crate) begun: Option<usize>,
     pub(crate) counters: SwitchCounters,
+    pub(crate) accounts: Accounts<N>,
 }
 
 impl<const N: usize> Default for Switch<N> {
@@ -99,6 +105,7 @@ impl<const N: usize> Switch<N> {
                 link_resets: 0,
                 peer_errors: 0,
             },
+            accounts: Accounts::new(),
         }
     }
 
@@ -148,17 +155,31 @@ impl<const N: usize> Switch<N> {
     }
 
     /// These branes (bit `n` for brane `n`) have notified: looks at their links; [`Self::transmit`] will look at their
-    /// rings.
-    pub fn wake(&mut self, branes: u64) {
+    /// rings, unless the brane waits for its turn. `clock` gives the time in nanoseconds.
+    pub fn wake(&mut self, branes: u64, clock: &impl Fn() -> u64) {
         let mut left = branes;
         while left != 0 {
             let b = left.trailing_zeros() as usize;
             left &= left - 1;
             if b < N {
-                self.active |= 1 << b;
+                if self.accounts.waits(b) {
+                    self.accounts.knock(b, clock());
+                } else {
+                    self.active |= 1 << b;
+                }
                 self.follow(b);
             }
         }
+    }
+
+    /// The domain `turn` has notified: [`Self::transmit`] will look at the rings of the branes that have waited.
+    pub fn turn_came(&mut self) {
+        self.active |= self.accounts.turn_came();
+    }
+
+    /// The next brane that the manager is to suspend because it notifies all the time, and until when.
+    pub fn take_offender(&mut self, now: u64) -> Option<(usize, u64)> {
+        self.accounts.take_offender(now)
     }
 
     fn follow(&mut self, b: usize) {
@@ -297,7 +318,11 @@ impl<const N: usize> Switch<N> {
 
     /// Publishes all frames to the branes. To be called at the end of each wake and call.
     pub fn flush(&mut self) -> Flushed {
-        let mut flushed = Flushed::default();
+        let mut flushed = Flushed {
+            turn: self.accounts.take_request(),
+            offender: self.accounts.take_offence(),
+            ..Flushed::default()
+        };
         let mut left = core::mem::take(&mut self.news);
         while left != 0 {
             let b = left.trailing_zeros() as usize;

@@ -6,6 +6,7 @@
 //! The branes are trusted with nothing. What a vif with limits may not send is dropped and counted here: above its rate
 //! before it is copied (the driver has no timer to come back by when it would be allowed), forged after that.
 
+use crate::account::Meter;
 use crate::mac::{self, Mac};
 use crate::source::Forged;
 use crate::{Device, MIN_COST, QUANTUM, ROUNDS, Switch, check, vlan};
@@ -21,14 +22,17 @@ enum Turn {
     Done,
     /// Its share is used up.
     Used,
+    /// Its account is exhausted: it waits.
+    Waits,
     /// The device has no room.
     NoRoom,
 }
 
 impl<const N: usize> Switch<N> {
     /// Sends what the branes that have notified have in their rings, in turns. Returns whether all was taken: if not, the
-    /// device has no room (call again when it has), or the branes filled their rings all the while.
-    pub fn transmit(&mut self, device: &mut impl Device) -> bool {
+    /// device has no room (call again when it has), or the branes filled their rings all the while. What a brane that waits has
+    /// in its rings counts as taken. `clock` gives the time in nanoseconds.
+    pub fn transmit(&mut self, device: &mut impl Device, clock: &impl Fn() -> u64) -> bool {
         for _ in 0..ROUNDS {
             if self.active == 0 {
                 return true;
@@ -39,8 +43,8 @@ impl<const N: usize> Switch<N> {
                 while left != 0 {
                     let b = left.trailing_zeros();
                     left &= left - 1;
-                    match self.turn(b as usize, device) {
-                        Turn::Done => self.active &= !(1 << b),
+                    match self.turn(b as usize, device, clock) {
+                        Turn::Done | Turn::Waits => self.active &= !(1 << b),
                         Turn::Used => {}
                         Turn::NoRoom => {
                             self.first = b;
@@ -55,7 +59,7 @@ impl<const N: usize> Switch<N> {
 
     /// One brane's turn: gets a [`QUANTUM`] to what it saved, and sends while that lasts. A turn that the device ended for
     /// want of room goes on with what it had left.
-    fn turn(&mut self, b: usize, device: &mut impl Device) -> Turn {
+    fn turn(&mut self, b: usize, device: &mut impl Device, clock: &impl Fn() -> u64) -> Turn {
         let begun = self.begun.take() == Some(b);
         let Some(brane) = &mut self.branes[b] else {
             return Turn::Done;
@@ -64,10 +68,10 @@ impl<const N: usize> Switch<N> {
         if !begun {
             brane.credit += QUANTUM;
         }
-        let mut end = Turn::Done;
+        let (mut end, mut meter) = (Turn::Done, Meter::default());
         if brane.up {
             for p in 0..PORTS_PER_BRANE {
-                end = self.turn_of_port(b, p, device);
+                end = self.turn_of_port(b, p, device, &mut meter, clock);
                 if end != Turn::Done {
                     break;
                 }
@@ -79,6 +83,10 @@ impl<const N: usize> Switch<N> {
             (_, Turn::NoRoom) => self.begun = Some(b),
             _ => {}
         }
+        if self.accounts.charge(b, &meter, clock) {
+            self.wait(b);
+            return Turn::Waits;
+        }
         // The marks were taken, so the doorbell is armed only when all is done.
         match (&mut self.branes[b], end) {
             (Some(brane), Turn::Done) if !brane.arm() => Turn::Used,
@@ -86,11 +94,41 @@ impl<const N: usize> Switch<N> {
         }
     }
 
-    fn turn_of_port(&mut self, b: usize, p: usize, device: &mut impl Device) -> Turn {
+    /// Brane `b` waits from now on. It saves up no more than any other for its next turn.
+    #[cold]
+    fn wait(&mut self, b: usize) {
+        if self.begun == Some(b) {
+            self.begun = None;
+        }
+        let Some(brane) = &mut self.branes[b] else {
+            return;
+        };
+        brane.credit = brane.credit.min(QUANTUM);
+        for port in &brane.ports {
+            if let Some(slot) = port.vif {
+                self.vifs[usize::from(slot)].counters.tx_waits += 1;
+            }
+        }
+    }
+
+    fn turn_of_port(
+        &mut self,
+        b: usize,
+        p: usize,
+        device: &mut impl Device,
+        meter: &mut Meter,
+        clock: &impl Fn() -> u64,
+    ) -> Turn {
+        let mut goes_on = true;
         let end = loop {
             let Some(brane) = self.branes[b].as_mut().filter(|brane| brane.up) else {
                 return Turn::Done;
             };
+            if !goes_on {
+                // What a turn that took too long leaves of its bytes is not saved up.
+                brane.credit = brane.credit.min(QUANTUM);
+                break Turn::Used;
+            }
             let port = &mut brane.ports[p];
             let record = match port.tx.peek() {
                 Ok(Some(record)) => record,
@@ -106,15 +144,16 @@ impl<const N: usize> Switch<N> {
             let Some(credit) = brane.credit.checked_sub(len.clamp(MIN_COST, MAX_FRAME)) else {
                 break Turn::Used;
             };
+            goes_on = meter.record(len, clock);
             let Some(slot) = port.vif.map(usize::from) else {
                 self.counters.tx_unbound += 1;
-                port.tx.pop(size);
+                port.tx.spend(size);
                 brane.credit = credit;
                 continue;
             };
             if len > MAX_FRAME {
                 self.vifs[slot].counters.tx_malformed += 1;
-                port.tx.pop(size);
+                port.tx.spend(size);
                 brane.credit = credit;
                 continue;
             }
@@ -128,11 +167,11 @@ impl<const N: usize> Switch<N> {
             brane.credit = credit;
             if self.vifs[slot].asks.up && !self.limits[slot].up.take(len, self.now) {
                 self.vifs[slot].counters.tx_limited += 1;
-                port.tx.pop(size);
+                port.tx.spend(size);
                 continue;
             }
             let frame: &[u8] = record.copy_to(buffer.get_mut(before..).unwrap_or_default());
-            port.tx.pop(size);
+            port.tx.spend(size);
             if let Some(mut meta) = self.switch_sent(slot, frame, meta) {
                 if tag != 0 {
                     meta = vlan::insert(buffer, tag, meta);
@@ -233,7 +272,7 @@ impl<const N: usize> Switch<N> {
             match tx.peek() {
                 Ok(Some(record)) => {
                     let size = Consumer::size_of(&record);
-                    tx.pop(size);
+                    tx.spend(size);
                     left = left.saturating_sub(size);
                     self.counters.tx_unbound += 1;
                 }

@@ -66,6 +66,7 @@ impl Vif {
             tx_limited: 0,
             rx_limited: 0,
             tx_link_control: 0,
+            tx_waits: 0,
         },
     };
 }

@@ -223,8 +223,8 @@ trait Alone {
 
 impl Alone for common::TestSwitch {
     fn wake_and_transmit(&mut self, device: &mut common::HostDevice) -> bool {
-        self.wake(1 << 2);
-        self.transmit(device)
+        self.wake(1 << 2, &|| 0);
+        self.transmit(device, &|| 0)
     }
 }
 

@@ -11,8 +11,10 @@ use brane_abi::shared::SharedRegion;
 use brane_abi::vif::{self, AddVif, BindVif, DeviceInfo, MODE_BRIDGE, VifRef};
 use nic_core::{Device, Switch};
 use std::alloc::{Layout, alloc_zeroed};
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::ptr::NonNull;
+use std::rc::Rc;
 use zerocopy::{FromBytes, IntoBytes};
 
 /// Branes of the switches under test.
@@ -34,6 +36,8 @@ pub struct HostDevice {
     pub received: VecDeque<(FrameMeta, Vec<Vec<u8>>)>,
     pub sent: Vec<(FrameMeta, Vec<u8>)>,
     pub room: usize,
+    /// A clock, and by how many nanoseconds each frame of a brane takes it on.
+    pub clock: Option<(Rc<Cell<u64>>, u64)>,
     buffer: Vec<u8>,
 }
 
@@ -62,6 +66,9 @@ impl Device for HostDevice {
     fn reserve(&mut self, len: usize) -> Option<&mut [u8]> {
         if self.sent.len() >= self.room {
             return None;
+        }
+        if let Some((clock, cost)) = &self.clock {
+            clock.set(clock.get() + cost);
         }
         self.buffer = vec![0xa5; len];
         Some(&mut self.buffer)
@@ -193,7 +200,12 @@ pub struct Bench {
     pub switch: Box<TestSwitch>,
     pub device: HostDevice,
     pub branes: Vec<BraneSide>,
+    /// The time in nanoseconds. It goes on by [`BETWEEN`] with each wake.
+    pub now: u64,
 }
+
+/// Time between two wakes of a test: the accounts of the branes are paid back in it.
+pub const BETWEEN: u64 = 20_000_000;
 
 impl Bench {
     pub fn new() -> Bench {
@@ -226,6 +238,7 @@ impl Bench {
             switch,
             device: HostDevice::new(),
             branes,
+            now: 0,
         };
         for (n, mode) in modes.into_iter().enumerate() {
             let add = AddVif {
@@ -300,9 +313,20 @@ impl Bench {
 
     /// One wake of the driver: all branes have notified. Returns whether all was taken, and the notified branes.
     pub fn run(&mut self) -> (bool, u64) {
-        self.switch.wake((1 << BRANES) - 1);
+        self.now += BETWEEN;
+        let now = self.now;
+        self.switch.wake((1 << BRANES) - 1, &|| now);
         self.switch.receive(&mut self.device, 256);
-        let all = self.switch.transmit(&mut self.device);
-        (all, self.switch.flush().notify)
+        let (mut all, mut notify) = (true, 0);
+        // Nobody else wants to run: a brane that waits has its turn at once.
+        loop {
+            all &= self.switch.transmit(&mut self.device, &|| now);
+            let flushed = self.switch.flush();
+            notify |= flushed.notify;
+            if !flushed.turn {
+                return (all, notify);
+            }
+            self.switch.turn_came();
+        }
     }
 }

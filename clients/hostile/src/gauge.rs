@@ -1,0 +1,40 @@
+//! The protection domain `gauge.elf`: in a client's place, it computes for ever and tells how much of the time it had the
+//! processor. For tests: what another domain does must leave it its share. The timer and nobody else is called; serial is trusted.
+#![no_std]
+#![no_main]
+
+use sel4_microkit::time::Clock;
+use sel4_microkit::{Channel, NullHandler, log, logln, protection_domain};
+
+#[allow(missing_docs)]
+mod wiring {
+    include!(concat!(env!("OUT_DIR"), "/wiring-gauge.rs"));
+}
+
+const SERIAL: Channel = Channel::new(wiring::channels::SERIAL);
+
+/// Time between two lines in the log, in nanoseconds.
+const TOLD: u64 = 500_000_000;
+/// Longest time between two looks at the clock in which this domain had the processor, in nanoseconds. In more, somebody
+/// else ran.
+const AWAY: u64 = 20_000;
+
+#[protection_domain]
+fn init() -> NullHandler {
+    log::attach(wiring::regions::LOG_SERVICES, SERIAL);
+    let clock = Clock::new(wiring::regions::TSC);
+    let (mut begun, mut ran) = (clock.now_ns(), 0);
+    let mut last = begun;
+    loop {
+        let now = clock.now_ns();
+        let passed = now.saturating_sub(last);
+        last = now;
+        if passed < AWAY {
+            ran += passed;
+        }
+        if now - begun >= TOLD {
+            logln!("gauge: ran {} of {} us", ran / 1000, (now - begun) / 1000);
+            (begun, ran) = (now, 0);
+        }
+    }
+}
