@@ -181,6 +181,81 @@ fn the_new_owner_starts_with_full_buckets() {
 }
 
 #[test]
+fn an_unbound_vif_is_no_receiver_of_group_frames() {
+    let mut bench = Bench::new();
+    let group = |bench: &mut Bench| {
+        bench.device.arrives(&frame(MacAddr::BROADCAST, HOST, 60, 1));
+        bench.branes[0].send(0, &frame(MacAddr::BROADCAST, mac(0), 60, 2), PLAIN);
+        bench.run();
+        [1, 2].map(|b| bench.branes[b].frames(0).len())
+    };
+    assert_eq!(group(&mut bench), [2, 2]);
+    bench.unbind(1);
+    assert_eq!(group(&mut bench), [0, 2]);
+    let unbound = bench.switch.vif_counters(1).unwrap();
+    assert_eq!(
+        (unbound.rx_frames, unbound.rx_dropped),
+        (2, 0),
+        "nobody there lost anything"
+    );
+    // Another vif takes its place in the table, in a VLAN: what has no tag is not for it.
+    bench.switch.remove(1).unwrap();
+    let tagged = AddVif {
+        vif: 20,
+        mac: mac(20),
+        vlan: 7,
+        ..AddVif::default()
+    };
+    bench.add(tagged, 1, 0);
+    assert_eq!(group(&mut bench), [0, 2]);
+    assert_eq!(bench.switch.vif_counters(20).unwrap(), Default::default());
+}
+
+#[test]
+fn limits_hold_for_the_first_frame_whether_set_before_the_binding_or_after() {
+    let refused = |bench: &mut Bench, b: usize| {
+        let mut forged = frame(HOST, mac(0), 60, 0);
+        forged[14] = 0x45;
+        let before = bench.switch.vif_counters(0).unwrap();
+        assert!(bench.branes[b].send(0, &forged, PLAIN));
+        bench.run();
+        let after = bench.switch.vif_counters(0).unwrap();
+        (
+            after.tx_bad_ip - before.tx_bad_ip,
+            after.tx_frames - before.tx_frames,
+        )
+    };
+    let mut limits = VifLimits {
+        vif: 0,
+        allowed: 1,
+        ..VifLimits::default()
+    };
+    limits.allow[0].family = 4;
+    limits.allow[0].length = 32;
+    limits.allow[0].ip[0] = 10;
+    // Before, and kept through a move.
+    let mut bench = Bench::new();
+    bench.unbind(0);
+    bench.call(vif::SET_LIMITS, limits.as_bytes());
+    bench.bind(0, 0, 0);
+    assert_eq!(refused(&mut bench, 0), (1, 0));
+    bench.unbind(0);
+    bench.switch.remove(1).unwrap();
+    bench.bind(0, 1, 0);
+    assert_eq!(refused(&mut bench, 1), (1, 0));
+    // After, with the frame in the ring already.
+    let mut bench = Bench::new();
+    assert_eq!(refused(&mut bench, 0), (0, 1));
+    let mut forged = frame(HOST, mac(0), 60, 0);
+    forged[14] = 0x45;
+    assert!(bench.branes[0].send(0, &forged, PLAIN));
+    bench.call(vif::SET_LIMITS, limits.as_bytes());
+    bench.run();
+    assert_eq!(bench.switch.vif_counters(0).unwrap().tx_bad_ip, 1);
+    assert_eq!(refused(&mut bench, 0), (1, 0));
+}
+
+#[test]
 fn the_mode_changes_for_the_next_frame() {
     let mut bench = Bench::new();
     let sent = |bench: &mut Bench| {
