@@ -7,7 +7,7 @@
 //!
 //! | name | it |
 //! | --- | --- |
-//! | `watcher-leaves` | leaves, and subscribes again a while after it has left |
+//! | `watcher-leaves` | leaves, and subscribes again a while after it has left, for good |
 //! | `watcher-hangs` | computes for ever without an answer |
 //! | `watcher-is-mute` | does not answer |
 //! | `watcher-faults` | faults |
@@ -211,7 +211,8 @@ impl Watcher {
                 self.indices[1].reset();
                 MANAGER.notify();
             }
-            "watcher-leaves" if told.transition == Transition::AfterCreate => {
+            // Not for the one that it is told of as it subscribes again: it would never stay.
+            "watcher-leaves" if told.transition == Transition::AfterCreate && !told.replay => {
                 self.say(say::DONE, token, &[]);
                 self.say(say::LEAVE, 0, &[]);
             }

@@ -2,8 +2,9 @@
 
 use crate::BRANES;
 use crate::netns::{NetNs, TAP};
+use crate::patience::{PATIENCE, POLL, until};
 use anyhow::{Context, Result, ensure};
-use branes_qemu::{Forward, Machine, Protocol, Qemu, Serial};
+use branes_qemu::{Clock, Forward, Machine, Protocol, Qemu, Serial};
 use branes_remote::{Line, Patience};
 use std::io::Write;
 use std::net::{SocketAddr, SocketAddrV4, TcpListener};
@@ -18,7 +19,6 @@ pub const PROMPT: &str = "branes> ";
 const CONTROL: &str = "control.sock";
 /// The tap device of a second NIC in a namespace.
 pub const SECOND_TAP: &str = "tap1";
-const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What the guest's NIC is connected to.
 #[derive(Clone, Copy)]
@@ -52,6 +52,8 @@ pub struct Boot<'a> {
     pub second_net: Option<Net<'a>>,
     /// The image for a machine with an IOMMU, on such a machine. Only where [`has_iommu_images`].
     pub iommu: Option<Iommu>,
+    /// What the guest's clocks follow: with [`Clock::Instructions`] a busy host does not stretch the guest's own times.
+    pub clock: Clock,
 }
 
 /// What the IOMMU of a machine does.
@@ -87,6 +89,7 @@ impl Default for Boot<'_> {
             control: false,
             second_net: None,
             iommu: None,
+            clock: Clock::Host,
         }
     }
 }
@@ -165,6 +168,7 @@ impl Guest {
             Some(Net::User) => Some(branes_qemu::Net::user(Vec::new())),
         };
         machine.iommu = boot.iommu.is_some();
+        machine.clock = boot.clock;
         if boot.iommu == Some(Iommu::Bypassed) {
             machine.nic_options.push("iommu_platform=off".to_owned());
         }
@@ -213,7 +217,7 @@ impl Guest {
         loop {
             match UnixStream::connect(&path) {
                 // QEMU makes it as it starts.
-                Err(_) if Instant::now() < end => std::thread::sleep(Duration::from_millis(20)),
+                Err(_) if Instant::now() < end => std::thread::sleep(POLL),
                 done => return done.with_context(|| format!("connecting to {}", path.display())),
             }
         }
@@ -271,23 +275,24 @@ impl Guest {
         Ok(self.qemu.send(bytes)?)
     }
 
-    /// Waits until the manager calls all branes started, and their clients have had a moment to open their sockets.
+    /// Waits until the manager calls all branes started, and the client of each has a socket at the echo service's port.
     pub fn wait_until_serving(&mut self) -> Result<()> {
-        let end = Instant::now() + PATIENCE;
-        loop {
-            let list = self.command("list")?;
+        let mut list = String::new();
+        let started = || {
+            list = self.command("list")?;
             let started = list.lines().filter(|l| l.contains("started")).count();
-            if started >= BRANES.len() {
-                std::thread::sleep(Duration::from_millis(200));
-                return Ok(());
-            }
-            ensure!(
-                Instant::now() < end,
-                "not all branes are started:\n{list}\n{}",
-                self.log()
-            );
-            std::thread::sleep(Duration::from_millis(100));
+            Ok((started >= BRANES.len()).then_some(()))
+        };
+        until(started, || "all branes are started".to_owned())
+            .with_context(|| format!("{list}\n{}", self.log()))?;
+        for brane in &BRANES {
+            let serving = || {
+                let sockets = self.command(&format!("in {} netstat", brane.name))?;
+                Ok(sockets.contains(":7 ").then_some(()))
+            };
+            until(serving, || format!("{} has its sockets", brane.name))?;
         }
+        Ok(())
     }
 
     /// How often the manager has restarted a brane: the word after `restarts` in `show NAME`.

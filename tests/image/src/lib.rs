@@ -3,12 +3,17 @@
 //! The image under test is the real one, as `cargo xtask image` writes it. Everything here runs on the host and speaks
 //! to it by wire protocols and by its console. Traffic stays on loopback and in namespaces that a test makes itself.
 
+pub use patience::{ANSWER, PATIENCE, SILENCE, until, until_well};
+
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 pub mod capture;
+pub mod flood;
 pub mod guest;
 pub mod life;
+pub mod line;
 pub mod netns;
+pub mod patience;
 pub mod ping;
 pub mod probe;
 pub mod wire;

@@ -17,8 +17,7 @@ use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-/// How long anything may take that has no limit of its own.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub use crate::patience::PATIENCE;
 
 /// Boots a configuration in its release flavour, with a control line.
 pub fn boot(config: &str, first: Net, second: Option<Net>) -> Result<Guest> {
@@ -62,6 +61,32 @@ impl Operator {
     /// Any request.
     pub fn call(&mut self, request: &Request) -> Result<Answer> {
         self.0.call(request).with_context(|| format!("{request:?}"))
+    }
+
+    /// A change, a ping or a question for a name, and the guest's own time from its beginning to its end.
+    pub fn timed(&mut self, request: &Request) -> Result<(Answer, Duration)> {
+        let Answer::Batch(mut parts) = self.call(&Request::batch(std::slice::from_ref(request)))? else {
+            bail!("{request:?}: an answer to something else")
+        };
+        let part = parts.pop().context("an empty batch")?;
+        match part.answer {
+            Some(answer) => Ok((answer, Duration::from_micros(part.at_us))),
+            None => bail!("{request:?} was refused: {:?}", part.refusal),
+        }
+    }
+
+    /// The guest's clock: when the manager gave a device the limits that it has. `device` must exist.
+    pub fn clock(&mut self, device: &str) -> Result<Duration> {
+        self.done(&Request::Limit {
+            device: device.to_owned(),
+            mode: None,
+            allow: None,
+            rate_up: None,
+            rate_down: None,
+        })?;
+        let events = self.events(0)?;
+        let last = events.iter().rfind(|event| event.what == "limited");
+        Ok(Duration::from_micros(last.context("no event")?.at_us))
     }
 
     /// A request that is answered by words.

@@ -2,22 +2,28 @@
 //!
 //! The kernel's own stack is the other side of the wire; raw sockets need root.
 
+use crate::patience::ANSWER;
 use anyhow::{Result, ensure};
 use socket2::{Domain, Protocol, Socket, Type};
+use std::collections::HashSet;
 use std::io::{self, Read};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU16, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
 use std::thread::{JoinHandle, sleep, spawn};
 use std::time::{Duration, Instant};
 
 static IDENT: AtomicU16 = AtomicU16::new(0x4200);
+/// The bit that the sequence numbers of [`Pinger::until_answer`] have.
+const FIRST: u16 = 0x8000;
 
 /// One echo socket with an identifier of its own.
 pub struct Pinger {
     socket: Socket,
     to: SocketAddr,
     ident: u16,
+    /// Counts the pings of [`Pinger::until_answer`].
+    next: AtomicU16,
 }
 
 impl Pinger {
@@ -33,6 +39,7 @@ impl Pinger {
             socket,
             to: SocketAddr::new(to, 0),
             ident: IDENT.fetch_add(1, Ordering::Relaxed),
+            next: AtomicU16::new(0),
         })
     }
 
@@ -93,26 +100,39 @@ impl Pinger {
         Ok(None)
     }
 
-    /// Pings until the first answer, at most for `limit`; the time that took.
+    /// Pings every 20 ms until the first answer to any of these pings, at most for `limit`. Returns the time that took.
     pub fn until_answer(&self, limit: Duration) -> io::Result<Option<Duration>> {
         let start = Instant::now();
-        let mut seq = 0x8000u16;
+        let mut asked = HashSet::new();
         while start.elapsed() < limit {
-            seq = seq.wrapping_add(1);
-            if self.ping(seq, Duration::from_millis(20))?.is_some() {
-                return Ok(Some(start.elapsed()));
+            let turn = Instant::now() + Duration::from_millis(20);
+            let seq = FIRST | self.next.fetch_add(1, Ordering::Relaxed);
+            if self.send(seq).is_err() {
+                // No neighbour yet: the same as no answer.
+                sleep(Duration::from_millis(5));
+                continue;
+            }
+            asked.insert(seq);
+            // An answer may be later than its turn, but one to an earlier call does not count.
+            while let Some(seq) = self.receive(turn)? {
+                if asked.contains(&seq) {
+                    return Ok(Some(start.elapsed()));
+                }
             }
         }
         Ok(None)
     }
 }
 
+/// Stands for the number of pings while more are sent.
+const RUNNING: u32 = u32::MAX;
+
 /// What a train of pings saw.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tally {
     /// Echo requests sent.
     pub sent: u32,
-    /// Different ones of them answered within a second.
+    /// Different ones of them that were answered.
     pub answered: u32,
 }
 
@@ -129,6 +149,8 @@ impl Train {
         let stop = Arc::new(AtomicBool::new(false));
         let tx = Arc::new(Pinger::new(to)?);
         let (rx, stopped) = (tx.clone(), stop.clone());
+        let total = Arc::new(AtomicU32::new(RUNNING));
+        let sent_all = total.clone();
         let sender = spawn(move || {
             let start = Instant::now();
             let mut sent = 0u32;
@@ -137,22 +159,26 @@ impl Train {
                 sent += 1;
                 sleep((start + gap * sent).saturating_duration_since(Instant::now()));
             }
+            sent_all.store(sent, Ordering::Relaxed);
             sent
         });
-        let stopped = stop.clone();
+        let stopped = total.clone();
         let receiver = spawn(move || {
             let mut seen = vec![false; 1 << 16];
-            let mut end = None;
+            let (mut count, mut last) = (0, Instant::now());
             loop {
-                if stopped.load(Ordering::Relaxed) && end.is_none() {
-                    end = Some(Instant::now() + Duration::from_secs(1));
-                }
-                if end.is_some_and(|end| Instant::now() >= end) {
-                    return seen.iter().filter(|s| **s).count() as u32;
+                let total = stopped.load(Ordering::Relaxed);
+                let over = total != RUNNING && last.elapsed() >= ANSWER;
+                if count == total || over {
+                    return count;
                 }
                 let turn = Instant::now() + Duration::from_millis(50);
                 if let Some(seq) = rx.receive(turn).expect("receiving echo replies") {
-                    seen[usize::from(seq)] = true;
+                    count += u32::from(!std::mem::replace(&mut seen[usize::from(seq)], true));
+                    last = Instant::now();
+                }
+                if total == RUNNING {
+                    last = Instant::now();
                 }
             }
         });
@@ -163,7 +189,7 @@ impl Train {
         })
     }
 
-    /// Stops sending, waits a second for stragglers, and counts.
+    /// Stops sending, waits for the answers that are under way, and counts.
     pub fn stop(self) -> Tally {
         self.stop.store(true, Ordering::Relaxed);
         let sent = self.sender.join().expect("the sending thread");

@@ -1,5 +1,6 @@
 //! Probes of the services in the image: UDP and TCP echo, discard, source, HTTP. Each checks what comes back.
 
+use crate::patience::{ANSWER, PATIENCE};
 use anyhow::{Context, Result, bail, ensure};
 use rand::rngs::SmallRng;
 use rand::{RngCore, SeedableRng};
@@ -7,22 +8,19 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
-/// How long a probe waits for one answer.
-pub const PATIENCE: Duration = Duration::from_secs(5);
-
 /// Connects; a service that is not open yet (its brane answers, its client is still starting) is asked again.
 fn connect(to: SocketAddr) -> Result<TcpStream> {
     let end = Instant::now() + PATIENCE;
     let stream = loop {
-        match TcpStream::connect_timeout(&to, PATIENCE) {
+        match TcpStream::connect_timeout(&to, ANSWER) {
             Err(e) if e.kind() == ErrorKind::ConnectionRefused && Instant::now() < end => {
                 std::thread::sleep(Duration::from_millis(20));
             }
             other => break other.with_context(|| format!("connecting to {to}"))?,
         }
     };
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(ANSWER))?;
+    stream.set_write_timeout(Some(ANSWER))?;
     Ok(stream)
 }
 

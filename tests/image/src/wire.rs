@@ -4,6 +4,7 @@
 //! (big endian). Nothing between us and the guest touches a frame, so this is the place for malformed ones, and for
 //! seeing all that leaves.
 
+use crate::patience::PATIENCE;
 use crate::wire6::advertisement_for;
 use anyhow::{Context, Result, bail, ensure};
 use etherparse::{
@@ -50,7 +51,7 @@ impl Socket {
     /// The wire, once QEMU has connected (at most ten seconds).
     pub fn accept(self) -> Result<Wire> {
         self.0.set_nonblocking(true)?;
-        let limit = Instant::now() + Duration::from_secs(10);
+        let limit = Instant::now() + PATIENCE;
         loop {
             match self.0.accept() {
                 Ok((stream, _)) => {

@@ -1,14 +1,13 @@
 //! Addresses from real servers: DHCP from dnsmasq, IPv6 prefixes from radvd's advertisements.
 
 use anyhow::{Context, Result};
-use image_tests::BRANES;
 use image_tests::guest::{Boot, Guest, Net};
 use image_tests::netns::NetNs;
 use image_tests::ping::Pinger;
 use image_tests::probe;
+use image_tests::{BRANES, PATIENCE};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 /// A server that ends with the test.
 struct Server(Child);
@@ -108,7 +107,7 @@ fn dhcp_and_slaac_against_real_servers() -> Result<()> {
                 IpAddr::from(given(i)),
                 slaac([0x2001, 0xdb8, 9, 0], brane.mac).into(),
             ] {
-                let answer = Pinger::new(ip)?.until_answer(Duration::from_secs(20))?;
+                let answer = Pinger::new(ip)?.until_answer(PATIENCE)?;
                 answer.with_context(|| format!("{} does not answer at {ip}", brane.name))?;
                 probe::page(SocketAddr::new(ip, 80), &[brane.name, &given(i).to_string()])?;
             }

@@ -1,12 +1,12 @@
 //! What a hostile client does to its brane, and a hostile brane to the driver, stays with them.
 
 use anyhow::{Context, Result, ensure};
-use image_tests::BRANES;
 use image_tests::guest::{Boot, Guest, Net};
 use image_tests::netns::NetNs;
 use image_tests::ping::{Pinger, Train};
 use image_tests::probe;
 use image_tests::wire::{self, Socket};
+use image_tests::{BRANES, PATIENCE};
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -24,7 +24,7 @@ fn a_client_that_writes_rubbish_is_cut_off_and_its_brane_goes_on() -> Result<()>
     ns.enter(|| -> Result<()> {
         for brane in &BRANES {
             Pinger::new(brane.v4.into())?
-                .until_answer(Duration::from_secs(15))?
+                .until_answer(PATIENCE)?
                 .context("no answer")?;
         }
         let gap = Duration::from_millis(10);
@@ -47,7 +47,7 @@ fn a_client_that_writes_rubbish_is_cut_off_and_its_brane_goes_on() -> Result<()>
         Ok(())
     })?;
     guest
-        .wait_for("hostile: round", Duration::from_secs(5))
+        .wait_for("hostile: round", PATIENCE)
         .context("the hostile client did nothing")?;
     ensure!(
         guest.brane_counter("blue", "client protocol errors")? > 0,
@@ -75,10 +75,7 @@ fn a_brane_that_forges_frames_and_rings_reaches_nobody() -> Result<()> {
     })?;
     let mut wire = socket.accept()?;
     let [main, red, blue] = &BRANES;
-    let (main_mac, red_mac) = (
-        wire.resolve(main.v4, Duration::from_secs(15))?,
-        wire.resolve(red.v4, Duration::from_secs(15))?,
-    );
+    let (main_mac, red_mac) = (wire.resolve(main.v4, PATIENCE)?, wire.resolve(red.v4, PATIENCE)?);
     // All that leaves for ten seconds, while main and red are kept busy.
     let mut sources = HashSet::new();
     let end = Instant::now() + Duration::from_secs(10);
@@ -88,7 +85,7 @@ fn a_brane_that_forges_frames_and_rings_reaches_nobody() -> Result<()> {
             seq += 1;
             wire.send(&wire::echo_request(mac, ip, seq))?;
             let mut from_there = false;
-            wire.wait_for(Duration::from_millis(500), |frame| {
+            wire.wait_for(PATIENCE, |frame| {
                 sources.extend(wire::source(frame));
                 from_there |= frame.get(26..30) == Some(&ip.octets()[..]);
                 from_there.then_some(())
@@ -97,7 +94,7 @@ fn a_brane_that_forges_frames_and_rings_reaches_nobody() -> Result<()> {
         }
     }
     guest
-        .wait_for("hostile: round", Duration::from_secs(5))
+        .wait_for("hostile: round", PATIENCE)
         .context("the hostile brane did nothing")?;
     let text: HashSet<String> = sources
         .iter()

@@ -1,16 +1,13 @@
 //! The NIC's accesses to memory: an IOMMU holds them to the driver's region, and without one nothing does.
 
 use anyhow::{Context, Result, ensure};
-use image_tests::BRANES;
 use image_tests::guest::{Boot, Guest, Iommu, Net, has_iommu_images};
 use image_tests::netns::NetNs;
 use image_tests::ping::Pinger;
 use image_tests::probe;
 use image_tests::wire::{HOST_MAC, Socket, Wire};
+use image_tests::{BRANES, PATIENCE, SILENCE};
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
-
-const SECOND: Duration = Duration::from_secs(1);
 
 #[test]
 fn behind_an_iommu_three_branes_serve() -> Result<()> {
@@ -23,8 +20,8 @@ fn behind_an_iommu_three_branes_serve() -> Result<()> {
         iommu: Some(Iommu::Holds),
         ..Boot::default()
     })?;
-    guest.wait_for("features Features(", 20 * SECOND)?;
-    let features = guest.wait_for(")", SECOND)?;
+    guest.wait_for("features Features(", PATIENCE)?;
+    let features = guest.wait_for(")", PATIENCE)?;
     ensure!(
         features.contains("ACCESS_PLATFORM"),
         "the device is not behind the IOMMU: {features}"
@@ -34,7 +31,7 @@ fn behind_an_iommu_three_branes_serve() -> Result<()> {
             for ip in [IpAddr::from(brane.v4), brane.v6.into()] {
                 let every = || -> Result<()> {
                     Pinger::new(ip)?
-                        .until_answer(15 * SECOND)?
+                        .until_answer(PATIENCE)?
                         .context("no answer to pings")?;
                     probe::udp_echo(SocketAddr::new(ip, 7))?;
                     probe::tcp_echo(SocketAddr::new(ip, 7), 1_000_000)?;
@@ -65,7 +62,7 @@ fn astray(boot: Boot) -> Result<(Guest, Wire)> {
         ..boot
     })?;
     let mut wire = socket.accept()?;
-    guest.wait_for("canary: whole", 30 * SECOND)?;
+    guest.wait_for("canary: whole", PATIENCE)?;
     ensure!(
         guest.log().contains("astray: the device writes to"),
         "the driver does not go astray:\n{}",
@@ -84,7 +81,7 @@ fn goes_on(guest: &mut Guest) -> Result<()> {
         for brane in &BRANES {
             ensure!(list.contains(brane.name), "{} is not listed:\n{list}", brane.name);
         }
-        std::thread::sleep(SECOND / 2);
+        std::thread::sleep(SILENCE / 2);
     }
     guest.untroubled()
 }
@@ -99,14 +96,14 @@ fn a_device_that_is_sent_astray_is_stopped_by_the_iommu() -> Result<()> {
         ..Boot::default()
     })?;
     guest
-        .wait_for("IOMMU: DMA write page fault from 0x10 ", 5 * SECOND)
+        .wait_for("IOMMU: DMA write page fault from 0x10 ", PATIENCE)
         .context("the kernel has no fault to report")?;
     guest
-        .wait_for("astray: the device has stopped", 5 * SECOND)
+        .wait_for("astray: the device has stopped", PATIENCE)
         .context("the device goes on")?;
     // The canary's memory is as it was, and stays so: twenty looks a second, driven by the timer.
     for _ in 0..2 {
-        guest.wait_for("canary: whole", 5 * SECOND)?;
+        guest.wait_for("canary: whole", PATIENCE)?;
     }
     goes_on(&mut guest)?;
     ensure!(
@@ -141,7 +138,7 @@ fn without_an_iommu_a_device_that_is_sent_astray_overwrites_the_canary() -> Resu
 
 fn overwritten(guest: &mut Guest) -> Result<()> {
     guest
-        .wait_for("canary: overwritten at byte 0", 5 * SECOND)
+        .wait_for("canary: overwritten at byte 0", PATIENCE)
         .context("the device did not write where it was sent")?;
     ensure!(
         !guest.log().contains("astray: the device has stopped"),

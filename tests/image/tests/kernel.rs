@@ -1,12 +1,11 @@
 //! What the kernel must do, tried from inside the real system by the programs of `clients/trials`.
 
 use anyhow::{Context, Result, ensure};
-use image_tests::BRANES;
 use image_tests::guest::{Boot, Guest, Net};
 use image_tests::netns::NetNs;
 use image_tests::ping::{Pinger, Train};
+use image_tests::{BRANES, PATIENCE, until};
 use std::path::Path;
-use std::thread::sleep;
 use std::time::{Duration, Instant};
 use tempfile::NamedTempFile;
 
@@ -24,20 +23,15 @@ fn sweeps(serial: &Path) -> Result<usize> {
 
 /// Waits until the examiner has made so many sweeps.
 fn wait_for_sweeps(wanted: usize, serial: &Path, guest: &Guest) -> Result<()> {
-    let end = Instant::now() + Duration::from_secs(20);
-    while sweeps(serial)? < wanted {
+    let enough = || {
         guest
             .untroubled()
             .with_context(|| std::fs::read_to_string(serial).unwrap_or_default())?;
-        ensure!(
-            Instant::now() < end,
-            "not {wanted} sweeps, but {}:\n{}",
-            sweeps(serial)?,
-            guest.log()
-        );
-        sleep(Duration::from_millis(50));
-    }
-    Ok(())
+        Ok((sweeps(serial)? >= wanted).then_some(()))
+    };
+    until(enough, || {
+        format!("{wanted} sweeps of the examiner:\n{}", guest.log())
+    })
 }
 
 #[test]
@@ -69,7 +63,7 @@ fn interrupts_that_come_while_the_kernel_runs_are_taken() -> Result<()> {
     ns.enter(|| -> Result<()> {
         for brane in &BRANES {
             Pinger::new(brane.v4.into())?
-                .until_answer(Duration::from_secs(15))?
+                .until_answer(PATIENCE)?
                 .context("no answer")?;
         }
         // Each ping is an interrupt too, from a device that the timer knows nothing of.
@@ -79,7 +73,7 @@ fn interrupts_that_come_while_the_kernel_runs_are_taken() -> Result<()> {
             .map(|brane| Train::start(brane.v4.into(), Duration::from_millis(5)));
         let deadlines = format!("storm: {DEADLINES} deadlines");
         guest
-            .wait_for(&deadlines, Duration::from_secs(60))
+            .wait_for(&deadlines, 5 * PATIENCE)
             .with_context(|| format!("the storm ended early:\n{}", guest.log()))?;
         eprintln!("{DEADLINES} deadlines in {:?}", start.elapsed());
         for (brane, train) in BRANES.iter().zip(trains) {
@@ -101,7 +95,7 @@ fn a_page_fault_is_reported_with_its_whole_address() -> Result<()> {
     })?;
     let fault = format!("write to unmapped {:#x} ", trials_core::stray::ADDRESS);
     guest
-        .wait_for(&fault, Duration::from_secs(15))
+        .wait_for(&fault, PATIENCE)
         .with_context(|| format!("no report of the fault:\n{}", guest.log()))?;
     ensure!(!guest.log().contains("stray: could write there"), "it could");
     Ok(())

@@ -3,13 +3,11 @@
 use anyhow::{Context, Result, bail, ensure};
 use brane_abi::operator::{Answer, Request};
 use branes_remote::Line;
-use image_tests::BRANES;
 use image_tests::guest::{Boot, Guest, Net};
 use image_tests::wire::{Socket, Wire};
+use image_tests::{BRANES, PATIENCE, until};
 use std::os::unix::net::UnixStream;
-use std::time::{Duration, Instant};
-
-const PATIENCE: Duration = Duration::from_secs(20);
+use std::time::Instant;
 
 fn boot(first: Net, second: Option<Net>) -> Result<Guest> {
     Guest::boot(Boot {
@@ -39,7 +37,7 @@ fn counter(line: &mut Line<UnixStream>, nic: &str, name: &str) -> Result<u64> {
         .with_context(|| format!("{nic} has no counter {name}: {groups:?}"))
 }
 
-/// Sends `count` frames for nobody, one after the other, and waits until the NIC has counted them. How many interrupts that was.
+/// Sends `count` frames for nobody, each when the NIC has counted the one before. Returns how many interrupts that was.
 fn interrupts(line: &mut Line<UnixStream>, nic: &str, wire: &mut Wire, count: u64) -> Result<u64> {
     let (before, unclaimed) = (
         counter(line, nic, "interrupts")?,
@@ -48,13 +46,10 @@ fn interrupts(line: &mut Line<UnixStream>, nic: &str, wire: &mut Wire, count: u6
     let mut frame = [0; 60];
     frame[..6].copy_from_slice(&[0x02, 0x55, 0x55, 0x55, 0x55, 0x55]);
     frame[6..12].copy_from_slice(&[0x02, 0x66, 0x66, 0x66, 0x66, 0x66]);
-    for _ in 0..count {
+    for n in 1..=count {
         wire.send(&frame)?;
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    let end = Instant::now() + PATIENCE;
-    while counter(line, nic, "rx_unclaimed")? < unclaimed + count {
-        ensure!(Instant::now() < end, "{nic} did not see all frames");
+        let seen = || Ok((counter(line, nic, "rx_unclaimed")? >= unclaimed + n).then_some(()));
+        until(seen, || format!("{nic} counts {n} frames"))?;
     }
     Ok(counter(line, nic, "interrupts")? - before)
 }
@@ -69,7 +64,7 @@ fn each_nic_has_its_own_driver_and_interrupt() -> Result<()> {
     let before = counter(&mut line, "nic0", "interrupts")?;
     let own = interrupts(&mut line, "nic1", &mut second, 20)?;
     ensure!(
-        (5..=40).contains(&own),
+        (20..=40).contains(&own),
         "{own} interrupts of nic1 for 20 frames\n{}",
         guest.log()
     );
@@ -77,7 +72,7 @@ fn each_nic_has_its_own_driver_and_interrupt() -> Result<()> {
     ensure!(other <= 5, "{other} interrupts of nic0 for frames of nic1");
     let own = interrupts(&mut line, "nic0", &mut first, 20)?;
     ensure!(
-        (5..=40).contains(&own),
+        (20..=40).contains(&own),
         "{own} interrupts of nic0 for 20 frames\n{}",
         guest.log()
     );
@@ -88,28 +83,25 @@ fn each_nic_has_its_own_driver_and_interrupt() -> Result<()> {
 fn a_machine_without_the_second_nic_boots_all_the_same() -> Result<()> {
     let mut guest = boot(Net::User, None)?;
     let mut line = guest.control()?;
-    let end = Instant::now() + PATIENCE;
-    loop {
+    let started = || {
         let Answer::Branes(branes) = line.call(&Request::List { fresh: false })? else {
             bail!("no branes")
         };
-        if branes.iter().filter(|brane| brane.state == "started").count() == BRANES.len() {
-            break;
-        }
-        ensure!(Instant::now() < end, "{branes:?}\n{}", guest.log());
-        std::thread::sleep(Duration::from_millis(50));
-    }
+        let started = branes.iter().filter(|brane| brane.state == "started");
+        Ok((started.count() == BRANES.len()).then_some(()))
+    };
+    until(started, || format!("all branes are started:\n{}", guest.log()))?;
     guest.wait_for("[nic1]", PATIENCE)?;
     guest.untroubled()
 }
 
 #[test]
-fn answers_come_fast_and_requests_one_after_the_other() -> Result<()> {
+fn answers_are_whole_and_requests_follow_each_other() -> Result<()> {
     let guest = boot(Net::User, None)?;
     let mut line = guest.control()?;
     let start = Instant::now();
     let (mut bytes, mut calls) = (0, 0);
-    while start.elapsed() < Duration::from_secs(3) {
+    while calls < 100 {
         let answer = line.call(&Request::Stats(None))?;
         bytes += minicbor::to_vec(&answer)?.len();
         calls += 1;
@@ -117,6 +109,5 @@ fn answers_come_fast_and_requests_one_after_the_other() -> Result<()> {
     let rate = bytes as f64 / start.elapsed().as_secs_f64() / 1e3;
     println!("{calls} answers of {} bytes: {rate:.0} kB/s", bytes / calls);
     ensure!(line.troubles() == (0, 0), "{:?}", line.troubles());
-    ensure!(rate > 20.0, "{rate:.0} kB/s");
     guest.untroubled()
 }

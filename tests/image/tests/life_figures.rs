@@ -1,16 +1,19 @@
-//! Figures of the life of a brane, each with the bound that it has to keep: `docs/performance.md` has what was measured.
+//! What the life of a brane costs: instructions of the guest for creating, deleting and recovering one, each with its bound.
 //!
-//! Times of the guest are the manager's own, from the request to its end. On a busy machine an emulated guest stands still now
-//! and then, so of times that repeat the median or the stated percentile is what counts.
+//! The guest's clock follows its instructions, so a time of the manager's own, from a request to its end, is a count of them,
+//! and of the time for which everybody in the guest waited. How busy the host is does not change it. `figures_of_a_life` prints
+//! the times by the host's clock instead and judges nothing: `cargo xtask test --figures life_figures`. What was measured is
+//! in `docs/performance.md`.
 
 use anyhow::{Context, Result, bail, ensure};
 use brane_abi::inside::{Answer as Inside, Query};
 use brane_abi::operator::{Addressing, Answer, Audit, Brane, DeviceConfig, Free, Outcome, Receipt, Request};
+use branes_qemu::Clock;
 use branes_remote::Line;
-use image_tests::BRANES;
 use image_tests::guest::{Boot, Guest, Net};
 use image_tests::netns::NetNs;
 use image_tests::ping::{Pinger, Train};
+use image_tests::{BRANES, PATIENCE, until};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use std::net::{IpAddr, Ipv4Addr};
@@ -19,15 +22,14 @@ use std::time::{Duration, Instant};
 
 type Control = Line<UnixStream>;
 
-/// Times a brane is created and deleted in a row, and rows at most: the host's processor is not equally fast all the time, and the
-/// guest's times are its own times that. The best row counts.
+/// Times a brane is created and deleted in a row.
 const LIVES: usize = 40;
-const ROWS: usize = 4;
-const CREATE_LIMIT_US: u64 = 3_000;
-const DELETE_LIMIT_US: u64 = 5_000;
-/// Crashes, and how long the slowest but one in a hundred may take to recover from.
+/// Thousands of instructions that the median may take.
+const CREATE_LIMIT: u64 = 3_000;
+const DELETE_LIMIT: u64 = 5_000;
+/// Crashes, and thousands of instructions that the most expensive recovery but one in a hundred may take.
 const CRASHES: usize = 1_000;
-const RECOVERY_LIMIT_US: u64 = 50_000;
+const RECOVERY_LIMIT: u64 = 10_000;
 /// Least time between two crashes of one brane: one that was well for so long is restarted at once.
 const CRASH_GAP: Duration = Duration::from_millis(300);
 /// How long the operator asks nothing.
@@ -36,9 +38,9 @@ const STEPS: usize = 10_000;
 /// Steps before the first look at what is free: the manager's tables have grown to their size then.
 const WARM_UP: usize = 500;
 
-fn boot(config: &'static str, ns: &NetNs) -> Result<(Guest, Control)> {
+fn boot(clock: Clock, ns: &NetNs) -> Result<(Guest, Control)> {
     let mut guest = Guest::boot(Boot {
-        config,
+        clock,
         release: true,
         net: Net::Tap(ns),
         control: true,
@@ -140,37 +142,51 @@ fn one_life(control: &mut Control, guest: &Guest, start: &Free) -> Result<(u64, 
     Ok((created, receipt.took_us))
 }
 
-/// Create, interface, address, started, to the first reply to a ping; and deleted, until everything is free again.
-#[test]
-fn a_brane_is_there_in_three_milliseconds_and_gone_in_five() -> Result<()> {
+/// Creates and deletes green again and again, with address and first reply to a ping, until everything is free again. Prints
+/// and returns the medians of both, in microseconds of the guest.
+fn lives(clock: Clock) -> Result<(u64, u64)> {
     let ns = NetNs::new(&["10.0.2.2/24", "fec0::2/64"])?;
-    let (guest, mut control) = boot("default", &ns)?;
+    let (guest, mut control) = boot(clock, &ns)?;
     let start = audit(&mut control)?.free;
-    let (mut create, mut gone) = (u64::MAX, u64::MAX);
-    for _ in 0..ROWS {
-        let (mut created, mut deleted) = (Vec::new(), Vec::new());
-        for _ in 0..LIVES {
-            let (at, took) = one_life(&mut control, &guest, &start)?;
-            created.push(at);
-            deleted.push(took);
-        }
-        create = create.min(percentile(&mut created, 0.5));
-        gone = gone.min(percentile(&mut deleted, 0.5));
-        println!(
-            "of {LIVES}: create + interface + address + started to first ping reply: median {} us, most {} us; delete until \
-             free: median {} us, most {} us",
-            created[LIVES / 2],
-            created[LIVES - 1],
-            deleted[LIVES / 2],
-            deleted[LIVES - 1]
-        );
-        if create <= CREATE_LIMIT_US && gone <= DELETE_LIMIT_US {
-            break;
-        }
+    let (mut created, mut deleted) = (Vec::new(), Vec::new());
+    for _ in 0..LIVES {
+        let (at, took) = one_life(&mut control, &guest, &start)?;
+        created.push(at);
+        deleted.push(took);
     }
-    ensure!(create <= CREATE_LIMIT_US, "creating took {create} us");
-    ensure!(gone <= DELETE_LIMIT_US, "deleting took {gone} us");
-    guest.untroubled()
+    guest.untroubled()?;
+    let medians = (percentile(&mut created, 0.5), percentile(&mut deleted, 0.5));
+    println!(
+        "of {LIVES}, in microseconds of the guest: create + interface + address + started to first ping reply: median {}, \
+         least {}, most {}; delete until free: median {}, least {}, most {}",
+        medians.0,
+        created[0],
+        created[LIVES - 1],
+        medians.1,
+        deleted[0],
+        deleted[LIVES - 1]
+    );
+    Ok(medians)
+}
+
+#[test]
+fn instructions_to_create_and_to_delete_a_brane_stay_below_their_bounds() -> Result<()> {
+    let (create, delete) = lives(Clock::Instructions)?;
+    ensure!(
+        create <= CREATE_LIMIT,
+        "creating took {create} thousand instructions"
+    );
+    ensure!(
+        delete <= DELETE_LIMIT,
+        "deleting took {delete} thousand instructions"
+    );
+    Ok(())
+}
+
+#[test]
+#[ignore = "a figure: it judges nothing"]
+fn figures_of_a_life() -> Result<()> {
+    lives(Clock::Host).map(drop)
 }
 
 fn show(control: &mut Control, name: &str) -> Result<Brane> {
@@ -180,11 +196,11 @@ fn show(control: &mut Control, name: &str) -> Result<Brane> {
     }
 }
 
-/// Five branes crash in turn; the sixth loses no packet meanwhile.
-#[test]
-fn a_thousand_crashes_are_recovered_from_and_nobody_else_loses_a_packet() -> Result<()> {
+/// Five branes crash in turn; the sixth loses no packet meanwhile. Prints what the recoveries took, and returns the 99th
+/// percentile in microseconds of the guest.
+fn crashes(clock: Clock) -> Result<u64> {
     let ns = NetNs::new(&["10.0.2.2/24", "fec0::2/64"])?;
-    let (guest, mut control) = boot("default", &ns)?;
+    let (guest, mut control) = boot(clock, &ns)?;
     let mut names = vec!["red".to_string(), "blue".to_string()];
     for (i, name) in ["green", "gold", "grey"].into_iter().enumerate() {
         let vif = format!("vif{i}");
@@ -196,7 +212,7 @@ fn a_thousand_crashes_are_recovered_from_and_nobody_else_loses_a_packet() -> Res
     }
     ns.enter(|| {
         Pinger::new(BRANES[0].v4.into())?
-            .until_answer(Duration::from_secs(20))?
+            .until_answer(PATIENCE)?
             .context("main does not answer")?;
         let train = Train::start(BRANES[0].v4.into(), Duration::from_millis(20))?;
         let mut times = Vec::new();
@@ -208,35 +224,43 @@ fn a_thousand_crashes_are_recovered_from_and_nobody_else_loses_a_packet() -> Res
             control
                 .call(&Request::Crash(name.clone()))
                 .with_context(|| format!("crash {n}:\n{}", guest.log()))?;
-            let end = Instant::now() + Duration::from_secs(20);
             let restarts = (n / names.len() + 1) as u32;
-            let brane = loop {
+            let again = || {
                 // Each answer is written byte by byte above all branes, and is not to be measured.
                 std::thread::sleep(CRASH_QUIET);
                 let brane = show(&mut control, name)?;
-                if brane.restarts == restarts && brane.state == "started" {
-                    break brane;
-                }
-                ensure!(
-                    Instant::now() < end,
-                    "{name} is not there again:\n{}",
-                    guest.log()
-                );
+                Ok((brane.restarts == restarts && brane.state == "started").then_some(brane))
             };
+            let brane = until(again, || format!("{name} is there again:\n{}", guest.log()))?;
             last[at] = Instant::now();
             times.push(brane.recovery_us);
         }
         train.stop_unharmed("main")?;
         let (half, most) = (percentile(&mut times, 0.5), percentile(&mut times, 0.99));
         println!(
-            "recovery of {CRASHES} crashes: median {half} us, p99 {most} us, most {} us",
+            "recovery of {CRASHES} crashes, in microseconds of the guest: median {half}, p99 {most}, most {}",
             times[CRASHES - 1]
         );
-        ensure!(most <= RECOVERY_LIMIT_US, "p99 of the recovery is {most} us");
         let audit = audit(&mut control)?;
         ensure!(audit.findings.is_empty() && audit.silent.is_empty(), "{audit:?}");
-        Ok(())
+        Ok(most)
     })
+}
+
+#[test]
+fn a_thousand_crashes_are_recovered_from_and_nobody_else_loses_a_packet() -> Result<()> {
+    let most = crashes(Clock::Instructions)?;
+    ensure!(
+        most <= RECOVERY_LIMIT,
+        "p99 of the recovery is {most} thousand instructions"
+    );
+    Ok(())
+}
+
+#[test]
+#[ignore = "a figure: it judges nothing but the loss"]
+fn figures_of_a_thousand_crashes() -> Result<()> {
+    crashes(Clock::Host).map(drop)
 }
 
 /// A random step, some of which cannot be and are refused.
@@ -260,7 +284,7 @@ fn step(random: &mut SmallRng) -> Request {
 #[test]
 fn ten_thousand_random_steps_leave_nothing_behind() -> Result<()> {
     let ns = NetNs::new(&["10.0.2.2/24", "fec0::2/64"])?;
-    let (guest, mut control) = boot("default", &ns)?;
+    let (guest, mut control) = boot(Clock::Host, &ns)?;
     let mut random = SmallRng::seed_from_u64(5);
     let mut done = 0;
     let mut start = None;

@@ -1,14 +1,19 @@
 //! What a flood for one brane costs another: its round trips and its bulk transfer go on.
 //!
-//! The floods are those of the harness that measures Linux and this system alike (`docs/performance.md`): datagrams of 64 bytes to the
-//! discard service at a fixed rate, from the other side of a tap device.
+//! Two tests judge counts: that no datagram of main's is lost beside a flood for blue, and how many instructions of the guest a
+//! MiB from main costs beside a stated number of datagrams for blue. The `figures_` print times and rates by the host's clock and
+//! judge nothing: `cargo xtask test --figures life_interference`. Their floods are those of the harness that measures Linux and
+//! this system alike (`docs/performance.md`): datagrams of 64 bytes to the discard service at a fixed rate, from the other side
+//! of a tap device. `livelock.rs` has a flood without end, and what a round trip takes beside it.
 
 use anyhow::{Context, Result, ensure};
-use image_tests::BRANES;
+use branes_qemu::Clock;
 use image_tests::guest::{Boot, Guest, Net};
+use image_tests::life::Operator;
 use image_tests::netns::NetNs;
 use image_tests::ping::Pinger;
 use image_tests::probe;
+use image_tests::{ANSWER, BRANES, PATIENCE};
 use nix::errno::Errno;
 use nix::sys::socket::{ControlMessage, MsgFlags, sendmsg};
 use std::io::{ErrorKind, IoSlice, Read};
@@ -17,30 +22,42 @@ use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+/// How long round trips are watched for a figure.
 const WATCH: Duration = Duration::from_secs(5);
-/// Windows at most: the emulator's threads, the flood and the probes share the host's processors, and the guest stands still
-/// where its thread waits for one. In the best window that happened least.
+/// Windows of a figure.
 const WINDOWS: usize = 4;
-/// The flood's rates, in datagrams per second.
+/// The floods' rates, in datagrams per second.
 const ROUND_TRIPS_BESIDE: u64 = 100_000;
 const TRANSFER_BESIDE: u64 = 50_000;
-/// The flood counts as one where the host managed so much of its rate.
-const LEAST_OF_RATE: f64 = 0.7;
-const P99_LIMIT: Duration = Duration::from_millis(2);
-const LEAST_OF_TRANSFER: f64 = 0.5;
+/// What is transferred for a figure, and for a count of instructions.
 const TRANSFER: usize = 192 << 20;
+const COUNTED: usize = 32 << 20;
+/// Datagrams for blue beside each MiB that is counted: what a flood of 50,000 a second is beside 170 MiB/s.
+const FOR_EACH_MIB: u64 = 300;
+/// What a MiB may cost beside them, in multiples of what it costs alone.
+const MOST_OF_ALONE: f64 = 2.0;
 /// The echo, discard and character generator services.
 const ECHO: u16 = 7;
 const DISCARD: u16 = 9;
 
-fn boot(ns: &NetNs) -> Result<Guest> {
+fn boot(clock: Clock, ns: &NetNs) -> Result<Guest> {
     let mut guest = Guest::boot(Boot {
         net: Net::Tap(ns),
         release: true,
+        control: true,
+        clock,
         ..Boot::default()
     })?;
     guest.wait_until_serving()?;
-    Ok(guest)
+    ns.enter(|| -> Result<()> {
+        for brane in &BRANES {
+            Pinger::new(brane.v4.into())?
+                .until_answer(PATIENCE)?
+                .with_context(|| format!("{} does not answer", brane.name))?;
+        }
+        Ok(())
+    })
+    .map(|()| guest)
 }
 
 /// Sends datagrams at a rate until told to stop; how many went out.
@@ -92,11 +109,11 @@ fn beside<R>(rate: u64, what: impl FnOnce() -> Result<R>) -> Result<(R, f64)> {
     })
 }
 
-/// Echoes one datagram after the other; the times of all, and how many were lost.
+/// Echoes one datagram after the other for [`WATCH`]. Returns the times of all, and how many were lost.
 fn round_trips(to: SocketAddr) -> Result<(Vec<Duration>, u32)> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
     socket.connect(to)?;
-    socket.set_read_timeout(Some(Duration::from_secs(1)))?;
+    socket.set_read_timeout(Some(ANSWER))?;
     let (mut times, mut lost) = (Vec::new(), 0);
     let start = Instant::now();
     let mut buffer = [0; 256];
@@ -125,17 +142,26 @@ fn round_trips(to: SocketAddr) -> Result<(Vec<Duration>, u32)> {
     Ok((times, lost))
 }
 
-/// Reads so much from the character generator, whose bytes other tests compare; MiB/s.
-fn transfer(from: SocketAddr) -> Result<f64> {
+/// Reads `len` bytes from the character generator, whose bytes other tests compare. Calls `each` after each read with how many
+/// there were so far.
+fn read(from: SocketAddr, len: usize, mut each: impl FnMut(usize) -> Result<()>) -> Result<()> {
     let mut stream = TcpStream::connect(from)?;
-    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    stream.set_read_timeout(Some(ANSWER))?;
     let mut buffer = vec![0; 1 << 18];
-    let (start, mut left) = (Instant::now(), TRANSFER);
-    while left > 0 {
+    let mut done = 0;
+    while done < len {
         let n = stream.read(&mut buffer).context("reading from the source")?;
-        ensure!(n != 0, "the source ended {left} bytes early");
-        left = left.saturating_sub(n);
+        ensure!(n != 0, "the source ended after {done} of {len} bytes");
+        done += n;
+        each(done)?;
     }
+    Ok(())
+}
+
+/// Reads [`TRANSFER`] bytes from the character generator. Returns MiB/s.
+fn transfer(from: SocketAddr) -> Result<f64> {
+    let start = Instant::now();
+    read(from, TRANSFER, |_| Ok(()))?;
     Ok(TRANSFER as f64 / (1 << 20) as f64 / start.elapsed().as_secs_f64())
 }
 
@@ -144,19 +170,75 @@ fn at(times: &[Duration], part: f64) -> Duration {
 }
 
 #[test]
-fn round_trips_of_one_brane_go_on_while_another_gets_a_hundred_thousand_datagrams_a_second() -> Result<()> {
+fn no_datagram_of_one_brane_is_lost_while_another_is_flooded() -> Result<()> {
     let ns = NetNs::new(&["10.0.2.2/24", "fec0::2/64"])?;
-    let guest = boot(&ns)?;
+    let guest = boot(Clock::Host, &ns)?;
     let main = SocketAddr::new(BRANES[0].v4.into(), ECHO);
-    ns.enter(|| {
-        for brane in &BRANES {
-            Pinger::new(brane.v4.into())?
-                .until_answer(Duration::from_secs(20))?
-                .with_context(|| format!("{} does not answer", brane.name))?;
+    ns.enter(|| -> Result<()> {
+        probe::udp_echo(main)?;
+        let ((times, lost), share) = beside(ROUND_TRIPS_BESIDE, || round_trips(main))?;
+        println!(
+            "{} round trips, {lost} lost, {share:.2} of the flood",
+            times.len()
+        );
+        ensure!(lost == 0, "{lost} datagrams of main were lost");
+        ensure!(times.len() > 20, "only {} round trips", times.len());
+        Ok(())
+    })?;
+    guest.untroubled()
+}
+
+/// Instructions of the guest for each MiB of [`COUNTED`], beside so many datagrams for blue for each of them.
+fn instructions(operator: &mut Operator, datagrams: u64) -> Result<f64> {
+    let blue = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+    blue.connect((BRANES[2].v4, DISCARD))?;
+    let before = operator.counter("vnic2", "rx_frames")?;
+    let start = operator.clock("vnic2")?;
+    let mut sent = 0;
+    read(SocketAddr::new(BRANES[0].v4.into(), 19), COUNTED, |done| {
+        let due = (done as u64 * datagrams) >> 20;
+        while sent < due {
+            blue.send(&[0x42; 64])?;
+            sent += 1;
         }
+        Ok(())
+    })?;
+    let taken = operator.clock("vnic2")? - start;
+    let got = operator.counter("vnic2", "rx_frames")? - before;
+    ensure!(got >= sent / 2, "blue got {got} of {sent} datagrams");
+    Ok(taken.as_nanos() as f64 / (COUNTED >> 20) as f64)
+}
+
+#[test]
+fn a_mib_of_one_brane_costs_twice_as_much_at_most_beside_datagrams_for_another() -> Result<()> {
+    let ns = NetNs::new(&["10.0.2.2/24", "fec0::2/64"])?;
+    let guest = boot(Clock::Instructions, &ns)?;
+    let mut operator = Operator::new(&guest)?;
+    ns.enter(|| -> Result<()> {
+        probe::tcp_source(SocketAddr::new(BRANES[0].v4.into(), 19), 1 << 20)?;
+        let alone = instructions(&mut operator, 0)?;
+        let beside = instructions(&mut operator, FOR_EACH_MIB)?;
+        println!(
+            "a MiB out of main: {alone:.0} instructions alone, {beside:.0} beside {FOR_EACH_MIB} datagrams for blue"
+        );
+        ensure!(
+            beside <= MOST_OF_ALONE * alone,
+            "a MiB costs {beside:.0} instructions beside datagrams for blue, {alone:.0} alone"
+        );
+        Ok(())
+    })?;
+    guest.untroubled()
+}
+
+#[test]
+#[ignore = "a figure: it judges nothing"]
+fn figures_of_round_trips_beside_a_flood() -> Result<()> {
+    let ns = NetNs::new(&["10.0.2.2/24", "fec0::2/64"])?;
+    let guest = boot(Clock::Host, &ns)?;
+    let main = SocketAddr::new(BRANES[0].v4.into(), ECHO);
+    ns.enter(|| -> Result<()> {
         probe::udp_echo(main)?;
         let (quiet, _) = round_trips(main)?;
-        let mut best = Duration::MAX;
         for _ in 0..WINDOWS {
             let ((times, lost), share) = beside(ROUND_TRIPS_BESIDE, || round_trips(main))?;
             println!(
@@ -168,33 +250,20 @@ fn round_trips_of_one_brane_go_on_while_another_gets_a_hundred_thousand_datagram
                 times.len(),
                 share * ROUND_TRIPS_BESIDE as f64,
             );
-            ensure!(share >= LEAST_OF_RATE, "the host sent only {share:.2} of the flood");
-            ensure!(lost == 0, "{lost} datagrams of main were lost");
-            best = best.min(at(&times, 0.99));
-            if best <= P99_LIMIT {
-                break;
-            }
         }
-        ensure!(best <= P99_LIMIT, "p99 is {best:?} at best");
         Ok(())
     })?;
     guest.untroubled()
 }
 
 #[test]
-fn bulk_transfer_of_one_brane_keeps_half_its_rate_while_another_gets_fifty_thousand_datagrams_a_second()
--> Result<()> {
+#[ignore = "a figure: it judges nothing"]
+fn figures_of_bulk_transfer_beside_a_flood() -> Result<()> {
     let ns = NetNs::new(&["10.0.2.2/24", "fec0::2/64"])?;
-    let guest = boot(&ns)?;
+    let guest = boot(Clock::Host, &ns)?;
     let main = SocketAddr::new(BRANES[0].v4.into(), 19);
-    ns.enter(|| {
-        for brane in &BRANES {
-            Pinger::new(brane.v4.into())?
-                .until_answer(Duration::from_secs(20))?
-                .with_context(|| format!("{} does not answer", brane.name))?;
-        }
+    ns.enter(|| -> Result<()> {
         probe::tcp_source(main, 1 << 20)?;
-        let mut best = 0.0_f64;
         for _ in 0..WINDOWS {
             let alone = transfer(main)?;
             let (flooded, share) = beside(TRANSFER_BESIDE, || transfer(main))?;
@@ -202,19 +271,7 @@ fn bulk_transfer_of_one_brane_keeps_half_its_rate_while_another_gets_fifty_thous
                 "TCP out of main: {alone:.0} MiB/s alone, {flooded:.0} beside {:.0} datagrams/s for blue",
                 share * TRANSFER_BESIDE as f64
             );
-            ensure!(
-                share >= LEAST_OF_RATE,
-                "the host sent only {share:.2} of the flood"
-            );
-            best = best.max(flooded / alone);
-            if best >= LEAST_OF_TRANSFER {
-                break;
-            }
         }
-        ensure!(
-            best >= LEAST_OF_TRANSFER,
-            "{best:.2} of the rate are left at best"
-        );
         Ok(())
     })?;
     guest.untroubled()

@@ -5,7 +5,6 @@ use brane_abi::inside;
 use brane_abi::net::MacAddr;
 use brane_abi::operator::{Answer, Request};
 use etherparse::{ArpOperation, IcmpEchoHeader, Icmpv4Type, NetSlice, SlicedPacket, TransportSlice};
-use image_tests::BRANES;
 use image_tests::guest::Net;
 use image_tests::life::{Operator, assign, boot, fixed, vnic};
 use image_tests::netns::NetNs;
@@ -13,11 +12,12 @@ use image_tests::ping::{Pinger, Train};
 use image_tests::probe;
 use image_tests::wire::{self, Mac, Socket, Wire};
 use image_tests::wire6;
+use image_tests::{BRANES, PATIENCE, until, until_well};
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
 
 const CONFIG: &str = "life";
 const SECOND: Duration = Duration::from_secs(1);
@@ -25,6 +25,8 @@ const SECOND: Duration = Duration::from_secs(1);
 const GREEN: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 30);
 /// How often an interface moves there and back under traffic.
 const MOVES: usize = 10;
+/// Answers of the old and of the new owner that are waited for.
+const ANSWERS: usize = 100;
 
 fn mac_of(operator: &mut Operator, device: &str) -> Result<Mac> {
     let devices = operator.devices()?;
@@ -46,15 +48,38 @@ fn echo_reply(frame: &[u8]) -> Option<(u16, Ipv4Addr)> {
     }
 }
 
-/// Asks both addresses in turn, each time with the next number, until told to end. All frames that came.
-fn ask_both(wire: &mut Wire, mac: Mac, seq: &mut u16, stop: &AtomicBool) -> Result<Vec<Vec<u8>>> {
+/// What the asking thread and the test tell each other.
+#[derive(Default)]
+struct Asking {
+    stop: AtomicBool,
+    /// Answers of red and of green so far.
+    answers: [AtomicUsize; 2],
+}
+
+impl Asking {
+    /// Waits until one of them, 0 or 1, has answered this often.
+    fn until(&self, who: usize, wanted: usize) -> Result<()> {
+        let of = || self.answers[who].load(Ordering::Relaxed);
+        until(
+            || Ok((of() >= wanted).then_some(())),
+            || format!("{wanted} answers of {}, not {}", ["red", "green"][who], of()),
+        )
+    }
+}
+
+/// Asks both addresses in turn, each time with the next number, until told to end. Returns all frames that came.
+fn ask_both(wire: &mut Wire, mac: Mac, seq: &mut u16, asking: &Asking) -> Result<Vec<Vec<u8>>> {
     let mut heard = Vec::new();
-    while !stop.load(Ordering::Relaxed) {
+    while !asking.stop.load(Ordering::Relaxed) {
         for ip in [BRANES[1].v4, GREEN] {
             wire.send(&wire::echo_request(mac, ip, *seq))?;
             *seq = seq.checked_add(1).context("out of numbers")?;
         }
-        heard.extend(wire.listen(Duration::from_micros(300))?);
+        let new = wire.listen(Duration::from_micros(300))?;
+        for (_, ip) in new.iter().filter_map(|frame| echo_reply(frame)) {
+            asking.answers[usize::from(ip == GREEN)].fetch_add(1, Ordering::Relaxed);
+        }
+        heard.extend(new);
     }
     heard.extend(wire.listen(SECOND)?);
     Ok(heard)
@@ -83,7 +108,7 @@ fn judge(heard: &[Vec<u8>], began: u16, from: Ipv4Addr, to: Ipv4Addr) -> Result<
     let last = of(from).next_back().context("the old owner never answered")?;
     let first = of(to).next().context("the new owner never answered")?;
     ensure!(
-        of(from).count() >= 10 && of(to).count() >= 10,
+        of(from).count() >= ANSWERS / 2 && of(to).count() >= ANSWERS / 2,
         "{} and {} answers",
         of(from).count(),
         of(to).count()
@@ -104,7 +129,7 @@ fn moving_it_is_atomic_and_no_frame_reaches_both() -> Result<()> {
     let red = BRANES[1];
     let mac = mac_of(&mut operator, "vnic1")?;
     operator.create("green", true)?;
-    wire.resolve(red.v4, 5 * SECOND)?;
+    wire.resolve(red.v4, PATIENCE)?;
     let mut seq = 0;
     for round in 0..MOVES {
         let began = seq;
@@ -114,15 +139,19 @@ fn moving_it_is_atomic_and_no_frame_reaches_both() -> Result<()> {
         };
         let with = format!("{to}/24");
         let with6 = format!("fec0::{}/64", round + 0x100);
-        let stop = AtomicBool::new(false);
+        let asking = Asking::default();
+        let (old, new) = (round % 2, 1 - round % 2);
         let heard = std::thread::scope(|scope| -> Result<_> {
-            let asking = scope.spawn(|| ask_both(&mut wire, mac, &mut seq, &stop));
-            std::thread::sleep(SECOND / 2);
-            let moved = operator.assign("vnic1", brane, &[&with, &with6]);
-            std::thread::sleep(SECOND / 2);
-            stop.store(true, Ordering::Relaxed);
-            let heard = asking.join().expect("the asking thread")?;
-            moved.map(|_| heard)
+            let thread = scope.spawn(|| ask_both(&mut wire, mac, &mut seq, &asking));
+            let mut moved = || -> Result<()> {
+                asking.until(old, ANSWERS)?;
+                operator.assign("vnic1", brane, &[&with, &with6])?;
+                asking.until(new, ANSWERS)
+            };
+            let moved = moved();
+            asking.stop.store(true, Ordering::Relaxed);
+            let heard = thread.join().expect("the asking thread")?;
+            moved.map(|()| heard)
         })?;
         judge(&heard, began, from, to)
             .with_context(|| format!("move {round}, asked {began} to {seq}:\n{}", guest.log()))?;
@@ -148,18 +177,12 @@ fn moving_it_is_atomic_and_no_frame_reaches_both() -> Result<()> {
 
 fn page_names(brane: &str) -> Result<()> {
     let to = SocketAddr::new(BRANES[1].v4.into(), 80);
-    let end = Instant::now() + 5 * SECOND;
-    loop {
-        match probe::page(to, &[&format!("<h1>brane {brane}</h1>")]) {
-            Err(_) if Instant::now() < end => std::thread::sleep(SECOND / 20),
-            found => return found,
-        }
-    }
+    until_well(|| probe::page(to, &[&format!("<h1>brane {brane}</h1>")]))
 }
 
 fn connection() -> Result<TcpStream> {
-    let mut stream = TcpStream::connect_timeout(&SocketAddr::new(BRANES[1].v4.into(), 7), 5 * SECOND)?;
-    stream.set_read_timeout(Some(5 * SECOND))?;
+    let mut stream = TcpStream::connect_timeout(&SocketAddr::new(BRANES[1].v4.into(), 7), PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
     stream.write_all(b"hello")?;
     stream.read_exact(&mut [0; 5])?;
     Ok(stream)
@@ -232,7 +255,7 @@ fn connections_die_with_the_move_and_the_new_owner_answers_in_its_place() -> Res
 }
 
 fn answers(to: IpAddr) -> Result<()> {
-    let answer = Pinger::new(to)?.until_answer(5 * SECOND)?;
+    let answer = Pinger::new(to)?.until_answer(PATIENCE)?;
     answer.map(drop).with_context(|| format!("{to} does not answer"))
 }
 
@@ -248,7 +271,7 @@ fn after_a_crash_it_is_there_again_and_after_a_delete_it_is_at_home() -> Result<
         page_names("green")?;
         let stream = connection()?;
         operator.done(&Request::Crash("green".to_owned()))?;
-        operator.until_restarted("green", 1, 2 * SECOND)?;
+        operator.until_restarted("green", 1, PATIENCE)?;
         answers(v4.into())?;
         answers(v6.into())?;
         is_reset(stream)?;

@@ -3,10 +3,10 @@
 use anyhow::{Context, Result, ensure};
 use brane_abi::net::MacAddr;
 use brane_abi::operator::{DeviceConfig, Request};
-use image_tests::BRANES;
 use image_tests::guest::{Guest, Net};
 use image_tests::life::{Operator, assign, boot, vnic};
 use image_tests::wire::{self, Mac, Socket, Wire};
+use image_tests::{BRANES, PATIENCE};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -51,9 +51,9 @@ fn not_here(wire: &mut Wire, ip: Ipv4Addr, mac: Mac) -> Result<()> {
 }
 
 fn here(wire: &mut Wire, ip: Ipv4Addr, mac: Mac) -> Result<()> {
-    let found = wire.resolve(ip, 5 * SECOND)?;
+    let found = wire.resolve(ip, PATIENCE)?;
     ensure!(found == mac, "{ip} is at {found:02x?}, not {mac:02x?}");
-    ensure!(wire.ping(mac, ip, 1, SECOND)?, "{ip} does not answer");
+    ensure!(wire.ping(mac, ip, 1, PATIENCE)?, "{ip} does not answer");
     Ok(())
 }
 
@@ -66,7 +66,7 @@ fn a_vnic_at_the_second_nic_answers_on_that_wire_alone() -> Result<()> {
     here(&mut second, THERE, mac)?;
     not_here(&mut first, THERE, mac)?;
     for brane in &BRANES {
-        let mac = first.resolve(brane.v4, 5 * SECOND)?;
+        let mac = first.resolve(brane.v4, PATIENCE)?;
         here(&mut first, brane.v4, mac)?;
         not_here(&mut second, brane.v4, mac)?;
     }
@@ -77,7 +77,7 @@ fn a_vnic_at_the_second_nic_answers_on_that_wire_alone() -> Result<()> {
 #[test]
 fn a_brane_with_interfaces_at_both_nics_answers_at_both() -> Result<()> {
     let (mut first, mut second, guest, mut operator) = two_wires()?;
-    let near = first.resolve(BRANES[1].v4, 5 * SECOND)?;
+    let near = first.resolve(BRANES[1].v4, PATIENCE)?;
     let MacAddr(far) = operator.device(on_nic1("far0"))?;
     let MacAddr(farther) = operator.device(on_nic1("far1"))?;
     operator.assign("far0", "red", &["10.0.7.40/24"])?;
@@ -143,7 +143,7 @@ fn the_nic_that_all_share_can_be_one_branes_interface_too() -> Result<()> {
     here(&mut first, THERE, NIC0_MAC)?;
     not_here(&mut second, THERE, NIC0_MAC)?;
     for brane in &BRANES {
-        let mac = first.resolve(brane.v4, 5 * SECOND)?;
+        let mac = first.resolve(brane.v4, PATIENCE)?;
         ensure!(mac != NIC0_MAC, "{} has the NIC's own address", brane.name);
         here(&mut first, brane.v4, mac)?;
     }
@@ -153,7 +153,7 @@ fn the_nic_that_all_share_can_be_one_branes_interface_too() -> Result<()> {
         first.resolve(THERE, SECOND).is_err(),
         "it answers though it is at home"
     );
-    let red = first.resolve(BRANES[1].v4, 5 * SECOND)?;
+    let red = first.resolve(BRANES[1].v4, PATIENCE)?;
     here(&mut first, BRANES[1].v4, red)?;
     operator.clean()?;
     guest.untroubled()

@@ -3,21 +3,26 @@
 use anyhow::{Context, Result, bail, ensure};
 use brane_abi::inside;
 use brane_abi::net::MacAddr;
-use brane_abi::operator::{Mode, Request};
-use image_tests::BRANES;
+use brane_abi::operator::{Event, Mode, Request};
 use image_tests::guest::{Guest, Net};
 use image_tests::life::{Operator, boot, cidr, fixed, vnic};
+use image_tests::line::End as Line;
 use image_tests::netns::NetNs;
 use image_tests::ping::{Pinger, Train};
 use image_tests::probe;
 use image_tests::wire::{self, Mac, Socket, Wire};
 use image_tests::wire6;
+use image_tests::{BRANES, PATIENCE, until, until_well};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 const CONFIG: &str = "life";
 const SECOND: Duration = Duration::from_secs(1);
+/// Requests to crash, one right after the other.
+const CRASHES: usize = 400;
+/// The longest delay of a restart in milliseconds (`brane-manager/core/src/backoff.rs`).
+const LONGEST_MS: u64 = 200;
 const GREEN: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 30);
 const GREEN6: Ipv6Addr = Ipv6Addr::new(0xfec0, 0, 0, 0, 0, 0, 0, 0x30);
 const ADDRESSES: [&str; 2] = ["10.0.2.30/24", "fec0::30/64"];
@@ -107,18 +112,11 @@ impl End {
             End::Hangs => Request::Hang(brane.to_owned()),
         }
     }
-
-    fn limit(self) -> Duration {
-        match self {
-            End::Faults => SECOND,
-            End::Hangs => 6 * SECOND,
-        }
-    }
 }
 
 fn connection() -> Result<TcpStream> {
-    let mut stream = TcpStream::connect_timeout(&SocketAddr::new(GREEN.into(), 7), 5 * SECOND)?;
-    stream.set_read_timeout(Some(5 * SECOND))?;
+    let mut stream = TcpStream::connect_timeout(&SocketAddr::new(GREEN.into(), 7), PATIENCE)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
     stream.write_all(b"hello")?;
     stream.read_exact(&mut [0; 5])?;
     Ok(stream)
@@ -134,7 +132,7 @@ fn it_gets_its_configuration_back_and_only_its_traffic_is_touched() -> Result<()
     ns.enter(|| -> Result<()> {
         let mut trains = Vec::new();
         for brane in &BRANES {
-            answers(brane.v4.into(), 5 * SECOND)?;
+            answers(brane.v4.into(), PATIENCE)?;
             trains.push((
                 brane.name,
                 Train::start(brane.v4.into(), Duration::from_millis(10))?,
@@ -143,14 +141,14 @@ fn it_gets_its_configuration_back_and_only_its_traffic_is_touched() -> Result<()
         for (n, end) in [End::Faults, End::Hangs, End::Faults].into_iter().enumerate() {
             let n = n as u32;
             let page = SocketAddr::new(GREEN.into(), 80);
-            answers(GREEN.into(), 5 * SECOND)?;
+            answers(GREEN.into(), PATIENCE)?;
             probe::page(page, &["<h1>brane green</h1>", &format!("generation {n}")])?;
             let mut stream = connection()?;
             operator.done(&end.request("green"))?;
-            operator.until_restarted("green", n + 1, end.limit())?;
-            answers(GREEN.into(), SECOND)?;
+            operator.until_restarted("green", n + 1, PATIENCE)?;
+            answers(GREEN.into(), PATIENCE)?;
             // It asks for one neighbour in a second: the host's IPv4 address comes first.
-            answers(GREEN6.into(), 2 * SECOND)?;
+            answers(GREEN6.into(), PATIENCE)?;
             let old = stream
                 .write_all(b"anybody?")
                 .and_then(|()| stream.read(&mut [0; 16]));
@@ -160,10 +158,8 @@ fn it_gets_its_configuration_back_and_only_its_traffic_is_touched() -> Result<()
                 "{end:?}: the old connection: {old:?}"
             );
             let generation = format!("generation {}", n + 1);
-            let end_of = Instant::now() + 5 * SECOND;
-            while let Err(e) = probe::page(page, &["<h1>brane green</h1>", &generation]) {
-                ensure!(Instant::now() < end_of, "{end:?}: {e:#}");
-            }
+            until_well(|| probe::page(page, &["<h1>brane green</h1>", &generation]))
+                .with_context(|| format!("{end:?}"))?;
             as_changed(&mut operator, n + 1).with_context(|| format!("{end:?}"))?;
         }
         for (name, train) in trains {
@@ -202,22 +198,26 @@ fn neighbours_get_fresh_announcements() -> Result<()> {
     let (mut wire, guest, mut operator, mac) = on_wire()?;
     for end in [End::Faults, End::Hangs] {
         // Those of its start are over.
-        wire.listen(3 * SECOND)?;
-        operator.done(&end.request("green"))?;
-        let heard = wire.listen(end.limit())?;
-        let arp = heard.iter().filter(|frame| {
+        let gratuitous = |frame: &[u8]| {
             frame[..6] == [0xff; 6]
                 && wire::parse_arp(frame).is_some_and(|(_, sender, ip)| sender == mac && ip == GREEN)
-        });
-        let nd = heard
-            .iter()
-            .filter(|frame| wire6::unsolicited(frame) == Some((GREEN6, mac)));
-        let (arp, nd) = (arp.count(), nd.count());
+        };
+        let advertised = |frame: &[u8]| wire6::unsolicited(frame) == Some((GREEN6, mac));
+        wire.listen(3 * SECOND)?;
+        operator.done(&end.request("green"))?;
+        let (mut heard, mut arp, mut nd) = (Vec::new(), false, false);
+        wire.wait_for(PATIENCE, |frame| {
+            arp |= gratuitous(frame);
+            nd |= advertised(frame);
+            heard.push(frame.to_vec());
+            (arp && nd).then_some(())
+        })?;
         ensure!(
-            arp >= 1 && nd >= 1,
-            "{end:?}: {arp} gratuitous ARP, {nd} unsolicited advertisements\n{}",
+            arp && nd,
+            "{end:?}: gratuitous ARP {arp}, unsolicited advertisement {nd}\n{}",
             guest.log()
         );
+        heard.extend(wire.listen(SECOND)?);
         let others = heard
             .iter()
             .filter(|frame| wire::source(frame).is_some_and(|from| from != mac && from[..2] == [0x02, 0x77]));
@@ -229,40 +229,72 @@ fn neighbours_get_fresh_announcements() -> Result<()> {
     Ok(())
 }
 
+/// The delays in milliseconds by which restarts of green were put off, as the log says.
+fn put_off(guest: &Guest) -> Vec<u64> {
+    let log = guest.log();
+    let said = log.lines().filter(|line| line.contains("brane `green`"));
+    said.filter_map(|line| {
+        line.split_once("restarting it in ")?
+            .1
+            .split_once('.')?
+            .0
+            .parse()
+            .ok()
+    })
+    .collect()
+}
+
 #[test]
 fn a_storm_of_restarts_backs_off() -> Result<()> {
     let (mut wire, guest, mut operator, mac) = on_wire()?;
-    let start = Instant::now();
-    let mut crashes = 0;
-    while start.elapsed() < 5 * SECOND {
-        // As soon as it is started, it faults again.
-        if operator.0.call(&Request::Crash("green".to_owned())).is_ok() {
-            crashes += 1;
-        }
-    }
-    operator.until_restarted("green", 5, 6 * SECOND)?;
-    let green = operator.show("green")?;
-    println!("{crashes} crashes in 5 s, {} restarts", green.restarts);
-    // Delays grow to 200 ms: without them there would be hundreds.
+    let after = operator.last_event()?;
+    drop(operator);
+    // As soon as it is started, it faults again: the next request is in the line already. Most are refused.
+    let crash = minicbor::to_vec(Request::Crash("green".to_owned()))?;
+    Line::open(&guest)?.flood(vec![crash; CRASHES], |_, _| {})?;
+    let mut operator = Operator::new(&guest)?;
+    let restarts = operator.show("green")?.restarts;
+    operator.until_restarted("green", restarts, PATIENCE)?;
+    let delays = put_off(&guest);
+    println!("{restarts} restarts, delays in ms: {delays:?}");
+    // Each is twice the one before, up to the longest, where the brane was up for less than it takes to be forgiven.
     ensure!(
-        (10..120).contains(&green.restarts),
-        "{} restarts in 5 s",
-        green.restarts
-    );
-    ensure!(
-        guest.log().contains("restarting it in "),
-        "no restart was put off:\n{}",
+        delays
+            .windows(2)
+            .any(|pair| pair[0] > 0 && pair[1] == 2 * pair[0])
+            && delays.contains(&LONGEST_MS),
+        "restarts were not put off longer and longer: {delays:?}\n{}",
         guest.log()
     );
-    let end = Instant::now() + 5 * SECOND;
-    while !wire.ping(mac, GREEN, 1, SECOND)? {
-        ensure!(Instant::now() < end, "it does not answer after the storm");
-    }
+    // The guest's clock says that the delays were kept.
+    let events = operator.events(after)?;
+    let of_green = |what: &str| -> Vec<u64> {
+        let of_green = |event: &&Event| event.what == what && event.brane.as_deref() == Some("green");
+        events.iter().filter(of_green).map(|event| event.at_us).collect()
+    };
+    let (failed, restarted) = (of_green("failed"), of_green("restarted"));
+    let waited: u64 = failed
+        .iter()
+        .filter_map(|at| Some(restarted.iter().find(|again| *again > at)? - at))
+        .sum();
+    let due: u64 = delays.iter().sum();
+    ensure!(
+        waited >= due * 1000,
+        "restarts were put off by {due} ms, and came {waited} us after the failures: {events:?}"
+    );
+    until(
+        || Ok(wire.ping(mac, GREEN, 1, SECOND)?.then_some(())),
+        || "it does not answer after the storm".to_owned(),
+    )?;
     // A single failure later is forgiven at once.
-    std::thread::sleep(SECOND);
     let restarts = operator.show("green")?.restarts;
     operator.done(&Request::Crash("green".to_owned()))?;
-    operator.until_restarted("green", restarts + 1, SECOND / 5)?;
+    operator.until_restarted("green", restarts + 1, PATIENCE)?;
+    ensure!(
+        put_off(&guest).len() == delays.len(),
+        "a single failure was put off:\n{}",
+        guest.log()
+    );
     for brane in &BRANES {
         let restarts = operator.show(brane.name)?.restarts;
         ensure!(restarts == 0, "{} was restarted", brane.name);

@@ -1,10 +1,9 @@
 //! The second NIC's driver domain on machines with and without that device.
 
 use anyhow::{Context, Result, ensure};
-use image_tests::BRANES;
 use image_tests::guest::{Boot, Guest, Net};
 use image_tests::wire::Socket;
-use std::time::Duration;
+use image_tests::{BRANES, PATIENCE};
 
 const CONFIG: &str = "life";
 
@@ -26,11 +25,8 @@ fn each_driver_has_its_own_device() -> Result<()> {
     let mut wire = first.accept()?;
     let _second = second.accept()?;
     let main = &BRANES[0];
-    let mac = wire.resolve(main.v4, Duration::from_secs(20))?;
-    ensure!(
-        wire.ping(mac, main.v4, 1, Duration::from_secs(2))?,
-        "main does not answer"
-    );
+    let mac = wire.resolve(main.v4, PATIENCE)?;
+    ensure!(wire.ping(mac, main.v4, 1, PATIENCE)?, "main does not answer");
     let started = said(&guest, "virtio-net 02:77:01:00:00:00, link up");
     ensure!(
         started == 1,
@@ -53,10 +49,10 @@ fn a_machine_without_the_second_device_is_no_failure() -> Result<()> {
     let mut wire = socket.accept()?;
     for brane in &BRANES {
         let mac = wire
-            .resolve(brane.v4, Duration::from_secs(20))
+            .resolve(brane.v4, PATIENCE)
             .with_context(|| format!("{}:\n{}", brane.name, guest.log()))?;
         ensure!(
-            wire.ping(mac, brane.v4, 1, Duration::from_secs(2))?,
+            wire.ping(mac, brane.v4, 1, PATIENCE)?,
             "{} does not answer",
             brane.name
         );

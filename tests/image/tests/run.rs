@@ -2,11 +2,11 @@
 //! little memory, and with no room to write to.
 
 use anyhow::{Context, Result, bail, ensure};
-use image_tests::BRANES;
 use image_tests::guest::PROMPT;
 use image_tests::netns::{NetNs, TAP};
 use image_tests::ping::Pinger;
 use image_tests::probe;
+use image_tests::{BRANES, PATIENCE, until_well};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs::{self, File};
@@ -17,9 +17,9 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 /// How long looking at what was built already, and booting, may take.
-const START: Duration = Duration::from_secs(120);
+const START: Duration = Duration::from_secs(300);
 /// How long the end may take: QEMU is given 3 s before it is killed.
-const END: Duration = Duration::from_secs(10);
+const END: Duration = PATIENCE;
 const POLL: Duration = Duration::from_millis(20);
 
 /// The program as a person's shell would start it: what cargo and its test runner set for this test is not there.
@@ -200,13 +200,7 @@ fn free_ports() -> Result<u16> {
 
 /// A brane's page, which QEMU's network may ask for before the brane is there.
 fn until_page(at: SocketAddr, brane: &str) -> Result<()> {
-    let end = Instant::now() + START;
-    loop {
-        match probe::page(at, &[brane]) {
-            Err(_) if Instant::now() < end => sleep(POLL),
-            answer => return answer,
-        }
-    }
+    until_well(|| probe::page(at, &[brane]))
 }
 
 #[test]
@@ -242,7 +236,7 @@ fn on_a_tap_device_the_branes_answer_and_others_are_refused() -> Result<()> {
     ns.enter(|| -> Result<()> {
         for brane in BRANES {
             for ip in [brane.v4.into(), brane.v6.into()] {
-                let answer = Pinger::new(ip)?.until_answer(Duration::from_secs(20))?;
+                let answer = Pinger::new(ip)?.until_answer(PATIENCE)?;
                 answer.with_context(|| format!("{} does not answer at {ip}", brane.name))?;
                 probe::page(SocketAddr::new(ip, 80), &[brane.name])?;
             }

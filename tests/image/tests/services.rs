@@ -5,9 +5,8 @@ use image_tests::guest::{Boot, Guest, Net};
 use image_tests::netns::NetNs;
 use image_tests::ping::Pinger;
 use image_tests::probe::{self, Http};
-use image_tests::{BRANES, Brane};
+use image_tests::{ANSWER, BRANES, Brane, PATIENCE};
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
 
 /// The host's addresses where the branes have those of the default boot configuration.
 const HOST: [&str; 2] = ["10.0.2.2/24", "fec0::2/64"];
@@ -34,13 +33,10 @@ fn every_service(brane: &Brane, ip: IpAddr) -> Result<()> {
     let at = |port| SocketAddr::new(ip, port);
     let pinger = Pinger::new(ip)?;
     pinger
-        .until_answer(Duration::from_secs(10))?
+        .until_answer(PATIENCE)?
         .with_context(|| format!("no answer to pings of {ip}"))?;
     for seq in 0..20 {
-        ensure!(
-            pinger.ping(seq, Duration::from_secs(1))?.is_some(),
-            "ping {seq} of {ip} was lost"
-        );
+        ensure!(pinger.ping(seq, ANSWER)?.is_some(), "ping {seq} of {ip} was lost");
     }
     probe::udp_echo(at(7))?;
     probe::tcp_echo(at(7), 1_000_000)?;
@@ -99,38 +95,23 @@ fn tap_serves_three_branes_over_both_families() -> Result<()> {
 }
 
 #[test]
-fn a_second_interface_of_a_brane_answers() -> Result<()> {
-    let ns = NetNs::new(&["10.0.2.2/24", "10.0.3.2/24"])?;
-    let _guest = Guest::boot(Boot {
-        net: Net::Tap(&ns),
-        ..Boot::default()
-    })?;
-    ns.enter(|| -> Result<()> {
-        for ip in ["10.0.2.15", "10.0.3.15"] {
-            let ip: IpAddr = ip.parse()?;
-            Pinger::new(ip)?
-                .until_answer(Duration::from_secs(10))?
-                .with_context(|| format!("{ip} is silent"))?;
-            probe::page(SocketAddr::new(ip, 80), &["main"])?;
-        }
-        Ok(())
-    })
-}
-
-#[test]
-fn debug_flavour_serves_with_256_mib() -> Result<()> {
-    let ns = NetNs::new(&HOST)?;
+fn the_debug_flavour_serves_with_256_mib_and_at_a_second_interface() -> Result<()> {
+    let ns = NetNs::new(&[HOST[0], HOST[1], "10.0.3.2/24"])?;
     let _guest = Guest::boot(Boot {
         net: Net::Tap(&ns),
         memory_mib: 256,
         ..Boot::default()
     })?;
+    let answers = |ip: IpAddr, name: &str| -> Result<()> {
+        Pinger::new(ip)?
+            .until_answer(PATIENCE)?
+            .with_context(|| format!("{ip} is silent"))?;
+        probe::page(SocketAddr::new(ip, 80), &[name])
+    };
     ns.enter(|| {
-        BRANES.iter().try_for_each(|brane| {
-            Pinger::new(brane.v4.into())?
-                .until_answer(Duration::from_secs(15))?
-                .context("no answer")?;
-            probe::page(SocketAddr::new(brane.v4.into(), 80), &[brane.name])
-        })
+        BRANES
+            .iter()
+            .try_for_each(|brane| answers(brane.v4.into(), brane.name))?;
+        answers(IpAddr::from([10, 0, 3, 15]), "main")
     })
 }

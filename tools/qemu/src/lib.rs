@@ -12,5 +12,5 @@ mod socket;
 mod tap;
 
 pub use error::Error;
-pub use machine::{Forward, Machine, Net, Protocol, SECOND_MAC, Serial};
+pub use machine::{Clock, Forward, Machine, Net, Protocol, SECOND_MAC, Serial};
 pub use process::Qemu;

@@ -44,6 +44,20 @@ pub struct Machine {
     pub third_serial: Option<Serial>,
     /// More devices, each as QEMU's option `-device` takes it.
     pub devices: Vec<String>,
+    /// What the machine's clocks follow.
+    pub clock: Clock,
+}
+
+/// What the machine's clocks (TSC, HPET, PIT) follow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Clock {
+    /// The host's clock.
+    #[default]
+    Host,
+    /// The instructions of the guest: each advances the clocks by one nanosecond. While the processor is halted, they
+    /// follow the host's clock. So a duration between two readings counts the instructions that the guest executed
+    /// meanwhile (and the time for which it was halted), however busy the host is.
+    Instructions,
 }
 
 /// What is at the other end of the network device.
@@ -146,6 +160,7 @@ impl Machine {
             second_serial: None,
             third_serial: None,
             devices: Vec::new(),
+            clock: Clock::Host,
         }
     }
 
@@ -181,6 +196,9 @@ impl Machine {
         command
             .args(["-cpu", BOARD.qemu.cpu, "-m"])
             .arg(format!("{}M", self.memory_mib));
+        if self.clock == Clock::Instructions {
+            command.args(["-icount", "shift=0,sleep=on"]);
+        }
         self.console.add("console", &mut command);
         let others = [("second", &self.second_serial), ("third", &self.third_serial)];
         let count = others
@@ -396,6 +414,14 @@ mod tests {
             line.contains(",iommu_platform=on,disable-legacy=on,csum=off"),
             "{line}"
         );
+    }
+
+    #[test]
+    fn the_clock_follows_the_instructions_only_if_that_is_wanted() {
+        let mut machine = Machine::new("k", "i");
+        assert!(!line(&machine).contains("-icount"));
+        machine.clock = Clock::Instructions;
+        assert!(line(&machine).contains(" -icount shift=0,sleep=on "));
     }
 
     #[test]

@@ -49,7 +49,9 @@ pub enum Verb {
     #[command(after_help = "Examples:\n  \
         cargo xtask test\n  \
         cargo xtask test life           the image tests of tests/image/tests/life*.rs alone\n  \
+        cargo xtask test security       likewise security*.rs: what a hostile domain or frame cannot do\n  \
         cargo xtask test dhcp crash     tests whose name has `dhcp` or `crash` in it\n  \
+        cargo xtask test --figures life_figures   print the times of docs/performance.md; judges none of them\n  \
         cargo xtask test --full         also 30 s of each fuzz target (so does CI=true in the environment)")]
     Test(TestOptions),
     /// Check without running anything: formatting, clippy, the rules and paths of every system in configs.toml
@@ -153,6 +155,9 @@ pub struct TestOptions {
     /// Also run each fuzz target for 30 seconds
     #[arg(long)]
     pub full: bool,
+    /// Only the image tests that print figures by the host's clock, which no other run includes
+    #[arg(long)]
+    pub figures: bool,
     /// Which kernel the tests that boot the image are run on
     #[arg(long, value_name = "KERNEL", value_enum, default_value_t)]
     pub kernel: Choice,

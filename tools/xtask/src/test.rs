@@ -41,11 +41,17 @@ pub fn test(workspace: &Workspace, options: &TestOptions) -> Result<()> {
     let full = options.full || env::var("CI").is_ok_and(|value| value == "true" || value == "1");
     let runner = Runner::find(workspace);
     let suite = suite(workspace, filters)?;
-    if !suite.is_empty() {
+    let which = Which {
+        files: &suite,
+        filters: if suite.is_empty() { filters } else { &[] },
+        figures: options.figures,
+    };
+    if !suite.is_empty() || options.figures {
         let names = named(workspace, &suite)?;
+        let wanted = |name: &str| suite.is_empty() || names.iter().any(|n| n == name);
         return report(&[
-            build_images(workspace, options.kernel, |name| names.iter().any(|n| n == name))?,
-            image_tests(workspace, &runner, &suite, &[], options.kernel, &own)?,
+            build_images(workspace, options.kernel, wanted)?,
+            image_tests(workspace, &runner, which, options.kernel, &own)?,
         ]);
     }
 
@@ -57,14 +63,7 @@ pub fn test(workspace: &Workspace, options: &TestOptions) -> Result<()> {
     }
     if everything || has_image_tests(workspace, filters)? {
         closings.push(build_images(workspace, options.kernel, |_| true)?);
-        closings.push(image_tests(
-            workspace,
-            &runner,
-            &[],
-            filters,
-            options.kernel,
-            &own,
-        )?);
+        closings.push(image_tests(workspace, &runner, which, options.kernel, &own)?);
     }
     if full && for_any_kernel {
         closings.extend(fuzz::run_all(workspace)?);
@@ -108,7 +107,7 @@ fn meant(mut files: Vec<String>, filters: &[String]) -> Vec<String> {
     files
 }
 
-/// The configurations that the files of a suite name in quotation marks.
+/// The configurations that the files of a suite boot.
 fn named(workspace: &Workspace, suite: &[String]) -> Result<Vec<String>> {
     let mut names: Vec<String> = configs::entries(&workspace.root)?.into_keys().collect();
     let mut text = String::new();
@@ -116,8 +115,22 @@ fn named(workspace: &Workspace, suite: &[String]) -> Result<Vec<String>> {
         let path = workspace.root.join(IMAGE_TESTS_FOLDER).join(format!("{file}.rs"));
         text += &fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
     }
-    names.retain(|name| text.contains(&format!("\"{name}\"")));
+    names.retain(|name| boots(&text, name));
     Ok(names)
+}
+
+/// Whether the source of image tests boots a configuration: it names it in quotation marks, or it is the default one and
+/// something is booted that names none, or that `cargo xtask` boots.
+fn boots(text: &str, name: &str) -> bool {
+    if text.contains(&format!("\"{name}\"")) {
+        return true;
+    }
+    let mut machines = text.split("Boot {").skip(1);
+    let unnamed = |machine: &str| {
+        let fields = machine.split_once("..").map_or(machine, |(fields, _)| fields);
+        !fields.contains("config")
+    };
+    name == "default" && (machines.any(unnamed) || text.contains("BRANES_XTASK"))
 }
 
 /// Says how it ended, in the runners' own words.
@@ -137,6 +150,17 @@ fn report(closings: &[Closing]) -> Result<()> {
         return Ok(());
     }
     bail!("failed: {}", failed.join(", "))
+}
+
+/// Which tests of the crates that are named.
+#[derive(Clone, Copy)]
+struct Which<'a> {
+    /// Of these files alone, where there are any.
+    files: &'a [String],
+    /// Those whose names contain one of these, where there are any.
+    filters: &'a [String],
+    /// Those that print figures, which are ignored otherwise.
+    figures: bool,
 }
 
 /// What runs tests here: cargo-nextest where it is installed, otherwise cargo's own runner.
@@ -165,15 +189,19 @@ impl Runner {
         }
     }
 
-    /// A call that runs the tests of some crates, or of some of their files alone, whose names contain one of the filters.
+    /// A call that runs tests of some crates.
     fn command(
         &self,
         workspace: &Workspace,
         crates: &[&str],
-        files: &[String],
-        filters: &[String],
+        which: Which<'_>,
         one_at_a_time: bool,
     ) -> Command {
+        let Which {
+            files,
+            filters,
+            figures,
+        } = which;
         let mut command = workspace.cargo();
         match self {
             Runner::Nextest => command.args(["nextest", "run", "--no-tests=pass", "--no-fail-fast"]),
@@ -191,12 +219,18 @@ impl Runner {
                 if one_at_a_time {
                     command.args(["--test-threads", "1"]);
                 }
+                if figures {
+                    command.args(["--run-ignored", "only", "--no-capture"]);
+                }
                 command.args(filters);
             }
             Runner::Cargo => {
                 command.arg("--").args(filters);
                 if one_at_a_time {
                     command.args(["--test-threads", "1"]);
+                }
+                if figures {
+                    command.args(["--ignored", "--nocapture"]);
                 }
             }
         }
@@ -207,9 +241,14 @@ impl Runner {
 fn unit_tests(workspace: &Workspace, runner: &Runner, filters: &[String]) -> Result<Closing> {
     progress("tests on the host");
     let crates = workspace.host_crates(false);
+    let which = Which {
+        files: &[],
+        filters,
+        figures: false,
+    };
     let mut closing = runner::run(
         "host tests",
-        &mut runner.command(workspace, &crates, &[], filters, false),
+        &mut runner.command(workspace, &crates, which, false),
     )?;
     if env::var_os(VARIABLE).is_none() {
         let skipped = format!("skipped: what asks the tool of the Microkit SDK, as {VARIABLE} is not set");
@@ -320,8 +359,7 @@ fn build_images(workspace: &Workspace, kernel: Choice, wanted: impl Fn(&str) -> 
 fn image_tests(
     workspace: &Workspace,
     runner: &Runner,
-    files: &[String],
-    filters: &[String],
+    which: Which<'_>,
     kernel: Choice,
     own: &Path,
 ) -> Result<Closing> {
@@ -333,7 +371,7 @@ fn image_tests(
     }
     progress("tests that boot the image");
     // One at a time: each has a machine to itself, and some count what must not be lost.
-    let mut command = runner.command(workspace, &[IMAGE_TESTS], files, filters, true);
+    let mut command = runner.command(workspace, &[IMAGE_TESTS], which, true);
     command.env("BRANES_IMAGES", image::images(workspace, kernel));
     command.env("BRANES_KERNEL", kernel.name());
     command.env("BRANES_XTASK", own);
@@ -350,7 +388,21 @@ fn image_tests(
 
 #[cfg(test)]
 mod tests {
-    use super::meant;
+    use super::{boots, meant};
+
+    #[test]
+    fn the_images_of_a_suite_are_those_that_its_files_boot() {
+        let named = r#"Guest::boot(Boot { config: "limits", net, ..Boot::default() })"#;
+        let field = r#"const CONFIG: &str = "life"; Boot { config, release: true, ..Boot::default() }"#;
+        let unnamed = r#"Guest::boot(Boot { net: Net::Tap(&ns), ..Boot::default() })"#;
+        assert!(boots(named, "limits") && !boots(named, "default") && !boots(named, "life"));
+        assert!(boots(field, "life") && !boots(field, "default"));
+        assert!(boots(unnamed, "default") && !boots(unnamed, "limits"));
+        // Of several files, each counts.
+        let all = [named, field, unnamed].concat();
+        assert!(["limits", "life", "default"].iter().all(|name| boots(&all, name)));
+        assert!(boots(r#"env("BRANES_XTASK")"#, "default"));
+    }
 
     #[test]
     fn the_name_of_a_file_means_that_file_and_any_other_word_is_a_filter() {
@@ -367,6 +419,7 @@ mod tests {
         };
         assert_eq!(meant(&["life"]), ["life", "life_line"]);
         assert_eq!(meant(&["life_line", "run"]), ["life_line", "run"]);
+        assert_eq!(meant(&["hostile", "life"]), ["hostile", "life", "life_line"]);
         assert!(meant(&["dhcp"]).is_empty() && meant(&["life", "dhcp"]).is_empty());
     }
 }
