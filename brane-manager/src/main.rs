@@ -1,8 +1,9 @@
 //! The manager's shell: turns faults, notifications and calls into the core's events and carries its actions out.
 //!
 //! It owns the control region of each brane (side A), the parent's rights over branes and clients, the vifs at the NIC
-//! driver, and the console's reply region. The driver and the timer are trusted and called; branes, clients and the
-//! console are not trusted: they are never waited for, and what they cause in one wake is bounded.
+//! driver, and the console's reply region. The drivers, the timer and serial are trusted and called; branes, clients and the
+//! operators are not trusted: they are never waited for, what they cause in one wake is bounded, and so is what they cause in
+//! any time ([`work_budget`]): a child that uses up its budget, here or at another service, is suspended.
 #![no_std]
 #![no_main]
 
@@ -12,7 +13,7 @@ mod control;
 mod nic;
 
 use alloc::vec::Vec;
-use brane_abi::operator;
+use brane_abi::{offender, operator};
 use brane_manager_core::boot::BootConfig;
 use brane_manager_core::{Action, Child, Event, Manager, Reply, Size};
 use control::Control;
@@ -22,6 +23,7 @@ use sel4_microkit::{
     Channel, ChannelSet, Fault, Handler, MessageInfo, Never, Region, get_mr, heap, log, logln,
     protection_domain, set_mr, with_msg_bytes,
 };
+use work_budget::{Budgets, MAX_CALLERS, SWITCH_NS, Terms};
 
 #[allow(missing_docs)]
 mod wiring {
@@ -38,6 +40,26 @@ const OPERATORS: [Channel; 2] = [Channel::new(channels::CONSOLE), Channel::new(c
 /// Where their answers go.
 const REPLIES: [Region; 2] = [regions::CONSOLE_REPLY, regions::REMOTE_REPLY];
 const SERIAL: Channel = Channel::new(channels::SERIAL);
+/// Services that report offenders, and their names.
+const SERVICES: &[(Channel, &str)] = match channels::NIC1 {
+    Some(nic1) => &[
+        (TIMER, "timer"),
+        (SERIAL, "serial"),
+        (Channel::new(channels::NIC0), "nic0"),
+        (Channel::new(nic1), "nic1"),
+    ],
+    None => &[
+        (TIMER, "timer"),
+        (SERIAL, "serial"),
+        (Channel::new(channels::NIC0), "nic0"),
+    ],
+};
+
+/// What a brane or watcher may have the manager work: a twentieth of the processor, 5 ms at once. A wake for one takes 16
+/// reports at most.
+const CHILD: Terms = Terms::new(50, 5_000_000, 1_000_000);
+/// What an operator may have the manager work: its answers are large, and a person waits for them.
+const OPERATOR: Terms = Terms::new(150, 40_000_000, 20_000_000);
 
 struct Shell {
     clock: Clock,
@@ -49,6 +71,10 @@ struct Shell {
     alarm: Alarm,
     /// A brane had more to say than the budget allowed: go on soon, after others had their turn.
     unfinished: bool,
+    /// Accounts of all children, by their ids.
+    budgets: Budgets<MAX_CALLERS>,
+    /// The operator that calls was stopped in its call.
+    withheld: bool,
 }
 
 #[protection_domain]
@@ -86,6 +112,12 @@ fn init() -> Shell {
         actions,
         alarm: Alarm::new(TIMER),
         unfinished: false,
+        budgets: OPERATORS
+            .iter()
+            .fold(Budgets::new(CHILD, u64::MAX >> 2), |budgets, operator| {
+                budgets.with_terms(operator.index(), OPERATOR)
+            }),
+        withheld: false,
     };
     // No brane runs yet. One that never says anything is noticed by the timer alone.
     shell.act();
@@ -98,7 +130,18 @@ fn thread(child: Child) -> sel4_microkit::Child {
         Child::Brane(i) => children::BRANE[i],
         Child::Client(i) => children::SERVICES[i],
         Child::Watcher(k) => children::WATCHER[k],
+        Child::Operator(k) => [children::CONSOLE, children::REMOTE][k],
     })
+}
+
+/// The child of this id.
+fn child(id: usize) -> Option<Child> {
+    let find = |family: &[usize]| family.iter().position(|&of| of == id);
+    find(&children::BRANE)
+        .map(Child::Brane)
+        .or_else(|| find(&children::SERVICES).map(Child::Client))
+        .or_else(|| find(&children::WATCHER).map(Child::Watcher))
+        .or_else(|| find(&[children::CONSOLE, children::REMOTE]).map(Child::Operator))
 }
 
 impl Shell {
@@ -114,10 +157,17 @@ impl Shell {
             for action in core::mem::take(&mut self.actions) {
                 match action {
                     Action::Log(text) => logln!("{text}"),
-                    Action::Stop(child) => {
+                    Action::Stop(child) | Action::Suspend(child) => {
                         if let Err(why) = thread(child).stop() {
                             logln!("{child:?} cannot be stopped: {why}");
                         }
+                    }
+                    Action::Resume(child) => {
+                        if let Err(why) = thread(child).resume() {
+                            logln!("{child:?} cannot be resumed: {why}");
+                        }
+                        // What it left in its ring was not taken while it had no budget.
+                        self.unfinished = true;
                     }
                     Action::Restart(child) => {
                         if let Err(why) = thread(child).restart(sel4_microkit::Child::ENTRY) {
@@ -139,7 +189,7 @@ impl Shell {
                         let control = match child {
                             Child::Brane(brane) => self.controls.get_mut(brane),
                             Child::Watcher(k) => self.hooks.get_mut(k),
-                            Child::Client(_) => None,
+                            Child::Client(_) | Child::Operator(_) => None,
                         };
                         let Some(control) = control else { continue };
                         match control.send(kind, token, &payload) {
@@ -153,8 +203,48 @@ impl Shell {
         }
     }
 
-    /// Looks at the region of a brane or watcher.
-    fn serve(&mut self, child: Child) {
+    /// Looks at the region of a brane or watcher, unless the child is exhausted. `notified` says that it asked for that.
+    fn serve(&mut self, child: Child, notified: bool) {
+        let begin = self.clock.now_ns();
+        let id = thread(child).index();
+        if self.budgets.exhausted(id, begin).is_none() {
+            self.poll(child);
+        }
+        let end = self.clock.now_ns();
+        let entry = if notified { SWITCH_NS } else { 0 };
+        if self.budgets.charge(id, end, end.saturating_sub(begin) + entry) {
+            while let Some((id, until)) = self.budgets.take_offender(end) {
+                self.offender(id, until, "manager");
+            }
+            self.act();
+        }
+    }
+
+    /// A service has named an offender.
+    fn offender(&mut self, id: usize, until: u64, service: &str) {
+        if let Some(child) = child(id) {
+            self.event(Event::Offender {
+                child,
+                until,
+                service,
+            });
+        }
+    }
+
+    /// Fetches the offenders of a service that has notified us.
+    fn offenders(&mut self, service: Channel, name: &str) {
+        for _ in 0..MAX_CALLERS {
+            let reply = service.pp_call(MessageInfo::new(offender::TAKE, 0));
+            if reply.label() != offender::OFFENDER || reply.length() < 2 {
+                break;
+            }
+            let (id, until) = (get_mr(0), get_mr(1));
+            self.offender(usize::try_from(id).unwrap_or(usize::MAX), until, name);
+        }
+        self.act();
+    }
+
+    fn poll(&mut self, child: Child) {
         let Self {
             controls,
             hooks,
@@ -166,7 +256,7 @@ impl Shell {
         let control = match child {
             Child::Brane(brane) => controls.get_mut(brane),
             Child::Watcher(k) => hooks.get_mut(k),
-            Child::Client(_) => None,
+            Child::Client(_) | Child::Operator(_) => None,
         };
         let now = clock.now_ns();
         let sink = &mut |event: Event<'_>| manager.handle(now, event, &mut Nics, actions);
@@ -192,17 +282,24 @@ impl Handler for Shell {
     type Error = Never;
 
     fn notified(&mut self, channels: ChannelSet) -> Result<(), Never> {
+        for &(service, name) in SERVICES {
+            if channels.contains(service) {
+                self.offenders(service, name);
+            }
+        }
         let tick = channels.contains(TIMER);
         // Before a tick all that was said in time is heard: answers to a heartbeat wake nobody.
         let all = core::mem::take(&mut self.unfinished) || tick;
         for brane in 0..INSTANCES {
-            if all || channels.contains(Channel::new(channels::BRANE[brane])) {
-                self.serve(Child::Brane(brane));
+            let notified = channels.contains(Channel::new(channels::BRANE[brane]));
+            if all || notified {
+                self.serve(Child::Brane(brane), notified);
             }
         }
         for (k, &id) in channels::WATCHER.iter().enumerate() {
-            if all || channels.contains(Channel::new(id)) {
-                self.serve(Child::Watcher(k));
+            let notified = channels.contains(Channel::new(id));
+            if all || notified {
+                self.serve(Child::Watcher(k), notified);
             }
         }
         if tick {
@@ -219,6 +316,17 @@ impl Handler for Shell {
             // Nobody else has a channel to call on.
             return Ok(MessageInfo::new(operator::ERROR, 0));
         };
+        let begin = self.clock.now_ns();
+        if let Some(until) = self.budgets.exhausted(channel.index(), begin) {
+            // It is stopped in its call, which begins anew when it is resumed.
+            self.offender(channel.index(), until, "manager");
+            self.act();
+            self.settle();
+            self.withheld = self.manager.is_suspended(Child::Operator(operator));
+            if self.withheld {
+                return Ok(MessageInfo::default());
+            }
+        }
         // Copied first: the calls to the drivers use the same words.
         let mut argument = [0; operator::MAX_REQUEST];
         let sent = info.length().saturating_sub(1) * 8;
@@ -251,9 +359,18 @@ impl Handler for Shell {
         unsafe { core::ptr::copy_nonoverlapping(text.as_ptr(), reply.as_ptr(), len) };
         self.act();
         self.settle();
+        let end = self.clock.now_ns();
+        // An operator that is exhausted now is stopped at its next call: stopped in this one it would repeat it.
+        let _ = self
+            .budgets
+            .charge(channel.index(), end, end.saturating_sub(begin) + SWITCH_NS);
         set_mr(0, len as u64);
         set_mr(1, job.into());
         Ok(MessageInfo::new(label, 2))
+    }
+
+    fn answers(&mut self) -> bool {
+        !core::mem::take(&mut self.withheld)
     }
 
     fn fault(
@@ -263,12 +380,7 @@ impl Handler for Shell {
     ) -> Result<Option<MessageInfo>, Never> {
         let what = alloc::format!("{}", Fault::read(info));
         let index = child.index();
-        let find = |family: &[usize]| family.iter().position(|&id| id == index);
-        let which = find(&children::BRANE)
-            .map(Child::Brane)
-            .or_else(|| find(&children::SERVICES).map(Child::Client))
-            .or_else(|| find(&children::WATCHER).map(Child::Watcher));
-        match which {
+        match self::child(index) {
             Some(child) => {
                 self.event(Event::Fault { child, what: &what });
                 self.act();

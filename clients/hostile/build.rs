@@ -7,5 +7,9 @@ fn main() {
         ("canary.elf", "astray-nic"),
         ("hostile-nic.elf", "hostile-nic"),
         ("gauge.elf", "hostile-nic"),
+        ("meter.elf", "floods"),
+        ("flood-client.elf", "floods"),
+        ("flood-brane.elf", "floods"),
+        ("flood-operator.elf", "floods"),
     ]);
 }

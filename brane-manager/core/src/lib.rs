@@ -22,7 +22,7 @@ pub mod testing;
 
 pub use backoff::{Backoff, FIRST_DELAY_NS, HEALTHY_NS, MAX_DELAY_NS, MAX_DELAY_STARTED_NS};
 pub use driver::{Driver, Refused};
-pub use manager::{Action, Child, Event, Manager, Reply, Size};
+pub use manager::{Action, Child, Event, Manager, OPERATORS, Reply, Size};
 
 /// The CBOR text of what goes to branes, watchers and operators.
 pub(crate) fn encode<T: minicbor::Encode<()>>(value: &T) -> alloc::vec::Vec<u8> {

@@ -9,7 +9,8 @@
 //! | [`mod@orders`] | commands to running branes whose answers are awaited |
 //! | [`mod@jobs`], [`mod@requests`] | operators: what they ask, and the answers that come later |
 //! | [`mod@view`], [`mod@audit`] | what operators are shown |
-//! | [`mod@heartbeat`], [`mod@client`] | branes that hang; clients and subscribers that fail |
+//! | [`mod@heartbeat`], [`mod@client`] | branes that hang; clients, subscribers and operators that fail |
+//! | [`mod@offenders`] | children that are suspended because they used up their budget |
 
 use crate::boot::{BootConfig, BootError};
 use crate::brane::{Brane, Goal, State, Step};
@@ -27,6 +28,7 @@ pub(crate) use heartbeat::Pulse;
 pub(crate) use jobs::Desk;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use jobs::Work;
+pub use offenders::OPERATORS;
 pub(crate) use orders::Order;
 pub use requests::Reply;
 
@@ -36,6 +38,7 @@ mod devices;
 mod heartbeat;
 mod jobs;
 mod life;
+mod offenders;
 mod orders;
 mod reports;
 mod requests;
@@ -62,6 +65,8 @@ pub enum Child {
     Client(usize),
     /// `watcher-N`, which can subscribe to transitions.
     Watcher(usize),
+    /// An operator, by its number in [`OPERATORS`].
+    Operator(usize),
 }
 
 /// What happened.
@@ -101,6 +106,15 @@ pub enum Event<'a> {
         /// The kernel's report in words.
         what: &'a str,
     },
+    /// A child has used up its budget at a service.
+    Offender {
+        /// Which.
+        child: Child,
+        /// When the service allows it more, in nanoseconds.
+        until: u64,
+        /// The service's protection domain.
+        service: &'a str,
+    },
     /// Nothing but time has passed. To be said after all that the branes have reported so far.
     Tick,
 }
@@ -110,6 +124,10 @@ pub enum Event<'a> {
 pub enum Action {
     /// Stop the child where it is.
     Stop(Child),
+    /// Stop the child where it is, so that it can go on later.
+    Suspend(Child),
+    /// Let a suspended child go on.
+    Resume(Child),
     /// Start the child at its entry.
     Restart(Child),
     /// The same for another tenant: it clears the memory that it keeps.
@@ -152,6 +170,8 @@ pub struct Manager {
     pub(crate) registry: Registry,
     pub(crate) hooks: Hooks,
     pub(crate) watchers: Vec<crate::brane::Client>,
+    pub(crate) operators: Vec<crate::brane::Client>,
+    pub(crate) offenders: offenders::Offenders,
     pub(crate) events: Events,
     pub(crate) desk: Desk,
     pub(crate) boot_error: Option<String>,
@@ -193,6 +213,8 @@ impl Manager {
             registry: Registry::new(driver.nics(), boot.mac_pool),
             hooks: Hooks::new(size.watchers),
             watchers: (0..size.watchers).map(|_| Default::default()).collect(),
+            operators: (0..size.operators).map(|_| Default::default()).collect(),
+            offenders: Default::default(),
             events: Events::default(),
             desk: Desk::new(size.operators),
             boot_error,
@@ -237,19 +259,24 @@ impl Manager {
             let orders = b.orders.iter().map(|o| o.deadline).min();
             [b.deadline, b.crash_by, b.client.restart_at, orders]
         });
-        let watchers = self.watchers.iter().map(|w| w.restart_at);
-        let others = [self.hooks.deadline(), self.desk.deadline()];
+        let watchers = self.watchers.iter().chain(&self.operators).map(|w| w.restart_at);
+        let others = [
+            self.hooks.deadline(),
+            self.desk.deadline(),
+            self.offenders.deadline(),
+        ];
         branes.chain(watchers).chain(others).flatten().min()
     }
 
     /// Takes an event that happened at `now` (nanoseconds) and appends what is to be done about it.
     pub fn handle(&mut self, now: u64, event: Event<'_>, driver: &mut dyn Driver, actions: &mut Vec<Action>) {
+        let first = actions.len();
         let cx = &mut Cx { now, driver, actions };
         match event {
             Event::LinkUp(child) => match child {
                 Child::Brane(brane) => self.link_up(brane, cx),
                 Child::Watcher(k) => self.hooks.link_up(k),
-                Child::Client(_) => {}
+                Child::Client(_) | Child::Operator(_) => {}
             },
             Event::Report {
                 child,
@@ -262,17 +289,17 @@ impl Manager {
                     let living: Vec<_> = self.living();
                     self.hooks.record(now, k, kind, token, payload, &living);
                 }
-                Child::Client(_) => {}
+                Child::Client(_) | Child::Operator(_) => {}
             },
             Event::Breach { child, what } => match child {
                 Child::Brane(brane) => self.breach(brane, what, cx),
                 Child::Watcher(k) => self.hooks.cut(k, what),
-                Child::Client(_) => {}
+                Child::Client(_) | Child::Operator(_) => {}
             },
             Event::Dropped { child, token } => match child {
                 Child::Brane(brane) => self.dropped(brane, token, cx),
                 Child::Watcher(k) => self.hooks.cut(k, "its ring is full"),
-                Child::Client(_) => {}
+                Child::Client(_) | Child::Operator(_) => {}
             },
             Event::Fault { child, what } => match child {
                 Child::Brane(brane) => {
@@ -283,10 +310,17 @@ impl Manager {
                 }
                 Child::Client(brane) => self.client_fault(brane, what, cx),
                 Child::Watcher(k) => self.watcher_fault(k, what, cx),
+                Child::Operator(k) => self.operator_fault(k, what, cx),
             },
+            Event::Offender {
+                child,
+                until,
+                service,
+            } => self.offender(child, until, service, cx),
             Event::Tick => self.tick(cx),
         }
         self.settle(cx);
+        self.offenders.forget(&actions[first..]);
     }
 
     /// After each event: lets everybody go on whose wait is over, and hands out what subscribers are told.
@@ -363,6 +397,8 @@ impl Manager {
             }
         }
         self.watchers_due(cx);
+        self.operators_due(cx);
+        self.offenders_due(cx);
         self.hooks.tick(cx.now);
         self.beat(cx);
     }

@@ -1,8 +1,8 @@
 //! The protection domain `storm.elf`: in a client's place, it has the timer interrupt about every half millisecond while
-//! it calls the timer without a pause, so that interrupts come while the kernel runs. For tests: the kernel goes on, no
+//! it calls the examiner without a pause, so that interrupts come while the kernel runs. For tests: the kernel goes on, no
 //! floating-point register changes, and nobody else notices.
 //!
-//! It owns one deadline at the timer. On the other side is the timer domain, which is trusted; of its brane it knows
+//! It owns one deadline at the timer. On the other side are the timer and `examiner.elf`, which are trusted; of its brane it knows
 //! nothing.
 #![no_std]
 #![no_main]
@@ -21,12 +21,14 @@ mod wiring {
 }
 
 const TIMER: Channel = Channel::new(wiring::channels::TIMER);
+/// Answers at once, however often it is called.
+const EXAMINER: Channel = Channel::new(wiring::channels::EXAMINER);
 const SERIAL: Channel = Channel::new(wiring::channels::SERIAL);
 
 /// Deadlines between two lines in the log.
 const LOG_EVERY: u64 = 5_000;
 
-/// A label that the timer refuses at once: calls with it cost only the way there and back.
+/// A label that the examiner refuses at once: calls with it cost only the way there and back.
 const NOTHING: u64 = 0;
 
 /// Words of calls, in turn: none, which the kernel passes on by its short way, and as many as there can be, which it
@@ -70,7 +72,7 @@ impl Client {
         let (mut sequence, mut calls) = (Sequence::new(seed), 0);
         while self.clock.now_ns() < until {
             let words = WORDS[calls as usize % WORDS.len()];
-            let answer = TIMER.pp_call(MessageInfo::new(NOTHING, words));
+            let answer = EXAMINER.pp_call(MessageInfo::new(NOTHING, words));
             assert_eq!(answer.label(), timer::BAD_REQUEST, "the answer to call {calls}");
             sequence.step();
             calls += 1;

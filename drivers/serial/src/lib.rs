@@ -40,6 +40,46 @@ impl Queue {
     }
 }
 
+/// What a byte to the device costs, by what the last ones took.
+#[derive(Clone, Copy, Debug)]
+pub struct ByteCost {
+    each: u64,
+    /// Nanoseconds spent so far.
+    pub spent: u64,
+}
+
+impl Default for ByteCost {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl ByteCost {
+    /// Bounds of what one byte is taken to cost, in nanoseconds. A longer time was no work, but the whole machine that stood still.
+    const BOUNDS: (u64, u64) = (500, 20_000);
+
+    /// Without experience.
+    pub const fn new() -> Self {
+        Self {
+            each: 4_000,
+            spent: 0,
+        }
+    }
+
+    /// Enters that so many bytes took so many nanoseconds.
+    pub fn sent(&mut self, bytes: u64, took: u64) {
+        self.spent += took;
+        if let Some(each) = took.checked_div(bytes) {
+            self.each = (7 * self.each + each.clamp(Self::BOUNDS.0, Self::BOUNDS.1)) / 8;
+        }
+    }
+
+    /// What so many bytes will cost, in nanoseconds.
+    pub fn of(&self, bytes: usize) -> u64 {
+        self.each.saturating_mul(bytes as u64)
+    }
+}
+
 /// A writer's name: that of a family's member (`brane-2`), or a single one.
 #[derive(Clone, Copy, Debug)]
 pub struct Name {
@@ -80,7 +120,8 @@ impl Line {
         }
     }
 
-    /// Takes text up to the line's end and says how many bytes that was; nothing once the line is complete.
+    /// Takes text up to the line's end and says how many bytes that was; nothing once the line is complete. Leaves out zero
+    /// bytes: a domain that starts for another tenant clears its ring with them.
     pub fn feed(&mut self, text: &[u8]) -> usize {
         let mut taken = 0;
         for &byte in text {
@@ -89,6 +130,7 @@ impl Line {
             }
             if byte == b'\n' {
                 self.complete = true;
+            } else if byte == 0 {
             } else if let Some(place) = self.bytes.get_mut(self.len) {
                 *place = byte;
                 self.len += 1;

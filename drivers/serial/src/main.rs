@@ -1,8 +1,9 @@
 //! The serial domain. It owns COM1 and prints on it what the console writes and, line by line, what all others log; what
 //! is typed goes to the console. It also owns COM2, which it carries bytes for between the line and the remote domain.
 //!
-//! Nobody on the other side is trusted. Text is bounded for each wake and writers take turns; what finds no room on the
-//! screen stays in its writer's ring, so a flood costs its writer alone. A writer whose ring makes no sense loses what is in
+//! Nobody on the other side is trusted. Text is bounded for each wake and each writer in any time ([`work_budget`]), and writers
+//! take turns; what finds no room on the screen or in its writer's budget stays in the writer's ring, so a flood costs its writer
+//! alone. A domain that notifies too often is reported to the manager, which suspends it. A writer whose ring makes no sense loses what is in
 //! it: the ring is emptied, counted and reported. Nothing here waits for anybody.
 #![no_std]
 #![no_main]
@@ -11,13 +12,18 @@ mod remote;
 mod uart;
 
 use brane_abi::layout::{log, tty};
+use brane_abi::offender;
 use brane_abi::ring::{RingError, RingIndices};
 use brane_abi::shared::SharedRegion;
 use brane_abi::stream::{StreamConsumer, StreamProducer};
 use remote::{REMOTE, RemoteLine};
-use sel4_microkit::{Channel, ChannelSet, Handler, IoPort, Never, Region, StaticCell, protection_domain};
-use serial_core::{Line, Name, Screen};
+use sel4_microkit::time::{Alarm, Clock};
+use sel4_microkit::{
+    Channel, ChannelSet, Handler, IoPort, MessageInfo, Never, Region, StaticCell, protection_domain, set_mr,
+};
+use serial_core::{ByteCost, Line, Name, Screen};
 use uart::{Speed, Take, Uart};
+use work_budget::{Budgets, MAX_CALLERS, SWITCH_NS, Terms};
 
 #[allow(missing_docs)]
 mod wiring {
@@ -28,11 +34,20 @@ use wiring::{channels, regions};
 const IRQ: Channel = Channel::new(wiring::irqs::IRQ[0]);
 const REMOTE_IRQ: Channel = Channel::new(wiring::irqs::IRQ[1]);
 const CONSOLE: Channel = Channel::new(channels::CONSOLE);
+const MANAGER: Channel = Channel::new(channels::MANAGER);
+const TIMER: Channel = Channel::new(channels::TIMER);
+
+/// What the log of one domain may take: a twentieth of the processor, 10 ms at once.
+const LOG: Terms = Terms::new(50, 10_000_000, 5_000_000);
+/// What the console's line and the remote line may take each: a person or a program waits for them.
+const LINE: Terms = Terms::new(200, 10_000_000, 5_000_000);
+/// What the notifications of one domain may take.
+const WAKES: Terms = Terms::new(50, 3_000_000, 100_000);
 
 /// Lines taken from one writer before the next has its turn.
 const LINES: usize = 4;
 /// Bytes taken from the console at each wake.
-const CONSOLE_BYTES: usize = 2048;
+const CONSOLE_BYTES: usize = 512;
 const BRANES: usize = regions::LOG_BRANE.len();
 const SERVICES: usize = regions::LOG_SERVICES.len();
 const WATCHERS: usize = regions::LOG_WATCHER.len();
@@ -93,6 +108,56 @@ struct Serial {
     console: StreamConsumer,
     counters: Counters,
     reported: Counters,
+    clock: Clock,
+    alarm: Alarm,
+    output: Output,
+    /// Accounts of the notifications that domains send.
+    wakes: Budgets<MAX_CALLERS>,
+}
+
+/// What output costs, and the accounts of those that it is for, by their channels.
+struct Output {
+    cost: ByteCost,
+    /// Of logs.
+    logs: Budgets<MAX_CALLERS>,
+    /// Of the two lines.
+    lines: Budgets<MAX_CALLERS>,
+    /// When the next account that held something back allows more.
+    next: Option<u64>,
+}
+
+impl Output {
+    /// Whether an account has nothing left now. Then there is a look when it has.
+    fn holds_back(
+        next: &mut Option<u64>,
+        budgets: &mut Budgets<MAX_CALLERS>,
+        channel: Channel,
+        now: u64,
+    ) -> bool {
+        let until = budgets.exhausted(channel.index(), now);
+        if let Some(until) = until {
+            *next = Some(next.map_or(until, |next| next.min(until)));
+        }
+        until.is_some()
+    }
+
+    fn holds_log(&mut self, writer: Channel, now: u64) -> bool {
+        Self::holds_back(&mut self.next, &mut self.logs, writer, now)
+    }
+
+    fn holds_line(&mut self, writer: Channel, now: u64) -> bool {
+        Self::holds_back(&mut self.next, &mut self.lines, writer, now)
+    }
+
+    /// Enters bytes that a log put on the screen. Nobody is told: what is above the budget waits in the ring.
+    fn logged(&mut self, writer: Channel, now: u64, bytes: usize) {
+        let _ = self.logs.charge(writer.index(), now, self.cost.of(bytes));
+    }
+
+    /// Enters bytes of a line.
+    fn sent(&mut self, writer: Channel, now: u64, bytes: usize) {
+        let _ = self.lines.charge(writer.index(), now, self.cost.of(bytes));
+    }
 }
 
 /// The description gives these sizes, and the generated constants carry them; see [`brane_abi::layout`].
@@ -141,10 +206,18 @@ fn init() -> Serial {
     let shared = regions::TTY.shared();
     let part = |part: brane_abi::layout::Part| shared.part(part.offset, part.len).expect(TOO_SMALL);
     let writers: [Writer; WRITERS] = core::array::from_fn(writer);
+    let known = writers
+        .iter()
+        .fold(0, |known, writer| known | 1 << writer.channel.index());
+    // The drivers and the manager are trusted.
+    let trusted = [
+        channels::NIC0,
+        channels::NIC1.unwrap_or(channels::NIC0),
+        channels::MANAGER,
+    ];
+    let bounded = known & !trusted.iter().fold(0, |bits, id| bits | 1 << id);
     let mut serial = Serial {
-        known: writers
-            .iter()
-            .fold(0, |known, writer| known | 1 << writer.channel.index()),
+        known,
         uart: Uart::start(IoPort::new(wiring::ioports::IOPORT[0]), Speed::Typed),
         remote: RemoteLine::start(),
         screen,
@@ -159,15 +232,33 @@ fn init() -> Serial {
             .expect(TOO_SMALL),
         counters: Counters::default(),
         reported: Counters::default(),
+        clock: Clock::new(regions::TSC),
+        alarm: Alarm::new(TIMER),
+        output: Output {
+            cost: ByteCost::new(),
+            logs: Budgets::new(LOG, bounded),
+            lines: Budgets::new(LINE, bounded),
+            next: None,
+        },
+        wakes: Budgets::new(WAKES, bounded),
     };
     serial.work();
     serial
 }
 
 impl Writer {
-    /// Prints up to [`LINES`] lines; whether there may be more.
-    fn print(&mut self, line: &mut Line, screen: &mut Screen) -> Result<bool, RingError> {
+    /// Prints up to [`LINES`] lines, as far as the writer's budget goes; whether there may be more.
+    fn print(
+        &mut self,
+        line: &mut Line,
+        screen: &mut Screen,
+        output: &mut Output,
+        now: u64,
+    ) -> Result<bool, RingError> {
         for _ in 0..LINES {
+            if output.holds_log(self.channel, now) {
+                break;
+            }
             // Two runs at most hold all of the ring, and a piece of a line is shorter.
             for _ in 0..2 {
                 self.ring.read_with(|text| (line.feed(text), ()))?;
@@ -175,9 +266,11 @@ impl Writer {
             if !line.is_complete() {
                 return Ok(false);
             }
+            let room = screen.room();
             if !screen.log(self.name, line) {
                 break;
             }
+            output.logged(self.channel, now, room - screen.room());
         }
         Ok(true)
     }
@@ -193,9 +286,15 @@ impl Writer {
 impl Serial {
     /// Moves text from the rings to the screen and from there to the device.
     fn work(&mut self) {
+        let now = self.clock.now_ns();
         let console = 1 << CONSOLE.index();
-        if self.pending & console != 0 && !self.print_console() {
+        if self.pending & console != 0 && !self.output.holds_line(CONSOLE, now) && !self.print_console(now) {
             self.pending &= !console;
+        }
+        // Writers whose text could go on now.
+        let mut ready = self.pending & console;
+        if self.output.holds_line(CONSOLE, now) {
+            ready = 0;
         }
         // Its log is looked at below, and its line in [`RemoteLine::work`].
         self.pending &= !(1 << REMOTE.index());
@@ -206,8 +305,15 @@ impl Serial {
             if self.pending & bit == 0 && bit & SHARED == 0 {
                 continue;
             }
-            match writer.print(&mut self.lines[i], self.screen) {
-                Ok(true) => self.pending |= bit,
+            match writer.print(&mut self.lines[i], self.screen, &mut self.output, now) {
+                Ok(true) => {
+                    if bit & SHARED == 0 {
+                        self.pending |= bit;
+                    }
+                    if !self.output.holds_log(writer.channel, now) {
+                        ready |= bit;
+                    }
+                }
                 Ok(false) if bit & SHARED != 0 => {}
                 Ok(false) => self.pending &= !bit,
                 Err(_) => {
@@ -225,23 +331,41 @@ impl Serial {
         self.turn = (self.turn + 1) % WRITERS;
         self.report();
         let screen = &mut *self.screen;
-        let sent = self.uart.send(|| screen.pop());
-        let wanted = !self.screen.is_empty() || self.pending & self.known != 0;
+        let (begin, mut bytes) = (self.clock.now_ns(), 0);
+        let sent = self.uart.send(|| {
+            let byte = screen.pop();
+            bytes += u64::from(byte.is_some());
+            byte
+        });
+        let took = self.clock.now_ns().saturating_sub(begin);
+        self.output.cost.sent(bytes, took);
+        let wanted = !self.screen.is_empty() || ready & self.known != 0;
         self.uart.want_to_send(wanted, sent);
+        if let Some(at) = self.output.next.take() {
+            // A deadline that the timer does not take is tried again at the next wake.
+            self.alarm.set(at);
+        }
     }
 
     /// Prints what the console wrote; whether there may be more.
-    fn print_console(&mut self) -> bool {
-        let mut taken = 0;
+    fn print_console(&mut self, now: u64) -> bool {
+        let (mut taken, mut full) = (0, false);
         while taken < CONSOLE_BYTES {
             let screen = &mut *self.screen;
             match self.console.read_with(|text| {
+                let text = &text[..text.len().min(CONSOLE_BYTES)];
                 let n = screen.console(text);
                 (n, (n, text.len()))
             }) {
                 Ok((0, 0)) => break,
-                Ok((0, _)) => return true,
-                Ok((n, _)) => taken += n,
+                Ok((0, _)) => {
+                    full = true;
+                    break;
+                }
+                Ok((n, _)) => {
+                    taken += n;
+                    self.output.sent(CONSOLE, now, n);
+                }
                 Err(_) => {
                     let shared = regions::TTY.shared();
                     indices(shared, tty::OUTPUT_INDICES).reset();
@@ -255,7 +379,7 @@ impl Serial {
             // It may wait for room.
             CONSOLE.notify();
         }
-        taken >= CONSOLE_BYTES
+        full || taken >= CONSOLE_BYTES
     }
 
     /// Says once what has gone wrong since the last time.
@@ -319,6 +443,10 @@ impl Handler for Serial {
     type Error = Never;
 
     fn notified(&mut self, signalled: ChannelSet) -> Result<(), Never> {
+        let (begin, sending) = (self.clock.now_ns(), self.output.cost.spent);
+        if signalled.contains(TIMER) {
+            self.alarm.rang();
+        }
         if signalled.contains(IRQ) {
             // Acknowledged first: an edge that comes from now on is another interrupt. The kernel cannot refuse it
             // for a handler of our own.
@@ -332,10 +460,33 @@ impl Handler for Serial {
             }
         }
         if let Some(remote) = &mut self.remote {
-            remote.work();
+            remote.work(&mut self.output, &self.clock);
         }
         self.pending |= signalled.bits();
         self.work();
+        // The bytes are charged to those that wrote them.
+        let end = self.clock.now_ns();
+        let took = end
+            .saturating_sub(begin)
+            .saturating_sub(self.output.cost.spent - sending);
+        for channel in signalled.iter() {
+            if self.wakes.charge(channel.index(), end, took + SWITCH_NS) {
+                MANAGER.notify();
+            }
+        }
         Ok(())
+    }
+
+    fn protected(&mut self, channel: Channel, info: MessageInfo) -> Result<MessageInfo, Never> {
+        // Only the manager has a channel to call on.
+        if channel == MANAGER
+            && info.label() == offender::TAKE
+            && let Some((caller, until)) = self.wakes.take_offender(self.clock.now_ns())
+        {
+            set_mr(0, caller as u64);
+            set_mr(1, until);
+            return Ok(MessageInfo::new(offender::OFFENDER, 2));
+        }
+        Ok(MessageInfo::new(offender::NONE, 0))
     }
 }

@@ -3,10 +3,11 @@
 //! The remote domain is not trusted: where it is slow, what is received stays in the device, which tells the other end of the line
 //! to wait; where its rings make no sense they are emptied and counted.
 
-use crate::indices;
 use crate::uart::{Speed, Take, Uart};
+use crate::{Output, indices};
 use brane_abi::layout::{Part, remote_line};
 use brane_abi::stream::{StreamConsumer, StreamProducer};
+use sel4_microkit::time::Clock;
 use sel4_microkit::{Channel, IoPort};
 
 use crate::wiring::{channels, ioports, regions};
@@ -100,8 +101,8 @@ impl RemoteLine {
         self.uart.interrupted(&mut self.input);
     }
 
-    /// Takes up what was held back, and gives the device what is to be sent, as far as both go now.
-    pub fn work(&mut self) {
+    /// Takes up what was held back, and gives the device what is to be sent, as far as both go now and the line's budget allows.
+    pub fn work(&mut self, budget: &mut Output, clock: &Clock) {
         self.uart.resume(&mut self.input);
         let RemoteLine {
             uart,
@@ -112,8 +113,12 @@ impl RemoteLine {
             emptied,
             ..
         } = self;
+        let (begin, mut bytes) = (clock.now_ns(), 0);
         let sent = uart.send(|| {
             if left.start == left.end {
+                if budget.holds_line(REMOTE, begin) {
+                    return None;
+                }
                 let count = output.read(piece).unwrap_or_else(|_| {
                     indices(regions::REMOTE_LINE.shared(), remote_line::OUTPUT_INDICES).reset();
                     output.reset();
@@ -122,11 +127,16 @@ impl RemoteLine {
                 });
                 *left = 0..count;
                 *taken += count;
+                budget.sent(REMOTE, begin, count);
             }
-            left.next().map(|at| piece[at])
+            let byte = left.next().map(|at| piece[at]);
+            bytes += u64::from(byte.is_some());
+            byte
         });
+        budget.cost.sent(bytes, clock.now_ns().saturating_sub(begin));
         let more = left.start != left.end || output.available().is_ok_and(|count| count != 0);
-        uart.want_to_send(more, sent);
+        let held = left.start == left.end && more && budget.holds_line(REMOTE, begin);
+        uart.want_to_send(more && !held, sent);
         let told = *taken >= ROOM || *taken != 0 && !more;
         if told {
             self.taken = 0;

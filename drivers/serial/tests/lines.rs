@@ -1,7 +1,7 @@
 //! The screen's rules, on the host.
 
 use proptest::prelude::*;
-use serial_core::{LINE, LINE_ROOM, Line, Name, QUEUE, Screen};
+use serial_core::{ByteCost, LINE, LINE_ROOM, Line, Name, QUEUE, Screen};
 
 const RED: Name = Name {
     base: "brane",
@@ -47,6 +47,12 @@ fn a_log_cannot_imitate_another() {
 }
 
 #[test]
+fn text_that_was_cleared_is_not_printed() {
+    assert_eq!(printed(&[b"ol\0\0\0\0new\n"]), "[brane-1] olnew\r\n");
+    assert_eq!(printed(&[&[0; 3 * LINE], b"new\n"]), "[brane-1] new\r\n");
+}
+
+#[test]
 fn a_long_line_goes_on_as_a_line_of_its_own() {
     let text = printed(&[&[b'z'; 2 * LINE], b"end\n"]);
     let lens: Vec<usize> = text
@@ -80,6 +86,21 @@ fn what_finds_no_room_is_not_lost() {
     assert_eq!(shown(&mut screen).len(), taken);
     assert!(screen.log(RED, &mut line) && !line.is_complete());
     assert_eq!(shown(&mut screen), "\r\n[brane-1] later\r\n");
+}
+
+#[test]
+fn a_byte_costs_what_the_last_ones_took_within_bounds() {
+    let mut cost = ByteCost::new();
+    (0..100).for_each(|_| cost.sent(16, 16 * 2_000));
+    assert!((1_900..=2_100).contains(&cost.of(1)), "{cost:?}");
+    assert_eq!(cost.spent, 100 * 16 * 2_000);
+    cost.sent(0, 1_000_000);
+    assert!(cost.of(1) <= 2_100);
+    // The machine stood still: that is no byte's fault.
+    cost.sent(1, u64::MAX / 2);
+    assert!(cost.of(1) <= 5_000, "{cost:?}");
+    (0..100).for_each(|_| cost.sent(1 << 20, 0));
+    assert!(cost.of(usize::MAX) > 0 && cost.of(1) >= 500);
 }
 
 proptest! {

@@ -3,20 +3,48 @@
 //! Clients call it (see `brane_abi::timer`) and are trusted with nothing but their own deadline. It reads the time from
 //! the time stamp counter as everybody does; the HPET (IA-PC HPET specification 1.0a) only interrupts: comparator 0 in
 //! legacy-replacement routing, one shot each time.
+//!
+//! What it works for each caller that the manager is the parent of is bounded ([`work_budget`]): the deadline of an exhausted
+//! caller waits until the caller's budget allows it, and the manager is told of the caller.
 #![no_std]
 #![no_main]
 
-use brane_abi::timer;
+use brane_abi::{offender, timer};
 use sel4_microkit::time::Clock;
-use sel4_microkit::{Channel, ChannelSet, Handler, MessageInfo, Never, Region, get_mr, protection_domain};
+use sel4_microkit::{
+    Channel, ChannelSet, Handler, MessageInfo, Never, Region, get_mr, protection_domain, set_mr,
+};
 use timer_core::Deadlines;
+use work_budget::{Budgets, MAX_CALLERS, SWITCH_NS, Terms};
 
 #[allow(missing_docs)]
 mod wiring {
     include!(concat!(env!("OUT_DIR"), "/wiring.rs"));
 }
 
+use wiring::channels;
+
 const IRQ: Channel = Channel::new(wiring::irqs::IRQ[0]);
+const MANAGER: Channel = Channel::new(channels::MANAGER);
+
+/// What each caller may have: a twentieth of the processor and 3 ms at once. A call takes some microseconds, most of them in the
+/// HPET.
+const TERMS: Terms = Terms::new(50, 3_000_000, 100_000);
+
+const fn bits(ids: &[usize]) -> u64 {
+    let (mut bits, mut i) = (0, 0);
+    while i < ids.len() {
+        bits |= 1 << ids[i];
+        i += 1;
+    }
+    bits
+}
+
+/// Callers that are not trusted: the manager's children.
+const BOUNDED: u64 = bits(&channels::BRANE)
+    | bits(&channels::SERVICES)
+    | bits(&channels::WATCHER)
+    | bits(&[channels::CONSOLE, channels::REMOTE]);
 
 /// Registers of the HPET, by offset (specification, 2.3).
 mod register {
@@ -100,6 +128,7 @@ struct Timer {
     deadlines: Deadlines,
     /// For when the comparator is set.
     armed: Option<u64>,
+    budgets: Budgets<MAX_CALLERS>,
 }
 
 #[protection_domain]
@@ -109,20 +138,42 @@ fn init() -> Timer {
         clock: Clock::new(wiring::regions::TSC),
         deadlines: Deadlines::default(),
         armed: None,
+        budgets: Budgets::new(TERMS, BOUNDED),
     }
 }
 
 impl Timer {
-    /// Notifies everybody whose time has come, and sets the comparator for the next.
+    /// Notifies everybody whose time has come, and sets the comparator for the next. Each notification is charged to its
+    /// receiver.
     fn serve(&mut self) {
         let now = self.clock.now_ns();
         for client in self.deadlines.take_due(now) {
             Channel::new(client).notify();
+            self.charge(client, now, SWITCH_NS);
         }
         let next = self.deadlines.next();
         if let Some(at) = next.filter(|at| self.armed.is_none_or(|armed| *at < armed)) {
             self.hpet.interrupt_in(at.saturating_sub(now));
             self.armed = Some(at);
+        }
+    }
+
+    /// Charges work that ended at `now` to a client, and tells the manager of a client that is exhausted.
+    fn charge(&mut self, client: usize, now: u64, cost: u64) {
+        if self.budgets.charge(client, now, cost) {
+            MANAGER.notify();
+        }
+    }
+
+    /// The next offender, for the manager.
+    fn offender(&mut self) -> MessageInfo {
+        match self.budgets.take_offender(self.clock.now_ns()) {
+            Some((caller, until)) => {
+                set_mr(0, caller as u64);
+                set_mr(1, until);
+                MessageInfo::new(offender::OFFENDER, 2)
+            }
+            None => MessageInfo::new(offender::NONE, 0),
         }
     }
 }
@@ -142,18 +193,27 @@ impl Handler for Timer {
     }
 
     fn protected(&mut self, channel: Channel, info: MessageInfo) -> Result<MessageInfo, Never> {
+        if channel == MANAGER && info.label() == offender::TAKE {
+            return Ok(self.offender());
+        }
+        let begin = self.clock.now_ns();
+        let client = channel.index();
         let answer = match (info.label(), info.length()) {
             (timer::SET_DEADLINE, 1..) => {
-                self.deadlines.set(channel.index(), get_mr(0));
+                // An exhausted client's deadlines are all the same one, so the comparator is set once for them.
+                let earliest = self.budgets.exhausted(client, begin).unwrap_or(0);
+                self.deadlines.set(client, get_mr(0).max(earliest));
                 self.serve();
                 timer::OK
             }
             (timer::CANCEL, _) => {
-                self.deadlines.cancel(channel.index());
+                self.deadlines.cancel(client);
                 timer::OK
             }
             _ => timer::BAD_REQUEST,
         };
+        let end = self.clock.now_ns();
+        self.charge(client, end, end.saturating_sub(begin) + SWITCH_NS);
         Ok(MessageInfo::new(answer, 0))
     }
 }

@@ -105,6 +105,21 @@ pub(crate) const STACK_TOP: u64 = 0x7fff_ffff_d000;
 /// switched on.
 const PLAIN_FLAGS: u64 = 0x202;
 
+/// Registers of a thread on either kernel at most (`seL4_UserContext`): 18 general ones, the bases of FS and GS. seL4 5.0.0 has one
+/// base and leaves out what is too much.
+const REGISTERS: usize = 20;
+
+const _: () = assert!(2 + REGISTERS <= message::INVOCATION_WORDS);
+
+/// The message that starts a thread: flags (bit 0: resume), number of registers, then they in the order of `seL4_UserContext`, of
+/// which the fourth is RAX. All others are zero, so that the thread finds nothing of what it did before.
+const fn start_message(entry: u64, reason: u64) -> [u64; 2 + REGISTERS] {
+    let mut words = [0; 2 + REGISTERS];
+    (words[0], words[1]) = (1, REGISTERS as u64);
+    (words[2], words[3], words[4], words[5]) = (entry, STACK_TOP, PLAIN_FLAGS, reason);
+    words
+}
+
 /// A child protection domain, by its id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Child(usize);
@@ -138,12 +153,14 @@ impl Child {
     }
 
     fn begin(self, entry: u64, reason: u64) -> Result<(), sel4::Refused> {
-        // Words: flags (bit 0: resume), number of registers, then they in the order of seL4_UserContext; the fourth is RAX.
-        let words = [1, 4, entry, STACK_TOP, PLAIN_FLAGS, reason];
-        message::invoke(self.tcb(), sel4::label::TCB_WRITE_REGISTERS, &words)
+        message::invoke(
+            self.tcb(),
+            sel4::label::TCB_WRITE_REGISTERS,
+            &start_message(entry, reason),
+        )
     }
 
-    /// Stops the child.
+    /// Stops the child. A call or receive that it waits in is begun anew when it is resumed.
     pub fn stop(self) -> Result<(), sel4::Refused> {
         sel4::tcb_suspend(self.tcb())
     }
@@ -161,6 +178,14 @@ impl Child {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn a_start_writes_every_general_register() {
+        let words = start_message(Child::ENTRY, crate::scrub::ANOTHER);
+        assert_eq!(words[..2], [1, 20]);
+        assert_eq!(words[2..6], [Child::ENTRY, STACK_TOP, PLAIN_FLAGS, 1]);
+        assert!(words[6..].iter().all(|word| *word == 0));
+    }
 
     proptest! {
         #[test]

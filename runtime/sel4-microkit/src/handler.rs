@@ -28,6 +28,12 @@ pub trait Handler {
         )
     }
 
+    /// Asked after each protected call. `false` leaves the caller without an answer: for a caller that was stopped during its call
+    /// ([`Child::stop`]), which begins the call anew when it is resumed.
+    fn answers(&mut self) -> bool {
+        true
+    }
+
     /// A child faulted. `Ok(Some(_))` answers the fault, which lets the child go on; `Ok(None)` leaves it stopped.
     fn fault(&mut self, child: Child, info: MessageInfo) -> Result<Option<MessageInfo>, Self::Error> {
         panic!("unexpected fault {} of child {}", info.label(), child.index())
@@ -69,7 +75,10 @@ fn events<H: Handler>(handler: &mut H) -> Result<Never, H::Error> {
             None => message::recv(INPUT),
         };
         match sel4::origin(badge) {
-            Origin::Call(id) => reply = Some(handler.protected(Channel::new(id % 62), info)?),
+            Origin::Call(id) => {
+                let answer = handler.protected(Channel::new(id % 62), info)?;
+                reply = handler.answers().then_some(answer);
+            }
             Origin::Fault(id) => reply = handler.fault(Child::new(id % 62), info)?,
             Origin::Notification(bits) => handler.notified(ChannelSet::new(bits))?,
         }

@@ -4,6 +4,7 @@
 //! says how many were. The reader is trusted with nothing but the screen.
 
 use crate::{Channel, Region};
+use brane_abi::layout::log::DATA;
 use brane_abi::stream::StreamProducer;
 use core::cell::UnsafeCell;
 use core::fmt::{self, Write};
@@ -36,8 +37,12 @@ fn with<R>(f: impl FnOnce(&mut Log) -> R) -> R {
     f(unsafe { &mut *LOG.0.get() })
 }
 
-/// Sets the log ring and the channel to the serial domain. What is written before that is lost.
+/// Sets the log ring and the channel to the serial domain. What is written before that is lost. At a start for another tenant
+/// ([`crate::scrub`]) the ring's text is cleared; serial leaves out zero bytes, so what it has not read yet is not printed.
 pub fn attach(region: Region, serial: Channel) {
+    if crate::scrub::wanted() {
+        crate::scrub::clear(region, DATA.offset, DATA.len);
+    }
     let producer = brane_abi::log::producer(region.shared());
     with(|log| log.ring = producer.map(|producer| (producer, serial)));
 }

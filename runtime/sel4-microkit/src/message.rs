@@ -73,10 +73,13 @@ pub(crate) fn call(endpoint: u64, info: MessageInfo) -> MessageInfo {
     reply
 }
 
-/// Asks something of a kernel object. The caller's message words stay as they are.
+/// Words of the longest message to a kernel object: one that writes all registers of a thread.
+pub(crate) const INVOCATION_WORDS: usize = 24;
+
+/// Asks something of a kernel object, in [`INVOCATION_WORDS`] words at most. The caller's message words stay as they are.
 pub(crate) fn invoke(object: u64, label: u64, message: &[u64]) -> Result<(), sel4::Refused> {
     let mut registers = [0; 4];
-    let mut saved = [0; 4];
+    let mut saved = [0; INVOCATION_WORDS - 4];
     for (i, word) in message.iter().enumerate() {
         match registers.get_mut(i) {
             Some(register) => *register = *word,

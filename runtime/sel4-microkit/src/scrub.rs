@@ -1,9 +1,9 @@
 //! Clearing the memory that outlives a protection domain's start, when it starts for another tenant.
 //!
-//! `.data` and `.bss` are fresh at each start. Memory regions and the stack are not: after a fault that is as wanted, since
+//! `.data`, `.bss` and all registers are fresh at each start. Memory regions and the stack are not: after a fault that is as wanted, since
 //! the other side of a shared region may still read there. When the domain is given to somebody else, its parent says so
 //! ([`crate::Child::restart_for_another`]) and stops the other untrusted side first; then the program clears its regions
-//! before it uses them. The parent is trusted; the code that clears is not writable, so the last tenant cannot have changed it.
+//! before it uses them. The log ring is cleared by [`crate::log::attach`]. The parent is trusted; the code that clears is not writable, so the last tenant cannot have changed it.
 
 use crate::Region;
 use core::sync::atomic::{AtomicU64, Ordering};

@@ -1,13 +1,16 @@
 //! The first instructions, and the last ones.
 //!
 //! `_start` is where the root task begins and where a parent restarts: it trusts no byte of writable memory, and of the
-//! registers RAX alone, in which the parent says why (`Child::restart`, `Child::restart_for_another`); it is zero at the first start. The panic path writes a line to the log, wakes the serial domain and then executes an invalid instruction,
+//! registers RAX alone, in which the parent says why (`Child::restart`, `Child::restart_for_another`); it is zero at the first start.
+//! The other general registers are zero as the parent writes them; the floating-point and vector registers are cleared here,
+//! since no parent can reach them. The panic path writes a line to the log, wakes the serial domain and then executes an invalid instruction,
 //! so that the parent sees a fault.
 
 use core::arch::global_asm;
 
 // The linker script aligns .data and its copy to 16 bytes and .bss to 64. Loops rather than string instructions, whose
-// every step counts as an instruction under emulation. MXCSR as the processor's reset has it.
+// every step counts as an instruction under emulation. MXCSR as the processor's reset has it. FNINIT leaves the eight x87 data
+// registers as they are, so each is loaded once. VZEROALL is there if the kernel keeps AVX state (CPUID.1:ECX.OSXSAVE, XCR0 bit 2).
 global_asm!(
     r#"
     .section .text._start, "ax", @progbits
@@ -15,9 +18,45 @@ global_asm!(
 _start:
     movabs rsp, 0x7fffffffd000
     xor ebp, ebp
-    mov rbx, rax
+    mov r12, rax
     cld
     fninit
+    fldz
+    fldz
+    fldz
+    fldz
+    fldz
+    fldz
+    fldz
+    fldz
+    fninit
+    mov eax, 1
+    xor ecx, ecx
+    cpuid
+    bt ecx, 27
+    jnc 6f
+    xor ecx, ecx
+    xgetbv
+    test al, 4
+    jz 6f
+    vzeroall
+6:
+    xorps xmm0, xmm0
+    xorps xmm1, xmm1
+    xorps xmm2, xmm2
+    xorps xmm3, xmm3
+    xorps xmm4, xmm4
+    xorps xmm5, xmm5
+    xorps xmm6, xmm6
+    xorps xmm7, xmm7
+    xorps xmm8, xmm8
+    xorps xmm9, xmm9
+    xorps xmm10, xmm10
+    xorps xmm11, xmm11
+    xorps xmm12, xmm12
+    xorps xmm13, xmm13
+    xorps xmm14, xmm14
+    xorps xmm15, xmm15
     push 0x1f80
     ldmxcsr [rsp]
     add rsp, 8
@@ -46,7 +85,7 @@ _start:
 5:
     cmp rdi, rcx
     jb 4b
-    mov rdi, rbx
+    mov rdi, r12
     call __sel4_microkit_main
     ud2
     .text

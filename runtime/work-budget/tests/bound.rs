@@ -89,6 +89,20 @@ fn each_offender_is_reported_until_it_is_fetched_and_then_anew() {
     assert_eq!(budgets.exhaustions(), 3);
 }
 
+#[test]
+fn a_caller_can_have_terms_of_its_own() {
+    let mut budgets = Budgets::<3>::new(TERMS, 0b111)
+        .with_terms(1, Terms::new(20, 2 * MS, MS))
+        .with_terms(3, TERMS);
+    for _ in 0..11 {
+        let _ = [0, 1].map(|caller| budgets.charge(caller, 0, MS / 10));
+    }
+    assert_eq!(
+        [0, 1, 2].map(|caller| budgets.exhausted(caller, 0).is_some()),
+        [true, false, false]
+    );
+}
+
 /// Work that was done: from when to when, in nanoseconds.
 type Done = Vec<(u64, u64)>;
 

@@ -38,7 +38,7 @@ pub const TRUSTED: [(&str, Role, &str); 7] = [
     (
         "manager",
         Role::Manager,
-        "parent of branes and clients: says who has what, restarts them; not in the packet path",
+        "parent of all that is not trusted: says who has what, restarts and suspends them; not in the packet path",
     ),
     (
         "serial",

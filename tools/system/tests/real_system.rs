@@ -235,7 +235,7 @@ fn the_model_says_what_the_file_says() {
             "{name}"
         );
     }
-    assert_eq!(system.children("manager").count(), 6);
+    assert_eq!(system.children("manager").count(), 8);
 
     let timer = system.pd("timer").expect("timer");
     let source = IrqSource::IoApic {
@@ -280,10 +280,30 @@ fn ids_are_unique_and_calls_go_only_to_what_is_never_restarted() {
             assert!(unique.iter().all(|id| *id <= 61), "{name}: {}", pd.name);
             for (_, callee) in system.ends(&pd.name).filter(|(own, _)| own.pp) {
                 assert!(
-                    ["timer", "serial", "nic0", "nic1", "manager"].contains(&callee.pd.as_str()),
+                    ["timer", "serial", "nic0", "nic1", "manager", "examiner"].contains(&callee.pd.as_str()),
                     "{name}: {} calls {}",
                     pd.name,
                     callee.pd
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_caller_has_the_same_number_at_every_service() {
+    let services = ["timer", "serial", "nic0", "nic1", "manager"];
+    for name in entries(&root()).expect("configs.toml").keys() {
+        let system = system(name);
+        for child in system.children("manager") {
+            let peers = system.ends(&child.name).map(|(_, peer)| peer);
+            for peer in peers.filter(|peer| services.contains(&peer.pd.as_str())) {
+                assert_eq!(
+                    child.child_id,
+                    Some(peer.id),
+                    "{name}: {} at {}",
+                    child.name,
+                    peer.pd
                 );
             }
         }

@@ -1,9 +1,9 @@
-//! The branes' clients and the subscribers: restarted when they fault, with their branes left as they are.
+//! The branes' clients, the subscribers and the operators: restarted when they fault, with the branes left as they are.
 //!
-//! Neither is trusted. Clients have no link with the manager, so one that hangs is not noticed; a subscriber that hangs is cut
+//! None of them is trusted. Clients have no link with the manager, so one that hangs is not noticed; a subscriber that hangs is cut
 //! off ([`crate::hooks`]).
 
-use super::{Action, Child, Cx, Manager, life};
+use super::{Action, Child, Cx, Manager, life, offenders};
 use crate::brane::Client;
 use alloc::format;
 
@@ -60,6 +60,29 @@ impl Manager {
         cx.log(format!("{} failed: {what}; restarting it", life::watcher(k)));
         self.hooks.cut(k, "it failed");
         self.watchers_due(cx);
+    }
+
+    /// An operator stands still after a fault. Nobody waits for its jobs any more.
+    pub(super) fn operator_fault(&mut self, k: usize, what: &str, cx: &mut Cx<'_>) {
+        let Some(operator) = self.operators.get_mut(k) else {
+            return;
+        };
+        operator.failed(cx.now);
+        cx.log(format!(
+            "{} failed: {what}; restarting it",
+            offenders::operator(k)
+        ));
+        self.desk.leave(k);
+        self.operators_due(cx);
+    }
+
+    /// Starts operators anew whose time has come.
+    pub(super) fn operators_due(&mut self, cx: &mut Cx<'_>) {
+        for (k, operator) in self.operators.iter_mut().enumerate() {
+            if operator.due(cx.now) {
+                cx.actions.push(Action::Restart(Child::Operator(k)));
+            }
+        }
     }
 
     /// Starts subscribers anew whose time has come.

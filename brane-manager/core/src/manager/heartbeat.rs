@@ -9,6 +9,10 @@
 //! question and the verdict lie [`SILENT_BEATS`] periods. And what counts is beats, not the clock: where the whole machine
 //! stood still, the next beat comes late and the one after it a whole period later, in which the branes run. So one such
 //! pause, of any length, costs a single beat of the three.
+//!
+//! A brane that was suspended since the last beat ([`super::offenders`]) is excused: the beat does not count as a silent one.
+//! After [`EXCUSED_BEATS`] excuses without an answer there are no more, so that a brane that hangs in a loop of calls is found as
+//! well.
 
 use super::{Action, Child, Cx, Manager, order};
 use crate::brane::State;
@@ -19,6 +23,8 @@ use brane_abi::control::command;
 pub(crate) const PERIOD_NS: u64 = 1_000_000_000;
 /// So many beats in succession after a question may find no answer; at the last of them the brane is taken to hang.
 pub(crate) const SILENT_BEATS: u32 = 3;
+/// So many beats after a question are not counted because the brane was suspended.
+pub(crate) const EXCUSED_BEATS: u32 = 10;
 
 /// What is known of one brane's pulse in its present life.
 #[derive(Clone, Copy, Debug, Default)]
@@ -29,6 +35,10 @@ pub(crate) struct Pulse {
     silent: u32,
     /// When that first question was asked, in nanoseconds.
     since: u64,
+    /// The brane was suspended since the last beat.
+    suspended: bool,
+    /// Beats since the last answer that were excused.
+    excused: u32,
 }
 
 impl Pulse {
@@ -39,6 +49,19 @@ impl Pulse {
             *self = Pulse::default();
         }
         wanted
+    }
+
+    /// The brane is suspended.
+    pub(super) fn suspended(&mut self) {
+        self.suspended = true;
+    }
+
+    /// Whether the present beat finds an excuse, given whether the brane is suspended now.
+    fn is_excused(&mut self, now: bool) -> bool {
+        let suspended = core::mem::take(&mut self.suspended) || now;
+        let excused = suspended && self.silent != 0 && self.excused < EXCUSED_BEATS;
+        self.excused += u32::from(excused);
+        excused
     }
 
     /// A command did not reach the brane. If it was the question, it is asked again at the next beat; the brane's silence
@@ -68,6 +91,9 @@ impl Manager {
             let token = self.next_token();
             let b = &mut self.branes[brane];
             if b.state != State::Started {
+                continue;
+            }
+            if b.pulse.is_excused(self.offenders.suspended(Child::Brane(brane))) {
                 continue;
             }
             if b.pulse.silent == 0 {

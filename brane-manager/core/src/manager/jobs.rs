@@ -264,6 +264,16 @@ impl Desk {
         self.running[at].unwanted = true;
     }
 
+    /// The operator has failed: its next life knows of no job of the last one.
+    pub(super) fn leave(&mut self, operator: usize) {
+        let own = self.running.iter().filter(|j| j.operator == operator);
+        let numbers: Vec<u32> = own.map(|j| j.number).collect();
+        numbers.into_iter().for_each(|job| self.cancel(operator, job));
+        if let Some(over) = self.over.get_mut(operator) {
+            over.clear();
+        }
+    }
+
     /// The job will end in this failure.
     pub(super) fn fails(&mut self, job: u32, why: &str) {
         if let Some(job) = self.find(job) {

@@ -63,6 +63,7 @@ impl Manager {
         driver: &mut dyn Driver,
         actions: &mut Vec<super::Action>,
     ) -> Reply {
+        let first = actions.len();
         let cx = &mut Cx { now, driver, actions };
         let result = match label {
             operator::CALL => match minicbor::decode::<Request>(argument) {
@@ -91,6 +92,7 @@ impl Manager {
             )),
         };
         self.settle(cx);
+        self.offenders.forget(&actions[first..]);
         let (label, text, job) = match result {
             Ok(Later(job)) => (operator::LATER, Vec::new(), job),
             Ok(Now(answer)) => (operator::OK, encode(&answer), 0),

@@ -13,6 +13,7 @@ mod life;
 mod limits;
 mod meanwhile;
 mod model;
+mod offenders;
 mod steps;
 
 use crate::testing::{Nics, World};
@@ -497,7 +498,8 @@ fn a_status_reaches_the_operator() {
             "blue",
             "manager: main",
             "manager: red",
-            "manager: blue"
+            "manager: blue",
+            "manager: others"
         ]
     );
 }

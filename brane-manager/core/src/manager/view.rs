@@ -1,7 +1,7 @@
 //! What operators are shown: branes, devices, counters, names, the configuration as it is wanted.
 
 use super::jobs::View;
-use super::{Cx, Manager};
+use super::{Child, Cx, Manager, life, offenders};
 use crate::boot::{BootConfig, BraneBoot};
 use crate::brane::{Goal, State};
 use crate::names::{printable, refusal};
@@ -90,6 +90,7 @@ impl Manager {
             });
         }
         groups.extend((0..self.branes.len()).map(|i| self.instance_group(i)));
+        groups.push(self.others_group());
         groups
     }
 
@@ -174,7 +175,24 @@ impl Manager {
                 ("commands_dropped", c.commands_dropped),
                 ("client_faults", c.client_faults),
                 ("client_restarts", c.client_restarts),
+                ("suspensions", self.offenders.count(Child::Brane(brane))),
+                ("client_suspensions", self.offenders.count(Child::Client(brane))),
             ]),
+        }
+    }
+
+    /// Suspensions of children that belong to no instance.
+    fn others_group(&self) -> CounterGroup {
+        let suspensions = |child, name| Counter {
+            name: format!("suspensions of {name}"),
+            value: self.offenders.count(child),
+        };
+        let operators =
+            (0..self.operators.len()).map(|k| suspensions(Child::Operator(k), offenders::operator(k)));
+        let watchers = (0..self.watchers.len()).map(|k| suspensions(Child::Watcher(k), life::watcher(k)));
+        CounterGroup {
+            name: "manager: others".into(),
+            counters: operators.chain(watchers).collect(),
         }
     }
 

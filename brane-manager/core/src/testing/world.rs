@@ -117,6 +117,7 @@ impl World {
                     self.restarts(child, true);
                 }
                 Action::Restart(child) => self.restarts(child, false),
+                Action::Suspend(_) | Action::Resume(_) => {}
                 Action::Send {
                     child: Child::Brane(brane),
                     kind,
@@ -152,7 +153,7 @@ impl World {
                 self.events.retain(|e| e.child() != child);
             }
             Child::Client(brane) => self.clients[brane] = false,
-            Child::Watcher(_) => panic!("watchers are not stopped"),
+            Child::Watcher(_) | Child::Operator(_) => panic!("{child:?} is not stopped"),
         }
     }
 
@@ -172,6 +173,7 @@ impl World {
                 self.watchers[k] = Watcher::default();
                 self.events.push_back(Pending::LinkUp(child));
             }
+            Child::Operator(_) => {}
         }
     }
 

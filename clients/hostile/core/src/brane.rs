@@ -257,6 +257,17 @@ impl HostileBrane {
         answered
     }
 
+    /// Sends the manager a report that it did not ask for. Notify it afterwards.
+    pub fn report_unasked(&mut self) {
+        let Some(reports) = &mut self.reports else { return };
+        // A full ring: the manager does not take them any more, which is its right.
+        let _ = reports.push(&[], [report::STATUS, u32::MAX, 0]);
+        reports.publish();
+        if let Some(link) = &self.manager {
+            let _ = link.peer_bell().ring(control::CONTROL_BIT);
+        }
+    }
+
     /// One round: forged frames at first, then rubbish. Does nothing (and counts nothing) before the port is known.
     pub fn round(&mut self) -> Notify {
         if self.mac.is_none() {

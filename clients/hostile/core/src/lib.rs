@@ -8,6 +8,7 @@
 pub mod brane;
 pub mod client;
 pub mod offload;
+pub mod phases;
 mod random;
 mod region;
 

@@ -127,6 +127,11 @@ impl Handler for Device {
         }
         done
     }
+
+    /// The storm calls for the way there and back alone.
+    fn protected(&mut self, _: Channel, _: MessageInfo) -> Result<MessageInfo, Failure> {
+        Ok(MessageInfo::new(timer::BAD_REQUEST, 0))
+    }
 }
 
 impl Device {

@@ -38,7 +38,7 @@ proptest! {
     fn whatever_happens_everything_runs_again(steps in proptest::collection::vec(steps(), 1..120)) {
         let mut bench = Bench::new();
         let mut running = [[true; 3]; 2];
-        let index = |child: Child| match child { Child::Brane(i) => (0, i), Child::Client(i) => (1, i), Child::Watcher(_) => unreachable!() };
+        let index = |child: Child| match child { Child::Brane(i) => (0, i), Child::Client(i) => (1, i), Child::Watcher(_) | Child::Operator(_) => unreachable!() };
         let apply = |running: &mut [[bool; 3]; 2], actions: Vec<Action>, most: usize| {
             prop_assert!(actions.len() <= most, "{:?}", actions);
             for action in actions {
@@ -50,7 +50,7 @@ proptest! {
                         running[k][i] = true;
                     }
                     Action::Send { child: Child::Brane(brane), .. } => prop_assert!(running[0][brane]),
-                    Action::Send { .. } | Action::Notify(_) => {}
+                    Action::Send { .. } | Action::Notify(_) | Action::Suspend(_) | Action::Resume(_) => {}
                     Action::Log(text) => prop_assert!(text.is_ascii()),
                 }
             }

@@ -1,0 +1,103 @@
+//! Whose turn it is: programs that flood the services above the branes take turns by the shared clock, and programs beside them
+//! count what they could compute in each turn. Each flood has a phase without one before and after it, so that a machine that has
+//! other work as well slows down what is compared alike.
+//!
+//! Nobody is on the other side. The clock is trusted; the programs agree by it alone, and a restarted one finds its place again.
+
+/// How long a phase lasts, in nanoseconds.
+pub const LENGTH: u64 = 1_000_000_000;
+
+/// What is done in a phase, by one program alone; the others sleep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// The client computes: what the neighbours get beside it is their fair share.
+    Spin,
+    /// The client sets far deadlines at the timer.
+    Far,
+    /// The client sets deadlines at the timer that have passed.
+    Due,
+    /// The client notifies serial.
+    Serial,
+    /// The client fills its log ring.
+    Log,
+    /// The brane rings the manager's doorbell.
+    Bell,
+    /// The brane sends the manager reports that nobody asked for.
+    Reports,
+    /// The operator calls the manager.
+    Calls,
+}
+
+impl Phase {
+    /// All floods, in order. Every second phase is [`Phase::Spin`].
+    pub const FLOODS: [Phase; 7] = [
+        Phase::Far,
+        Phase::Due,
+        Phase::Serial,
+        Phase::Log,
+        Phase::Bell,
+        Phase::Reports,
+        Phase::Calls,
+    ];
+
+    /// Its name in logs.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Phase::Spin => "spin",
+            Phase::Far => "far",
+            Phase::Due => "due",
+            Phase::Serial => "serial",
+            Phase::Log => "log",
+            Phase::Bell => "bell",
+            Phase::Reports => "reports",
+            Phase::Calls => "calls",
+        }
+    }
+}
+
+/// A phase, at some time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turn {
+    /// What is done.
+    pub phase: Phase,
+    /// How many phases there were before.
+    pub number: u64,
+    /// When it ends, in nanoseconds of the shared clock.
+    pub end: u64,
+}
+
+impl Turn {
+    /// The phase at that time, in nanoseconds of the shared clock.
+    pub fn at(now: u64) -> Turn {
+        let number = now / LENGTH;
+        Turn {
+            phase: match number % 2 {
+                0 => Phase::Spin,
+                _ => Phase::FLOODS[(number / 2 % Phase::FLOODS.len() as u64) as usize],
+            },
+            number,
+            end: (number + 1).saturating_mul(LENGTH),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn phases_follow_each_other_without_a_gap() {
+        let mut now = 5;
+        for number in 0..30 {
+            let turn = Turn::at(now);
+            let phase = match number as usize {
+                n if n % 2 == 0 => Phase::Spin,
+                n => Phase::FLOODS[n / 2 % 7],
+            };
+            assert_eq!((turn.number, turn.phase), (number, phase));
+            assert_eq!(Turn::at(turn.end - 1), turn);
+            now = turn.end;
+        }
+        assert_eq!(Turn::at(u64::MAX).end, u64::MAX);
+    }
+}
