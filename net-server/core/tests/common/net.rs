@@ -121,9 +121,12 @@ impl Net {
 
     /// The driver alone works.
     pub fn drive(&mut self) {
-        self.switch.wake((1 << MEMBERS) - 1);
+        let now = self.now();
+        // Nobody else wants the processor, so a brane that waits has its turn at once.
+        self.switch.turn_came();
+        self.switch.wake((1 << MEMBERS) - 1, &|| now);
         while !self.switch.receive(&mut self.outside, 64) {}
-        while !self.switch.transmit(&mut self.outside) {}
+        while !self.switch.transmit(&mut self.outside, &|| now) {}
         self.switch.flush();
     }
 
