@@ -35,7 +35,7 @@ pub const LOOP_MTU: usize = 32768;
 
 /// Memory in bytes for packets in `lo0`. A client decides how many there are and how long, so the stack stops sending there
 /// when half of it is in use; answers to what comes out of the queue may take the rest.
-pub const LOOP_BYTES: usize = 256 << 10;
+pub const LOOP_BYTES: usize = 128 << 10;
 
 /// The outgoing side of an interface.
 pub struct Tx {

@@ -53,14 +53,12 @@ const CONFIGURATION: usize = 8 * MAX_MESSAGE;
 
 /// All of it in bytes. One eighth of what is not of one piece from the start to the end is for the gaps in between.
 pub const NEEDED: usize = {
-    let fixed = TCP_BUFFERS;
+    let fixed = TCP_BUFFERS + LISTENING + fragments::BYTES;
     let ports = NICS * PORTS_PER_BRANE;
     let rest = TCP_CONNECTIONS
-        + LISTENING
         + ports * (INTERFACE + PARKED)
         + INTERFACE
         + LOOP
-        + fragments::BYTES
         + 2 * COPY
         + EVENT_BYTES
         + QUERIES

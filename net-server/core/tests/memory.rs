@@ -26,7 +26,7 @@ thread_local! {
 }
 
 /// Bytes of a brane's heap in the image.
-const HEAP: usize = 8 << 20;
+const HEAP: usize = 6 << 20;
 
 thread_local! {
     /// The allocator of the image, once a test has limited the memory. What turns allocate is in it.
