@@ -84,9 +84,17 @@ impl Sizes {
         }
     }
 
-    /// The window scale that goes with the receive buffer, as smoltcp has it (RFC 7323, 2.3).
+    /// Bytes that the receive buffer holds: one less than a power of two. smoltcp takes the window of a SYN ACK, which is not
+    /// scaled, for a scaled one, and would accept segments up to twice a power of two. It would count their bytes as received
+    /// without having kept them.
+    pub fn receive(self) -> usize {
+        self.rx - 1
+    }
+
+    /// The window scale that goes with the receive buffer, as smoltcp computes it (RFC 7323, 2.3). The brane's own SYN ACK must
+    /// announce this one, because smoltcp shifts the windows that follow by it.
     pub fn scale(self) -> u8 {
-        (usize::BITS - self.rx.leading_zeros()).saturating_sub(16) as u8
+        (usize::BITS - self.receive().leading_zeros()).saturating_sub(16) as u8
     }
 }
 
@@ -147,9 +155,7 @@ impl Pool {
         // given back; if a `TcpSocket` is dropped without `give`, its blocks stay in use for ever.
         let bytes = |buffers: &mut Buffers, block| unsafe { buffers.bytes(block) };
         let receive = bytes(&mut self.buffers, &rx);
-        // One byte less than a power of two: smoltcp takes the window of a SYN ACK, which is not scaled, for a scaled one, and would
-        // accept segments up to twice a power of two. It would count their bytes as received without having kept them.
-        let receive = &mut receive[..sizes.rx - 1];
+        let receive = &mut receive[..sizes.receive()];
         let socket = Socket::new(
             SocketBuffer::new(receive),
             SocketBuffer::new(bytes(&mut self.buffers, &tx)),

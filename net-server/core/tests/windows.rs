@@ -20,6 +20,10 @@ struct Peer {
     host: Host,
     /// The brane's next sequence number.
     ack: u32,
+    /// The window scale that the brane's SYN ACK has announced.
+    scale: u8,
+    /// The window of the brane's last segment, as it stands there.
+    window: u16,
     stream: Rc<RefCell<Option<TcpStream>>>,
 }
 
@@ -69,9 +73,12 @@ impl Peer {
         ]);
         let sent = answers(&mut host, packet("10.0.2.9", "10.0.2.1", 6, &syn), 0);
         assert_eq!(sent[0][47] & 0x12, 0x12, "SYN ACK");
+        let scale = sent[0][54..].windows(3).find(|option| option[..2] == [3, 3]);
         let mut peer = Peer {
             host,
             ack: u32::from_be_bytes(sent[0][38..42].try_into().unwrap()) + 1,
+            scale: scale.expect("the SYN ACK has a window scale")[2],
+            window: 0,
             stream,
         };
         peer.send(0, 0);
@@ -86,11 +93,15 @@ impl Peer {
         bytes.extend(self.ack.to_be_bytes());
         bytes.extend([0x50, 0x18, 0xff, 0xff, 0, 0, 0, 0]);
         bytes.extend((at..at + len).map(byte));
-        answers(&mut self.host, packet("10.0.2.9", "10.0.2.1", 6, &bytes), 0);
+        let mut sent = answers(&mut self.host, packet("10.0.2.9", "10.0.2.1", 6, &bytes), 0);
         // Longer than an acknowledgement may be delayed.
         self.host.clock.0.set(self.host.now() + 20 * MS);
         self.host.settle();
-        self.host.driver.sent(0);
+        sent.extend(self.host.driver.sent(0).into_iter().map(|(frame, _)| frame));
+        let segment = |frame: &&Vec<u8>| frame[12..14] == [8, 0] && frame[23] == 6;
+        if let Some(last) = sent.iter().rfind(segment) {
+            self.window = u16::from_be_bytes([last[48], last[49]]);
+        }
     }
 
     /// Sends what lies between two bytes of the stream in order.
@@ -131,6 +142,19 @@ impl Peer {
 /// What stands at a place of the stream.
 fn byte(at: usize) -> u8 {
     (at % 251) as u8
+}
+
+#[test]
+fn the_window_that_a_peer_computes_is_what_the_buffer_has_free() {
+    let mut peer = Peer::connect();
+    // More than the client's ring takes stays in the buffer.
+    peer.fill(0, 100_000, 1460);
+    let window = usize::from(peer.window) << peer.scale;
+    let free = BUFFER as usize - 100_000;
+    assert!(
+        (free..=free + 4096).contains(&window),
+        "{window} for {free} bytes"
+    );
 }
 
 #[test]

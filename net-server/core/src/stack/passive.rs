@@ -248,7 +248,7 @@ fn answer(tx: &mut Tx, from: [u8; 6], to: [u8; 6], key: &FlowKey, handshake: &Ha
         seq_number: TcpSeqNumber(iss as i32),
         ack_number: Some(TcpSeqNumber(irs as i32) + 1),
         // Never scaled in a SYN (RFC 7323, 2.2).
-        window_len: u16::try_from(sizes.rx).unwrap_or(u16::MAX),
+        window_len: u16::try_from(sizes.receive()).unwrap_or(u16::MAX),
         window_scale: options.scale.map(|_| sizes.scale()),
         max_seg_size: None,
         sack_permitted: options.sack,
