@@ -2,7 +2,8 @@
 //! that does not answer holds nobody up.
 //!
 //! The guest's clock follows its instructions, so a host that gives it no processor does not use up a watcher's time for an
-//! answer, nor the time after which the second watcher subscribes.
+//! answer, nor the time after which the second watcher subscribes. Where a watcher computes for ever, the guest's clock is the
+//! host's: a guest that never sleeps counts its instructions much more slowly than time passes.
 
 use anyhow::{Context, Result, bail, ensure};
 use brane_abi::control::Family;
@@ -18,12 +19,12 @@ const CONFIG: &str = "life";
 const DEADLINE: Duration = Duration::from_millis(500);
 
 /// Boots, and waits until all branes are started.
-fn started() -> Result<(Guest, Operator)> {
+fn started(clock: Clock) -> Result<(Guest, Operator)> {
     let guest = Guest::boot(Boot {
         config: CONFIG,
         release: true,
         control: true,
-        clock: Clock::Instructions,
+        clock,
         ..Boot::default()
     })?;
     let operator = Operator::when_started(&guest)?;
@@ -31,8 +32,8 @@ fn started() -> Result<(Guest, Operator)> {
 }
 
 /// Boots, and waits until both watchers have joined.
-fn watched() -> Result<(Guest, Operator)> {
-    let (mut guest, operator) = started()?;
+fn watched(clock: Clock) -> Result<(Guest, Operator)> {
+    let (mut guest, operator) = started(clock)?;
     guest.wait_for("[watcher-1] missed after-start blue inet ", PATIENCE)?;
     Ok((guest, operator))
 }
@@ -77,7 +78,7 @@ fn wait_told(guest: &Guest, watcher: &str, brane: &str, want: &[&str]) -> Result
 
 #[test]
 fn they_are_told_in_order_up_and_the_other_way_round_down() -> Result<()> {
-    let (guest, mut operator) = watched()?;
+    let (guest, mut operator) = watched(Clock::Instructions)?;
     operator.create("green", false)?;
     let up = ["after-create inet", "after-create inet6"];
     wait_told(&guest, "watcher-0", "green", &up)?;
@@ -113,7 +114,7 @@ fn they_are_told_in_order_up_and_the_other_way_round_down() -> Result<()> {
 
 #[test]
 fn a_late_one_is_told_what_it_missed() -> Result<()> {
-    let (mut guest, mut operator) = started()?;
+    let (mut guest, mut operator) = started(Clock::Instructions)?;
     // Before it subscribes: one that is created, and none that is gone.
     operator.create("green", false)?;
     operator.create("gray", true)?;
@@ -140,7 +141,7 @@ fn a_late_one_is_told_what_it_missed() -> Result<()> {
 
 #[test]
 fn who_leaves_is_told_the_inverse_and_can_come_again() -> Result<()> {
-    let (mut guest, mut operator) = watched()?;
+    let (mut guest, mut operator) = watched(Clock::Instructions)?;
     let after = operator.last_event()?;
     operator.create("watcher-leaves", true)?;
     guest.wait_for("[watcher-1] left", PATIENCE)?;
@@ -198,7 +199,7 @@ fn one_that_hangs_is_mute_faults_or_lies_is_cut_off_and_the_brane_goes_on() -> R
         ("watcher-faults", "it failed"),
         ("watcher-lies", "it answers what was not asked"),
     ] {
-        let (guest, mut operator) = watched()?;
+        let (guest, mut operator) = watched(Clock::Host)?;
         let quick = start(&mut operator, "green")?;
         let after = operator.last_event()?;
         let took = start(&mut operator, name)?;
