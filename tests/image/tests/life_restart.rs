@@ -6,7 +6,6 @@ use brane_abi::net::MacAddr;
 use brane_abi::operator::{Event, Mode, Request};
 use image_tests::guest::{Guest, Net};
 use image_tests::life::{Operator, boot, cidr, fixed, vnic};
-use image_tests::line::End as Line;
 use image_tests::netns::NetNs;
 use image_tests::ping::{Pinger, Train};
 use image_tests::probe;
@@ -19,8 +18,6 @@ use std::time::Duration;
 
 const CONFIG: &str = "life";
 const SECOND: Duration = Duration::from_secs(1);
-/// Requests to crash, one right after the other.
-const CRASHES: usize = 400;
 /// The longest delay of a restart in milliseconds (`brane-manager/core/src/backoff.rs`).
 const LONGEST_MS: u64 = 200;
 const GREEN: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 30);
@@ -248,11 +245,18 @@ fn put_off(guest: &Guest) -> Vec<u64> {
 fn a_storm_of_restarts_backs_off() -> Result<()> {
     let (mut wire, guest, mut operator, mac) = on_wire()?;
     let after = operator.last_event()?;
-    drop(operator);
-    // As soon as it is started, it faults again: the next request is in the line already. Most are refused.
-    let crash = minicbor::to_vec(Request::Crash("green".to_owned()))?;
-    Line::open(&guest)?.flood(vec![crash; CRASHES], |_, _| {})?;
-    let mut operator = Operator::new(&guest)?;
+    // As soon as it is started, it faults again. Many requests are refused, because it is not started again yet.
+    let longest = || {
+        let _ = operator.0.call(&Request::Crash("green".to_owned()));
+        Ok(put_off(&guest).contains(&LONGEST_MS).then_some(()))
+    };
+    until(longest, || {
+        format!(
+            "no restart was put off by {LONGEST_MS} ms: {:?}\n{}",
+            put_off(&guest),
+            guest.log()
+        )
+    })?;
     let restarts = operator.show("green")?.restarts;
     operator.until_restarted("green", restarts, PATIENCE)?;
     let delays = put_off(&guest);
