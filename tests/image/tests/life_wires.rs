@@ -274,15 +274,18 @@ const LIMIT: f64 = 100_000.0;
 const FRAME: f64 = 1042.0;
 const BURST: f64 = 65_536.0;
 
-/// Sends a thousand datagrams of 1000 bytes to an echo service, a millisecond apart at least. Returns how many came back,
+/// Sends a thousand datagrams of 1000 bytes to an echo service, a millisecond apart on average. Returns how many came back,
 /// and how many the limit allows in the time that it took.
 fn echoes(wire: &mut Wire, mac: Mac, ip: Ipv4Addr) -> Result<(usize, usize)> {
     let datagram = wire::udp(mac, ip, 7, &[0x5a; 1000]);
     let start = Instant::now();
     let mut back = 0;
-    let mut last = start;
+    let (mut last, mut next) = (start, start);
     for n in 1.. {
-        let echoed = wire.listen(Duration::from_millis(1))?;
+        // What could not be sent in time is sent later: the guest has no room for it all at once. The host's kernel wakes a receiver
+        // some milliseconds after its time, so a few follow each other.
+        next = (next + Duration::from_millis(1)).max(Instant::now() - Duration::from_millis(20));
+        let echoed = wire.listen(next.saturating_duration_since(Instant::now()))?;
         let echoed = echoed
             .iter()
             .filter(|frame| frame.len() > 1000 && wire::source(frame) == Some(mac));
