@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use etherparse::{EtherType, NetSlice, SlicedPacket, TransportSlice};
-use image_tests::BRANES;
+use image_tests::{BRANES, until_well};
 use image_tests::capture::Capture;
 use image_tests::guest::{Boot, Guest, Net};
 use image_tests::netns::NetNs;
@@ -45,7 +45,7 @@ fn an_offload_request_cannot_rewrite_a_checked_address() -> Result<()> {
             frame.get(12..14) == Some(&[8, 0]) && frame.get(26..30) == Some(&BRANES[2].v4.octets()[..]);
         honest += usize::from(from_own);
     }
-    let refused = guest.counter("vnic2", "tx_malformed")?;
+    let refused = until_well(|| guest.counter("vnic2", "tx_malformed"))?;
     ensure!(
         refused >= 3 * ROUNDS as u64,
         "blue's vif counted {refused} malformed frames"
