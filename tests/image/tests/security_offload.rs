@@ -2,11 +2,11 @@
 
 use anyhow::{Context, Result, ensure};
 use etherparse::{EtherType, NetSlice, SlicedPacket, TransportSlice};
-use image_tests::{BRANES, until_well};
 use image_tests::capture::Capture;
 use image_tests::guest::{Boot, Guest, Net};
 use image_tests::netns::NetNs;
 use image_tests::probe;
+use image_tests::{BRANES, until_well};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
