@@ -18,7 +18,7 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 /// Pings from main to blue, pages, and datagrams echoed by main.
-const ROUNDS: u16 = 100;
+const ROUNDS: u16 = 25;
 /// The longest turn of the processor that a domain has while others wait (`tools/kernel/src/config.rs`).
 const TURN: Duration = Duration::from_millis(5);
 /// Turns that a ping between main and blue may take: the spinning domain has one before blue's, and one before main's. As
