@@ -68,8 +68,11 @@ fn watch(guest: &Guest) -> Result<BTreeMap<u64, (String, u64)>> {
 fn kept(counts: &BTreeMap<u64, (String, u64)>, flood: Phase) -> Option<f64> {
     let (mut beside, mut fair) = (0, 0);
     for (number, (_, count)) in counts.iter().filter(|(_, (name, _))| name == flood.name()) {
-        let (before, after) = (counts.get(&(number - 1))?.1, counts.get(&(number + 1))?.1);
-        (beside, fair) = (beside + 2 * count, fair + before + after);
+        // On a busy host the line of a meter may be missing.
+        if let (Some((_, before)), Some((_, after))) = (counts.get(&(number - 1)), counts.get(&(number + 1)))
+        {
+            (beside, fair) = (beside + 2 * count, fair + before + after);
+        }
     }
     (fair != 0).then(|| beside as f64 / fair as f64)
 }
