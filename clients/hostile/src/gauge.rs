@@ -1,5 +1,5 @@
 //! The protection domain `gauge.elf`: in a client's place, it computes for ever and tells how much of the time it had the
-//! processor. For tests: what another domain does must leave it its share. The timer and nobody else is called; serial is trusted.
+//! processor. For tests: other domains must leave it its share. It calls the timer only. Timer and serial are trusted.
 #![no_std]
 #![no_main]
 

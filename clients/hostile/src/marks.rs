@@ -1,6 +1,6 @@
 //! A mark in every register and in the log ring of a program, and the search for those that its last life left there.
 //!
-//! Nobody is on the other side. What this is about is the runtime, which must leave nothing of one tenant to the next.
+//! No peer is involved. The runtime is under test: it must leave nothing of one tenant to the next.
 
 use core::arch::asm;
 use sel4_microkit::Region;

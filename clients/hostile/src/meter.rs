@@ -1,6 +1,6 @@
-//! The protection domain `meter.elf`: in a client's place, it computes for ever and says how much in each phase
-//! ([`hostile_core::phases`]). For tests: how much that is beside a flood shows what the flood takes from the others. It has a mark
-//! in all registers meanwhile; started for another tenant, it says how much of that it finds. Nobody is on the other side.
+//! The protection domain `meter.elf`: in a client's place, it computes for ever and logs its count of each phase
+//! ([`hostile_core::phases`]). The count beside a flood shows what the flood takes from the other domains. While it computes, all
+//! registers hold a mark. If it is restarted for another tenant, it logs how many marks it finds. No peer is involved.
 #![no_std]
 #![no_main]
 

@@ -137,7 +137,7 @@ mod tests {
             options.truncate(40);
             header[2..4].copy_from_slice(&[0, 7]);
             header[..2].copy_from_slice(&[0, 7]);
-            header[12] = ((20 + options.len()) / 4 << 4) as u8;
+            header[12] = (((20 + options.len()) / 4) << 4) as u8;
             header[13] = 2;
             let bytes = [&header[..], &options].concat();
             let mut caps = smoltcp::phy::ChecksumCapabilities::default();

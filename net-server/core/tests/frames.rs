@@ -3,7 +3,6 @@
 mod common;
 
 use brane_abi::port::{self, FrameMeta};
-use brane_socket::{ListenOptions, RingSizes, TcpListener, UdpSocket};
 use common::*;
 use proptest::prelude::*;
 
@@ -16,39 +15,7 @@ fn host() -> Host {
     config.slaac = true;
     let mut host = Host::new(config, 0);
     host.settle();
-    let stack = host.stack.clone();
-    host.spawn(async move {
-        stack.ready().await;
-        let sizes = RingSizes { rx: 65536, tx: 65536 };
-        let mut socket = UdpSocket::bind(&stack, "[::]:7".parse().unwrap(), sizes)
-            .await
-            .unwrap();
-        socket
-            .serve(64, |incoming, outgoing| outgoing.echo(incoming))
-            .await
-    });
-    let stack = host.stack.clone();
-    host.spawn(async move {
-        stack.ready().await;
-        let options = ListenOptions {
-            backlog: 4,
-            ..ListenOptions::default()
-        };
-        let listener = TcpListener::bind(&stack, "[::]:7".parse().unwrap(), options)
-            .await
-            .unwrap();
-        loop {
-            let mut stream = listener.accept().await.unwrap();
-            while let Ok(n) = stream.echo().await {
-                if n == 0 {
-                    break;
-                }
-            }
-        }
-    });
-    for _ in 0..3 {
-        host.settle();
-    }
+    echo::serve(&mut host, 4);
     host.driver
         .give(0, &(arp([10, 0, 2, 9], [10, 0, 2, 1]), FrameMeta::default()));
     host.settle();

@@ -117,7 +117,7 @@ fn an_advertised_prefix_that_no_host_can_have_gives_no_address_and_its_router_co
         let mut host = host(false);
         give(
             &mut host,
-            icmp6(ROUTER, ALL_NODES, 255, advertisement(&[bad.clone()])),
+            icmp6(ROUTER, ALL_NODES, 255, advertisement(std::slice::from_ref(&bad))),
         );
         assert_eq!(
             addresses(&mut host, Origin::Slaac),

@@ -122,7 +122,7 @@ const RINGS: RingSizes = RingSizes { rx: 4096, tx: 4096 };
 /// Listens at a port with buffers of these sizes, and holds what it accepts until the other end closes.
 fn serve(host: &Host, port: u16, rx: u32, tx: u32) {
     let stack = host.stack.clone();
-    let executor = host.executor.clone();
+    let executor = host.executor;
     host.spawn(async move {
         stack.ready().await;
         let options = ListenOptions {
@@ -183,7 +183,8 @@ fn limit(pair: &mut Pair) {
 /// The turns of the second brane are counted, and one allocation of so many fails there.
 fn watch(pair: &mut Pair, one_of: u64) {
     ONE_OF.set(one_of);
-    (REFUSED.set(0), GRANTED.set(0));
+    REFUSED.set(0);
+    GRANTED.set(0);
     pair.b.around = |turn| TURN.set(turn);
 }
 
@@ -220,8 +221,8 @@ fn a_refused_allocation_is_a_drop_and_no_crash() {
     pair.run(10 * MS);
     for one_of in [1, 2, 3] {
         watch(&mut pair, one_of);
-        let (stack, client) = (pair.b.stack.clone(), pair.b.executor.clone());
-        let _ = client.spawn(async move {
+        let stack = pair.b.stack.clone();
+        let sends = async move {
             // To somebody who does not answer, and to itself.
             let Ok(mut socket) = UdpSocket::bind(&stack, at("[::]:5000"), RINGS).await else {
                 return;
@@ -231,7 +232,8 @@ fn a_refused_allocation_is_a_drop_and_no_crash() {
                 let _ = socket.send_to(&[n; 1000], at("127.0.0.1:5000")).await;
                 yield_now().await;
             }
-        });
+        };
+        pair.b.executor.spawn(sends).detach();
         open(&mut pair, 9, 20);
         assert!(REFUSED.get() > 5, "only {} were refused", REFUSED.get());
     }

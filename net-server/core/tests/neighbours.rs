@@ -142,7 +142,7 @@ fn messages_of_strangers_do_not_make_the_brane_forget_its_peers() {
     let seen = watch(&mut pair);
     for n in 0..1000u32 {
         let (mac, ip) = (stranger(n), Ipv4Addr::from_bits(0x0a00_0203 + n % 250));
-        let from = Ipv6Addr::from_bits(0xfec0 << 112 | 0x10000 + u128::from(n));
+        let from = Ipv6Addr::from_bits((0xfec0 << 112) | (0x10000 + u128::from(n)));
         for frame in [
             // Announcements, answers that nobody wants, and questions.
             arp(1, mac, ip, ip),

@@ -204,10 +204,8 @@ impl Train {
     /// As [`Train::stop`]; fails unless there were many pings and all of them were answered. `name` is who was pinged.
     pub fn stop_unharmed(self, name: &str) -> Result<()> {
         let tally = self.stop();
-        ensure!(
-            tally.sent > 100 && tally.answered == tally.sent,
-            "{name} lost pings: {tally:?}"
-        );
+        ensure!(tally.answered == tally.sent, "{name} lost pings: {tally:?}");
+        ensure!(tally.sent > 100, "{name} was sent too few pings: {tally:?}");
         Ok(())
     }
 }

@@ -24,6 +24,15 @@ fn is_closing(line: &str) -> bool {
         || line.starts_with("Done ") && line.contains(" runs in ")
 }
 
+/// Whether a line names a test that failed, or says why: nextest's list, the result of `main`, a panic. A runner shows
+/// the output of failed tests only.
+fn is_failure(line: &str) -> bool {
+    let listed = |what: &str| line.starts_with(what) && line.contains('[');
+    ["FAIL ", "TIMEOUT ", "SIG"].into_iter().any(listed)
+        || line.starts_with("Error: ")
+        || line.contains("panicked at ")
+}
+
 /// Runs `command`. Its output goes to our standard error, line by line.
 pub fn run(about: &str, command: &mut Command) -> Result<Closing> {
     let mut child = command
@@ -55,15 +64,23 @@ pub fn run(about: &str, command: &mut Command) -> Result<Closing> {
 fn follow(stream: Box<dyn Read + Send>, closing: &Mutex<Vec<String>>) {
     let mut reader = BufReader::new(stream);
     let mut line = Vec::new();
+    let mut told = Vec::new();
+    // What a panic says is on the line behind its place.
+    let mut after_panic = false;
     while reader.read_until(b'\n', &mut line).is_ok_and(|count| count > 0) {
         // Nobody to show it to is no reason to stop the tests.
         let _ = stderr().lock().write_all(&line);
         let text = String::from_utf8_lossy(&line);
-        if is_closing(text.trim())
+        let text = text.trim();
+        // A test that failed is named when it ends, and again in the list at the end.
+        let failure = (is_failure(text) || after_panic) && !told.iter().any(|t| t == text);
+        if (is_closing(text) || failure)
             && let Ok(mut closing) = closing.lock()
         {
-            closing.push(text.trim().to_owned());
+            closing.push(text.to_owned());
+            told.push(text.to_owned());
         }
+        after_panic = text.contains("panicked at ");
         line.clear();
     }
 }
@@ -80,6 +97,24 @@ pub fn color() -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn failed_tests_are_named_once_with_their_reasons() {
+        let script = "echo 'thread x panicked at a.rs:1:2:'; echo 'left is not right'; echo more; \
+                      echo '   FAIL [ 1.0s] (2/2) a b'; echo 'Error: no answer'; echo ' Summary [ 1s] 2 tests run'; \
+                      echo '   FAIL [ 1.0s] (2/2) a b'; exit 1";
+        let closing = run("x", Command::new("sh").args(["-c", script])).unwrap();
+        assert_eq!(
+            closing.lines,
+            [
+                "thread x panicked at a.rs:1:2:",
+                "left is not right",
+                "FAIL [ 1.0s] (2/2) a b",
+                "Error: no answer",
+                "Summary [ 1s] 2 tests run",
+            ]
+        );
+    }
 
     #[test]
     fn closing_lines_are_kept_and_failures_seen() {

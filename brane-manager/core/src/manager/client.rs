@@ -62,7 +62,8 @@ impl Manager {
         self.watchers_due(cx);
     }
 
-    /// An operator stands still after a fault. Nobody waits for its jobs any more.
+    /// Drops the jobs of an operator that has faulted, because no operator will fetch them. The operator stays stopped until it
+    /// is restarted.
     pub(super) fn operator_fault(&mut self, k: usize, what: &str, cx: &mut Cx<'_>) {
         let Some(operator) = self.operators.get_mut(k) else {
             return;

@@ -1,4 +1,4 @@
-//! What has to hold after everything that the manager does, whoever asked for it and however branes and clients behave.
+//! Invariants of the manager. They hold after every event and every request of any operator, however branes and clients behave.
 //!
 //! It is compared with what really happened: the drivers' tables, what the drivers were told, what the domains were told, and
 //! which of them run. The manager's own audit is not used, since it is under test too.
@@ -187,7 +187,7 @@ impl World {
         }
     }
 
-    /// What the jobs under way are about is there, and nobody else has got what they are going to take.
+    /// Checks that the device and branes of every pending job exist, and that no other brane has the device or port that the job takes.
     fn check_jobs(&self) {
         let branes = &self.manager.branes;
         for job in self.manager.desk.under_way() {

@@ -9,7 +9,7 @@ use brane_abi::net::MacAddr;
 /// How a brane behaves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Manner {
-    /// It does what it is told.
+    /// The domain obeys every command.
     #[default]
     Honest,
     /// It answers no command of this kind.

@@ -2,7 +2,7 @@
 //! count what they could compute in each turn. Each flood has a phase without one before and after it, so that a machine that has
 //! other work as well slows down what is compared alike.
 //!
-//! Nobody is on the other side. The clock is trusted; the programs agree by it alone, and a restarted one finds its place again.
+//! No peer is involved. The programs agree on the phase by the trusted clock alone, so a restarted program rejoins the current phase.
 
 /// How long a phase lasts, in nanoseconds.
 pub const LENGTH: u64 = 1_000_000_000;
@@ -22,7 +22,7 @@ pub enum Phase {
     Log,
     /// The brane rings the manager's doorbell.
     Bell,
-    /// The brane sends the manager reports that nobody asked for.
+    /// The brane sends the manager unsolicited reports.
     Reports,
     /// The operator calls the manager.
     Calls,

@@ -6,7 +6,7 @@
 use crate::common::*;
 use arbitrary::{Result, Unstructured};
 use brane_abi::port::FrameMeta;
-use brane_socket::{ListenOptions, RingSizes, TcpListener, UdpSocket};
+use brane_socket::ListenOptions;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use net_server_core::checksum;
 
@@ -32,30 +32,7 @@ impl Link {
         (config.dhcp4, config.slaac) = (true, true);
         let mut host = Host::new(config, 0);
         host.settle();
-        let stack = host.stack.clone();
-        host.spawn(async move {
-            stack.ready().await;
-            let sizes = RingSizes { rx: 65536, tx: 65536 };
-            let mut socket = UdpSocket::bind(&stack, "[::]:7".parse().unwrap(), sizes)
-                .await
-                .unwrap();
-            socket
-                .serve(64, |incoming, outgoing| outgoing.echo(incoming))
-                .await
-        });
-        let stack = host.stack.clone();
-        host.spawn(async move {
-            stack.ready().await;
-            let at = "[::]:7".parse().unwrap();
-            let listener = TcpListener::bind(&stack, at, ListenOptions::default())
-                .await
-                .unwrap();
-            loop {
-                let mut stream = listener.accept().await.unwrap();
-                while stream.echo().await.is_ok_and(|n| n != 0) {}
-            }
-        });
-        (0..3).for_each(|_| host.settle());
+        echo::serve(&mut host, ListenOptions::default().backlog);
         let mut link = Link {
             host,
             xid: [0; 4],

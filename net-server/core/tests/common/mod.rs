@@ -2,6 +2,7 @@
 //! client is the real socket library.
 #![allow(dead_code, reason = "each test file uses its own part of it")]
 
+pub mod echo;
 pub mod net;
 
 use brane_abi::control::{BraneConfig, BraneStatus, InterfaceConfig, command, report};

@@ -3,7 +3,6 @@
 
 use crate::common::*;
 use brane_abi::port::FrameMeta;
-use brane_socket::{ListenOptions, RingSizes, TcpListener, UdpSocket};
 use core::net::IpAddr;
 use net_server_core::checksum;
 
@@ -18,32 +17,7 @@ fn ip(text: &str) -> IpAddr {
 pub fn echo_host() -> Host {
     let mut host = Host::new(interface(1, &["10.0.2.1/24", "fec0::1/64"]), 0);
     host.settle();
-    let stack = host.stack.clone();
-    host.spawn(async move {
-        stack.ready().await;
-        let sizes = RingSizes { rx: 65536, tx: 65536 };
-        let mut socket = UdpSocket::bind(&stack, "[::]:7".parse().unwrap(), sizes)
-            .await
-            .unwrap();
-        socket
-            .serve(64, |incoming, outgoing| outgoing.echo(incoming))
-            .await
-    });
-    let stack = host.stack.clone();
-    host.spawn(async move {
-        stack.ready().await;
-        let at = "[::]:7".parse().unwrap();
-        let options = ListenOptions {
-            backlog: 8,
-            ..ListenOptions::default()
-        };
-        let listener = TcpListener::bind(&stack, at, options).await.unwrap();
-        loop {
-            let mut stream = listener.accept().await.unwrap();
-            while stream.echo().await.is_ok_and(|n| n != 0) {}
-        }
-    });
-    (0..3).for_each(|_| host.settle());
+    echo::serve(&mut host, 8);
     let mut arp = [
         &[0xff; 6][..],
         &PEER_MAC,

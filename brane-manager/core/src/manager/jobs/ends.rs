@@ -140,8 +140,8 @@ impl Manager {
         self.desk.finish(job, End::Said(result), cx.actions);
     }
 
-    /// Moves the device from its old owner to the new one, which has taken the interface. Returns the answer, and true if the
-    /// old owner has still to answer. On a refusal the new owner is told to give the interface up, if it takes commands.
+    /// Moves the device from its old owner to the new one, which has added the interface. Returns the answer, and true if the
+    /// old owner's answer is outstanding. If the driver refuses the move, the new owner is sent DETACH, if it takes commands.
     pub(in crate::manager) fn assigned(
         &mut self,
         vif: u32,

@@ -22,7 +22,7 @@ impl Bench {
     fn suspends(&mut self, child: Child, until: u64) -> bool {
         self.offends(child, until).contains(&Action::Suspend(child))
     }
-    /// Time passes to that moment; nobody answers.
+    /// Advances the time to `now`. No brane answers meanwhile.
     fn at(&mut self, now: u64) -> Vec<Action> {
         self.now = now;
         self.event(Event::Tick)

@@ -13,7 +13,7 @@ pub enum Flood {
     Replay,
     /// It notifies the driver with nothing in its rings.
     Notifications,
-    /// It sends the shortest frames to nobody, as many as the ring takes, from its own address.
+    /// It sends as many frames of the shortest length as the ring takes, from its own address to an unused one.
     Frames,
 }
 

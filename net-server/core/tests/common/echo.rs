@@ -1,0 +1,35 @@
+//! The echo services of a host under test. The client is the real socket library.
+
+use super::Host;
+use brane_socket::{ListenOptions, RingSizes, TcpListener, UdpSocket};
+
+/// Spawns a UDP and a TCP echo server at port 7 and lets both come up. The TCP server queues `backlog` connections.
+pub fn serve(host: &mut Host, backlog: u32) {
+    let stack = host.stack.clone();
+    host.spawn(async move {
+        stack.ready().await;
+        let sizes = RingSizes { rx: 65536, tx: 65536 };
+        let mut socket = UdpSocket::bind(&stack, "[::]:7".parse().unwrap(), sizes)
+            .await
+            .unwrap();
+        socket
+            .serve(64, |incoming, outgoing| outgoing.echo(incoming))
+            .await
+    });
+    let stack = host.stack.clone();
+    host.spawn(async move {
+        stack.ready().await;
+        let options = ListenOptions {
+            backlog,
+            ..ListenOptions::default()
+        };
+        let listener = TcpListener::bind(&stack, "[::]:7".parse().unwrap(), options)
+            .await
+            .unwrap();
+        loop {
+            let mut stream = listener.accept().await.unwrap();
+            while stream.echo().await.is_ok_and(|n| n != 0) {}
+        }
+    });
+    (0..3).for_each(|_| host.settle());
+}
