@@ -1,6 +1,7 @@
 //! The protection domain `hostile-nic.elf`: in a brane's place, it behaves until it has its port, then spends the processor and
-//! the driver's time, for ever: phases in which it only computes, replays its ring, notifies, and sends the shortest frames. It
-//! answers heartbeats all the while. For tests: the others must keep their share of the processor.
+//! the driver's time, for ever. In its phases it replays its ring, notifies, sends the shortest frames, and sends them with no more
+//! notifications than a brane has to make; it only computes before and after each of these. It answers heartbeats all the
+//! while. For tests: the others must keep their share of the processor.
 #![no_std]
 #![no_main]
 
@@ -19,19 +20,30 @@ const TIMER: Channel = Channel::new(wiring::channels::TIMER);
 const SERIAL: Channel = Channel::new(wiring::channels::SERIAL);
 
 /// Time of a phase in nanoseconds.
-const PHASE: u64 = 6_000_000_000;
+const PHASE: u64 = 4_000_000_000;
 /// Time between two looks at what the manager asks, in nanoseconds.
 const LOOK: u64 = 50_000_000;
 /// Time that the others have for their start, in nanoseconds.
 const START: u64 = 3_000_000_000;
 
-/// The phases, by their names in the log.
-const PHASES: [(&str, Option<Flood>); 4] = [
-    ("computes", None),
-    ("replays", Some(Flood::Replay)),
-    ("notifies", Some(Flood::Notifications)),
-    ("sends", Some(Flood::Frames)),
+/// The floods, by their names in the log.
+const FLOODS: [(&str, Flood); 4] = [
+    ("replays", Flood::Replay),
+    ("notifies", Flood::Notifications),
+    ("sends", Flood::Frames),
+    ("streams", Flood::ArmedFrames),
 ];
+
+/// The phase with this number, from 0: every second one has a flood.
+fn phase(number: usize) -> (&'static str, Option<Flood>) {
+    match number % 2 {
+        0 => ("computes", None),
+        _ => {
+            let (name, flood) = FLOODS[number / 2 % FLOODS.len()];
+            (name, Some(flood))
+        }
+    }
+}
 
 struct Hostile {
     brane: HostileBrane,
@@ -70,15 +82,15 @@ fn notify(whom: Notify) {
 
 impl Hostile {
     fn flood(&mut self) -> ! {
-        let (mut phase, mut looked) = (usize::MAX, 0);
+        let (mut last, mut looked) = (usize::MAX, 0);
         loop {
             let now = self.clock.now_ns();
-            let next = (now.saturating_sub(self.start) / PHASE) as usize;
-            let (name, flood) = PHASES[next % PHASES.len()];
-            if next != phase {
-                phase = next;
+            let number = (now.saturating_sub(self.start) / PHASE) as usize;
+            let (name, flood) = phase(number);
+            if number != last {
+                last = number;
                 let replays = self.brane.flooding.replays;
-                logln!("hostile: phase {name}, {replays} replays before");
+                logln!("hostile: phase {number} {name}, {replays} replays before");
             }
             if now - looked > LOOK {
                 looked = now;

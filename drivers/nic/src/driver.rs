@@ -152,7 +152,6 @@ impl Driver {
             }
             device.reclaim();
             let all = self.switch.transmit(device, &|| self.clock.now_ns());
-            device.flush();
             // Ends: no brane runs meanwhile, and the device has no more buffers to receive into than it had.
             let sent = device.tx_interrupts(!all);
             let announced = received && (hurry || !self.reception.gathers(&self.counts()));
@@ -239,7 +238,7 @@ impl Handler for Nic {
             branes |= BRANE_OF[channel.index()];
         }
         if channels.contains(TURN) {
-            driver.switch.turn_came();
+            driver.switch.turn_came(driver.clock.now_ns());
         }
         let clock = driver.clock;
         driver.switch.wake(branes, &|| clock.now_ns());

@@ -260,16 +260,6 @@ impl VirtioNet {
         count
     }
 
-    /// Notifies the device of the frames queued since the last time.
-    pub fn flush(&mut self) {
-        if core::mem::take(&mut self.queued) {
-            fence(Ordering::SeqCst);
-            if self.tx.should_notify() {
-                self.kicks[usize::from(TX)].kick();
-            }
-        }
-    }
-
     /// Takes the buffers of sent frames back.
     pub fn reclaim(&mut self) {
         // Ends: each turn takes one of the frames that the device has.
@@ -442,6 +432,15 @@ impl Device for VirtioNet {
             }
             // Fewer buffers than entries: cannot be full.
             Err(_) => self.free(buffer),
+        }
+    }
+
+    fn kick(&mut self) {
+        if core::mem::take(&mut self.queued) {
+            fence(Ordering::SeqCst);
+            if self.tx.should_notify() {
+                self.kicks[usize::from(TX)].kick();
+            }
         }
     }
 }

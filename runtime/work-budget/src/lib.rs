@@ -93,6 +93,15 @@ impl Budget {
         self.exhausted |= self.free_at - self.latest > self.terms.patience;
     }
 
+    /// Pays `work` nanoseconds of the debt back at `now`, beyond what the time pays back.
+    #[inline]
+    pub fn pay_back(&mut self, now: u64, work: u64) {
+        self.latest = self.latest.max(now);
+        let free_at = self.free_at.saturating_sub(self.terms.payback(work));
+        self.free_at = free_at.max(self.latest);
+        self.exhausted &= self.free_at - self.latest > self.terms.patience;
+    }
+
     /// Returns when the caller may be served again, or `None` if it may be served now.
     #[inline]
     pub fn exhausted(&mut self, now: u64) -> Option<u64> {

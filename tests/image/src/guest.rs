@@ -3,9 +3,10 @@
 use crate::BRANES;
 use crate::netns::{NetNs, TAP};
 use crate::patience::{PATIENCE, POLL, until};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use branes_qemu::{Clock, Forward, Machine, Protocol, Qemu, Serial};
 use branes_remote::{Line, Patience};
+use std::fs;
 use std::io::Write;
 use std::net::{SocketAddr, SocketAddrV4, TcpListener};
 use std::os::unix::net::UnixStream;
@@ -318,6 +319,21 @@ impl Guest {
         }
         ensure!(known, "no group {group} in:\n{stats}");
         Ok(0)
+    }
+
+    /// How long the emulator's processor has run: the time of that thread on the host, which excludes what the host did in the
+    /// meantime (`/proc/PID/task/TID/schedstat`, Linux's `sched-stats.rst`).
+    pub fn processor_time(&self) -> Result<Duration> {
+        let threads = format!("/proc/{}/task", self.qemu.pid());
+        for thread in fs::read_dir(&threads).with_context(|| format!("reading {threads}"))? {
+            let thread = thread?.path();
+            if fs::read_to_string(thread.join("comm"))?.starts_with("CPU 0") {
+                let spent = fs::read_to_string(thread.join("schedstat"))?;
+                let spent = spent.split_whitespace().next().unwrap_or_default();
+                return Ok(Duration::from_nanos(spent.parse().context("reading schedstat")?));
+            }
+        }
+        bail!("QEMU has no thread for a processor in {threads}")
     }
 
     /// Fails when anything in the image has faulted or was restarted so far.

@@ -182,7 +182,13 @@ impl Machine {
     /// QEMU's command line. Standard streams are not set yet.
     pub fn command(&self) -> Command {
         let mut command = Command::new(QEMU);
-        command.args(["-name", "branes", "-nodefaults", "-no-user-config", "-no-reboot"]);
+        command.args([
+            "-name",
+            "branes,debug-threads=on",
+            "-nodefaults",
+            "-no-user-config",
+            "-no-reboot",
+        ]);
         command.args([
             "-display",
             "none",

@@ -3,10 +3,10 @@
 //! The driver runs above the branes, and the kernel charges its time to none of them. So the driver charges each brane's
 //! account (`work_budget`) with what it works for the brane. A brane whose account is exhausted *waits*: its frames stay in its
 //! own rings. The driver then notifies the domain `turn`, which has the branes' priority and notifies the driver when the
-//! kernel's round of turns has come to it. All accounts begin anew then.
+//! kernel's round of turns has come to it. That pays back [`BURST`] of each debt.
 //!
-//! **Bound.** Between two such notifications, the driver works for one brane [`BURST`] and a tenth of the time, and one turn at
-//! most. If no other domain of the branes' priority wants to run, the notification comes as soon as the brane itself sleeps. So
+//! **Bound.** In `n` such notifications and the time `t`, the driver works for one brane `n + 1` times [`BURST`], a tenth of `t`, and
+//! one turn at most. If no other domain of the branes' priority wants to run, the notification comes as soon as the brane itself sleeps. So
 //! the processor does not idle while a brane waits.
 //!
 //! The driver cannot prevent a notification. A brane that waits is not armed for one, but for one that was under way, so what
@@ -15,7 +15,9 @@
 //!
 //! The branes are not trusted; they cannot reach these accounts.
 
-use work_budget::{Budget, Budgets, ENTRY_NS, Terms};
+use crate::Device;
+use core::mem::take;
+use work_budget::{Budget, Budgets, SWITCH_NS, Terms};
 
 /// Work for one brane beyond its tenth of the time, in nanoseconds.
 pub const BURST: u64 = 1_000_000;
@@ -25,12 +27,15 @@ pub const LONGEST_TURN: u64 = 200_000;
 /// whole machine stood still then.
 const LONGEST: u64 = 1_000_000;
 const WORK: Terms = Terms::new(100, BURST, LONGEST);
-/// Notifications of a brane that waits: some thirty at once, and one in a hundred of the time.
-const KNOCKS: Terms = Terms::new(10, 100_000, 100_000);
-/// Charge for a turn, which is for its wake too, and for each record of a turn that is too short to be measured, in
-/// nanoseconds.
-const TURN_COST: u64 = ENTRY_NS + 1_000;
+/// Notifications of a brane that waits, but for the first of each wait: five at once, and one in a hundred of the time.
+const KNOCKS: Terms = Terms::new(10, 5 * SWITCH_NS, SWITCH_NS);
+/// Charge for a turn, and for each record of a turn that is too short to be measured, in nanoseconds.
+const TURN_COST: u64 = 1_000;
 const RECORD_COST: u64 = 2_000;
+/// Charge for taking back the buffer of a frame that the device has sent, in nanoseconds.
+const RECLAIM_COST: u64 = 300;
+/// Charge for telling the device of frames, in nanoseconds.
+const KICK_COST: u64 = 5_000;
 /// Charges are entered into the account when so many nanoseconds have come together, since that takes a look at the clock.
 const SETTLED_FROM: u64 = 50_000;
 /// A turn is measured from so many bytes on, where each record counts for [`RECORD_BYTES`] more. The clock is looked at again
@@ -44,6 +49,8 @@ pub struct Meter {
     records: u64,
     bytes: usize,
     start: Option<u64>,
+    /// Frames that went to the device.
+    sent: u64,
 }
 
 impl Meter {
@@ -60,11 +67,17 @@ impl Meter {
         now.saturating_sub(*self.start.get_or_insert(now)) < LONGEST_TURN
     }
 
+    /// Enters that a frame went to the device.
+    #[inline]
+    pub fn sent(&mut self) {
+        self.sent += 1;
+    }
+
     /// What the turn has cost up to now.
     #[inline]
     fn cost(&self, clock: &impl Fn() -> u64) -> u64 {
         let measured = self.start.map_or(0, |start| clock().saturating_sub(start));
-        TURN_COST + self.records * RECORD_COST + measured
+        TURN_COST + self.records * RECORD_COST + self.sent * RECLAIM_COST + measured
     }
 }
 
@@ -73,9 +86,14 @@ pub struct Accounts<const N: usize> {
     work: [Budget; N],
     /// Charges that have not been entered yet.
     due: [u64; N],
+    /// Branes that have sent since the device was told last, and those of them whose turns were long enough to be measured.
+    senders: u64,
+    long: u64,
     knocks: Budgets<N>,
     /// Branes that wait.
     waiting: u64,
+    /// Those of them that have notified since.
+    knocked: u64,
     /// The domain `turn` has been notified and has not answered.
     asked: bool,
     /// The manager has to be notified.
@@ -94,23 +112,53 @@ impl<const N: usize> Accounts<N> {
         Self {
             work: [Budget::new(WORK); N],
             due: [0; N],
+            senders: 0,
+            long: 0,
             knocks: Budgets::new(KNOCKS, u64::MAX),
             waiting: 0,
+            knocked: 0,
             asked: false,
             offended: false,
         }
     }
 
+    /// Charges brane `b` with a wake of the driver. Takes effect with the next turn.
+    #[inline]
+    pub fn woke(&mut self, b: usize) {
+        self.due[b] += SWITCH_NS;
+    }
+
     /// Charges brane `b` with a turn. Returns true if the brane has to wait from now on.
     #[inline]
     pub fn charge(&mut self, b: usize, turn: &Meter, clock: &impl Fn() -> u64) -> bool {
+        self.senders |= u64::from(turn.sent != 0) << b;
+        self.long |= u64::from(turn.sent != 0 && turn.start.is_some()) << b;
         let due = &mut self.due[b];
         *due += turn.cost(clock);
         *due >= SETTLED_FROM && self.settle(b, clock())
     }
 
+    /// Tells the device of what was sent. An emulated device can keep the driver waiting here for as long as it works, so
+    /// the time is charged to each brane that has sent much. Takes effect with the next turn.
+    #[inline]
+    pub fn kick(&mut self, device: &mut impl Device, clock: &impl Fn() -> u64) {
+        let (mut left, long) = (take(&mut self.senders), take(&mut self.long));
+        let start = if long == 0 { 0 } else { clock() };
+        device.kick();
+        let measured = if long == 0 {
+            0
+        } else {
+            clock().saturating_sub(start)
+        };
+        while left != 0 {
+            let b = left.trailing_zeros() as usize;
+            left &= left - 1;
+            self.due[b] += KICK_COST + if long & 1 << b == 0 { 0 } else { measured };
+        }
+    }
+
     fn settle(&mut self, b: usize, now: u64) -> bool {
-        self.work[b].charge(now, core::mem::take(&mut self.due[b]));
+        self.work[b].charge(now, take(&mut self.due[b]));
         let exhausted = self.work[b].exhausted(now).is_some();
         self.waiting |= u64::from(exhausted) << b;
         exhausted
@@ -122,19 +170,30 @@ impl<const N: usize> Accounts<N> {
         self.waiting & 1 << b != 0
     }
 
-    /// Brane `b` has notified the driver although it waits.
+    /// Brane `b` has notified the driver although it waits. Its first notification may have been under way.
     #[cold]
     pub fn knock(&mut self, b: usize, now: u64) {
-        self.offended |= self.knocks.charge(b, now, TURN_COST);
+        if self.knocked & 1 << b != 0 {
+            self.offended |= self.knocks.charge(b, now, SWITCH_NS);
+        }
+        self.knocked |= 1 << b;
     }
 
-    /// The turn has come: all accounts begin anew. Returns the branes that have waited.
+    /// The turn has come: it pays back one burst of each brane's debt. Returns the branes that wait no longer. One with a
+    /// longer debt, from an operation that took long, waits for the next turn too.
     #[cold]
-    pub fn turn_came(&mut self) -> u64 {
+    pub fn turn_came(&mut self, now: u64) -> u64 {
         self.asked = false;
-        self.work = [Budget::new(WORK); N];
-        self.due = [0; N];
-        core::mem::take(&mut self.waiting)
+        self.knocked = 0;
+        let waited = take(&mut self.waiting);
+        for b in 0..N {
+            self.settle(b, now);
+            self.work[b].pay_back(now, BURST);
+            if self.work[b].exhausted(now).is_none() {
+                self.waiting &= !(1 << b);
+            }
+        }
+        waited & !self.waiting
     }
 
     /// Returns true, once, if the domain `turn` has to be notified.
@@ -150,7 +209,7 @@ impl<const N: usize> Accounts<N> {
     /// Returns true, once, if the manager has to be notified that there is an offender.
     #[inline]
     pub fn take_offence(&mut self) -> bool {
-        core::mem::take(&mut self.offended)
+        take(&mut self.offended)
     }
 
     /// The next brane that the manager is to suspend, and until when.

@@ -75,6 +75,9 @@ pub trait Device {
 
     /// Sends the frame of `len` bytes in the buffer that [`Self::reserve`] gave last.
     fn send(&mut self, len: usize, meta: FrameMeta);
+
+    /// Tells the device of the frames that were sent since the last call, if there are any.
+    fn kick(&mut self);
 }
 
 /// A device that receives nothing and takes nothing: in the place of one that is not there.
@@ -88,6 +91,7 @@ impl Device for Silent {
         None
     }
     fn send(&mut self, _: usize, _: FrameMeta) {}
+    fn kick(&mut self) {}
 }
 
 /// What the vifs' owners are told of the device.

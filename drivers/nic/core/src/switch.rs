@@ -165,6 +165,7 @@ impl<const N: usize> Switch<N> {
                 if self.accounts.waits(b) {
                     self.accounts.knock(b, clock());
                 } else {
+                    self.accounts.woke(b);
                     self.active |= 1 << b;
                 }
                 self.follow(b);
@@ -172,9 +173,9 @@ impl<const N: usize> Switch<N> {
         }
     }
 
-    /// The domain `turn` has notified: [`Self::transmit`] will look at the rings of the branes that have waited.
-    pub fn turn_came(&mut self) {
-        self.active |= self.accounts.turn_came();
+    /// The domain `turn` has notified, at `now` nanoseconds: [`Self::transmit`] will look at the rings of the branes that have waited.
+    pub fn turn_came(&mut self, now: u64) {
+        self.active |= self.accounts.turn_came(now);
     }
 
     /// The next brane that the manager is to suspend because it notifies all the time, and until when.

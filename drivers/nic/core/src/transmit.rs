@@ -33,6 +33,16 @@ impl<const N: usize> Switch<N> {
     /// device has no room (call again when it has), or the branes filled their rings all the while. What a brane that waits has
     /// in its rings counts as taken. `clock` gives the time in nanoseconds.
     pub fn transmit(&mut self, device: &mut impl Device, clock: &impl Fn() -> u64) -> bool {
+        if let Some(b) = self.begun {
+            // The device has interrupted for it, or will not have to.
+            self.accounts.woke(b);
+        }
+        let all = self.rounds(device, clock);
+        self.accounts.kick(device, clock);
+        all
+    }
+
+    fn rounds(&mut self, device: &mut impl Device, clock: &impl Fn() -> u64) -> bool {
         for _ in 0..ROUNDS {
             if self.active == 0 {
                 return true;
@@ -177,6 +187,7 @@ impl<const N: usize> Switch<N> {
                     meta = vlan::insert(buffer, tag, meta);
                 }
                 device.send(before + len, meta);
+                meter.sent();
                 self.counters.tx_frames += 1;
             }
         };

@@ -98,7 +98,7 @@ impl Machine {
         let now = self.now.clone();
         let clock = move || now.get();
         if turn {
-            self.bench.switch.turn_came();
+            self.bench.switch.turn_came(start);
         }
         self.bench.switch.wake(branes, &clock);
         self.bench.switch.transmit(&mut self.bench.device, &clock);
@@ -168,7 +168,7 @@ fn a_brane_that_notifies_while_it_waits_is_reported_once_until_it_is_fetched() {
     assert_eq!(machine.bench.switch.take_offender(machine.now.get()), None);
     assert!(machine.wake(1, false).1, "it goes on and is reported again");
     // Later it is forgiven.
-    machine.pass(1000 * MS);
+    machine.pass(10_000 * MS);
     assert_eq!(machine.bench.switch.take_offender(machine.now.get()), None);
 }
 
@@ -177,7 +177,7 @@ fn notifications_with_nothing_in_the_rings_exhaust_the_account_too() {
     let mut machine = Machine::new(0);
     let waits = (0..2000).position(|_| machine.wake(1, false).0);
     let waits = waits.expect("it has to wait at last");
-    assert!((100..1000).contains(&waits), "after {waits} notifications");
+    assert!((10..100).contains(&waits), "after {waits} notifications");
 }
 
 #[test]
@@ -186,9 +186,34 @@ fn little_work_now_and_then_never_waits() {
     for _ in 0..10_000 {
         assert!(machine.bench.branes[0].send(0, &frame(HOST, mac(0), 60, 0), PLAIN));
         assert_eq!(machine.wake(1, false), (false, false));
-        machine.pass(100_000);
+        machine.pass(400_000);
     }
     assert_eq!(counters(&machine.bench, 0).tx_frames, 10_000);
+}
+
+/// An emulated device can keep the driver waiting when it is told of frames. That is charged to the brane that sent many, and
+/// a turn pays back no more than one burst of it.
+#[test]
+fn the_time_to_tell_the_device_is_charged_to_who_sent_much() {
+    let mut machine = Machine::new(0);
+    machine.bench.device.kick_cost = BURST * 3 / 4;
+    let (begun, mut turns) = (machine.now.get(), 0);
+    for _ in 0..100 {
+        for _ in 0..50 {
+            machine.bench.branes[0].send(0, &frame(HOST, mac(0), 60, 0), PLAIN);
+        }
+        machine.bench.branes[1].send(0, &frame(HOST, mac(1), 60, 0), PLAIN);
+        let (mut turn, _) = machine.wake(0b11, false);
+        while turn {
+            turns += 1;
+            turn = machine.wake(0, true).0;
+        }
+    }
+    let waits = [0, 1].map(|n| counters(&machine.bench, n).tx_waits);
+    assert!(waits[0] >= 20 && waits[1] == 0, "{waits:?}");
+    let time = machine.now.get() - begun;
+    let most = (turns + 1) * BURST + time / 10;
+    assert!(machine.worked <= most, "{} > {most}", machine.worked);
 }
 
 proptest! {

@@ -39,6 +39,7 @@ impl Device for Outside {
         assert_eq!(len, self.buffer.len());
         self.sent.push(std::mem::take(&mut self.buffer));
     }
+    fn kick(&mut self) {}
 }
 
 /// One brane with its manager and its client.

@@ -13,8 +13,11 @@ pub enum Flood {
     Replay,
     /// It notifies the driver with nothing in its rings.
     Notifications,
-    /// It sends as many frames of the shortest length as the ring takes, from its own address to an unused one.
+    /// It sends as many frames of the shortest length as the ring takes, from its own address to an unused one, and notifies
+    /// the driver after each step.
     Frames,
+    /// The same, but it notifies the driver only where the driver has armed the doorbell, as a brane has to.
+    ArmedFrames,
 }
 
 /// A station that is not there.
@@ -29,6 +32,8 @@ const PATIENCE: u32 = 20_000;
 /// What it remembers from one step to the next.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Flooding {
+    /// What it did last.
+    last: Option<Flood>,
     /// The ring is full of records.
     filled: bool,
     /// The driver's index as last seen, and for how many steps.
@@ -48,23 +53,31 @@ impl HostileBrane {
         let Some(own) = self.mac else {
             return Notify::default();
         };
+        if self.flooding.last.replace(flood) == Some(Flood::Replay) && flood != Flood::Replay {
+            // The driver has cut it off, or will.
+            start_reset(self);
+            return driver;
+        }
         if flood == Flood::Notifications {
             return driver;
         }
         if self.tx.is_none() {
             return self.behave();
         }
-        if flood == Flood::Frames {
-            self.fill(Some(own));
-        } else if self.flooding.filled {
-            return self.replay();
-        } else {
+        if flood == Flood::Replay {
+            if self.flooding.filled {
+                return self.replay();
+            }
             self.flooding.filled = self.fill(None);
+        } else {
+            self.fill(Some(own));
         }
-        if let Some(link) = &self.driver {
-            let _ = link.peer_bell().ring(port_bit(0));
+        let armed = (self.driver.as_ref()).is_some_and(|link| link.peer_bell().ring(port_bit(0)));
+        Notify {
+            // In the middle of a ring the driver would only keep it from getting full.
+            driver: armed || flood == Flood::Frames || self.flooding.filled,
+            manager: false,
         }
-        driver
     }
 
     /// Puts records into the ring: frames from this address, or records of no bytes. Returns true if the ring is full.
@@ -126,7 +139,12 @@ mod tests {
         // SAFETY: the memory is never freed and reached only through this value's copies.
         let region = unsafe { brane_abi::shared::SharedRegion::new(base, ports::SIZE) };
         let mut brane = HostileBrane::new(region, region, 0);
-        for flood in [Flood::Replay, Flood::Notifications, Flood::Frames] {
+        for flood in [
+            Flood::Replay,
+            Flood::Notifications,
+            Flood::Frames,
+            Flood::ArmedFrames,
+        ] {
             assert_eq!(brane.flood(flood), Notify::default());
         }
     }

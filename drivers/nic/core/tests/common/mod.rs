@@ -38,6 +38,9 @@ pub struct HostDevice {
     pub room: usize,
     /// A clock, and by how many nanoseconds each frame of a brane takes it on.
     pub clock: Option<(Rc<Cell<u64>>, u64)>,
+    /// By how many nanoseconds it takes the clock on when it is told of frames.
+    pub kick_cost: u64,
+    queued: bool,
     buffer: Vec<u8>,
 }
 
@@ -74,8 +77,16 @@ impl Device for HostDevice {
         Some(&mut self.buffer)
     }
     fn send(&mut self, len: usize, meta: FrameMeta) {
+        self.queued = true;
         assert_eq!(len, self.buffer.len(), "what was reserved is what is sent");
         self.sent.push((meta, std::mem::take(&mut self.buffer)));
+    }
+    fn kick(&mut self) {
+        if let Some((clock, _)) = &self.clock
+            && core::mem::take(&mut self.queued)
+        {
+            clock.set(clock.get() + self.kick_cost);
+        }
     }
 }
 
@@ -326,7 +337,7 @@ impl Bench {
             if !flushed.turn {
                 return (all, notify);
             }
-            self.switch.turn_came();
+            self.switch.turn_came(self.now);
         }
     }
 }
