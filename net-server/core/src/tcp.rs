@@ -118,6 +118,11 @@ impl TcpSocket {
         self.set.get::<Socket<'static>>(self.handle).state()
     }
 
+    /// Bytes of its larger buffer.
+    pub fn largest(&self) -> usize {
+        self.blocks.iter().map(Block::len).max().unwrap_or_default()
+    }
+
     /// Settings of a new connection.
     pub fn begin(&mut self) {
         let socket = self.get();

@@ -399,6 +399,62 @@ fn memory_used_up_by_one_hosts_connections_is_there_for_another() {
     assert!(host.counter("tcp evicted") >= 1 && host.counter("tcp connections") <= before);
 }
 
+/// Many hosts hold one connection each, so none holds more than another.
+#[test]
+fn a_connection_that_is_being_served_is_not_cut_off_by_hosts_that_hold_as_few() {
+    let mut host = host(&[(80, SMALL, 4)]);
+    let served: Vec<(Peer, u32)> = (0..4u8)
+        .map(|n| {
+            let peer = Peer::new(20 + n, 7);
+            let (seq, _) = open(&mut host, &peer, 80);
+            give(&mut host, &[peer.arp()]);
+            (peer, seq)
+        })
+        .collect();
+    for n in 0..4 {
+        open(&mut host, &Peer::new(100 + n, 7), 80);
+        host.clock.0.set(host.now() + 10 * MS);
+    }
+    assert_eq!(host.counter("tcp evicted"), 0);
+    for (peer, seq) in &served {
+        assert!(echoes(&mut host, peer, 80, *seq));
+    }
+    // After its time each gives way to one that would hold as many, so the port does not stay closed.
+    host.clock.0.set(host.now() + 300 * MS);
+    let peer = Peer::new(200, 7);
+    let seq = syn_ack(&mut host, &peer, 80).seq.wrapping_add(1);
+    give(&mut host, &[peer.arp(), peer.segment(80, ACK, 1, seq, b"")]);
+    assert_ne!(host.counter("tcp evicted"), 0);
+}
+
+#[test]
+fn no_small_connection_ends_for_the_memory_of_a_large_one_while_a_large_one_can() {
+    let options = ListenOptions { backlog: 12, ..BIG };
+    let mut host = host(&[
+        (9, options, 0),
+        (10, options, 0),
+        (11, options, 0),
+        (80, SMALL, 0),
+    ]);
+    // The small ones have been silent longest.
+    let small: Vec<Peer> = (0..8).map(|n| Peer::new(66, 3000 + n)).collect();
+    give(&mut host, &[small[0].arp()]);
+    for peer in &small {
+        open(&mut host, peer, 80);
+        host.clock.0.set(host.now() + MS);
+    }
+    for port in [9, 10] {
+        hog(&mut host, port, 12);
+    }
+    let (before, evicted) = (host.counter("tcp connections"), host.counter("tcp evicted"));
+    let peer = Peer::new(100, 7);
+    let seq = syn_ack(&mut host, &peer, 11).seq.wrapping_add(1);
+    let sent = give(&mut host, &[peer.arp(), peer.segment(11, ACK, 1, seq, b"")]);
+    assert_eq!(resets(&sent, &small), Vec::<u16>::new());
+    assert_eq!(host.counter("tcp evicted"), evicted + 1);
+    assert_eq!(host.counter("tcp connections"), before);
+}
+
 #[test]
 fn sequence_numbers_are_not_draws_of_smoltcps_generator() {
     let mut host = host(&[(80, SMALL, 2)]);

@@ -254,7 +254,6 @@ fn hold(from: Ipv4Addr, opened: &AtomicU64, stop: &AtomicBool) {
 }
 
 #[test]
-#[ignore = "not met yet: a port with few slots stays closed to some (docs/weaknesses.md)"]
 fn connections_that_are_held_do_not_close_the_ports_of_a_brane() -> Result<()> {
     let ns = NetNs::new(&[HOST])?;
     let flooders: Vec<Ipv4Addr> = (100..132).map(|host| Ipv4Addr::new(10, 0, 2, host)).collect();

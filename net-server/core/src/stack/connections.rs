@@ -71,6 +71,12 @@ impl Stack {
             let seq = Numbers::of(frame, segment).seq;
             conn.peer_end = seq.wrapping_add(segment.len as u32).wrapping_add(1);
         }
+        if state == State::Closed
+            && let Some(source) = conn.source.take()
+        {
+            // Its source has ended it, and holds it no longer, even if the client has not heard of it yet.
+            self.sources.release(source);
+        }
         if matches!(conn.owner, Owner::Listener(_)) && matches!(state, State::Listen | State::SynReceived) {
             // smoltcp has not taken the segment that completed the handshake.
             self.remove(id);

@@ -6,7 +6,8 @@
 //!
 //! A host that completes handshakes and holds what it gets can use up connections, memory, a listener's backlog and a client's
 //! slots. So where one of these has run out, a source that holds few takes it from the source that holds most: of that source's
-//! connections the one that has been silent longest is reset. Sources that hold equally many do not take from each other.
+//! connections the one that has been silent longest is reset. Where that would only turn the tables, the one that gives way must
+//! have stood for [`GRACE`]: a request that is served in this time is not cut off by sources that hold as few.
 
 use super::{Map, Stack};
 use crate::device::Tx;
@@ -30,6 +31,9 @@ pub(super) const CONNECTIONS_FOR_SOURCE: u32 = (CONNECTIONS / 4 * 3) as u32;
 
 /// Connections that may be reset for a new one; each frees a piece of memory, of whatever size.
 const EVICTIONS: usize = 8;
+
+/// How long a connection stands before one of a source that holds one less can take its place, in nanoseconds.
+pub const GRACE: u64 = 250_000_000;
 
 /// What becomes of a segment that belongs to no connection.
 pub(super) enum Unmatched {
@@ -109,7 +113,7 @@ impl Stack {
         let here = &self.listeners[listener];
         if here.pending.len() >= here.backlog {
             let waits = |conn: &Conn| conn.owner == Owner::Listener(listener);
-            let Some(id) = self.least_deserving(key.remote, waits) else {
+            let Some(id) = self.least_deserving(now, self.sources.held(key.remote), waits) else {
                 self.counters.tcp_backlog_full += 1;
                 return Unmatched::Done;
             };
@@ -140,7 +144,11 @@ impl Stack {
                 return None;
             }
             evictions += 1;
-            let id = self.least_deserving(key.remote, |_| true)?;
+            // One with as much memory, where there is one: its end is enough, and none that is small ends in vain.
+            let enough = |conn: &Conn| conn.socket.largest() >= sizes.rx.max(sizes.tx);
+            let held = self.sources.held(key.remote);
+            let victim = self.least_deserving(now, held, enough);
+            let id = victim.or_else(|| self.least_deserving(now, held, |_| true))?;
             self.evict(now, id);
         };
         let source = self.sources.take(key.remote);
@@ -149,13 +157,14 @@ impl Stack {
         Some(id)
     }
 
-    /// Of the connections that came in and that `only` names, the one to give way for a connection of `remote`: that of the
-    /// source that holds most, if it holds more than that of `remote` without this connection.
-    fn least_deserving(&self, remote: IpAddress, only: impl Fn(&Conn) -> bool) -> Option<usize> {
-        let newcomer = self.sources.held(remote);
+    /// Of the connections that came in and that `only` names, the one to give way for a connection of a source that holds
+    /// `newcomer` without it: that of the source that holds most, if the newcomer would still hold fewer than that source then, or
+    /// as many after [`GRACE`].
+    fn least_deserving(&self, now: u64, newcomer: u32, only: impl Fn(&Conn) -> bool) -> Option<usize> {
         let rank = |(id, conn): (usize, &Conn)| {
             let held = self.sources.held_by(conn.source?);
-            (held > newcomer && only(conn)).then_some((held, Reverse(conn.heard), id))
+            let grace = u32::from(now.saturating_sub(conn.since) < GRACE);
+            (held > newcomer + grace && only(conn)).then_some((held, Reverse(conn.heard), id))
         };
         self.conns.iter().filter_map(rank).max().map(|(_, _, id)| id)
     }
@@ -190,11 +199,7 @@ impl Stack {
                 && matches!(conn.owner, Owner::Slot { .. })
         };
         let newcomer = self.sources.held(remote).saturating_sub(1);
-        let rank = |(id, conn): (usize, &Conn)| {
-            let held = self.sources.held_by(conn.source?);
-            (held > newcomer && taken(conn)).then_some((held, Reverse(conn.heard), id))
-        };
-        if let Some((_, _, victim)) = self.conns.iter().filter_map(rank).max() {
+        if let Some(victim) = self.least_deserving(now, newcomer, taken) {
             self.listeners[listener].owed += 1;
             self.evict(now, victim);
         }

@@ -124,7 +124,7 @@ impl Net {
     pub fn drive(&mut self) {
         let now = self.now();
         // Nobody else wants the processor, so a brane that waits has its turn at once.
-        self.switch.turn_came();
+        self.switch.turn_came(now);
         self.switch.wake((1 << MEMBERS) - 1, &|| now);
         while !self.switch.receive(&mut self.outside, 64) {}
         while !self.switch.transmit(&mut self.outside, &|| now) {}
