@@ -30,16 +30,25 @@ const MANAGER: Channel = Channel::new(wiring::channels::MANAGER);
 const BRANES: [usize; COUNT] = wiring::channels::BRANE;
 const COUNT: usize = own::PORTS.len();
 
-/// Brane numbers by channel id: bit `n` for brane `n`.
-const BRANE_OF: [u64; 64] = {
-    let mut table = [0; 64];
+/// Bit for each brane.
+const ALL: u64 = u64::MAX >> (64 - COUNT);
+/// Whether the branes' channel ids follow each other, as `system.xml` gives them out.
+const IN_ORDER: bool = {
     let mut n = 0;
-    while n < COUNT {
-        table[BRANES[n]] = 1 << n;
+    while n < COUNT && BRANES[n] == BRANES[0] + n {
         n += 1;
     }
-    table
+    n == COUNT
 };
+
+/// The branes that have notified, bit `n` for brane `n`.
+fn branes(channels: ChannelSet) -> u64 {
+    if IN_ORDER {
+        return channels.bits() >> BRANES[0] & ALL;
+    }
+    let bit = |n: usize| u64::from(channels.contains(Channel::new(BRANES[n]))) << n;
+    (0..COUNT).map(bit).sum()
+}
 
 /// The switch is large: it lies here and not on the stack.
 struct Place(UnsafeCell<Switch<COUNT>>);
@@ -176,7 +185,14 @@ impl Driver {
         }
     }
 
+    #[inline]
     fn flush(&mut self) {
+        if self.switch.has_news() {
+            self.publish();
+        }
+    }
+
+    fn publish(&mut self) {
         let flushed = self.switch.flush();
         if flushed.turn {
             TURN.notify();
@@ -233,15 +249,11 @@ impl Handler for Nic {
 
     fn notified(&mut self, channels: ChannelSet) -> Result<(), Never> {
         let driver = &mut self.driver;
-        let mut branes = 0;
-        for channel in channels.iter() {
-            branes |= BRANE_OF[channel.index()];
-        }
         if channels.contains(TURN) {
             driver.switch.turn_came(driver.clock.now_ns());
         }
         let clock = driver.clock;
-        driver.switch.wake(branes, &|| clock.now_ns());
+        driver.switch.wake(branes(channels), &|| clock.now_ns());
         let Some(device) = &mut self.device else {
             // What they send has nowhere to go, and stays where it is.
             let _ = driver.switch.transmit(&mut Silent, &|| clock.now_ns());

@@ -93,11 +93,11 @@ impl Budget {
         self.exhausted |= self.free_at - self.latest > self.terms.patience;
     }
 
-    /// Pays `work` nanoseconds of the debt back at `now`, beyond what the time pays back.
+    /// Pays one burst of the debt back at `now`, beyond what the time pays back.
     #[inline]
-    pub fn pay_back(&mut self, now: u64, work: u64) {
+    pub fn pay_burst(&mut self, now: u64) {
         self.latest = self.latest.max(now);
-        let free_at = self.free_at.saturating_sub(self.terms.payback(work));
+        let free_at = self.free_at.saturating_sub(self.terms.patience);
         self.free_at = free_at.max(self.latest);
         self.exhausted &= self.free_at - self.latest > self.terms.patience;
     }

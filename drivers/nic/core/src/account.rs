@@ -3,7 +3,7 @@
 //! The driver runs above the branes, and the kernel charges its time to none of them. So the driver charges each brane's
 //! account (`work_budget`) with what it works for the brane. A brane whose account is exhausted *waits*: its frames stay in its
 //! own rings. The driver then notifies the domain `turn`, which has the branes' priority and notifies the driver when the
-//! kernel's round of turns has come to it. That pays back [`BURST`] of each debt.
+//! kernel's round of turns has come to it. That pays back [`BURST`] of the debt of each brane that waits.
 //!
 //! **Bound.** In `n` such notifications and the time `t`, the driver works for one brane `n + 1` times [`BURST`], a tenth of `t`, and
 //! one turn at most. If no other domain of the branes' priority wants to run, the notification comes as soon as the brane itself sleeps. So
@@ -29,19 +29,20 @@ const LONGEST: u64 = 1_000_000;
 const WORK: Terms = Terms::new(100, BURST, LONGEST);
 /// Notifications of a brane that waits, but for the first of each wait: five at once, and one in a hundred of the time.
 const KNOCKS: Terms = Terms::new(10, 5 * SWITCH_NS, SWITCH_NS);
-/// Charge for a turn, and for each record of a turn that is too short to be measured, in nanoseconds.
-const TURN_COST: u64 = 1_000;
+/// Charge for a turn, in nanoseconds: telling the device of its frames is most of it.
+const TURN_COST: u64 = 6_000;
+/// Charge for each record of a turn that is too short to be measured, and for what comes after the turn, as taking back the
+/// buffer of the frame, in nanoseconds.
 const RECORD_COST: u64 = 2_000;
-/// Charge for taking back the buffer of a frame that the device has sent, in nanoseconds.
-const RECLAIM_COST: u64 = 300;
-/// Charge for telling the device of frames, in nanoseconds.
-const KICK_COST: u64 = 5_000;
+const AFTER_RECORD: u64 = 300;
 /// Charges are entered into the account when so many nanoseconds have come together, since that takes a look at the clock.
 const SETTLED_FROM: u64 = 50_000;
 /// A turn is measured from so many bytes on, where each record counts for [`RECORD_BYTES`] more. The clock is looked at again
 /// after as many.
-const MEASURED_FROM: usize = 4 * 1024;
+const MEASURED_FROM: usize = 16 * 1024;
 const RECORD_BYTES: usize = 1024;
+/// Charge for the records of a measured turn before it was measured, in nanoseconds.
+const UNMEASURED: u64 = (MEASURED_FROM / RECORD_BYTES) as u64 * RECORD_COST;
 
 /// Measures one turn.
 #[derive(Default)]
@@ -49,35 +50,30 @@ pub struct Meter {
     records: u64,
     bytes: usize,
     start: Option<u64>,
-    /// Frames that went to the device.
-    sent: u64,
 }
 
 impl Meter {
     /// Enters a record of `len` bytes. Returns false if the turn has lasted long enough.
     #[inline]
     pub fn record(&mut self, len: usize, clock: &impl Fn() -> u64) -> bool {
+        self.records += 1;
         self.bytes += RECORD_BYTES + len;
-        if self.bytes < MEASURED_FROM {
-            self.records += u64::from(self.start.is_none());
-            return true;
-        }
-        self.bytes = 0;
-        let now = clock();
-        now.saturating_sub(*self.start.get_or_insert(now)) < LONGEST_TURN
+        self.bytes < MEASURED_FROM || self.goes_on(clock())
     }
 
-    /// Enters that a frame went to the device.
-    #[inline]
-    pub fn sent(&mut self) {
-        self.sent += 1;
+    fn goes_on(&mut self, now: u64) -> bool {
+        self.bytes = 0;
+        now.saturating_sub(*self.start.get_or_insert(now)) < LONGEST_TURN
     }
 
     /// What the turn has cost up to now.
     #[inline]
     fn cost(&self, clock: &impl Fn() -> u64) -> u64 {
-        let measured = self.start.map_or(0, |start| clock().saturating_sub(start));
-        TURN_COST + self.records * RECORD_COST + self.sent * RECLAIM_COST + measured
+        let handled = match self.start {
+            None => self.records * RECORD_COST,
+            Some(start) => UNMEASURED + clock().saturating_sub(start),
+        };
+        TURN_COST + self.records * AFTER_RECORD + handled
     }
 }
 
@@ -86,8 +82,7 @@ pub struct Accounts<const N: usize> {
     work: [Budget; N],
     /// Charges that have not been entered yet.
     due: [u64; N],
-    /// Branes that have sent since the device was told last, and those of them whose turns were long enough to be measured.
-    senders: u64,
+    /// Branes that had a turn, long enough to be measured, since the device was told last.
     long: u64,
     knocks: Budgets<N>,
     /// Branes that wait.
@@ -112,7 +107,6 @@ impl<const N: usize> Accounts<N> {
         Self {
             work: [Budget::new(WORK); N],
             due: [0; N],
-            senders: 0,
             long: 0,
             knocks: Budgets::new(KNOCKS, u64::MAX),
             waiting: 0,
@@ -131,8 +125,7 @@ impl<const N: usize> Accounts<N> {
     /// Charges brane `b` with a turn. Returns true if the brane has to wait from now on.
     #[inline]
     pub fn charge(&mut self, b: usize, turn: &Meter, clock: &impl Fn() -> u64) -> bool {
-        self.senders |= u64::from(turn.sent != 0) << b;
-        self.long |= u64::from(turn.sent != 0 && turn.start.is_some()) << b;
+        self.long |= u64::from(turn.start.is_some()) << b;
         let due = &mut self.due[b];
         *due += turn.cost(clock);
         *due >= SETTLED_FROM && self.settle(b, clock())
@@ -142,18 +135,17 @@ impl<const N: usize> Accounts<N> {
     /// the time is charged to each brane that has sent much. Takes effect with the next turn.
     #[inline]
     pub fn kick(&mut self, device: &mut impl Device, clock: &impl Fn() -> u64) {
-        let (mut left, long) = (take(&mut self.senders), take(&mut self.long));
-        let start = if long == 0 { 0 } else { clock() };
+        if self.long == 0 {
+            return device.kick();
+        }
+        let start = clock();
         device.kick();
-        let measured = if long == 0 {
-            0
-        } else {
-            clock().saturating_sub(start)
-        };
+        let took = clock().saturating_sub(start);
+        let mut left = take(&mut self.long);
         while left != 0 {
             let b = left.trailing_zeros() as usize;
             left &= left - 1;
-            self.due[b] += KICK_COST + if long & 1 << b == 0 { 0 } else { measured };
+            self.due[b] += took;
         }
     }
 
@@ -179,21 +171,30 @@ impl<const N: usize> Accounts<N> {
         self.knocked |= 1 << b;
     }
 
-    /// The turn has come: it pays back one burst of each brane's debt. Returns the branes that wait no longer. One with a
-    /// longer debt, from an operation that took long, waits for the next turn too.
+    /// The turn has come: it pays back one burst of the debt of each brane that waits. Returns those that wait no longer. One
+    /// with a longer debt, from an operation that took long, waits for the next turn too.
     #[cold]
     pub fn turn_came(&mut self, now: u64) -> u64 {
         self.asked = false;
         self.knocked = 0;
-        let waited = take(&mut self.waiting);
-        for b in 0..N {
+        let mut released = 0;
+        let mut left = take(&mut self.waiting);
+        while left != 0 {
+            let b = left.trailing_zeros() as usize;
+            left &= left - 1;
             self.settle(b, now);
-            self.work[b].pay_back(now, BURST);
-            if self.work[b].exhausted(now).is_none() {
-                self.waiting &= !(1 << b);
-            }
+            self.work[b].pay_burst(now);
+            let waits = u64::from(self.work[b].exhausted(now).is_some());
+            self.waiting = self.waiting & !(1 << b) | waits << b;
+            released |= (1 - waits) << b;
         }
-        waited & !self.waiting
+        released
+    }
+
+    /// Returns true if [`Self::take_request`] or [`Self::take_offence`] would.
+    #[inline]
+    pub fn has_news(&self) -> bool {
+        self.waiting != 0 || self.offended
     }
 
     /// Returns true, once, if the domain `turn` has to be notified.

@@ -5,7 +5,7 @@
 //! frame after all checks of its addresses ([`crate::source`]). So it is asked to write only the checksum of the frame's own
 //! TCP or UDP header, and never a byte that those checks read.
 
-use crate::{ETHERNET_HEADER, Link};
+use crate::{ETHERNET_HEADER, Link, mac};
 use brane_abi::port::{
     FEATURE_TSO4, FEATURE_TSO6, FEATURE_TX_CSUM, FLAG_NEEDS_CSUM, FrameMeta, GSO_NONE, GSO_TCPV4, GSO_TCPV6,
     KIND_FRAME, MAX_FRAME,
@@ -23,9 +23,9 @@ const TCP_CHECKSUM: u16 = 16;
 const UDP_HEADER: usize = 8;
 const UDP_CHECKSUM: u16 = 6;
 
-/// The meta to send `frame` with, or `None` for a frame that must not leave.
+/// The meta to send `frame` with, or `None` for a frame that must not leave. `kind` is the frame's [`mac::Head::kind`].
 #[inline]
-pub fn outgoing(frame: &[u8], meta: FrameMeta, link: &Link) -> Option<FrameMeta> {
+pub fn outgoing(frame: &[u8], kind: u16, meta: FrameMeta, link: &Link) -> Option<FrameMeta> {
     if frame.len() < ETHERNET_HEADER || frame.len() > MAX_FRAME || meta.kind != KIND_FRAME {
         return None;
     }
@@ -36,7 +36,7 @@ pub fn outgoing(frame: &[u8], meta: FrameMeta, link: &Link) -> Option<FrameMeta>
     if meta.flags != FLAG_NEEDS_CSUM || link.features & FEATURE_TX_CSUM == 0 {
         return None;
     }
-    let transport = Transport::of(frame)?;
+    let transport = Transport::of(frame, kind)?;
     let (shortest, field) = match transport.protocol {
         TCP => (TCP_HEADER, TCP_CHECKSUM),
         UDP => (UDP_HEADER, UDP_CHECKSUM),
@@ -88,10 +88,10 @@ impl Transport {
     /// The header of the whole IP packet that fills this frame. `None` for fragments, since a later one has no transport
     /// header, and for extension headers, since no stack of ours offloads a packet that has some.
     #[inline]
-    fn of(frame: &[u8]) -> Option<Transport> {
-        match frame.get(12..ETHERNET_HEADER)? {
-            [0x08, 0x00] => Transport::of_ipv4(frame.get(ETHERNET_HEADER..)?),
-            [0x86, 0xdd] => Transport::of_ipv6(frame.get(ETHERNET_HEADER..)?),
+    fn of(frame: &[u8], kind: u16) -> Option<Transport> {
+        match kind {
+            mac::IPV4 => Transport::of_ipv4(frame.get(ETHERNET_HEADER..)?),
+            mac::IPV6 => Transport::of_ipv6(frame.get(ETHERNET_HEADER..)?),
             _ => None,
         }
     }

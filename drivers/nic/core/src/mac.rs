@@ -51,6 +51,10 @@ const RESERVED_MASK: Mac = from_bytes([0xff, 0xff, 0xff, 0xff, 0xff, 0xf0]);
 const MAC_CONTROL: u16 = 0x8808;
 /// The lowest EtherType; what is below is a length, and an LLC header follows (IEEE 802.3, 3.2.6).
 const LOWEST_TYPE: u16 = 0x0600;
+/// EtherTypes of IP, as [`Head::kind`] has them.
+pub const IPV4: u16 = 0x0800u16.swap_bytes();
+/// See [`IPV4`].
+pub const IPV6: u16 = 0x86ddu16.swap_bytes();
 
 /// Returns true if the frame is for the bridges and stations of the link itself: spanning tree, pause, LACP, LLDP, 802.1X.
 /// A frame with an LLC header counts as one, since spanning tree uses LLC at other group addresses too.
@@ -58,6 +62,12 @@ const LOWEST_TYPE: u16 = 0x0600;
 pub fn is_link_control(head: &Head) -> bool {
     let kind = head.kind.swap_bytes();
     head.to & RESERVED_MASK == RESERVED || kind < LOWEST_TYPE || kind == MAC_CONTROL
+}
+
+/// Returns true for an IP packet to one station, which is neither tagged nor link control. Most frames are of this sort.
+#[inline]
+pub fn is_plain(head: &Head) -> bool {
+    (head.kind == IPV4 || head.kind == IPV6) && !is_group(head.to)
 }
 
 /// From the order of transmission.

@@ -317,13 +317,19 @@ impl<const N: usize> Switch<N> {
         }
     }
 
+    /// Returns true if [`Self::flush`] has something to do.
+    #[inline]
+    pub fn has_news(&self) -> bool {
+        self.news != 0 || self.accounts.has_news()
+    }
+
     /// Publishes all frames to the branes. To be called at the end of each wake and call.
     pub fn flush(&mut self) -> Flushed {
-        let mut flushed = Flushed {
-            turn: self.accounts.take_request(),
-            offender: self.accounts.take_offence(),
-            ..Flushed::default()
-        };
+        let mut flushed = Flushed::default();
+        if self.accounts.has_news() {
+            flushed.turn = self.accounts.take_request();
+            flushed.offender = self.accounts.take_offence();
+        }
         let mut left = core::mem::take(&mut self.news);
         while left != 0 {
             let b = left.trailing_zeros() as usize;

@@ -129,7 +129,7 @@ impl<const N: usize> Switch<N> {
         meter: &mut Meter,
         clock: &impl Fn() -> u64,
     ) -> Turn {
-        let mut goes_on = true;
+        let (mut goes_on, mut idle) = (true, true);
         let end = loop {
             let Some(brane) = self.branes[b].as_mut().filter(|brane| brane.up) else {
                 return Turn::Done;
@@ -142,6 +142,8 @@ impl<const N: usize> Switch<N> {
             let port = &mut brane.ports[p];
             let record = match port.tx.peek() {
                 Ok(Some(record)) => record,
+                // Nothing was taken, so nothing is to be given back.
+                Ok(None) if idle => return Turn::Done,
                 Ok(None) => break Turn::Done,
                 Err(_) => {
                     self.suspect(b);
@@ -154,6 +156,7 @@ impl<const N: usize> Switch<N> {
             let Some(credit) = brane.credit.checked_sub(len.clamp(MIN_COST, MAX_FRAME)) else {
                 break Turn::Used;
             };
+            idle = false;
             goes_on = meter.record(len, clock);
             let Some(slot) = port.vif.map(usize::from) else {
                 self.counters.tx_unbound += 1;
@@ -187,7 +190,6 @@ impl<const N: usize> Switch<N> {
                     meta = vlan::insert(buffer, tag, meta);
                 }
                 device.send(before + len, meta);
-                meter.sent();
                 self.counters.tx_frames += 1;
             }
         };
@@ -198,22 +200,25 @@ impl<const N: usize> Switch<N> {
     /// Checks and switches one frame, the driver's own copy. `Some` when it has to go to the wire.
     fn switch_sent(&mut self, slot: usize, frame: &[u8], meta: FrameMeta) -> Option<FrameMeta> {
         let vif = &mut self.vifs[slot];
-        let Some(meta) = check::outgoing(frame, meta, &self.wire) else {
+        let sound = mac::head(frame)
+            .and_then(|head| Some((head, check::outgoing(frame, head.kind, meta, &self.wire)?)));
+        let Some((head, meta)) = sound else {
             vif.counters.tx_malformed += 1;
             return None;
         };
-        let head = mac::head(frame)?;
         if mac::in_vlan(head.from, vif.vlan) != vif.mac {
             vif.counters.tx_spoofed += 1;
             return None;
         }
-        if vlan::is_tag(head.kind) {
-            vif.counters.tx_bad_type += 1;
-            return None;
-        }
-        if mac::is_link_control(&head) {
-            vif.counters.tx_link_control += 1;
-            return None;
+        if !mac::is_plain(&head) {
+            if vlan::is_tag(head.kind) {
+                vif.counters.tx_bad_type += 1;
+                return None;
+            }
+            if mac::is_link_control(&head) {
+                vif.counters.tx_link_control += 1;
+                return None;
+            }
         }
         if vif.asks.allowed
             && let Err(forged) = self.limits[slot].allowed.check(frame)

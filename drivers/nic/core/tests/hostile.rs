@@ -7,9 +7,9 @@ use brane_abi::port::{
     FLAG_DATA_VALID, FLAG_NEEDS_CSUM, FrameMeta, GSO_NONE, GSO_TCPV4, GSO_TCPV6, MAX_FRAME,
 };
 use brane_abi::ring::RingIndices;
-use common::{BRANES, Bench, BraneSide, frame, mac};
+use common::{BRANES, Bench, BraneSide, frame, mac, outgoing};
+use nic_core::Link;
 use nic_core::header::{self, Header, Receive};
-use nic_core::{Link, check};
 use proptest::prelude::*;
 
 const HOST: brane_abi::net::MacAddr = brane_abi::net::MacAddr([2, 9, 9, 9, 9, 9]);
@@ -159,11 +159,11 @@ fn tcp(v6: bool, payload: usize) -> (Vec<u8>, FrameMeta) {
 fn segmentation_is_checked_against_the_frame() {
     for v6 in [false, true] {
         let (good, meta) = tcp(v6, 20_000);
-        assert_eq!(check::outgoing(&good, meta, &LINK), Some(meta));
+        assert_eq!(outgoing(&good, meta, &LINK), Some(meta));
         let bad_meta = |change: fn(&mut FrameMeta)| {
             let mut meta = meta;
             change(&mut meta);
-            check::outgoing(&good, meta, &LINK)
+            outgoing(&good, meta, &LINK)
         };
         assert_eq!(bad_meta(|m| m.kind = 1), None);
         assert_eq!(bad_meta(|m| m.flags = 0), None);
@@ -187,7 +187,7 @@ fn segmentation_is_checked_against_the_frame() {
         let bad_byte = |at: usize, value: u8| {
             let mut frame = good.clone();
             frame[at] = value;
-            check::outgoing(&frame, meta, &LINK)
+            outgoing(&frame, meta, &LINK)
         };
         let network = usize::from(meta.csum_start);
         assert_eq!(bad_byte(12, 9), None, "ethertype");
@@ -202,7 +202,7 @@ fn segmentation_is_checked_against_the_frame() {
         }
         for features in [0, 1, if v6 { 3 } else { 5 }, 6] {
             let link = Link { features, ..LINK };
-            assert_eq!(check::outgoing(&good, meta, &link), None, "features {features}");
+            assert_eq!(outgoing(&good, meta, &link), None, "features {features}");
         }
     }
 }
@@ -230,7 +230,7 @@ proptest! {
         frame in proptest::collection::vec(any::<u8>(), 0..3000), meta in metas(), features in 0u32..8,
     ) {
         let link = Link { features, ..LINK };
-        if let Some(meta) = check::outgoing(&frame, meta, &link) {
+        if let Some(meta) = outgoing(&frame, meta, &link) {
             prop_assert!(frame.len() >= 14 && (meta.gso_type != GSO_NONE || frame.len() <= 1514));
             if meta.flags & FLAG_NEEDS_CSUM != 0 {
                 prop_assert!(usize::from(meta.csum_start) + usize::from(meta.csum_offset) + 2 <= frame.len());

@@ -8,12 +8,12 @@ mod common;
 use brane_abi::net::{Cidr, MacAddr};
 use brane_abi::port::{FLAG_NEEDS_CSUM, FrameMeta, GSO_NONE, GSO_TCPV4, GSO_TCPV6};
 use brane_abi::vif::{AddVif, MODE_BRIDGE, Prefix, VifLimits};
-use common::{BRANES, Bench, mac, offloaded};
+use common::{BRANES, Bench, mac, offloaded, outgoing};
 use etherparse::{
     LaxPacketHeaders, LaxPayloadSlice, NetHeaders, PacketBuilder, PacketHeaders, TransportHeader,
 };
 use hostile_core::offload::{Addresses, Rewrite, rewrites};
-use nic_core::{Link, check};
+use nic_core::Link;
 use proptest::prelude::*;
 
 const HOST: MacAddr = MacAddr([2, 9, 9, 9, 9, 9]);
@@ -197,18 +197,18 @@ fn a_checksum_request_names_the_frames_own_transport_header() {
         (true, true, false),
     ] {
         let (good, meta) = packet(v6, tcp, options);
-        assert_eq!(check::outgoing(&good, meta, &LINK), Some(meta));
+        assert_eq!(outgoing(&good, meta, &LINK), Some(meta));
         for start in 0..=good.len() + 2 {
             for offset in 0..=good.len() {
                 let asked = csum(start, offset);
-                let passed = check::outgoing(&good, asked, &LINK).is_some();
+                let passed = outgoing(&good, asked, &LINK).is_some();
                 assert_eq!(passed, asked == meta, "csum_start {start}, csum_offset {offset}");
             }
         }
         let bad_byte = |at: usize, value: u8| {
             let mut frame = good.clone();
             frame[at] = value;
-            check::outgoing(&frame, meta, &LINK)
+            outgoing(&frame, meta, &LINK)
         };
         assert_eq!(bad_byte(12, 9), None, "EtherType");
         assert_eq!(bad_byte(13, 6), None, "EtherType");
@@ -244,11 +244,11 @@ fn a_checksum_request_names_the_frames_own_transport_header() {
                 let bytes = len.saturating_sub(if v6 { 54 } else { 14 }) as u16;
                 field.copy_from_slice(&bytes.to_be_bytes());
             }
-            let passed = check::outgoing(&short, meta, &LINK).is_some();
+            let passed = outgoing(&short, meta, &LINK).is_some();
             assert_eq!(passed, len >= start + header, "{len} bytes");
         }
         let without = Link { features: 6, ..LINK };
-        assert_eq!(check::outgoing(&good, meta, &without), None, "not offered");
+        assert_eq!(outgoing(&good, meta, &without), None, "not offered");
     }
 }
 
@@ -262,7 +262,7 @@ fn a_segmentation_request_is_for_tcp_of_that_version() {
                 header_len: meta.csum_start + 20,
                 ..meta
             };
-            check::outgoing(&frame, meta, &LINK).is_some()
+            outgoing(&frame, meta, &LINK).is_some()
         };
         for tcp in [false, true] {
             for gso_type in [GSO_TCPV4, GSO_TCPV6] {
@@ -328,7 +328,7 @@ proptest! {
             frame[at] = value;
         }
         let meta = FrameMeta { gso_type, gso_size, header_len: start + 20, ..csum(start.into(), offset.into()) };
-        let Some(meta) = check::outgoing(&frame, meta, &LINK) else {
+        let Some(meta) = outgoing(&frame, meta, &LINK) else {
             return Ok(());
         };
         let found = PacketHeaders::from_ethernet_slice(&frame).unwrap();

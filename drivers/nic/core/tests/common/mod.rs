@@ -9,7 +9,7 @@ use brane_abi::port::{FLAG_NEEDS_CSUM, FrameMeta, KIND_FRAME, KIND_INFO, PortInf
 use brane_abi::ring::{Consumer, Producer, RingIndices};
 use brane_abi::shared::SharedRegion;
 use brane_abi::vif::{self, AddVif, BindVif, DeviceInfo, MODE_BRIDGE, VifRef};
-use nic_core::{Device, Switch};
+use nic_core::{Device, Switch, check};
 use std::alloc::{Layout, alloc_zeroed};
 use std::cell::Cell;
 use std::collections::VecDeque;
@@ -340,4 +340,10 @@ impl Bench {
             self.switch.turn_came(self.now);
         }
     }
+}
+
+/// The check of a frame that a brane sends, as the switch does it.
+pub fn outgoing(frame: &[u8], meta: FrameMeta, link: &nic_core::Link) -> Option<FrameMeta> {
+    let kind = u16::from_le_bytes(*frame.get(12..)?.first_chunk()?);
+    check::outgoing(frame, kind, meta, link)
 }
