@@ -322,15 +322,22 @@ impl Guest {
     }
 
     /// How long the emulator's processor has run: the time of that thread on the host, which excludes what the host did in the
-    /// meantime (`/proc/PID/task/TID/schedstat`, Linux's `sched-stats.rst`).
+    /// meantime.
     pub fn processor_time(&self) -> Result<Duration> {
+        Ok(self.processor_times()?.0)
+    }
+
+    /// How long the emulator's processor has run, and how long it has waited for one of the host's.
+    /// (`/proc/PID/task/TID/schedstat`, Linux's `sched-stats.rst`).
+    pub fn processor_times(&self) -> Result<(Duration, Duration)> {
         let threads = format!("/proc/{}/task", self.qemu.pid());
         for thread in fs::read_dir(&threads).with_context(|| format!("reading {threads}"))? {
             let thread = thread?.path();
             if fs::read_to_string(thread.join("comm"))?.starts_with("CPU 0") {
-                let spent = fs::read_to_string(thread.join("schedstat"))?;
-                let spent = spent.split_whitespace().next().unwrap_or_default();
-                return Ok(Duration::from_nanos(spent.parse().context("reading schedstat")?));
+                let text = fs::read_to_string(thread.join("schedstat"))?;
+                let mut times = text.split_whitespace().map(str::parse);
+                let mut next = || times.next().context("schedstat is too short");
+                return Ok((Duration::from_nanos(next()??), Duration::from_nanos(next()??)));
             }
         }
         bail!("QEMU has no thread for a processor in {threads}")
