@@ -9,6 +9,9 @@
 //! one turn at most. If no other domain of the branes' priority wants to run, the notification comes as soon as the brane itself sleeps. So
 //! the processor does not idle while a brane waits.
 //!
+//! An answer within [`PROMPT`] shows that nobody else wants the processor for long: a domain that does has longer turns. Until an
+//! answer comes later, a quarter of the work is charged, so a lone brane at full rate is asked about less often.
+//!
 //! The driver cannot prevent a notification. A brane that waits is not armed for one, but for one that was under way, so what
 //! it notifies beyond that is charged to a second account. If that is exhausted, the manager suspends the brane
 //! (`brane_abi::offender`).
@@ -21,6 +24,10 @@ use work_budget::{Budget, Budgets, SWITCH_NS, Terms};
 
 /// Work for one brane beyond its tenth of the time, in nanoseconds.
 pub const BURST: u64 = 1_000_000;
+/// See the head of this file: shorter than a turn of the kernel's round (5 ms), longer than most domains take to serve one wake.
+pub const PROMPT: u64 = 2_000_000;
+/// The part of the work that is charged after a prompt answer: one in 2 to the power of this.
+const EASE: u32 = 2;
 /// A turn in a round of the driver ends after so many nanoseconds.
 pub const LONGEST_TURN: u64 = 200_000;
 /// A turn and one record of the longest kind, for up to 63 receivers, in nanoseconds. What took longer is not charged: the
@@ -37,43 +44,53 @@ const RECORD_COST: u64 = 2_000;
 const AFTER_RECORD: u64 = 300;
 /// Charges are entered into the account when so many nanoseconds have come together, since that takes a look at the clock.
 const SETTLED_FROM: u64 = 50_000;
-/// A turn is measured from so many bytes on, where each record counts for [`RECORD_BYTES`] more. The clock is looked at again
-/// after as many.
+/// A turn is measured from so many bytes on, and the clock is looked at again after as many. Long records count as several.
 const MEASURED_FROM: usize = 16 * 1024;
 const RECORD_BYTES: usize = 1024;
 /// Charge for the records of a measured turn before it was measured, in nanoseconds.
 const UNMEASURED: u64 = (MEASURED_FROM / RECORD_BYTES) as u64 * RECORD_COST;
 
 /// Measures one turn.
-#[derive(Default)]
 pub struct Meter {
-    records: u64,
+    /// Bytes of all records, where each record counts for [`RECORD_BYTES`] more.
     bytes: usize,
+    /// How many there are when the clock is to be looked at.
+    look_at: usize,
     start: Option<u64>,
+}
+
+impl Default for Meter {
+    fn default() -> Self {
+        Meter {
+            bytes: 0,
+            look_at: MEASURED_FROM,
+            start: None,
+        }
+    }
 }
 
 impl Meter {
     /// Enters a record of `len` bytes. Returns false if the turn has lasted long enough.
     #[inline]
     pub fn record(&mut self, len: usize, clock: &impl Fn() -> u64) -> bool {
-        self.records += 1;
         self.bytes += RECORD_BYTES + len;
-        self.bytes < MEASURED_FROM || self.goes_on(clock())
+        self.bytes < self.look_at || self.goes_on(clock())
     }
 
     fn goes_on(&mut self, now: u64) -> bool {
-        self.bytes = 0;
+        self.look_at = self.bytes + MEASURED_FROM;
         now.saturating_sub(*self.start.get_or_insert(now)) < LONGEST_TURN
     }
 
     /// What the turn has cost up to now.
     #[inline]
     fn cost(&self, clock: &impl Fn() -> u64) -> u64 {
+        let records = (self.bytes / RECORD_BYTES) as u64;
         let handled = match self.start {
-            None => self.records * RECORD_COST,
+            None => records * RECORD_COST,
             Some(start) => UNMEASURED + clock().saturating_sub(start),
         };
-        TURN_COST + self.records * AFTER_RECORD + handled
+        TURN_COST + records * AFTER_RECORD + handled
     }
 }
 
@@ -91,6 +108,10 @@ pub struct Accounts<const N: usize> {
     knocked: u64,
     /// The domain `turn` has been notified and has not answered.
     asked: bool,
+    /// When the first of those that wait began to.
+    since: u64,
+    /// See [`EASE`]; 0 after a late answer.
+    ease: u32,
     /// The manager has to be notified.
     offended: bool,
 }
@@ -112,6 +133,8 @@ impl<const N: usize> Accounts<N> {
             waiting: 0,
             knocked: 0,
             asked: false,
+            since: 0,
+            ease: 0,
             offended: false,
         }
     }
@@ -150,8 +173,11 @@ impl<const N: usize> Accounts<N> {
     }
 
     fn settle(&mut self, b: usize, now: u64) -> bool {
-        self.work[b].charge(now, take(&mut self.due[b]));
+        self.work[b].charge(now, take(&mut self.due[b]) >> self.ease);
         let exhausted = self.work[b].exhausted(now).is_some();
+        if exhausted && self.waiting == 0 {
+            self.since = now;
+        }
         self.waiting |= u64::from(exhausted) << b;
         exhausted
     }
@@ -177,6 +203,8 @@ impl<const N: usize> Accounts<N> {
     pub fn turn_came(&mut self, now: u64) -> u64 {
         self.asked = false;
         self.knocked = 0;
+        let prompt = now.saturating_sub(self.since) < PROMPT;
+        self.ease = if prompt { EASE } else { 0 };
         let mut released = 0;
         let mut left = take(&mut self.waiting);
         while left != 0 {

@@ -100,11 +100,13 @@ impl Transport {
     #[inline]
     fn of_ipv4(packet: &[u8]) -> Option<Transport> {
         let header: &[u8; 20] = packet.first_chunk()?;
-        let length = usize::from(header[0] & 15) * 4;
-        let total = usize::from(u16::from_be_bytes([header[2], header[3]]));
+        // Version, header length in words, type of service, total length, identification, flags and offset.
+        let start = u64::from_be_bytes(*header.first_chunk()?);
+        let length = (start >> 56 & 15) as usize * 4;
+        let total = (start >> 32 & 0xffff) as usize;
         // More fragments, or an offset.
-        let fragment = u16::from_be_bytes([header[6], header[7]]) & 0x3fff != 0;
-        let whole = header[0] >> 4 == 4 && length >= header.len() && total == packet.len() && !fragment;
+        let fragment = start & 0x3fff != 0;
+        let whole = start >> 60 == 4 && length >= header.len() && total == packet.len() && !fragment;
         whole.then_some(Transport {
             v6: false,
             protocol: header[9],

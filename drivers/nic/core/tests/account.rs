@@ -7,7 +7,7 @@ use brane_abi::net::MacAddr;
 use brane_abi::port::FrameMeta;
 use brane_abi::vif::VifCounters;
 use common::{Bench, frame, mac};
-use nic_core::account::{BURST, LONGEST_TURN};
+use nic_core::account::{BURST, LONGEST_TURN, PROMPT};
 use proptest::prelude::*;
 use std::cell::Cell;
 use std::rc::Rc;
@@ -205,6 +205,8 @@ fn the_time_to_tell_the_device_is_charged_to_who_sent_much() {
         machine.bench.branes[1].send(0, &frame(HOST, mac(1), 60, 0), PLAIN);
         let (mut turn, _) = machine.wake(0b11, false);
         while turn {
+            // Others have their turns.
+            machine.pass(PROMPT);
             turns += 1;
             turn = machine.wake(0, true).0;
         }
@@ -214,6 +216,34 @@ fn the_time_to_tell_the_device_is_charged_to_who_sent_much() {
     let time = machine.now.get() - begun;
     let most = (turns + 1) * BURST + time / 10;
     assert!(machine.worked <= most, "{} > {most}", machine.worked);
+}
+
+/// Whether others want the processor is seen by how long the turn takes to come. Until one comes late, less is charged.
+#[test]
+fn a_brane_that_nobody_waits_behind_is_asked_about_less_often() {
+    let turns = |late: u64| {
+        let mut machine = Machine::new(2_000);
+        let (mut turns, mut begun) = (0, 0);
+        for round in 0..400 {
+            if round == 100 {
+                (turns, begun) = (0, machine.worked);
+            }
+            machine.fill(0, 60);
+            let mut turn = machine.wake(1, false).0;
+            while turn {
+                machine.pass(late);
+                turns += 1;
+                turn = machine.wake(0, true).0;
+            }
+        }
+        turns * BURST * 100 / (machine.worked - begun)
+    };
+    let (alone, crowded) = (turns(PROMPT / 2), turns(PROMPT));
+    assert!((60..=120).contains(&crowded), "{crowded} % of the work");
+    assert!(
+        alone * 3 < crowded,
+        "{alone} % of the work alone, {crowded} % among others"
+    );
 }
 
 proptest! {
