@@ -3,13 +3,12 @@
 use crate::driver::{Driver, Refused};
 use brane_abi::layout::ports;
 use brane_abi::net::MacAddr;
-use brane_abi::port::FrameMeta;
 use brane_abi::shared::SharedRegion;
 use brane_abi::vif::{
     self, AddVif, BindVif, DeviceInfo, SetMode, VifCounters, VifEntry, VifLimits, VifRef, VifTable,
     VifTableAt,
 };
-use nic_core::{Device, Switch};
+use nic_core::{Silent, Switch};
 use std::alloc::{Layout, alloc_zeroed};
 use std::collections::BTreeMap;
 use std::ptr::NonNull;
@@ -17,19 +16,6 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// Branes of each switch.
 const BRANES: usize = 8;
-
-/// A wire on which nothing happens.
-struct Quiet;
-
-impl Device for Quiet {
-    fn receive(&mut self, _: impl FnOnce(FrameMeta, &[&[u8]])) -> bool {
-        false
-    }
-    fn reserve(&mut self, _: usize) -> Option<&mut [u8]> {
-        None
-    }
-    fn send(&mut self, _: usize, _: FrameMeta) {}
-}
 
 /// What a driver was told of a vif.
 #[derive(Clone, Copy, Debug)]
@@ -98,7 +84,7 @@ impl Nics {
             ..DeviceInfo::default()
         };
         let (label, len) =
-            self.switches[usize::from(nic)].call(label, bytes.len(), &mut message, info, &mut Quiet);
+            self.switches[usize::from(nic)].call(label, bytes.len(), &mut message, info, &mut Silent);
         (label, message[..len].to_vec())
     }
 

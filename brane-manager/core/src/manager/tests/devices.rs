@@ -483,3 +483,54 @@ fn what_is_saved_brings_the_same_system_up() {
     assert_eq!(again.owner("nic1"), "red/net1");
     again.clean();
 }
+
+#[test]
+fn what_is_free_is_counted_in_slots_ports_and_names() {
+    let mut w = World::new();
+    let ports = 5 * brane_abi::layout::PORTS_PER_BRANE as u32 * 2;
+    let (branes, interfaces, devices) = (3, 3, w.manager.registry.len() as u32);
+    let free = w.free();
+    assert_eq!(
+        (free.slots, free.ports, free.names),
+        (2, ports - 3, branes + interfaces + devices)
+    );
+    w.create("green").unwrap();
+    assert_eq!((w.free().slots, w.free().names), (1, free.names + 1));
+}
+
+#[test]
+fn the_longest_prefixes_are_those_of_one_address() {
+    let mut w = World::new();
+    let mut adjust = |address: &str, prefix| {
+        let ip = address.parse().unwrap();
+        let addressing = Addressing {
+            addresses: vec![Cidr { ip, prefix }],
+            ..Addressing::default()
+        };
+        w.call(Request::Adjust {
+            brane: "red".into(),
+            interface: "net0".into(),
+            addressing,
+        })
+        .is_ok()
+    };
+    for (address, longest) in [("10.9.0.1", 32), ("fd00::1", 128)] {
+        assert!(adjust(address, longest) && adjust(address, longest - 1));
+        assert!(!adjust(address, longest + 1) && !adjust(address, longest + 2));
+    }
+}
+
+#[test]
+fn a_device_that_the_driver_does_not_bind_is_named_in_the_log() {
+    let mut w = World::new();
+    w.faults(1);
+    for _ in 0..100 {
+        w.nics.refuse_after = Some(0);
+        if !w.step() {
+            w.pass(100);
+        }
+    }
+    w.nics.refuse_after = None;
+    let named = |line: &String| line.contains("`vnic1` gets no frames") && line.contains("as the test wants");
+    assert!(w.log.iter().any(named), "{:?}", w.log);
+}

@@ -150,6 +150,7 @@ fn a_question_that_found_no_room_is_asked_again_but_not_for_ever() {
         child: Child::Brane(brane),
         token,
     });
+    assert_eq!(bench.manager.branes[0].counts.commands_dropped, 1);
     let (brane, token) = questions(&bench.beat())[0];
     bench.report(brane, kind::ALIVE, token, &[]);
     for _ in 0..SILENT_BEATS {

@@ -231,3 +231,56 @@ fn one_that_answers_what_was_not_asked_is_cut_off() {
     };
     assert_eq!(hooks[0].cut, "it answers what was not asked");
 }
+
+#[test]
+fn an_answer_to_an_earlier_question_cuts_a_subscriber_off() {
+    let mut bench = Bench::new();
+    bench.start_all();
+    let watcher = Child::Watcher(0);
+    let say = |token, kind, payload| Event::Report {
+        child: watcher,
+        kind,
+        token,
+        payload,
+    };
+    let wants = minicbor::to_vec(all()).unwrap();
+    let actions = bench.event(say(1, brane_abi::hooks::say::SUBSCRIBE, &wants));
+    let asked = actions.iter().find_map(|action| match action {
+        Action::Send {
+            child,
+            kind: tell::TRANSITION,
+            token,
+            ..
+        } if *child == watcher => Some(*token),
+        _ => None,
+    });
+    let asked = asked.unwrap_or_else(|| panic!("{actions:?}"));
+    let actions = bench.event(say(asked.wrapping_add(1), brane_abi::hooks::say::DONE, &[]));
+    let cut = |action: &Action| matches!(action, Action::Log(text) if text.contains("it answers what was not asked"));
+    assert!(actions.iter().any(cut), "{actions:?}");
+}
+
+#[test]
+fn a_subscriber_that_joins_moves_no_brane_on() {
+    let mut bench = Bench::new();
+    // It has its configuration and has not said so.
+    bench.event(Event::LinkUp(Child::Brane(0)));
+    let wants = minicbor::to_vec(all()).unwrap();
+    let actions = bench.event(Event::Report {
+        child: Child::Watcher(0),
+        kind: brane_abi::hooks::say::SUBSCRIBE,
+        token: 1,
+        payload: &wants,
+    });
+    let moves = |action: &&Action| {
+        matches!(
+            action,
+            Action::Send {
+                child: Child::Brane(_),
+                ..
+            }
+        )
+    };
+    assert_eq!(actions.iter().find(moves), None);
+    assert_ne!(bench.manager.branes[0].state, State::Started);
+}

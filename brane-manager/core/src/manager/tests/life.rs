@@ -506,3 +506,12 @@ fn no_depth_of_batches_in_batches_takes_the_stack() {
     }
     assert!(w.refused(nested).starts_with("a batch has"));
 }
+
+#[test]
+fn a_created_brane_is_told_its_own_number() {
+    let mut w = World::new();
+    for (name, number) in [("green", 3), ("gold", 4)] {
+        w.create(name).unwrap();
+        assert_eq!(w.branes[number].config.as_ref().unwrap().id, number as u32);
+    }
+}
