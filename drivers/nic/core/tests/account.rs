@@ -246,6 +246,54 @@ fn a_brane_that_nobody_waits_behind_is_asked_about_less_often() {
     );
 }
 
+/// The clock is looked at once for many short records, and what came before the first look is charged by estimate.
+#[test]
+fn long_turns_of_short_records_look_at_the_clock_now_and_then() {
+    let mut machine = Machine::new(0);
+    let looks = Cell::new(0);
+    let now = machine.now.clone();
+    let clock = || {
+        looks.set(looks.get() + 1);
+        now.get()
+    };
+    let mut wakes = 0;
+    while counters(&machine.bench, 0).tx_waits == 0 {
+        for _ in 0..100 {
+            machine.bench.branes[0].send(0, &frame(HOST, mac(0), 60, 0), PLAIN);
+        }
+        looks.set(0);
+        machine.bench.switch.wake(1, &clock);
+        machine.bench.switch.transmit(&mut machine.bench.device, &clock);
+        machine.bench.switch.flush();
+        // Every 16 records; and for the turn, its account and the kick.
+        assert!(looks.get() <= 100 / 15 + 5, "{} looks", looks.get());
+        wakes += 1;
+        assert!(wakes < 100);
+    }
+    // A wake, a turn, a hundred records' buffers, and the first sixteen by estimate: 88 us.
+    assert!((9..=14).contains(&wakes), "{wakes} wakes");
+}
+
+/// The turn releases who waits, and looks at nobody else.
+#[test]
+fn a_turn_that_does_not_pay_all_back_releases_nobody() {
+    let mut machine = Machine::new(0);
+    machine.bench.device.kick_cost = BURST;
+    let mut turn = false;
+    while !turn {
+        for _ in 0..50 {
+            machine.bench.branes[0].send(0, &frame(HOST, mac(0), 60, 0), PLAIN);
+        }
+        turn = machine.wake(1, false).0;
+    }
+    machine.bench.branes[0].send(0, &frame(HOST, mac(0), 60, 0), PLAIN);
+    machine.bench.branes[1].send(0, &frame(HOST, mac(1), 60, 0), PLAIN);
+    let sent = counters(&machine.bench, 0).tx_frames;
+    assert!(machine.wake(0, true).0, "it waits for the next turn");
+    let after = [0, 1].map(|n| counters(&machine.bench, n).tx_frames);
+    assert_eq!(after, [sent, 0]);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 

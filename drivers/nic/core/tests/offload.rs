@@ -198,6 +198,13 @@ fn a_checksum_request_names_the_frames_own_transport_header() {
     ] {
         let (good, meta) = packet(v6, tcp, options);
         assert_eq!(outgoing(&good, meta, &LINK), Some(meta));
+        // What only segments have is not passed on without them.
+        let rubbish = FrameMeta {
+            gso_size: 7,
+            header_len: 9,
+            ..meta
+        };
+        assert_eq!(outgoing(&good, rubbish, &LINK), Some(meta));
         for start in 0..=good.len() + 2 {
             for offset in 0..=good.len() {
                 let asked = csum(start, offset);

@@ -336,6 +336,21 @@ fn a_restarted_brane_starts_with_empty_rings() {
     assert_eq!(bench.switch.counters().peer_errors, 0);
 }
 
+#[test]
+fn a_port_says_what_the_device_can_do() {
+    let mut bench = Bench::new();
+    let link = nic_core::Link {
+        features: 0b101,
+        mtu: 1400,
+        up: true,
+    };
+    bench.switch.set_link(link);
+    bench.run();
+    bench.branes[0].frames(0);
+    let info = bench.branes[0].ports[0].info.unwrap();
+    assert_eq!((info.features, info.mtu, info.link_up), (0b101, 1400, 1));
+}
+
 fn call(bench: &mut Bench, label: u64, request: &[u8]) -> (u64, Vec<u8>) {
     let mut message = [0; 960];
     message[..request.len()].copy_from_slice(request);
