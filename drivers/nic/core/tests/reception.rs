@@ -212,3 +212,18 @@ proptest! {
         prop_assert_eq!((sim.reception.rest(), sim.waiting), (Rest::None, 0));
     }
 }
+
+/// Only the frames of the wake itself are charged for, however many there were before.
+#[test]
+fn a_machine_that_stands_still_is_not_made_up_for() {
+    let mut reception = Reception::new();
+    let mut counts = Counts {
+        received: 100_000,
+        sent: 100_000,
+        buffers: 100_000,
+    };
+    reception.after(MILLISECOND, MILLISECOND + 1000, counts);
+    (counts.received, counts.sent, counts.buffers) = (100_001, 100_001, 100_001);
+    let (start, end) = (10_000 * MILLISECOND, 11_000 * MILLISECOND);
+    assert_eq!(reception.after(start, end, counts), None);
+}
