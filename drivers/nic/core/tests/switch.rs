@@ -449,13 +449,21 @@ fn the_manager_gets_answers_and_refusals() {
     let (label, answer) = call(&mut bench, vif::VIF_COUNTERS, VifRef { vif: 1 }.as_bytes());
     assert_eq!(label, vif::OK);
     assert_eq!(VifCounters::read_from_bytes(&answer).unwrap().rx_frames, 1);
+    // One for nobody here, one without a header, and one to the wire.
+    bench.device.arrives(&frame(MacAddr([2, 7, 7, 7, 7, 7]), HOST, 60, 0));
+    bench.device.arrives(&[0; 5]);
+    bench.branes[1].send(0, &frame(HOST, mac(1), 60, 0), PLAIN);
+    bench.run();
     let (label, answer) = call(&mut bench, vif::DEVICE_INFO, &[]);
     let info = DeviceInfo::read_from_bytes(&answer).unwrap();
     assert_eq!(label, vif::OK);
     assert_eq!(
         (info.mac, info.interrupts, info.rx_frames, info.link_up),
-        (HOST, 5, 1, 1)
+        (HOST, 5, 3, 1)
     );
+    assert_eq!((info.rx_unclaimed, info.rx_malformed, info.tx_frames), (1, 1, 1));
+    assert_ne!(info.features, 0);
+    assert_eq!(info.features, bench.switch.link().features);
     assert_eq!(info.ports as usize, 2 * BRANES);
     for n in 100.. {
         let (label, _) = call(
