@@ -256,6 +256,8 @@ impl Guest {
                 .wait_for(PROMPT, PATIENCE)
                 .context("waiting for the console's first prompt")?;
         }
+        // An earlier prompt is not the one behind the answer, even if the echo comes late.
+        self.qemu.skip_shown();
         self.qemu.send_line(line)?;
         // Log lines of others can fall into the echo; then the text begins a little earlier, with what was typed.
         let _ = self.qemu.wait_for(line, Duration::from_secs(2));

@@ -183,6 +183,12 @@ impl Qemu {
         }
     }
 
+    /// Goes on behind all that the console has shown so far: [`Self::wait_for`] will find what comes from now on.
+    pub fn skip_shown(&mut self) {
+        let state = self.console.lock();
+        self.seen = state.forgotten + state.bytes.len() as u64;
+    }
+
     /// Types bytes as they are.
     pub fn send(&mut self, bytes: &[u8]) -> Result<(), Error> {
         let input = self.input.as_mut().ok_or(Error::NoConsole)?;
