@@ -450,7 +450,9 @@ fn the_manager_gets_answers_and_refusals() {
     assert_eq!(label, vif::OK);
     assert_eq!(VifCounters::read_from_bytes(&answer).unwrap().rx_frames, 1);
     // One for nobody here, one without a header, and one to the wire.
-    bench.device.arrives(&frame(MacAddr([2, 7, 7, 7, 7, 7]), HOST, 60, 0));
+    bench
+        .device
+        .arrives(&frame(MacAddr([2, 7, 7, 7, 7, 7]), HOST, 60, 0));
     bench.device.arrives(&[0; 5]);
     bench.branes[1].send(0, &frame(HOST, mac(1), 60, 0), PLAIN);
     bench.run();
