@@ -5,7 +5,6 @@ mod common;
 
 use brane_abi::control::Origin;
 use brane_abi::port::FrameMeta;
-use brane_socket::{RingSizes, UdpSocket};
 use common::*;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use net_server_core::checksum;
@@ -481,17 +480,7 @@ fn a_router_from_dhcp_that_is_no_host_is_ignored_and_off_link_datagrams_make_no_
         Ipv4Addr::new(10, 0, 2, 77),
     ] {
         let mut host = host(true);
-        let stack = host.stack.clone();
-        host.spawn(async move {
-            stack.ready().await;
-            let sizes = RingSizes { rx: 4096, tx: 4096 };
-            let mut socket = UdpSocket::bind(&stack, "[::]:7".parse().unwrap(), sizes)
-                .await
-                .unwrap();
-            socket
-                .serve(64, |incoming, outgoing| outgoing.echo(incoming))
-                .await
-        });
+        echo::udp(&host);
         let server = Server {
             router: bad,
             ..Server::default()

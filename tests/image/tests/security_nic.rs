@@ -5,7 +5,7 @@
 //! notifies, sends the shortest frames, and sends them with as few notifications as it may. Before and after each of these it
 //! only computes, which is a third for each. All bounds are ratios within the one run.
 //!
-//! A share is of the time that the emulator's processor ran: what other work of the host took from it was nobody's here.
+//! A share is a part of the time that the emulator's processor ran. Time that the host gave to other processes does not count.
 
 use anyhow::{Context, Result, bail, ensure};
 use image_tests::BRANES;
@@ -61,6 +61,7 @@ fn a_brane_that_spends_the_drivers_time_leaves_the_others_their_share() -> Resul
             at: Instant::now(),
             ran: guest.processor_time()?,
         });
+        // Blue has sent frames in phase 5.
         if number == 6 {
             ensure!(guest.counter("vnic2", "tx_frames")? > 1000, "blue has not sent");
         }
@@ -108,8 +109,8 @@ fn a_brane_that_spends_the_drivers_time_leaves_the_others_their_share() -> Resul
     Ok(())
 }
 
-/// The share of the processor that a neighbour had in a phase: the lines of both gauges between its beginning and that of the
-/// next one, but for each gauge's first, which began before.
+/// The share of the processor that a neighbour had in a phase. Sums the lines of both gauges within the phase. Leaves out the first
+/// line of each gauge, because its measurement began before the phase.
 fn share(log: &str, phase: &Begin, next: &Begin) -> Option<f64> {
     let inside = log.split_once(&phase.line)?.1.split_once(&next.line)?.0;
     let lines: Vec<(f64, f64)> = inside

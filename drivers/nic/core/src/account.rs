@@ -5,12 +5,14 @@
 //! own rings. The driver then notifies the domain `turn`, which has the branes' priority and notifies the driver when the
 //! kernel's round of turns has come to it. That pays back [`BURST`] of the debt of each brane that waits.
 //!
-//! **Bound.** In `n` such notifications and the time `t`, the driver works for one brane `n + 1` times [`BURST`], a tenth of `t`, and
-//! one turn at most. If no other domain of the branes' priority wants to run, the notification comes as soon as the brane itself sleeps. So
+//! **Bound.** In `n` such notifications and the time `t`, the driver charges one brane with `n + 1` times [`BURST`], a tenth of `t`,
+//! and one turn at most. If no other domain of the branes' priority wants to run, the notification comes as soon as the brane itself sleeps. So
 //! the processor does not idle while a brane waits.
 //!
-//! An answer within [`PROMPT`] shows that nobody else wants the processor for long: a domain that does has longer turns. Until an
-//! answer comes later, a quarter of the work is charged, so a lone brane at full rate is asked about less often.
+//! All work is charged, but for one case. If `turn` answers within [`PROMPT`], no other domain used up its turn of the round, because
+//! such a turn is longer. The driver then charges a quarter of its work until an answer takes longer. So a brane that sends alone at
+//! full rate causes a quarter of the notifications. If another domain begins to compute then, the brane has one answer's work at
+//! this price left: four times [`BURST`].
 //!
 //! The driver cannot prevent a notification. A brane that waits is not armed for one, but for one that was under way, so what
 //! it notifies beyond that is charged to a second account. If that is exhausted, the manager suspends the brane
@@ -34,7 +36,8 @@ pub const LONGEST_TURN: u64 = 200_000;
 /// whole machine stood still then.
 const LONGEST: u64 = 1_000_000;
 const WORK: Terms = Terms::new(100, BURST, LONGEST);
-/// Notifications of a brane that waits, but for the first of each wait: five at once, and one in a hundred of the time.
+/// Charges for notifications of a brane while it waits; the first notification of each wait is free. A brane can make five at
+/// once, and may cost one hundredth of the time.
 const KNOCKS: Terms = Terms::new(10, 5 * SWITCH_NS, SWITCH_NS);
 /// Charge for a turn, in nanoseconds: telling the device of its frames is most of it.
 const TURN_COST: u64 = 6_000;
@@ -108,7 +111,7 @@ pub struct Accounts<const N: usize> {
     knocked: u64,
     /// The domain `turn` has been notified and has not answered.
     asked: bool,
-    /// When the first of those that wait began to.
+    /// When the first waiting brane exhausted its account, in nanoseconds.
     since: u64,
     /// See [`EASE`]; 0 after a late answer.
     ease: u32,

@@ -32,6 +32,8 @@ impl<const N: usize> Switch<N> {
     /// Sends what the branes that have notified have in their rings, in turns. Returns whether all was taken: if not, the
     /// device has no room (call again when it has), or the branes filled their rings all the while. What a brane that waits has
     /// in its rings counts as taken. `clock` gives the time in nanoseconds.
+    ///
+    /// Tells the device of all frames at the end.
     pub fn transmit(&mut self, device: &mut impl Device, clock: &impl Fn() -> u64) -> bool {
         if let Some(b) = self.begun {
             // The device has interrupted for it, or will not have to.

@@ -191,8 +191,8 @@ fn little_work_now_and_then_never_waits() {
     assert_eq!(counters(&machine.bench, 0).tx_frames, 10_000);
 }
 
-/// An emulated device can keep the driver waiting when it is told of frames. That is charged to the brane that sent many, and
-/// a turn pays back no more than one burst of it.
+/// A kick of an emulated device can block the driver. The driver charges that time to the brane that sent many frames, and one
+/// turn pays back one burst of it.
 #[test]
 fn the_time_to_tell_the_device_is_charged_to_who_sent_much() {
     let mut machine = Machine::new(0);
@@ -274,7 +274,7 @@ fn long_turns_of_short_records_look_at_the_clock_now_and_then() {
     assert!((9..=14).contains(&wakes), "{wakes} wakes");
 }
 
-/// The turn releases who waits, and looks at nobody else.
+/// A turn that leaves a brane exhausted releases no brane, neither that one nor its neighbour.
 #[test]
 fn a_turn_that_does_not_pay_all_back_releases_nobody() {
     let mut machine = Machine::new(0);

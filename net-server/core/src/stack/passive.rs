@@ -6,8 +6,8 @@
 //!
 //! A host that completes handshakes and holds what it gets can use up connections, memory, a listener's backlog and a client's
 //! slots. So where one of these has run out, a source that holds few takes it from the source that holds most: of that source's
-//! connections the one that has been silent longest is reset. Where that would only turn the tables, the one that gives way must
-//! have stood for [`GRACE`]: a request that is served in this time is not cut off by sources that hold as few.
+//! connections the one that has been silent longest is reset. If both sources would hold equally many after the change of places,
+//! only a connection older than [`GRACE`] is reset. So a short request is served before another source can take its place.
 
 use super::{Map, Stack};
 use crate::device::Tx;
@@ -33,7 +33,7 @@ pub(super) const CONNECTIONS_FOR_SOURCE: u32 = (CONNECTIONS / 4 * 3) as u32;
 const EVICTIONS: usize = 8;
 
 /// How long a connection stands before one of a source that holds one less can take its place, in nanoseconds.
-pub const GRACE: u64 = 250_000_000;
+const GRACE: u64 = 250_000_000;
 
 /// What becomes of a segment that belongs to no connection.
 pub(super) enum Unmatched {

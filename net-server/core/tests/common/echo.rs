@@ -3,8 +3,8 @@
 use super::Host;
 use brane_socket::{ListenOptions, RingSizes, TcpListener, UdpSocket};
 
-/// Spawns a UDP and a TCP echo server at port 7 and lets both come up. The TCP server queues `backlog` connections.
-pub fn serve(host: &mut Host, backlog: u32) {
+/// Spawns a UDP echo server at port 7.
+pub fn udp(host: &Host) {
     let stack = host.stack.clone();
     host.spawn(async move {
         stack.ready().await;
@@ -16,6 +16,11 @@ pub fn serve(host: &mut Host, backlog: u32) {
             .serve(64, |incoming, outgoing| outgoing.echo(incoming))
             .await
     });
+}
+
+/// Spawns a UDP and a TCP echo server at port 7 and lets both come up. The TCP server queues `backlog` connections.
+pub fn serve(host: &mut Host, backlog: u32) {
+    udp(host);
     let stack = host.stack.clone();
     host.spawn(async move {
         stack.ready().await;

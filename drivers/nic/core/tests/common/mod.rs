@@ -38,7 +38,7 @@ pub struct HostDevice {
     pub room: usize,
     /// A clock, and by how many nanoseconds each frame of a brane takes it on.
     pub clock: Option<(Rc<Cell<u64>>, u64)>,
-    /// By how many nanoseconds it takes the clock on when it is told of frames.
+    /// Nanoseconds that a kick takes. The device advances the clock by them.
     pub kick_cost: u64,
     queued: bool,
     buffer: Vec<u8>,
