@@ -44,8 +44,6 @@ impl Queue {
 #[derive(Clone, Copy, Debug)]
 pub struct ByteCost {
     each: u64,
-    /// Nanoseconds spent so far.
-    pub spent: u64,
 }
 
 impl Default for ByteCost {
@@ -60,15 +58,11 @@ impl ByteCost {
 
     /// Without experience.
     pub const fn new() -> Self {
-        Self {
-            each: 4_000,
-            spent: 0,
-        }
+        Self { each: 4_000 }
     }
 
     /// Enters that so many bytes took so many nanoseconds.
     pub fn sent(&mut self, bytes: u64, took: u64) {
-        self.spent += took;
         if let Some(each) = took.checked_div(bytes) {
             self.each = (7 * self.each + each.clamp(Self::BOUNDS.0, Self::BOUNDS.1)) / 8;
         }

@@ -1,16 +1,18 @@
 //! The serial domain. It owns COM1 and prints on it what the console writes and, line by line, what all others log; what
 //! is typed goes to the console. It also owns COM2, which it carries bytes for between the line and the remote domain.
 //!
-//! Nobody on the other side is trusted. Text is bounded for each wake and each writer in any time ([`work_budget`]), and writers
+//! Nobody on the other side is trusted. Text is bounded for each wake and each writer in any time ([`accounts`]), and writers
 //! take turns; what finds no room on the screen or in its writer's budget stays in the writer's ring, so a flood costs its writer
-//! alone. A domain that notifies too often is reported to the manager, which suspends it. A writer whose ring makes no sense loses what is in
+//! alone. What arrives on a line is charged to that line; above its budget it stays in the device. A domain that notifies too often is reported to the manager, which suspends it. A writer whose ring makes no sense loses what is in
 //! it: the ring is emptied, counted and reported. Nothing here waits for anybody.
 #![no_std]
 #![no_main]
 
+mod accounts;
 mod remote;
 mod uart;
 
+use accounts::{Accounts, Meter};
 use brane_abi::layout::{log, tty};
 use brane_abi::offender;
 use brane_abi::ring::{RingError, RingIndices};
@@ -21,9 +23,9 @@ use sel4_microkit::time::{Alarm, Clock};
 use sel4_microkit::{
     Channel, ChannelSet, Handler, IoPort, MessageInfo, Never, Region, StaticCell, protection_domain, set_mr,
 };
-use serial_core::{ByteCost, Line, Name, Screen};
+use serial_core::{Line, Name, Screen};
 use uart::{Speed, Take, Uart};
-use work_budget::{Budgets, MAX_CALLERS, SWITCH_NS, Terms};
+use work_budget::{Budgets, ENTRY_NS, MAX_CALLERS, SWITCH_NS, Terms};
 
 #[allow(missing_docs)]
 mod wiring {
@@ -37,10 +39,6 @@ const CONSOLE: Channel = Channel::new(channels::CONSOLE);
 const MANAGER: Channel = Channel::new(channels::MANAGER);
 const TIMER: Channel = Channel::new(channels::TIMER);
 
-/// What the log of one domain may take: a twentieth of the processor, 10 ms at once.
-const LOG: Terms = Terms::new(50, 10_000_000, 5_000_000);
-/// What the console's line and the remote line may take each: a person or a program waits for them.
-const LINE: Terms = Terms::new(200, 10_000_000, 5_000_000);
 /// What the notifications of one domain may take.
 const WAKES: Terms = Terms::new(50, 3_000_000, 100_000);
 
@@ -110,54 +108,9 @@ struct Serial {
     reported: Counters,
     clock: Clock,
     alarm: Alarm,
-    output: Output,
+    accounts: Accounts,
     /// Accounts of the notifications that domains send.
     wakes: Budgets<MAX_CALLERS>,
-}
-
-/// What output costs, and the accounts of those that it is for, by their channels.
-struct Output {
-    cost: ByteCost,
-    /// Of logs.
-    logs: Budgets<MAX_CALLERS>,
-    /// Of the two lines.
-    lines: Budgets<MAX_CALLERS>,
-    /// When the next account that held something back allows more.
-    next: Option<u64>,
-}
-
-impl Output {
-    /// Whether an account has nothing left now. Then there is a look when it has.
-    fn holds_back(
-        next: &mut Option<u64>,
-        budgets: &mut Budgets<MAX_CALLERS>,
-        channel: Channel,
-        now: u64,
-    ) -> bool {
-        let until = budgets.exhausted(channel.index(), now);
-        if let Some(until) = until {
-            *next = Some(next.map_or(until, |next| next.min(until)));
-        }
-        until.is_some()
-    }
-
-    fn holds_log(&mut self, writer: Channel, now: u64) -> bool {
-        Self::holds_back(&mut self.next, &mut self.logs, writer, now)
-    }
-
-    fn holds_line(&mut self, writer: Channel, now: u64) -> bool {
-        Self::holds_back(&mut self.next, &mut self.lines, writer, now)
-    }
-
-    /// Enters bytes that a log put on the screen. Nobody is told: what is above the budget waits in the ring.
-    fn logged(&mut self, writer: Channel, now: u64, bytes: usize) {
-        let _ = self.logs.charge(writer.index(), now, self.cost.of(bytes));
-    }
-
-    /// Enters bytes of a line.
-    fn sent(&mut self, writer: Channel, now: u64, bytes: usize) {
-        let _ = self.lines.charge(writer.index(), now, self.cost.of(bytes));
-    }
 }
 
 /// The description gives these sizes, and the generated constants carry them; see [`brane_abi::layout`].
@@ -234,12 +187,7 @@ fn init() -> Serial {
         reported: Counters::default(),
         clock: Clock::new(regions::TSC),
         alarm: Alarm::new(TIMER),
-        output: Output {
-            cost: ByteCost::new(),
-            logs: Budgets::new(LOG, bounded),
-            lines: Budgets::new(LINE, bounded),
-            next: None,
-        },
+        accounts: Accounts::new(bounded),
         wakes: Budgets::new(WAKES, bounded),
     };
     serial.work();
@@ -252,11 +200,11 @@ impl Writer {
         &mut self,
         line: &mut Line,
         screen: &mut Screen,
-        output: &mut Output,
+        accounts: &mut Accounts,
         now: u64,
     ) -> Result<bool, RingError> {
         for _ in 0..LINES {
-            if output.holds_log(self.channel, now) {
+            if accounts.holds_log(self.channel, now) {
                 break;
             }
             // Two runs at most hold all of the ring, and a piece of a line is shorter.
@@ -270,7 +218,7 @@ impl Writer {
             if !screen.log(self.name, line) {
                 break;
             }
-            output.logged(self.channel, now, room - screen.room());
+            accounts.logged(self.channel, now, room - screen.room());
         }
         Ok(true)
     }
@@ -288,12 +236,13 @@ impl Serial {
     fn work(&mut self) {
         let now = self.clock.now_ns();
         let console = 1 << CONSOLE.index();
-        if self.pending & console != 0 && !self.output.holds_line(CONSOLE, now) && !self.print_console(now) {
+        if self.pending & console != 0 && !self.accounts.holds_line(CONSOLE, now) && !self.print_console(now)
+        {
             self.pending &= !console;
         }
         // Writers whose text could go on now.
         let mut ready = self.pending & console;
-        if self.output.holds_line(CONSOLE, now) {
+        if self.accounts.holds_line(CONSOLE, now) {
             ready = 0;
         }
         // Its log is looked at below, and its line in [`RemoteLine::work`].
@@ -305,12 +254,12 @@ impl Serial {
             if self.pending & bit == 0 && bit & SHARED == 0 {
                 continue;
             }
-            match writer.print(&mut self.lines[i], self.screen, &mut self.output, now) {
+            match writer.print(&mut self.lines[i], self.screen, &mut self.accounts, now) {
                 Ok(true) => {
                     if bit & SHARED == 0 {
                         self.pending |= bit;
                     }
-                    if !self.output.holds_log(writer.channel, now) {
+                    if !self.accounts.holds_log(writer.channel, now) {
                         ready |= bit;
                     }
                 }
@@ -338,10 +287,10 @@ impl Serial {
             byte
         });
         let took = self.clock.now_ns().saturating_sub(begin);
-        self.output.cost.sent(bytes, took);
+        self.accounts.sent(bytes, took);
         let wanted = !self.screen.is_empty() || ready & self.known != 0;
         self.uart.want_to_send(wanted, sent);
-        if let Some(at) = self.output.next.take() {
+        if let Some(at) = self.accounts.next.take() {
             // A deadline that the timer does not take is tried again at the next wake.
             self.alarm.set(at);
         }
@@ -364,7 +313,7 @@ impl Serial {
                 }
                 Ok((n, _)) => {
                     taken += n;
-                    self.output.sent(CONSOLE, now, n);
+                    self.accounts.sends(CONSOLE, now, n);
                 }
                 Err(_) => {
                     let shared = regions::TTY.shared();
@@ -405,14 +354,18 @@ impl Serial {
         }
     }
 
-    /// Takes what was typed.
-    fn receive(&mut self) {
+    /// Takes what was typed: by an interrupt of the device, or what was left in it for want of budget.
+    fn receive(&mut self, interrupt: bool) {
         let mut keyboard = Keyboard {
             ring: &mut self.keyboard,
             news: false,
             dropped: &mut self.counters.keys_dropped,
+            meter: Meter::new(CONSOLE, &mut self.accounts, &self.clock),
         };
-        self.uart.interrupted(&mut keyboard);
+        self.uart.resume(&mut keyboard);
+        if interrupt {
+            self.uart.interrupted(&mut keyboard);
+        }
         if keyboard.news {
             CONSOLE.notify();
         }
@@ -424,18 +377,19 @@ struct Keyboard<'a> {
     ring: &'a mut StreamProducer,
     news: bool,
     dropped: &'a mut u64,
+    meter: Meter<'a>,
 }
 
 impl Take for Keyboard<'_> {
-    fn has_room(&mut self) -> bool {
-        true
+    fn room(&mut self) -> usize {
+        if self.meter.allows() { usize::MAX } else { 0 }
     }
 
-    fn take(&mut self, byte: u8) {
-        match self.ring.write(&[byte]) {
-            Ok(1) => self.news = true,
-            _ => *self.dropped += 1,
-        }
+    fn take(&mut self, bytes: &[u8]) {
+        let written = self.ring.write(bytes).unwrap_or(0);
+        self.news |= written != 0;
+        *self.dropped += (bytes.len() - written) as u64;
+        self.meter.charge();
     }
 }
 
@@ -443,7 +397,7 @@ impl Handler for Serial {
     type Error = Never;
 
     fn notified(&mut self, signalled: ChannelSet) -> Result<(), Never> {
-        let (begin, sending) = (self.clock.now_ns(), self.output.cost.spent);
+        let (begin, charged) = (self.clock.now_ns(), self.accounts.spent);
         if signalled.contains(TIMER) {
             self.alarm.rang();
         }
@@ -451,16 +405,13 @@ impl Handler for Serial {
             // Acknowledged first: an edge that comes from now on is another interrupt. The kernel cannot refuse it
             // for a handler of our own.
             let _ = IRQ.irq_ack();
-            self.receive();
         }
+        self.receive(signalled.contains(IRQ));
         if signalled.contains(REMOTE_IRQ) {
             let _ = REMOTE_IRQ.irq_ack();
-            if let Some(remote) = &mut self.remote {
-                remote.interrupted();
-            }
         }
         if let Some(remote) = &mut self.remote {
-            remote.work(&mut self.output, &self.clock);
+            remote.work(signalled.contains(REMOTE_IRQ), &mut self.accounts, &self.clock);
         }
         self.pending |= signalled.bits();
         self.work();
@@ -468,10 +419,15 @@ impl Handler for Serial {
         let end = self.clock.now_ns();
         let took = end
             .saturating_sub(begin)
-            .saturating_sub(self.output.cost.spent - sending);
+            .saturating_sub(self.accounts.spent - charged);
         for channel in signalled.iter() {
             if self.wakes.charge(channel.index(), end, took + SWITCH_NS) {
                 MANAGER.notify();
+            }
+        }
+        for (interrupt, line) in [(IRQ, CONSOLE), (REMOTE_IRQ, REMOTE)] {
+            if signalled.contains(interrupt) {
+                self.accounts.interrupted(line, end, took + ENTRY_NS);
             }
         }
         Ok(())

@@ -1,10 +1,12 @@
 //! The line to the operator's machine: COM2 on one side, the region `remote-line` on the other. Bytes go both ways as they are.
 //!
-//! The remote domain is not trusted: where it is slow, what is received stays in the device, which tells the other end of the line
-//! to wait; where its rings make no sense they are emptied and counted.
+//! Neither the remote domain nor the operator's machine is trusted. Where the domain is slow or the line's budget is used up, what is
+//! received stays in the device, which tells the other end of the line to wait. Where the domain's rings make no sense they are
+//! emptied and counted.
 
+use crate::accounts::{Accounts, Meter};
+use crate::indices;
 use crate::uart::{Speed, Take, Uart};
-use crate::{Output, indices};
 use brane_abi::layout::{Part, remote_line};
 use brane_abi::stream::{StreamConsumer, StreamProducer};
 use sel4_microkit::time::Clock;
@@ -40,22 +42,29 @@ struct Input {
     emptied: u64,
 }
 
-impl Take for Input {
-    fn has_room(&mut self) -> bool {
-        match self.ring.room() {
-            Ok(room) => room != 0,
-            Err(_) => {
-                indices(regions::REMOTE_LINE.shared(), remote_line::INPUT_INDICES).reset();
-                self.ring.reset();
-                self.emptied += 1;
-                true
-            }
+/// The same with the line's account.
+struct Metered<'a>(&'a mut Input, Meter<'a>);
+
+impl Take for Metered<'_> {
+    fn room(&mut self) -> usize {
+        let Metered(input, meter) = self;
+        if !meter.allows() {
+            return 0;
         }
+        if let Ok(room) = input.ring.room() {
+            return room;
+        }
+        indices(regions::REMOTE_LINE.shared(), remote_line::INPUT_INDICES).reset();
+        input.ring.reset();
+        input.emptied += 1;
+        input.ring.room().unwrap_or(0)
     }
 
-    fn take(&mut self, byte: u8) {
-        // There was room for one, and only the reader moves that.
-        self.news |= self.ring.write(&[byte]) == Ok(1);
+    fn take(&mut self, bytes: &[u8]) {
+        let Metered(input, meter) = self;
+        // There was room for them, and only the reader moves that.
+        input.news |= input.ring.write(bytes).is_ok_and(|count| count != 0);
+        meter.charge();
     }
 }
 
@@ -96,14 +105,24 @@ impl RemoteLine {
         (self.uart.overruns, self.emptied + self.input.emptied)
     }
 
-    /// Handles an interrupt of the device.
-    pub fn interrupted(&mut self) {
-        self.uart.interrupted(&mut self.input);
+    /// Takes what was received and gives the device what is to be sent, as far as both go now and the line's budget allows. What was
+    /// held back for want of budget comes after what is to be sent, so a flood of requests does not hold back their answers.
+    pub fn work(&mut self, interrupt: bool, accounts: &mut Accounts, clock: &Clock) {
+        if interrupt {
+            // Before sending: the causes that it takes are older than those that sending makes.
+            let mut input = Metered(&mut self.input, Meter::new(REMOTE, accounts, clock));
+            self.uart.interrupted(&mut input);
+        }
+        let told = self.send(accounts, clock);
+        let mut input = Metered(&mut self.input, Meter::new(REMOTE, accounts, clock));
+        self.uart.resume(&mut input);
+        if core::mem::take(&mut self.input.news) || told {
+            REMOTE.notify();
+        }
     }
 
-    /// Takes up what was held back, and gives the device what is to be sent, as far as both go now and the line's budget allows.
-    pub fn work(&mut self, budget: &mut Output, clock: &Clock) {
-        self.uart.resume(&mut self.input);
+    /// Sends. Returns true if the remote domain is to be told that there is room.
+    fn send(&mut self, accounts: &mut Accounts, clock: &Clock) -> bool {
         let RemoteLine {
             uart,
             output,
@@ -116,7 +135,7 @@ impl RemoteLine {
         let (begin, mut bytes) = (clock.now_ns(), 0);
         let sent = uart.send(|| {
             if left.start == left.end {
-                if budget.holds_line(REMOTE, begin) {
+                if accounts.holds_line(REMOTE, begin) {
                     return None;
                 }
                 let count = output.read(piece).unwrap_or_else(|_| {
@@ -127,22 +146,20 @@ impl RemoteLine {
                 });
                 *left = 0..count;
                 *taken += count;
-                budget.sent(REMOTE, begin, count);
+                accounts.sends(REMOTE, begin, count);
             }
             let byte = left.next().map(|at| piece[at]);
             bytes += u64::from(byte.is_some());
             byte
         });
-        budget.cost.sent(bytes, clock.now_ns().saturating_sub(begin));
+        accounts.sent(bytes, clock.now_ns().saturating_sub(begin));
         let more = left.start != left.end || output.available().is_ok_and(|count| count != 0);
-        let held = left.start == left.end && more && budget.holds_line(REMOTE, begin);
+        let held = left.start == left.end && more && accounts.holds_line(REMOTE, begin);
         uart.want_to_send(more && !held, sent);
         let told = *taken >= ROOM || *taken != 0 && !more;
         if told {
             self.taken = 0;
         }
-        if core::mem::take(&mut self.input.news) || told {
-            REMOTE.notify();
-        }
+        told
     }
 }

@@ -93,7 +93,6 @@ fn a_byte_costs_what_the_last_ones_took_within_bounds() {
     let mut cost = ByteCost::new();
     (0..100).for_each(|_| cost.sent(16, 16 * 2_000));
     assert!((1_900..=2_100).contains(&cost.of(1)), "{cost:?}");
-    assert_eq!(cost.spent, 100 * 16 * 2_000);
     cost.sent(0, 1_000_000);
     assert!(cost.of(1) <= 2_100);
     // The machine stood still: that is no byte's fault.

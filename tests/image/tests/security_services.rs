@@ -1,5 +1,5 @@
 //! Floods of the services above the branes: a client, a brane and an operator that call and notify as fast as they can take the
-//! time that a service works for them from nobody else.
+//! time that a service works for them from nobody else. The same holds for who sends to a serial line from outside.
 //!
 //! One boot: the floods take turns by the clock (`hostile_core::phases`), and beside them two clients compute for ever and say how
 //! much. What these get in the phases before and after a flood, in which the flooding client only computes as they do, is their
@@ -7,11 +7,15 @@
 
 use anyhow::{Context, Result, ensure};
 use hostile_core::phases::Phase;
-use image_tests::guest::{Boot, Guest, Net};
+use image_tests::guest::{Boot, Guest, Net, PROMPT};
 use image_tests::netns::NetNs;
 use image_tests::ping::{Pinger, Train};
 use image_tests::{BRANES, until};
 use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Of its fair share, what a neighbour keeps at least beside each flood.
@@ -22,6 +26,9 @@ const GAP: Duration = Duration::from_millis(10);
 const ROUNDS: u64 = 3;
 /// How long all phases may take to come by, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(150);
+
+/// What a terminal sends for Ctrl-C: the console forgets the line.
+const CONTROL_C: u8 = 3;
 
 /// What the meters have said: for each phase number its name and the sum of their counts, if both have said theirs.
 fn measured(log: &str) -> BTreeMap<u64, (String, u64)> {
@@ -43,38 +50,139 @@ fn measured(log: &str) -> BTreeMap<u64, (String, u64)> {
         .collect()
 }
 
-/// Waits until each flood has come by [`ROUNDS`] times from now on, with a phase before and after.
-fn watch(guest: &Guest) -> Result<BTreeMap<u64, (String, u64)>> {
-    let begun = measured(&guest.log()).into_keys().next_back();
-    let first = begun.map_or(0, |last| last + 2).next_multiple_of(2);
-    let last = first + 2 * ROUNDS * Phase::FLOODS.len() as u64;
-    let end = Instant::now() + PATIENCE;
-    loop {
-        let mut all = measured(&guest.log());
-        if all.contains_key(&last) {
-            all.retain(|number, _| (first..=last).contains(number));
-            return Ok(all);
+/// What the meters computed in each phase, for each second that the emulator's processor ran in it: other work of the host takes time
+/// from all phases, but not alike.
+#[derive(Default)]
+struct Rates {
+    all: BTreeMap<u64, (String, f64)>,
+    /// The end of the last phase that both meters have told of, in the time of the emulator's processor.
+    last: Option<(u64, Duration)>,
+}
+
+impl Rates {
+    /// Looks for phases that have ended since the last look. A phase without a look at its begin and its end is left out.
+    fn look(&mut self, guest: &Guest) -> Result<()> {
+        let mut counts = measured(&guest.log());
+        let (now, ended) = (guest.processor_time()?, counts.pop_last());
+        let Some((number, (name, count))) = ended else {
+            return Ok(());
+        };
+        match self.last {
+            Some((last, _)) if last == number => return Ok(()),
+            Some((last, begin)) if last + 1 == number => {
+                let rate = count as f64 / (now - begin).as_secs_f64();
+                self.all.insert(number, (name, rate));
+            }
+            _ => {}
         }
-        ensure!(
-            Instant::now() < end,
-            "the phases do not come by:\n{}",
-            guest.log()
-        );
-        std::thread::sleep(Duration::from_millis(200));
+        self.last = Some((number, now));
+        Ok(())
+    }
+
+    /// Looks until there are so many phases behind those seen so far, plus those that are left out. `between` is called before each
+    /// look.
+    fn watch(
+        &mut self,
+        guest: &mut Guest,
+        phases: u64,
+        mut between: impl FnMut(&mut Guest) -> Result<()>,
+    ) -> Result<()> {
+        let end = Instant::now() + PATIENCE;
+        self.look(guest)?;
+        let begun = self.last.map_or(0, |(last, _)| last);
+        while self.last.is_none_or(|(last, _)| last < begun + phases) {
+            ensure!(
+                Instant::now() < end,
+                "the phases do not come by:\n{}",
+                guest.log()
+            );
+            between(guest)?;
+            self.look(guest)?;
+        }
+        Ok(())
+    }
+
+    /// Of what the meters get beside nothing but a computing client, how much they get beside a flood.
+    fn kept(&self, flood: Phase) -> Option<f64> {
+        let (mut beside, mut fair) = (0.0, 0.0);
+        for (number, (_, rate)) in self.all.iter().filter(|(_, (name, _))| name == flood.name()) {
+            if let (Some((_, before)), Some((_, after))) =
+                (self.all.get(&(number - 1)), self.all.get(&(number + 1)))
+            {
+                (beside, fair) = (beside + 2.0 * rate, fair + before + after);
+            }
+        }
+        (fair != 0.0).then(|| beside / fair)
+    }
+
+    /// The mean of the phases in which the client computes.
+    fn beside_client(&self) -> f64 {
+        let rates: Vec<_> = self
+            .all
+            .values()
+            .filter(|(name, _)| name == Phase::Spin.name())
+            .map(|(_, rate)| rate)
+            .collect();
+        rates.iter().copied().sum::<f64>() / rates.len() as f64
     }
 }
 
-/// Of what the meters get beside nothing but a computing client, how much they get beside a flood.
-fn kept(counts: &BTreeMap<u64, (String, u64)>, flood: Phase) -> Option<f64> {
-    let (mut beside, mut fair) = (0, 0);
-    for (number, (_, count)) in counts.iter().filter(|(_, (name, _))| name == flood.name()) {
-        // On a busy host the line of a meter may be missing.
-        if let (Some((_, before)), Some((_, after))) = (counts.get(&(number - 1)), counts.get(&(number + 1)))
-        {
-            (beside, fair) = (beside + 2 * count, fair + before + after);
-        }
+/// Types without end. Returns how much of their fair share the meters keep in the phases in which only the client of the flooding
+/// brane computes.
+///
+/// The console has its turns as any other domain: what it computes for what is typed makes it a fourth one beside the two meters and
+/// the client.
+fn kept_beside_typing(guest: &mut Guest, fair: f64) -> Result<f64> {
+    let mut rates = Rates::default();
+    rates.watch(guest, 7, |guest| {
+        std::thread::sleep(Duration::from_millis(5));
+        // What waits in the pipe is taken afterwards, so it is not more than needed.
+        guest.type_bytes(&[b'~'; 256])
+    })?;
+    // What was typed is no command.
+    guest.type_bytes(&[CONTROL_C])?;
+    guest.wait_for("^C", image_tests::PATIENCE)?;
+    guest.wait_for(PROMPT, image_tests::PATIENCE)?;
+    Ok(rates.beside_client() / (fair * 3.0 / 4.0))
+}
+
+/// The control line's other end: it always has more to send, and takes all that comes.
+struct Outside {
+    stream: UnixStream,
+    threads: [JoinHandle<u64>; 2],
+}
+
+impl Outside {
+    fn start(guest: &Guest) -> Result<Outside> {
+        let stream = guest.control_stream()?;
+        let (mut reader, mut writer) = (stream.try_clone()?, stream.try_clone()?);
+        let taken = std::thread::spawn(move || {
+            let (mut buffer, mut all) = ([0; 4096], 0);
+            while let Ok(count @ 1..) = reader.read(&mut buffer) {
+                all += count as u64;
+            }
+            all
+        });
+        let sent = std::thread::spawn(move || {
+            let mut all = 0;
+            while let Ok(count @ 1..) = writer.write(&[b'~'; 4096]) {
+                all += count as u64;
+            }
+            all
+        });
+        Ok(Outside {
+            stream,
+            threads: [taken, sent],
+        })
     }
-    (fair != 0).then(|| beside as f64 / fair as f64)
+
+    /// Hangs up. Returns the bytes that came and those that went.
+    fn stop(self) -> Result<[u64; 2]> {
+        self.stream.shutdown(Shutdown::Both)?;
+        Ok(self
+            .threads
+            .map(|thread| thread.join().expect("a thread of the line")))
+    }
 }
 
 #[test]
@@ -84,26 +192,44 @@ fn floods_of_calls_and_notifications_leave_the_neighbours_their_share() -> Resul
         config: "floods",
         net: Net::Tap(&ns),
         release: true,
+        control: true,
         ..Boot::default()
     })?;
+    let outside = Outside::start(&guest)?;
     let [main, red, _] = &BRANES;
-    let counts = ns.enter(|| -> Result<_> {
+    let (rates, typing) = ns.enter(|| -> Result<_> {
         for brane in [main, red] {
             Pinger::new(brane.v4.into())?
                 .until_answer(Duration::from_secs(60))?
                 .with_context(|| format!("{} does not answer:\n{}", brane.name, guest.log()))?;
         }
         let trains = [main, red].map(|brane| Train::start(brane.v4.into(), GAP));
-        let counts = watch(&guest)?;
+        let mut rates = Rates::default();
+        let phases = 2 * ROUNDS * Phase::FLOODS.len() as u64;
+        rates.watch(&mut guest, phases + 3, |_| {
+            std::thread::sleep(Duration::from_millis(10));
+            Ok(())
+        })?;
+        let typing = kept_beside_typing(&mut guest, rates.beside_client())?;
         for (brane, train) in [main, red].into_iter().zip(trains) {
             train?.stop_unharmed(brane.name)?;
         }
-        Ok(counts)
+        Ok((rates, typing))
     })?;
+    let [came, went] = outside.stop()?;
+    eprintln!("the control line carried {came} bytes out and {went} in");
+    ensure!(came > 1 << 16 && went > 1 << 16, "no flood of the control line");
+    eprintln!("beside typing: {typing:.2} of the fair share");
+    ensure!(
+        typing >= KEPT,
+        "neighbours keep {typing:.2} of their share beside typing"
+    );
     let log = guest.log();
     let mut least = Vec::new();
     for phase in Phase::FLOODS {
-        let kept = kept(&counts, phase).with_context(|| format!("no phase {}:\n{log}", phase.name()))?;
+        let kept = rates
+            .kept(phase)
+            .with_context(|| format!("no phase {}:\n{log}", phase.name()))?;
         eprintln!("beside {}: {kept:.2} of the fair share", phase.name());
         if kept < KEPT {
             least.push(phase.name());

@@ -26,11 +26,15 @@ pub enum Phase {
     Reports,
     /// The operator calls the manager.
     Calls,
+    /// The operator fills its line's output ring.
+    Output,
+    /// The operator takes what arrives at its line. The other end always has more.
+    Input,
 }
 
 impl Phase {
     /// All floods, in order. Every second phase is [`Phase::Spin`].
-    pub const FLOODS: [Phase; 7] = [
+    pub const FLOODS: [Phase; 9] = [
         Phase::Far,
         Phase::Due,
         Phase::Serial,
@@ -38,6 +42,8 @@ impl Phase {
         Phase::Bell,
         Phase::Reports,
         Phase::Calls,
+        Phase::Output,
+        Phase::Input,
     ];
 
     /// Its name in logs.
@@ -51,6 +57,8 @@ impl Phase {
             Phase::Bell => "bell",
             Phase::Reports => "reports",
             Phase::Calls => "calls",
+            Phase::Output => "output",
+            Phase::Input => "input",
         }
     }
 }
@@ -92,7 +100,7 @@ mod tests {
             let turn = Turn::at(now);
             let phase = match number as usize {
                 n if n % 2 == 0 => Phase::Spin,
-                n => Phase::FLOODS[n / 2 % 7],
+                n => Phase::FLOODS[n / 2 % 9],
             };
             assert_eq!((turn.number, turn.phase), (number, phase));
             assert_eq!(Turn::at(turn.end - 1), turn);
