@@ -264,6 +264,15 @@ mod tests {
         assert!(matches!(port.check(3), Err(BootError::Impossible(_))));
     }
 
+    #[test]
+    fn a_brane_whose_name_is_empty_or_too_long_is_refused() {
+        for (length, fits) in [(0, false), (1, true), (MAX_NAME, true), (MAX_NAME + 1, false)] {
+            let mut config = sample();
+            config.branes[0].name = "x".repeat(length);
+            assert_eq!(config.check(1).is_ok(), fits, "{length} bytes");
+        }
+    }
+
     proptest! {
         #[test]
         fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300), at in 0usize..200, to: u8) {

@@ -278,7 +278,6 @@ impl Hooks {
             *s = Subscriber {
                 cut: printable(why),
                 told,
-                linked: s.linked,
                 ..Subscriber::default()
             };
             self.news.push(News::Cut(k, printable(why)));

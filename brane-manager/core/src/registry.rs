@@ -300,3 +300,28 @@ pub(crate) fn too_many_prefixes(count: usize) -> Refusal {
 pub(crate) fn nic_name(nic: u8) -> String {
     format!("nic{nic}")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use brane_abi::layout::MAX_NICS;
+
+    #[test]
+    fn there_are_as_many_devices_as_the_drivers_of_all_nics_take() {
+        let mut registry = Registry::new(MAX_NICS, [2, 0x77, 0, 0]);
+        let mut add = |nic: usize, n: usize| {
+            registry.insert(DeviceConfig {
+                name: format!("vif{nic}-{n}"),
+                nic: nic as u8,
+                ..DeviceConfig::default()
+            })
+        };
+        for nic in 0..MAX_NICS {
+            for n in 0..nic_core::MAX_VIFS {
+                add(nic, n).unwrap();
+            }
+        }
+        let why = add(0, nic_core::MAX_VIFS).unwrap_err();
+        assert_eq!(why.what, format!("there are {} devices already", 64 * MAX_NICS));
+    }
+}

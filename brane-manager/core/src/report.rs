@@ -174,6 +174,17 @@ mod tests {
     }
 
     #[test]
+    fn believes_the_longest_lists_and_names_that_a_brane_can_have() {
+        let mut most = sample();
+        most.counters = vec![most.counters[0].clone(); 128];
+        most.interfaces[0].addresses = vec![most.interfaces[0].addresses[0]; 16];
+        most.interfaces = vec![most.interfaces[0].clone(); 8];
+        most.counters[0].name = "x".repeat(31);
+        let bytes = minicbor::to_vec(&most).unwrap();
+        assert_eq!(status(&bytes), Ok(most));
+    }
+
+    #[test]
     fn names_what_it_does_not_believe() {
         let refused = |change: fn(&mut BraneStatus)| {
             let mut s = sample();
@@ -194,6 +205,10 @@ mod tests {
         );
         assert_eq!(
             refused(|s| s.counters = vec![s.counters[0].clone(); 129]),
+            Unbelievable::TooMany
+        );
+        assert_eq!(
+            refused(|s| s.interfaces[0].addresses = vec![s.interfaces[0].addresses[0]; 17]),
             Unbelievable::TooMany
         );
         assert_eq!(

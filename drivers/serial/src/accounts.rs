@@ -1,32 +1,32 @@
-//! What serial works for each line and each log, and what it may ([`work_budget`]). What is above that waits: output in its
-//! writer's ring, input in the device.
+//! Owns the accounts of serial's work for each line and each log ([`work_budget`]). Work above a budget waits: output in its writer's
+//! ring, input in the device.
 //!
-//! Writers and whoever is at the other end of a line are not trusted; they cannot reach these accounts. A line has one account for
-//! both directions, that of the domain which uses it.
+//! Writers and the machine at the other end of a line are not trusted; they cannot reach these accounts. A line has one account for
+//! both directions. The account belongs to the domain that uses the line.
 
 use sel4_microkit::Channel;
 use sel4_microkit::time::Clock;
 use serial_core::ByteCost;
 use work_budget::{Budgets, MAX_CALLERS, Terms};
 
-/// What the log of one domain may take: a twentieth of the processor, 10 ms at once.
+/// Budget of one domain's log: a twentieth of the processor, 10 ms at once.
 const LOG: Terms = Terms::new(50, 10_000_000, 5_000_000);
-/// What the console's line and the remote line may take each: a person or a program waits for them.
+/// Budget of the console's line and of the remote line each. It is larger, because a person or a program waits for the bytes.
 const LINE: Terms = Terms::new(150, 10_000_000, 5_000_000);
 
-/// What bytes cost, and the accounts of those that they are for, by their channels.
+/// The accounts by channel, and the measured cost of a byte.
 pub struct Accounts {
     cost: ByteCost,
     logs: Budgets<MAX_CALLERS>,
     lines: Budgets<MAX_CALLERS>,
-    /// Nanoseconds that bytes took so far, in both directions.
+    /// Nanoseconds spent on bytes so far, in both directions.
     pub spent: u64,
-    /// When the next account that held something back allows more.
+    /// When the first exhausted account allows more work.
     pub next: Option<u64>,
 }
 
 impl Accounts {
-    /// Accounts without debt for the channels whose bits are set.
+    /// Creates accounts without debt for the channels whose bits are set.
     pub fn new(bounded: u64) -> Accounts {
         Accounts {
             cost: ByteCost::new(),
@@ -37,7 +37,7 @@ impl Accounts {
         }
     }
 
-    /// Whether an account has nothing left now. Then there is a look when it has.
+    /// Returns true if an account is exhausted. Then `next` is at most the time when it is not any more.
     fn holds_back(
         next: &mut Option<u64>,
         budgets: &mut Budgets<MAX_CALLERS>,
@@ -51,39 +51,39 @@ impl Accounts {
         until.is_some()
     }
 
-    /// Whether the log of this writer has to wait.
+    /// Returns true if the log of this writer has to wait.
     pub fn holds_log(&mut self, writer: Channel, now: u64) -> bool {
         Self::holds_back(&mut self.next, &mut self.logs, writer, now)
     }
 
-    /// Whether the line of this domain has to wait.
+    /// Returns true if the line of this domain has to wait.
     pub fn holds_line(&mut self, user: Channel, now: u64) -> bool {
         Self::holds_back(&mut self.next, &mut self.lines, user, now)
     }
 
-    /// Enters bytes that a log put on the screen. Nobody is told: what is above the budget waits in the ring.
+    /// Charges bytes that a log put on the screen. The manager is not notified, because the rest waits in the ring.
     pub fn logged(&mut self, writer: Channel, now: u64, bytes: usize) {
         let _ = self.logs.charge(writer.index(), now, self.cost.of(bytes));
     }
 
-    /// Enters bytes that the user of a line sends.
+    /// Charges bytes that the user of a line sends.
     pub fn sends(&mut self, user: Channel, now: u64, bytes: usize) {
         let _ = self.lines.charge(user.index(), now, self.cost.of(bytes));
     }
 
-    /// Enters an interrupt of a line that took so many nanoseconds besides the bytes.
+    /// Charges an interrupt of a line. `took` is its time in nanoseconds without the bytes.
     pub fn interrupted(&mut self, user: Channel, now: u64, took: u64) {
         let _ = self.lines.charge(user.index(), now, took);
     }
 
-    /// Enters that so many bytes took so many nanoseconds to send. They were charged before, by what earlier ones took.
+    /// Measures that `bytes` took `took` nanoseconds to send. The bytes were charged before, at the cost of earlier ones.
     pub fn sent(&mut self, bytes: u64, took: u64) {
         self.spent += took;
         self.cost.sent(bytes, took);
     }
 }
 
-/// Charges what is received on a line.
+/// Charges the bytes that are received on one line.
 pub struct Meter<'a> {
     user: Channel,
     accounts: &'a mut Accounts,
@@ -92,7 +92,7 @@ pub struct Meter<'a> {
 }
 
 impl<'a> Meter<'a> {
-    /// For the line of this domain.
+    /// Creates a meter for the line of this domain.
     pub fn new(user: Channel, accounts: &'a mut Accounts, clock: &'a Clock) -> Meter<'a> {
         Meter {
             user,
@@ -102,7 +102,7 @@ impl<'a> Meter<'a> {
         }
     }
 
-    /// Whether some bytes may be received now. Their time begins.
+    /// Returns true if bytes may be received now. Their time begins with this call.
     pub fn allows(&mut self) -> bool {
         self.begin = self.clock.now_ns();
         !self.accounts.holds_line(self.user, self.begin)

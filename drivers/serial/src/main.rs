@@ -354,7 +354,8 @@ impl Serial {
         }
     }
 
-    /// Takes what was typed: by an interrupt of the device, or what was left in it for want of budget.
+    /// Receives typed bytes. `interrupt` is true after an interrupt of the device; bytes that were left in it for want of budget are received
+    /// in any case.
     fn receive(&mut self, interrupt: bool) {
         let mut keyboard = Keyboard {
             ring: &mut self.keyboard,
@@ -372,7 +373,7 @@ impl Serial {
     }
 }
 
-/// What is typed goes here. A person sees what is dropped.
+/// The console's ring for typed bytes. A person sees that bytes are dropped.
 struct Keyboard<'a> {
     ring: &'a mut StreamProducer,
     news: bool,

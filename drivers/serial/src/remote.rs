@@ -42,7 +42,7 @@ struct Input {
     emptied: u64,
 }
 
-/// The same with the line's account.
+/// The input with the line's account.
 struct Metered<'a>(&'a mut Input, Meter<'a>);
 
 impl Take for Metered<'_> {
@@ -105,11 +105,11 @@ impl RemoteLine {
         (self.uart.overruns, self.emptied + self.input.emptied)
     }
 
-    /// Takes what was received and gives the device what is to be sent, as far as both go now and the line's budget allows. What was
-    /// held back for want of budget comes after what is to be sent, so a flood of requests does not hold back their answers.
+    /// Receives and sends as many bytes as the rings, the device and the line's budget allow. If receiving had stopped for want of budget,
+    /// sending comes first, so a flood of requests does not hold back its answers.
     pub fn work(&mut self, interrupt: bool, accounts: &mut Accounts, clock: &Clock) {
         if interrupt {
-            // Before sending: the causes that it takes are older than those that sending makes.
+            // Before sending: this handles older causes than those that sending makes.
             let mut input = Metered(&mut self.input, Meter::new(REMOTE, accounts, clock));
             self.uart.interrupted(&mut input);
         }
@@ -121,7 +121,7 @@ impl RemoteLine {
         }
     }
 
-    /// Sends. Returns true if the remote domain is to be told that there is room.
+    /// Sends. Returns true if the remote domain must be notified of room in its ring.
     fn send(&mut self, accounts: &mut Accounts, clock: &Clock) -> bool {
         let RemoteLine {
             uart,

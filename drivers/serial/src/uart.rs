@@ -47,9 +47,9 @@ const BURSTS: usize = 8;
 
 /// Who gets what is received.
 pub trait Take {
-    /// Bytes that may be taken now. If that is 0, received bytes stay in the device until [`Uart::resume`].
+    /// Returns how many bytes may be received now. If that is 0, they stay in the device until [`Uart::resume`].
     fn room(&mut self) -> usize;
-    /// Takes these bytes, for which there was room.
+    /// Receives these bytes, at most as many as [`Self::room`] returned.
     fn take(&mut self, bytes: &[u8]);
 }
 
@@ -124,8 +124,8 @@ impl Uart {
         self.make_edge();
     }
 
-    /// Takes received bytes. The first `sure` ones are known to be there, so the status is not read for them: in an emulator each
-    /// access to a register takes as long as some thousand instructions.
+    /// Receives bytes from the FIFO. It is known to hold `sure` bytes, so the status is not read for these. In an emulator an access to a
+    /// register costs as much as some thousand instructions.
     fn receive(&mut self, take: &mut impl Take, mut sure: usize) {
         for _ in 0..RECEIVED {
             let room = take.room().min(FIFO);

@@ -50,17 +50,17 @@ fn measured(log: &str) -> BTreeMap<u64, (String, u64)> {
         .collect()
 }
 
-/// What the meters computed in each phase, for each second that the emulator's processor ran in it: other work of the host takes time
-/// from all phases, but not alike.
+/// Work of the meters in each phase, for each second of the emulator's processor time. Other work on the host takes a different amount of
+/// processor time from each phase, so counts alone cannot be compared.
 #[derive(Default)]
 struct Rates {
     all: BTreeMap<u64, (String, f64)>,
-    /// The end of the last phase that both meters have told of, in the time of the emulator's processor.
+    /// The last phase that both meters have logged, and the processor time of its end.
     last: Option<(u64, Duration)>,
 }
 
 impl Rates {
-    /// Looks for phases that have ended since the last look. A phase without a look at its begin and its end is left out.
+    /// Reads the log for a phase that has ended since the last call. Leaves out phases whose begin or end was seen too late.
     fn look(&mut self, guest: &Guest) -> Result<()> {
         let mut counts = measured(&guest.log());
         let (now, ended) = (guest.processor_time()?, counts.pop_last());
@@ -79,8 +79,7 @@ impl Rates {
         Ok(())
     }
 
-    /// Looks until there are so many phases behind those seen so far, plus those that are left out. `between` is called before each
-    /// look.
+    /// Polls until `phases` more phases have ended. Calls `between` before each poll.
     fn watch(
         &mut self,
         guest: &mut Guest,
@@ -102,7 +101,7 @@ impl Rates {
         Ok(())
     }
 
-    /// Of what the meters get beside nothing but a computing client, how much they get beside a flood.
+    /// Returns the meters' rate beside a flood, as a part of their rate in the phases before and after it.
     fn kept(&self, flood: Phase) -> Option<f64> {
         let (mut beside, mut fair) = (0.0, 0.0);
         for (number, (_, rate)) in self.all.iter().filter(|(_, (name, _))| name == flood.name()) {
@@ -115,7 +114,7 @@ impl Rates {
         (fair != 0.0).then(|| beside / fair)
     }
 
-    /// The mean of the phases in which the client computes.
+    /// Returns the mean rate of the phases in which the client computes.
     fn beside_client(&self) -> f64 {
         let rates: Vec<_> = self
             .all
@@ -127,11 +126,11 @@ impl Rates {
     }
 }
 
-/// Types without end. Returns how much of their fair share the meters keep in the phases in which only the client of the flooding
-/// brane computes.
+/// Types without end for seven phases. Returns the part of their fair share that the meters keep in the phases in which the client
+/// computes. `fair` is their rate in those phases without typing.
 ///
-/// The console has its turns as any other domain: what it computes for what is typed makes it a fourth one beside the two meters and
-/// the client.
+/// The console computes for each typed byte and has its turns as any other domain. The fair share is therefore a quarter instead of a
+/// third of the processor.
 fn kept_beside_typing(guest: &mut Guest, fair: f64) -> Result<f64> {
     let mut rates = Rates::default();
     rates.watch(guest, 7, |guest| {
@@ -146,7 +145,7 @@ fn kept_beside_typing(guest: &mut Guest, fair: f64) -> Result<f64> {
     Ok(rates.beside_client() / (fair * 3.0 / 4.0))
 }
 
-/// The control line's other end: it always has more to send, and takes all that comes.
+/// The control line's other end. It sends and receives without end.
 struct Outside {
     stream: UnixStream,
     threads: [JoinHandle<u64>; 2],

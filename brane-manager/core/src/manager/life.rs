@@ -303,11 +303,9 @@ impl Manager {
             }
             self.event(cx.now, what, None, None, detail);
         }
-        // Some may wait no longer.
+        // A subscriber may have been dropped: resumes branes that were waiting for it.
         for brane in 0..self.branes.len() {
-            if matches!(self.branes[brane].step, Some(Step::Hooks(_))) && !self.hooks.waits(brane) {
-                self.advance(brane, cx);
-            }
+            self.advance(brane, cx);
         }
     }
 }

@@ -5,16 +5,19 @@ use brane_abi::net::{Cidr, MacAddr};
 use brane_abi::operator::{self, Answer, DeviceConfig, Refusal, Request};
 use brane_abi::vif::{Prefix, VifLimits};
 
+mod addresses;
 mod devices;
 mod heartbeat;
 mod hooks;
 mod interleaved;
+mod jobs;
 mod life;
 mod limits;
 mod meanwhile;
 mod model;
 mod offenders;
 mod steps;
+mod views;
 
 use crate::testing::{Nics, World};
 
@@ -226,7 +229,7 @@ fn limits_reach_the_driver_as_they_are_configured() {
         ip: [10, 0, 2, 16].into(),
         prefix: 32,
     };
-    (red.allow, red.rate_up) = (vec![cidr], Some(5));
+    (red.allow, red.rate_up, red.rate_down) = (vec![cidr], Some(5), Some(6));
     let bench = Bench::with(Ok(boot), 3);
     let limits: Vec<_> = bench.manager.registry.iter().map(|d| d.limits()).collect();
     let none = |vif| VifLimits {
@@ -237,6 +240,7 @@ fn limits_reach_the_driver_as_they_are_configured() {
     let mut red = VifLimits {
         allowed: 1,
         rate_up: 5,
+        rate_down: 6,
         ..none(2)
     };
     red.allow[0] = Prefix::from(cidr);

@@ -18,9 +18,6 @@ impl Manager {
         b.goal = goal;
         b.job = Some(job);
         b.cut = 0;
-        if let Some(config) = &mut b.config {
-            config.held = goal != Goal::Started;
-        }
         if b.state == State::Refused && goal == Goal::Started {
             self.stop(brane, "it is to be tried again", cx);
         }
@@ -62,7 +59,6 @@ impl Manager {
             id: brane as u32,
             name,
             families,
-            held: !start,
             ..BraneConfig::default()
         });
         b.state = State::Starting;

@@ -4,7 +4,7 @@ use super::*;
 use crate::testing::World;
 use brane_abi::control::Family;
 use brane_abi::hooks::{Subscription, Transition, tell};
-use brane_abi::operator::{Answer, Request};
+use brane_abi::operator::{Answer, Hook, Request};
 
 fn all() -> Subscription {
     Subscription {
@@ -19,6 +19,14 @@ fn create(name: &str) -> Request {
         name: name.into(),
         families: None,
         start: true,
+    }
+}
+
+/// The subscribers as operators see them.
+fn listed(w: &mut World) -> Vec<Hook> {
+    match w.call(Request::Hooks) {
+        Ok(Answer::Hooks(hooks)) => hooks,
+        other => panic!("{other:?}"),
     }
 }
 
@@ -156,9 +164,7 @@ fn one_that_hangs_or_faults_is_cut_off_and_the_transition_goes_on() {
             w.now - since
         );
         assert_eq!(w.told(1).len(), 4, "the other is told all the same");
-        let Ok(Answer::Hooks(hooks)) = w.call(Request::Hooks) else {
-            panic!()
-        };
+        let hooks = listed(&mut w);
         let why: Vec<_> = hooks.iter().map(|h| h.cut.as_str()).collect();
         if faults {
             // It was started anew, and has not subscribed again.
@@ -178,12 +184,7 @@ fn one_that_was_cut_off_does_not_come_back_by_itself() {
     w.subscribe(0, &all());
     w.watchers[0].hangs = true;
     w.done(create("green"));
-    let cut = |w: &mut World| {
-        let Ok(Answer::Hooks(hooks)) = w.call(Request::Hooks) else {
-            panic!()
-        };
-        hooks[0].cut.clone()
-    };
+    let cut = |w: &mut World| listed(w)[0].cut.clone();
     assert_eq!(cut(&mut w), "no answer within 500 ms");
     w.event(Event::LinkUp(Child::Watcher(0)));
     w.subscribe(0, &all());
@@ -192,9 +193,7 @@ fn one_that_was_cut_off_does_not_come_back_by_itself() {
     for _ in 0..100 {
         w.subscribe(1, &all());
     }
-    let Ok(Answer::Hooks(hooks)) = w.call(Request::Hooks) else {
-        panic!()
-    };
+    let hooks = listed(&mut w);
     assert_eq!(hooks[1].cut, "it subscribes again and again");
 }
 
@@ -226,9 +225,7 @@ fn one_that_answers_what_was_not_asked_is_cut_off() {
         token: 999,
         payload: &[],
     });
-    let Ok(Answer::Hooks(hooks)) = w.call(Request::Hooks) else {
-        panic!()
-    };
+    let hooks = listed(&mut w);
     assert_eq!(hooks[0].cut, "it answers what was not asked");
 }
 
@@ -283,4 +280,56 @@ fn a_subscriber_that_joins_moves_no_brane_on() {
     };
     assert_eq!(actions.iter().find(moves), None);
     assert_ne!(bench.manager.branes[0].state, State::Started);
+}
+
+#[test]
+fn leaving_in_between_does_not_let_one_subscribe_for_ever() {
+    let mut w = World::new();
+    for _ in 0..64 {
+        w.subscribe(0, &all());
+        w.leave(0);
+        assert_eq!(listed(&mut w), []);
+    }
+    w.subscribe(0, &all());
+    assert_eq!(listed(&mut w)[0].cut, "it subscribes again and again");
+}
+
+#[test]
+fn one_that_resets_its_link_is_cut_off_even_after_it_has_left() {
+    let mut w = World::new();
+    w.subscribe(0, &all());
+    w.leave(0);
+    w.event(Event::LinkUp(Child::Watcher(0)));
+    assert_eq!(listed(&mut w)[0].cut, "it reset its link by itself");
+}
+
+#[test]
+fn one_that_leaves_twice_or_without_a_subscription_is_cut_off() {
+    for subscribed in [false, true] {
+        let mut w = World::new();
+        if subscribed {
+            // It has not answered yet, so that it is still leaving.
+            w.watchers[0].hangs = true;
+            w.subscribe(0, &all());
+            w.leave(0);
+            assert_eq!(listed(&mut w), []);
+        }
+        w.leave(0);
+        assert_eq!(listed(&mut w)[0].cut, "it says what nobody understands");
+    }
+}
+
+#[test]
+fn operators_see_how_much_one_was_told_before_it_was_cut_off() {
+    let mut w = World::new();
+    w.subscribe(0, &all());
+    let told = w.watchers[0].told.len() as u64;
+    assert!(told > 0);
+    assert_eq!(listed(&mut w)[0].told, told);
+    w.event(Event::Breach {
+        child: Child::Watcher(0),
+        what: "a record without an end",
+    });
+    let hook = &listed(&mut w)[0];
+    assert_eq!((hook.cut.as_str(), hook.told), ("a record without an end", told));
 }

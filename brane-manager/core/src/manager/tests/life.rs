@@ -5,11 +5,11 @@ use crate::testing::{Manner, World};
 use brane_abi::control::{Family, FamilyConfig, Protocol};
 use brane_abi::operator::{Answer, Request};
 
-fn named(name: &str) -> String {
+pub(super) fn named(name: &str) -> String {
     name.into()
 }
 
-fn held(name: &str) -> Request {
+pub(super) fn held(name: &str) -> Request {
     Request::Create {
         name: name.into(),
         families: None,
@@ -299,137 +299,6 @@ fn a_brane_gets_another_name() {
 }
 
 #[test]
-fn operators_cannot_work_against_each_other_halfway() {
-    let mut w = World::new();
-    w.branes[1].manner = Manner::Deaf(command::RENAME);
-    let rename = Request::RenameBrane {
-        from: named("red"),
-        to: named("rot"),
-    };
-    let job = w.begin(&rename).unwrap_err();
-    let why = w.refused(Request::Delete {
-        name: named("red"),
-        deadline_ms: 0,
-    });
-    assert_eq!(
-        why,
-        "brane \"red\" is being changed (started): try again in a moment"
-    );
-    assert!((0..100).any(|_| {
-        w.tick();
-        w.poll(job).is_some()
-    }));
-    assert!(
-        w.refused(Request::Start(named("x")))
-            .starts_with("no brane named")
-    );
-    // Jobs of one operator are bounded.
-    let number = w.events(0).len() as u64;
-    let jobs: Vec<_> = (0..8).map(|_| w.begin(&Request::Events(number + 100))).collect();
-    assert!(jobs.iter().all(Result::is_err));
-    let ninth = w.begin(&Request::Events(number + 100)).unwrap().unwrap_err();
-    assert_eq!(ninth.what, "8 requests are under way already");
-    assert!(w.poll(999).unwrap().unwrap_err().what.contains("no job 999"));
-}
-
-#[test]
-fn who_waits_no_longer_takes_no_place() {
-    let mut w = World::new();
-    let last = w.events(0).len() as u64;
-    for _ in 0..20 {
-        let job = w.begin(&Request::Events(last + 100)).unwrap_err();
-        w.cancel(job);
-        assert!(w.poll(job).unwrap().unwrap_err().what.contains("no job"));
-    }
-    // A change goes on, and a batch ends with the request that is under way.
-    let job = w
-        .begin(&Request::batch(&[held("green"), held("gold")]))
-        .unwrap_err();
-    w.cancel(job);
-    w.run();
-    assert_eq!((w.state("green"), w.state("gold")), ("created", "gone"));
-    assert!(w.poll(job).unwrap().is_err(), "its end is not kept");
-    w.delete("green").unwrap();
-}
-
-#[test]
-fn a_brane_that_keeps_questions_open_is_told_of_changes_all_the_same() {
-    let mut w = World::new();
-    w.branes[1].manner = Manner::Deaf(command::QUERY);
-    let ask = Request::Inside {
-        brane: named("red"),
-        query: brane_abi::inside::Query::Routes,
-    };
-    for _ in 0..32 {
-        let job = w.begin(&ask).unwrap_err();
-        w.cancel(job);
-    }
-    assert!(w.refused(ask).contains("too much to answer"));
-    w.done(Request::Remove("vnic1".into()));
-    assert_eq!(w.branes[1].config.as_ref().unwrap().interfaces.len(), 0);
-    w.clean();
-}
-
-#[test]
-fn events_come_to_who_waits_for_them() {
-    let mut w = World::new();
-    let last = w.events(0).len() as u64;
-    let job = w.begin(&Request::Events(last)).unwrap_err();
-    w.run();
-    assert_eq!(w.poll(job), None);
-    w.create("green").unwrap();
-    let Some(Ok(Answer::Events(events))) = w.poll(job) else {
-        panic!()
-    };
-    assert_eq!((events[0].number, events[0].what.as_str()), (last + 1, "created"));
-    assert_eq!(events[0].brane.as_deref(), Some("green"));
-}
-
-#[test]
-fn a_batch_does_one_after_the_other_up_to_the_first_that_is_refused() {
-    let mut w = World::new();
-    let before = w.free();
-    let create = |name: &str| Request::Create {
-        name: name.into(),
-        families: None,
-        start: true,
-    };
-    let vnic = DeviceConfig {
-        name: "vif9".into(),
-        ..DeviceConfig::default()
-    };
-    let batch = Request::batch(&[
-        Request::AddDevice(vnic),
-        create("green"),
-        crate::testing::assign("vif9", "green"),
-        Request::Start(named("green")),
-        create("red"),
-        create("gold"),
-    ]);
-    let Ok(Answer::Batch(parts)) = w.call(batch) else {
-        panic!()
-    };
-    let done: Vec<bool> = parts.iter().map(|o| o.answer.is_some()).collect();
-    assert_eq!(done, [true, true, true, true, false], "gold is not begun");
-    assert!(parts.is_sorted_by_key(|o| o.at_us));
-    assert!(parts[4].refusal.as_ref().unwrap().what.contains("taken"));
-    assert_eq!((w.owner("vif9"), w.state("gold")), ("green/net0".into(), "gone"));
-    w.delete("green").unwrap();
-    w.call(Request::DeleteDevice("vif9".into())).unwrap();
-    assert_eq!(w.free(), before);
-    for bad in [
-        vec![],
-        vec![Request::Stats(None)],
-        vec![Request::batch(&[Request::Start(named("red"))])],
-    ] {
-        assert!(
-            w.refused(Request::batch(&bad))
-                .starts_with("a batch has 1 to 16 requests")
-        );
-    }
-}
-
-#[test]
 fn the_next_tenant_finds_nothing_of_the_last_one() {
     let mut w = World::new();
     w.create("green").unwrap();
@@ -498,20 +367,59 @@ fn a_domain_that_fails_while_it_is_cleared_is_cleared_again() {
 }
 
 #[test]
-fn no_depth_of_batches_in_batches_takes_the_stack() {
-    let mut w = World::new();
-    let mut nested = Request::batch(&[Request::Names]);
-    while minicbor::to_vec(&nested).unwrap().len() < brane_abi::operator::MAX_REQUEST - 8 {
-        nested = Request::batch(&[nested]);
-    }
-    assert!(w.refused(nested).starts_with("a batch has"));
-}
-
-#[test]
 fn a_created_brane_is_told_its_own_number() {
     let mut w = World::new();
     for (name, number) in [("green", 3), ("gold", 4)] {
         w.create(name).unwrap();
         assert_eq!(w.branes[number].config.as_ref().unwrap().id, number as u32);
     }
+}
+
+#[test]
+fn a_shutdown_waits_while_the_brane_is_on_its_way_to_either_state() {
+    use brane_abi::hooks::{Subscription, Transition};
+    let shutdown = |name: &str| Request::Shutdown {
+        name: named(name),
+        deadline_ms: 10,
+    };
+    // It is to be held, but has failed and is not up again.
+    let mut w = World::new();
+    w.done(held("green"));
+    w.faults(3);
+    w.step();
+    assert_eq!(w.state("green"), "restarting");
+    let job = w.begin(&shutdown("green")).expect_err("it waits");
+    w.run();
+    assert_eq!(w.state("green"), "created");
+    assert!(w.poll(job).unwrap().is_ok());
+    // It is to be started, but a subscriber has to answer before.
+    w.subscribe(
+        0,
+        &Subscription {
+            brane: Some(named("red")),
+            family: None,
+            transitions: vec![Transition::AfterCreate],
+        },
+    );
+    w.watchers[0].hangs = true;
+    w.faults(1);
+    w.run();
+    assert_eq!(w.state("red"), "created");
+    let job = w.begin(&shutdown("red")).expect_err("it waits");
+    w.watchers[0].hangs = false;
+    w.answers(0);
+    w.run();
+    assert_eq!(w.state("red"), "created");
+    assert!(w.poll(job).unwrap().is_ok());
+}
+
+#[test]
+fn a_link_that_opens_while_a_brane_waits_for_its_restart_does_not_call_the_restart_off() {
+    let mut bench = Bench::new();
+    bench.start_all();
+    let red = Child::Brane(1);
+    while restarts(&bench.fault(red), red) {}
+    assert_eq!(bench.event(Event::LinkUp(red)), []);
+    bench.now = bench.manager.due().expect("a restart is due");
+    assert!(restarts(&bench.tick(), red));
 }

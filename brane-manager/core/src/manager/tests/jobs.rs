@@ -1,0 +1,209 @@
+//! Jobs of operators: how many there can be, what cancels them, and batches.
+
+use super::life::{held, named};
+use super::*;
+use crate::testing::{Manner, World};
+use brane_abi::inside::{self, Query};
+use brane_abi::operator::{Answer, Request};
+
+#[test]
+fn operators_cannot_work_against_each_other_halfway() {
+    let mut w = World::new();
+    w.branes[1].manner = Manner::Deaf(command::RENAME);
+    let rename = Request::RenameBrane {
+        from: named("red"),
+        to: named("rot"),
+    };
+    let job = w.begin(&rename).unwrap_err();
+    let why = w.refused(Request::Delete {
+        name: named("red"),
+        deadline_ms: 0,
+    });
+    assert_eq!(
+        why,
+        "brane \"red\" is being changed (started): try again in a moment"
+    );
+    assert!((0..100).any(|_| {
+        w.tick();
+        w.poll(job).is_some()
+    }));
+    assert!(
+        w.refused(Request::Start(named("x")))
+            .starts_with("no brane named")
+    );
+    // Jobs of one operator are bounded.
+    let number = w.events(0).len() as u64;
+    let jobs: Vec<_> = (0..8).map(|_| w.begin(&Request::Events(number + 100))).collect();
+    assert!(jobs.iter().all(Result::is_err));
+    let ninth = w.begin(&Request::Events(number + 100)).unwrap().unwrap_err();
+    assert_eq!(ninth.what, "8 requests are under way already");
+    assert!(w.poll(999).unwrap().unwrap_err().what.contains("no job 999"));
+}
+
+#[test]
+fn who_waits_no_longer_takes_no_place() {
+    let mut w = World::new();
+    let last = w.events(0).len() as u64;
+    for _ in 0..20 {
+        let job = w.begin(&Request::Events(last + 100)).unwrap_err();
+        w.cancel(job);
+        assert!(w.poll(job).unwrap().unwrap_err().what.contains("no job"));
+    }
+    // A change goes on, and a batch ends with the request that is under way.
+    let job = w
+        .begin(&Request::batch(&[held("green"), held("gold")]))
+        .unwrap_err();
+    w.cancel(job);
+    w.run();
+    assert_eq!((w.state("green"), w.state("gold")), ("created", "gone"));
+    assert!(w.poll(job).unwrap().is_err(), "its end is not kept");
+    w.delete("green").unwrap();
+}
+
+#[test]
+fn a_brane_that_keeps_questions_open_is_told_of_changes_all_the_same() {
+    let mut w = World::new();
+    w.branes[1].manner = Manner::Deaf(command::QUERY);
+    let ask = Request::Inside {
+        brane: named("red"),
+        query: brane_abi::inside::Query::Routes,
+    };
+    for _ in 0..32 {
+        let job = w.begin(&ask).unwrap_err();
+        w.cancel(job);
+    }
+    // None of those that are not sent takes a place among the operator's jobs.
+    for _ in 0..3 * brane_abi::operator::JOBS {
+        assert!(w.refused(ask.clone()).contains("too much to answer"));
+    }
+    w.done(Request::Remove("vnic1".into()));
+    assert_eq!(w.branes[1].config.as_ref().unwrap().interfaces.len(), 0);
+    w.clean();
+}
+
+#[test]
+fn events_come_to_who_waits_for_them() {
+    let mut w = World::new();
+    let last = w.events(0).len() as u64;
+    let job = w.begin(&Request::Events(last)).unwrap_err();
+    w.run();
+    assert_eq!(w.poll(job), None);
+    w.create("green").unwrap();
+    let Some(Ok(Answer::Events(events))) = w.poll(job) else {
+        panic!()
+    };
+    assert_eq!((events[0].number, events[0].what.as_str()), (last + 1, "created"));
+    assert_eq!(events[0].brane.as_deref(), Some("green"));
+}
+
+#[test]
+fn a_batch_does_one_after_the_other_up_to_the_first_that_is_refused() {
+    let mut w = World::new();
+    let before = w.free();
+    let create = |name: &str| Request::Create {
+        name: name.into(),
+        families: None,
+        start: true,
+    };
+    let vnic = DeviceConfig {
+        name: "vif9".into(),
+        ..DeviceConfig::default()
+    };
+    let batch = Request::batch(&[
+        Request::AddDevice(vnic),
+        create("green"),
+        crate::testing::assign("vif9", "green"),
+        Request::Start(named("green")),
+        create("red"),
+        create("gold"),
+    ]);
+    let Ok(Answer::Batch(parts)) = w.call(batch) else {
+        panic!()
+    };
+    let done: Vec<bool> = parts.iter().map(|o| o.answer.is_some()).collect();
+    assert_eq!(done, [true, true, true, true, false], "gold is not begun");
+    assert!(parts.is_sorted_by_key(|o| o.at_us));
+    assert!(parts[4].refusal.as_ref().unwrap().what.contains("taken"));
+    assert_eq!((w.owner("vif9"), w.state("gold")), ("green/net0".into(), "gone"));
+    w.delete("green").unwrap();
+    w.call(Request::DeleteDevice("vif9".into())).unwrap();
+    assert_eq!(w.free(), before);
+    for bad in [
+        vec![],
+        vec![Request::Stats(None)],
+        vec![Request::batch(&[Request::Start(named("red"))])],
+    ] {
+        assert!(
+            w.refused(Request::batch(&bad))
+                .starts_with("a batch has 1 to 16 requests")
+        );
+    }
+}
+
+#[test]
+fn no_depth_of_batches_in_batches_takes_the_stack() {
+    let mut w = World::new();
+    let mut nested = Request::batch(&[Request::Names]);
+    while minicbor::to_vec(&nested).unwrap().len() < brane_abi::operator::MAX_REQUEST - 8 {
+        nested = Request::batch(&[nested]);
+    }
+    assert!(w.refused(nested).starts_with("a batch has"));
+}
+
+#[test]
+fn a_batch_keeps_the_answer_to_a_ping_but_no_long_answer() {
+    let mut bench = Bench::new();
+    bench.start_all();
+    let to = [10, 0, 2, 2].into();
+    let ping = Request::Inside {
+        brane: named("red"),
+        query: Query::Ping {
+            to,
+            sequence: 1,
+            size: 8,
+            timeout_ms: 100,
+        },
+    };
+    let echo = inside::Answer::Echo {
+        from: to,
+        size: 8,
+        ttl: 64,
+        rtt_us: 9,
+    };
+    let long = inside::Answer::Routes(Vec::new());
+    for (answer, kept) in [(echo, true), (long, false)] {
+        let (job, actions) = bench.ask(&Request::batch(std::slice::from_ref(&ping)));
+        let [Action::Send { token, .. }] = actions[..] else {
+            panic!("{actions:?}")
+        };
+        let text = minicbor::to_vec(&answer).unwrap();
+        bench.report(1, kind::ANSWER, token, &text);
+        let Answer::Batch(parts) = bench.poll(job.unwrap_err()) else {
+            panic!()
+        };
+        if kept {
+            assert_eq!(parts[0].answer, Some(Answer::Inside(answer)));
+        } else {
+            let why = parts[0].refusal.as_ref().unwrap();
+            assert_eq!(why.what, "the answer is too long for a batch");
+        }
+    }
+}
+
+#[test]
+fn answers_that_nobody_fetched_make_room_for_requests_under_way() {
+    let mut w = World::new();
+    let last = w.events(0).len() as u64;
+    let over: Vec<_> = (0..5)
+        .map(|_| w.begin(&Request::Audit).expect_err("it waits for the branes"))
+        .collect();
+    w.run();
+    for _ in 0..4 {
+        w.begin(&Request::Events(last + 100))
+            .expect_err("it waits for an event");
+    }
+    // The oldest answer had to go for the last of these requests.
+    let mut fetched = over.iter().map(|&job| w.poll(job).unwrap().is_ok());
+    assert_eq!(fetched.by_ref().take(2).collect::<Vec<_>>(), [false, true]);
+    assert!(fetched.all(|there| there));
+}
