@@ -268,6 +268,10 @@ impl Tool<'_> {
         if !all {
             command.args(["--re", &sample::expression(chosen)]);
         }
+        if self.nextest {
+            // One test that fails is enough: nextest ends those that still run.
+            command.args(["--", "--max-fail", "1:immediate"]);
+        }
         // What an earlier run left must not be taken for this one's.
         let outcomes = self.outcomes(package);
         let _ = fs::remove_file(&outcomes);
