@@ -464,3 +464,40 @@ impl phy::TxToken for Out<'_> {
         self.1 = meta;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn packets_on_lo0_whose_memory_is_used_again_take_no_room_from_others() {
+        let mut tx = Tx::loopback();
+        let send = |tx: &mut Tx| tx.send(1000, PacketMeta::default(), |room| room.fill(1));
+        for _ in 0..3 * LOOP_BYTES / 1000 {
+            send(&mut tx);
+            let packet = tx.take_looped().expect("the packet");
+            tx.give_back(packet);
+        }
+        let mut waiting = 0;
+        while tx.has_room() {
+            send(&mut tx);
+            waiting += 1;
+        }
+        assert_eq!(waiting, LOOP_PACKETS);
+    }
+
+    #[test]
+    fn memory_that_short_packets_on_lo0_have_had_goes_to_long_ones_and_no_further() {
+        let mut tx = Tx::loopback();
+        let send = |tx: &mut Tx, len: usize| tx.send(len, PacketMeta::default(), |room| room.fill(1));
+        // Half of it is kept in pieces.
+        let short = LOOP_BYTES / 2 / (LOOP_PACKETS / 4);
+        (0..LOOP_PACKETS / 4).for_each(|_| send(&mut tx, short));
+        while let Some(packet) = tx.take_looped() {
+            tx.give_back(packet);
+        }
+        (0..LOOP_BYTES / LOOP_MTU + 1).for_each(|_| send(&mut tx, LOOP_MTU));
+        let taken = core::iter::from_fn(|| tx.take_looped()).count();
+        assert_eq!((taken, tx.sent.full), (LOOP_BYTES / LOOP_MTU, 1));
+    }
+}

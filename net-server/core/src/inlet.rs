@@ -227,6 +227,27 @@ mod tests {
         }
     }
 
+    /// Senders choose their addresses and ports, so they can make two differences alike.
+    #[test]
+    fn words_of_a_flow_that_differ_alike_do_not_make_up_for_each_other() {
+        let (_, known, _) = plain(3, &datagram(true, b"hello")).expect("a plain datagram");
+        let changed = |mut flow: Flow, word: usize| {
+            match word {
+                0 | 1 => flow.link[word] ^= 1,
+                2..6 => flow.addresses[word - 2] ^= 1,
+                6 => flow.ports ^= 1,
+                _ => flow.netif ^= 1,
+            }
+            flow
+        };
+        for first in 0..8 {
+            for second in 0..first {
+                let other = changed(changed(known, first), second);
+                assert!(!known.is(&other), "words {first} and {second}");
+            }
+        }
+    }
+
     fn mend(frame: &mut [u8]) {
         Ipv4Packet::new_unchecked(&mut frame[ETHERNET..]).fill_checksum();
     }

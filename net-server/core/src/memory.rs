@@ -65,3 +65,30 @@ pub const NEEDED: usize = {
         + CONFIGURATION;
     fixed + rest + rest / 8
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::collections::VecDeque;
+
+    /// Another way to the sum: a thing that is left out, taken off or counted with another one is missed.
+    #[test]
+    fn the_account_is_the_sum_of_all_things_and_an_eighth_of_those_that_come_and_go() {
+        let for_good = [TCP_BUFFERS, LISTENING, fragments::BYTES];
+        let come_and_go = [
+            vec![INTERFACE + PARKED; NICS * PORTS_PER_BRANE],
+            vec![INTERFACE, LOOP, COPY, COPY],
+            vec![TCP_CONNECTIONS, EVENT_BYTES, QUERIES, CONFIGURATION],
+        ]
+        .concat();
+        let sum: usize = come_and_go.iter().sum();
+        assert_eq!(NEEDED, for_good.iter().sum::<usize>() + sum + sum / 8);
+    }
+
+    #[test]
+    fn datagrams_that_wait_take_their_bytes_and_their_list() {
+        let list = VecDeque::<Parked>::with_capacity(parked::LIMIT);
+        let records = list.capacity() * size_of::<Parked>();
+        assert_eq!(PARKED, parked::LIMIT_BYTES + records);
+    }
+}

@@ -273,6 +273,53 @@ mod tests {
         }
     }
 
+    /// What smoltcp sends is compared, so a SYN-ACK with another number, or none at all, makes no connection.
+    #[test]
+    fn only_the_syn_ack_that_the_peer_has_had_is_the_answer() {
+        let key = FlowKey {
+            netif: 1,
+            local: "10.0.2.1".parse().unwrap(),
+            remote: "10.0.2.2".parse().unwrap(),
+            local_port: 80,
+            remote_port: 5,
+        };
+        let handshake = Handshake {
+            irs: u32::MAX,
+            iss: 7,
+            options: Options {
+                mss: 1460,
+                scale: None,
+                sack: false,
+            },
+        };
+        let segment = |flags: u8, seq: u32, ack: u32| {
+            let mut packet = Packet::NONE;
+            packet.len = 20 + 20;
+            let tcp = &mut packet.bytes[20..40];
+            tcp[4..8].copy_from_slice(&seq.to_be_bytes());
+            tcp[8..12].copy_from_slice(&ack.to_be_bytes());
+            (tcp[12], tcp[13]) = (5 << 4, flags);
+            packet
+        };
+        const SYN: u8 = 2;
+        const ACK: u8 = 16;
+        for (packet, is_answer) in [
+            (segment(SYN | ACK, 7, 0), true),
+            (segment(SYN | ACK, 8, 0), false),
+            (segment(SYN | ACK, 7, 1), false),
+            (segment(SYN, 7, 0), false),
+            (segment(ACK, 7, 0), false),
+            (Packet::NONE, false),
+        ] {
+            assert_eq!(
+                answers(&packet, &key, &handshake),
+                is_answer,
+                "{:x?}",
+                packet.bytes()
+            );
+        }
+    }
+
     #[test]
     fn the_inverse_is_one() {
         assert_eq!(INVERSE.wrapping_mul(MULTIPLIER), 1);

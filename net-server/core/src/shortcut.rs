@@ -150,3 +150,25 @@ pub fn send(
         fill(&mut udp[8..]);
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_holds_for_half_a_second_and_for_its_destination_and_source_only() {
+        let (remote, source) = (IpAddress::v4(10, 0, 2, 2), IpAddress::v4(10, 0, 2, 1));
+        // The same place in the table.
+        let other = IpAddress::v4(10, 0, 3, 2);
+        let mut shortcuts = Shortcuts::default();
+        shortcuts.learn(5, Answer::new(remote, None, source, 1, [2; 6], [4; 6]));
+        for (now, holds) in [(5, true), (5 + LIFE - 1, true), (5 + LIFE, false)] {
+            let found = shortcuts.find(now, remote, None).map(|answer| answer.to);
+            assert_eq!(found, holds.then_some([4; 6]), "{now}");
+        }
+        assert!(shortcuts.find(5, other, None).is_none());
+        assert!(shortcuts.find(5, remote, Some(source)).is_none());
+        shortcuts.clear();
+        assert!(shortcuts.find(5, remote, None).is_none());
+    }
+}

@@ -4,8 +4,10 @@ mod common;
 #[path = "common/host.rs"]
 mod host;
 
-use brane_abi::control::{BraneConfig, Rename, command};
+use brane_abi::control::{BraneConfig, InterfaceConfig, Rename, command};
 use brane_abi::layout::{ctl, ports};
+use brane_abi::port::FrameMeta;
+use brane_abi::shared::SharedRegion;
 use brane_socket::{ListenOptions, RingSizes, TcpListener, TcpStream};
 use common::net::{Net, mac};
 use common::*;
@@ -219,12 +221,10 @@ fn addresses_change_in_place_and_what_keeps_its_address_goes_on() {
     );
 }
 
-#[test]
-fn ports_of_a_second_nic_follow_those_of_the_first() {
+/// A brane with an interface on each of two NICs, the memory that it shares with their drivers, and its second interface.
+fn on_two_nics() -> (Brane, [SharedRegion; 2], InterfaceConfig) {
     let regions = [memory(ports::SIZE), memory(ports::SIZE)];
     let mut brane = Brane::start([3; 32], SECOND, &regions, memory(ctl::SIZE), &[]).unwrap();
-    let driver = |nic: usize| Driver::start(regions[nic], vec![port_info(mac(nic as u8 + 1), 0)]);
-    let mut drivers = [driver(0), driver(1)];
     let mut second = interface(2, &["10.0.3.1/24"]);
     (second.name, second.port) = ("net1".into(), 2);
     let config = BraneConfig {
@@ -234,6 +234,58 @@ fn ports_of_a_second_nic_follow_those_of_the_first() {
     };
     brane.configure(SECOND, config).unwrap();
     brane.attach(SECOND, second.clone()).unwrap();
+    (brane, regions, second)
+}
+
+/// The driver of that NIC.
+fn driver(regions: &[SharedRegion; 2], nic: usize) -> Driver {
+    Driver::start(regions[nic], vec![port_info(mac(nic as u8 + 1), 0)])
+}
+
+#[test]
+fn only_the_driver_of_the_nic_that_a_frame_leaves_by_is_woken() {
+    let (mut brane, regions, _) = on_two_nics();
+    let mut drivers = [driver(&regions, 0), driver(&regions, 1)];
+    let mut now = SECOND;
+    for _ in 0..20 {
+        brane.turn(now, |_| {});
+        drivers.iter_mut().for_each(|driver| drop(driver.sent(0)));
+        now += SECOND / 2;
+    }
+    let mut woken_by = |frame: Option<(usize, Vec<u8>)>| {
+        if let Some((nic, frame)) = frame {
+            assert!(drivers[nic].give(0, &(frame, FrameMeta::default())));
+        }
+        drivers.iter().for_each(Driver::sleep);
+        let mut woken = Vec::new();
+        brane.turn(now, |peer| woken.push(peer));
+        let sent: Vec<_> = drivers.iter_mut().map(|driver| driver.sent(0).len()).collect();
+        (woken, sent)
+    };
+    assert_eq!(woken_by(None), (vec![], vec![0, 0]));
+    for nic in 0..2 {
+        // A host of that network asks for the brane's address.
+        let network = 2 + nic as u8;
+        let mut arp = [&[0xff; 6][..], &HOST_MAC.0, &[8, 6, 0, 1, 8, 0, 6, 4, 0, 1]].concat();
+        arp.extend(
+            [
+                &HOST_MAC.0[..],
+                &[10, 0, network, 9],
+                &[0; 6],
+                &[10, 0, network, 1],
+            ]
+            .concat(),
+        );
+        let sent = if nic == 0 { vec![1, 0] } else { vec![0, 1] };
+        assert_eq!(woken_by(Some((nic, arp))), (vec![Peer::Driver(nic)], sent));
+    }
+    assert_eq!(woken_by(None), (vec![], vec![0, 0]));
+}
+
+#[test]
+fn ports_of_a_second_nic_follow_those_of_the_first() {
+    let (mut brane, regions, mut second) = on_two_nics();
+    let mut drivers = [driver(&regions, 0), driver(&regions, 1)];
     (second.name, second.device, second.port) = ("net2".into(), "vnic9".into(), 4);
     assert_eq!(
         brane.attach(SECOND, second),
@@ -261,11 +313,13 @@ fn ports_of_a_second_nic_follow_those_of_the_first() {
         assert!(notified.contains(&Peer::Driver(nic)));
     }
     // The second NIC's driver restarts: the first's interface does not notice.
-    drivers[1] = driver(1);
+    drivers[1] = driver(&regions, 1);
     brane.turn(100 * SECOND, |_| {});
     let up: Vec<_> = brane.status().interfaces.iter().map(|i| i.up).collect();
     assert_eq!(up, [true, true, false]);
     let (up, sent, _) = run(&mut brane, &mut drivers);
     assert_eq!(up, [true; 3]);
+    // Each driver once, and the second one again.
+    assert_eq!(brane.stack.counters.driver_links, 3);
     assert!(sent[0] == 0 && sent[1] > 0, "{sent:?}");
 }

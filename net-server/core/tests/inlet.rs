@@ -4,6 +4,7 @@ mod common;
 #[path = "common/host.rs"]
 mod host;
 
+use brane_abi::control::{Family, Protocol};
 use brane_abi::port::{FLAG_DATA_VALID, FrameMeta};
 use brane_socket::executor::Task;
 use brane_socket::{RingSizes, UdpSocket};
@@ -87,6 +88,9 @@ fn datagrams_of_a_flow_arrive_once_and_in_order_and_are_counted() {
     }
     assert_eq!(*seen.borrow(), (0..50).collect::<Vec<_>>());
     assert_eq!(host.counter("udp received"), 50);
+    let udp = |(family, protocol, _, _): &(_, _, _, _)| (*family, *protocol) == (Family::Inet, Protocol::Udp);
+    let (.., counts) = host.brane.stack.switch.iter().find(udp).expect("the protocol");
+    assert_eq!(counts.received, 50);
     // And the neighbour's question.
     assert_eq!(host.status().interfaces[1].rx_packets, 50 + 1);
 }

@@ -1,6 +1,8 @@
 //! Questions from inside: by a client through the real socket library, and by the manager.
 
 mod common;
+#[path = "common/packets.rs"]
+mod packets;
 
 use brane_abi::control::{Family, Protocol, command, report};
 use brane_abi::inside::{Answer, MAX_ANSWER, Query, Route};
@@ -9,6 +11,8 @@ use brane_abi::socket::QUESTIONS;
 use brane_socket::{Error, ListenOptions, RingSizes, TcpListener, TcpStream, UdpSocket};
 use common::*;
 use core::net::{IpAddr, SocketAddr};
+use net_server_core::inside::Asker;
+use packets::{answers, packet, udp};
 
 fn at(text: &str) -> SocketAddr {
     text.parse().unwrap()
@@ -62,6 +66,10 @@ fn own_interfaces_are_shown_and_foreign_names_do_not_exist() {
     assert_eq!(
         all.iter().map(|i| &i.name[..]).collect::<Vec<_>>(),
         ["lo0", "net0"]
+    );
+    assert_eq!(
+        all.iter().map(|i| &i.device[..]).collect::<Vec<_>>(),
+        ["lo0", "vnic1"]
     );
     assert!(all[1].rx_packets > 0 && all[1].tx_packets > 0 && all[1].rx_bytes > all[1].rx_packets);
     let one = ask(&mut pair, Query::Interfaces(Some("net0".into())));
@@ -419,4 +427,25 @@ fn names_are_looked_up() {
         matches!(&answer, Answer::Host(found) if found.len() == 2),
         "{answer:?}"
     );
+}
+
+/// smoltcp sees all datagrams from port 53 while a name is looked up. Errors that it would send about them are dropped.
+#[test]
+fn a_datagram_from_port_53_draws_no_error_while_a_name_is_looked_up() {
+    let mut pair = Pair::new(0);
+    let now = pair.a.now();
+    let query = Query::Host {
+        name: "www.example.org".into(),
+        server: Some(ip("10.0.2.2")),
+        timeout_ms: 3000,
+    };
+    assert_eq!(pair.a.brane.stack.ask(now, Asker::Manager(1), query), None);
+    assert!(pair.a.brane.stack.inside.looks_up());
+    // The server is known by now and does not answer, and smoltcp may ask for a neighbour again.
+    pair.run(1500 * MS);
+    // From another host than the server, to a port that nobody has.
+    let datagram = packet("10.0.2.9", "10.0.2.1", 17, &udp(53, 4711, b"no answer"));
+    let sent = answers(&mut pair.a, datagram, 0);
+    assert!(sent.is_empty(), "{sent:02x?}");
+    assert!(pair.a.brane.stack.inside.looks_up());
 }

@@ -364,6 +364,30 @@ fn a_closed_port_refuses_and_a_silent_host_times_out() {
 }
 
 #[test]
+fn a_refusal_that_comes_late_is_no_silence() {
+    let mut pair = Pair::new(0);
+    // The first SYN is lost, so the refusal answers the second one.
+    let mut syns = 0;
+    pair.wire = Box::new(move |frame| {
+        let is_syn = frame.0[12..14] == [8, 0] && frame.0[23] == 6 && frame.0[47] == 2;
+        syns += u32::from(is_syn);
+        if is_syn && syns == 1 {
+            return vec![];
+        }
+        vec![frame.clone()]
+    });
+    let (stack, start) = (pair.a.stack.clone(), pair.a.now());
+    let task = pair.a.spawn(async move {
+        stack.ready().await;
+        let stream = TcpStream::connect(&stack, at("10.0.2.2:81"), RingSizes::default()).await;
+        stream.map(|_| ())
+    });
+    let outcome = pair.until(&task, 60 * SECOND);
+    assert_eq!(outcome, Err(brane_socket::Error::ConnectionRefused));
+    assert!(pair.a.now() - start > SECOND / 2, "no SYN was lost");
+}
+
+#[test]
 fn a_restarted_brane_comes_back_with_its_addresses_and_announces_them() {
     let mut pair = Pair::new(0);
     udp_echo(&pair);

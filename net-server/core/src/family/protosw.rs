@@ -159,3 +159,40 @@ impl Protosw {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_created_anew_takes_no_packets_and_all_others_go_on() {
+        let parts = Family::ALL.map(|family| {
+            let protocols = family.protocols().iter().map(move |p| Part(family, Some(*p)));
+            core::iter::once(Part(family, None)).chain(protocols)
+        });
+        let parts: Vec<Part> = parts.into_iter().flatten().collect();
+        let takes = |switch: &Protosw, Part(family, protocol): Part| match protocol {
+            None => switch.takes_family(family),
+            Some(protocol) => switch.takes(family, protocol),
+        };
+        let mut all = Protosw::default();
+        for part in &parts {
+            all.add(part);
+            assert!(!takes(&all, *part), "{part:?}");
+            all.mark(part, Stage::Started);
+        }
+        for stopped in &parts {
+            let mut switch = all.clone();
+            switch.mark(stopped, Stage::Draining);
+            assert!(parts.iter().all(|part| takes(&switch, *part)));
+            switch.mark(stopped, Stage::Created);
+            for part in &parts {
+                assert_eq!(
+                    takes(&switch, *part),
+                    part != stopped,
+                    "{part:?} without {stopped:?}"
+                );
+            }
+        }
+    }
+}

@@ -145,6 +145,49 @@ fn unfinished_packets_of_many_senders_keep_no_packet_from_passing() {
 }
 
 #[test]
+fn no_packet_gives_way_while_there_are_cells_for_all() {
+    let mut fragments = Fragments::new(4);
+    // Three cells each.
+    let whole = CELLS as u32 / 3;
+    for n in 0..whole {
+        assert_eq!(
+            add(&mut fragments, 0, &packet(key(n, 9), 0, true, &[1; 1480])),
+            None
+        );
+    }
+    // One cell each: these are the last ones.
+    for n in 0..CELLS as u32 % 3 {
+        let short = packet(key(whole + n, 9), 0, true, &[1; 8]);
+        assert_eq!(add(&mut fragments, 0, &short), None);
+    }
+    check(&fragments);
+    assert_eq!((fragments.used, fragments.dropped), (CELLS, 0));
+    assert_eq!(
+        add(&mut fragments, 0, &packet(key(1000, 9), 0, true, &[1; 8])),
+        None
+    );
+    check(&fragments);
+    assert_eq!((fragments.used, fragments.dropped), (CELLS - 2, 1));
+}
+
+/// What the account of memory is made from (`memory.rs`).
+#[test]
+fn the_memory_of_fragments_is_what_the_account_says() {
+    let fragments = Fragments::new(1);
+    let lists = fragments.cells.capacity() * size_of::<Cell>()
+        + fragments.packets.capacity() * size_of::<Packet>()
+        + fragments.held.capacity() * size_of::<u16>()
+        + fragments.whole.capacity();
+    // hashbrown repeats the control bytes of one group behind the last bucket.
+    let group = 16;
+    let taken = lists + fragments.table.allocation_size();
+    assert!(
+        (BYTES..=BYTES + group).contains(&taken),
+        "{taken} bytes taken, {BYTES} in the account"
+    );
+}
+
+#[test]
 fn one_sender_takes_no_more_than_its_share() {
     let mut fragments = Fragments::new(3);
     let data = payload(1, 1, 3000);

@@ -97,6 +97,12 @@ impl Driver {
         let _ = self.link.peer_bell().ring(port::port_bit(p));
     }
 
+    /// The driver sleeps until its doorbell rings.
+    pub fn sleep(&self) {
+        self.link.own_bell().take();
+        assert!(self.link.own_bell().arm());
+    }
+
     fn look(&mut self) {
         if self.link.poll() == LinkState::PeerRestarted {
             self.indices.iter().for_each(|i| i.reset());
