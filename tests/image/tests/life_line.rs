@@ -29,8 +29,7 @@ fn body(seed: u32) -> Vec<u8> {
 
 #[test]
 fn what_is_sent_arrives_unspoilt_though_nobody_waits() -> Result<()> {
-    // Six times what the line's ring holds.
-    const FRAMES: u32 = 100;
+    const FRAMES: u32 = 300;
     let guest = boot()?;
     let mut end = End::open(&guest)?;
     let start = Instant::now();
