@@ -1,10 +1,11 @@
 //! The serial domain. It owns COM1 and prints on it what the console writes and, line by line, what all others log; what
 //! is typed goes to the console. It also owns COM2, which it carries bytes for between the line and the remote domain.
 //!
-//! No peer is trusted. Each wake prints a bounded amount of text, each writer has a budget ([`accounts`]), and writers take turns;
-//! what finds no room on the screen or in its writer's budget stays in the writer's ring, so a flood costs its writer
-//! alone. What arrives on a line is charged to that line; above its budget it stays in the device. A domain that notifies too often is reported to the manager, which suspends it. A writer whose ring makes no sense loses what is in
-//! it: the ring is emptied, counted and reported. Nothing here waits for anybody.
+//! No peer is trusted. Each wake prints a bounded amount of text, each writer has a budget ([`accounts`]), and writers take turns.
+//! What finds no room on the screen or in its writer's budget stays in the writer's ring, so a flood costs its writer alone. What
+//! arrives on a line is charged to that line; above its budget it stays in the device. A domain that notifies too often is reported
+//! to the manager, which suspends it. A writer whose ring makes no sense loses what is in it: the ring is emptied, counted and
+//! reported. Nothing here waits for anybody.
 #![no_std]
 #![no_main]
 
