@@ -2,7 +2,7 @@
 //!
 //! On one side is whoever types (not trusted, so every buffer has a bound), on the other the manager, whose answers are
 //! well formed; what branes say of themselves has been checked by it. The grammar and the answers' text are the crate
-//! `brane-manager-api`'s, which the host's `branectl` uses too.
+//! `operator-cli`'s, which the host's `branectl` uses too.
 #![cfg_attr(not(test), no_std)]
 
 extern crate alloc;

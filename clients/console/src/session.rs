@@ -8,13 +8,13 @@ use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::string::String;
 use brane_abi::operator::{Answer, Names, Refusal, Request};
-use brane_manager_api::columns::printable;
-use brane_manager_api::command::Command;
-use brane_manager_api::complete;
-use brane_manager_api::error::Error;
-use brane_manager_api::job::{Job, Output, Step};
-use brane_manager_api::parse::{self, Parsed, Place};
-use brane_manager_api::table::Program;
+use operator_cli::columns::printable;
+use operator_cli::command::Command;
+use operator_cli::complete;
+use operator_cli::error::Error;
+use operator_cli::job::{Job, Output, Step};
+use operator_cli::parse::{self, Parsed, Place};
+use operator_cli::table::Program;
 
 /// What is shown when a command can be typed.
 pub const PROMPT: &str = "branes> ";

@@ -3,11 +3,11 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use boon::{Compiler, Schemas};
-use brane_manager_api::schema::schema;
-use brane_manager_api::table::Program;
 use image_tests::guest::{Guest, Net};
 use image_tests::life::{Operator, PATIENCE, badly, boot, program, run, well};
 use image_tests::until;
+use operator_cli::schema::schema;
+use operator_cli::table::Program;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read};

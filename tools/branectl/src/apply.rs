@@ -4,9 +4,9 @@
 use crate::operator::{Failure, Operator};
 use brane_abi::control::{FamilyConfig, InterfaceConfig, all_families};
 use brane_abi::operator::{Answer, DeviceConfig, Kind, Request};
-use brane_manager_api::change::addressing;
-use brane_manager_api::error::Error;
 use brane_manager_core::boot::{BootConfig, BraneBoot};
+use operator_cli::change::addressing;
+use operator_cli::error::Error;
 use std::collections::BTreeSet;
 
 /// Milliseconds for the connections of a brane that is deleted or shut down.

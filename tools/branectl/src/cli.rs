@@ -1,10 +1,10 @@
 //! The table of verbs as `clap` commands: for completions, the man page and nothing else. What is typed is understood by
 //! the grammar itself, as on the console, so that both say the same.
 
-use brane_manager_api::help;
-use brane_manager_api::table::{Opt, Program, Times, Value, Verb};
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, Command, ValueHint};
+use operator_cli::help;
+use operator_cli::table::{Opt, Program, Times, Value, Verb};
 
 /// The command of one of the two programs.
 pub fn command(program: Program) -> Command {

@@ -2,9 +2,9 @@
 
 use crate::operator::{Failure, Operator};
 use crate::{REFUSED, USAGE, apply, complain, print};
-use brane_manager_api::error::Error;
-use brane_manager_api::parse::fits;
-use brane_manager_api::{json, spell};
+use operator_cli::error::Error;
+use operator_cli::parse::fits;
+use operator_cli::{json, spell};
 use serde_json::{Value, json};
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::Path;
@@ -134,7 +134,7 @@ fn agreed() -> bool {
 mod tests {
     use super::*;
     use boon::{Compiler, Schemas};
-    use brane_manager_api::schema::schema;
+    use operator_cli::schema::schema;
 
     #[test]
     fn answers_are_as_their_schemas_say() {

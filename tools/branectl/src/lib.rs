@@ -1,6 +1,6 @@
 //! `branectl` and `nicctl`: commands from the host to a running system, over its control line.
 //!
-//! The grammar, the sequences of requests and the answers' text are the crate `brane-manager-api`'s, as on the console. Here are
+//! The grammar, the sequences of requests and the answers' text are the crate `operator-cli`'s, as on the console. Here are
 //! what needs a host: the line, files, completions for shells, man pages. Exit status: 0 done, 1 refused or found bad, 2 not
 //! understood. Answers go to standard output, errors to standard error.
 
@@ -11,13 +11,13 @@ pub mod operator;
 pub mod shell;
 
 use brane_abi::operator::{Answer, Request};
-use brane_manager_api::command::Command;
-use brane_manager_api::error::Error;
-use brane_manager_api::job::{End, Job, Output, Step};
-use brane_manager_api::parse::{self, Parsed, Place};
-use brane_manager_api::table::Program;
-use brane_manager_api::{complete, help};
 use operator::{Failure, Operator, System};
+use operator_cli::command::Command;
+use operator_cli::error::Error;
+use operator_cli::job::{End, Job, Output, Step};
+use operator_cli::parse::{self, Parsed, Place};
+use operator_cli::table::Program;
+use operator_cli::{complete, help};
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;

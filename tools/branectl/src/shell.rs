@@ -2,9 +2,9 @@
 //! exist, which the scripts ask for by the hidden command `names`.
 
 use crate::cli::command;
-use brane_manager_api::table::Program;
 use clap_complete::Shell;
 use clap_complete::generate;
+use operator_cli::table::Program;
 
 /// The script for a shell; `None` for a shell that there is none for.
 pub fn script(program: Program, shell: &str) -> Option<String> {

@@ -1,11 +1,11 @@
 //! The grammar from outside: every verb of the table, every kind of mistake, completion.
 
 use brane_abi::operator::{Kind, Names, Request};
-use brane_manager_api::command::Command;
-use brane_manager_api::complete;
-use brane_manager_api::help;
-use brane_manager_api::parse::{Parsed, Place, line};
-use brane_manager_api::table::{Program, Verb};
+use operator_cli::command::Command;
+use operator_cli::complete;
+use operator_cli::help;
+use operator_cli::parse::{Parsed, Place, line};
+use operator_cli::table::{Program, Verb};
 use proptest::prelude::*;
 
 fn parse(text: &str) -> Result<Command, String> {
@@ -107,9 +107,7 @@ fn every_verb_says_what_it_is() {
         }
         assert!(help::about(Some(verb.name)).unwrap().contains(verb.help));
         assert!(help::list(program).contains(verb.help));
-        let known = verb
-            .schemas()
-            .all(|s| brane_manager_api::schema::schema(s).is_some());
+        let known = verb.schemas().all(|s| operator_cli::schema::schema(s).is_some());
         assert!(known, "{} has schema {}", verb.name, verb.schema);
         // Letters and long names of options are each used once.
         let mut all: Vec<String> = verb.all_options().map(|o| o.long.into()).collect();

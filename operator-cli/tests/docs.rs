@@ -1,9 +1,9 @@
 //! `docs/commands.md` and `docs/json.md` are made from the table and the schemas; this test fails when they are out of date.
-//! `BRANES_WRITE_DOCS=1 cargo test -p brane-manager-api --test docs` writes them.
+//! `BRANES_WRITE_DOCS=1 cargo test -p operator-cli --test docs` writes them.
 
-use brane_manager_api::help;
-use brane_manager_api::schema::SCHEMAS;
-use brane_manager_api::table::{Program, Verb};
+use operator_cli::help;
+use operator_cli::schema::SCHEMAS;
+use operator_cli::table::{Program, Verb};
 use std::fmt::Write;
 use std::path::Path;
 
@@ -17,7 +17,7 @@ fn up_to_date(name: &str, text: &str) {
     let found = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(
         found == text,
-        "docs/{name} is not what the table says: BRANES_WRITE_DOCS=1 cargo test -p brane-manager-api --test docs"
+        "docs/{name} is not what the table says: BRANES_WRITE_DOCS=1 cargo test -p operator-cli --test docs"
     );
 }
 
@@ -55,7 +55,7 @@ fn capital(text: &str) -> String {
 
 const HEAD: &str = "# Commands
 
-<!-- Made from the table in brane-manager/api/src/table by the test `docs`; do not edit. -->
+<!-- Made from the table in operator-cli/src/table by the test `docs`; do not edit. -->
 
 The same commands work at the console of the running system and from the host, by `branectl` and `nicctl` over its control line
 (`--socket PATH`, or `BRANES_CONTROL` in the environment, or else `target/run/default/branectl.sock`, where `cargo xtask run` puts
@@ -88,8 +88,8 @@ fn commands_are_documented() {
 #[test]
 fn json_is_documented() {
     let mut out = String::from(
-        "# Answers in JSON\n\n<!-- Made from brane-manager/api/schemas by the test `docs`; do not edit. -->\n\nOne object for each \
-         answer, in a line; `events` writes one for each event. The schemas (draft 2020-12) are in `brane-manager/api/schemas`; a \
+        "# Answers in JSON\n\n<!-- Made from operator-cli/schemas by the test `docs`; do not edit. -->\n\nOne object for each \
+         answer, in a line; `events` writes one for each event. The schemas (draft 2020-12) are in `operator-cli/schemas`; a \
          test holds every answer to its schema. Where there is no answer the object is an [error](#error), and the status is not \
          0. Names and texts come partly from branes, which nobody trusts.\n\n",
     );
