@@ -19,6 +19,8 @@ use console_core::session::{Session, Todo};
 use sel4_microkit::time::{Alarm, Clock};
 use sel4_microkit::{Channel, ChannelSet, Handler, Never, heap, log, logln, protection_domain};
 
+#[path = "../../remote/src/calls.rs"]
+mod calls;
 #[allow(missing_docs)]
 mod wiring {
     include!(concat!(env!("OUT_DIR"), "/wiring.rs"));
@@ -26,7 +28,7 @@ mod wiring {
 use wiring::{channels, regions};
 
 const MANAGER: Channel = Channel::new(channels::MANAGER);
-const BY_CALL: operator_calls::Manager = operator_calls::Manager {
+const BY_CALL: calls::Manager = calls::Manager {
     channel: MANAGER,
     reply: regions::CONSOLE_REPLY,
 };
@@ -232,11 +234,11 @@ fn ask(request: &Request) -> Reply {
 }
 
 /// Reads what the manager says.
-fn read(reply: operator_calls::Reply<'_>) -> Reply {
+fn read(reply: calls::Reply<'_>) -> Reply {
     let damaged = "build console and manager from the same source";
     match reply {
-        operator_calls::Reply::Later(job) => Reply::Later(job),
-        operator_calls::Reply::Ended { label, text } => match label {
+        calls::Reply::Later(job) => Reply::Later(job),
+        calls::Reply::Ended { label, text } => match label {
             operator::OK => match minicbor::decode(text) {
                 Ok(answer) => Reply::Now(Ok(answer)),
                 Err(_) => refusal("the manager's answer cannot be read", damaged),

@@ -7,6 +7,9 @@
 
 extern crate alloc;
 
+#[path = "../../remote/src/calls.rs"]
+#[expect(dead_code, reason = "this program only sends requests")]
+mod calls;
 mod sleeper;
 
 use alloc::vec::Vec;
@@ -15,8 +18,8 @@ use brane_abi::operator::{OK, Request};
 use brane_abi::ring::RingIndices;
 use brane_abi::shared::SharedRegion;
 use brane_abi::stream::{StreamConsumer, StreamProducer};
+use calls::{Manager, Reply};
 use hostile_core::phases::Phase;
-use operator_calls::{Manager, Reply};
 use sel4_microkit::time::Clock;
 use sel4_microkit::{Channel, ChannelSet, Handler, Never, heap, log, logln, protection_domain};
 use sleeper::Sleeper;

@@ -1,8 +1,9 @@
-//! Calls of an operator's domain to the manager ([`brane_abi::operator`]), for the console and the remote line alike.
+//! Protected calls of an operator's domain to the manager ([`brane_abi::operator`]): of the console, of the remote line, and of tests.
 //!
-//! It owns nothing: the channel and the region are the caller's. The manager is trusted and answers at once; what takes longer
-//! is a job, whose end it notifies.
-#![cfg_attr(not(test), no_std)]
+//! The module owns no state: the caller owns the channel and the reply region. The manager is trusted and answers at once. If a request
+//! takes longer, the manager answers with the number of a job and notifies the caller when the job has ended.
+//!
+//! Each program compiles this file as a module of its own: a library that makes calls would not link into the host tests of this crate.
 
 use brane_abi::operator::{CALL, CANCEL, LATER, MAX_REQUEST, POLL};
 use sel4_microkit::{Channel, MessageInfo, Region, get_mr, set_mr, with_msg_bytes_mut};

@@ -19,6 +19,7 @@ use remote_core::{Manager, Reply, Session};
 use sel4_microkit::time::{Alarm, Clock};
 use sel4_microkit::{Channel, ChannelSet, Handler, Never, heap, log, logln, protection_domain};
 
+mod calls;
 #[allow(missing_docs)]
 mod wiring {
     include!(concat!(env!("OUT_DIR"), "/wiring.rs"));
@@ -76,15 +77,15 @@ fn init() -> Shell {
 /// The manager by its channel.
 struct ByCall;
 
-const BY_CALL: operator_calls::Manager = operator_calls::Manager {
+const BY_CALL: calls::Manager = calls::Manager {
     channel: MANAGER,
     reply: regions::REMOTE_REPLY,
 };
 
-fn copied(reply: operator_calls::Reply<'_>) -> Reply {
+fn copied(reply: calls::Reply<'_>) -> Reply {
     match reply {
-        operator_calls::Reply::Later(job) => Reply::Later(job),
-        operator_calls::Reply::Ended { label, text } => {
+        calls::Reply::Later(job) => Reply::Later(job),
+        calls::Reply::Ended { label, text } => {
             let status = match label {
                 operator::OK => STATUS_OK,
                 _ => STATUS_ERROR,

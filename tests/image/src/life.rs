@@ -10,7 +10,7 @@ use brane_abi::net::{Cidr, MacAddr};
 use brane_abi::operator::{
     Addressing, Answer, Audit, Brane, Device, DeviceConfig, Event, Free, Kind, Receipt, Refusal, Request,
 };
-use branes_remote::{Error, Line};
+use branes_branectl::remote::{Error, Line};
 use std::net::IpAddr;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;

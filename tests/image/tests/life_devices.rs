@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use brane_abi::operator::{Answer, Request};
-use branes_remote::Line;
+use branes_branectl::remote::Line;
 use image_tests::guest::{Boot, Guest, Net};
 use image_tests::wire::{Socket, Wire};
 use image_tests::{BRANES, PATIENCE, until};

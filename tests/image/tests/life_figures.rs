@@ -8,8 +8,8 @@
 use anyhow::{Context, Result, bail, ensure};
 use brane_abi::inside::{Answer as Inside, Query};
 use brane_abi::operator::{Addressing, Answer, Audit, Brane, DeviceConfig, Free, Outcome, Receipt, Request};
+use branes_branectl::remote::Line;
 use branes_qemu::Clock;
-use branes_remote::Line;
 use image_tests::guest::{Boot, Guest, Net};
 use image_tests::netns::NetNs;
 use image_tests::ping::{Pinger, Train};

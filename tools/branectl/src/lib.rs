@@ -8,6 +8,7 @@ pub mod apply;
 pub mod cli;
 mod files;
 pub mod operator;
+pub mod remote;
 pub mod shell;
 
 use brane_abi::operator::{Answer, Request};

@@ -1,7 +1,7 @@
 //! Who answers requests: the running system, over its control line.
 
+use crate::remote::{Error, Line};
 use brane_abi::operator::{Answer, Refusal, Request};
-use branes_remote::{Error, Line};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 

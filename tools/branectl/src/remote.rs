@@ -1,18 +1,18 @@
-//! The operator's end of the remote line: requests to a running system, over its second serial line.
+//! The host's end of the control line: sends requests to a running system over its second serial line.
 //!
-//! [`Line`] owns one end of a byte stream, for instance the Unix socket that QEMU makes of COM2. On the other side is the
-//! system's remote domain, which hands requests to the manager; what it sends is checked, and an answer's length is bounded. The
-//! frames are those of [`brane_abi::remote`].
+//! [`Line`] owns one end of a byte stream, for instance the Unix socket that QEMU connects to COM2. On the other side is the system's
+//! domain `remote`, which forwards requests to the manager. It is not trusted: its frames are checked, and the length of an answer is
+//! bounded. [`brane_abi::remote`] defines the frames.
 //!
 //! ```no_run
-//! use branes_remote::Line;
+//! use branes_branectl::remote::Line;
 //! use brane_abi::operator::{Answer, Request};
 //!
 //! let mut line = Line::unix("branectl.sock".as_ref())?;
 //! if let Answer::Branes(branes) = line.call(&Request::List { fresh: true })? {
 //!     println!("{} branes", branes.len());
 //! }
-//! # Ok::<(), branes_remote::Error>(())
+//! # Ok::<(), branes_branectl::remote::Error>(())
 //! ```
 
 mod line;

@@ -3,7 +3,7 @@
 
 use brane_abi::operator::{Answer, Event, Names, Refusal, Request};
 use brane_abi::remote::{Kind, STATUS_ERROR, STATUS_OK, encode};
-use branes_remote::{Error, Line, Patience};
+use branes_branectl::remote::{Error, Line, Patience};
 use remote_core::{Manager, Reply, Session};
 use std::io::{ErrorKind, Read, Write};
 use std::ops::ControlFlow;
@@ -133,7 +133,7 @@ impl Write for Spoilt {
     }
 }
 
-impl branes_remote::Stream for Spoilt {
+impl branes_branectl::remote::Stream for Spoilt {
     fn set_patience(&mut self, limit: Duration) -> std::io::Result<()> {
         self.socket.set_read_timeout(Some(limit))
     }

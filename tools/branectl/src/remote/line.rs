@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use brane_abi::operator::{Answer, Event, MAX_REQUEST, REPLY_SIZE, Refusal, Request};
 use brane_abi::remote::{Chunk, Decoder, Hello, Kind, STATUS_ERROR, STATUS_GONE, STATUS_OK, VERSION, encode};
 
-use crate::{Error, Stream};
+use super::{Error, Stream};
 
 /// How long a line waits.
 #[derive(Clone, Copy, Debug)]
