@@ -7,11 +7,11 @@ use brane_abi::layout::{ctl, ports, sock};
 use brane_abi::shared::SharedRegion;
 use brane_socket::{Executor, RingSizes, Stack, UdpSocket};
 use common::*;
-use hostile_core::client::HostileClient;
 use net_server_core::Brane;
 use proptest::prelude::*;
 use std::cell::Cell;
 use std::rc::Rc;
+use test_pds_core::client::HostileClient;
 
 /// A brane with two clients: the second is honest and talks to itself over lo0 without end.
 struct Two {

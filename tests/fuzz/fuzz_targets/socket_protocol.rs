@@ -9,7 +9,7 @@ use brane_abi::control::BraneConfig;
 use brane_abi::layout::{ctl, ports, sock};
 use brane_abi::shared::SharedRegion;
 use common::{MS, SECOND, memory};
-use hostile_core::client::HostileClient;
+use test_pds_core::client::HostileClient;
 use libfuzzer_sys::fuzz_target;
 use net_server_core::Brane;
 

@@ -57,14 +57,14 @@ fn behind_an_iommu_three_branes_serve() -> Result<()> {
 fn astray(boot: Boot) -> Result<(Guest, Wire)> {
     let socket = Socket::new()?;
     let mut guest = Guest::boot(Boot {
-        config: "astray-nic",
+        config: "dma-escape",
         net: Net::Wire(socket.address()?),
         ..boot
     })?;
     let mut wire = socket.accept()?;
     guest.wait_for("canary: whole", PATIENCE)?;
     ensure!(
-        guest.log().contains("astray: the device writes to"),
+        guest.log().contains("dma-escape: the device writes to"),
         "the driver does not go astray:\n{}",
         guest.log()
     );
@@ -99,7 +99,7 @@ fn a_device_that_is_sent_astray_is_stopped_by_the_iommu() -> Result<()> {
         .wait_for("IOMMU: DMA write page fault from 0x10 ", PATIENCE)
         .context("the kernel has no fault to report")?;
     guest
-        .wait_for("astray: the device has stopped", PATIENCE)
+        .wait_for("dma-escape: the device has stopped", PATIENCE)
         .context("the device goes on")?;
     // The canary's memory is as it was, and stays so: twenty looks a second, driven by the timer.
     for _ in 0..2 {
@@ -141,7 +141,7 @@ fn overwritten(guest: &mut Guest) -> Result<()> {
         .wait_for("canary: overwritten at byte 0", PATIENCE)
         .context("the device did not write where it was sent")?;
     ensure!(
-        !guest.log().contains("astray: the device has stopped"),
+        !guest.log().contains("dma-escape: the device has stopped"),
         "the device stopped:\n{}",
         guest.log()
     );

@@ -1,4 +1,4 @@
-//! What the kernel must do, tried from inside the real system by the programs of `clients/trials`.
+//! What the kernel must do, tried from inside the real system by the programs of `tests/pds`.
 
 use anyhow::{Context, Result, ensure};
 use image_tests::guest::{Boot, Guest, Net};
@@ -9,19 +9,19 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 use tempfile::NamedTempFile;
 
-/// Timer interrupts that the storm must have seen.
+/// Timer interrupts that the flood must have seen.
 const DEADLINES: u32 = 30_000;
 
-/// The devices of the examiner (`examiner.xml`).
+/// The devices of the checker (`irq-checker.xml`).
 const DEVICES: [&str; 2] = ["edu,addr=0x3.0", "edu,addr=0x4.0"];
 
-/// Sweeps over all of its interrupts that the examiner has written to the second serial line.
+/// Sweeps over all of its interrupts that the checker has written to the second serial line.
 fn sweeps(serial: &Path) -> Result<usize> {
-    let text = std::fs::read_to_string(serial).context("what the examiner wrote")?;
+    let text = std::fs::read_to_string(serial).context("what the checker wrote")?;
     Ok(text.matches(" messages and a pin\n").count())
 }
 
-/// Waits until the examiner has made so many sweeps.
+/// Waits until the checker has made so many sweeps.
 fn wait_for_sweeps(wanted: usize, serial: &Path, guest: &Guest) -> Result<()> {
     let enough = || {
         guest
@@ -30,7 +30,7 @@ fn wait_for_sweeps(wanted: usize, serial: &Path, guest: &Guest) -> Result<()> {
         Ok((sweeps(serial)? >= wanted).then_some(()))
     };
     until(enough, || {
-        format!("{wanted} sweeps of the examiner:\n{}", guest.log())
+        format!("{wanted} sweeps of the checker:\n{}", guest.log())
     })
 }
 
@@ -38,7 +38,7 @@ fn wait_for_sweeps(wanted: usize, serial: &Path, guest: &Guest) -> Result<()> {
 fn messages_an_active_low_pin_and_a_thread_of_another_domain_work() -> Result<()> {
     let serial = NamedTempFile::new()?;
     let guest = Guest::boot(Boot {
-        config: "storm",
+        config: "signal-flood",
         release: true,
         devices: &DEVICES,
         third_serial: Some(serial.path()),
@@ -53,7 +53,7 @@ fn interrupts_that_come_while_the_kernel_runs_are_taken() -> Result<()> {
     let ns = NetNs::new(&["10.0.2.2/24", "fec0::2/64"])?;
     let serial = NamedTempFile::new()?;
     let mut guest = Guest::boot(Boot {
-        config: "storm",
+        config: "signal-flood",
         net: Net::Tap(&ns),
         release: true,
         devices: &DEVICES,
@@ -71,10 +71,10 @@ fn interrupts_that_come_while_the_kernel_runs_are_taken() -> Result<()> {
         let trains = BRANES
             .each_ref()
             .map(|brane| Train::start(brane.v4.into(), Duration::from_millis(5)));
-        let deadlines = format!("storm: {DEADLINES} deadlines");
+        let deadlines = format!("signal-flood: {DEADLINES} deadlines");
         guest
             .wait_for(&deadlines, 5 * PATIENCE)
-            .with_context(|| format!("the storm ended early:\n{}", guest.log()))?;
+            .with_context(|| format!("the flood ended early:\n{}", guest.log()))?;
         eprintln!("{DEADLINES} deadlines in {:?}", start.elapsed());
         for (brane, train) in BRANES.iter().zip(trains) {
             train?.stop_unharmed(brane.name)?;
@@ -93,7 +93,7 @@ fn a_page_fault_is_reported_with_its_whole_address() -> Result<()> {
         release: true,
         ..Boot::default()
     })?;
-    let fault = format!("write to unmapped {:#x} ", trials_core::stray::ADDRESS);
+    let fault = format!("write to unmapped {:#x} ", test_pds_core::stray::ADDRESS);
     guest
         .wait_for(&fault, PATIENCE)
         .with_context(|| format!("no report of the fault:\n{}", guest.log()))?;

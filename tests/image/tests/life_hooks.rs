@@ -1,4 +1,4 @@
-//! Watchers of the life of branes (`clients/watcher`): the order in which they are told, what a late one is told, and that one
+//! Watchers of the life of branes (`tests/pds/src/watcher.rs`): the order in which they are told, what a late one is told, and that one
 //! that does not answer holds nobody up.
 //!
 //! The guest's clock follows its instructions, so a host that gives it no processor does not use up a watcher's time for an

@@ -1,6 +1,6 @@
 //! A brane that spends the time of nic0, which runs above all branes, leaves its neighbours their share of the processor.
 //!
-//! Three domains of one priority want the processor all the time: a program in blue's place (`clients/hostile/src/nic.rs`) and
+//! Three domains of one priority want the processor all the time: a program in blue's place (`tests/pds/src/hostile/nic.rs`) and
 //! two that tell how much of the time they had it, in place of main's and red's clients. Blue's program replays its ring,
 //! notifies, sends the shortest frames, and sends them with as few notifications as it may. Before and after each of these it
 //! only computes, which is a third for each. All bounds are ratios within the one run.

@@ -10,7 +10,7 @@ use image_tests::{BRANES, until_well};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-/// Blue, which forges (`clients/hostile/core/src/brane.rs`), and the IPv4 address that it claims.
+/// Blue, which forges (`tests/pds/core/src/brane.rs`), and the IPv4 address that it claims.
 const BLUE_MAC: [u8; 6] = [0x02, 0x77, 0, 0, 0, 2];
 const CLAIMED_IP: [u8; 4] = [10, 0, 2, 66];
 /// IP packets of its own address that have to be seen: it sends one in each round, and one of each forged frame.

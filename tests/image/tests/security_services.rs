@@ -1,12 +1,11 @@
 //! Floods of the services above the branes: a client, a brane and an operator that call and notify as fast as they can take the
 //! time that a service works for them from nobody else. A flood that arrives at a serial line from outside cannot either.
 //!
-//! One boot: the floods take turns by the clock (`hostile_core::phases`), and beside them two clients compute for ever and say how
+//! One boot: the floods take turns by the clock (`test_pds_core::phases`), and beside them two clients compute for ever and say how
 //! much. What these get in the phases before and after a flood, in which the flooding client only computes as they do, is their
 //! fair share.
 
 use anyhow::{Context, Result, ensure};
-use hostile_core::phases::Phase;
 use image_tests::guest::{Boot, Guest, Net, PROMPT};
 use image_tests::netns::NetNs;
 use image_tests::ping::{Pinger, Train};
@@ -17,6 +16,7 @@ use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use test_pds_core::phases::Phase;
 
 /// Of its fair share, what a neighbour keeps at least beside each flood.
 const KEPT: f64 = 0.8;

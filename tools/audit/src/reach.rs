@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 
-use branes_board::BOARD;
+use branes_qemu::board::BOARD;
 use serde::Serialize;
 
 use crate::authority::*;

@@ -31,9 +31,9 @@ pub const TRUSTED: [(&str, Role, &str); 7] = [
     ),
     ("nic1", Role::Driver, "the same for the second NIC"),
     (
-        "examiner",
+        "irq-checker",
         Role::Driver,
-        "drives the devices of the kernel's trials, which only a configuration for tests has",
+        "drives the devices by which interrupts are checked, which only a configuration for tests has",
     ),
     (
         "manager",

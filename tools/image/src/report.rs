@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use branes_board::BOARD;
+use branes_qemu::board::BOARD;
 
 use crate::Error;
 

@@ -4,7 +4,7 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use branes_board::BOARD;
+use crate::board::BOARD;
 
 use crate::Error;
 

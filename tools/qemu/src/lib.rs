@@ -4,6 +4,7 @@
 //! Owns: QEMU's command line and the processes started from it. On the other side: QEMU, which is trusted, and what the
 //! guest writes on its serial line, which is only ever treated as text.
 
+pub mod board;
 mod error;
 pub mod host;
 mod machine;

@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, TcpListener, UdpSoc
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use branes_board::BOARD;
+use crate::board::BOARD;
 
 use crate::Error;
 use crate::host::QEMU;

@@ -81,22 +81,22 @@ fn a_replaced_program_stands_in_the_description() {
 
 #[test]
 fn what_a_configuration_adds_stands_beside_the_system() {
-    let system = system("storm");
+    let system = system("signal-flood");
     assert_eq!(
         system.pd("services-2").map(|pd| pd.program.as_str()),
-        Some("storm.elf")
+        Some("signal-flood.elf")
     );
-    let examiner = codegen::program(&system, "examiner.elf").expect("examiner.elf");
+    let checker = codegen::program(&system, "irq-checker.elf").expect("irq-checker.elf");
     assert!(
-        examiner.contains("pub const TIMER: usize = 60;")
-            && examiner.contains("pub mod threads {")
-            && examiner.contains("pub const SUBJECT: usize = 5;")
-            && examiner.contains("pub const VECTOR: [u8; 54] = [0, 2, 4,"),
-        "{examiner}"
+        checker.contains("pub const TIMER: usize = 60;")
+            && checker.contains("pub mod threads {")
+            && checker.contains("pub const SUBJECT: usize = 5;")
+            && checker.contains("pub const VECTOR: [u8; 54] = [0, 2, 4,"),
+        "{checker}"
     );
     // Who is not added finds the same constants as without it.
     let serial = |name| codegen::program(&self::system(name), "serial.elf").expect("serial.elf");
-    assert_eq!(serial("storm"), serial("dhcp"));
+    assert_eq!(serial("signal-flood"), serial("dhcp"));
 }
 
 #[test]
@@ -280,7 +280,8 @@ fn ids_are_unique_and_calls_go_only_to_what_is_never_restarted() {
             assert!(unique.iter().all(|id| *id <= 61), "{name}: {}", pd.name);
             for (_, callee) in system.ends(&pd.name).filter(|(own, _)| own.pp) {
                 assert!(
-                    ["timer", "serial", "nic0", "nic1", "manager", "examiner"].contains(&callee.pd.as_str()),
+                    ["timer", "serial", "nic0", "nic1", "manager", "irq-checker"]
+                        .contains(&callee.pd.as_str()),
                     "{name}: {} calls {}",
                     pd.name,
                     callee.pd

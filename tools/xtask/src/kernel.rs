@@ -7,9 +7,9 @@ use std::fmt;
 use std::path::PathBuf;
 
 use anyhow::Result;
-use branes_board::BOARD;
 use branes_kernel::sdk::Sdk;
 use branes_kernel::{Flavour, Kernel};
+use branes_qemu::board::BOARD;
 use branes_qemu::host;
 use clap::ValueEnum;
 

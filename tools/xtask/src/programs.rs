@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use branes_board::BOARD;
 use branes_kernel::Flavour;
+use branes_qemu::board::BOARD;
 use branes_system::System;
 use branes_system::codegen::SYSTEM_VARIABLE;
 use branes_system::configs::{self, Config};

@@ -22,7 +22,7 @@ const IMAGE_TESTS_FOLDER: &str = "tests/image/tests";
 /// The crate of the programs that talk to a running system.
 const OPERATORS_TOOLS: &str = "branes-branectl";
 /// Configurations that are tested on a machine with an IOMMU too.
-const WITH_IOMMU: [&str; 2] = ["default", "astray-nic"];
+const WITH_IOMMU: [&str; 2] = ["default", "dma-escape"];
 
 /// Runs the verb.
 pub fn test(workspace: &Workspace, options: &TestOptions) -> Result<()> {

@@ -14,13 +14,13 @@ use brane_abi::ring::{Consumer, Producer, RingIndices};
 use brane_abi::shared::SharedRegion;
 use brane_socket::{Error, Executor, RingSizes, Stack, TcpStream, UdpSocket};
 use common::{Backing, World};
-use hostile_core::client::HostileClient;
 use net_server_core::Brane;
 use services_core::{Services, source};
 use std::cell::Cell;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::rc::Rc;
+use test_pds_core::client::HostileClient;
 use zerocopy::IntoBytes;
 
 const OFFLOADS: u32 = FEATURE_TX_CSUM | FEATURE_TSO4 | FEATURE_TSO6;

@@ -12,9 +12,9 @@ use common::{BRANES, Bench, mac, offloaded, outgoing};
 use etherparse::{
     LaxPacketHeaders, LaxPayloadSlice, NetHeaders, PacketBuilder, PacketHeaders, TransportHeader,
 };
-use hostile_core::offload::{Addresses, Rewrite, rewrites};
 use nic_core::Link;
 use proptest::prelude::*;
+use test_pds_core::offload::{Addresses, Rewrite, rewrites};
 
 const HOST: MacAddr = MacAddr([2, 9, 9, 9, 9, 9]);
 const LINK: Link = Link {

@@ -1,0 +1,159 @@
+//! The protection domain `dma-escape.elf`: a driver in `nic0`'s place that tells its device to write received frames to an
+//! address in another domain's memory. Only the tests run it. An IOMMU refuses the writes; without one, the canary's memory
+//! is overwritten.
+//!
+//! Owns the device ([`device`]) and a real switch. To the manager and the branes it is a driver with a silent device: it answers the
+//! manager's calls, sends no frame and receives none. The manager is trusted, branes are not.
+#![no_std]
+#![no_main]
+
+mod device;
+
+use bitflags::bitflags;
+use brane_abi::vif::{BAD_REQUEST, DeviceInfo};
+use core::cell::UnsafeCell;
+use core::sync::atomic::{Ordering, fence};
+use device::{BUFFERS, Misdirected, TARGET};
+use nic_core::{Link, Silent, Switch};
+use sel4_microkit::{
+    Channel, ChannelSet, Handler, MessageInfo, Never, logln, protection_domain, with_msg_bytes_mut,
+};
+use virtio_drivers::queue::VirtQueue;
+use virtio_drivers::transport::pci::PciTransport;
+use virtio_drivers::transport::{DeviceStatus, Transport};
+
+#[allow(missing_docs)]
+mod wiring {
+    include!(concat!(env!("OUT_DIR"), "/wiring-dma-escape.rs"));
+}
+
+const IRQ: Channel = Channel::new(wiring::irqs::IRQ[0]);
+const SERIAL: Channel = Channel::new(wiring::channels::SERIAL);
+const MANAGER: Channel = Channel::new(wiring::channels::MANAGER);
+const BRANES: usize = wiring::regions::PORTS.len();
+const RX: u16 = 0;
+
+bitflags! {
+    /// Feature bits (virtio 1.2, 6).
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    struct Features: u64 {
+        const VERSION_1 = 1 << 32;
+        const ACCESS_PLATFORM = 1 << 33;
+    }
+}
+
+/// The switch is large: it lies here and not on the stack.
+struct Place(UnsafeCell<Switch<BRANES>>);
+
+// SAFETY: a protection domain has exactly one thread.
+unsafe impl Sync for Place {}
+
+static SWITCH: Place = Place(UnsafeCell::new(Switch::new()));
+
+struct Nic {
+    transport: PciTransport,
+    rx: VirtQueue<Misdirected, BUFFERS>,
+    switch: &'static mut Switch<BRANES>,
+    interrupts: u64,
+    stopped: bool,
+}
+
+#[protection_domain]
+fn init() -> Nic {
+    sel4_microkit::log::attach(wiring::regions::LOG_NIC0, SERIAL);
+    // SAFETY: one thread, and this function runs once for each start: the only reference there is.
+    let switch = unsafe { &mut *SWITCH.0.get() };
+    switch.set_link(Link {
+        mtu: 1500,
+        up: true,
+        ..Link::default()
+    });
+    for (n, region) in wiring::regions::PORTS.into_iter().enumerate() {
+        assert!(
+            switch.attach(n, region.shared()),
+            "the region ports-{n} is too small"
+        );
+    }
+    let mut transport = device::open();
+    let features = transport.begin_init(Features::all());
+    let mut rx = VirtQueue::new(&mut transport, RX, false, false)
+        .unwrap_or_else(|e| panic!("the device's receive queue has no {BUFFERS} entries: {e}"));
+    transport.finish_init();
+    for i in 0..BUFFERS {
+        // SAFETY: the buffer is used for nothing else, and neither it nor the queue ends before the domain.
+        let added = unsafe { rx.add(&[], &mut [device::buffer(i)]) };
+        assert!(added.is_ok(), "as many buffers as entries: cannot be full");
+    }
+    // The ring's index must be visible before the device looks.
+    fence(Ordering::SeqCst);
+    transport.notify(RX);
+    logln!("dma-escape: the device writes to {TARGET:#x}, features {features:?}");
+    Nic {
+        transport,
+        rx,
+        switch,
+        interrupts: 0,
+        stopped: false,
+    }
+}
+
+impl Nic {
+    fn look(&mut self) {
+        let _ = self.transport.ack_interrupt();
+        let status = self.transport.get_status();
+        if status.contains(DeviceStatus::DEVICE_NEEDS_RESET) && !self.stopped {
+            self.stopped = true;
+            logln!("dma-escape: the device has stopped, status {status:?}");
+        }
+        // Ends: each turn takes one of the buffers that the device has, and it gets none again.
+        while let Some(token) = self.rx.peek_used() {
+            // SAFETY: the buffer of that number was added under this token, the queue being filled in order.
+            let taken = unsafe {
+                let bytes = device::buffer(usize::from(token) % BUFFERS);
+                self.rx.pop_used(token, &[], &mut [bytes])
+            };
+            match taken {
+                Ok(len) => logln!("dma-escape: the device says that it wrote {len} bytes"),
+                Err(_) => break,
+            }
+        }
+    }
+
+    fn flush(&mut self) {
+        let left = self.switch.flush().notify;
+        for (n, channel) in wiring::channels::BRANE.into_iter().enumerate() {
+            if left & 1 << n != 0 {
+                Channel::new(channel).notify();
+            }
+        }
+    }
+}
+
+impl Handler for Nic {
+    type Error = Never;
+
+    fn notified(&mut self, channels: ChannelSet) -> Result<(), Never> {
+        if channels.contains(IRQ) {
+            self.interrupts += 1;
+            self.look();
+            // A level interrupt of our own: always there to be acknowledged.
+            let _ = IRQ.irq_ack();
+        }
+        Ok(())
+    }
+
+    fn protected(&mut self, channel: Channel, info: MessageInfo) -> Result<MessageInfo, Never> {
+        if channel != MANAGER {
+            return Ok(MessageInfo::new(BAD_REQUEST, 0));
+        }
+        let device = DeviceInfo {
+            interrupts: self.interrupts,
+            ..DeviceInfo::default()
+        };
+        let len = info.length() * 8;
+        let (label, bytes) =
+            with_msg_bytes_mut(|message| self.switch.call(info.label(), len, message, device, &mut Silent));
+        self.flush();
+        Ok(MessageInfo::new(label, bytes.div_ceil(8) as _))
+    }
+}

@@ -1,0 +1,101 @@
+//! The protection domain `hostile-brane.elf`: in a brane's place, it behaves until it has its port, then forges frames, then
+//! writes rubbish towards driver and manager, at a bounded rate, for ever. For tests: no forged frame leaves, driver
+//! and manager cut it off and go on, and no other brane notices.
+#![no_std]
+#![no_main]
+
+mod pace;
+
+use core::sync::atomic::{AtomicU64, Ordering};
+use pace::Pace;
+use sel4_microkit::time::Clock;
+use sel4_microkit::{Channel, ChannelSet, Handler, Never, log, logln, protection_domain};
+use test_pds_core::brane::{HostileBrane, Notify};
+
+#[allow(missing_docs)]
+mod wiring {
+    include!(concat!(env!("OUT_DIR"), "/wiring-hostile-brane.rs"));
+}
+
+const DRIVER: Channel = Channel::new(wiring::channels::NIC0);
+const MANAGER: Channel = Channel::new(wiring::channels::MANAGER);
+const TIMER: Channel = Channel::new(wiring::channels::TIMER);
+const SERIAL: Channel = Channel::new(wiring::channels::SERIAL);
+
+struct Hostile {
+    brane: HostileBrane,
+    life: u64,
+    pace: Pace,
+    /// The links are of a new life, for the next piece of rubbish.
+    fresh: bool,
+}
+
+#[protection_domain]
+fn init() -> Hostile {
+    log::attach(wiring::regions::LOG_BRANE, SERIAL);
+    // The memory that a brane has for itself is not cleared at a restart; here it holds how many lives there were.
+    // SAFETY: an atomic; the region is mapped for us alone.
+    let lives =
+        unsafe { wiring::regions::HEAP.shared().object::<AtomicU64>(0) }.expect("the heap holds eight bytes");
+    let life = lives.fetch_add(1, Ordering::Relaxed);
+    let (ports, ctl) = (wiring::regions::PORTS.shared(), wiring::regions::CTL.shared());
+    let mut hostile = Hostile {
+        brane: HostileBrane::new(ports, ctl, life),
+        life,
+        pace: Pace::start(Clock::new(wiring::regions::TSC), TIMER),
+        fresh: true,
+    };
+    logln!("hostile: started, life {life}");
+    hostile.brane.start();
+    notify(Notify {
+        driver: true,
+        manager: true,
+    });
+    hostile
+}
+
+fn notify(whom: Notify) {
+    if whom.driver {
+        DRIVER.notify();
+    }
+    if whom.manager {
+        MANAGER.notify();
+    }
+}
+
+impl Hostile {
+    fn step(&mut self) {
+        notify(self.brane.behave());
+        // Rubbish gets us cut off; a new life gets us back for the next piece.
+        if self.brane.forges() || self.fresh {
+            let before = self.brane.rounds();
+            notify(self.brane.round());
+            let rounds = self.brane.rounds();
+            if rounds != before && Pace::is_told(rounds) {
+                logln!("hostile: round {rounds} of life {}", self.life);
+            }
+            self.fresh = false;
+        } else {
+            self.brane.start_over();
+            notify(Notify {
+                driver: true,
+                manager: false,
+            });
+            self.fresh = true;
+        }
+        self.pace.wake_later();
+    }
+}
+
+impl Handler for Hostile {
+    type Error = Never;
+
+    fn notified(&mut self, channels: ChannelSet) -> Result<(), Never> {
+        if channels.contains(TIMER) {
+            self.step();
+        } else {
+            notify(self.brane.behave());
+        }
+        Ok(())
+    }
+}

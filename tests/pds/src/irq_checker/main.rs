@@ -1,0 +1,149 @@
+//! The protection domain `irq-checker.elf`: it tries what the system itself does not use: message-signalled interrupts, an
+//! active-low pin, and another domain's thread from a `cspace` element. For tests; stops with a panic when something is not
+//! as it should be.
+//!
+//! It owns two `edu` devices, COM2 and one deadline at the timer. On the other side are the devices, the timer and the
+//! program `subject.elf`, all trusted. What it does and must find is decided in `test_pds_core::irq_checker`.
+#![no_std]
+#![no_main]
+
+mod edu;
+
+use brane_abi::timer;
+use core::fmt::{self, Write};
+use core::sync::atomic::{AtomicU64, Ordering};
+use edu::Edu;
+use sel4_microkit::time::Clock;
+use sel4_microkit::{Channel, ChannelSet, Handler, IoPort, MessageInfo, Thread, protection_domain, set_mr};
+use test_pds_core::irq_checker::{Examiner, Failure, Subject};
+
+#[allow(missing_docs)]
+mod wiring {
+    include!(concat!(env!("OUT_DIR"), "/wiring-irq-checker.rs"));
+}
+
+use wiring::irqs::{IRQ, VECTOR};
+use wiring::regions;
+
+const TIMER: Channel = Channel::new(wiring::channels::TIMER);
+const SUBJECT: Channel = Channel::new(wiring::channels::SUBJECT);
+const SUBJECTS_THREAD: Thread = Thread::in_slot(wiring::threads::SUBJECT);
+
+/// The last interrupt of the description is the pin's, all others are messages.
+const PIN: usize = IRQ.len() - 1;
+
+/// Time between two steps in nanoseconds.
+const STEP: u64 = 2_000_000;
+
+/// COM2, as a 16550 that needs no setting up: QEMU's takes bytes at any speed.
+struct Line(IoPort);
+
+impl Write for Line {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        text.bytes().for_each(|byte| self.0.out8(0, byte));
+        Ok(())
+    }
+}
+
+struct Device {
+    examiner: Examiner,
+    clock: Clock,
+    count: &'static AtomicU64,
+    messages: Edu,
+    pin: Edu,
+    line: Line,
+}
+
+#[protection_domain]
+fn init() -> Device {
+    let clock = Clock::new(regions::TSC);
+    // SAFETY: an atomic in a region that holds nothing else; the subject writes it as one.
+    let count = unsafe { regions::SUBJECT_COUNT.shared().object::<AtomicU64>(0) }
+        .expect("the region holds eight bytes");
+    let device = Device {
+        examiner: Examiner::new(IRQ.len(), count.load(Ordering::Relaxed)),
+        clock,
+        count,
+        messages: Edu::open(regions::EDU_MESSAGE_ECAM, regions::EDU_MESSAGE_BAR),
+        pin: Edu::open(regions::EDU_PIN_ECAM, regions::EDU_PIN_BAR),
+        line: Line(IoPort::new(wiring::ioports::IOPORT[0])),
+    };
+    device.wake_later();
+    device
+}
+
+impl Device {
+    fn wake_later(&self) {
+        set_mr(0, self.clock.now_ns() + STEP);
+        // The timer knows this operation.
+        let _ = TIMER.pp_call(MessageInfo::new(timer::SET_DEADLINE, 1));
+    }
+
+    /// Takes the interrupt of a source.
+    fn interrupt(&mut self, source: usize) -> Result<(), Failure> {
+        if source == PIN {
+            self.pin.lower();
+        }
+        // The kernel cannot refuse it for a handler of our own.
+        let _ = Channel::new(IRQ[source]).irq_ack();
+        self.examiner.came(source)?;
+        if let Some(sweeps) = self.examiner.sweeps() {
+            // A line that does not get out is missed by the test.
+            let _ = writeln!(
+                self.line,
+                "irq-checker: {sweeps} sweeps over {PIN} messages and a pin"
+            );
+        }
+        Ok(())
+    }
+
+    fn step(&mut self) -> Result<(), Failure> {
+        let step = self.examiner.step(self.count.load(Ordering::Relaxed))?;
+        // First: a subject that is stopped is stopped with a notification that it has received and not seen, since we keep
+        // it from running. It must see it when it goes on.
+        SUBJECT.notify();
+        match step.subject {
+            Subject::Keep => {}
+            Subject::Stop => SUBJECTS_THREAD.stop().expect("stopping the subject"),
+            Subject::Resume => SUBJECTS_THREAD.resume().expect("resuming the subject"),
+        }
+        match step.raise {
+            PIN => self.pin.raise(),
+            source => self.messages.send(Channel::message(VECTOR[source])),
+        }
+        self.wake_later();
+        Ok(())
+    }
+}
+
+impl Handler for Device {
+    type Error = Failure;
+
+    fn notified(&mut self, channels: ChannelSet) -> Result<(), Failure> {
+        let done = self.take(channels);
+        if let Err(failure) = &done {
+            // It has no log; the test looks here.
+            let _ = writeln!(self.line, "irq-checker: {failure}");
+        }
+        done
+    }
+
+    /// The storm calls for the way there and back alone.
+    fn protected(&mut self, _: Channel, _: MessageInfo) -> Result<MessageInfo, Failure> {
+        Ok(MessageInfo::new(timer::BAD_REQUEST, 0))
+    }
+}
+
+impl Device {
+    fn take(&mut self, channels: ChannelSet) -> Result<(), Failure> {
+        for (source, &id) in IRQ.iter().enumerate() {
+            if channels.contains(Channel::new(id)) {
+                self.interrupt(source)?;
+            }
+        }
+        if channels.contains(TIMER) {
+            self.step()?;
+        }
+        Ok(())
+    }
+}

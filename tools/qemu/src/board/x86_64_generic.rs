@@ -1,0 +1,21 @@
+//! A PC, as QEMU's machine q35 with one processor has it.
+
+use super::{Board, Qemu};
+
+/// The board.
+pub const BOARD: Board = Board {
+    sdk: "x86_64_generic",
+    target: "x86_64-unknown-linux-gnu",
+    // The PCI configuration window starts here.
+    ram_limit: 0xb000_0000,
+    qemu: Qemu {
+        program: "qemu-system-x86_64",
+        package: "qemu-system-x86",
+        oldest: (7, 2),
+        machine: "q35",
+        cpu: "qemu64,+fsgsbase,+pdpe1gb,+xsave,+xsaveopt,+rdrand",
+        nic: "virtio-net-pci",
+        nic_place: "0x2.0",
+        second_nic_place: "0x3.0",
+    },
+};
