@@ -144,7 +144,7 @@ impl Control {
     fn breach(&mut self, child: Child, what: &str, sink: &mut dyn FnMut(Event<'_>)) {
         if !self.cut {
             self.cut = true;
-            sink(Event::Breach { child, what });
+            sink(Event::Violation { child, what });
         }
     }
 

@@ -13,9 +13,10 @@ mod control;
 mod nic;
 
 use alloc::vec::Vec;
+use brane_abi::layout::PORTS_PER_BRANE;
 use brane_abi::{offender, operator};
 use brane_manager_core::boot::BootConfig;
-use brane_manager_core::{Action, Child, Event, Manager, Reply, Size};
+use brane_manager_core::{Action, BraneId, Child, Event, Manager, OperatorId, Reply, Size, SubscriberId};
 use control::Control;
 use nic::Nics;
 use sel4_microkit::time::{Alarm, Clock};
@@ -87,8 +88,9 @@ fn init() -> Shell {
     let text = unsafe { core::slice::from_raw_parts(text.as_ptr(), text.size) };
     let size = Size {
         instances: INSTANCES,
-        watchers: channels::WATCHER.len(),
+        subscribers: channels::WATCHER.len(),
         operators: OPERATORS.len(),
+        ports_per_nic: PORTS_PER_BRANE,
     };
     let mut actions = Vec::new();
     let boot = BootConfig::from_bytes(text);
@@ -127,21 +129,22 @@ fn init() -> Shell {
 
 fn thread(child: Child) -> sel4_microkit::Child {
     sel4_microkit::Child::new(match child {
-        Child::Brane(i) => children::BRANE[i],
-        Child::Client(i) => children::SERVICES[i],
-        Child::Watcher(k) => children::WATCHER[k],
-        Child::Operator(k) => [children::CONSOLE, children::REMOTE][k],
+        Child::Brane(id) => children::BRANE[id.index()],
+        Child::Client(id) => children::SERVICES[id.index()],
+        Child::Subscriber(id) => children::WATCHER[id.index()],
+        Child::Operator(id) => [children::CONSOLE, children::REMOTE][id.index()],
     })
 }
 
 /// The child of this id.
 fn child(id: usize) -> Option<Child> {
     let find = |family: &[usize]| family.iter().position(|&of| of == id);
-    find(&children::BRANE)
-        .map(Child::Brane)
-        .or_else(|| find(&children::SERVICES).map(Child::Client))
-        .or_else(|| find(&children::WATCHER).map(Child::Watcher))
-        .or_else(|| find(&[children::CONSOLE, children::REMOTE]).map(Child::Operator))
+    let brane = find(&children::BRANE).map(|n| Child::Brane(BraneId::new(n)));
+    let client = || find(&children::SERVICES).map(|n| Child::Client(BraneId::new(n)));
+    let subscriber = || find(&children::WATCHER).map(|n| Child::Subscriber(SubscriberId::new(n)));
+    let operator =
+        || find(&[children::CONSOLE, children::REMOTE]).map(|n| Child::Operator(OperatorId::new(n)));
+    brane.or_else(client).or_else(subscriber).or_else(operator)
 }
 
 impl Shell {
@@ -179,7 +182,7 @@ impl Shell {
                             logln!("{child:?} cannot be restarted: {why}");
                         }
                     }
-                    Action::Notify(operator) => OPERATORS[operator].notify(),
+                    Action::Notify(operator) => OPERATORS[operator.index()].notify(),
                     Action::Send {
                         child,
                         kind,
@@ -187,15 +190,17 @@ impl Shell {
                         payload,
                     } => {
                         let control = match child {
-                            Child::Brane(brane) => self.controls.get_mut(brane),
-                            Child::Watcher(k) => self.hooks.get_mut(k),
+                            Child::Brane(id) => self.controls.get_mut(id.index()),
+                            Child::Subscriber(id) => self.hooks.get_mut(id.index()),
                             Child::Client(_) | Child::Operator(_) => None,
                         };
                         let Some(control) = control else { continue };
                         match control.send(kind, token, &payload) {
                             Ok(()) => {}
                             Err(control::SendError::NoRoom) => self.event(Event::Dropped { child, token }),
-                            Err(control::SendError::Peer(what)) => self.event(Event::Breach { child, what }),
+                            Err(control::SendError::Peer(what)) => {
+                                self.event(Event::Violation { child, what })
+                            }
                         }
                     }
                 }
@@ -254,8 +259,8 @@ impl Shell {
             ..
         } = self;
         let control = match child {
-            Child::Brane(brane) => controls.get_mut(brane),
-            Child::Watcher(k) => hooks.get_mut(k),
+            Child::Brane(id) => controls.get_mut(id.index()),
+            Child::Subscriber(id) => hooks.get_mut(id.index()),
             Child::Client(_) | Child::Operator(_) => None,
         };
         let now = clock.now_ns();
@@ -293,13 +298,13 @@ impl Handler for Shell {
         for brane in 0..INSTANCES {
             let notified = channels.contains(Channel::new(channels::BRANE[brane]));
             if all || notified {
-                self.serve(Child::Brane(brane), notified);
+                self.serve(Child::Brane(BraneId::new(brane)), notified);
             }
         }
         for (k, &id) in channels::WATCHER.iter().enumerate() {
             let notified = channels.contains(Channel::new(id));
             if all || notified {
-                self.serve(Child::Watcher(k), notified);
+                self.serve(Child::Subscriber(SubscriberId::new(k)), notified);
             }
         }
         if tick {
@@ -322,7 +327,9 @@ impl Handler for Shell {
             self.offender(channel.index(), until, "manager");
             self.act();
             self.settle();
-            self.withheld = self.manager.is_suspended(Child::Operator(operator));
+            self.withheld = self
+                .manager
+                .is_suspended(Child::Operator(OperatorId::new(operator)));
             if self.withheld {
                 return Ok(MessageInfo::default());
             }
@@ -347,7 +354,7 @@ impl Handler for Shell {
         };
         let Reply { label, text, job } = self.manager.operator(
             now,
-            operator,
+            OperatorId::new(operator),
             info.label(),
             argument,
             &mut Nics,

@@ -1,27 +1,27 @@
-//! When a child that has failed may start again: at once, but later and later when it keeps failing quickly.
+//! When a child that has failed may restart: at once, but with growing delays if it keeps failing quickly.
 //!
 //! A failure after a healthy time is forgiven entirely, so any number of failures with a recovery between them each get
-//! an immediate restart. Only quick repeats wait, and one that at least came up each time waits less: other children
-//! and the console must get their turn, and that is all.
+//! an immediate restart. Only quick repeats wait, because other children and the console must get their turn. A child that
+//! came up each time waits less.
 
-/// A child that was up for so long before it failed starts again at once, in nanoseconds.
+/// A child that was up for this time before it failed restarts at once, in nanoseconds.
 pub const HEALTHY_NS: u64 = 50_000_000;
-/// Delay of the third start in quick succession; doubles with each further one.
+/// Delay of the third start in quick succession, in nanoseconds. It doubles with each further one.
 pub const FIRST_DELAY_NS: u64 = 10_000_000;
-/// Longest delay of a child that had come up before it failed.
+/// Longest delay of a child that had come up before it failed, in nanoseconds.
 pub const MAX_DELAY_STARTED_NS: u64 = 200_000_000;
-/// Longest delay of a child that failed before it had come up.
+/// Longest delay of a child that failed before it had come up, in nanoseconds.
 pub const MAX_DELAY_NS: u64 = 5_000_000_000;
 
-/// The memory of one child's failures.
+/// Counts one child's failures in quick succession.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Backoff {
     quick: u32,
 }
 
 impl Backoff {
-    /// The child has failed, `up_for` nanoseconds after it had come up (`None`: it had not). Returns the delay before
-    /// it may start again, in nanoseconds.
+    /// Counts a failure `up_for` nanoseconds after the child had come up (`None`: it had not). Returns the delay before
+    /// it may restart, in nanoseconds.
     pub fn failed(&mut self, up_for: Option<u64>) -> u64 {
         if up_for.is_some_and(|ns| ns >= HEALTHY_NS) {
             self.quick = 0;
@@ -37,6 +37,35 @@ impl Backoff {
             MAX_DELAY_NS
         };
         FIRST_DELAY_NS.saturating_mul(1 << doublings.min(16)).min(most)
+    }
+}
+
+/// Restarts of a child that has no link with the manager at its start: a client, a subscriber or an operator.
+#[derive(Debug, Default)]
+pub(crate) struct RestartTimer {
+    backoff: Backoff,
+    pub running_since: u64,
+    /// When the stopped child restarts. `None` if it runs.
+    pub restart_at: Option<u64>,
+}
+
+impl RestartTimer {
+    /// Takes notice of a failure.
+    pub(crate) fn failed(&mut self, now: u64) {
+        let up = now.saturating_sub(self.running_since);
+        // Nothing reports the end of the start, so a quick failure counts as one before the child came up.
+        let delay = self.backoff.failed((up >= HEALTHY_NS).then_some(up));
+        self.restart_at = Some(now + delay);
+    }
+
+    /// Returns true if the child is to be restarted now.
+    pub(crate) fn due(&mut self, now: u64) -> bool {
+        let due = self.restart_at.is_some_and(|at| at <= now);
+        if due {
+            self.restart_at = None;
+            self.running_since = now;
+        }
+        due
     }
 }
 

@@ -1,13 +1,13 @@
-//! The boot configuration: what the manager is to bring up, as CBOR (RFC 8949) in the region `boot-config`.
+//! The boot configuration: branes and devices that the manager brings up, as CBOR (RFC 8949) in the region `boot-config`.
 //!
-//! Written on the build machine by the compiler from TOML (`tools/bootconfig`), which checks everything with line and
-//! key; read once by the manager at its start. The text is trusted, but it may be missing, cut short or damaged, so it
-//! travels in an envelope with a checksum, and reading it gives a reason where it cannot be used.
+//! The build machine writes it from TOML (`tools/bootconfig`), whose messages name line and key. The manager reads it once at
+//! its start. The bytes are trusted, but they may be missing, cut short or damaged. So they are in an envelope with a
+//! checksum, and reading them returns a reason if they cannot be used.
 
 use alloc::string::String;
 use alloc::vec::Vec;
 use brane_abi::control::{FamilyConfig, InterfaceConfig};
-use brane_abi::layout::{MAX_NICS, PORTS_PER_BRANE};
+use brane_abi::net::MacAddr;
 use brane_abi::operator::DeviceConfig;
 use core::fmt;
 use minicbor::bytes::ByteVec;
@@ -16,27 +16,27 @@ use minicbor::{Decode, Encode};
 /// First element of the envelope.
 pub const MAGIC: &str = "branes-boot-config";
 
-/// Version of the format; another one is refused, an older one too: it would leave limits out without a word.
+/// Version of the format. Every other one is refused, an older one too, because it may lack limits.
 pub const VERSION: u32 = 3;
 
 pub use brane_abi::operator::MAX_NAME;
 
-/// The pool of MAC addresses where nothing else is said: locally administered.
+/// Default of [`BootConfig::mac_pool`]. Its addresses are locally administered.
 pub const DEFAULT_POOL: [u8; 4] = [0x02, 0x77, 0, 0];
 
-/// Bytes of the region that holds it (`boot-config` in `system.xml`).
+/// Bytes of the region `boot-config` in `system.xml`.
 pub const MAX_SIZE: usize = 0x8000;
 
-/// All that the manager is to bring up.
+/// Branes and devices that the manager brings up.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct BootConfig {
     /// Brane 0, 1, ... in order.
     #[n(0)]
     pub branes: Vec<BraneBoot>,
-    /// All devices but for `lo`: those that the interfaces name, and those that no brane has.
+    /// All devices except `lo`: those that interfaces name, and those that no brane has.
     #[n(1)]
     pub devices: Vec<DeviceConfig>,
-    /// First four bytes of the MAC addresses that the manager gives to devices that name none.
+    /// First four bytes of the MAC addresses of devices that name none ([`pool_mac`]).
     #[n(2)]
     pub mac_pool: [u8; 4],
 }
@@ -50,22 +50,37 @@ pub struct BraneBoot {
     /// Whether it is the primary brane; exactly one is.
     #[n(1)]
     pub primary: bool,
-    /// Its interfaces but for `lo0`; each names one of [`BootConfig::devices`].
+    /// Its interfaces except `lo0`. Each names one of [`BootConfig::devices`].
     #[n(2)]
     pub interfaces: Vec<InterfaceConfig>,
     /// Its families and protocols; `None` for all of them.
     #[n(3)]
     pub families: Option<Vec<FamilyConfig>>,
-    /// It is created, but not started.
+    /// The brane is created and not started.
     #[n(4)]
     pub held: bool,
 }
 
 impl BootConfig {
-    /// The device of this name.
+    /// Returns the device of this name.
     pub fn device(&self, name: &str) -> Option<&DeviceConfig> {
         self.devices.iter().find(|d| d.name == name)
     }
+}
+
+/// Chooses a MAC address from the pool for a device: the two bytes after `pool` follow from the device's name. If another device
+/// has that address, the next free one is taken. Returns `None` if the pool of 65,536 addresses is used up.
+///
+/// A device without a MAC address of its own thus keeps its address while its name stays, whichever brane has it.
+pub fn pool_mac(pool: [u8; 4], device: &str, is_taken: impl Fn(MacAddr) -> bool) -> Option<MacAddr> {
+    let [a, b, c, d] = pool;
+    let first = crc32fast::hash(device.as_bytes()) as u16;
+    (0..=u16::MAX)
+        .map(|n| {
+            let [x, y] = first.wrapping_add(n).to_be_bytes();
+            MacAddr([a, b, c, d, x, y])
+        })
+        .find(|mac| !is_taken(*mac))
 }
 
 #[derive(Encode, Decode)]
@@ -85,13 +100,13 @@ struct Envelope {
 pub enum BootError {
     /// The region holds no boot configuration at all.
     Missing,
-    /// It starts like one, but is cut short or not well formed.
+    /// The bytes begin as a boot configuration, but are cut short or not well formed.
     Damaged(String),
-    /// Another version of the format: found, known.
+    /// The format has this other version.
     Version(u32),
     /// The checksum does not match the bytes.
     Checksum,
-    /// It says something that this system does not have.
+    /// The configuration needs something that this system does not have.
     Impossible(String),
 }
 
@@ -117,7 +132,7 @@ fn to_vec<T: Encode<()>>(value: &T) -> Vec<u8> {
 }
 
 impl BootConfig {
-    /// As the bytes of the region `boot-config`.
+    /// Encodes the content of the region `boot-config`.
     pub fn to_bytes(&self) -> Vec<u8> {
         let body = to_vec(self);
         to_vec(&Envelope {
@@ -128,7 +143,7 @@ impl BootConfig {
         })
     }
 
-    /// From the bytes of the region; what follows the text (the rest of the page) does not matter.
+    /// Decodes the content of the region. Bytes after the envelope are ignored.
     pub fn from_bytes(bytes: &[u8]) -> Result<BootConfig, BootError> {
         let mut decoder = minicbor::Decoder::new(bytes);
         let head = decoder.array().and_then(|_| decoder.str());
@@ -147,8 +162,8 @@ impl BootConfig {
         minicbor::decode(&envelope.body).map_err(damaged)
     }
 
-    /// Whether a system of `instances` branes can be set up so.
-    pub fn check(&self, instances: usize) -> Result<(), BootError> {
+    /// Checks that a system with these numbers of instances and of ports for each brane and NIC can be brought up so.
+    pub fn check(&self, instances: usize, ports_per_nic: usize) -> Result<(), BootError> {
         let impossible = |why| Err(BootError::Impossible(why));
         if self.branes.len() > instances {
             return impossible(alloc::format!(
@@ -168,11 +183,11 @@ impl BootConfig {
                         interface.device
                     ));
                 };
+                let first = usize::from(device.nic) * ports_per_nic;
                 let port = usize::from(interface.port);
-                if port >= MAX_NICS * PORTS_PER_BRANE || port / PORTS_PER_BRANE != usize::from(device.nic) {
+                if !(first..first + ports_per_nic).contains(&port) {
                     return impossible(alloc::format!(
-                        "{here} is on port {port}, its device's NIC has {PORTS_PER_BRANE} from {} on",
-                        usize::from(device.nic) * PORTS_PER_BRANE
+                        "{here} is on port {port}, its device's NIC has {ports_per_nic} from {first} on"
                     ));
                 }
             }
@@ -257,11 +272,11 @@ mod tests {
 
     #[test]
     fn must_fit_the_system() {
-        assert_eq!(sample().check(1), Ok(()));
-        assert!(matches!(sample().check(0), Err(BootError::Impossible(_))));
+        assert_eq!(sample().check(1, 2), Ok(()));
+        assert!(matches!(sample().check(0, 2), Err(BootError::Impossible(_))));
         let mut port = sample();
         port.branes[0].interfaces[0].port = 2;
-        assert!(matches!(port.check(3), Err(BootError::Impossible(_))));
+        assert!(matches!(port.check(3, 2), Err(BootError::Impossible(_))));
     }
 
     #[test]
@@ -269,7 +284,7 @@ mod tests {
         for (length, fits) in [(0, false), (1, true), (MAX_NAME, true), (MAX_NAME + 1, false)] {
             let mut config = sample();
             config.branes[0].name = "x".repeat(length);
-            assert_eq!(config.check(1).is_ok(), fits, "{length} bytes");
+            assert_eq!(config.check(1, 2).is_ok(), fits, "{length} bytes");
         }
     }
 

@@ -1,32 +1,188 @@
-//! What the manager decides, without a kernel in it: events go in, actions come out, time is an argument.
+//! The manager's decisions, without a kernel: events go in, actions come out, time is an argument.
 //!
-//! The shell (`brane-manager`) turns faults, notifications and calls into [`Event`]s and carries the [`Action`]s out; the NIC
-//! drivers, which are trusted and answer at once, are called through [`Driver`]. Branes, clients and subscribers are not
-//! trusted: their reports are allegations, checked and counted in [`mod@report`]. Operators are not trusted either.
+//! The shell (`brane-manager`) turns faults, notifications and calls into [`Event`]s and carries the [`Action`]s out. The NIC
+//! drivers are trusted, answer at once and are called through [`Driver`]. Branes, clients, subscribers and operators are not
+//! trusted: reports and requests are allegations, checked and counted.
+//!
+//! [`Manager`] routes an event to the owner of the state that it is about, and an owner's effect to the others. Owners:
+//!
+//! | module | owns |
+//! | --- | --- |
+//! | [`instance`] | instances: lifecycle, heartbeat, faults, pending commands |
+//! | [`devices`] | the device table, and calls to NIC drivers |
+//! | [`subscribers`] | subscriptions and notifications |
+//! | [`jobs`] | operators' jobs and their locks |
+//! | [`suspensions`], [`event_log`] | suspended children; the last events |
+//!
+//! No owner knows another one. [`mod@ops`] and [`mod@views`] know them all: an operation changes something for an operator, a view shows
+//! something. [`children`] and [`effects`] are parts of the routing, [`setup`] is the beginning.
 #![cfg_attr(not(any(test, feature = "testing")), no_std)]
 
 extern crate alloc;
 
 mod backoff;
 pub mod boot;
-mod brane;
+mod children;
+pub mod decode;
+mod devices;
 mod driver;
-mod events;
-mod hooks;
-mod manager;
+mod effects;
+mod event_log;
+mod ids;
+mod instance;
+mod jobs;
+mod lookup;
 mod names;
-mod registry;
-pub mod report;
+mod operation;
+mod operators;
+mod ops;
+mod refusals;
+mod resources;
+mod setup;
+mod shell;
+mod snapshot;
+mod subscribers;
+mod suspensions;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+#[cfg(test)]
+mod tests;
+mod text;
+mod views;
 
 pub use backoff::{Backoff, FIRST_DELAY_NS, HEALTHY_NS, MAX_DELAY_NS, MAX_DELAY_STARTED_NS};
 pub use driver::{Driver, Refused};
-pub use manager::{Action, Child, Event, Manager, OPERATORS, Reply, Size};
+pub use ids::{BraneId, OperatorId, SubscriberId};
+pub use operators::OPERATORS;
+pub use shell::{Action, Child, Event, Reply, Size};
 
-/// The CBOR text of what goes to branes, watchers and operators.
-pub(crate) fn encode<T: minicbor::Encode<()>>(value: &T) -> alloc::vec::Vec<u8> {
-    let mut out = alloc::vec::Vec::new();
+use alloc::string::String;
+use alloc::vec::Vec;
+use children::Operators;
+use devices::Devices;
+use event_log::EventLog;
+use instance::{Input, Instances, heartbeat};
+use operation::Jobs;
+use shell::Context;
+use subscribers::Subscribers;
+use suspensions::Suspensions;
+
+/// The manager: all owners.
+#[derive(Debug)]
+pub struct Manager {
+    pub(crate) instances: Instances,
+    pub(crate) devices: Devices,
+    pub(crate) subscribers: Subscribers,
+    pub(crate) jobs: Jobs,
+    pub(crate) operators: Operators,
+    pub(crate) suspensions: Suspensions,
+    pub(crate) events: EventLog,
+    pub(crate) boot_error: Option<String>,
+    /// When the next heartbeat is due, in nanoseconds.
+    beat_at: u64,
+    /// When the manager started, in nanoseconds: the zero of the times that operators see.
+    epoch: u64,
+}
+
+impl Manager {
+    /// Returns why the boot configuration cannot be used, if so.
+    pub fn boot_error(&self) -> Option<&str> {
+        self.boot_error.as_deref()
+    }
+
+    /// When [`Event::Tick`] is due, in nanoseconds of the caller's clock.
+    pub fn deadline(&self) -> Option<u64> {
+        [self.due(), self.next_beat()].into_iter().flatten().min()
+    }
+
+    /// When the next heartbeat is due. Never, if no brane is started.
+    pub(crate) fn next_beat(&self) -> Option<u64> {
+        let started = |b: &instance::Instance| b.state == instance::LifecycleState::Started;
+        self.instances.iter().any(started).then_some(self.beat_at)
+    }
+
+    /// When something other than the heartbeat is due.
+    pub(crate) fn due(&self) -> Option<u64> {
+        let all = [
+            self.instances.due(),
+            self.subscribers.deadline(),
+            self.operators.deadline(),
+            self.jobs.deadline(),
+            self.suspensions.deadline(),
+        ];
+        all.into_iter().flatten().min()
+    }
+
+    /// Handles an event that happened at `now` (nanoseconds) and appends the actions that follow from it.
+    pub fn handle(&mut self, now: u64, event: Event<'_>, driver: &mut dyn Driver, actions: &mut Vec<Action>) {
+        let first = actions.len();
+        let cx = &mut Context { now, driver, actions };
+        match event {
+            Event::LinkUp(child) => match child {
+                Child::Brane(id) => self.step(id, Input::LinkUp, cx),
+                Child::Subscriber(id) => self.subscribers.link_up(id),
+                Child::Client(_) | Child::Operator(_) => {}
+            },
+            Event::Report {
+                child,
+                kind,
+                token,
+                payload,
+            } => match child {
+                Child::Brane(id) => {
+                    let report = Input::Report { kind, token, payload };
+                    self.step(id, report, cx);
+                }
+                Child::Subscriber(id) => {
+                    let announced = self.instances.iter().filter(|b| b.announced);
+                    let branes: Vec<_> = announced.filter_map(|b| b.snapshot()).collect();
+                    self.subscribers.record(now, id, kind, token, payload, &branes);
+                }
+                Child::Client(_) | Child::Operator(_) => {}
+            },
+            Event::Violation { child, what } => match child {
+                Child::Brane(id) => self.step(id, Input::Violation(what), cx),
+                Child::Subscriber(id) => self.subscribers.quarantine(id, what),
+                Child::Client(_) | Child::Operator(_) => {}
+            },
+            Event::Dropped { child, token } => match child {
+                Child::Brane(id) => self.step(id, Input::Dropped(token), cx),
+                Child::Subscriber(id) => self.subscribers.quarantine(id, "its ring is full"),
+                Child::Client(_) | Child::Operator(_) => {}
+            },
+            Event::Fault { child, what } => self.child_fault(child, what, cx),
+            Event::Offender {
+                child,
+                until,
+                service,
+            } => self.offender(child, until, service, cx),
+            Event::Tick => self.tick(cx),
+        }
+        self.settle(cx);
+        self.suspensions.forget(&actions[first..]);
+    }
+
+    fn tick(&mut self, cx: &mut Context<'_>) {
+        for id in self.instances.ids() {
+            self.step(id, Input::Tick, cx);
+        }
+        self.restart_children(cx);
+        self.resume_suspended(cx);
+        self.subscribers.tick(cx.now);
+        if cx.now < self.beat_at {
+            return;
+        }
+        self.beat_at = cx.now + heartbeat::PERIOD_NS;
+        for id in self.instances.ids() {
+            let suspended = self.suspensions.is_suspended(Child::Brane(id));
+            self.step(id, Input::Beat(suspended), cx);
+        }
+    }
+}
+
+/// Encodes a message to a brane, a subscriber or an operator in CBOR.
+pub(crate) fn encode<T: minicbor::Encode<()>>(value: &T) -> Vec<u8> {
+    let mut out = Vec::new();
     // Writing to a vector cannot fail, and none of the encoded types refuses.
     let _ = minicbor::encode(value, &mut out);
     out

@@ -3,6 +3,7 @@
 //! After everything that the manager does, the rules of `invariants` are checked.
 #![expect(missing_docs, reason = "for tests; most names say it all")]
 
+pub mod child;
 mod invariants;
 mod nics;
 mod pd;

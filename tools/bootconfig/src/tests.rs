@@ -1,5 +1,6 @@
 use super::*;
 use brane_abi::control::{Family, Protocol};
+use brane_abi::layout::PORTS_PER_BRANE;
 use brane_abi::net::MacAddr;
 use brane_abi::operator::Kind;
 use proptest::prelude::*;
@@ -13,7 +14,7 @@ fn shipped(name: &str, instances: usize) -> BootConfig {
     let bytes = compile(&path, instances).unwrap_or_else(|e| panic!("{e}"));
     let config = BootConfig::from_bytes(&bytes).expect("what was compiled reads back");
     config
-        .check(instances)
+        .check(instances, PORTS_PER_BRANE)
         .expect("the manager takes what the compiler let through");
     config
 }
@@ -376,7 +377,7 @@ fn devices_families_and_held_branes_are_understood() {
         "name = \"red\"\nstarted = false\nfamilies = { inet = [\"icmp\", \"udp\"], inet6 = [] }",
     ) + DEVICES;
     let config = parse(Path::new("b.toml"), &text, 3).unwrap_or_else(|e| panic!("{e}"));
-    config.check(3).unwrap();
+    config.check(3, PORTS_PER_BRANE).unwrap();
     let net1 = &config.branes[0].interfaces[1];
     assert_eq!(
         (net1.device.as_str(), net1.port, net1.mac),

@@ -1,10 +1,11 @@
 //! A whole system around the manager: branes and watchers that answer as real ones do, or fail in a way that a test wants.
 
-use super::Nics;
 use super::pd::{Effect, Pd};
+use super::{Nics, child};
 use crate::boot::BootConfig;
-use crate::{Action, Child, Event, Manager, Reply, Size};
+use crate::{Action, Child, Event, Manager, OperatorId, Reply, Size};
 use brane_abi::hooks::{Subscription, Told, say, tell};
+use brane_abi::layout::PORTS_PER_BRANE;
 use brane_abi::operator::{Addressing, Answer, Audit, Free, Receipt, Refusal, Request};
 use std::collections::VecDeque;
 
@@ -68,8 +69,9 @@ impl World {
         let mut actions = Vec::new();
         let size = Size {
             instances,
-            watchers: 2,
+            subscribers: 2,
             operators: OPERATORS,
+            ports_per_nic: PORTS_PER_BRANE,
         };
         let manager = Manager::new(1, Ok(boot), size, &mut nics, &mut actions);
         let mut world = World {
@@ -90,7 +92,7 @@ impl World {
             world.comes_up(brane, false);
         }
         for k in 0..2 {
-            world.events.push_back(Pending::LinkUp(Child::Watcher(k)));
+            world.events.push_back(Pending::LinkUp(child::subscriber(k)));
         }
         world.obey(actions);
         world.run();
@@ -99,7 +101,7 @@ impl World {
 
     fn comes_up(&mut self, brane: usize, scrubs: bool) {
         self.branes[brane].begin(scrubs);
-        self.events.push_back(Pending::LinkUp(Child::Brane(brane)));
+        self.events.push_back(Pending::LinkUp(child::brane(brane)));
     }
 
     /// Does what the manager wants done, and checks that the rules hold after it.
@@ -110,7 +112,7 @@ impl World {
                     assert!(text.is_ascii(), "{text:?}");
                     self.log.push(text);
                 }
-                Action::Notify(operator) => self.notified[operator] += 1,
+                Action::Notify(operator) => self.notified[operator.index()] += 1,
                 Action::Stop(child) => self.stops(child),
                 Action::Renew(child) => {
                     self.renewed.push(child);
@@ -119,12 +121,12 @@ impl World {
                 Action::Restart(child) => self.restarts(child, false),
                 Action::Suspend(_) | Action::Resume(_) => {}
                 Action::Send {
-                    child: Child::Brane(brane),
+                    child: child @ Child::Brane(id),
                     kind,
                     token,
                     payload,
                 } => {
-                    let child = Child::Brane(brane);
+                    let brane = id.index();
                     match self.branes[brane].obey(kind, &payload) {
                         Effect::Report(kind, payload) => {
                             self.events
@@ -135,11 +137,11 @@ impl World {
                     }
                 }
                 Action::Send {
-                    child: Child::Watcher(k),
+                    child: Child::Subscriber(id),
                     kind,
                     token,
                     payload,
-                } => self.tell(k, kind, token, &payload),
+                } => self.tell(id.index(), kind, token, &payload),
                 Action::Send { .. } => panic!("clients have no ring"),
             }
         }
@@ -149,28 +151,30 @@ impl World {
     fn stops(&mut self, child: Child) {
         match child {
             Child::Brane(brane) => {
-                self.branes[brane].running = false;
+                self.branes[brane.index()].running = false;
                 self.events.retain(|e| e.child() != child);
             }
-            Child::Client(brane) => self.clients[brane] = false,
-            Child::Watcher(_) | Child::Operator(_) => panic!("{child:?} is not stopped"),
+            Child::Client(brane) => self.clients[brane.index()] = false,
+            Child::Subscriber(_) | Child::Operator(_) => panic!("{child:?} is not stopped"),
         }
     }
 
     fn restarts(&mut self, child: Child, scrubs: bool) {
         match child {
             Child::Brane(brane) => {
+                let brane = brane.index();
                 let pd = &self.branes[brane];
                 assert!(!pd.running, "brane {brane} was restarted while it ran");
                 self.resets += 1;
                 self.comes_up(brane, scrubs);
             }
             Child::Client(brane) => {
+                let brane = brane.index();
                 assert!(!self.clients[brane], "client {brane} was restarted while it ran");
                 self.clients[brane] = true;
             }
-            Child::Watcher(k) => {
-                self.watchers[k] = Watcher::default();
+            Child::Subscriber(id) => {
+                self.watchers[id.index()] = Watcher::default();
                 self.events.push_back(Pending::LinkUp(child));
             }
             Child::Operator(_) => {}
@@ -180,7 +184,7 @@ impl World {
     /// A brane faults on its own, before it opens its link if it has not done that. The manager learns of it in its turn.
     pub fn faults(&mut self, brane: usize) {
         let pd = &mut self.branes[brane];
-        let child = Child::Brane(brane);
+        let child = child::brane(brane);
         if pd.running && !pd.faulted {
             pd.faulted = true;
             self.events
@@ -193,7 +197,7 @@ impl World {
     pub fn client_faults(&mut self, brane: usize) {
         if core::mem::take(&mut self.clients[brane]) {
             self.event(Event::Fault {
-                child: Child::Client(brane),
+                child: child::client(brane),
                 what: "invalid instruction",
             });
         }
@@ -213,10 +217,14 @@ impl World {
             watcher.told.push(minicbor::decode(payload).unwrap());
             watcher.asked = Some(token);
             if watcher.dies {
-                self.events.push_back(Pending::Fault(Child::Watcher(k)));
+                self.events.push_back(Pending::Fault(child::subscriber(k)));
             } else if !watcher.hangs {
-                self.events
-                    .push_back(Pending::Report(Child::Watcher(k), say::DONE, token, Vec::new()));
+                self.events.push_back(Pending::Report(
+                    child::subscriber(k),
+                    say::DONE,
+                    token,
+                    Vec::new(),
+                ));
             }
         }
     }
@@ -240,13 +248,13 @@ impl World {
         let event = match &pending {
             Pending::LinkUp(child) => {
                 if let Child::Brane(brane) = *child {
-                    self.branes[brane].is_up();
+                    self.branes[brane.index()].is_up();
                 }
                 Event::LinkUp(*child)
             }
             Pending::Fault(child) => {
                 if let Child::Brane(brane) = *child {
-                    self.branes[brane].running = false;
+                    self.branes[brane.index()].running = false;
                 }
                 Event::Fault {
                     child: *child,
@@ -313,9 +321,14 @@ impl World {
 
     fn ask(&mut self, operator: usize, label: u64, argument: &[u8]) -> Result<Result<Answer, Refusal>, u32> {
         let mut actions = Vec::new();
-        let Reply { label, text, job } =
-            self.manager
-                .operator(self.now, operator, label, argument, &mut self.nics, &mut actions);
+        let Reply { label, text, job } = self.manager.operator(
+            self.now,
+            OperatorId::new(operator),
+            label,
+            argument,
+            &mut self.nics,
+            &mut actions,
+        );
         self.obey(actions);
         match label {
             brane_abi::operator::OK => Ok(Ok(minicbor::decode(&text).unwrap())),
@@ -428,11 +441,7 @@ impl World {
     }
 
     pub fn state(&self, name: &str) -> &'static str {
-        let found = self
-            .manager
-            .branes
-            .iter()
-            .find(|b| b.config.is_some() && b.name() == name);
+        let found = self.manager.instances.find(name);
         found.map_or("gone", |b| b.state.word())
     }
 
@@ -464,14 +473,18 @@ impl World {
 
     pub fn subscribe(&mut self, k: usize, wants: &Subscription) {
         let payload = minicbor::to_vec(wants).unwrap();
-        self.events
-            .push_back(Pending::Report(Child::Watcher(k), say::SUBSCRIBE, OWN, payload));
+        self.events.push_back(Pending::Report(
+            child::subscriber(k),
+            say::SUBSCRIBE,
+            OWN,
+            payload,
+        ));
         self.run();
     }
 
     pub fn leave(&mut self, k: usize) {
         self.events
-            .push_back(Pending::Report(Child::Watcher(k), say::LEAVE, OWN, Vec::new()));
+            .push_back(Pending::Report(child::subscriber(k), say::LEAVE, OWN, Vec::new()));
         self.run();
     }
 
@@ -480,7 +493,7 @@ impl World {
         let Some(token) = self.watchers[k].asked.take() else {
             return false;
         };
-        let report = Pending::Report(Child::Watcher(k), say::DONE, token, Vec::new());
+        let report = Pending::Report(child::subscriber(k), say::DONE, token, Vec::new());
         self.events.push_back(report);
         self.run();
         true

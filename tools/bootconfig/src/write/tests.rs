@@ -136,7 +136,7 @@ proptest! {
         let text = to_toml(&config);
         let read = crate::parse(Path::new("saved.toml"), &text, 17);
         let read = read.map_err(|e| TestCaseError::fail(format!("{e}\n{text}")))?;
-        prop_assert_eq!(read.check(17), Ok(()));
+        prop_assert_eq!(read.check(17, PORTS_PER_BRANE), Ok(()));
         prop_assert_eq!(sorted(read), sorted(config), "{}", text);
     }
 }

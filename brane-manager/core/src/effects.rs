@@ -1,0 +1,133 @@
+//! Carries the effects of instances to the other owners, and resumes what no longer has to wait.
+
+use crate::Manager;
+use crate::ids::BraneId;
+use crate::instance::{Audience, Effect, Input};
+use crate::operation::{self, Resume};
+use crate::ops;
+use crate::refusals;
+use crate::shell::{Action, Child, Context};
+use crate::snapshot::BraneSnapshot;
+use crate::subscribers::{SubscriberEvent, Subscribers};
+use crate::text::subscriber_name;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use brane_abi::hooks::Transition;
+use brane_abi::operator::{JOBS, MAX_BATCH};
+
+impl Audience for Subscribers {
+    fn is_awaited(&self, id: BraneId) -> bool {
+        Subscribers::is_awaited(self, id)
+    }
+
+    fn wants(&self, brane: &BraneSnapshot, transition: Transition) -> bool {
+        Subscribers::wants(self, brane, transition)
+    }
+}
+
+/// Most steps of an instance in a row: more than its whole way has.
+const MAX_STEPS: usize = 12;
+
+impl Manager {
+    /// Gives an input to an instance and carries the effects out.
+    pub(crate) fn step(&mut self, id: BraneId, input: Input<'_>, cx: &mut Context<'_>) {
+        let effects = self.instances.step(id, cx.now, input);
+        self.carry_out(id, effects, cx);
+    }
+
+    fn carry_out(&mut self, id: BraneId, effects: Vec<Effect>, cx: &mut Context<'_>) {
+        for effect in effects {
+            match effect {
+                Effect::Act(action) => cx.actions.push(action),
+                Effect::Event { what, brane, detail } => self.event(cx.now, what, Some(&brane), None, detail),
+                Effect::Bind => self.devices.bind_all(id, cx),
+                Effect::Unbind => self.devices.unbind_all(id, cx),
+                Effect::Notify(brane, transition) => self.subscribers.notify(cx.now, &brane, transition),
+                Effect::CommandResult(job, result) => {
+                    operation::resume(self, job, Resume::Command(result), cx);
+                }
+                Effect::GoalReached(job, aborted) => {
+                    operation::resume(self, job, Resume::GoalReached { aborted }, cx);
+                }
+                Effect::NotStarted(job, why) => operation::resume(self, job, Resume::NotStarted(id, why), cx),
+                Effect::NotCreated(job, why) => self.jobs.fail(job, Err(refusals::not_created(&why)).into()),
+                Effect::Deleted(job, aborted) => {
+                    let released = self.devices.release_all(id, cx);
+                    if let Some(job) = job {
+                        operation::resume(self, job, Resume::Deleted { released, aborted }, cx);
+                    }
+                }
+                Effect::Recycled(job) => operation::resume(self, job, Resume::Recycled, cx),
+            }
+        }
+    }
+
+    /// Lets an instance take its next steps, up to one that has to wait.
+    fn advance(&mut self, id: BraneId, cx: &mut Context<'_>) {
+        for _ in 0..MAX_STEPS {
+            let effects = self.instances.step(id, cx.now, Input::Advance(&self.subscribers));
+            if effects.is_empty() {
+                break;
+            }
+            self.carry_out(id, effects, cx);
+        }
+    }
+
+    fn advance_all(&mut self, cx: &mut Context<'_>) {
+        for id in self.instances.ids() {
+            self.advance(id, cx);
+        }
+    }
+
+    /// Follows every event: resumes what no longer has to wait, and sends the subscribers' notifications.
+    pub(crate) fn settle(&mut self, cx: &mut Context<'_>) {
+        // One turn for each request of a batch that begins now.
+        for _ in 0..=MAX_BATCH * JOBS {
+            self.advance_all(cx);
+            self.subscriber_events(cx);
+            // A subscriber may have been quarantined: resumes branes that were waiting for it.
+            self.advance_all(cx);
+            if !ops::resume_due(self, cx) {
+                break;
+            }
+        }
+        for (id, record) in self.subscribers.take_outgoing() {
+            cx.actions.push(Action::Send {
+                child: Child::Subscriber(id),
+                kind: record.kind,
+                token: record.token,
+                payload: record.payload,
+            });
+        }
+    }
+
+    /// Writes what became of subscribers to log and events.
+    fn subscriber_events(&mut self, cx: &mut Context<'_>) {
+        for event in self.subscribers.take_events() {
+            let (what, detail) = match event {
+                SubscriberEvent::Joined(id) => ("hook-joined", subscriber_name(id)),
+                SubscriberEvent::Left(id) => ("hook-left", subscriber_name(id)),
+                SubscriberEvent::Quarantined(id, why) => {
+                    let detail = format!("{}: {why}", subscriber_name(id));
+                    cx.log(format!("{detail}; it is told no more"));
+                    ("hook-cut", detail)
+                }
+            };
+            self.event(cx.now, what, None, None, detail);
+        }
+    }
+
+    /// Adds an event for operators.
+    pub(crate) fn event(
+        &mut self,
+        now: u64,
+        what: &str,
+        brane: Option<&str>,
+        device: Option<&str>,
+        detail: String,
+    ) {
+        let at = now.saturating_sub(self.epoch);
+        self.events.push(at, what, brane, device, detail);
+    }
+}

@@ -1,0 +1,61 @@
+//! Identifiers of what the manager owns. Each is valid in the table of its owner only.
+//!
+//! A table is reached by its own identifier and by nothing else, so a brane's number cannot be taken for a device's.
+
+/// An instance: a protection domain `brane-N` with its client `services-N`, and the brane in it if there is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct BraneId(usize);
+
+/// A device. This is its number at the NIC driver (vif id), which is never used twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct DeviceId(u32);
+
+/// A job of an operator, as the operator sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct JobId(u32);
+
+/// A protection domain that can subscribe to transitions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SubscriberId(usize);
+
+/// A protection domain that sends requests: the console or the remote line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OperatorId(usize);
+
+macro_rules! positions {
+    ($($id:ident)*) => {$(
+        impl $id {
+            /// The member of this number, as `system.xml` numbers them from zero.
+            pub const fn new(number: usize) -> $id {
+                $id(number)
+            }
+
+            /// The number in `system.xml`: the position in the owner's table.
+            pub const fn index(self) -> usize {
+                self.0
+            }
+
+            /// The first `count` members.
+            pub(crate) fn first(count: usize) -> impl DoubleEndedIterator<Item = $id> {
+                (0..count).map($id)
+            }
+        }
+    )*};
+}
+positions!(BraneId SubscriberId OperatorId);
+
+macro_rules! numbers {
+    ($($id:ident)*) => {$(
+        impl $id {
+            pub(crate) const fn new(number: u32) -> $id {
+                $id(number)
+            }
+
+            /// The number on the wire.
+            pub(crate) const fn number(self) -> u32 {
+                self.0
+            }
+        }
+    )*};
+}
+numbers!(DeviceId JobId);

@@ -1,0 +1,132 @@
+//! Commands to running branes whose answers are awaited.
+//!
+//! Branes are not trusted. A brane that does not answer a change within [`CHANGE_NS`] violates the protocol and is restarted
+//! with the configuration as it then is. A query may stay without an answer, which costs its operator alone.
+
+use super::{Effect, Effects, Instance, Instances};
+use crate::decode;
+use crate::ids::{BraneId, JobId};
+use crate::shell::Action;
+use alloc::string::String;
+use alloc::vec::Vec;
+use brane_abi::control::report as kind;
+use brane_abi::inside::MAX_ANSWER;
+
+/// How long a brane may take to answer a change, in nanoseconds.
+pub(crate) const CHANGE_NS: u64 = 2_000_000_000;
+/// How long a brane may take to answer a query, in nanoseconds. The longest time that a query can name is included.
+pub(crate) const QUERY_NS: u64 = 12_000_000_000;
+/// Most pending commands of one brane before a query is refused. Changes are always sent, because they have taken place in
+/// the manager already. They are few, because each locks its brane.
+const MAX_PENDING: usize = 32;
+
+/// A command to a brane.
+#[derive(Clone, Debug)]
+pub(crate) struct Command {
+    /// `brane_abi::control::command::*`.
+    pub kind: u32,
+    pub payload: Vec<u8>,
+    /// The brane need not answer.
+    pub is_query: bool,
+    /// The job that waits for the answer.
+    pub job: JobId,
+}
+
+/// A command whose answer is awaited.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PendingCommand {
+    pub token: u32,
+    pub deadline: u64,
+    pub is_query: bool,
+    pub job: JobId,
+}
+
+/// How a command has ended.
+#[derive(Clone, Debug)]
+pub(crate) enum CommandResult {
+    Done,
+    /// The brane's reason, safe to show.
+    Refused(String),
+    /// The bytes of the answer, not decoded yet.
+    Answer(Vec<u8>),
+    /// The brane failed before it answered, or takes no more commands.
+    Lost,
+    /// No answer in time.
+    Late,
+}
+
+impl Instances {
+    /// Adds a command to those that are pending and returns the action that sends it. `None` if the command is a query and too
+    /// many commands are pending.
+    pub(crate) fn command(&mut self, id: BraneId, now: u64, command: Command) -> Option<Action> {
+        let b = self.all.get_mut(id.index())?;
+        if command.is_query && b.commands.len() >= MAX_PENDING {
+            return None;
+        }
+        let token = b.next_token();
+        b.commands.push(PendingCommand {
+            token,
+            deadline: now + if command.is_query { QUERY_NS } else { CHANGE_NS },
+            is_query: command.is_query,
+            job: command.job,
+        });
+        Some(b.send(command.kind, token, command.payload))
+    }
+}
+
+impl Instance {
+    pub(super) fn is_pending(&self, token: u32) -> bool {
+        self.commands.iter().any(|c| c.token == token)
+    }
+
+    /// Takes the answer to a pending command.
+    pub(super) fn command_answered(
+        &mut self,
+        now: u64,
+        report: u32,
+        token: u32,
+        payload: &[u8],
+        effects: &mut Effects,
+    ) {
+        let Some(at) = self.commands.iter().position(|c| c.token == token) else {
+            return;
+        };
+        let command = self.commands.swap_remove(at);
+        let result = match report {
+            kind::DONE => CommandResult::Done,
+            kind::ANSWER if command.is_query && payload.len() <= MAX_ANSWER => {
+                CommandResult::Answer(payload.to_vec())
+            }
+            kind::REFUSED => CommandResult::Refused(decode::reason(payload)),
+            _ => {
+                self.counters.reports_refused += 1;
+                self.report_violation(now, "answers of the wrong kind", effects);
+                CommandResult::Lost
+            }
+        };
+        effects.0.push(Effect::CommandResult(command.job, result));
+    }
+
+    /// Ends all pending commands, because the brane answers no more.
+    pub(super) fn lose_commands(&mut self, effects: &mut Effects) {
+        for command in core::mem::take(&mut self.commands) {
+            effects
+                .0
+                .push(Effect::CommandResult(command.job, CommandResult::Lost));
+        }
+    }
+
+    /// Ends the commands whose time is over.
+    pub(super) fn commands_due(&mut self, now: u64, effects: &mut Effects) {
+        let late = |c: &PendingCommand| c.deadline <= now;
+        if self.commands.iter().any(|c| late(c) && !c.is_query) {
+            // Ends the queries as well.
+            return self.violation(now, "no answer to a change", effects);
+        }
+        for command in self.commands.extract_if(.., |c| late(c)) {
+            effects
+                .0
+                .push(Effect::CommandResult(command.job, CommandResult::Late));
+        }
+    }
+}

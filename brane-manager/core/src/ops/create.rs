@@ -1,0 +1,59 @@
+//! `create`: makes a brane in a free instance, and starts it if wanted. If that fails, nothing is left.
+
+use super::reach_state::ReachState;
+use crate::Manager;
+use crate::ids::OperatorId;
+use crate::instance::DesiredState;
+use crate::operation::{Progress, open};
+use crate::refusals;
+use crate::shell::Context;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use brane_abi::control::FamilyConfig;
+use brane_abi::operator::Refusal;
+
+pub(super) fn begin(
+    m: &mut Manager,
+    operator: OperatorId,
+    name: String,
+    families: Option<Vec<FamilyConfig>>,
+    start: bool,
+    cx: &mut Context<'_>,
+) -> Result<Progress, Refusal> {
+    m.check_brane_name(&name)?;
+    if let Some(families) = &families {
+        check_families(families)?;
+    }
+    let Some(instance) = m.instances.free() else {
+        return Err(refusals::no_free_instance(&name, m.instances.len()));
+    };
+    let (desired, done) = match start {
+        true => (DesiredState::Running, format!("{name} is started")),
+        false => (
+            DesiredState::Stopped(0),
+            format!("{name} is created; `branectl start {name}` starts it"),
+        ),
+    };
+    let job = open(m, operator, ReachState { done }, cx)?;
+    m.instances.create(instance, name, families, desired, job);
+    Ok(Progress::Pending(job))
+}
+
+fn check_families(families: &[FamilyConfig]) -> Result<(), Refusal> {
+    for (i, given) in families.iter().enumerate() {
+        let family = given.family;
+        if families[..i].iter().any(|f| f.family == family) {
+            return Err(refusals::family_twice(family));
+        }
+        for (j, &protocol) in given.protocols.iter().enumerate() {
+            if !family.protocols().contains(&protocol) {
+                return Err(refusals::not_of_this_family(family, protocol));
+            }
+            if given.protocols[..j].contains(&protocol) {
+                return Err(refusals::protocol_twice(family, protocol));
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,20 @@
+//! `crash` and `hang`: make a brane fault or hang, to test the recovery. The answer does not wait for that.
+
+use crate::Manager;
+use crate::instance::{Input, Provocation};
+use crate::operation::Progress;
+use crate::shell::Context;
+use alloc::format;
+use brane_abi::operator::{Answer, Refusal};
+
+pub(super) fn crash(m: &mut Manager, name: &str, cx: &mut Context<'_>) -> Result<Progress, Refusal> {
+    let brane = m.started_brane(name, "made to fault")?;
+    m.step(brane, Input::Provoke(Provocation::Crash), cx);
+    Ok(Progress::Done(Answer::Done(format!("{name} is told to fault"))))
+}
+
+pub(super) fn hang(m: &mut Manager, name: &str, cx: &mut Context<'_>) -> Result<Progress, Refusal> {
+    let brane = m.started_brane(name, "made to hang")?;
+    m.step(brane, Input::Provoke(Provocation::Hang), cx);
+    Ok(Progress::Done(Answer::Done(format!("{name} is told to hang"))))
+}

@@ -1,0 +1,64 @@
+//! The common end of `create`, `start` and `shutdown`: waits until the brane is in the desired state.
+
+use crate::Manager;
+use crate::ids::{BraneId, OperatorId};
+use crate::instance::{DesiredState, Input};
+use crate::operation::{Next, Operation, Progress, Resume, Resumed, open};
+use crate::refusals;
+use crate::shell::Context;
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::String;
+use brane_abi::operator::{Answer, Refusal};
+
+/// How long a job waits for a desired state, in nanoseconds. Then the job ends and the brane goes on.
+pub(super) const PATIENCE_NS: u64 = 60_000_000_000;
+
+/// The brane is on its way.
+#[derive(Debug)]
+pub(super) struct ReachState {
+    /// The answer when the brane is in the desired state.
+    pub done: String,
+}
+
+/// Sets the desired state of a brane and begins the job that waits for it.
+pub(super) fn desire(
+    m: &mut Manager,
+    operator: OperatorId,
+    (brane, desired): (BraneId, DesiredState),
+    operation: impl Operation,
+    cx: &mut Context<'_>,
+) -> Result<Progress, Refusal> {
+    let job = open(m, operator, operation, cx)?;
+    m.step(brane, Input::Desire(desired, job), cx);
+    Ok(Progress::Pending(job))
+}
+
+/// Ends a job whose patience is over.
+pub(super) fn give_up(m: &mut Manager, job: Resumed) -> Next {
+    m.instances.forget_job(job.id);
+    Err(refusals::takes_longer()).into()
+}
+
+impl Operation for ReachState {
+    fn resume(self: Box<Self>, m: &mut Manager, job: Resumed, resume: Resume, _: &mut Context<'_>) -> Next {
+        match resume {
+            Resume::GoalReached { aborted: 0 } => Ok(Answer::Done(self.done)).into(),
+            Resume::GoalReached { aborted } => {
+                let done = format!("{}; {aborted} connections were cut off", self.done);
+                Ok(Answer::Done(done)).into()
+            }
+            Resume::NotStarted(brane, why) => {
+                Err(refusals::not_started(m.instances[brane].name(), &why)).into()
+            }
+            // A brane that could not be created is deleted. The job's failure is known already.
+            Resume::Recycled => Ok(Answer::Done(String::new())).into(),
+            Resume::Late => give_up(m, job),
+            _ => Next::Wait(self),
+        }
+    }
+
+    fn patience_ns(&self) -> Option<u64> {
+        Some(PATIENCE_NS)
+    }
+}

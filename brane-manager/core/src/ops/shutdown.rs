@@ -1,0 +1,32 @@
+//! `shutdown`: ends a brane's connections in good order and stops the brane. It stays created.
+
+use super::reach_state::{ReachState, desire};
+use crate::Manager;
+use crate::ids::OperatorId;
+use crate::instance::{DesiredState, LifecycleState};
+use crate::operation::Progress;
+use crate::shell::Context;
+use alloc::format;
+use brane_abi::operator::{Answer, Refusal};
+
+/// Longest time that connections can be given to end, in milliseconds.
+pub(super) const MAX_DEADLINE_MS: u32 = 30_000;
+
+pub(super) fn begin(
+    m: &mut Manager,
+    operator: OperatorId,
+    name: &str,
+    deadline_ms: u32,
+    cx: &mut Context<'_>,
+) -> Result<Progress, Refusal> {
+    let brane = m.unlocked_brane(name)?;
+    let b = &m.instances[brane];
+    if matches!(b.desired, DesiredState::Stopped(_)) && b.state == LifecycleState::Created {
+        return Ok(Progress::Done(Answer::Done(format!(
+            "{name} is shut down already"
+        ))));
+    }
+    let desired = DesiredState::Stopped(deadline_ms.min(MAX_DEADLINE_MS));
+    let done = format!("{name} is shut down; `branectl start {name}` opens it again");
+    desire(m, operator, (brane, desired), ReachState { done }, cx)
+}

@@ -1,0 +1,132 @@
+//! Brings the system up: devices, instances and interfaces of the boot configuration.
+//!
+//! The configuration is trusted, but may not fit the machine. A device or interface that cannot be is logged and left out.
+
+use crate::Manager;
+use crate::boot::{BootConfig, BootError};
+use crate::children::Operators;
+use crate::devices::{Attachment, Devices};
+use crate::driver::Driver;
+use crate::event_log::EventLog;
+use crate::ids::{BraneId, DeviceId};
+use crate::instance::{Instances, heartbeat};
+use crate::operation::Jobs;
+use crate::shell::{Action, Context, Size};
+use crate::subscribers::Subscribers;
+use crate::suspensions::Suspensions;
+use crate::text::nic_name;
+use alloc::format;
+use alloc::string::ToString;
+use alloc::vec::Vec;
+use brane_abi::control::BraneConfig;
+use brane_abi::operator::{DeviceConfig, Kind};
+
+impl Manager {
+    /// Sets up a system of this size whose children start about `now` (nanoseconds), with the result of
+    /// [`BootConfig::from_bytes`]. Devices are added at the drivers. Without a usable configuration there is no brane, and
+    /// operators are told why.
+    pub fn new(
+        now: u64,
+        boot: Result<BootConfig, BootError>,
+        size: Size,
+        driver: &mut dyn Driver,
+        actions: &mut Vec<Action>,
+    ) -> Manager {
+        let boot = boot.and_then(|b| b.check(size.instances, size.ports_per_nic).map(|()| b));
+        let (boot, boot_error) = match boot {
+            Ok(boot) => (boot, None),
+            Err(e) => (BootConfig::default(), Some(e.to_string())),
+        };
+        let mut manager = Manager {
+            instances: Instances::default(),
+            devices: Devices::new(driver.nics(), size.ports_per_nic, boot.mac_pool),
+            subscribers: Subscribers::new(size.subscribers),
+            jobs: Jobs::new(size.operators),
+            operators: Operators::new(size.operators),
+            suspensions: Suspensions::default(),
+            events: EventLog::default(),
+            boot_error,
+            beat_at: now + heartbeat::PERIOD_NS,
+            epoch: now,
+        };
+        let mut cx = Context { now, driver, actions };
+        manager.boot_devices(boot.devices, &mut cx);
+        let mut configured = boot.branes.into_iter();
+        for number in 0..size.instances {
+            let config = configured.next().map(|given| BraneConfig {
+                id: number as u32,
+                name: given.name,
+                generation: 0,
+                primary: given.primary,
+                families: given.families,
+                held: given.held,
+                interfaces: given.interfaces,
+            });
+            let brane = manager.instances.add(now, config);
+            manager.boot_interfaces(brane, &mut cx);
+        }
+        manager
+    }
+
+    /// Adds the devices of the boot configuration, the NICs themselves first.
+    fn boot_devices(&mut self, devices: Vec<DeviceConfig>, cx: &mut Context<'_>) {
+        for nic in self.devices.nics() {
+            // A NIC that the driver does not find has no address, and no brane can have it.
+            let Some(mac) = cx.driver.device(nic).map(|d| d.mac).filter(|m| m.is_station()) else {
+                continue;
+            };
+            let phys = DeviceConfig {
+                name: nic_name(nic),
+                kind: Kind::Phys,
+                nic,
+                mac: Some(mac),
+                ..DeviceConfig::default()
+            };
+            if let Err(why) = self.devices.insert(phys) {
+                cx.log(format!("{} cannot be a device: {}", nic_name(nic), why.what));
+            }
+        }
+        for device in devices {
+            let name = device.name.clone();
+            let added = match device.kind {
+                Kind::Phys => {
+                    let nic = self.devices.resolve(&name);
+                    nic.inspect(|&id| self.devices.configure(id, device))
+                }
+                _ => self.devices.insert(device),
+            };
+            if let Err(why) = added {
+                cx.log(format!("device `{name}` cannot be: {}; {}", why.what, why.help));
+            }
+        }
+        let all: Vec<DeviceId> = self.devices.iter().map(|d| d.id).collect();
+        for id in all {
+            if let Err(why) = self.devices.add_vif(id, cx.driver) {
+                self.devices.log_driver_error(id, "gets no frames", why, cx);
+            }
+        }
+    }
+
+    /// Attaches the devices of a brane of the boot configuration. Interfaces that cannot be are left out.
+    fn boot_interfaces(&mut self, brane: BraneId, cx: &mut Context<'_>) {
+        for mut interface in self.instances.take_interfaces(brane) {
+            let owner = Attachment {
+                brane,
+                port: interface.port,
+            };
+            let device = self.devices.find(&interface.device);
+            let free = device.filter(|d| d.owner.is_none() && !self.devices.is_taken(owner));
+            let Some((id, mac)) = free.map(|d| (d.id, d.mac())) else {
+                let label = self.instances[brane].label();
+                cx.log(format!(
+                    "`{}` of {label} cannot be: its device or its port is not there or taken",
+                    interface.name
+                ));
+                continue;
+            };
+            self.devices.attach(id, owner);
+            interface.mac = mac;
+            self.instances.add_interface(brane, interface);
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Views: requests that only read. One file for each; a short view stands here.
+//!
+//! A view of what branes report asks them first and waits until all have answered, or [`REPORTS_NS`].
+
+use crate::Manager;
+use crate::ids::OperatorId;
+use crate::instance::Input;
+use crate::jobs::OnCancel;
+use crate::operation::{Deferred, JobResult, Next, Operation, Progress, Resume, Resumed, open};
+use crate::refusals;
+use crate::shell::Context;
+use crate::text::subscriber_name;
+use alloc::boxed::Box;
+use brane_abi::operator::{Answer, Refusal, Request};
+use core::fmt::Debug;
+
+mod audit;
+mod devices;
+mod events;
+mod list;
+mod names;
+mod save;
+mod show;
+mod stats;
+
+#[cfg(test)]
+pub(crate) use {show::show, stats::all as all_stats};
+
+/// How long a view waits for the reports of all branes, in nanoseconds.
+const REPORTS_NS: u64 = 500_000_000;
+
+/// Since when branes were asked for their reports, in nanoseconds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fresh {
+    pub since: u64,
+}
+
+/// A request that only reads.
+pub(crate) trait View: Debug + 'static {
+    fn show(&self, m: &Manager, fresh: Fresh, cx: &mut Context<'_>) -> Result<Answer, Refusal>;
+}
+
+/// Begins a request that only reads.
+pub(crate) fn begin(
+    m: &mut Manager,
+    operator: OperatorId,
+    request: Request,
+    cx: &mut Context<'_>,
+) -> Result<Progress, Refusal> {
+    match request {
+        Request::List { fresh: true } => ask_branes(m, operator, list::List, cx),
+        Request::List { fresh: false } => {
+            let answer = list::List.show(m, Fresh { since: cx.now }, cx)?;
+            Ok(Progress::Done(answer))
+        }
+        Request::Show(name) => {
+            m.brane(&name)?;
+            ask_branes(m, operator, show::Show(name), cx)
+        }
+        Request::Stats(name) => ask_branes(m, operator, stats::Stats(name), cx),
+        Request::Audit => ask_branes(m, operator, audit::Audit, cx),
+        Request::Events(after) => events::begin(m, operator, after, cx),
+        Request::Devices => Ok(Progress::Done(devices::show(m))),
+        Request::Hooks => Ok(Progress::Done(Answer::Hooks(m.subscribers.list(subscriber_name)))),
+        Request::Save => Ok(Progress::Done(save::show(m))),
+        Request::Names => Ok(Progress::Done(names::show(m))),
+        // The operations are in `ops`.
+        _ => Err(refusals::unreadable_request()),
+    }
+}
+
+/// Asks all branes for a report and begins the job that shows the view.
+fn ask_branes(
+    m: &mut Manager,
+    operator: OperatorId,
+    view: impl View,
+    cx: &mut Context<'_>,
+) -> Result<Progress, Refusal> {
+    let job = open(m, operator, AwaitReports(Box::new(view)), cx)?;
+    for id in m.instances.ids() {
+        m.step(id, Input::RequestStatus, cx);
+    }
+    Ok(Progress::Pending(job))
+}
+
+/// The branes have been asked for a report.
+#[derive(Debug)]
+struct AwaitReports(Box<dyn View>);
+
+/// The branes have reported. The view is shown when the operator fetches it.
+#[derive(Debug)]
+struct Shown {
+    view: Box<dyn View>,
+    fresh: Fresh,
+}
+
+impl Operation for AwaitReports {
+    fn resume(self: Box<Self>, _: &mut Manager, job: Resumed, _: Resume, _: &mut Context<'_>) -> Next {
+        Next::End(JobResult::Deferred(Box::new(Shown {
+            view: self.0,
+            fresh: Fresh { since: job.since },
+        })))
+    }
+
+    fn is_ready(&self, m: &Manager, since: u64) -> bool {
+        m.instances.iter().all(|b| b.has_reported(since))
+    }
+
+    fn patience_ns(&self) -> Option<u64> {
+        Some(REPORTS_NS)
+    }
+
+    fn on_cancel(&self) -> OnCancel {
+        OnCancel::Drop
+    }
+}
+
+impl Deferred for Shown {
+    fn answer(self: Box<Self>, m: &mut Manager, cx: &mut Context<'_>) -> Result<Answer, Refusal> {
+        self.view.show(m, self.fresh, cx)
+    }
+}
