@@ -7,6 +7,7 @@
 //! keep the authoritative state (indices, capacities, epochs) in private memory, read the peer's part once, check it,
 //! and report a lie as an error ([`ring::RingError::Peer`]); they never panic and never index out of bounds for it.
 #![cfg_attr(not(any(test, loom)), no_std)]
+#![warn(missing_docs)]
 
 extern crate alloc;
 

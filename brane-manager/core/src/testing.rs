@@ -1,7 +1,6 @@
 //! For tests, here and in other crates (feature `testing`): a whole system around the manager. The switches of its NICs are the
 //! driver's own, called with the bytes of the protected calls; branes and watchers are simulated, and answer or fail as told.
 //! After everything that the manager does, the rules of `invariants` are checked.
-#![expect(missing_docs, reason = "for tests; most names say it all")]
 
 pub mod child;
 mod invariants;

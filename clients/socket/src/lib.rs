@@ -11,6 +11,7 @@
 //!
 //! [`TcpStream`] implements `embedded-io-async`, [`Stack`] and [`UdpSocket`] the traits of `embedded-nal-async`.
 #![cfg_attr(not(test), no_std)]
+#![warn(missing_docs)]
 
 extern crate alloc;
 
