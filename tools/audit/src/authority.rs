@@ -1,48 +1,47 @@
-//! One type for "who can do what": what a description asks for, and what an image gives, each become an [`Authority`], so
-//! that the two can be held against each other.
+//! The common form of a description and of an image. Both become an [`Authority`], so that [`crate::compare`]
+//! can compare them.
 //!
-//! Names are those of the description. Nothing here decides what is right; [`crate::model`] says what should be, the readers
-//! say what is.
+//! Names are those of the description. This module does not decide what is right: [`crate::model`] computes
+//! the expected authority, and the readers compute the actual one.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Everything that the domains and devices of a system hold.
+/// Everything that the domains and devices of a system can access.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Authority {
-    /// Protection domains, and the monitor where it is a domain of the image.
+    /// Protection domains by name. Includes the monitor if it is a domain of the image.
     pub domains: BTreeMap<String, Domain>,
-    /// What devices reach through the IOMMU, by PCI function.
+    /// Memory that devices access through the IOMMU, by PCI function.
     pub devices: BTreeMap<Pci, Device>,
-    /// What a reader found that has no place in a sound system; empty in a model.
-    pub strange: Vec<String>,
+    /// Anomalies that a reader found in an image. Always empty in a model.
+    pub anomalies: Vec<String>,
 }
 
-/// One domain.
+/// A protection domain.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Domain {
-    /// What its thread is made of.
     pub thread: Thread,
-    /// Its capabilities, by place.
-    pub caps: BTreeMap<Place, Held>,
-    /// What it sees of memory, by address, its program's own pages excepted.
+    /// Its capabilities by slot.
+    pub caps: BTreeMap<CapSlot, Capability>,
+    /// Its mapped memory by address, without the pages of its own program.
     pub memory: Vec<View>,
 }
 
-/// What a thread is made of. Objects are named by the domain that they belong to.
+/// Attributes of a thread. Objects are named by the domain that owns them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Thread {
-    /// Its priority, which is also the highest that it may give.
+    /// Its priority. This is also the highest priority that the thread may assign.
     pub priority: u8,
-    /// Whose address space it runs in.
+    /// The domain in whose address space it runs.
     pub space: String,
-    /// Whose capability table it uses.
+    /// The domain whose capability table it uses.
     pub table: String,
-    /// Whose notification its receives also take.
+    /// The domain whose notification is bound to the thread.
     pub notification: Option<String>,
-    /// Who hears of its faults, and as whose.
+    /// The domain that handles its faults, and the badge that the handler sees.
     pub faults: Option<(String, Badge)>,
-    /// Address of its message buffer, if that is the page which it sees there.
+    /// Address of the message buffer. `None` if the thread sees another page at that address.
     pub messages: Option<u64>,
 }
 
@@ -50,39 +49,38 @@ pub struct Thread {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Pci(pub u8, pub u8, pub u8);
 
-/// What a device reaches.
+/// A device behind the IOMMU.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Device {
-    /// Its IOMMU domain.
     pub domain_id: u64,
-    /// The memory, by the device's address.
+    /// Its mapped memory, by the device's address.
     pub memory: Vec<View>,
 }
 
-/// A place for a capability.
+/// The slot of a capability.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Place {
-    /// A slot of the table that Microkit numbers.
-    Usual(u32),
-    /// A slot of the table above it, for `<cspace>`.
+pub enum CapSlot {
+    /// A slot of the table whose layout Microkit defines.
+    Microkit(u32),
+    /// A slot of the table above it, filled by `<cspace>`.
     Extra(u32),
 }
 
-/// What may be done with an endpoint or notification.
+/// Rights to an endpoint or notification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rights {
-    /// Wait on it.
+    /// Receive, or wait.
     pub receive: bool,
-    /// Send to it.
+    /// Send, or signal.
     pub send: bool,
-    /// Send capabilities, and be answered.
+    /// Send capabilities, and receive a reply.
     pub grant: bool,
 }
 
-/// What a badge tells the receiver.
+/// Meaning of a badge for the receiver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Badge {
-    /// Nothing.
+    /// No badge.
     None,
     /// A signal of the receiver's channel or interrupt of this id.
     Signal(u32),
@@ -90,115 +88,92 @@ pub enum Badge {
     Call(u32),
     /// A fault of the receiver's child of this id.
     Fault(u32),
-    /// To the monitor: the protection domain of this number, from 1.
+    /// A message to the monitor from the protection domain with this number. Numbers begin at 1.
     Number(u64),
-    /// None of these.
+    /// A badge that the kernel's runtime does not know.
     Unknown(u64),
 }
 
-/// A capability.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Held {
-    /// A domain's endpoint.
+pub enum Capability {
     Endpoint {
-        /// Whose.
+        /// Domain that owns the endpoint.
         of: String,
-        /// What the receiver learns.
         badge: Badge,
-        /// What may be done.
         rights: Rights,
     },
-    /// A domain's notification.
     Notification {
-        /// Whose.
+        /// Domain that owns the notification.
         of: String,
-        /// What the receiver learns.
         badge: Badge,
-        /// What may be done.
         rights: Rights,
     },
-    /// A domain's thread: stop, restart, read and write its registers.
+    /// A domain's thread. The holder can stop and restart it, and read and write its registers.
     Thread(String),
-    /// A domain's address space.
     Space(String),
-    /// A domain's scheduling context.
     Time(String),
-    /// A domain's reply object.
     Reply(String),
-    /// An interrupt, and what it signals.
+    /// An interrupt and the notification that it signals.
     Interrupt {
-        /// Where it comes from.
-        source: Source,
+        source: InterruptSource,
         /// The kernel's vector.
         vector: u32,
-        /// Whose notification it signals.
+        /// Domain that owns the notification.
         of: String,
-        /// What the receiver learns.
         badge: Badge,
     },
-    /// I/O ports, first and last.
+    /// I/O ports: the first and the last.
     Ports(u64, u64),
-    /// Something that no domain should hold.
+    /// A capability that no domain should hold.
     Other(String),
 }
 
-/// Where an interrupt comes from.
+/// Source of an interrupt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum InterruptSource {
     /// A pin of an I/O APIC.
     Pin {
-        /// Which I/O APIC.
+        /// Number of the I/O APIC.
         ioapic: u64,
-        /// Pin.
         pin: u64,
-        /// Level, not edge.
+        /// Level-triggered if true, edge-triggered otherwise.
         level: bool,
-        /// Active low.
         active_low: bool,
     },
-    /// A message of a PCI function.
-    Message {
-        /// Function.
-        pci: Pci,
-        /// Handle.
-        handle: u64,
-    },
+    /// A message-signalled interrupt of a PCI function.
+    Message { pci: Pci, handle: u64 },
 }
 
-/// Memory as a domain or a device sees it: pages without a gap.
+/// A contiguous run of pages in the address space of a domain or device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct View {
-    /// First address.
     pub start: u64,
-    /// First address behind it.
+    /// First address after the run.
     pub end: u64,
-    /// What is there.
     pub memory: Memory,
-    /// Physical address of the first byte, where it is fixed.
+    /// Physical address of the first byte, if it is fixed.
     pub physical: Option<u64>,
     /// log2 of the bytes of a page.
     pub page_bits: u8,
-    /// May be read.
     pub read: bool,
-    /// May be written.
     pub write: bool,
-    /// May be cached; for a device's view always.
+    /// Cacheable. Always true for a device.
     pub cached: bool,
 }
 
-/// Bytes of the page below a stack that stays unmapped.
+/// Bytes of the guard page below a stack.
 const PAGE: u64 = 0x1000;
 
-/// What memory is.
+/// Content of mapped memory.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Memory {
-    /// A region of the description, from this byte on.
+    /// A region of the description, from this offset on.
     Region(String, u64),
-    /// Pages that nobody else sees: stack, message buffer, the program's own.
+    /// Pages that no other domain sees: stack, message buffer, program.
     Own,
-    /// Pages outside all regions that several see and nobody writes: equal parts of programs.
+    /// Read-only pages outside all regions that several domains see: equal parts of programs.
     Constant,
-    /// Pages outside all regions that several see, one of them with the right to write.
+    /// Pages outside all regions that several domains see and at least one can write. Names the domains.
     Leak(String),
 }
 
@@ -217,7 +192,7 @@ impl View {
     }
 }
 
-/// Puts views in order and joins those that continue each other.
+/// Sorts views by address and joins those that continue each other.
 pub fn joined(mut views: Vec<View>) -> Vec<View> {
     views.sort_by_key(|view| (view.start, view.end));
     let mut done: Vec<View> = Vec::new();
@@ -231,8 +206,8 @@ pub fn joined(mut views: Vec<View>) -> Vec<View> {
 }
 
 impl Domain {
-    /// Joins its views, and leaves out what the description does not say: the program's own pages. Those are below the
-    /// guard page of the stack; where others see them too, nobody may write them.
+    /// Joins the domain's views and removes those of its program, which the description does not contain.
+    /// These lie below the guard page of the stack, and are private or read-only.
     pub fn settle(&mut self, stack_size: Option<u64>) {
         let views = joined(std::mem::take(&mut self.memory));
         let floor = crate::model::STACK_TOP.saturating_sub(stack_size.unwrap_or(0));
@@ -250,7 +225,7 @@ impl Domain {
 }
 
 impl Authority {
-    /// Settles all domains and devices; stack sizes are those of the description.
+    /// Settles all domains and devices. `stack_size` returns the stack size of a domain from the description.
     pub fn settle(&mut self, stack_size: impl Fn(&str) -> Option<u64>) {
         for (name, domain) in &mut self.domains {
             domain.settle(stack_size(name));
@@ -260,12 +235,12 @@ impl Authority {
         }
     }
 
-    /// Capabilities of all domains.
+    /// Returns the number of capabilities of all domains.
     pub fn capabilities(&self) -> usize {
         self.domains.values().map(|domain| domain.caps.len()).sum()
     }
 
-    /// Views of all domains and devices.
+    /// Returns the number of views of all domains and devices.
     pub fn views(&self) -> usize {
         let devices = self.devices.values().map(|device| device.memory.len());
         let domains = self.domains.values().map(|domain| domain.memory.len());
@@ -273,11 +248,11 @@ impl Authority {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for CapSlot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Place::Usual(slot) => write!(f, "slot {slot}"),
-            Place::Extra(slot) => write!(f, "extra slot {slot}"),
+            CapSlot::Microkit(slot) => write!(f, "slot {slot}"),
+            CapSlot::Extra(slot) => write!(f, "extra slot {slot}"),
         }
     }
 }
@@ -321,10 +296,10 @@ impl fmt::Display for Badge {
     }
 }
 
-impl fmt::Display for Source {
+impl fmt::Display for InterruptSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Source::Pin {
+            InterruptSource::Pin {
                 ioapic,
                 pin,
                 level,
@@ -334,23 +309,23 @@ impl fmt::Display for Source {
                 let polarity = if *active_low { "low" } else { "high" };
                 write!(f, "pin {pin} of I/O APIC {ioapic} ({trigger}, active {polarity})")
             }
-            Source::Message { pci, handle } => write!(f, "message {handle} of {pci}"),
+            InterruptSource::Message { pci, handle } => write!(f, "message {handle} of {pci}"),
         }
     }
 }
 
-impl fmt::Display for Held {
+impl fmt::Display for Capability {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Held::Endpoint { of, badge, rights } => write!(f, "endpoint of {of} ({rights}, {badge})"),
-            Held::Notification { of, badge, rights } => {
+            Capability::Endpoint { of, badge, rights } => write!(f, "endpoint of {of} ({rights}, {badge})"),
+            Capability::Notification { of, badge, rights } => {
                 write!(f, "notification of {of} ({rights}, {badge})")
             }
-            Held::Thread(of) => write!(f, "thread of {of}"),
-            Held::Space(of) => write!(f, "address space of {of}"),
-            Held::Time(of) => write!(f, "scheduling context of {of}"),
-            Held::Reply(of) => write!(f, "reply object of {of}"),
-            Held::Interrupt {
+            Capability::Thread(of) => write!(f, "thread of {of}"),
+            Capability::Space(of) => write!(f, "address space of {of}"),
+            Capability::Time(of) => write!(f, "scheduling context of {of}"),
+            Capability::Reply(of) => write!(f, "reply object of {of}"),
+            Capability::Interrupt {
                 source,
                 vector,
                 of,
@@ -358,8 +333,8 @@ impl fmt::Display for Held {
             } => {
                 write!(f, "interrupt from {source}, vector {vector}, to {of} {badge}")
             }
-            Held::Ports(first, last) => write!(f, "I/O ports {first:#x} to {last:#x}"),
-            Held::Other(what) => f.write_str(what),
+            Capability::Ports(first, last) => write!(f, "I/O ports {first:#x} to {last:#x}"),
+            Capability::Other(what) => f.write_str(what),
         }
     }
 }
@@ -370,8 +345,8 @@ impl fmt::Display for Memory {
             Memory::Region(name, 0) => write!(f, "region {name}"),
             Memory::Region(name, from) => write!(f, "region {name} from {from:#x} on"),
             Memory::Own => f.write_str("memory of its own"),
-            Memory::Constant => f.write_str("memory that several see and nobody writes"),
-            Memory::Leak(who) => write!(f, "memory outside all regions that is shared and written: {who}"),
+            Memory::Constant => f.write_str("read-only memory shared with other domains"),
+            Memory::Leak(domains) => write!(f, "writable memory outside all regions, shared by {domains}"),
         }
     }
 }
@@ -410,16 +385,16 @@ impl fmt::Display for Thread {
             "priority {priority}, in the address space of {space}, with the capabilities of {table}"
         )?;
         match notification {
-            Some(of) => write!(f, ", takes the signals of {of}")?,
-            None => f.write_str(", takes no signals")?,
+            Some(of) => write!(f, ", bound to the notification of {of}")?,
+            None => f.write_str(", bound to no notification")?,
         }
         match faults {
             Some((to, badge)) => write!(f, ", faults go to {to} {badge}")?,
-            None => f.write_str(", faults go nowhere")?,
+            None => f.write_str(", faults have no handler")?,
         }
         match messages {
             Some(at) => write!(f, ", message buffer at {at:#x}"),
-            None => f.write_str(", message buffer not the page that it sees"),
+            None => f.write_str(", message buffer not mapped at its address"),
         }
     }
 }

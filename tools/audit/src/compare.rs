@@ -1,4 +1,4 @@
-//! The comparison: each thing that a description and an image have different, by name.
+//! Comparison of a description with an image. The result names each difference.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -9,16 +9,16 @@ use serde::Serialize;
 use crate::authority::{Authority, View};
 use crate::model;
 
-/// One difference.
+/// A difference between the description and the image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Difference {
-    /// The domain or device that has it; `None` for the image as a whole.
+    /// The domain or device with the difference. `None` for the image as a whole.
     pub domain: Option<String>,
-    /// Where: a slot, an address, or a part.
+    /// A slot, an address, or an attribute.
     pub place: String,
-    /// What the description asks for, if anything.
+    /// The expected value. `None` if the description has nothing there.
     pub described: Option<String>,
-    /// What the image has, if anything.
+    /// The actual value. `None` if the image has nothing there.
     pub found: Option<String>,
 }
 
@@ -35,11 +35,11 @@ impl fmt::Display for Difference {
     }
 }
 
-/// Holds what was found against what should be. `found` is as a reader left it.
+/// Compares `found`, as a reader returned it, with `model`. Returns all differences.
 pub fn compare(system: &System, model: &Authority, mut found: Authority) -> Vec<Difference> {
     found.settle(|name| model::stack_size(system, name));
     let mut all = Differences(Vec::new());
-    for what in &found.strange {
+    for what in &found.anomalies {
         all.add(None, "the whole", None, Some(what.clone()));
     }
     for name in names(model.domains.keys(), found.domains.keys()) {

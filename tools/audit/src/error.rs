@@ -1,23 +1,21 @@
-//! Why an audit could not be made. What it finds is no error but in its report.
+//! Reasons why an audit cannot be made. Differences and paths are no errors: they are in the report.
 
-/// Why nothing could be compared.
+/// Reason why an audit cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// A mapped region has no size of its own.
-    #[error("memory region `{0}` has no size; write one, so that it is known who sees how much")]
+    /// A mapped region has no size in the description.
+    #[error("memory region `{0}` has no size; add `size`, so that its mappings can be compared")]
     NoSize(String),
-    /// The SDK's list cannot be read.
+    /// The SDK's list is not JSON of the known form.
     #[error(
-        "the SDK's list of capabilities (capdl.json) is not as known: {0}; build the image anew, or teach tools/audit the new form"
+        "the SDK's list of capabilities (capdl.json) has an unknown form: {0}; rebuild the image, or extend tools/audit for the new form"
     )]
     Capdl(serde_json::Error),
-    /// The SDK's list names something that is not in it.
-    #[error("the SDK's list of capabilities (capdl.json) is damaged: {0}; build the image anew")]
+    /// The SDK's list refers to an object that it does not contain.
+    #[error("the SDK's list of capabilities (capdl.json) is damaged: {0}; rebuild the image")]
     Reference(String),
-    /// The image cannot be read.
     #[error(transparent)]
     Image(#[from] branes_image::Error),
-    /// The description in the image cannot be read.
-    #[error("{0}; build the image anew")]
+    #[error("{0}; rebuild the image")]
     Spec(String),
 }

@@ -1,11 +1,11 @@
-//! From single pages, as readers find them, to what each domain and device sees. A page is known by the object that it is,
-//! so that one page in two address spaces is seen as such, whatever it is called.
+//! Turns single pages, as readers find them, into the memory of each domain and device. A page is identified
+//! by its object. So a page in two address spaces counts as one page, whatever its name.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::authority::{Authority, Memory, Pci, View, joined};
 
-/// Who sees a page.
+/// The domain or device that maps a page.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum User {
     Domain(String),
@@ -15,25 +15,24 @@ pub enum User {
 /// A page in an address space.
 pub struct Page<Id> {
     pub user: User,
-    /// Where.
     pub at: u64,
-    /// Which.
     pub frame: Id,
     pub read: bool,
     pub write: bool,
     pub cached: bool,
 }
 
-/// What is known of a page itself.
+/// Properties of a page that do not depend on a mapping.
 #[derive(Clone, Default)]
 pub struct Frame {
-    /// The region of the description that it belongs to, and the offset there.
+    /// The region of the description that contains the page, and the page's offset in it.
     pub region: Option<(String, u64)>,
     pub physical: Option<u64>,
     pub bits: u8,
 }
 
-/// Enters all pages into the domains and devices that see them. Pages outside all regions are told apart by who sees them.
+/// Adds all pages to the domains and devices that map them. Classifies pages outside all regions by the
+/// domains that map them.
 pub fn enter<Id: Ord + Copy>(pages: &[Page<Id>], frames: &BTreeMap<Id, Frame>, authority: &mut Authority) {
     let mut users: BTreeMap<Id, (BTreeSet<&User>, bool)> = BTreeMap::new();
     for page in pages {
@@ -44,8 +43,8 @@ pub fn enter<Id: Ord + Copy>(pages: &[Page<Id>], frames: &BTreeMap<Id, Frame>, a
     let mut views: BTreeMap<&User, Vec<View>> = BTreeMap::new();
     for page in pages {
         let Some(frame) = frames.get(&page.frame) else {
-            authority.strange.push(format!(
-                "{} sees a page that is none at {:#x}",
+            authority.anomalies.push(format!(
+                "{} maps at {:#x} something that is no page",
                 page.user.name(),
                 page.at
             ));

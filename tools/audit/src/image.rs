@@ -1,7 +1,7 @@
-//! Reads what our builder put into its image: the description that the root task follows at boot.
+//! Reader of our builder's image: the description that the root task follows at boot.
 //!
-//! Objects are told apart by the root task's slot that they will be in, content pages by their number. A slot that two things
-//! claim is reported: they would be one object.
+//! Objects are identified by their slot in the root task's table, content pages by their number. If two parts
+//! of the description claim one slot, this is an anomaly: both would be one object.
 
 use std::collections::BTreeMap;
 
@@ -13,14 +13,15 @@ use crate::authority::*;
 use crate::frames::{self, Frame, Page, User};
 use crate::model::MONITOR;
 
-/// Marks in badges. A notification's badge has a mark and one bit; an endpoint's has a mark and a number.
+/// Marks in badges. A notification's badge has a mark and one bit. An endpoint's badge has a mark and a
+/// number.
 const SIGNAL: u64 = 1 << 62;
 const CALL: u64 = 1 << 27;
 const FAULT: u64 = 1 << 26;
-/// The slot that a thread's faults are sent through.
-const FAULT_SLOT: Place = Place::Usual(2);
+/// The slot of the endpoint that receives a thread's faults.
+const FAULT_SLOT: CapSlot = CapSlot::Microkit(2);
 
-/// Reads a description. `region` says whether a name is one of the system's memory regions.
+/// Reads a description. `region` returns true if a name is that of a memory region of the system.
 pub fn read(spec: &Spec<'_>, region: impl Fn(&str) -> bool) -> Authority {
     let mut reader = Reader {
         spec,
@@ -35,7 +36,7 @@ pub fn read(spec: &Spec<'_>, region: impl Fn(&str) -> bool) -> Authority {
     reader.found
 }
 
-/// Pages by the place that they come from.
+/// Identity of a page: its slot or its content page.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Id {
     Slot(u32),
@@ -49,8 +50,8 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn strange(&mut self, what: String) {
-        self.found.strange.push(what);
+    fn anomaly(&mut self, what: String) {
+        self.found.anomalies.push(what);
     }
 
     fn name(&self, index: u32) -> String {
@@ -67,10 +68,10 @@ impl<'a> Reader<'a> {
             .iter()
             .find(|batch| batch.slots.range().contains(&(slot as usize)));
         if made.and_then(|batch| Object::from_u8(batch.object)) != kind {
-            self.strange(format!("{what} is made as another kind of object"));
+            self.anomaly(format!("{what} is made as another kind of object"));
         }
         if let Some(other) = self.claims.insert(slot, what.clone()) {
-            self.strange(format!("{what} is the same object as {other}"));
+            self.anomaly(format!("{what} is the same object as {other}"));
         }
     }
 
@@ -115,45 +116,45 @@ impl<'a> Reader<'a> {
         for cap in &self.spec.caps[pd.caps.range()] {
             let slot = cap.slot.get();
             let place = match slot.checked_sub(Cap::ROOT_SLOT) {
-                Some(extra) => Place::Extra(extra),
-                None => Place::Usual(slot),
+                Some(extra) => CapSlot::Extra(extra),
+                None => CapSlot::Microkit(slot),
             };
-            if place == Place::Extra(0) || (slot >= Cap::ROOT_SLOT && pd.cnode_root.get() == NONE) {
-                self.strange(format!("{name} has no {place} to hold a capability in"));
+            if place == CapSlot::Extra(0) || (slot >= Cap::ROOT_SLOT && pd.cnode_root.get() == NONE) {
+                self.anomaly(format!("{name} has no {place} to hold a capability in"));
             }
             let held = self.held(cap);
             if caps.insert(place, held).is_some() {
-                self.strange(format!("{name} is given two capabilities in {place}"));
+                self.anomaly(format!("{name} is given two capabilities in {place}"));
             }
         }
         for irq in self.spec.irqs.iter().filter(|irq| irq.pd.get() as usize == index) {
             let [a, b, c, d] = irq.source.map(|word| word.get());
             let byte = |word: u32| u8::try_from(word).unwrap_or(u8::MAX);
             let source = match irq.msi.get() {
-                0 => Source::Pin {
+                0 => InterruptSource::Pin {
                     ioapic: a.into(),
                     pin: b.into(),
                     level: c != 0,
                     active_low: d != 0,
                 },
-                _ => Source::Message {
+                _ => InterruptSource::Message {
                     pci: Pci(byte(a), byte(b), byte(c)),
                     handle: d.into(),
                 },
             };
-            let held = Held::Interrupt {
+            let held = Capability::Interrupt {
                 source,
                 vector: irq.vector.get(),
                 of: name.clone(),
                 badge: signal_badge(irq.badge.get()),
             };
-            let place = Place::Usual(irq.slot.get());
+            let place = CapSlot::Microkit(irq.slot.get());
             if caps.insert(place, held).is_some() {
-                self.strange(format!("{name} is given two capabilities in {place}"));
+                self.anomaly(format!("{name} is given two capabilities in {place}"));
             }
         }
         let faults = match caps.get(&FAULT_SLOT) {
-            Some(Held::Endpoint { of, badge, rights }) if rights.send => Some((of.clone(), *badge)),
+            Some(Capability::Endpoint { of, badge, rights }) if rights.send => Some((of.clone(), *badge)),
             _ => None,
         };
         let thread = Thread {
@@ -170,11 +171,11 @@ impl<'a> Reader<'a> {
             memory: Vec::new(),
         };
         if self.found.domains.insert(name.clone(), domain).is_some() {
-            self.strange(format!("two domains are called {name}"));
+            self.anomaly(format!("two domains are called {name}"));
         }
     }
 
-    /// The address of the message buffer, if the domain sees the page there that the kernel uses.
+    /// Returns the address of the message buffer if the domain maps there the page that the kernel uses.
     fn messages(&self, pd: &Pd) -> Option<u64> {
         let at = pd.ipc_buffer.get();
         let seen = self.spec.mappings[pd.mappings.range()].iter().any(|mapping| {
@@ -183,7 +184,7 @@ impl<'a> Reader<'a> {
         seen.then_some(at)
     }
 
-    fn held(&self, cap: &Cap) -> Held {
+    fn held(&self, cap: &Cap) -> Capability {
         let (of, raw) = (self.name(cap.target.get()), cap.data.get());
         let rights = Rights {
             receive: cap.rights & READ != 0,
@@ -191,29 +192,29 @@ impl<'a> Reader<'a> {
             grant: cap.rights & GRANT != 0,
         };
         match CapKind::from_u8(cap.kind) {
-            Some(CapKind::Endpoint) => Held::Endpoint {
+            Some(CapKind::Endpoint) => Capability::Endpoint {
                 of,
                 badge: endpoint_badge(raw),
                 rights,
             },
             Some(CapKind::Monitor) => {
                 let badge = if raw == 0 { Badge::None } else { Badge::Number(raw) };
-                Held::Endpoint {
+                Capability::Endpoint {
                     of: MONITOR.to_owned(),
                     badge,
                     rights,
                 }
             }
-            Some(CapKind::Notification) => Held::Notification {
+            Some(CapKind::Notification) => Capability::Notification {
                 of,
                 badge: signal_badge(raw),
                 rights,
             },
-            // The kernel gives these no rights to tell apart.
-            Some(CapKind::VSpace) => Held::Space(of),
-            Some(CapKind::Tcb) => Held::Thread(of),
-            Some(CapKind::IoPorts) => Held::Ports(raw >> 16, raw & 0xffff),
-            None => Held::Other(format!("a capability of kind {}", cap.kind)),
+            // The kernel has no different rights to these.
+            Some(CapKind::VSpace) => Capability::Space(of),
+            Some(CapKind::Tcb) => Capability::Thread(of),
+            Some(CapKind::IoPorts) => Capability::Ports(raw >> 16, raw & 0xffff),
+            None => Capability::Other(format!("a capability of kind {}", cap.kind)),
         }
     }
 
@@ -245,8 +246,8 @@ impl<'a> Reader<'a> {
                     && (other.region.is_some() || described)
                 {
                     let what = other.region.map_or("a program".to_owned(), |(name, _)| name);
-                    self.strange(format!("page {page} of {name} is also one of {what}"));
-                    // Whichever is a region is what the domains are compared by.
+                    self.anomaly(format!("page {page} of {name} is also one of {what}"));
+                    // Domains are compared by regions, so the page counts as the region's.
                     if !described {
                         frames.insert(
                             id,

@@ -1,26 +1,26 @@
-//! What each domain should hold: computed from the typed description alone, never from an image.
+//! The expected authority of each domain, computed from the typed description alone and never from an image.
 //!
-//! Slots, addresses and rights are written down here a second time on purpose: the image builder has its own, and a mistake
-//! in one of the two shows as a difference. What the two kernels' images have different by design is in [`Kernel`], each
-//! with its reason.
+//! Slots, addresses and rights are written here a second time on purpose. The image builder has its own copy,
+//! so an error in one of the two shows as a difference. [`Kernel`] holds the differences by design between
+//! the images of the two kernels, each with its reason.
 
 use branes_system::{ExtraCapKind, IrqSource, ProtectionDomain, System};
 
 use crate::Error;
 use crate::authority::*;
 
-/// Top of every stack; a page that is never mapped lies between it and the message buffer.
+/// Top of every stack. A page that is never mapped lies between the stack and the message buffer.
 pub const STACK_TOP: u64 = 0x7fff_ffff_d000;
-/// The message buffer's page, the top one.
+/// Address of the message buffer's page, the highest page.
 const MESSAGES: u64 = 0x7fff_ffff_e000;
-/// Bytes of a small page, as a power of two.
+/// log2 of the bytes of a small page.
 const SMALL: u8 = 12;
-/// The monitor's name, where it is a domain.
+/// Name of the monitor, if it is a domain.
 pub const MONITOR: &str = "monitor";
 /// Bytes of the monitor's stack.
 pub const MONITOR_STACK: u64 = 0x1000;
 
-/// Slots of a protection domain's table.
+/// Slots of a protection domain's capability table.
 mod slot {
     pub const INPUT: u32 = 1;
     pub const FAULT: u32 = 2;
@@ -32,7 +32,7 @@ mod slot {
     pub const IRQ: u32 = 138;
     pub const CHILD: u32 = 202;
     pub const PORTS: u32 = 394;
-    /// The monitor's own table.
+    /// Slots of the monitor's own table.
     pub mod monitor {
         pub const INPUT: u32 = 1;
         pub const REPLY: u32 = 2;
@@ -42,18 +42,19 @@ mod slot {
     }
 }
 
-/// Whose image it is. All that the two have different by design is decided by a method here.
+/// The kernel that an image is for. A method of this type decides each difference by design between the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kernel {
-    /// seL4 5.0.0, image by our builder.
+    /// seL4 5.0.0, with an image of our builder.
     Registry,
-    /// The Microkit SDK's kernel (MCS), image by its tool.
+    /// The Microkit SDK's kernel (MCS), with an image of its tool.
     Sdk,
 }
 
 impl Kernel {
-    /// Rights of a capability to send. Our builder gives no more than that. The SDK's tool gives each endpoint and notification
-    /// capability all rights; a description cannot ask for less.
+    /// Returns the rights of a capability that is for sending. Our builder gives the right to send only. The
+    /// SDK's tool gives every endpoint and notification capability all rights, and a description cannot ask
+    /// for less.
     fn send(self, endpoint: bool) -> Rights {
         let receive = self == Kernel::Sdk;
         Rights {
@@ -63,7 +64,7 @@ impl Kernel {
         }
     }
 
-    /// Rights of a capability to receive on what is one's own; see [`Kernel::send`].
+    /// Returns the rights of a domain's capability to its own endpoint or notification. See [`Kernel::send`].
     fn receive(self, endpoint: bool) -> Rights {
         let all = self == Kernel::Sdk;
         Rights {
@@ -73,32 +74,34 @@ impl Kernel {
         }
     }
 
-    /// Whether replies are objects: on MCS kernels they are, and each domain has its own. The other kernel keeps the right
-    /// to reply in the thread.
+    /// Returns true if replies are objects. On MCS kernels each domain has its own. The other kernel keeps
+    /// the right to reply in the thread.
     fn has_replies(self) -> bool {
         self == Kernel::Sdk
     }
 
-    /// Whether the monitor is a domain of the image. In ours it is the root task, which holds everything and only waits.
+    /// Returns true if the monitor is a domain of the image. In our image the root task is the monitor: it
+    /// holds everything and only waits.
     fn has_monitor(self) -> bool {
         self == Kernel::Sdk
     }
 
-    /// Whether domains can be passive and scheduling contexts exist. Our builder warns of both and leaves them out.
+    /// Returns true if domains can be passive and scheduling contexts exist. Our builder warns of both and
+    /// omits them.
     fn has_time(self) -> bool {
         self == Kernel::Sdk
     }
 
-    /// Whether the IOMMU is used. Our builder warns that it is not.
+    /// Returns true if the image uses the IOMMU. Our builder warns that it does not.
     fn has_iommu(self) -> bool {
         self == Kernel::Sdk
     }
 }
 
-/// What a system's description asks for.
+/// Computes the authority that a system's description asks for.
 ///
 /// # Errors
-/// A region without a size that is mapped.
+/// A mapped region has no size.
 pub fn authority(system: &System, kernel: Kernel) -> Result<Authority, Error> {
     let mut authority = Authority::default();
     for (index, pd) in system.protection_domains.iter().enumerate() {
@@ -134,7 +137,7 @@ pub fn authority(system: &System, kernel: Kernel) -> Result<Authority, Error> {
     Ok(authority)
 }
 
-/// The stack of a domain.
+/// Returns the bytes of a domain's stack.
 pub fn stack_size(system: &System, name: &str) -> Option<u64> {
     match name {
         MONITOR => Some(MONITOR_STACK),
@@ -166,7 +169,7 @@ fn view(system: &System, name: &str, start: u64, access: Access) -> Result<View,
     })
 }
 
-/// Stack and message buffer, which both kernels' images have at the same places.
+/// Returns stack and message buffer. Both kernels' images have them at the same addresses.
 fn own_pages(stack_size: u64) -> [View; 2] {
     let page = |start, end| View {
         start,
@@ -218,20 +221,20 @@ fn caps(
     pd: &ProtectionDomain,
     faults: (String, Badge),
     number: Badge,
-) -> Vec<(Place, Held)> {
+) -> Vec<(CapSlot, Capability)> {
     let name = &pd.name;
-    let endpoint = |of: &str, badge, rights| Held::Endpoint {
+    let endpoint = |of: &str, badge, rights| Capability::Endpoint {
         of: of.to_owned(),
         badge,
         rights,
     };
-    let notification = |of: &str, badge, rights| Held::Notification {
+    let notification = |of: &str, badge, rights| Capability::Notification {
         of: of.to_owned(),
         badge,
         rights,
     };
     let mut caps = Vec::new();
-    let mut give = |slot: u32, held: Held| caps.push((Place::Usual(slot), held));
+    let mut give = |slot: u32, held: Capability| caps.push((CapSlot::Microkit(slot), held));
 
     let called = system.ends(name).any(|(_, other)| other.pp) || system.children(name).next().is_some();
     give(
@@ -242,12 +245,12 @@ fn caps(
         },
     );
     give(slot::FAULT, endpoint(&faults.0, faults.1, kernel.send(true)));
-    give(slot::SPACE, Held::Space(name.clone()));
+    give(slot::SPACE, Capability::Space(name.clone()));
     if kernel.has_replies() {
-        give(slot::REPLY, Held::Reply(name.clone()));
+        give(slot::REPLY, Capability::Reply(name.clone()));
     }
     if kernel.has_time() && pd.passive {
-        // To ask the monitor for its scheduling context to be taken away.
+        // A passive domain asks the monitor to remove its scheduling context.
         give(slot::MONITOR, endpoint(MONITOR, number, kernel.send(true)));
     }
     for (own, other) in system.ends(name) {
@@ -270,7 +273,7 @@ fn caps(
         let (source, of) = (source(irq.source), name.clone());
         give(
             slot::IRQ + u32::from(irq.id),
-            Held::Interrupt {
+            Capability::Interrupt {
                 source,
                 vector,
                 of,
@@ -280,35 +283,38 @@ fn caps(
     }
     for child in system.children(name) {
         if let Some(id) = child.child_id {
-            give(slot::CHILD + u32::from(id), Held::Thread(child.name.clone()));
+            give(
+                slot::CHILD + u32::from(id),
+                Capability::Thread(child.name.clone()),
+            );
         }
     }
     for ports in &pd.ioports {
         let first = u64::from(ports.addr);
         let last = (first + u64::from(ports.size)).saturating_sub(1);
-        give(slot::PORTS + u32::from(ports.id), Held::Ports(first, last));
+        give(slot::PORTS + u32::from(ports.id), Capability::Ports(first, last));
     }
     for extra in &pd.cspace {
         let of = extra.pd.clone();
         let held = match extra.kind {
-            ExtraCapKind::Tcb => Held::Thread(of),
-            ExtraCapKind::VSpace => Held::Space(of),
-            ExtraCapKind::SchedulingContext if kernel.has_time() => Held::Time(of),
+            ExtraCapKind::Tcb => Capability::Thread(of),
+            ExtraCapKind::VSpace => Capability::Space(of),
+            ExtraCapKind::SchedulingContext if kernel.has_time() => Capability::Time(of),
             ExtraCapKind::SchedulingContext => continue,
         };
-        caps.push((Place::Extra(extra.slot.into()), held));
+        caps.push((CapSlot::Extra(extra.slot.into()), held));
     }
     caps
 }
 
-fn source(source: IrqSource) -> Source {
+fn source(source: IrqSource) -> InterruptSource {
     match source {
         IrqSource::IoApic {
             ioapic,
             pin,
             level,
             active_low,
-        } => Source::Pin {
+        } => InterruptSource::Pin {
             ioapic: ioapic.into(),
             pin: pin.into(),
             level,
@@ -319,32 +325,33 @@ fn source(source: IrqSource) -> Source {
             device,
             function,
             handle,
-        } => Source::Message {
+        } => InterruptSource::Message {
             pci: Pci(bus, device, function),
             handle: handle.into(),
         },
     }
 }
 
-/// The SDK's monitor: names threads, takes the time of passive domains, hears of faults that no parent takes.
+/// Computes the SDK's monitor. It names threads, removes the scheduling contexts of passive domains, and
+/// handles faults of domains without a parent.
 fn monitor(system: &System, kernel: Kernel) -> Domain {
     let name = || MONITOR.to_owned();
-    let input = Held::Endpoint {
+    let input = Capability::Endpoint {
         of: name(),
         badge: Badge::None,
         rights: kernel.receive(true),
     };
     let mut caps = vec![
         (slot::monitor::INPUT, input),
-        (slot::monitor::REPLY, Held::Reply(name())),
+        (slot::monitor::REPLY, Capability::Reply(name())),
     ];
     for (index, pd) in (0u32..).zip(&system.protection_domains) {
-        caps.push((slot::monitor::THREAD + index, Held::Thread(pd.name.clone())));
+        caps.push((slot::monitor::THREAD + index, Capability::Thread(pd.name.clone())));
         if pd.passive {
             let of = pd.name.clone();
             let rights = kernel.receive(false);
-            caps.push((slot::monitor::TIME + index, Held::Time(of.clone())));
-            let notification = Held::Notification {
+            caps.push((slot::monitor::TIME + index, Capability::Time(of.clone())));
+            let notification = Capability::Notification {
                 of,
                 badge: Badge::None,
                 rights,
@@ -363,7 +370,7 @@ fn monitor(system: &System, kernel: Kernel) -> Domain {
         },
         caps: caps
             .into_iter()
-            .map(|(slot, held)| (Place::Usual(slot), held))
+            .map(|(slot, held)| (CapSlot::Microkit(slot), held))
             .collect(),
         memory: own_pages(MONITOR_STACK).to_vec(),
     }

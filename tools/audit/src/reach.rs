@@ -1,8 +1,8 @@
-//! Who can reach whom: every way by which one domain's doing can be noticed by another, and whether branes reach each other
-//! other than through those that are trusted to keep them apart.
+//! Search for paths: every means by which one domain can affect what another observes. Reports paths between
+//! branes that bypass the trusted domains.
 //!
-//! A way is an authority, not an intention: it counts whether or not a program uses it. Time, caches and other things that are
-//! no capabilities are out of its sight.
+//! A path is an authority, not an intention: it counts whether or not a program uses it. Time and caches are
+//! no capabilities, so the search does not cover them.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -14,81 +14,78 @@ use crate::authority::*;
 use crate::model::Kernel;
 use crate::roles::Roles;
 
-/// Physical addresses below this are the old PC's: RAM, video memory and firmware in turn.
+/// Physical addresses below this are those of the original PC: RAM, video memory and firmware in turn.
 const LOW_MEMORY: u64 = 0x10_0000;
 
-/// How one domain reaches another. Ids are those at the sender and at the receiver.
+/// Means by which one domain affects another. Ids are those at the sender and at the receiver.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(tag = "kind", content = "what", rename_all = "kebab-case")]
 pub enum Means {
-    /// A region that the one writes and the other reads.
+    /// A region that the sender can write and the receiver can read.
     Memory(String),
-    /// A notification.
     Notification(u32, u32),
-    /// A call.
     Call(u32, u32),
-    /// The answer to a call.
+    /// The reply to a call.
     Answer(u32, u32),
-    /// A fault, as this child.
+    /// A fault of the child with this id.
     Fault(u32),
     /// Control of the thread.
     Thread,
-    /// Its registers, for whoever controls it.
+    /// The thread's registers, which the domain that controls the thread can read.
     Registers,
     /// Control of the address space.
     Space,
     /// Control of the scheduling context.
     Time,
-    /// An endpoint of a third, on which the one may send and the other receive.
+    /// An endpoint of a third domain. The sender can send on it and the receiver can receive.
     Meeting(String),
-    /// The same I/O ports.
+    /// I/O ports that both domains hold.
     Ports(u64, u64),
-    /// The same interrupt.
+    /// An interrupt that both domains hold.
     Interrupt(String),
-    /// A device that the one commands, or the memory that it moves.
+    /// A device that one domain controls, or the memory that the device accesses.
     Device(String),
 }
 
-/// One way.
+/// A step of a path.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Edge {
-    /// Who acts.
+    /// The domain that acts.
     pub from: String,
-    /// Who can notice.
+    /// The domain that can observe it.
     pub to: String,
-    /// How.
     pub by: Means,
 }
 
-/// A domain that commands a device, and what the device reaches.
+/// A domain that controls a device, and the IOMMU spaces that confine the device.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Command {
-    /// The domain.
     pub domain: String,
-    /// Its registers: regions and I/O ports.
+    /// Registers of the device: regions and I/O ports.
     pub through: Vec<String>,
-    /// The IOMMU spaces that hold the device; none: it reaches all memory.
+    /// IOMMU spaces of the device. If empty, the device reaches all memory.
     pub confined: Vec<String>,
 }
 
-/// Why such a way is no fault of the description, and cannot be mended in it.
-pub const SDK_MEETING: &str = "the SDK's tool gives every endpoint capability the right to receive, so those who may call or \
-    report a fault to the same domain can also talk to each other there, and take what is meant for it";
+/// Explains why [`Reach::known`] is no fault of the description, and why a change there cannot remove it.
+pub const SDK_MEETING: &str = "the SDK's tool gives every endpoint capability the right to receive, so domains that call or \
+    report a fault to the same domain can also communicate there, and can receive messages that are meant for it";
 
-/// What was found.
+/// Result of the search.
 #[derive(Clone, Debug, Default)]
 pub struct Reach {
-    /// All ways between domains.
+    /// All steps between two domains.
     pub edges: BTreeSet<Edge>,
-    /// Who commands devices.
+    /// Domains that control devices.
     pub commands: Vec<Command>,
-    /// Each way between two compartments that nobody trusted stands in, in a line.
+    /// One line for each path between two compartments that passes through no trusted domain.
     pub violations: Vec<String>,
-    /// Ways of the same kind that are known of this kernel: endpoints, and who meets there.
+    /// Known paths of this kernel's images: the owner of the endpoint, and the domains that can receive
+    /// there.
     pub known: BTreeMap<String, BTreeSet<String>>,
 }
 
-/// Searches.
+/// Finds all paths of a system.
 pub fn reach(authority: &Authority, roles: &Roles, kernel: Kernel) -> Reach {
     let mut reach = Reach {
         commands: commands(authority),
@@ -128,7 +125,7 @@ pub fn reach(authority: &Authority, roles: &Roles, kernel: Kernel) -> Reach {
     reach
 }
 
-/// What each capability makes possible between its holder and the owner of the object.
+/// Adds what each capability makes possible between its holder and the owner of the object.
 fn direct(authority: &Authority, edges: &mut BTreeSet<Edge>) {
     let mut add = |from: &str, to: &str, by: Means| {
         if from != to {
@@ -140,16 +137,16 @@ fn direct(authority: &Authority, edges: &mut BTreeSet<Edge>) {
         }
     };
     for (name, domain) in &authority.domains {
-        let own = |place: &Place, base: u32| match place {
-            Place::Usual(slot) | Place::Extra(slot) => slot.saturating_sub(base),
+        let own = |place: &CapSlot, base: u32| match place {
+            CapSlot::Microkit(slot) | CapSlot::Extra(slot) => slot.saturating_sub(base),
         };
         for (place, held) in &domain.caps {
             match held {
-                Held::Notification { of, badge, rights } => {
+                Capability::Notification { of, badge, rights } => {
                     if let (Badge::Signal(its), true) = (badge, rights.send) {
                         add(name, of, Means::Notification(own(place, 10), *its));
                     }
-                    // Only the thread that it is bound to can wait on a notification.
+                    // Only the thread to which a notification is bound can wait on it.
                     let bound = authority
                         .domains
                         .get(of)
@@ -158,7 +155,7 @@ fn direct(authority: &Authority, edges: &mut BTreeSet<Edge>) {
                         add(of, name, Means::Notification(0, own(place, 10)));
                     }
                 }
-                Held::Endpoint { of, badge, rights } if rights.send => match badge {
+                Capability::Endpoint { of, badge, rights } if rights.send => match badge {
                     Badge::Fault(child) => add(name, of, Means::Fault(*child)),
                     Badge::Number(number) => add(name, of, Means::Fault(*number as u32)),
                     Badge::Call(its) => {
@@ -170,12 +167,12 @@ fn direct(authority: &Authority, edges: &mut BTreeSet<Edge>) {
                     }
                     Badge::None | Badge::Signal(_) | Badge::Unknown(_) => add(name, of, Means::Call(0, 0)),
                 },
-                Held::Thread(of) => {
+                Capability::Thread(of) => {
                     add(name, of, Means::Thread);
                     add(of, name, Means::Registers);
                 }
-                Held::Space(of) => both(&mut add, name, of, Means::Space),
-                Held::Time(of) => both(&mut add, name, of, Means::Time),
+                Capability::Space(of) => both(&mut add, name, of, Means::Space),
+                Capability::Time(of) => both(&mut add, name, of, Means::Time),
                 _ => {}
             }
         }
@@ -190,12 +187,12 @@ fn both(add: &mut impl FnMut(&str, &str, Means), a: &str, b: &str, by: Means) {
     add(b, a, by);
 }
 
-/// Endpoints on which others than their owner may receive.
+/// Adds endpoints on which domains besides the owner can receive.
 fn meetings(authority: &Authority, edges: &mut BTreeSet<Edge>) {
     let mut ends: BTreeMap<&str, (BTreeSet<&str>, BTreeSet<&str>)> = BTreeMap::new();
     for (name, domain) in &authority.domains {
         for held in domain.caps.values() {
-            if let Held::Endpoint { of, rights, .. } = held {
+            if let Capability::Endpoint { of, rights, .. } = held {
                 let (senders, receivers) = ends.entry(of).or_default();
                 if rights.send && of != name {
                     senders.insert(name);
@@ -220,7 +217,7 @@ fn meetings(authority: &Authority, edges: &mut BTreeSet<Edge>) {
     }
 }
 
-/// Memory, I/O ports and interrupts that two domains, or a domain and a device, have in common.
+/// Adds memory, I/O ports and interrupts that two domains, or a domain and a device, share.
 fn shared(authority: &Authority, edges: &mut BTreeSet<Edge>) {
     let devices = authority
         .devices
@@ -254,7 +251,7 @@ fn shared(authority: &Authority, edges: &mut BTreeSet<Edge>) {
             }
         }
     }
-    let holders: Vec<(&String, &Held)> = authority
+    let holders: Vec<(&String, &Capability)> = authority
         .domains
         .iter()
         .flat_map(|(name, d)| d.caps.values().map(move |held| (name, held)))
@@ -262,12 +259,12 @@ fn shared(authority: &Authority, edges: &mut BTreeSet<Edge>) {
     for (from, held) in &holders {
         for (to, other) in holders.iter().filter(|(to, _)| to != from) {
             let by = match (held, other) {
-                (Held::Ports(a, b), Held::Ports(c, d)) if a <= d && c <= b => {
+                (Capability::Ports(a, b), Capability::Ports(c, d)) if a <= d && c <= b => {
                     Means::Ports(*a.max(c), *b.min(d))
                 }
                 (
-                    Held::Interrupt { source, vector, .. },
-                    Held::Interrupt {
+                    Capability::Interrupt { source, vector, .. },
+                    Capability::Interrupt {
                         source: s, vector: v, ..
                     },
                 ) if source == s || vector == v => Means::Interrupt(format!("{source}, vector {vector}")),
@@ -282,8 +279,9 @@ fn shared(authority: &Authority, edges: &mut BTreeSet<Edge>) {
     }
 }
 
-/// Who commands devices: domains that see memory at a physical address outside of RAM, or have I/O ports. A space of the IOMMU confines the
-/// device of a domain that has the function's page of configuration space, or its messages.
+/// Returns the domains that control devices: those with I/O ports, and those that map physical addresses
+/// outside RAM. An IOMMU space confines a device if the domain holds the function's page of configuration
+/// space, or its message-signalled interrupts.
 fn commands(authority: &Authority) -> Vec<Command> {
     let mut commands = Vec::new();
     for (name, domain) in &authority.domains {
@@ -306,12 +304,12 @@ fn commands(authority: &Authority) -> Vec<Command> {
         let mut unknown = false;
         for held in domain.caps.values() {
             match held {
-                Held::Ports(first, last) => {
+                Capability::Ports(first, last) => {
                     through.push(format!("I/O ports {first:#x} to {last:#x}"));
                     has_ports = true;
                 }
-                Held::Interrupt {
-                    source: Source::Message { pci, .. },
+                Capability::Interrupt {
+                    source: InterruptSource::Message { pci, .. },
                     ..
                 } => match authority.devices.contains_key(pci) {
                     true => drop(functions.insert(pci)),
@@ -336,26 +334,28 @@ fn commands(authority: &Authority) -> Vec<Command> {
     commands
 }
 
-/// Whether a physical address is RAM's on a large enough machine: knowing where one's memory lies commands no device.
+/// Returns true if a physical address is RAM on a machine that has enough. A domain that only knows where its
+/// memory lies controls no device.
 fn is_ram(at: u64) -> bool {
     (LOW_MEMORY..BOARD.ram_limit).contains(&at)
 }
 
-/// Every way from one compartment to another once all that are trusted are taken out.
+/// Returns one line for each path from one compartment to another that remains when all trusted domains are
+/// removed.
 fn violations(reach: &Reach, roles: &Roles) -> Vec<String> {
     let mut lines = Vec::new();
     for command in &reach.commands {
         let role = roles.role(&command.domain);
         if command.confined.is_empty() && !role.is_trusted() {
             lines.push(format!(
-                "{} ({role}) commands a device ({}), which no IOMMU space confines: by DMA it reaches all memory, that of \
-                 every brane too; give the device to a driver domain",
+                "{} ({role}) controls a device ({}), which no IOMMU space confines: by DMA it reaches all memory, that of \
+                 every brane included; move the device to a driver domain",
                 command.domain,
                 command.through.join(", ")
             ));
         }
     }
-    // A device belongs to whoever commands it.
+    // A device counts as part of the domain that controls it.
     let owners: BTreeMap<&str, &str> = reach
         .commands
         .iter()
@@ -389,7 +389,7 @@ fn violations(reach: &Reach, roles: &Roles) -> Vec<String> {
                 came.insert(to, here);
                 match role(to).compartment() {
                     None => queue.push_back(to),
-                    // Its own compartment goes on from there by itself.
+                    // The search that starts at that domain covers the rest.
                     Some(n) if Some(n) == own => {}
                     Some(_) => lines.push(line(&next, &came, &owners, start, to)),
                 }
@@ -399,7 +399,7 @@ fn violations(reach: &Reach, roles: &Roles) -> Vec<String> {
     lines
 }
 
-/// A way as `a -> b (how) -> c (how)`.
+/// Formats a path as `a -> b (means) -> c (means)`.
 fn line(
     next: &BTreeMap<&str, BTreeMap<&str, Vec<&Means>>>,
     came: &BTreeMap<&str, &str>,
@@ -421,7 +421,7 @@ fn line(
         let means: Vec<String> = next[pair[0]][pair[1]].iter().map(|by| by.to_string()).collect();
         text += &format!(" -> {} ({})", name(pair[1]), means.join(", "));
     }
-    text + ": nobody who is trusted stands between"
+    text + ": no trusted domain in between"
 }
 
 impl fmt::Display for Means {
@@ -439,7 +439,7 @@ impl fmt::Display for Means {
             Means::Meeting(of) => write!(f, "meeting at the endpoint of {of}"),
             Means::Ports(first, last) => write!(f, "I/O ports {first:#x} to {last:#x}"),
             Means::Interrupt(which) => write!(f, "interrupt {which}"),
-            Means::Device(through) => write!(f, "commands of the device through {through}"),
+            Means::Device(through) => write!(f, "control of the device through {through}"),
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Many equal ways as one line: what brane 0, 1, 2, ... have alike is said once, with N for the number.
+//! Merges equal paths of numbered domains into one line: paths that brane 0, 1, 2, ... share are shown once,
+//! with N for the number.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,18 +11,17 @@ use crate::roles::Roles;
 /// A line of the listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
-    /// Who acts.
+    /// The domain that acts.
     pub from: String,
-    /// Who can notice.
+    /// The domain that can observe it.
     pub to: String,
-    /// How.
     pub means: Vec<String>,
 }
 
-/// One of those that have something alike: its name, its number, its ids.
+/// A domain with equal paths: its name, its number, its ids.
 type Member = (String, Option<usize>, Vec<u32>);
 
-/// `brane-2` as `brane-N` if N is 2.
+/// Replaces the number `n` in a name by N: `brane-2` becomes `brane-N`.
 fn numbered(name: &str, n: Option<usize>) -> String {
     match (family(name), n) {
         (Some((base, number)), Some(n)) if n == number => format!("{base}-N"),
@@ -29,7 +29,7 @@ fn numbered(name: &str, n: Option<usize>) -> String {
     }
 }
 
-/// `means` without ids and numbers, and its ids.
+/// Splits `means` into text without ids and numbers, and its ids.
 fn split(by: &Means, n: Option<usize>) -> (String, Vec<u32>) {
     match by {
         Means::Memory(region) => (format!("shared memory {}", numbered(region, n)), Vec::new()),
@@ -45,7 +45,8 @@ fn split(by: &Means, n: Option<usize>) -> (String, Vec<u32>) {
     }
 }
 
-/// An id that is the same for all, or follows from N, or is none of these.
+/// Formats ids of numbered domains: the common value, `N` plus an offset if it follows from the number, or
+/// all values in a list.
 fn id(values: &[(Option<usize>, u32)]) -> String {
     let first = values.first().map_or(0, |(_, id)| *id);
     if values.iter().all(|(_, id)| *id == first) {
@@ -66,7 +67,7 @@ fn id(values: &[(Option<usize>, u32)]) -> String {
     }
 }
 
-/// The ways between a domain and the others that `others` chooses, first those to it.
+/// Returns the paths between `name` and the domains that `others` accepts. Those towards `name` come first.
 pub fn lines(
     edges: &BTreeSet<Edge>,
     roles: &Roles,
@@ -94,7 +95,7 @@ pub fn lines(
             .or_default()
             .push(who);
     }
-    // By direction and by who it is, so that all means of the same ones stand together.
+    // Grouped by direction and by domains, so that all means between the same domains share a line.
     let mut lines: BTreeMap<(String, bool, Vec<String>), Vec<String>> = BTreeMap::new();
     for ((leaving, base, _, means), members) in groups {
         let width = members.iter().map(|(_, _, ids)| ids.len()).max().unwrap_or(0);
@@ -133,7 +134,7 @@ pub fn lines(
         .collect()
 }
 
-/// Names with equal families put together: `brane-0..2`.
+/// Joins names of a numbered family: `brane-0..2`.
 pub fn names<'a>(names: impl Iterator<Item = &'a str>) -> String {
     let mut families: BTreeMap<&str, BTreeSet<usize>> = BTreeMap::new();
     let mut single = Vec::new();

@@ -1,4 +1,4 @@
-//! The result of an audit, for people and as JSON (`docs/audit.md` says what is in it).
+//! The result of an audit, as text and as JSON (fields: `docs/audit.md`).
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -15,35 +15,34 @@ use crate::reach::{self, Command, Edge, Reach};
 use crate::roles::{Role, Roles};
 use crate::{Error, capdl, image, render};
 
-/// Raised whenever a field of the JSON form changes its meaning or goes.
+/// Raised when a field of the JSON form changes its meaning or goes.
 const SCHEMA: u32 = 1;
 
-/// An audit of one system.
 pub struct Report {
-    /// The configuration's name.
+    /// Name of the configuration.
     config: String,
     kernel: Kernel,
     model: Authority,
     roles: Roles,
     reach: Reach,
-    /// What was compared, if anything.
+    /// Differences between description and image. `None` if no image was read.
     image: Option<Vec<Difference>>,
 }
 
-/// Where an image is.
+/// An image to compare.
 #[derive(Clone, Copy, Debug)]
 pub enum Image<'a> {
     /// An image of our builder.
     Ours(&'a Path),
-    /// The SDK's list of what is in its image.
+    /// The list of objects that the SDK's tool writes beside its image.
     Capdl(&'a Path),
 }
 
 impl Report {
-    /// Audits a description by itself.
+    /// Audits a description without an image.
     ///
     /// # Errors
-    /// What makes a model impossible.
+    /// The description cannot be modelled.
     pub fn of(config: &str, system: &System, kernel: Kernel) -> Result<Report, Error> {
         let model = model::authority(system, kernel)?;
         let roles = Roles::of(system);
@@ -59,10 +58,10 @@ impl Report {
         })
     }
 
-    /// Holds the description against an image too.
+    /// Compares the description with an image too.
     ///
     /// # Errors
-    /// An image that cannot be read.
+    /// The image cannot be read.
     pub fn with_image(mut self, system: &System, image: Image<'_>) -> Result<Report, Error> {
         let found = match image {
             Image::Ours(path) => {
@@ -84,7 +83,7 @@ impl Report {
         Ok(self)
     }
 
-    /// What is wrong, each in a line: differences, and paths that nobody trusted stands in.
+    /// Returns one line for each fault: differences, and paths that bypass the trusted domains.
     pub fn faults(&self) -> Vec<String> {
         let differences = self
             .image
@@ -94,7 +93,7 @@ impl Report {
         differences.chain(self.reach.violations.iter().cloned()).collect()
     }
 
-    /// The result in one line.
+    /// Returns the result in one line.
     pub fn summary(&self) -> String {
         let (config, model) = (&self.config, &self.model);
         let compared = match &self.image {
@@ -118,25 +117,25 @@ impl Report {
         };
         match self.reach.violations.len() {
             0 => format!("{config}: {compared}branes reach each other only through {through}{known}"),
-            n => format!("{config}: {compared}{n} PATHS between branes that nobody trusted stands in"),
+            n => format!("{config}: {compared}{n} PATHS between branes that bypass the trusted domains"),
         }
     }
 
-    /// A line for each endpoint at which branes can meet because of how the SDK's tool gives out rights. Nobody can mend that
-    /// in a description, so it is kept apart from [`Self::faults`].
+    /// Returns one line for each endpoint at which branes can communicate because of the rights that the
+    /// SDK's tool gives. No description can avoid this, so these lines are not part of [`Self::faults`].
     pub fn known_weaknesses(&self) -> Vec<String> {
         let places = self.known_between_branes().into_iter();
         places
             .map(|of| {
                 format!(
-                    "branes can meet at the endpoint of {of}, and take what is meant for it: the SDK's tool gives every endpoint \
+                    "branes can communicate at the endpoint of {of}, and receive messages meant for it: the SDK's tool gives every endpoint \
                      capability the right to receive (docs/audit.md)"
                 )
             })
             .collect()
     }
 
-    /// Owners of endpoints at which two compartments can meet.
+    /// Returns the owners of endpoints at which two compartments can communicate.
     fn known_between_branes(&self) -> Vec<&str> {
         let compartments = |who: &BTreeSet<String>| {
             let numbers = who.iter().filter_map(|name| self.roles.role(name).compartment());
@@ -146,7 +145,7 @@ impl Report {
         between.map(|(of, _)| of.as_str()).collect()
     }
 
-    /// Trusted domains that branes have to do with, and others of the kind.
+    /// Returns the trusted domains of the system: drivers, managers, services, others.
     fn trusted(&self) -> Vec<&str> {
         let trusted =
             |name: &&str| self.model.domains.contains_key(*name) && self.roles.role(name).is_trusted();
@@ -160,7 +159,7 @@ impl Report {
         names
     }
 
-    /// As JSON.
+    /// Returns the report as JSON.
     pub fn json(&self) -> serde_json::Value {
         let domains = self.model.domains.iter().map(|(name, domain)| JsonDomain {
             name,
@@ -225,9 +224,12 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "Domains")?;
         for (role, why) in [
-            (Role::Brane(0), "isolated from each other: a compartment each"),
+            (
+                Role::Brane(0),
+                "isolated from each other, each in a compartment of its own",
+            ),
             (Role::Client(0), "in the compartment of its brane"),
-            (Role::Other, "trusted by nobody: may be in no path"),
+            (Role::Other, "not trusted: allowed in no path"),
         ] {
             let same = |name: &&str| self.roles.role(name).to_string() == role.to_string();
             let names = render::names(self.roles.names().filter(same));
@@ -249,7 +251,10 @@ impl fmt::Display for Report {
         self.paths(f)?;
         self.devices(f)?;
         if !self.reach.known.is_empty() {
-            writeln!(f, "\nKNOWN WEAKNESS: meeting places that nobody stands in")?;
+            writeln!(
+                f,
+                "\nKNOWN WEAKNESS: endpoints at which untrusted domains can communicate"
+            )?;
             for (of, who) in &self.reach.known {
                 let who = render::names(who.iter().map(String::as_str));
                 writeln!(f, "  endpoint of {of:<16} {who}")?;
@@ -300,7 +305,7 @@ impl Report {
             writeln!(f, "\nFrom brane to brane through {name}")?;
             show(f, lines)?;
         }
-        writeln!(f, "\nAmong the others, for paths of several steps")?;
+        writeln!(f, "\nBetween other domains (parts of longer paths)")?;
         show(f, &rest)
     }
 
@@ -311,7 +316,7 @@ impl Report {
                 _ if self.roles.role(&command.domain).has_tame_device() => {
                     "moves no memory (see above)".to_owned()
                 }
-                [] => "no IOMMU space: by DMA it reaches all memory, so its commander is trusted with all"
+                [] => "no IOMMU space: by DMA it reaches all memory, so the domain that controls it is fully trusted"
                     .to_owned(),
                 spaces => format!("{} confined by the IOMMU", spaces.join(", ")),
             };

@@ -1,13 +1,13 @@
-//! What each protection domain is to the others. This is the only place that decides it, and the only one that goes by names.
+//! Roles of the protection domains. This module alone assigns roles, and it alone goes by names.
 //!
-//! | role | which |
+//! | role | domains |
 //! | --- | --- |
 //! | brane | named `brane-N`: compartment N |
 //! | client | named `services-N`: compartment N, with its brane |
 //! | driver, manager, trusted service, monitor | named in [`TRUSTED`] |
-//! | other | all else; counted as hostile |
+//! | other | all others; counted as hostile |
 //!
-//! A path from one compartment to another is allowed through those in [`TRUSTED`], and through nobody else.
+//! A path from one compartment to another may pass through domains of [`TRUSTED`] only.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,18 +18,23 @@ use serde::Serialize;
 
 use crate::model::MONITOR;
 
-/// Branes and their clients, by family.
+/// Names of the families of branes and of their clients.
 const BRANE: &str = "brane";
 const CLIENT: &str = "services";
 
-/// Who may stand between branes, and why that is right. Whoever adds a line here trusts a domain with every brane.
+/// Domains that may connect branes, with the reason why each is trusted. A new line here trusts a domain with
+/// every brane.
 pub const TRUSTED: [(&str, Role, &str); 7] = [
     (
         "nic0",
         Role::Driver,
-        "keeps the frames of branes apart: copies between its device and each brane's own rings",
+        "separates the frames of branes: copies between its device and each brane's own rings",
     ),
-    ("nic1", Role::Driver, "the same for the second NIC"),
+    (
+        "nic1",
+        Role::Driver,
+        "separates the frames of branes at the second NIC",
+    ),
     (
         "irq-checker",
         Role::Driver,
@@ -38,47 +43,46 @@ pub const TRUSTED: [(&str, Role, &str); 7] = [
     (
         "manager",
         Role::Manager,
-        "parent of all that is not trusted: says who has what, restarts and suspends them; not in the packet path",
+        "parent of all untrusted domains: assigns devices, restarts and suspends domains; not in the packet path",
     ),
     (
         "serial",
         Role::Service,
-        "prints all logs: reads each domain's ring, writes only its own mark there; a UART moves no memory",
+        "prints all logs: reads each domain's ring, writes only its own index there; a UART does no DMA",
     ),
     (
         "timer",
         Role::Service,
-        "wakes all: keeps one deadline for each caller, tells none of another's; the HPET moves no data",
+        "wakes all domains: keeps one deadline for each caller and reveals it to no other; the HPET does no DMA",
     ),
     (
         MONITOR,
         Role::Monitor,
-        "hears of faults that no parent takes, and waits",
+        "receives faults of domains without a parent, and waits",
     ),
 ];
 
-/// What a domain is.
+/// Role of a domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
-    /// A network stack, of this compartment.
+    /// A network stack in the compartment with this number.
     Brane(usize),
-    /// Its client, of the same compartment.
+    /// The client of a brane, in the compartment with this number.
     Client(usize),
-    /// Commands a device for branes.
+    /// Controls a device for branes.
     Driver,
-    /// Owns branes.
+    /// The parent of branes.
     Manager,
-    /// All rely on it.
+    /// A service that all domains rely on.
     Service,
-    /// The monitor.
     Monitor,
-    /// Trusted by nobody.
+    /// An untrusted domain.
     Other,
 }
 
 impl Role {
-    /// The compartment, for branes and clients.
+    /// Returns the compartment of a brane or client.
     pub fn compartment(self) -> Option<usize> {
         match self {
             Role::Brane(n) | Role::Client(n) => Some(n),
@@ -86,12 +90,13 @@ impl Role {
         }
     }
 
-    /// Whether a path between compartments may go through it.
+    /// Returns true if a path between compartments may pass through the domain.
     pub fn is_trusted(self) -> bool {
         matches!(self, Role::Driver | Role::Manager | Role::Service | Role::Monitor)
     }
 
-    /// Whether the device that it commands may be left out of the search: the reason is in [`TRUSTED`].
+    /// Returns true if the search may ignore the device that the domain controls. [`TRUSTED`] gives the
+    /// reason.
     pub fn has_tame_device(self) -> bool {
         self == Role::Service
     }
@@ -111,12 +116,11 @@ impl fmt::Display for Role {
     }
 }
 
-/// The roles of a system's domains.
 #[derive(Clone, Debug, Default)]
 pub struct Roles(BTreeMap<String, Role>);
 
 impl Roles {
-    /// Decides them.
+    /// Assigns a role to each domain of a system.
     pub fn of(system: &System) -> Roles {
         let numbered = |name: &str, base: &str| family(name).filter(|(b, _)| *b == base).map(|(_, n)| n);
         let role = |name: &str| match numbered(name, BRANE) {
@@ -132,17 +136,17 @@ impl Roles {
         Roles(roles)
     }
 
-    /// The role of a domain; a device that nobody trusted commands is an `other`.
+    /// Returns the role of a domain. A device without a trusted owner is `other`.
     pub fn role(&self, name: &str) -> Role {
         self.0.get(name).copied().unwrap_or(Role::Other)
     }
 
-    /// All domains, and the monitor.
+    /// Returns the names of all domains, and of the monitor.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
     }
 
-    /// Why a path may go through a domain.
+    /// Returns the reason why a path may pass through a domain.
     pub fn reason(&self, name: &str) -> Option<&'static str> {
         let trusted = TRUSTED.iter().find(|(trusted, ..)| *trusted == name);
         trusted.map(|(_, _, why)| *why)

@@ -1,5 +1,5 @@
-//! The SDK's image against the description: its list of capabilities for the small system is as described, and each thing
-//! that is changed in it is found and named.
+//! Compares the SDK's image of the small system with its description. The recorded list of capabilities
+//! matches, and each change in it is found and named.
 
 mod support;
 
@@ -10,10 +10,10 @@ use branes_audit::{Kernel, capdl};
 use serde_json::{Value, json};
 use support::{differences, folder, named};
 
-/// Recorded by [`record`], from the SDK's tool, without the contents of pages.
+/// Recorded by [`record`] from the SDK's tool, without the contents of pages.
 const RECORDED: &str = include_str!("small/capdl.json");
 
-/// The list, with what was changed in it.
+/// The recorded list, with the changes of a test.
 struct List(Value);
 
 impl List {
@@ -29,7 +29,7 @@ impl List {
             .unwrap_or_else(|| panic!("no object {name}"))
     }
 
-    /// The inside of an object.
+    /// Returns the fields of an object.
     fn object(&mut self, name: &str) -> &mut Value {
         let id = self.id(name);
         self.0["objects"][id]["object"]
@@ -44,7 +44,7 @@ impl List {
         self.object(name)["slots"].as_array_mut().unwrap()
     }
 
-    /// The inside of the capability in a slot.
+    /// Returns the fields of the capability in a slot.
     fn cap(&mut self, name: &str, slot: u32) -> &mut Value {
         let slots = self.slots(name);
         let found = slots
@@ -58,7 +58,7 @@ impl List {
         self.slots(name).push(json!({"slot": slot, "cap": cap}));
     }
 
-    /// The capability through which a domain sees a page, by the object's name.
+    /// Returns the capability through which a domain maps a page. `frame` is the name of the page's object.
     fn seen(&mut self, space: &str, frame: &str) -> &mut Value {
         let id = self.id(frame);
         let space = format!("_{space}_vaddr_");
@@ -80,7 +80,7 @@ impl List {
     }
 }
 
-/// What a change leads to.
+/// Returns the differences after a change of the list.
 fn after(change: impl FnOnce(&mut List)) -> Vec<String> {
     let mut list = List::new();
     change(&mut list);
@@ -180,7 +180,7 @@ fn list_id(name: &str) -> usize {
 
 #[test]
 fn a_page_that_another_sees_is_named() {
-    // A region of the one in the place of the other's.
+    // One domain's region in the place of the other's.
     let lines = after(|list| {
         let other = list.id("frame_mr_heap-0_000000000");
         list.seen("brane-1", "frame_mr_heap-1_000000000")["object"] = json!(other);
@@ -193,7 +193,7 @@ fn a_page_that_another_sees_is_named() {
             "in the image region heap-0",
         ],
     );
-    // One more page, where nothing should be.
+    // An additional page at an unused address.
     let lines = after(|list| {
         let object = list.id("frame_mr_dma_000000000");
         let rights = json!({"read": true, "write": true, "grant": false, "grant_reply": false});
@@ -219,7 +219,7 @@ fn a_page_that_another_sees_is_named() {
             "at physical address 0x8000000",
         ],
     );
-    // A stack.
+    // A shared stack.
     let lines = after(|list| {
         let other = list.id("frame_brane-0_stack_000000000");
         list.seen("brane-1", "frame_brane-1_stack_000000000")["object"] = json!(other);
@@ -228,17 +228,17 @@ fn a_page_that_another_sees_is_named() {
         &lines,
         &[
             "brane-1, memory at 0x7fff",
-            "shared and written: brane-0, brane-1",
+            "writable memory outside all regions, shared by brane-0, brane-1",
         ],
     );
     named(
         &lines,
         &[
             "brane-0, memory at 0x7fff",
-            "shared and written: brane-0, brane-1",
+            "writable memory outside all regions, shared by brane-0, brane-1",
         ],
     );
-    // A whole part of the address space.
+    // A shared page table.
     let lines = after(|list| {
         let other = list.id("pdpt_brane-0_vaddr_0x0");
         list.cap("pml4_brane-1", 0)["object"] = json!(other);
@@ -258,7 +258,7 @@ fn pages_of_programs_are_private_or_written_by_nobody() {
         &lines,
         &[
             "brane-1, memory at 0x204000",
-            "shared and written: brane-0, brane-1",
+            "writable memory outside all regions, shared by brane-0, brane-1",
         ],
     );
     let lines = after(|list| {
@@ -269,7 +269,7 @@ fn pages_of_programs_are_private_or_written_by_nobody() {
         &lines,
         &[
             "brane-1, memory at 0x200000",
-            "shared and written: brane-0, brane-1",
+            "writable memory outside all regions, shared by brane-0, brane-1",
         ],
     );
     let lines = after(|list| list.object("frame_elf_brane-0_000000000")["paddr"] = json!(0xd000_1000u64));
@@ -314,9 +314,12 @@ fn a_thread_of_other_parts_is_named() {
     let lines = after(|list| list.cap("cnode_brane-1_root", 0)["object"] = json!(list_id("cnode_brane-0")));
     named(&lines, &["brane-1 uses the inner capability table of brane-0"]);
     let lines = after(|list| list.cap("cnode_brane-1_root", 0)["guard_size"] = json!(40));
-    named(&lines, &["inner capability table of brane-1 has another shape"]);
+    named(
+        &lines,
+        &["inner capability table of brane-1 has an unexpected shape"],
+    );
     let lines = after(|list| list.cap("tcb_brane-1", 8)["object"] = json!(list_id("ntfn_nic0")));
-    named(&lines, &["brane-1, thread", "takes the signals of nic0"]);
+    named(&lines, &["brane-1, thread", "bound to the notification of nic0"]);
     let lines = after(|list| list.cap("tcb_brane-1", 5)["badge"] = json!((1u64 << 62) | 7));
     named(
         &lines,
@@ -330,7 +333,7 @@ fn a_thread_of_other_parts_is_named() {
     let lines = after(|list| list.cap("tcb_brane-1", 4)["object"] = json!(list_id("frame_ipcbuf_brane-0")));
     named(
         &lines,
-        &["brane-1, thread", "message buffer not the page that it sees"],
+        &["brane-1, thread", "message buffer not mapped at its address"],
     );
     let lines = after(|list| list.object("tcb_brane-0")["extra"]["prio"] = json!(254));
     named(&lines, &["brane-0, thread", "priority 254"]);
@@ -420,7 +423,7 @@ fn what_is_not_known_is_refused() {
     assert!(capdl::read(b"").is_err() && capdl::read(b"[]").is_err());
 }
 
-/// Has the SDK's tool build the small system, where there is an SDK.
+/// Runs the SDK's tool on the small system. Returns `None` if there is no SDK.
 fn fresh(folder: &Path) -> Option<String> {
     let sdk = std::env::var_os("MICROKIT_SDK").filter(|value| !value.is_empty())?;
     let mut command = Command::new(Path::new(&sdk).join("bin/microkit"));
@@ -455,7 +458,7 @@ fn the_sdk_s_tool_builds_what_is_described() {
     }
 }
 
-/// Writes `small/capdl.json` anew: `MICROKIT_SDK=... cargo test -p branes-audit --test capdl record -- --ignored`.
+/// Writes `small/capdl.json`: `MICROKIT_SDK=... cargo test -p branes-audit --test capdl record -- --ignored`.
 #[test]
 #[ignore = "changes the recorded list"]
 fn record() {
@@ -467,7 +470,7 @@ fn record() {
             frame["init"] = json!({"entries": []});
         }
     }
-    // An object a line, so that changes can be read.
+    // One object for each line, so that diffs are readable.
     let lines: Vec<String> = objects.iter().map(Value::to_string).collect();
     let text = format!(
         "{{\"objects\":[\n{}\n],\n\"irqs\":{},\"root_objects\":{}}}\n",

@@ -1,5 +1,5 @@
-//! Our own image against the description: what the root task is told of the small system is as described, and each thing that
-//! is changed in it is found and named.
+//! Compares our own image of the small system with its description. The root task's description matches, and
+//! each change in it is found and named.
 
 mod support;
 
@@ -12,17 +12,17 @@ use support::{differences, folder, named, system};
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-/// The description in an image, with what was changed in it.
-struct Told {
+/// The description in an image, with the changes of a test.
+struct EditedImage {
     bytes: Vec<u8>,
     pages: usize,
 }
 
-impl Told {
-    fn new() -> Told {
+impl EditedImage {
+    fn new() -> EditedImage {
         let folder = folder();
         let description = Description::of(&support::image(folder.path())).unwrap_or_else(|e| panic!("{e}"));
-        Told {
+        EditedImage {
             bytes: description.bytes,
             pages: description.pages,
         }
@@ -104,22 +104,22 @@ impl Told {
     }
 }
 
-fn after(change: impl FnOnce(&mut Told)) -> Vec<String> {
-    let mut told = Told::new();
-    change(&mut told);
-    told.found()
+fn after(change: impl FnOnce(&mut EditedImage)) -> Vec<String> {
+    let mut edited = EditedImage::new();
+    change(&mut edited);
+    edited.found()
 }
 
 #[test]
 fn the_image_is_as_described() {
-    assert_eq!(Told::new().found(), Vec::<String>::new());
+    assert_eq!(EditedImage::new().found(), Vec::<String>::new());
 }
 
 #[test]
 fn a_capability_too_many_or_too_few_is_named() {
-    let lines = after(|told| {
+    let lines = after(|edited| {
         // Behind the last domain's own.
-        let target = U32::new(told.pd("brane-0") as u32);
+        let target = U32::new(edited.pd("brane-0") as u32);
         let cap = Cap {
             slot: U32::new(20),
             kind: CapKind::Notification as u8,
@@ -128,9 +128,9 @@ fn a_capability_too_many_or_too_few_is_named() {
             target,
             data: U64::new(1 << 62 | 1),
         };
-        told.edit_pd("brane-1", |pd| pd.caps.count = U32::new(pd.caps.count.get() + 1));
+        edited.edit_pd("brane-1", |pd| pd.caps.count = U32::new(pd.caps.count.get() + 1));
         let end = {
-            // Not parsed, as the run is too long already.
+            // Not parsed: the run is too long at this point.
             let header = size_of::<Header>();
             let tables = [
                 size_of::<Pd>(),
@@ -141,7 +141,7 @@ fn a_capability_too_many_or_too_few_is_named() {
             let counts_at = header - 28;
             let count = |i: usize| {
                 let at = counts_at + 4 * i;
-                u32::from_le_bytes(told.bytes[at..at + 4].try_into().unwrap())
+                u32::from_le_bytes(edited.bytes[at..at + 4].try_into().unwrap())
             };
             header
                 + tables
@@ -150,27 +150,27 @@ fn a_capability_too_many_or_too_few_is_named() {
                     .map(|(i, size)| size * count(i) as usize)
                     .sum::<usize>()
         };
-        told.bytes.splice(end..end, cap.as_bytes().iter().copied());
+        edited.bytes.splice(end..end, cap.as_bytes().iter().copied());
         let at = size_of::<Header>() - 28 + 4 * 3;
-        let count = u32::from_le_bytes(told.bytes[at..at + 4].try_into().unwrap()) + 1;
-        told.bytes[at..at + 4].copy_from_slice(&count.to_le_bytes());
+        let count = u32::from_le_bytes(edited.bytes[at..at + 4].try_into().unwrap()) + 1;
+        edited.bytes[at..at + 4].copy_from_slice(&count.to_le_bytes());
     });
     named(
         &lines,
         &["brane-1, slot 20: described nothing; in the image notification of brane-0 (send, as signal 0)"],
     );
-    let lines = after(|told| told.edit_pd("brane-1", |pd| pd.caps.count = U32::new(pd.caps.count.get() - 1)));
+    let lines = after(|edited| edited.edit_pd("brane-1", |pd| pd.caps.count = U32::new(pd.caps.count.get() - 1)));
     named(
         &lines,
         &["brane-1, slot 11", "notification of nic0", "in the image nothing"],
     );
-    let lines = after(|told| told.edit_pd("brane-0", |pd| pd.caps.count = U32::new(pd.caps.count.get() + 1)));
+    let lines = after(|edited| edited.edit_pd("brane-0", |pd| pd.caps.count = U32::new(pd.caps.count.get() + 1)));
     named(&lines, &["brane-0 is given two capabilities in slot 1"]);
 }
 
 #[test]
 fn wrong_rights_badges_and_targets_are_named() {
-    let lines = after(|told| told.edit_cap("brane-0", 2, |cap| cap.rights |= READ));
+    let lines = after(|edited| edited.edit_cap("brane-0", 2, |cap| cap.rights |= READ));
     named(
         &lines,
         &[
@@ -179,7 +179,7 @@ fn wrong_rights_badges_and_targets_are_named() {
             "(receive+send+grant, as fault",
         ],
     );
-    let lines = after(|told| told.edit_cap("nic0", 10, |cap| cap.rights = READ | WRITE | GRANT));
+    let lines = after(|edited| edited.edit_cap("nic0", 10, |cap| cap.rights = READ | WRITE | GRANT));
     named(
         &lines,
         &[
@@ -188,9 +188,9 @@ fn wrong_rights_badges_and_targets_are_named() {
             "(receive+send+grant, as signal 1)",
         ],
     );
-    let lines = after(|told| told.edit_cap("manager", 79, |cap| cap.data = U64::new(1 << 27 | 9)));
+    let lines = after(|edited| edited.edit_cap("manager", 79, |cap| cap.data = U64::new(1 << 27 | 9)));
     named(&lines, &["manager, slot 79", "as call 6", "as call 9"]);
-    let lines = after(|told| told.edit_cap("brane-1", 11, |cap| cap.data = U64::new(1 << 62 | 3)));
+    let lines = after(|edited| edited.edit_cap("brane-1", 11, |cap| cap.data = U64::new(1 << 62 | 3)));
     named(
         &lines,
         &[
@@ -199,9 +199,9 @@ fn wrong_rights_badges_and_targets_are_named() {
             "unknown badge 0x4000000000000003",
         ],
     );
-    let lines = after(|told| {
-        let other = told.pd("brane-0") as u32;
-        told.edit_cap("brane-1", 11, |cap| cap.target = U32::new(other));
+    let lines = after(|edited| {
+        let other = edited.pd("brane-0") as u32;
+        edited.edit_cap("brane-1", 11, |cap| cap.target = U32::new(other));
     });
     named(
         &lines,
@@ -211,7 +211,7 @@ fn wrong_rights_badges_and_targets_are_named() {
             "notification of brane-0",
         ],
     );
-    let lines = after(|told| told.edit_cap("brane-1", 3, |cap| cap.kind = CapKind::Tcb as u8));
+    let lines = after(|edited| edited.edit_cap("brane-1", 3, |cap| cap.kind = CapKind::Tcb as u8));
     named(
         &lines,
         &["brane-1, slot 3", "address space of brane-1", "thread of brane-1"],
@@ -222,17 +222,17 @@ fn system_irqs() -> usize {
     system().protection_domains.iter().map(|pd| pd.irqs.len()).sum()
 }
 
-/// A change of a capability, and whether it counts.
+/// A change of a capability, and whether it must be found.
 type Change = (bool, fn(&mut Cap));
 
-/// Every record of a capability, each of its fields: no bit of them can change unseen.
+/// Changes each field of every record of a capability: each change must be found.
 #[test]
 fn no_field_of_a_capability_changes_unseen() {
-    let told = Told::new();
-    let count = told.spec().caps.len();
-    assert_eq!(count, Told::new().read().capabilities() - system_irqs());
+    let edited = EditedImage::new();
+    let count = edited.spec().caps.len();
+    assert_eq!(count, EditedImage::new().read().capabilities() - system_irqs());
     for index in 0..count {
-        let kind = CapKind::from_u8(told.spec().caps[index].kind).unwrap();
+        let kind = CapKind::from_u8(edited.spec().caps[index].kind).unwrap();
         let badged = matches!(kind, CapKind::Endpoint | CapKind::Monitor | CapKind::Notification);
         let changes: [Change; 5] = [
             (true, |cap| cap.slot = U32::new(cap.slot.get() ^ 256)),
@@ -246,14 +246,14 @@ fn no_field_of_a_capability_changes_unseen() {
             }),
         ];
         for (i, (counts, change)) in changes.into_iter().enumerate() {
-            let mut told = Told {
-                bytes: told.bytes.clone(),
-                pages: told.pages,
+            let mut edited = EditedImage {
+                bytes: edited.bytes.clone(),
+                pages: edited.pages,
             };
-            told.edit(|spec| &raw const spec.caps[index], change);
+            edited.edit(|spec| &raw const spec.caps[index], change);
             // The root task refuses some of them.
-            let seen = match Spec::parse(&told.bytes, told.pages) {
-                Ok(_) => !told.found().is_empty(),
+            let seen = match Spec::parse(&edited.bytes, edited.pages) {
+                Ok(_) => !edited.found().is_empty(),
                 Err(_) => true,
             };
             assert!(seen || !counts, "change {i} of capability {index}");
@@ -263,9 +263,9 @@ fn no_field_of_a_capability_changes_unseen() {
 
 #[test]
 fn a_page_that_another_sees_is_named() {
-    let lines = after(|told| {
-        let other = told.region("heap-0") as u32;
-        told.edit_mapping("brane-1", 0x2020_0000, |map| map.region = U32::new(other));
+    let lines = after(|edited| {
+        let other = edited.region("heap-0") as u32;
+        edited.edit_mapping("brane-1", 0x2020_0000, |map| map.region = U32::new(other));
     });
     named(
         &lines,
@@ -275,18 +275,18 @@ fn a_page_that_another_sees_is_named() {
             "in the image region heap-0",
         ],
     );
-    let lines = after(|told| {
-        let index = told.region("heap-0");
-        let first = told.spec().regions[index].first;
-        told.edit_region("heap-1", |region| region.first = first);
+    let lines = after(|edited| {
+        let index = edited.region("heap-0");
+        let first = edited.spec().regions[index].first;
+        edited.edit_region("heap-1", |region| region.first = first);
     });
     named(
         &lines,
         &["page 0 of heap-1 is the same object as page 0 of heap-0"],
     );
-    let lines = after(|told| {
-        told.edit_region("heap-1", |region| {
-            region.source = Source::Fixed as u8;
+    let lines = after(|edited| {
+        edited.edit_region("heap-1", |region| {
+            region.source = InterruptSource::Fixed as u8;
             region.paddr = U64::new(0x800_0000);
         });
     });
@@ -298,61 +298,61 @@ fn a_page_that_another_sees_is_named() {
             "at physical address 0x8000000",
         ],
     );
-    let lines = after(|told| {
-        let index = told.region("stack of brane-0");
-        let first = told.spec().regions[index].first;
-        told.edit_region("stack of brane-1", |region| region.first = first);
+    let lines = after(|edited| {
+        let index = edited.region("stack of brane-0");
+        let first = edited.spec().regions[index].first;
+        edited.edit_region("stack of brane-1", |region| region.first = first);
     });
     named(
         &lines,
         &[
             "brane-1, memory at 0x7fff",
-            "shared and written: brane-0, brane-1",
+            "writable memory outside all regions, shared by brane-0, brane-1",
         ],
     );
 }
 
 #[test]
 fn pages_of_programs_are_private_or_written_by_nobody() {
-    let told = Told::new();
-    // Both programs' first pages are the same ones of the image.
+    let edited = EditedImage::new();
+    // The first pages of both programs are the same pages of the image.
     let first = |name: &str| {
-        let spec = told.spec();
-        let pd = spec.pds[told.pd(name)];
+        let spec = edited.spec();
+        let pd = spec.pds[edited.pd(name)];
         spec.mappings[pd.mappings.range()][0].region
     };
     assert_eq!(first("brane-0"), first("brane-1"));
-    let lines = after(|told| told.edit_mapping("brane-0", 0x20_0000, |map| map.rights = READ | WRITE));
+    let lines = after(|edited| edited.edit_mapping("brane-0", 0x20_0000, |map| map.rights = READ | WRITE));
     named(
         &lines,
         &[
             "brane-1, memory at 0x200000",
-            "shared and written: brane-0, brane-1",
+            "writable memory outside all regions, shared by brane-0, brane-1",
         ],
     );
-    // The patched words of one domain under another.
-    let lines = after(|told| {
-        let spec = told.spec();
-        let pd = spec.pds[told.pd("brane-0")];
+    // The patched words of one domain, mapped by another.
+    let lines = after(|edited| {
+        let spec = edited.spec();
+        let pd = spec.pds[edited.pd("brane-0")];
         let data = spec.mappings[pd.mappings.range()]
             .iter()
             .find(|map| map.vaddr.get() == 0x20_4000)
             .unwrap()
             .region;
-        told.edit_mapping("brane-1", 0x20_4000, |map| map.region = data);
+        edited.edit_mapping("brane-1", 0x20_4000, |map| map.region = data);
     });
     named(
         &lines,
         &[
             "brane-0, memory at 0x204000",
-            "shared and written: brane-0, brane-1",
+            "writable memory outside all regions, shared by brane-0, brane-1",
         ],
     );
 }
 
 #[test]
 fn wrong_rights_to_memory_are_named() {
-    let lines = after(|told| told.edit_mapping("nic0", 0x2001_0000, |map| map.rights = READ | WRITE));
+    let lines = after(|edited| edited.edit_mapping("nic0", 0x2001_0000, |map| map.rights = READ | WRITE));
     named(
         &lines,
         &[
@@ -361,9 +361,9 @@ fn wrong_rights_to_memory_are_named() {
             "region tsc to 0x20011000, rw,",
         ],
     );
-    let lines = after(|told| told.edit_mapping("nic0", 0x2000_0000, |map| map.cached = 1));
+    let lines = after(|edited| edited.edit_mapping("nic0", 0x2000_0000, |map| map.cached = 1));
     named(&lines, &["nic0, memory at 0x20000000", "uncached"]);
-    let lines = after(|told| told.edit_mapping("nic0", 0x3000_0000, |map| map.pages.count = U32::new(1)));
+    let lines = after(|edited| edited.edit_mapping("nic0", 0x3000_0000, |map| map.pages.count = U32::new(1)));
     named(
         &lines,
         &[
@@ -372,7 +372,7 @@ fn wrong_rights_to_memory_are_named() {
             "region ports-0 to 0x30001000",
         ],
     );
-    let lines = after(|told| told.edit_region("bar", |region| region.paddr = U64::new(0xd000_1000)));
+    let lines = after(|edited| edited.edit_region("bar", |region| region.paddr = U64::new(0xd000_1000)));
     named(
         &lines,
         &[
@@ -381,17 +381,17 @@ fn wrong_rights_to_memory_are_named() {
             "physical address 0xd0001000",
         ],
     );
-    let lines = after(|told| told.edit_mapping("manager", 0x2000_0000, |map| map.rights = READ | WRITE));
+    let lines = after(|edited| edited.edit_mapping("manager", 0x2000_0000, |map| map.rights = READ | WRITE));
     named(&lines, &["manager, memory at 0x20000000", "region config"]);
 }
 
 #[test]
 fn objects_that_two_have_are_named() {
     let part = |field: fn(&mut Pd) -> &mut U32| {
-        after(|told| {
-            let mut other = told.spec().pds[told.pd("brane-0")];
+        after(|edited| {
+            let mut other = edited.spec().pds[edited.pd("brane-0")];
             let its = *field(&mut other);
-            told.edit_pd("brane-1", |pd| *field(pd) = its);
+            edited.edit_pd("brane-1", |pd| *field(pd) = its);
         })
     };
     named(
@@ -412,11 +412,11 @@ fn objects_that_two_have_are_named() {
     );
     named(
         &part(|pd| &mut pd.ipc_region),
-        &["brane-1, thread", "message buffer not the page that it sees"],
+        &["brane-1, thread", "message buffer not mapped at its address"],
     );
-    let lines = after(|told| {
-        let endpoint = told.spec().pds[told.pd("manager")].endpoint;
-        told.edit(
+    let lines = after(|edited| {
+        let endpoint = edited.spec().pds[edited.pd("manager")].endpoint;
+        edited.edit(
             |spec| &raw const *spec.header,
             |header: &mut Header| header.monitor_endpoint = endpoint,
         );
@@ -425,15 +425,15 @@ fn objects_that_two_have_are_named() {
         &lines,
         &["the endpoint of monitor is the same object as the endpoint of manager"],
     );
-    let lines = after(|told| told.edit_pd("brane-0", |pd| pd.priority = 254));
+    let lines = after(|edited| edited.edit_pd("brane-0", |pd| pd.priority = 254));
     named(&lines, &["brane-0, thread", "priority 100", "priority 254"]);
-    let lines = after(|told| told.edit_pd("brane-0", |pd| pd.caps = Run::new(0, 0)));
+    let lines = after(|edited| edited.edit_pd("brane-0", |pd| pd.caps = Run::new(0, 0)));
     named(&lines, &["brane-0, thread", "faults go nowhere"]);
 }
 
 #[test]
 fn wrong_devices_are_named() {
-    let lines = after(|told| told.edit_cap("nic0", 397, |cap| cap.data = U64::new(0x3f8 << 16 | 0xcff)));
+    let lines = after(|edited| edited.edit_cap("nic0", 397, |cap| cap.data = U64::new(0x3f8 << 16 | 0xcff)));
     named(
         &lines,
         &[
@@ -442,7 +442,7 @@ fn wrong_devices_are_named() {
             "I/O ports 0x3f8 to 0xcff",
         ],
     );
-    let irq = |change: fn(&mut Irq)| after(|told| told.edit(|spec| &raw const spec.irqs[0], change));
+    let irq = |change: fn(&mut Irq)| after(|edited| edited.edit(|spec| &raw const spec.irqs[0], change));
     named(
         &irq(|irq| irq.source[1] = U32::new(4)),
         &["nic0, slot 199", "pin 11", "pin 4"],

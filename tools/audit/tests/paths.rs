@@ -1,5 +1,5 @@
-//! Paths between branes: none in the systems that can be built but through the trusted, and each kind of path that a broken
-//! description would open is found.
+//! Paths between branes: in all systems that can be built they pass through trusted domains, and each kind of
+//! path that a wrong description would open is found.
 
 use std::path::Path;
 
@@ -24,7 +24,7 @@ fn faults(system: &System, kernel: Kernel) -> Vec<String> {
         .faults()
 }
 
-/// The faults of the default system after a change: those of both kernels are the same.
+/// Returns the faults of the default system after a change. Those of both kernels must be equal.
 fn after(change: impl Fn(&mut System)) -> Vec<String> {
     let mut system = system("default");
     change(&mut system);
@@ -100,7 +100,7 @@ fn shared_memory_is_found() {
     let lines = after(|system| map(system, "brane-1", "heap-0", true));
     named(&lines, "brane-0 -> brane-1 (shared memory heap-0)");
     named(&lines, "brane-1 -> brane-0 (shared memory heap-0)");
-    // Only one way, if the other cannot write; none, if nobody can.
+    // One direction only if the other domain cannot write. None if no domain can write.
     let lines = after(|system| map(system, "services-1", "heap-0", false));
     assert_eq!(lines.len(), 1, "{lines:?}");
     named(&lines, "brane-0 -> services-1 (shared memory heap-0)");
@@ -112,7 +112,7 @@ fn shared_memory_is_found() {
         })
         .is_empty()
     );
-    // Within a compartment it is no fault.
+    // A path within a compartment is no fault.
     assert!(after(|system| map(system, "services-0", "heap-0", true)).is_empty());
 }
 
@@ -121,7 +121,7 @@ fn channels_are_found() {
     let lines = after(|system| join(system, "brane-0", "services-2", true, false));
     assert_eq!(
         lines,
-        ["brane-0 -> services-2 (notification 40/40): nobody who is trusted stands between"]
+        ["brane-0 -> services-2 (notification 40/40): no trusted domain in between"]
     );
     let lines = after(|system| join(system, "brane-0", "brane-1", false, true));
     named(&lines, "brane-0 -> brane-1 (call 40/40)");
@@ -138,7 +138,7 @@ fn a_third_that_nobody_trusts_is_found() {
         &lines,
         "brane-0 -> console (notification 40/40) -> brane-2 (shared memory heap-2)",
     );
-    // But one of the trusted may be between.
+    // A path through a trusted domain is no fault.
     assert!(
         after(|system| {
             join(system, "brane-0", "nic0", true, false);
@@ -178,7 +178,7 @@ fn control_of_another_is_found() {
         &faults(&time, Kernel::Sdk),
         "brane-0 -> brane-1 (scheduling context control)",
     );
-    // A brane as the parent of another.
+    // A brane as the parent of another brane.
     let lines = after(|system| {
         let child = system
             .protection_domains
@@ -239,7 +239,7 @@ fn devices_of_the_untrusted_are_found() {
         });
         named(
             &lines,
-            &format!("{pd} ({role}) commands a device (second at 0xd1000000)"),
+            &format!("{pd} ({role}) controls a device (second at 0xd1000000)"),
         );
     }
 }
@@ -292,10 +292,10 @@ fn what_the_iommu_lets_a_device_reach_is_found() {
         &faults(&give(&["log-brane-1"]), Kernel::Sdk),
         "device 00:03.0 of brane-0 -> brane-1 (shared memory log-brane-1)",
     );
-    // This kernel has none.
+    // The registry kernel's image has no IOMMU spaces.
     named(
         &faults(&give(&["log-brane-0"]), Kernel::Registry),
-        "brane-0 (brane) commands a device",
+        "brane-0 (brane) controls a device",
     );
 }
 
@@ -310,7 +310,7 @@ fn the_sdk_s_rights_are_listed_and_not_hidden() {
     let json = report.json();
     let met = json["known_weaknesses"]["manager"]
         .as_array()
-        .expect("who meets at the manager's endpoint");
+        .expect("the domains at the manager's endpoint");
     assert!(
         met.iter().any(|name| name == "brane-0") && met.iter().any(|name| name == "brane-1"),
         "{met:?}"

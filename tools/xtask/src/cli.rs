@@ -64,11 +64,11 @@ pub enum Verb {
         Boot it: qemu-system-x86_64 -machine q35 -cpu qemu64,+fsgsbase,+pdpe1gb,+xsave,+xsaveopt,+rdrand \\\n  \
         -m 512M -kernel sel4_32.elf -initrd loader.img -netdev ... -device virtio-net-pci,netdev=...,addr=0x2.0")]
     Image(ImageOptions),
-    /// Hold the image's capabilities against the description, and list every path between branes
+    /// Compare the image's capabilities with the description, and list every path between branes
     ///
-    /// Builds the image, reads out of it who was given what, and compares that with what system.xml asks for: each capability,
-    /// right, badge and page. Then lists by which domains, regions and channels one brane could reach another, and fails if
-    /// nobody who is trusted for it stands between. docs/audit.md explains the output and the form of --json.
+    /// Builds the image, reads from it which domain holds which capability, right, badge and page, and compares that with
+    /// system.xml. Then lists the domains, regions and channels by which one brane could reach another. Fails if such a path
+    /// passes through no trusted domain. docs/audit.md explains the output and the form of --json.
     #[command(after_help = "Examples:\n  \
         cargo xtask audit\n  \
         cargo xtask audit --config bench               17 branes\n  \

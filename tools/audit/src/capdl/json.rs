@@ -1,11 +1,10 @@
-//! The SDK's list of objects and capabilities (capDL as JSON), as far as an x86_64 system has them. Typed and strict: what is
-//! not known here is an error, not overlooked. Written by the SDK's tool, for the initial task of its image, which makes
+//! The SDK's list of objects and capabilities (capDL as JSON), for x86_64 systems. Typed and strict: an
+//! unknown field or kind is an error. The SDK's tool writes it for the initial task of its image, which makes
 //! exactly these objects.
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-/// The whole file.
 #[derive(Deserialize)]
 pub struct Spec {
     pub objects: Vec<Named>,
@@ -73,7 +72,7 @@ pub struct Tcb {
     pub extra: TcbExtra,
 }
 
-/// Start values are the program's affair; who may do what is not decided by them.
+/// Initial values concern the program only. They decide no authority.
 #[derive(Deserialize)]
 pub struct TcbExtra {
     pub ipc_buffer_addr: u64,
@@ -163,7 +162,6 @@ pub struct IoTable {
     pub level: u8,
 }
 
-/// A capability.
 #[derive(Deserialize)]
 pub enum Cap {
     Endpoint(Badged),
@@ -210,7 +208,7 @@ pub struct FrameCap {
     pub object: usize,
     pub rights: Rights,
     pub cached: bool,
-    /// Of no effect: this kernel sets no no-execute bit on x86.
+    /// Without effect: this kernel sets no no-execute bit on x86.
     #[serde(rename = "executable")]
     pub _executable: bool,
 }
@@ -225,7 +223,7 @@ pub struct Rights {
 }
 
 impl Object {
-    /// The slots that it has.
+    /// Returns the slots of the object.
     pub fn slots(&self) -> &[Slot] {
         match self {
             Object::CNode(table) => &table.slots,
@@ -241,7 +239,7 @@ impl Object {
 }
 
 impl Cap {
-    /// The number of the object that it is to.
+    /// Returns the number of the capability's object.
     pub fn object(&self) -> usize {
         match self {
             Cap::Endpoint(cap) | Cap::Notification(cap) => cap.object,

@@ -1,7 +1,7 @@
-//! Reads what the SDK's tool put into its image, from the list that it writes beside it (`capdl.json`).
+//! Reader of the SDK's image, from the list that the SDK's tool writes beside it (`capdl.json`).
 //!
-//! Objects are told apart by their number in the list. Their names say whose they are; a name that two objects have is
-//! reported, so that a name stands for one object.
+//! Objects are identified by their number in the list. Their names give the owner. If two objects have one
+//! name, this is an anomaly, so a name stands for one object.
 
 mod json;
 mod spaces;
@@ -12,14 +12,14 @@ use crate::Error;
 use crate::authority::*;
 use json::{Badged, Cap, Object, Spec};
 
-/// log2 of the slots of the table that Microkit numbers, and of the one above it.
+/// log2 of the slots of the table whose layout Microkit defines, and of the table above it.
 const TABLE_BITS: u8 = 9;
 const ROOT_BITS: u8 = 6;
-/// Marks in badges to endpoints.
+/// Marks in badges of endpoints.
 const CALL: u64 = 1 << 63;
 const FAULT: u64 = 1 << 62;
 
-/// What a thread is bound to, by slot of its object.
+/// Slots of a thread object, by what is bound there.
 mod bound {
     pub const TABLE: u32 = 0;
     pub const SPACE: u32 = 1;
@@ -33,7 +33,7 @@ mod bound {
 /// Reads the list.
 ///
 /// # Errors
-/// What is not such a list, or has a kind of object or field that is not known here.
+/// The text is no such list, or has a kind of object or field that this module does not know.
 pub fn read(text: &[u8]) -> Result<Authority, Error> {
     let spec: Spec = serde_json::from_slice(text).map_err(Error::Capdl)?;
     let mut reader = Reader {
@@ -57,11 +57,11 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn strange(&mut self, what: String) {
-        self.found.strange.push(what);
+    fn anomaly(&mut self, what: String) {
+        self.found.anomalies.push(what);
     }
 
-    /// After this every object number is within the list.
+    /// Checks that every object number is within the list. All later code relies on it.
     fn check_references(&self) -> Result<(), Error> {
         let count = self.spec.objects.len();
         let bad = |what: String| Err(Error::Reference(what));
@@ -88,18 +88,18 @@ impl<'a> Reader<'a> {
         let mut seen = BTreeSet::new();
         for named in &self.spec.objects {
             if !seen.insert(&named.name) {
-                self.strange(format!("two objects are called {}", named.name));
+                self.anomaly(format!("two objects are called {}", named.name));
             }
             let mut slots = BTreeSet::new();
             for slot in named.object.slots() {
                 if !slots.insert(slot.slot) {
-                    self.strange(format!("slot {} of {} is filled twice", slot.slot, named.name));
+                    self.anomaly(format!("slot {} of {} is filled twice", slot.slot, named.name));
                 }
             }
         }
     }
 
-    /// Whose an object is, by its name; the name itself, where it says nobody's.
+    /// Returns the owner of an object according to the object's name, or the name itself if it has no owner.
     fn owner(&self, id: usize) -> String {
         let named = &self.spec.objects[id];
         let name = named.name.as_str();
@@ -128,7 +128,7 @@ impl<'a> Reader<'a> {
         let name = self.owner(id);
         let slots: BTreeMap<u32, &Cap> = tcb.slots.iter().map(|slot| (slot.slot, &slot.cap)).collect();
         if let Some(other) = slots.keys().find(|slot| !bound::ALL.contains(slot)) {
-            self.strange(format!(
+            self.anomaly(format!(
                 "the thread of {name} is bound to something by its slot {other}"
             ));
         }
@@ -136,14 +136,14 @@ impl<'a> Reader<'a> {
         let thread = &mut domain.thread;
         thread.priority = tcb.extra.prio;
         if tcb.extra.max_prio != tcb.extra.prio {
-            self.strange(format!("{name} may raise its priority to {}", tcb.extra.max_prio));
+            self.anomaly(format!("{name} may raise its priority to {}", tcb.extra.max_prio));
         }
         if tcb.extra.master_fault_ep.is_some() {
-            self.strange(format!("{name} has a second fault endpoint"));
+            self.anomaly(format!("{name} has a second fault endpoint"));
         }
         match slots.get(&bound::TIME) {
             Some(Cap::SchedContext(time)) if self.owner(time.object) == name => {}
-            _ => self.strange(format!("{name} does not run on a scheduling context of its own")),
+            _ => self.anomaly(format!("{name} does not run on a scheduling context of its own")),
         }
         if let Some(Cap::Notification(cap)) = slots.get(&bound::NOTIFICATION) {
             thread.notification = Some(self.owner(cap.object));
@@ -166,28 +166,29 @@ impl<'a> Reader<'a> {
             domain.caps = self.table(&name, cap);
         }
         if self.found.domains.insert(name.clone(), domain).is_some() {
-            self.strange(format!("{name} has two threads"));
+            self.anomaly(format!("{name} has two threads"));
         }
     }
 
-    /// The capabilities under a table: one of Microkit's numbers, or one that has that in its first slot.
-    fn table(&mut self, name: &str, cap: &'a json::CNodeCap) -> BTreeMap<Place, Held> {
+    /// Returns the capabilities under a table: a table with Microkit's layout, or a table that has such a
+    /// table in its first slot.
+    fn table(&mut self, name: &str, cap: &'a json::CNodeCap) -> BTreeMap<CapSlot, Capability> {
         let mut caps = BTreeMap::new();
         let Object::CNode(top) = &self.spec.objects[cap.object].object else {
-            self.strange(format!("the capability table of {name} is none"));
+            self.anomaly(format!("the capability table of {name} is no table"));
             return caps;
         };
         let above = 64 - TABLE_BITS - if top.size_bits == ROOT_BITS { ROOT_BITS } else { 0 };
         let sound = |cap: &json::CNodeCap, size| cap.guard == 0 && cap.guard_size == size;
         if top.size_bits == TABLE_BITS {
             if !sound(cap, above) {
-                self.strange(format!("the capability table of {name} has another guard"));
+                self.anomaly(format!("the capability table of {name} has an unexpected guard"));
             }
-            self.slots(name, top, Place::Usual, &mut caps);
+            self.slots(name, top, CapSlot::Microkit, &mut caps);
             return caps;
         }
         if top.size_bits != ROOT_BITS || !sound(cap, 0) {
-            self.strange(format!("the capability table of {name} has another shape"));
+            self.anomaly(format!("the capability table of {name} has an unexpected shape"));
         }
         for slot in &top.slots {
             match (&slot.cap, slot.slot) {
@@ -196,17 +197,19 @@ impl<'a> Reader<'a> {
                         continue;
                     };
                     if !sound(inner, above) || table.size_bits != TABLE_BITS {
-                        self.strange(format!("the inner capability table of {name} has another shape"));
+                        self.anomaly(format!(
+                            "the inner capability table of {name} has an unexpected shape"
+                        ));
                     }
                     let owner = self.owner(inner.object);
                     if owner != name {
-                        self.strange(format!("{name} uses the inner capability table of {owner}"));
+                        self.anomaly(format!("{name} uses the inner capability table of {owner}"));
                     }
-                    self.slots(name, table, Place::Usual, &mut caps);
+                    self.slots(name, table, CapSlot::Microkit, &mut caps);
                 }
                 _ => {
                     let held = self.held(&slot.cap);
-                    caps.insert(Place::Extra(slot.slot), held);
+                    caps.insert(CapSlot::Extra(slot.slot), held);
                 }
             }
         }
@@ -217,63 +220,73 @@ impl<'a> Reader<'a> {
         &mut self,
         name: &str,
         table: &'a json::Table,
-        place: impl Fn(u32) -> Place,
-        caps: &mut BTreeMap<Place, Held>,
+        place: impl Fn(u32) -> CapSlot,
+        caps: &mut BTreeMap<CapSlot, Capability>,
     ) {
         for slot in &table.slots {
             if slot.slot >> table.size_bits.min(31) != 0 {
-                self.strange(format!("{name} has no slot {}", slot.slot));
+                self.anomaly(format!("{name} has no slot {}", slot.slot));
             }
             caps.insert(place(slot.slot), self.held(&slot.cap));
         }
     }
 
-    fn held(&self, cap: &Cap) -> Held {
+    fn held(&self, cap: &Cap) -> Capability {
         let name = |id: usize| self.spec.objects[id].name.clone();
         match cap {
-            Cap::Endpoint(cap) => Held::Endpoint {
+            Cap::Endpoint(cap) => Capability::Endpoint {
                 of: self.owner(cap.object),
                 badge: endpoint_badge(cap.badge),
                 rights: rights(cap),
             },
-            Cap::Notification(cap) => Held::Notification {
+            Cap::Notification(cap) => Capability::Notification {
                 of: self.owner(cap.object),
                 badge: signal_badge(cap.badge),
                 rights: rights(cap),
             },
-            Cap::Reply(cap) => Held::Reply(self.owner(cap.object)),
-            Cap::Tcb(cap) => Held::Thread(self.owner(cap.object)),
-            Cap::SchedContext(cap) => Held::Time(self.owner(cap.object)),
+            Cap::Reply(cap) => Capability::Reply(self.owner(cap.object)),
+            Cap::Tcb(cap) => Capability::Thread(self.owner(cap.object)),
+            Cap::SchedContext(cap) => Capability::Time(self.owner(cap.object)),
             Cap::PageTable(cap) => match &self.spec.objects[cap.object].object {
-                Object::PageTable(table) if table.is_root => Held::Space(self.owner(cap.object)),
-                _ => Held::Other(format!("page table {}", name(cap.object))),
+                Object::PageTable(table) if table.is_root => Capability::Space(self.owner(cap.object)),
+                _ => Capability::Other(format!("page table {}", name(cap.object))),
             },
             Cap::IOPorts(cap) => match &self.spec.objects[cap.object].object {
-                Object::IOPorts(ports) => Held::Ports(ports.start_port, ports.end_port),
-                _ => Held::Other(format!("I/O ports that are none: {}", name(cap.object))),
+                Object::IOPorts(ports) => Capability::Ports(ports.start_port, ports.end_port),
+                _ => Capability::Other(format!(
+                    "an I/O port capability to another object: {}",
+                    name(cap.object)
+                )),
             },
             Cap::IrqIOApicHandler(cap) | Cap::IrqMsiHandler(cap) => self.interrupt(cap.object),
-            Cap::CNode(cap) => Held::Other(format!("capability table {}", name(cap.object))),
-            Cap::Frame(cap) => Held::Other(format!("page {}", name(cap.object))),
-            Cap::IOPageTable(cap) | Cap::IOSpace(cap) => Held::Other(format!("IOMMU {}", name(cap.object))),
-            Cap::Untyped(cap) => Held::Other(format!("untyped memory {}", name(cap.object))),
+            Cap::CNode(cap) => Capability::Other(format!("capability table {}", name(cap.object))),
+            Cap::Frame(cap) => Capability::Other(format!("page {}", name(cap.object))),
+            Cap::IOPageTable(cap) | Cap::IOSpace(cap) => {
+                Capability::Other(format!("IOMMU {}", name(cap.object)))
+            }
+            Cap::Untyped(cap) => Capability::Other(format!("untyped memory {}", name(cap.object))),
         }
     }
 
-    fn interrupt(&self, id: usize) -> Held {
+    fn interrupt(&self, id: usize) -> Capability {
         let object = &self.spec.objects[id];
         let source = match &object.object {
-            Object::IrqIOApic(irq) => Source::Pin {
+            Object::IrqIOApic(irq) => InterruptSource::Pin {
                 ioapic: irq.extra.ioapic,
                 pin: irq.extra.pin,
                 level: irq.extra.level != 0,
                 active_low: irq.extra.polarity != 0,
             },
-            Object::IrqMsi(irq) => Source::Message {
+            Object::IrqMsi(irq) => InterruptSource::Message {
                 pci: Pci(irq.extra.pci_bus, irq.extra.pci_dev, irq.extra.pci_func),
                 handle: irq.extra.handle,
             },
-            _ => return Held::Other(format!("interrupt that is none: {}", object.name)),
+            _ => {
+                return Capability::Other(format!(
+                    "an interrupt capability to another object: {}",
+                    object.name
+                ));
+            }
         };
         let vectors: Vec<u32> = self
             .spec
@@ -291,13 +304,13 @@ impl<'a> Reader<'a> {
                         cap: Cap::Notification(cap),
                     },
                 ],
-            ) => Held::Interrupt {
+            ) => Capability::Interrupt {
                 source,
                 vector: *vector,
                 of: self.owner(cap.object),
                 badge: signal_badge(cap.badge),
             },
-            _ => Held::Other(format!(
+            _ => Capability::Other(format!(
                 "interrupt without one vector and one notification: {}",
                 object.name
             )),
@@ -306,7 +319,8 @@ impl<'a> Reader<'a> {
 }
 
 fn rights(cap: &Badged) -> Rights {
-    // The right to be answered alone would show as `grant`, which the model never says by itself.
+    // A right to receive a reply alone would show as `grant`. The model never has it alone, so it would be a
+    // difference.
     Rights {
         receive: cap.rights.read,
         send: cap.rights.write,

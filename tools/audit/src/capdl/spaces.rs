@@ -1,4 +1,4 @@
-//! The address spaces in the SDK's list: walks the page tables of each domain, and those of the IOMMU.
+//! Address spaces in the SDK's list: walks the page tables of each domain and those of the IOMMU.
 
 use std::collections::BTreeMap;
 
@@ -9,21 +9,21 @@ use crate::frames::{self, Frame, Page, User};
 
 /// Bits of an address that one level of page tables decodes.
 const LEVEL_BITS: u32 = 9;
-/// Levels of a domain's page tables, and of the IOMMU's as the SDK's tool makes them.
+/// Levels of a domain's page tables, and of the IOMMU's page tables that the SDK's tool makes.
 const LEVELS: u8 = 4;
 const IO_LEVELS: u8 = 3;
 /// log2 of the bytes of a small page.
 const PAGE_BITS: u32 = 12;
-/// The slot of an IOMMU space with the tables that are used; in the others are spare ones without content.
+/// Slot of an IOMMU space with the tables in use. The other slots hold spare tables without content.
 const IO_ROOT: u32 = 0;
 
-/// log2 of the bytes that a slot at this level covers.
+/// Returns log2 of the bytes that a slot at this level covers.
 fn span(level: u8, levels: u8) -> u32 {
     PAGE_BITS + LEVEL_BITS * u32::from(levels - 1 - level)
 }
 
 impl<'a> Reader<'a> {
-    /// Everything that domains and devices see.
+    /// Reads the memory of all domains and devices.
     pub(super) fn memory(&mut self) {
         let spec = self.spec;
         let mut pages = Vec::new();
@@ -41,7 +41,7 @@ impl<'a> Reader<'a> {
                     let pci = &space.pci_device;
                     let pci = Pci(pci.bus, pci.device, pci.function);
                     if self.found.devices.contains_key(&pci) {
-                        self.strange(format!("device {pci} has two IOMMU spaces"));
+                        self.anomaly(format!("device {pci} has two IOMMU spaces"));
                     }
                     self.found.devices.entry(pci).or_default().domain_id = space.domain_id;
                     for slot in &space.slots {
@@ -50,7 +50,7 @@ impl<'a> Reader<'a> {
                                 self.walk_io(&User::Device(pci), cap.object, 0, 0, &mut pages);
                             }
                             Cap::IOPageTable(cap) if spec.objects[cap.object].object.slots().is_empty() => {}
-                            _ => self.strange(format!("{} has something in slot {}", named.name, slot.slot)),
+                            _ => self.anomaly(format!("{} has something in slot {}", named.name, slot.slot)),
                         }
                     }
                 }
@@ -86,17 +86,17 @@ impl<'a> Reader<'a> {
         let spec = self.spec;
         let name = &spec.objects[table].name;
         let Object::PageTable(found) = &spec.objects[table].object else {
-            return self.strange(format!("{} has {name} for a page table", user.name()));
+            return self.anomaly(format!("{} has {name} for a page table", user.name()));
         };
         if found.level != level || found.is_root != (level == 0) || found.guest {
-            self.strange(format!(
+            self.anomaly(format!(
                 "{} has {name} at another level than its own",
                 user.name()
             ));
         }
         for slot in &found.slots {
             if slot.slot >> LEVEL_BITS != 0 {
-                self.strange(format!("{name} has no slot {}", slot.slot));
+                self.anomaly(format!("{name} has no slot {}", slot.slot));
             }
             let bits = span(level, LEVELS);
             let at = base | u64::from(slot.slot) << bits;
@@ -105,7 +105,7 @@ impl<'a> Reader<'a> {
                     self.walk(user, next.object, level + 1, at, pages)
                 }
                 Cap::Frame(cap) => self.page(user, cap, at, bits, pages),
-                _ => self.strange(format!(
+                _ => self.anomaly(format!(
                     "{name} has something that is no page in slot {}",
                     slot.slot
                 )),
@@ -117,10 +117,10 @@ impl<'a> Reader<'a> {
         let spec = self.spec;
         let name = &spec.objects[table].name;
         let Object::IOPageTable(found) = &spec.objects[table].object else {
-            return self.strange(format!("{} has {name} for an IOMMU table", user.name()));
+            return self.anomaly(format!("{} has {name} for an IOMMU table", user.name()));
         };
         if found.level != level {
-            self.strange(format!(
+            self.anomaly(format!(
                 "{} has {name} at another level than its own",
                 user.name()
             ));
@@ -133,7 +133,7 @@ impl<'a> Reader<'a> {
                     self.walk_io(user, next.object, level + 1, at, pages);
                 }
                 Cap::Frame(cap) => self.page(user, cap, at, bits, pages),
-                _ => self.strange(format!(
+                _ => self.anomaly(format!(
                     "{name} has something that is no page in slot {}",
                     slot.slot
                 )),
@@ -145,14 +145,14 @@ impl<'a> Reader<'a> {
         let named = &self.spec.objects[cap.object];
         match &named.object {
             Object::Frame(frame) if u32::from(frame.size_bits) == bits => {}
-            _ => self.strange(format!(
-                "{} has {} where a page of another size belongs",
+            _ => self.anomaly(format!(
+                "{} has {} in a place for a page of another size",
                 user.name(),
                 named.name
             )),
         }
         if cap.rights.grant || cap.rights.grant_reply {
-            self.strange(format!(
+            self.anomaly(format!(
                 "{} has {} with rights that pages do not have",
                 user.name(),
                 named.name
@@ -164,12 +164,12 @@ impl<'a> Reader<'a> {
             frame: cap.object,
             read: cap.rights.read,
             write: cap.rights.write,
-            // For a device the attribute means nothing.
+            // The attribute has no meaning for a device.
             cached: cap.cached || matches!(user, User::Device(_)),
         });
     }
 
-    /// The page that a domain has at an address.
+    /// Returns the page that is mapped at an address.
     pub(super) fn page_at(&self, root: usize, at: u64) -> Option<usize> {
         let mut table = root;
         for level in 0..LEVELS {

@@ -1,4 +1,4 @@
-//! A small system with one of everything, its programs, and what its images were found to be.
+//! A small system with one of everything, its programs, and the differences found in its images.
 
 #![allow(dead_code, reason = "each test file uses its own part")]
 
@@ -12,7 +12,7 @@ use branes_audit::{Authority, Kernel, model};
 use branes_system::System;
 use tempfile::TempDir;
 
-/// The description.
+/// Description of the small system.
 pub const SYSTEM: &str = include_str!("../small/system.xml");
 
 pub fn system() -> System {
@@ -23,13 +23,13 @@ pub fn model(kernel: Kernel) -> Authority {
     model::authority(&system(), kernel).unwrap()
 }
 
-/// The differences, each in a line.
+/// Returns one line for each difference.
 pub fn differences(kernel: Kernel, found: Authority) -> Vec<String> {
     let all: Vec<Difference> = compare(&system(), &model(kernel), found);
     all.iter().map(Difference::to_string).collect()
 }
 
-/// One of the lines holds all of the words; shows them all otherwise.
+/// Checks that one of the lines contains all words. Shows all lines otherwise.
 pub fn named(lines: &[String], words: &[&str]) {
     let found = lines
         .iter()
@@ -37,7 +37,7 @@ pub fn named(lines: &[String], words: &[&str]) {
     assert!(found, "no difference with {words:?} among:\n{}", lines.join("\n"));
 }
 
-/// A folder with all that a builder of either kind needs.
+/// Makes a folder with all that either builder needs.
 pub fn folder() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let put = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes).unwrap();
@@ -48,7 +48,7 @@ pub fn folder() -> TempDir {
     folder
 }
 
-/// Our builder's image.
+/// Builds the image with our builder.
 pub fn image(folder: &Path) -> PathBuf {
     let out = folder.join("loader.img");
     let search = [folder.to_path_buf()];
