@@ -1,46 +1,48 @@
-//! The kernel's configuration: what is changed in the settings that come with the sources, and why.
+//! The kernel's configuration: changes to the settings that come with the sources, and the reason for each.
 
 use std::fs;
 use std::path::Path;
 
 use crate::{Error, Flavour};
 
-/// Where the kernel reads its configuration, inside its source tree.
+/// The configuration header that the kernel reads, inside its source tree.
 pub const AUTOCONF: &str = "include/plat/pc99/autoconf.h";
 
-/// Settings that are taken out.
+/// Settings that are removed.
 const REMOVED: &[&str] = &[
-    // Leaves out all printing and the multiboot command line.
+    // It disables all printing and the multiboot command line.
     "CONFIG_VERIFICATION_BUILD",
     // QEMU's default machine has no IOMMU.
     "CONFIG_IOMMU",
-    // QEMU's emulated processor has no INVPCID; the kernel stops without it.
+    // QEMU's emulated processor has no INVPCID, without which the kernel stops.
     "CONFIG_SUPPORT_PCID",
-    // Replaced by CONFIG_XAPIC: QEMU 7.2's emulation has no x2APIC.
+    // CONFIG_XAPIC replaces it: QEMU 7.2's emulation has no x2APIC.
     "CONFIG_X2APIC",
 ];
 
 /// Settings for both flavours.
 const COMMON: &[(&str, &str)] = &[
     ("CONFIG_XAPIC", "1"),
-    // The tick only shares time between protection domains of equal priority (deadlines come from the HPET). Each tick is a
-    // kernel entry, so it is slower than the packaged 2 ms.
+    // The tick only divides time between protection domains of equal priority, since deadlines come from the
+    // HPET. Each tick is a kernel entry, so it is slower than the packaged 2 ms.
     ("CONFIG_TIMER_TICK_MS", "5"),
     ("CONFIG_TIME_SLICE", "1"),
     ("CONFIG_ROOT_CNODE_SIZE_BITS", "16"),
-    // Kernel exits after which the thread that owns the floating-point registers loses them if no other wanted them. They
-    // change hands with each thread here (see the corrections), so taking them away only costs a trap to get them back.
+    // Number of kernel exits after which a thread loses the floating-point registers if no other thread
+    // wanted them. Here they change their owner at each thread switch (see the corrections), so a loss would
+    // only cost a trap to restore them.
     ("CONFIG_FPU_MAX_RESTORES_SINCE_SWITCH", "1000000"),
 ];
 
-/// Settings for the debug flavour alone. `CONFIG_DEBUG_BUILD` is not among them: this version does not compile with it.
+/// Settings for the debug flavour alone. `CONFIG_DEBUG_BUILD` is missing because this version does not
+/// compile with it.
 const DEBUG: &[(&str, &str)] = &[
     ("CONFIG_PRINTING", "1"),
     ("CONFIG_IRQ_REPORTING", "1"),
     ("CONFIG_USER_STACK_TRACE_LENGTH", "16"),
 ];
 
-/// The text of the configuration header for a flavour: the packaged one, changed as said above.
+/// Returns the configuration header of a flavour: the packaged one with the changes above.
 pub fn autoconf(source: &Path, flavour: Flavour) -> Result<String, Error> {
     let file = source.join(AUTOCONF);
     let packaged = fs::read_to_string(&file).map_err(|e| Error::file("read", &file, e))?;
@@ -77,7 +79,7 @@ fn changed(packaged: &str, flavour: Flavour) -> String {
     text
 }
 
-/// The name that a `#define` line defines.
+/// Returns the name that a `#define` line defines.
 fn defined_name(line: &str) -> Option<&str> {
     line.strip_prefix("#define ")?.split_whitespace().next()
 }

@@ -1,12 +1,12 @@
-//! What can go wrong while the kernel is built, in words for the person who started the build.
+//! Errors of the kernel's build, in words for the person who started it.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Why there is no kernel.
+/// Reason why there is no kernel.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Cargo could not say where the sources are.
+    /// Cargo could not name the folder of the sources.
     #[error(
         "cargo cannot name the kernel's sources: {0}; check the network and run `cargo fetch --locked` in the workspace"
     )]
@@ -16,87 +16,76 @@ pub enum Error {
         "the package {0} is not among the workspace's dependencies; tools/kernel/Cargo.toml must name it"
     )]
     NoPackage(&'static str),
-    /// The package is resolved but its folder is missing.
+    /// The package is resolved, but its folder is missing.
     #[error("the kernel's sources are not at {}; run `cargo fetch --locked`", .0.display())]
     NoSource(PathBuf),
-    /// The sources are not the ones that the build knows.
-    #[error("{}: expected exactly one `{expected}`, found {found}; the kernel's sources are not seL4 5.0.0 as packaged", file.display())]
+    /// The sources are not those that the build knows.
+    #[error("{}: expected exactly one `{expected}`, found {found}; these are not the kernel's sources of the packaged seL4 5.0.0", file.display())]
     UnexpectedSource {
-        /// The file.
         file: PathBuf,
-        /// The text that should be in it once.
+        /// The text that must be in the file exactly once.
         expected: &'static str,
-        /// How often it is there.
+        /// The number of times that the text is there.
         found: usize,
     },
     /// A tool cannot be started.
     #[error("cannot run {tool} ({cause}); on Debian: apt-get install {package}")]
     Tool {
-        /// The program.
         tool: &'static str,
-        /// The Debian package that has it.
+        /// The Debian package that contains it.
         package: &'static str,
-        /// The system's reason.
         cause: io::Error,
     },
-    /// No Python has the three libraries that the kernel's generators use.
+    /// No Python has the three libraries that the kernel's generators import.
     #[error(
         "no python3 here can import six, ply and tempita; on Debian: apt-get install python3-six python3-ply python3-tempita"
     )]
     Python,
-    /// A step of the build failed.
-    #[error("{step} failed; the last lines it wrote (all of it: {}):\n{tail}", log.display())]
+    #[error("{step} failed; its last lines of output (full log: {}):\n{tail}", log.display())]
     Step {
-        /// What was being done.
+        /// Description of the step.
         step: &'static str,
         /// The end of its output.
         tail: String,
-        /// Where the whole output is.
+        /// File with the whole output.
         log: PathBuf,
     },
-    /// A generated header has a line that is not understood.
-    #[error("the kernel's generated headers have `{0}`, which is not a list of constants as expected")]
+    /// A line of a generated header cannot be parsed.
+    #[error("the kernel's generated headers have `{0}`, which is no list of constants")]
     Header(String),
-    /// The runtime calls the kernel by other numbers than this kernel has.
+    /// The runtime has another number for a kernel label than this kernel.
     #[error(
-        "the kernel's label {name} is {kernel:?}, the runtime has {runtime}; set it in runtime/sel4/src/registry/label.rs"
+        "the kernel's label {name} is {kernel:?}, but the runtime has {runtime}; correct it in runtime/sel4/src/registry/label.rs"
     )]
     Label {
-        /// Its name in the kernel's headers.
+        /// Name in the kernel's headers.
         name: &'static str,
         /// The runtime's number.
         runtime: u64,
-        /// The kernel's number, if it has that label at all.
+        /// The kernel's number. `None` if the kernel has no such label.
         kernel: Option<i64>,
     },
-    /// There is no usable Microkit SDK.
     #[error(
         "{found}; --kernel sdk needs the Microkit SDK {version}.x: get it from {source_of_it}, unpack it, and set MICROKIT_SDK to its folder"
     )]
     Sdk {
-        /// What was found instead.
+        /// Description of what was found instead.
         found: String,
-        /// The version that is needed.
         version: &'static str,
-        /// Where it can be had.
+        /// Address of its download page.
         source_of_it: &'static str,
     },
-    /// The SDK's tool refused the system.
     #[error("the SDK's tool ended with {status}: {said}")]
     SdkTool {
-        /// How it ended.
         status: std::process::ExitStatus,
-        /// All that it wrote.
+        /// Its whole output.
         said: String,
     },
-    /// A file operation failed.
     #[error("cannot {action} {}: {cause}", path.display())]
     File {
-        /// What was tried.
+        /// The operation, as a verb.
         action: &'static str,
-        /// On what.
         path: PathBuf,
-        /// The system's reason.
         cause: io::Error,
     },
 }

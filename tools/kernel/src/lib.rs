@@ -1,12 +1,12 @@
-//! Builds seL4 5.0.0 on this machine, in a debug and a release flavour, out of the sources that a registry package
-//! carries and `Cargo.lock` pins by checksum.
+//! Builds seL4 5.0.0 on this machine, in a debug and a release flavour. The sources come from a registry
+//! package that `Cargo.lock` pins by checksum.
 //!
-//! Owns: the kernel's configuration, the few corrections to its sources, and the folder `target/kernel/FLAVOUR`. On the
-//! other side: the kernel's own makefile, which is trusted as the kernel itself is, and readers of the published files
-//! (image builder, runtime, QEMU harness). Nothing of the kernel's sources is ever part of this repository: they are
-//! GPL-2.0 and stay in cargo's cache and in `target/`.
+//! Owns: the kernel's configuration, a few corrections to its sources, and the folder
+//! `target/kernel/FLAVOUR`. On the other side: the kernel's own makefile, which is trusted like the kernel
+//! itself, and readers of the published files (image builder, runtime, QEMU harness). No part of the kernel's
+//! sources is part of this repository: they are GPL-2.0 and stay in cargo's cache and in `target/`.
 //!
-//! The other kernel, that of the official Microkit SDK, is not built here but found: [`sdk`].
+//! The kernel of the official Microkit SDK is not built but found: [`sdk`].
 
 mod config;
 mod error;
@@ -24,17 +24,16 @@ use std::process::Command;
 pub use error::Error;
 pub use labels::{Constant, Labels};
 
-/// How the kernel is configured. Programs of the same flavour go with it.
+/// Configuration of the kernel. Programs of the same flavour belong to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Flavour {
-    /// Prints its own messages (boot, faults without a handler, stray interrupts) on COM1.
+    /// Prints kernel messages (boot, unhandled faults, stray interrupts) on COM1.
     Debug,
-    /// Prints nothing.
     Release,
 }
 
 impl Flavour {
-    /// The flavour's name, also that of its folder.
+    /// Returns the flavour's name, which is also the name of its folder.
     pub fn name(self) -> &'static str {
         match self {
             Flavour::Debug => "debug",
@@ -52,19 +51,18 @@ impl fmt::Display for Flavour {
 /// A finished kernel. All files exist.
 #[derive(Clone, Debug)]
 pub struct Kernel {
-    /// What it was built as.
     pub flavour: Flavour,
-    /// The kernel as a 64-bit ELF file, with symbols.
+    /// The kernel as a 64-bit ELF file with symbols.
     pub elf: PathBuf,
-    /// The same code in a 32-bit ELF file, which is what a multiboot loader such as QEMU's takes.
+    /// The same code as a 32-bit ELF file. A multiboot loader such as QEMU's needs this form.
     pub sel4_32: PathBuf,
     /// Invocation labels, object types and system call numbers of this configuration as Rust constants.
     pub labels_rs: PathBuf,
-    /// The same as JSON.
+    /// The constants of `labels_rs` as JSON.
     pub labels_json: PathBuf,
-    /// The configuration that the kernel was compiled with (C preprocessor definitions).
+    /// The configuration that the kernel was compiled with, as C preprocessor definitions.
     pub autoconf: PathBuf,
-    /// Whether this call built it; `false` when it was there already.
+    /// True if this call built the kernel, false if it existed already.
     pub fresh: bool,
 }
 
@@ -74,7 +72,7 @@ const LABELS_RS: &str = "labels.rs";
 const LABELS_JSON: &str = "labels.json";
 const AUTOCONF: &str = "autoconf.h";
 const LOG: &str = "build.log";
-/// Everything that the build depends on, as text. Written last, so a folder that has it is complete.
+/// File with all inputs of the build as text. It is written last, so a folder that contains it is complete.
 const INPUTS: &str = "inputs.txt";
 
 impl Kernel {
@@ -103,15 +101,15 @@ impl Kernel {
     }
 }
 
-/// Builds the kernel of that flavour, or finds the one that an earlier call built from the same inputs.
+/// Builds the kernel of a flavour, or finds the kernel that an earlier call built from equal inputs.
 ///
-/// `root` is the workspace's folder. The result lies in `<target>/kernel/<flavour>`, where `<target>` is cargo's target
-/// folder. Work happens in a folder of its own beside it, which is renamed when all is done: a build that fails or is
-/// interrupted leaves nothing that looks finished. Several builds at once wait for each other.
+/// `root` is the workspace's folder. The result is in `<target>/kernel/<flavour>`, where `<target>` is
+/// cargo's target folder. The build runs in a folder of its own, which is renamed at the end. So a failed or
+/// interrupted build leaves nothing that looks finished. Concurrent builds wait for each other.
 ///
 /// # Errors
-/// What failed, and what to do: a tool that is missing, sources that are not there or not the expected ones, or the
-/// compiler's own messages.
+/// A tool or the sources are missing, the sources are not the expected ones, or the compiler fails. The text
+/// names the remedy.
 pub fn build(root: &Path, flavour: Flavour) -> Result<Kernel, Error> {
     let source = source::locate(root)?;
     let python = make::python()?;
@@ -165,7 +163,7 @@ pub fn build(root: &Path, flavour: Flavour) -> Result<Kernel, Error> {
     Ok(Kernel::at(&published, flavour, true))
 }
 
-/// Puts `out` in the place of `published`. What was there goes into the work folder, which is about to be deleted.
+/// Moves `out` to `published`. Moves the previous content to the work folder, which is deleted afterwards.
 fn publish(out: &Path, published: &Path, work: &Path) -> Result<(), Error> {
     match fs::rename(published, work.join("replaced")) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(Error::file("replace", published, e)),
@@ -178,7 +176,8 @@ fn move_file(from: &Path, to: &Path) -> Result<(), Error> {
     fs::rename(from, to).map_err(|e| Error::file("move", from, e))
 }
 
-/// All that decides what the build gives, as readable text: two builds with equal inputs need not both be done.
+/// Returns all inputs of the build as readable text. If two builds have equal inputs, the second one can be
+/// omitted.
 fn inputs(source: &source::Source, autoconf: &str, python: &Path) -> Result<String, Error> {
     let compiler = make::first_line(Command::new("gcc").arg("--version"))?;
     let linker = make::first_line(Command::new("ld").arg("--version"))?;

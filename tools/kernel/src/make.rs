@@ -1,4 +1,4 @@
-//! Runs the tools of the build: the kernel's makefile, the object converter, and the search for a usable Python.
+//! Tools of the build: the kernel's makefile, the object converter, and the search for a usable Python.
 
 use std::env;
 use std::ffi::OsString;
@@ -9,23 +9,23 @@ use std::process::{Command, Stdio};
 
 use crate::Error;
 
-/// What the kernel's makefile is told, apart from paths.
+/// Arguments of the kernel's makefile, apart from paths.
 pub const ARGUMENTS: &[&str] = &[
     "ARCH=x86",
     "PLAT=pc99",
     "SEL4_ARCH=x86_64",
     "SKIP_PATH_CHECKS=1",
-    // Warnings are errors by default, and today's compiler has more of them than the one of 2017.
+    // Warnings are errors by default, and today's compiler reports more of them than the compiler of 2017.
     "WARNINGS=all",
-    // That checker does not understand the output of today's preprocessor.
+    // This checker does not understand the output of today's preprocessor.
     "CIRCULAR_INCLUDES=cat >/dev/null",
 ];
 
-/// How much of a failed step's output is shown.
+/// Number of lines of a failed step's output that are shown.
 const TAIL_LINES: usize = 12;
 
-/// A `python3` that has the libraries of the kernel's generators. The first one on the PATH may be the user's own,
-/// without them, while the system's has them.
+/// Returns a `python3` that has the libraries of the kernel's generators. The first one on the PATH may be
+/// the user's own without these libraries, so the system's is tried too.
 pub fn python() -> Result<PathBuf, Error> {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path)
@@ -43,7 +43,7 @@ pub fn python() -> Result<PathBuf, Error> {
         .ok_or(Error::Python)
 }
 
-/// The first line that a tool prints about itself.
+/// Returns the first line that a tool prints about itself.
 pub fn first_line(command: &mut Command) -> Result<String, Error> {
     let output = command.output().map_err(|cause| Error::Tool {
         tool: "gcc",
@@ -57,9 +57,9 @@ pub fn first_line(command: &mut Command) -> Result<String, Error> {
         .to_owned())
 }
 
-/// Builds `kernel.elf` in `objects` from the sources in `tree`. The output goes to the file `log`.
+/// Builds `kernel.elf` in `objects` from the sources in `tree`. Writes the output to the file `log`.
 pub fn kernel(tree: &Path, objects: &Path, python: &Path, log: &Path) -> Result<(), Error> {
-    // Scripts of the kernel start with `env python`.
+    // The kernel's scripts start with `env python`.
     let bin = objects.join("bin");
     fs::create_dir(&bin).map_err(|e| Error::file("create", &bin, e))?;
     symlink(python, bin.join("python")).map_err(|e| Error::file("link", &bin, e))?;
@@ -86,7 +86,7 @@ pub fn kernel(tree: &Path, objects: &Path, python: &Path, log: &Path) -> Result<
         .arg("kernel.elf")
         .env("PATH", path)
         .env("PYTHONDONTWRITEBYTECODE", "1")
-        // The makefile would take its flags from these, or build for the outer make.
+        // With these set, the makefile would use other flags or build for the outer make.
         .env_remove("MAKEFLAGS")
         .env_remove("MAKELEVEL")
         .env_remove("CFLAGS")
@@ -115,7 +115,6 @@ pub fn kernel(tree: &Path, objects: &Path, python: &Path, log: &Path) -> Result<
     })
 }
 
-/// Writes the 64-bit kernel as a 32-bit ELF file.
 pub fn to_elf32(elf: &Path, elf32: &Path) -> Result<(), Error> {
     let output = Command::new("objcopy")
         .args(["-O", "elf32-i386"])
@@ -137,7 +136,7 @@ pub fn to_elf32(elf: &Path, elf32: &Path) -> Result<(), Error> {
     })
 }
 
-/// The preprocessor's output for a text, with the kernel's include folders and configuration.
+/// Returns the preprocessor's output for a text, with the kernel's include folders and configuration.
 pub fn preprocess(tree: &Path, objects: &Path, text: &str) -> Result<String, Error> {
     let input = objects.join("labels.c");
     fs::write(&input, text).map_err(|e| Error::file("write", &input, e))?;

@@ -1,8 +1,7 @@
-//! The official Microkit SDK, where a person has one: finding it, asking whether it is one that is known, and running
-//! its tool.
+//! The official Microkit SDK, if one is installed: finds it, checks its version, and runs its tool.
 //!
-//! On the other side is whatever `MICROKIT_SDK` names: files that the person trusts as a kernel. Nothing of an SDK is part
-//! of this repository, and nothing but `--kernel sdk` looks for one.
+//! On the other side: the folder that `MICROKIT_SDK` names, which its owner trusts like a kernel. No part of
+//! an SDK is part of this repository. Only `--kernel sdk` looks for one.
 
 use std::env;
 use std::ffi::OsStr;
@@ -14,29 +13,29 @@ use crate::{Error, Flavour};
 
 /// The environment variable that names the SDK's folder.
 pub const VARIABLE: &str = "MICROKIT_SDK";
-/// The version that the runtime and the rules are written for, any patch level of it.
+/// The version that the runtime and the rules are written for. Any patch level works.
 pub const VERSION: &str = "2.3";
-/// Where it can be had.
+/// Address of the download page.
 const SOURCE: &str = "https://github.com/seL4/microkit/releases";
 
 /// One board and configuration of an SDK. All files that are named here exist.
 #[derive(Clone, Debug)]
 pub struct Sdk {
-    /// Its tool.
     tool: PathBuf,
-    /// The board, as the SDK calls it.
+    /// The board's name in the SDK.
     board: String,
-    /// Its configuration: `debug` or `release`.
+    /// Its configuration.
     flavour: Flavour,
-    /// The folder of that configuration of that board.
+    /// Folder of the board's configuration.
     folder: PathBuf,
 }
 
 impl Sdk {
-    /// The SDK that the environment names, for a board.
+    /// Finds the SDK that the environment names, for a board.
     ///
     /// # Errors
-    /// One line that says what was looked for, what was found, and where the right one can be had.
+    /// The SDK is not usable. One line says what was looked for, what was found, and where to download the
+    /// right one.
     pub fn find(board: &str, flavour: Flavour) -> Result<Sdk, Error> {
         Sdk::at(env::var_os(VARIABLE).as_deref(), board, flavour)
     }
@@ -76,7 +75,7 @@ impl Sdk {
         Ok(sdk)
     }
 
-    /// The kernel's own list of invocation labels (JSON).
+    /// Returns the path of the kernel's own list of invocation labels (JSON).
     pub fn invocations(&self) -> PathBuf {
         self.folder.join("invocations_all.json")
     }
@@ -85,11 +84,11 @@ impl Sdk {
         self.folder.join("elf/sel4_32.elf")
     }
 
-    /// Runs the SDK's tool on a system description. It writes the image and, beside it, the kernel as `sel4_32.elf`.
-    /// Returns what it had to say, which is nothing where all is well.
+    /// Runs the SDK's tool on a system description. The tool writes the image and, beside it, the kernel as
+    /// `sel4_32.elf`. Returns the tool's messages. They are empty on success without warnings.
     ///
     /// # Errors
-    /// Its own words, when it refuses.
+    /// The tool refuses the system. The text is its output.
     pub fn image(&self, call: &ImageCall<'_>) -> Result<String, Error> {
         let mut command = Command::new(&self.tool);
         command.arg(call.description);
@@ -115,18 +114,17 @@ impl Sdk {
     }
 }
 
-/// What the SDK's tool is to read and write.
+/// Files that the SDK's tool reads and writes.
 #[derive(Clone, Copy, Debug)]
 pub struct ImageCall<'a> {
-    /// The system description.
     pub description: &'a Path,
-    /// Where programs and prefill files are.
+    /// Folders with programs and prefill files.
     pub search: &'a [PathBuf],
-    /// The image to write.
+    /// Path of the image to write.
     pub image: &'a Path,
-    /// Its report, for people.
+    /// Path of its report for people.
     pub report: &'a Path,
-    /// All objects and capabilities of the system (JSON).
+    /// Path of the list of all objects and capabilities of the system (JSON).
     pub capdl: &'a Path,
 }
 
@@ -156,7 +154,7 @@ mod tests {
         assert!(refusal(Some(folder.path())).contains("bin/microkit is missing"));
     }
 
-    /// Where there is an SDK, the facts recorded for the runtime are held against it.
+    /// Compares the facts recorded for the runtime with those of the SDK, if there is one.
     #[test]
     fn the_recorded_labels_are_the_sdk_s() {
         if env::var_os(VARIABLE).is_none() {

@@ -1,7 +1,8 @@
-//! The kernel's sources: where cargo put them, a copy to build in, and the corrections made to that copy.
+//! The kernel's sources: their location in cargo's cache, a copy to build in, and the corrections made to
+//! that copy.
 //!
-//! The registry's folder is shared between all projects of this user, and the kernel's makefile writes beside its
-//! sources; so the folder is only ever read.
+//! All projects of this user share the registry's folder, and the kernel's makefile writes beside its
+//! sources. So the folder is only read.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,21 +11,20 @@ use cargo_metadata::{CargoOpt, MetadataCommand};
 
 use crate::Error;
 
-/// The registry package that carries the sources.
+/// Registry package that carries the sources.
 const PACKAGE: &str = "sel4-sys";
 
-/// The sources as cargo has them.
+/// The sources in cargo's cache.
 pub struct Source {
-    /// The folder with the kernel's makefile.
+    /// Folder with the kernel's makefile.
     pub folder: PathBuf,
-    /// Cargo's target folder.
     pub target: PathBuf,
-    /// The package with its version and origin.
+    /// Package with its version and origin.
     pub package: String,
 }
 
-/// Asks cargo where the sources are. Cargo downloads the package when it is not there yet, and checks it against
-/// `Cargo.lock`.
+/// Asks cargo for the location of the sources. Cargo downloads the package if it is missing, and checks it
+/// against `Cargo.lock`.
 pub fn locate(root: &Path) -> Result<Source, Error> {
     let metadata = MetadataCommand::new()
         .current_dir(root)
@@ -50,7 +50,7 @@ pub fn locate(root: &Path) -> Result<Source, Error> {
     })
 }
 
-/// Copies the tree. Times are not kept: the kernel's makefile rebuilds by time, and all is built afresh.
+/// Copies a tree without file times: the kernel's makefile decides by time, and everything must be rebuilt.
 pub fn copy(from: &Path, to: &Path) -> Result<(), Error> {
     fs::create_dir(to).map_err(|e| Error::file("create", to, e))?;
     for entry in fs::read_dir(from).map_err(|e| Error::file("read", from, e))? {
@@ -69,7 +69,7 @@ pub fn copy(from: &Path, to: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// One change in one file: a text that must be there exactly once, and what stands there instead.
+/// A change in one file: a text that must occur exactly once, and its replacement.
 struct Correction {
     file: &'static str,
     old: &'static str,
@@ -77,31 +77,33 @@ struct Correction {
 }
 
 const CORRECTIONS: &[Correction] = &[
-    // The exit path that takes a pending interrupt rounds the kernel's stack pointer up to the stack's own size. Unless the
-    // stack lies on such a boundary, the kernel then runs on memory above its stack, which holds its interrupt table.
+    // The exit path for a pending interrupt rounds the kernel's stack pointer up to the stack's size. If the
+    // stack is not aligned to that size, the kernel then runs on memory above its stack, which holds its
+    // interrupt table.
     Correction {
         file: "include/arch/x86/arch/64/mode/kernel/stack.h",
         old: "#define KERNEL_STACK_ALIGNMENT 16\n",
         new: "#define KERNEL_STACK_ALIGNMENT 4096\n",
     },
-    // The floating-point registers change hands when the thread does, not when it first uses them: all our programs use
-    // them in every turn, so each turn would cost a trap more. It also leaves nothing of one domain in registers
-    // while another runs, which processors with lazy-state leaks (CVE-2018-3665) would give away.
+    // The floating-point registers change their owner at each thread switch, not at the first use. All our
+    // programs use them in every turn, so lazy switching would cost an additional trap for each turn. It also
+    // leaves no data of one domain in registers while another runs. Processors with lazy-state leaks
+    // (CVE-2018-3665) would disclose it.
     Correction {
         file: "include/machine/fpu.h",
         old: "                disableFpu();\n",
         new: "                if (likely(thread != NODE_STATE(ksIdleThread))) {\n                    \
               switchLocalFpuOwner(&thread->tcbArch.tcbContext.fpuState);\n                }\n",
     },
-    // Fault handlers get the address out of a variable that has half its bits.
+    // Fault handlers read the address from a variable that has half its bits.
     Correction {
         file: "src/arch/x86/kernel/vspace.c",
         old: "    uint32_t addr;\n    uint32_t fault;\n",
         new: "    word_t addr;\n    uint32_t fault;\n",
     },
-    // A thread that goes on after being stopped starts from its fault address. That of a thread which was ready to run is
-    // old: it would do its last system call once more, with the answer in place of the arguments. Later versions of the
-    // kernel mend it in the same place and way.
+    // A stopped thread resumes at its fault address. That address is old if the thread was ready to run. It
+    // would repeat its last system call, with the result in place of the arguments. Later versions of the
+    // kernel correct this in the same place and way.
     Correction {
         file: "src/kernel/thread.c",
         old: "    cancelIPC(target);\n    setThreadState(target, ThreadState_Inactive);\n",
@@ -112,14 +114,14 @@ const CORRECTIONS: &[Correction] = &[
     },
 ];
 
-/// Makes the corrections in a copy of the sources.
+/// Applies the corrections to a copy of the sources.
 pub fn correct(tree: &Path) -> Result<(), Error> {
     CORRECTIONS
         .iter()
         .try_for_each(|correction| correction.apply(tree))
 }
 
-/// The corrections, as part of what a build depends on.
+/// Returns the corrections as text, which is part of the build's inputs.
 pub fn corrections_as_text() -> String {
     CORRECTIONS
         .iter()
@@ -147,7 +149,8 @@ impl Correction {
 mod tests {
     use super::*;
 
-    /// A tree in which every file has what is to be corrected, but `first` for the first of them.
+    /// Makes a tree in which every file has its text to be corrected. `first` is the content of the first
+    /// correction's file.
     fn tree_with(first: &str) -> tempfile::TempDir {
         let tree = tempfile::tempdir().unwrap();
         for (i, correction) in CORRECTIONS.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! Builds both flavours of the real kernel and looks at what came out.
+//! Builds both flavours of the real kernel and checks the results.
 
 use std::fs;
 use std::path::Path;
@@ -43,8 +43,9 @@ fn only_the_debug_flavour_has_messages() {
     assert!(!says(Flavour::Release));
 }
 
-/// The path that takes a pending interrupt rounds the stack pointer to this size. `cargo xtask test interrupts` loads it;
-/// whether that hits something that matters depends on what the linker puts behind the stack, this does not.
+/// Checks the alignment to which the exit path for a pending interrupt rounds the stack pointer. `cargo xtask
+/// test interrupts` loads that path, but damage there depends on what the linker puts behind the stack. This
+/// test does not.
 #[test]
 fn the_kernels_stack_lies_on_a_boundary_of_its_size() {
     for flavour in [Flavour::Debug, Flavour::Release] {
