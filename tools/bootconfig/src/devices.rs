@@ -1,4 +1,4 @@
-//! The rules for devices with a section of their own (`[[device]]`) and for the families of a brane.
+//! Rules for devices with a section of their own (`[[device]]`) and for the families of a brane.
 
 use crate::file::{self, Device, Interface};
 use crate::rules::{Rules, mode};
@@ -26,7 +26,7 @@ impl Rules<'_> {
                         self.wrong(
                             word.span(),
                             format!(
-                                "{key}: `{}` is none of its protocols: use {}",
+                                "{key}: `{}` is not one of its protocols: use {}",
                                 word.get_ref(),
                                 all.join(", ")
                             ),
@@ -46,13 +46,13 @@ impl Rules<'_> {
         if out.is_empty() {
             self.wrong(
                 span,
-                format!("brane.families: brane `{brane}` would have none: name inet or inet6, or leave it out for all"),
+                format!("brane.families: brane `{brane}` would have none: name inet or inet6, or omit the key for all"),
             );
         }
         out
     }
 
-    /// The NIC that carries an interface's device.
+    /// Returns the NIC of an interface's device.
     pub(crate) fn nic_of(&self, interface: &Interface) -> u8 {
         let declared = self
             .declared
@@ -163,7 +163,7 @@ impl Rules<'_> {
         }
     }
 
-    /// Both ends of each pair name each other.
+    /// Checks that both ends of each pair name each other.
     pub(crate) fn pairs(&mut self) {
         for at in 0..self.declared.len() {
             let (device, span) = &self.declared[at];
@@ -178,7 +178,7 @@ impl Rules<'_> {
             let fits = back.is_some_and(|(d, _)| d.kind == Kind::Pair(name.clone()) && d.nic == device.nic);
             if !fits && !peer.is_empty() {
                 let what = format!(
-                    "device.peer: the other end `{peer}` of `{name}` does not lead back to it: write a [[device]] `{peer}` \
+                    "device.peer: the other end `{peer}` of `{name}` does not name it as its peer: write a [[device]] `{peer}` \
                      of kind pair with `peer = \"{name}\"` on the same NIC"
                 );
                 self.wrong(span.clone(), what);
@@ -186,7 +186,8 @@ impl Rules<'_> {
         }
     }
 
-    /// The device of an interface that has a section of its own: its place among them.
+    /// Returns the index of the `[[device]]` of an interface. Refuses keys of the interface that belong into
+    /// that section.
     pub(crate) fn declared_for(&mut self, given: &Interface, device: &str) -> Option<usize> {
         let at = self.declared.iter().position(|(d, _)| d.name == device)?;
         let keys = [

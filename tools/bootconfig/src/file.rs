@@ -1,60 +1,59 @@
-//! The file as written: which keys there are. Unknown ones are refused; every value keeps its place for the messages.
+//! The file as written, with its keys. Unknown keys are refused. Every value keeps its position for the
+//! messages.
 
 use serde::Deserialize;
 use toml::Spanned;
 
-/// The whole file.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct File {
-    /// First four bytes of the MAC addresses of interfaces that do not name one.
+    /// First four bytes of the MAC addresses of interfaces without a `mac`.
     pub mac_pool: Option<Spanned<String>>,
-    /// The branes, by number.
+    /// The branes, ordered by number.
     #[serde(default)]
     pub brane: Vec<Spanned<Brane>>,
-    /// Devices that no brane has, or of which there is more to say than an interface's keys can.
+    /// Devices without a brane, and devices that need more keys than an interface has.
     #[serde(default)]
     pub device: Vec<Spanned<Device>>,
 }
 
-/// One `[[device]]`.
+/// A `[[device]]` section.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Device {
-    /// Its name, unique in the whole system.
+    /// Name, unique in the system.
     pub name: Spanned<String>,
-    /// What it is.
     #[serde(default)]
     pub kind: Kind,
-    /// The NIC whose driver carries it; `nic0` where it is left out.
+    /// The NIC whose driver carries the device. `nic0` if absent.
     pub nic: Option<Spanned<String>>,
-    /// Of a vlan: its tag.
+    /// Tag of a vlan.
     pub tag: Option<Spanned<i64>>,
-    /// Of a pair: the other end.
+    /// The other end of a pair.
     pub peer: Option<Spanned<String>>,
-    /// MAC address; without it, one from the pool.
+    /// MAC address. Taken from the pool if absent.
     pub mac: Option<Spanned<String>>,
-    /// As at an interface.
+    /// See [`Interface::mode`].
     #[serde(default)]
     pub mode: Mode,
-    /// As at an interface, but without the word `addresses`.
+    /// See [`Interface::allow`], but the word `addresses` is not allowed.
     pub allow: Option<Spanned<Vec<Spanned<String>>>>,
-    /// As at an interface.
+    /// See [`Interface::rate_up`].
     pub rate_up: Option<Spanned<i64>>,
-    /// As at an interface.
+    /// See [`Interface::rate_down`].
     pub rate_down: Option<Spanned<i64>>,
 }
 
-/// What a device is.
+/// Kind of a device.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
-    /// A MAC address of its own on a NIC.
+    /// A device with a MAC address of its own on a NIC.
     #[default]
     Vnic,
     /// The NIC itself.
     Phys,
-    /// One end of a wire.
+    /// One end of a virtual cable.
     Pair,
     /// A vnic with a tag.
     Vlan,
@@ -64,73 +63,69 @@ pub enum Kind {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Families {
-    /// IPv4.
     pub inet: Option<Vec<Spanned<String>>>,
-    /// IPv6.
     pub inet6: Option<Vec<Spanned<String>>>,
 }
 
-/// One `[[brane]]`.
+/// A `[[brane]]` section.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Brane {
-    /// Its name.
     pub name: Spanned<String>,
-    /// Whether it is the primary one.
+    /// True for the primary brane.
     #[serde(default)]
     pub primary: bool,
-    /// Its families and protocols; all where it is left out.
+    /// Its families and protocols. All if absent.
     pub families: Option<Spanned<Families>>,
-    /// Whether it is started, or only created.
+    /// True if the brane is started, false if it is only created.
     pub started: Option<bool>,
-    /// Its interfaces.
     #[serde(default)]
     pub interface: Vec<Spanned<Interface>>,
 }
 
-/// One `[[brane.interface]]`.
+/// A `[[brane.interface]]` section.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Interface {
-    /// Name inside the brane.
     pub name: Spanned<String>,
     /// Name of the device, unique over all branes.
     pub device: Spanned<String>,
-    /// MAC address; without it, one from the pool.
+    /// MAC address. Taken from the pool if absent.
     pub mac: Option<Spanned<String>>,
-    /// Fixed addresses, each with its prefix length.
+    /// Static addresses, each with its prefix length.
     #[serde(default)]
     pub addresses: Vec<Spanned<String>>,
     /// IPv4 default router.
     pub gateway4: Option<Spanned<String>>,
     /// IPv6 default router.
     pub gateway6: Option<Spanned<String>>,
-    /// Ask DHCP.
+    /// Use DHCP.
     pub dhcp4: Option<Spanned<bool>>,
-    /// Listen to router advertisements.
+    /// Use router advertisements.
     #[serde(default)]
     pub slaac: bool,
-    /// `bridge` or `private`; bridge where it is left out.
+    /// `bridge` or `private`. `bridge` if absent.
     pub mode: Option<Mode>,
-    /// Where what it sends may come from: prefixes, and the word `addresses` for its fixed ones. Without it: anything.
+    /// Source addresses that the interface may send from: prefixes, and the word `addresses` for its static
+    /// ones. Any if absent.
     pub allow: Option<Spanned<Vec<Spanned<String>>>>,
-    /// Bytes per second that it may send. Without it: no limit.
+    /// Limit for sending in bytes per second. None if absent.
     #[serde(rename = "rate-up")]
     pub rate_up: Option<Spanned<i64>>,
-    /// Bytes per second that it gets. Without it: no limit.
+    /// Limit for receiving in bytes per second. None if absent.
     #[serde(rename = "rate-down")]
     pub rate_down: Option<Spanned<i64>>,
-    /// Port; without it, the interface's place in its brane.
+    /// Port. The interface's index in its brane if absent.
     pub port: Option<Spanned<i64>>,
 }
 
-/// Who can reach the interface besides the outside.
+/// Reachability of an interface from other branes.
 #[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
-    /// Other branes on the same NIC.
+    /// Other branes on the same NIC can reach it.
     #[default]
     Bridge,
-    /// Nobody.
+    /// No other brane can reach it.
     Private,
 }

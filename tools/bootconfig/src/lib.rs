@@ -1,8 +1,10 @@
-//! Compiler of the boot configuration: a TOML file for people to the CBOR text that the manager reads at its start.
+//! Compiler of the boot configuration: turns a TOML file into the CBOR text that the manager reads at its
+//! start.
 //!
-//! Everything that can be wrong is found here, on the build machine, and said with file, line, column, key and what
-//! would be right; the manager then only has to notice damage. The keys are in [`mod@file`], explained at the top of
-//! `brane-manager/branes.toml`. The file is written by the system's owner and is trusted to be meant, not to be right.
+//! It finds every error on the build machine, and reports it with file, line, column, key and remedy. So the
+//! manager only has to detect damage. [`mod@file`] defines the keys, and `brane-manager/branes.toml` explains
+//! them. On the other side: the system's owner, who writes the file. The owner's intention is trusted, the
+//! text is checked.
 
 mod devices;
 mod file;
@@ -17,24 +19,23 @@ use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-/// One thing that is wrong.
+/// An error in the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// Line, from 1.
     pub line: usize,
     /// Column in characters, from 1.
     pub column: usize,
-    /// What is wrong, naming key and value, and what would be right.
+    /// The wrong key and value, and the remedy.
     pub what: String,
 }
 
-/// Why there is no boot configuration.
+/// Reason why there is no boot configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The file cannot be read.
     #[error("{path}: {1}: name an existing boot configuration under `boot` in configs.toml", path = .0.display())]
     Read(PathBuf, std::io::Error),
-    /// All that is wrong in it, in order of place.
+    /// All errors in the file, ordered by position.
     #[error("{}", Lines(.0, .1))]
     Wrong(PathBuf, Vec<Problem>),
 }
@@ -51,13 +52,13 @@ impl fmt::Display for Lines<'_> {
     }
 }
 
-/// The file at `path`, checked for a system of `instances` branes.
+/// Reads and checks the file at `path` for a system of `instances` branes.
 pub fn load(path: &Path, instances: usize) -> Result<BootConfig, Error> {
     let bytes = std::fs::read(path).map_err(|e| Error::Read(path.into(), e))?;
     match std::str::from_utf8(&bytes) {
         Ok(text) => parse(path, text, instances),
         Err(error) => {
-            // As text up to the damage, whose place is then the end.
+            // The text up to the damage, so that its end is the damage's position.
             let good = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
             let what = format!(
                 "byte {:#04x} is no UTF-8 text: the file is damaged or of another encoding; save it as UTF-8",
@@ -69,12 +70,13 @@ pub fn load(path: &Path, instances: usize) -> Result<BootConfig, Error> {
     }
 }
 
-/// The file at `path` for a system of `instances` branes, as the bytes for the region `boot-config`.
+/// Compiles the file at `path` for a system of `instances` branes. Returns the bytes of the region
+/// `boot-config`.
 pub fn compile(path: &Path, instances: usize) -> Result<Vec<u8>, Error> {
     Ok(load(path, instances)?.to_bytes())
 }
 
-/// The text of a file, checked for a system of `instances` branes. `path` is for the messages.
+/// Parses and checks the text of a file for a system of `instances` branes. `path` is for the messages only.
 pub fn parse(path: &Path, text: &str, instances: usize) -> Result<BootConfig, Error> {
     let wrong = |problems| Error::Wrong(path.into(), problems);
     let file: file::File = toml::from_str(text).map_err(|e| {
@@ -89,7 +91,7 @@ pub fn parse(path: &Path, text: &str, instances: usize) -> Result<BootConfig, Er
     let mut problems = rules.problems;
     if problems.is_empty() && config.to_bytes().len() > MAX_SIZE {
         let what = format!(
-            "compiled it has {} bytes, the region boot-config holds {MAX_SIZE}: shorten names or drop addresses",
+            "the compiled configuration has {} bytes, the region boot-config holds {MAX_SIZE}: shorten names or drop addresses",
             config.to_bytes().len()
         );
         problems.push(problem(text, 0..0, what));

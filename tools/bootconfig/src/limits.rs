@@ -1,4 +1,4 @@
-//! The rules for the limits of interfaces and devices: the keys `allow`, `rate-up` and `rate-down`.
+//! Rules for the limits of interfaces and devices: the keys `allow`, `rate-up` and `rate-down`.
 
 use crate::rules::Rules;
 use brane_abi::net::Cidr;
@@ -7,11 +7,11 @@ use ipnet::IpNet;
 use std::str::FromStr;
 use toml::Spanned;
 
-/// In `allow`, the interface's own fixed addresses.
+/// Word in `allow` for the interface's own static addresses.
 const OWN: &str = "addresses";
 
 impl Rules<'_> {
-    /// The prefixes of `allow`; empty where it is left out.
+    /// Returns the prefixes of `allow`. Empty if the key is absent.
     pub(crate) fn allow(
         &mut self,
         key: &str,
@@ -81,7 +81,7 @@ impl Rules<'_> {
         out
     }
 
-    /// One of the rates.
+    /// Checks a rate and returns it.
     pub(crate) fn rate(&mut self, key: &str, given: Option<&Spanned<i64>>) -> Option<u64> {
         let given = given?;
         match u64::try_from(*given.get_ref()) {

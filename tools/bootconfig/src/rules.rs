@@ -1,4 +1,4 @@
-//! What a boot configuration must obey: each rule once, with the message that names key, value and remedy.
+//! Rules of a boot configuration. Each rule is here once, with a message that names key, value and remedy.
 
 use crate::file::{self, Brane, File, Interface};
 use crate::{Problem, problem};
@@ -15,27 +15,27 @@ use std::ops::Range;
 use std::str::FromStr;
 use toml::Spanned;
 
-/// Most fixed addresses of one interface.
+/// Maximum of static addresses of one interface.
 const MAX_ADDRESSES: usize = 8;
 
-/// The checker: collects problems, and what must be unique so far.
+/// Checker of a file. Collects problems, and the values that must be unique.
 pub struct Rules<'a> {
     text: &'a str,
     instances: usize,
     pool: [u8; 4],
-    /// All that was found wrong.
+    /// All problems found.
     pub problems: Vec<Problem>,
     names: HashMap<String, String>,
     devices: HashMap<String, String>,
     pub(crate) macs: HashMap<MacAddr, String>,
     addresses: HashMap<IpAddr, String>,
     built: Vec<DeviceConfig>,
-    /// Devices with a section of their own, in order, and where that is.
+    /// Devices with a section of their own, in order, with the section's position.
     pub(crate) declared: Vec<(DeviceConfig, Range<usize>)>,
 }
 
 impl<'a> Rules<'a> {
-    /// For this text and a system of `instances` branes.
+    /// Makes a checker for this text and a system of `instances` branes.
     pub fn new(text: &'a str, instances: usize) -> Rules<'a> {
         Rules {
             text,
@@ -55,7 +55,7 @@ impl<'a> Rules<'a> {
         self.problems.push(problem(self.text, span, what));
     }
 
-    /// The whole file; what it returns counts only where `problems` is empty.
+    /// Checks the whole file. The result is valid only if `problems` is empty.
     pub fn file(&mut self, file: File) -> BootConfig {
         if let Some(pool) = &file.mac_pool {
             match bytes::<4>(pool.get_ref()) {
@@ -146,7 +146,7 @@ impl<'a> Rules<'a> {
                     ),
                 );
             }
-            // What is too much is said already; the number only has to be one.
+            // If there are too many interfaces, the error is reported already. Any valid number will do.
             let place_on_nic = before.min(PORTS_PER_BRANE - 1);
             let place_in_brane = (number, index);
             let port = usize::from(nic) * PORTS_PER_BRANE + place_on_nic;
@@ -211,7 +211,7 @@ impl<'a> Rules<'a> {
         let own = declared.and_then(|at| self.declared.get(at).map(|(d, _)| (d.kind.clone(), d.mac)));
         let mac = match (&own, &given.mac) {
             (Some((_, Some(mac))), _) => *mac,
-            // The NIC's own, which only its driver knows.
+            // The NIC's own address, which only its driver knows.
             (Some((Kind::Phys, None)), _) => MacAddr::default(),
             (_, given_mac) => {
                 let (mac, place) = match given_mac {
@@ -346,7 +346,8 @@ impl<'a> Rules<'a> {
         }
     }
 
-    /// Stable: says which interface of which brane it is.
+    /// Returns the pool's address for an interface. It depends only on the numbers of brane and interface, so
+    /// it is stable.
     fn pool_mac(&self, brane: usize, index: usize) -> MacAddr {
         let [a, b, c, d] = self.pool;
         MacAddr([a, b, c, d, index as u8, brane as u8])
@@ -448,7 +449,7 @@ pub(crate) const fn mode(given: file::Mode) -> Mode {
     }
 }
 
-/// `N` bytes as two hexadecimal digits each, with colons between.
+/// Parses `N` bytes of two hexadecimal digits each, separated by colons.
 fn bytes<const N: usize>(text: &str) -> Option<[u8; N]> {
     let mut out = [0; N];
     let mut parts = text.split(':');

@@ -84,7 +84,8 @@ fn message(text: &str) -> String {
     parse(Path::new("b.toml"), text, 3).map_or_else(|e| e.to_string(), |_| "accepted".into())
 }
 
-/// Each rule: what is replaced in the good file, by what, and the message.
+/// Breaks the good file once for each rule. Each case has the text to replace, its replacement, and the
+/// expected message.
 #[test]
 fn every_rule_names_place_key_and_remedy() {
     assert_eq!(message(GOOD), "accepted");
@@ -431,7 +432,7 @@ fn every_rule_of_devices_names_place_key_and_remedy() {
         (
             "peer = \"pb\"",
             "peer = \"px\"",
-            "device.peer: the other end `px` of `pa` does not lead back to it: write a [[device]] `px`",
+            "device.peer: the other end `px` of `pa` does not name it as its peer: write a [[device]] `px`",
         ),
         (
             "name = \"pb\"",
@@ -466,7 +467,7 @@ fn every_rule_of_devices_names_place_key_and_remedy() {
         (
             "name = \"red\"",
             "name = \"red\"\nfamilies = { inet = [\"icmp6\"] }",
-            "brane.families.inet: `icmp6` is none of its protocols: use icmp, udp, tcp",
+            "brane.families.inet: `icmp6` is not one of its protocols: use icmp, udp, tcp",
         ),
         (
             "name = \"red\"",

@@ -1,14 +1,15 @@
-//! The way back: a boot configuration as the text of a file that compiles to it.
+//! Writer: turns a boot configuration into the text of a file that compiles to it.
 
 use brane_abi::control::{FamilyConfig, InterfaceConfig};
 use brane_abi::operator::{DeviceConfig, Kind, Mode};
 use brane_manager_core::boot::{BootConfig, BraneBoot};
 use toml::{Table, Value};
 
-/// The text of the file. Devices that are vnics on `nic0` are told of at their interfaces, others in a section of their own.
+/// Returns the text of the file. Vnics on `nic0` are written with their interfaces, other devices in sections
+/// of their own.
 pub fn to_toml(config: &BootConfig) -> String {
     let mut out = String::from(
-        "# The system as it was wanted when this was saved; brane-manager/branes.toml explains the keys.\n\n",
+        "# The desired state of the system when this was saved; brane-manager/branes.toml explains the keys.\n\n",
     );
     let [a, b, c, d] = config.mac_pool;
     let mut head = Table::new();
@@ -45,7 +46,7 @@ fn is_plain(d: &DeviceConfig) -> bool {
     d.kind == Kind::Vnic && d.nic == 0
 }
 
-/// Appends a heading and keys, the name first, as far as the writer's own order allows.
+/// Appends a heading and keys. The name comes first, the other keys in the writer's order.
 fn section(out: &mut String, heading: &str, mut keys: Table) {
     if !heading.is_empty() {
         out.push_str(heading);
@@ -55,7 +56,7 @@ fn section(out: &mut String, heading: &str, mut keys: Table) {
         out.push_str(&format!("name = {name}\n"));
     }
     for (key, value) in keys {
-        // A `Value` is written in one line: an inline table, an array, a quoted string.
+        // A `Value` is written on one line: an inline table, an array, or a quoted string.
         out.push_str(&format!("{key} = {value}\n"));
     }
     out.push('\n');
@@ -109,7 +110,7 @@ fn interface(i: &InterfaceConfig, plain: Option<&DeviceConfig>) -> Table {
     t
 }
 
-/// The keys of a device but for its name.
+/// Returns the keys of a device without its name.
 fn device(d: &DeviceConfig) -> Table {
     let mut t = Table::new();
     match &d.kind {

@@ -5,7 +5,8 @@ use brane_abi::net::{Cidr, MacAddr};
 use proptest::prelude::*;
 use std::path::Path;
 
-/// What a file can say: some branes with interfaces on devices of all kinds, and devices at home.
+/// Generates what a file can express: branes with interfaces on devices of all kinds, and devices without a
+/// brane.
 fn configs() -> impl Strategy<Value = BootConfig> {
     let brane = (
         any::<bool>(),
@@ -157,7 +158,7 @@ fn the_shipped_files_come_back() {
 fn a_file_is_as_a_person_would_write_it() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../brane-manager/branes.toml");
     let text = to_toml(&crate::load(&path, 6).unwrap());
-    let start = "# The system as it was wanted when this was saved; brane-manager/branes.toml explains the keys.\n\nmac-pool = \
+    let start = "# The desired state of the system when this was saved; brane-manager/branes.toml explains the keys.\n\nmac-pool = \
                  \"02:77:00:00\"\n\n[[brane]]\nname = \"main\"\nprimary = true\n\n[[brane.interface]]\nname = \"net0\"\naddresses = \
                  [\"10.0.2.15/24\", \"fec0::15/64\"]\ndevice = \"vnic0\"\ngateway4 = \"10.0.2.2\"\nmac = \
                  \"02:77:00:00:00:00\"\nport = 0\nslaac = true\n";
