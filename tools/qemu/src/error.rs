@@ -1,4 +1,4 @@
-//! What can go wrong with QEMU and the host's tools, in words for the person at the keyboard.
+//! Errors of QEMU and of the host's tools, in words for the person at the keyboard.
 
 use std::io;
 use std::net::SocketAddr;
@@ -6,18 +6,18 @@ use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-/// Why QEMU is not running, or not saying what it should.
+/// Reason why QEMU does not run, or does not show the expected output.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Tools are missing and could not be installed.
     #[error("missing: {missing}. {remedy}")]
     Missing {
-        /// The tools, with what they are for.
+        /// The tools and their purpose.
         missing: String,
-        /// What to do.
+        /// The remedy.
         remedy: String,
     },
-    /// QEMU is too old, or what has its name does not say a version.
+    /// QEMU is too old, or the program of its name does not print a version.
     #[error(
         "{}: {what}; version {}.{} or newer is needed, which Debian 12 has in its package qemu-system-x86",
         program.display(),
@@ -25,87 +25,74 @@ pub enum Error {
         needed.1
     )]
     Version {
-        /// The program.
         program: PathBuf,
-        /// What is wrong with its version.
+        /// The fault of its version.
         what: String,
-        /// The oldest version that works.
         needed: (u32, u32),
     },
-    /// A port of the host is taken, or not ours to take.
+    /// A port of the host is in use, or this user may not use it.
     #[error(
         "{protocol} port {} of {} is {} ({cause}); {}choose others with --port-base",
         address.port(),
         address.ip(),
-        if *taken { "in use" } else { "not to be had" },
+        if *taken { "in use" } else { "not available" },
         if *taken { "stop what uses it, or " } else { "" }
     )]
     Port {
-        /// Whether somebody else has it.
+        /// True if another process uses the port, false if it is not available for another reason.
         taken: bool,
-        /// TCP or UDP.
         protocol: &'static str,
-        /// Where it was to listen.
+        /// Address at which QEMU would listen.
         address: SocketAddr,
-        /// The system's reason.
         cause: io::Error,
     },
     /// The socket of a serial line cannot be made.
     #[error("{} {what}", path.display())]
     Socket {
-        /// Where.
         path: PathBuf,
-        /// Why not, and what to do.
+        /// The reason, and the remedy.
         what: String,
     },
-    /// A network device of the host is missing.
     #[error(
         "there is no network device {0} here; make it as root with: ip tuntap add dev {0} mode tap && ip link set dev {0} up"
     )]
     NoInterface(String),
-    /// A network device of the host cannot be the machine's cable.
+    /// A network device of the host cannot be connected to the machine.
     #[error("{name} {what}")]
     Tap {
-        /// The device.
         name: String,
-        /// Why not, and what to do.
+        /// The reason, and the remedy.
         what: String,
     },
     /// A program cannot be started.
     #[error("cannot start {program}: {cause}")]
     Start {
-        /// The program.
         program: String,
-        /// The system's reason.
         cause: io::Error,
     },
-    /// QEMU ended by itself.
+    /// QEMU ended unexpectedly.
     #[error("QEMU ended ({status}){}", said(messages))]
     Ended {
-        /// How.
         status: ExitStatus,
-        /// What it wrote on its standard error.
+        /// Its standard error.
         messages: String,
     },
     /// The console did not show a text in time.
     #[error("the console did not show `{text}` within {} ms; its last lines:\n{tail}", within.as_millis())]
     Silent {
-        /// The text.
         text: String,
-        /// The time allowed.
+        /// The time limit.
         within: Duration,
-        /// The end of what the console showed.
+        /// The last lines of the console.
         tail: String,
     },
     /// The console cannot be written to.
     #[error("this QEMU's console is not connected to the harness")]
     NoConsole,
-    /// An operation on the running QEMU failed.
     #[error("cannot {action}: {cause}")]
     Io {
-        /// What was tried.
+        /// The operation, as a verb.
         action: &'static str,
-        /// The system's reason.
         cause: io::Error,
     },
 }

@@ -1,4 +1,5 @@
-//! The host's tools: which there must be, which Debian package has each, and how a missing one gets there.
+//! Tools of the host: the list of those that are needed, the Debian package of each, and the installation of
+//! missing ones.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -10,24 +11,23 @@ use crate::Error;
 
 /// The program that runs the image.
 pub const QEMU: &str = BOARD.qemu.program;
-/// The oldest QEMU that is known to work.
+/// The oldest QEMU version that is known to work.
 const OLDEST_QEMU: (u32, u32) = BOARD.qemu.oldest;
 
-/// How a tool is recognised.
+/// Method to detect a tool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Test {
-    /// A program of this name on the PATH, or in the system folders for administrators.
+    /// A program of this name is on the PATH, or in the system folders for administrators.
     Program(&'static str),
-    /// The system's Python can import all of these.
+    /// The system's Python can import all of these modules.
     PythonModules(&'static str),
 }
 
 /// A tool that a verb needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tool {
-    /// How it is recognised.
     pub test: Test,
-    /// The Debian package that has it.
+    /// The Debian package that contains it.
     pub package: &'static str,
 }
 
@@ -45,7 +45,7 @@ const fn python(modules: &'static str, package: &'static str) -> Tool {
     }
 }
 
-/// What the kernel's build needs.
+/// Tools for the kernel's build.
 pub const BUILD: &[Tool] = &[
     program("gcc", "build-essential"),
     program("make", "build-essential"),
@@ -58,10 +58,10 @@ pub const BUILD: &[Tool] = &[
     python("tempita", "python3-tempita"),
 ];
 
-/// What booting the image needs.
+/// Tools for booting the image.
 pub const RUN: &[Tool] = &[program(QEMU, BOARD.qemu.package)];
 
-/// What the image tests need besides.
+/// Additional tools for the image tests.
 pub const TEST: &[Tool] = &[
     program("ip", "iproute2"),
     program("dnsmasq", "dnsmasq-base"),
@@ -69,7 +69,7 @@ pub const TEST: &[Tool] = &[
 ];
 
 impl Tool {
-    /// Whether it is there.
+    /// Returns true if the tool is installed.
     pub fn is_present(&self) -> bool {
         match self.test {
             Test::Program(name) => {
@@ -96,7 +96,7 @@ fn is_executable(path: &Path) -> bool {
         .is_ok_and(|data| data.is_file() && data.permissions().mode() & 0o111 != 0)
 }
 
-/// The Pythons that may have the modules: the system's, and the one on the PATH.
+/// Pythons that may have the modules: the system's, and the one on the PATH.
 fn pythons() -> [&'static str; 2] {
     ["/usr/bin/python3", "python3"]
 }
@@ -111,8 +111,8 @@ fn imports(python: &str, modules: &str) -> bool {
         .is_ok_and(|status| status.success())
 }
 
-/// Makes sure that all tools are there: installs what is missing when this process is root's and the system has
-/// `apt-get`, and otherwise says which command to type. `progress` is told what is being done.
+/// Checks that all tools are installed. Installs missing ones if this process is root's and the system has
+/// `apt-get`. Otherwise fails with the command to type. Calls `progress` with a text for each step.
 pub fn ensure(tools: &[&[Tool]], progress: &mut dyn FnMut(&str)) -> Result<(), Error> {
     let missing = missing(tools);
     if missing.is_empty() {
@@ -131,7 +131,7 @@ pub fn ensure(tools: &[&[Tool]], progress: &mut dyn FnMut(&str)) -> Result<(), E
     };
     if !program("apt-get", "apt").is_present() {
         return Err(failed(format!(
-            "Install what has it; the Debian packages are: {}",
+            "Install the programs that have it; the Debian packages are: {}",
             packages.join(" ")
         )));
     }
@@ -139,7 +139,7 @@ pub fn ensure(tools: &[&[Tool]], progress: &mut dyn FnMut(&str)) -> Result<(), E
         return Err(failed(format!("Type: sudo {command}")));
     }
     progress(&format!("installing {} ({names})", packages.join(" ")));
-    // A machine that was never asked before has no package lists.
+    // A machine on which apt never ran has no package lists.
     if !apt_get(&["install", "-y", "--no-install-recommends"], &packages)? {
         progress("apt-get install failed; reading the package lists first");
         if !apt_get(&["update"], &[])? || !apt_get(&["install", "-y", "--no-install-recommends"], &packages)?
@@ -151,7 +151,7 @@ pub fn ensure(tools: &[&[Tool]], progress: &mut dyn FnMut(&str)) -> Result<(), E
         "" => Ok(()),
         still => Err(Error::Missing {
             missing: still.to_owned(),
-            remedy: format!("The packages are installed and do not have it; look at: {command}"),
+            remedy: format!("The packages are installed but do not contain it; check the output of: {command}"),
         }),
     }
 }
@@ -173,7 +173,7 @@ fn missing_names(tools: &[&[Tool]]) -> String {
         .join(", ")
 }
 
-/// Each package once, in the order of first need.
+/// Returns each package once, in the order of first need.
 fn packages(tools: &[Tool]) -> Vec<&'static str> {
     let mut packages = Vec::new();
     for tool in tools {
@@ -199,7 +199,7 @@ fn apt_get(verb: &[&str], packages: &[&str]) -> Result<bool, Error> {
     Ok(output.status.success())
 }
 
-/// Refuses a QEMU that is too old, and what only has its name.
+/// Refuses a QEMU that is too old, and a program that only has its name.
 pub fn check_qemu_version() -> Result<(), Error> {
     let output = Command::new(QEMU)
         .arg("--version")
@@ -211,12 +211,12 @@ pub fn check_qemu_version() -> Result<(), Error> {
         })?;
     let text = String::from_utf8_lossy(&output.stdout);
     let first = text.lines().next().unwrap_or_default();
-    // It may be anything, and is to stay on the message's line.
+    // The program may print anything, so the text is cut and escaped to fit on the message's line.
     let said: String = first.chars().flat_map(char::escape_debug).take(80).collect();
     let what = match version(first) {
         Some(version) if version >= OLDEST_QEMU => return Ok(()),
         Some(_) => format!("`{said}` is too old"),
-        None => format!("it does not say a version of QEMU, but `{said}`"),
+        None => format!("it prints no version of QEMU, but `{said}`"),
     };
     Err(Error::Version {
         program: on_path(QEMU),
@@ -225,7 +225,7 @@ pub fn check_qemu_version() -> Result<(), Error> {
     })
 }
 
-/// Where a program is that is started by its name.
+/// Returns the path of a program that is started by its name.
 fn on_path(name: &str) -> PathBuf {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path)
@@ -234,7 +234,7 @@ fn on_path(name: &str) -> PathBuf {
         .unwrap_or_else(|| name.into())
 }
 
-/// Major and minor number out of `QEMU emulator version 7.2.22 (Debian ...)`.
+/// Parses major and minor number of `QEMU emulator version 7.2.22 (Debian ...)`.
 fn version(line: &str) -> Option<(u32, u32)> {
     let number = line.split_once("version ")?.1;
     let mut parts = number.split(|c: char| !c.is_ascii_digit());

@@ -1,8 +1,8 @@
-//! The harness around QEMU: the one machine that the image is made for, a running QEMU with its console, and the tools that
-//! the host must have.
+//! Harness around QEMU: the machine that the image is made for, a running QEMU with its console, and the
+//! tools that the host needs.
 //!
-//! Owns: QEMU's command line and the processes started from it. On the other side: QEMU, which is trusted, and what the
-//! guest writes on its serial line, which is only ever treated as text.
+//! Owns: QEMU's command line and the processes started from it. On the other side: QEMU, which is trusted,
+//! and the output of the guest's serial line, which is only treated as text.
 
 pub mod board;
 mod error;

@@ -1,5 +1,5 @@
-//! The machine: a q35 PC with one processor, one or two virtio network devices, at 00:02.0 and 00:03.0, and one to three serial
-//! lines, as a typed description that becomes QEMU's command line.
+//! The machine as a typed description that becomes QEMU's command line: a q35 PC with one processor, one or
+//! two virtio network devices (at 00:02.0 and 00:03.0), and one to three serial lines.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
@@ -14,75 +14,74 @@ use crate::Error;
 use crate::host::QEMU;
 use crate::tap;
 
-/// The own MAC address of the second network device.
+/// MAC address of the second network device.
 pub const SECOND_MAC: &str = "02:77:01:00:00:00";
 
-/// A machine to be started. Start from [`Machine::new`] and change what differs.
+/// A machine to start. Start from [`Machine::new`] and change the fields that differ.
 #[derive(Clone, Debug)]
 pub struct Machine {
     /// The kernel as a 32-bit ELF file (`sel4_32.elf`).
     pub kernel: PathBuf,
     /// The image (`loader.img`).
     pub image: PathBuf,
-    /// RAM in MiB.
     pub memory_mib: u64,
-    /// What the network device is connected to.
+    /// Peer of the network device.
     pub net: Net,
-    /// The device's own MAC address.
+    /// MAC address of the network device.
     pub mac: String,
-    /// What a second network device is connected to. Its MAC address is [`SECOND_MAC`].
+    /// Peer of the second network device, if there is one. Its MAC address is [`SECOND_MAC`].
     pub second_net: Option<Net>,
-    /// An IOMMU (Intel VT-d), which the network devices' accesses to memory go through.
+    /// Adds an IOMMU (Intel VT-d) for the network devices' memory accesses.
     pub iommu: bool,
-    /// More properties of the network devices, such as `csum=off`.
+    /// Additional properties of the network devices, such as `csum=off`.
     pub nic_options: Vec<String>,
-    /// The first serial line, COM1: the console.
+    /// First serial line (COM1): the console.
     pub console: Serial,
-    /// The second serial line, COM2: the line to the operator's machine.
+    /// Second serial line (COM2): the control line to the operator's machine.
     pub second_serial: Option<Serial>,
-    /// The third serial line, COM3: nothing of the system's own.
+    /// Third serial line (COM3). The system does not use it.
     pub third_serial: Option<Serial>,
-    /// More devices, each as QEMU's option `-device` takes it.
+    /// Additional devices, each in the syntax of QEMU's option `-device`.
     pub devices: Vec<String>,
     /// What the machine's clocks follow.
     pub clock: Clock,
 }
 
-/// What the machine's clocks (TSC, HPET, PIT) follow.
+/// Source of the machine's clocks (TSC, HPET, PIT).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Clock {
-    /// The host's clock.
     #[default]
     Host,
-    /// The instructions of the guest: each advances the clocks by one nanosecond. While the processor is halted, they
-    /// follow the host's clock. So a duration between two readings counts the instructions that the guest executed
-    /// meanwhile (and the time for which it was halted), however busy the host is.
+    /// The guest's instructions: each advances the clocks by one nanosecond. While the processor is halted,
+    /// they follow the host's clock. So a duration counts executed instructions plus halted time, however
+    /// busy the host is.
     Instructions,
 }
 
-/// What is at the other end of the network device.
+/// Peer of a network device.
 #[derive(Clone, Debug)]
 pub enum Net {
-    /// QEMU's own network: the guest can reach the host's networks, and the host reaches the guest by forwarded ports.
-    /// Offers no offloads.
+    /// QEMU's own network. The guest can reach the host's networks, and the host reaches the guest through
+    /// forwarded ports. Offers no offloads.
     User {
-        /// Address and prefix length of the network, and the host's address on it.
+        /// Address and prefix length of the network, and the host's address in it.
         v4: (Ipv4Addr, u8, Ipv4Addr),
-        /// IPv6 prefix of 64 bits, and the host's address on it.
+        /// IPv6 prefix of 64 bits, and the host's address in it.
         v6: (Ipv6Addr, Ipv6Addr),
-        /// The ports that are forwarded.
+        /// Forwarded ports.
         forwards: Vec<Forward>,
     },
-    /// A tap device that exists already, by its name.
+    /// An existing tap device, by name.
     Tap(String),
-    /// Whoever listens at this TCP address: each frame follows its length (4 bytes, big endian). Offers no offloads.
+    /// The server at this TCP address. Each frame is preceded by its length (4 bytes, big endian). Offers no
+    /// offloads.
     Stream(SocketAddr),
-    /// Nothing: there is a device, and its cable is not plugged in.
+    /// No peer: the device exists, but its cable is not plugged in.
     Unplugged,
 }
 
 impl Net {
-    /// QEMU's usual user network, 10.0.2.0/24 with the host at 10.0.2.2, and fec0::/64.
+    /// Returns QEMU's usual user network: 10.0.2.0/24 with the host at 10.0.2.2, and fec0::/64.
     pub fn user(forwards: Vec<Forward>) -> Net {
         let v4 = (Ipv4Addr::new(10, 0, 2, 0), 24, Ipv4Addr::new(10, 0, 2, 2));
         Net::User {
@@ -96,23 +95,20 @@ impl Net {
     }
 }
 
-/// One forwarded port of the user network.
+/// A forwarded port of the user network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Forward {
-    /// TCP or UDP.
     pub protocol: Protocol,
-    /// Where QEMU listens on the host.
+    /// Address at which QEMU listens on the host.
     pub host: SocketAddrV4,
-    /// Where it goes in the guest.
+    /// Destination in the guest.
     pub guest: SocketAddrV4,
 }
 
 /// A transport protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
-    /// TCP.
     Tcp,
-    /// UDP.
     Udp,
 }
 
@@ -125,27 +121,28 @@ impl Protocol {
     }
 }
 
-/// What is at the other end of a serial line.
+/// Peer of a serial line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Serial {
-    /// The terminal of this process, in raw mode, shared with QEMU's monitor: Ctrl-A x ends QEMU, Ctrl-A h shows help.
+    /// The terminal of this process, in raw mode, shared with QEMU's monitor. Ctrl-A x ends QEMU, Ctrl-A h
+    /// shows help.
     Terminal,
-    /// This process's standard input and output, as they are.
+    /// This process's standard input and output.
     Stdio,
-    /// This process's standard output; there is no input.
+    /// This process's standard output, without input.
     Stdout,
-    /// The harness: [`Qemu::wait_for`](crate::Qemu::wait_for), [`Qemu::send_line`](crate::Qemu::send_line). Only for the console.
+    /// The harness, through [`Qemu::wait_for`](crate::Qemu::wait_for) and
+    /// [`Qemu::send_line`](crate::Qemu::send_line). Only for the console.
     Harness,
-    /// A file.
     File(PathBuf),
     /// A Unix socket that QEMU makes and listens on, without waiting for a peer.
     Unix(PathBuf),
-    /// A new pseudo-terminal; QEMU names it on its standard output.
+    /// A new pseudo-terminal. QEMU prints its name on standard output.
     Pty,
 }
 
 impl Machine {
-    /// A machine with 256 MiB, its cable not plugged in, and its console connected to the harness.
+    /// Returns a machine with 256 MiB, an unplugged network cable, and its console connected to the harness.
     pub fn new(kernel: impl Into<PathBuf>, image: impl Into<PathBuf>) -> Machine {
         Machine {
             kernel: kernel.into(),
@@ -164,7 +161,7 @@ impl Machine {
         }
     }
 
-    /// Says what would keep the machine from starting: a port that is taken, a tap device that is not there.
+    /// Checks that the machine can start. Fails for a port in use or a missing tap device.
     pub fn check(&self) -> Result<(), Error> {
         for net in [Some(&self.net), self.second_net.as_ref()].into_iter().flatten() {
             match net {
@@ -179,7 +176,7 @@ impl Machine {
         Ok(())
     }
 
-    /// QEMU's command line. Standard streams are not set yet.
+    /// Returns QEMU's command line. Standard streams are not set yet.
     pub fn command(&self) -> Command {
         let mut command = Command::new(QEMU);
         command.args([
@@ -218,7 +215,8 @@ impl Machine {
             }
         }
         if self.iommu {
-            // Before the devices behind it. Interrupts are not remapped: the kernel knows nothing of that.
+            // Must precede the devices behind it. Interrupts are not remapped, because the kernel does not
+            // support that.
             command.args(["-device", "intel-iommu,intremap=off"]);
         }
         self.nic(&mut command, 0, &self.net, &self.mac, BOARD.qemu.nic_place);
@@ -238,10 +236,10 @@ impl Machine {
 }
 
 impl Machine {
-    /// Adds network device `number` with what it is connected to.
+    /// Adds network device `number` and its peer.
     fn nic(&self, command: &mut Command, number: u8, net: &Net, mac: &str, place: &str) {
         command.arg("-netdev").arg(net.netdev(number));
-        // No boot from the network: the device's ROM would only cost time.
+        // The device's ROM would only cost time, because the machine does not boot from the network.
         let mut device = format!(
             "{},id=nic{number},netdev=net{number},mac={mac},addr={place},romfile=",
             BOARD.qemu.nic
@@ -257,7 +255,7 @@ impl Machine {
 }
 
 impl Forward {
-    /// Fails when something else listens there already.
+    /// Fails if another process listens there already.
     fn check(&self) -> Result<(), Error> {
         let taken = match self.protocol {
             Protocol::Tcp => TcpListener::bind(self.host).map(drop),
@@ -307,7 +305,8 @@ impl Net {
 }
 
 impl Serial {
-    /// Fails where QEMU could not make a socket: somebody listens there, or the path is too long or taken by something else.
+    /// Fails if QEMU could not make a socket: another process listens there, or the path is too long or in
+    /// use by another file.
     fn check(&self) -> Result<(), Error> {
         match self {
             Serial::Unix(path) => crate::socket::check(path),
@@ -340,7 +339,7 @@ impl Serial {
     }
 }
 
-/// A value in a list of QEMU options: a comma in it is written twice.
+/// Escapes a value in a list of QEMU options: a comma is doubled.
 fn escaped(value: &OsStr) -> OsString {
     match value.to_str() {
         Some(text) => text.replace(',', ",,").into(),

@@ -10,13 +10,13 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{Error, Machine, Serial};
 
-/// How long QEMU may take to end when asked to, before it is killed.
+/// Time limit for QEMU to end when asked to. It is killed afterwards.
 const GRACE: Duration = Duration::from_secs(3);
-/// How often a process is asked whether it has ended.
+/// Interval for checking whether a process has ended.
 const POLL: Duration = Duration::from_millis(10);
 /// Lines of the console shown with an error.
 const TAIL_LINES: usize = 25;
-/// The most that is kept of what one stream says, in bytes: the start is forgotten first.
+/// Maximum of bytes kept of one stream. The oldest bytes are dropped first.
 const KEPT: usize = 16 << 20;
 
 /// A QEMU process that this process started.
@@ -26,11 +26,11 @@ pub struct Qemu {
     input: Option<ChildStdin>,
     console: Arc<Stream>,
     messages: Arc<Stream>,
-    /// How much of the console `wait_for` has gone past.
+    /// Bytes of the console that `wait_for` has consumed.
     seen: u64,
 }
 
-/// What a stream said so far.
+/// Output of a stream so far.
 #[derive(Debug, Default)]
 struct Stream {
     state: Mutex<Text>,
@@ -40,7 +40,7 @@ struct Stream {
 #[derive(Debug, Default)]
 struct Text {
     bytes: Vec<u8>,
-    /// Bytes that were forgotten before the first of `bytes`.
+    /// Bytes dropped before the first of `bytes`.
     forgotten: u64,
     closed: bool,
 }
@@ -96,8 +96,8 @@ impl Stream {
 impl Machine {
     /// Starts QEMU with this machine, after [`Machine::check`].
     ///
-    /// With the console at [`Serial::Harness`] QEMU's own messages are kept for errors; otherwise they go to this
-    /// process's standard error.
+    /// With the console at [`Serial::Harness`] QEMU's own messages are kept for errors; otherwise they go to
+    /// this process's standard error.
     pub fn start(&self) -> Result<Qemu, Error> {
         self.check()?;
         let mut command = self.command();
@@ -131,26 +131,26 @@ impl Machine {
 }
 
 impl Qemu {
-    /// QEMU's process id.
+    /// Returns QEMU's process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
     }
 
-    /// All that the console has shown so far.
+    /// Returns the console's output so far.
     pub fn log(&self) -> String {
         self.console.text()
     }
 
-    /// Waits until the console shows `text`, at a place behind the one that the last such call found. Returns what was
-    /// shown between the two, `text` included.
+    /// Waits until the console shows `text` after the end of the previous match. Returns the output up to the
+    /// end of `text`.
     ///
     /// # Errors
-    /// The time is over, or QEMU has ended; the error has the console's last lines.
+    /// The time is over, or QEMU has ended. The error has the console's last lines.
     pub fn wait_for(&mut self, text: &str, within: Duration) -> Result<String, Error> {
         let deadline = Instant::now() + within;
         let console = self.console.clone();
         let mut state = console.lock();
-        // Where the search goes on: what was searched once is not searched again.
+        // Searched bytes are not searched again.
         let mut searched = self.seen;
         loop {
             let from = searched.saturating_sub(state.forgotten) as usize;
@@ -183,13 +183,13 @@ impl Qemu {
         }
     }
 
-    /// Goes on behind all that the console has shown so far: [`Self::wait_for`] will find what comes from now on.
+    /// Skips all output so far: [`Self::wait_for`] only finds later output.
     pub fn skip_shown(&mut self) {
         let state = self.console.lock();
         self.seen = state.forgotten + state.bytes.len() as u64;
     }
 
-    /// Types bytes as they are.
+    /// Sends bytes to the console.
     pub fn send(&mut self, bytes: &[u8]) -> Result<(), Error> {
         let input = self.input.as_mut().ok_or(Error::NoConsole)?;
         input
@@ -198,7 +198,7 @@ impl Qemu {
             .map_err(Error::io("write to the console"))
     }
 
-    /// Types a line on the console, with the Enter key at its end.
+    /// Sends a line to the console, followed by the Enter key.
     pub fn send_line(&mut self, line: &str) -> Result<(), Error> {
         self.send(format!("{line}\r").as_bytes())
     }
@@ -213,14 +213,14 @@ impl Qemu {
         self.child.wait().map_err(Error::io("wait for QEMU"))
     }
 
-    /// Ends QEMU: asks it, and kills it when it does not end soon. Does nothing when it has ended already.
+    /// Ends QEMU: asks it to end, and kills it if it does not end soon. Does nothing if it has ended already.
     pub fn end(&mut self) -> Result<ExitStatus, Error> {
         if let Some(status) = self.try_wait()? {
             return Ok(status);
         }
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
         if let Some(pid) = pid {
-            // An error means that it is gone, which the loop below finds out.
+            // An error means that the process is gone, which the loop below detects.
             let _ = kill_process(pid, Signal::TERM);
         }
         let deadline = Instant::now() + GRACE;
@@ -234,7 +234,7 @@ impl Qemu {
         self.wait()
     }
 
-    /// The error for a QEMU whose console has closed.
+    /// Returns the error for a QEMU whose console has closed.
     fn ended(&mut self) -> Error {
         let status = match self.end() {
             Ok(status) => status,

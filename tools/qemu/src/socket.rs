@@ -1,14 +1,14 @@
-//! Unix sockets that QEMU is to make and listen on.
+//! Unix sockets that QEMU makes and listens on.
 
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 use crate::Error;
 
-/// Longest path of a socket in bytes (`sun_path` of Linux, with its zero byte).
+/// Maximum length of a socket's path in bytes (`sun_path` of Linux, with its zero byte).
 const MAX_PATH: usize = 107;
 
-/// Says what would keep QEMU from making a socket here. One that nobody listens on any more is taken over.
+/// Checks that QEMU can make a socket at this path. Accepts a stale socket without a listener.
 pub fn check(path: &Path) -> Result<(), Error> {
     let refuse = |what: String| {
         Err(Error::Socket {
@@ -28,12 +28,12 @@ pub fn check(path: &Path) -> Result<(), Error> {
         return refuse(format!("cannot be made: there is no folder {}", folder.display()));
     }
     if UnixStream::connect(path).is_ok() {
-        return refuse("is in use: end what listens there, or choose another path".to_owned());
+        return refuse("is in use: end the program that listens there, or choose another path".to_owned());
     }
     use std::os::unix::fs::FileTypeExt;
     match path.symlink_metadata() {
         Ok(is) if !is.file_type().is_socket() => {
-            refuse("is something else than a socket: choose another path".to_owned())
+            refuse("exists and is not a socket: choose another path".to_owned())
         }
         _ => Ok(()),
     }
@@ -55,7 +55,7 @@ mod tests {
         check(&path).unwrap();
         let file = folder.path().join("file");
         std::fs::write(&file, "precious").unwrap();
-        assert!(check(&file).unwrap_err().to_string().contains("something else"));
+        assert!(check(&file).unwrap_err().to_string().contains("is not a socket"));
         let long = folder.path().join("x".repeat(120));
         assert!(check(&long).unwrap_err().to_string().contains("107"));
         let nowhere = folder.path().join("no/line.sock");

@@ -1,7 +1,7 @@
-//! Whether a network device of the host can be the machine's cable: attaches to it as QEMU will, and lets go at once.
+//! Check of a tap device: attaches to it as QEMU will, and detaches at once.
 //!
-//! Owns: nothing that lasts. On the other side: the host's kernel, which is trusted, and the network devices in the
-//! namespace of the calling thread.
+//! Owns no lasting state. On the other side: the host's kernel, which is trusted, and the network devices in
+//! the namespace of the calling thread.
 
 use std::ffi::c_short;
 use std::fs::{File, OpenOptions};
@@ -14,20 +14,20 @@ use rustix::net::{AddressFamily, SocketType, netdevice, socket};
 
 use crate::Error;
 
-/// Where one attaches to a tap device.
+/// The file through which a program attaches to a tap device.
 const TUN: &str = "/dev/net/tun";
-/// Attach to a device (`linux/if_tun.h`).
+/// Request to attach to a device (`linux/if_tun.h`).
 const TUNSETIFF: Opcode = 0x4004_54ca;
-/// Read a device's flags (`linux/sockios.h`).
+/// Request to read a device's flags (`linux/sockios.h`).
 const SIOCGIFFLAGS: Opcode = 0x8913;
-/// What QEMU asks for: whole Ethernet frames, each with virtio's header and nothing else before it.
+/// The flags that QEMU uses: whole Ethernet frames, each preceded by virtio's header only.
 const TAP_AS_QEMU_USES_IT: c_short = 0x0002 | 0x1000 | 0x4000;
-/// The device is up (`linux/if.h`).
+/// Flag of a device that is up (`linux/if.h`).
 const IFF_UP: c_short = 1;
-/// The longest name, in bytes.
+/// Maximum length of a name in bytes.
 const MAX_NAME: usize = 15;
 
-/// `struct ifreq`, with the one member of its union that is used here.
+/// `struct ifreq` with the only member of its union that is used here.
 #[repr(C)]
 struct Request {
     name: [u8; MAX_NAME + 1],
@@ -35,7 +35,7 @@ struct Request {
     rest: [u8; 22],
 }
 
-/// Fails with what to do when QEMU could not use this device, or nothing would come through it.
+/// Checks that QEMU can use this device and that frames can pass. The error contains the remedy.
 pub fn check(name: &str) -> Result<(), Error> {
     let refusal = |what: String| Error::Tap {
         name: name.to_owned(),
@@ -76,7 +76,7 @@ pub fn check(name: &str) -> Result<(), Error> {
                 "is no tap device, or one of several queues; make one as root with: ip tuntap add dev tap0 mode tap && ip link set dev tap0 up"
                     .to_owned()
             }
-            Errno::BUSY => "is in use by another program; stop that, or take another tap device".to_owned(),
+            Errno::BUSY => "is in use by another program; stop it, or use another tap device".to_owned(),
             Errno::PERM => format!(
                 "belongs to another user; run it as root, or make the device yours as root with: ip tuntap add dev {name} mode tap user NAME"
             ),
@@ -99,7 +99,8 @@ fn open() -> io::Result<File> {
 }
 
 fn ask<const CODE: Opcode>(at: impl AsFd, request: &mut Request) -> Result<(), Errno> {
-    // SAFETY: both codes that this is called with read and write a `struct ifreq`, which `Request` is in size and layout.
+    // SAFETY: this is called with two codes only. Both read and write a `struct ifreq`, which `Request`
+    // equals in size and layout.
     unsafe { ioctl(at, Updater::<CODE, Request>::new(request)) }
 }
 

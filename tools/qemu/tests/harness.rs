@@ -1,4 +1,4 @@
-//! The harness with a real QEMU: the kernel's own first lines, and what happens when there is no kernel.
+//! Runs the harness with a real QEMU: the kernel's own first lines, and the error without a kernel.
 
 use std::path::Path;
 use std::time::Duration;
@@ -14,7 +14,7 @@ fn debug_kernel() -> branes_kernel::Kernel {
     .unwrap()
 }
 
-/// A file that is no program: the kernel says so and stops.
+/// Makes a file that is no program. The kernel reports that and stops.
 fn no_program(folder: &Path) -> std::path::PathBuf {
     let path = folder.join("loader.img");
     std::fs::write(&path, [0; 4096]).unwrap();
@@ -35,7 +35,7 @@ fn the_console_is_read_in_order_and_qemu_ends_with_its_value() {
         Err(Error::Silent { tail, .. }) => assert!(tail.contains("ELF"), "{tail}"),
         other => panic!("the console was read twice: {other:?}"),
     }
-    qemu.send_line("nobody reads this").unwrap();
+    qemu.send_line("without a reader").unwrap();
     assert!(Path::new(&process).exists());
     drop(qemu);
     assert!(!Path::new(&process).exists(), "QEMU outlived its value");

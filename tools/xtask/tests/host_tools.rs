@@ -40,7 +40,7 @@ fn without_apt_get_the_packages_are_named() {
     let programs = Programs::new().with(PRESENT);
     assert_eq!(
         run_with(&programs, true).refusal(),
-        "missing: xmllint, qemu-system-x86_64. Install what has it; the Debian packages are: libxml2-utils qemu-system-x86"
+        "missing: xmllint, qemu-system-x86_64. Install the programs that have it; the Debian packages are: libxml2-utils qemu-system-x86"
     );
 }
 
@@ -102,7 +102,7 @@ fn what_only_has_qemus_name_is_refused() {
     ] {
         let (_programs, said) = run_with_qemu(script);
         said.refuses(&[
-            "it does not say a version of QEMU",
+            "it prints no version of QEMU",
             "version 7.2 or newer is needed",
         ]);
         assert!(said.err.len() < 500, "{}", said.err);
