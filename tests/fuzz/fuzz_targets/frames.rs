@@ -1,5 +1,5 @@
-//! A brane on a hostile network: the input is a list of frames, each behind its length and flags. There is no panic, what
-//! the brane sends has its own source address, and its work ends.
+//! Fuzz target: a brane on a hostile network. The input is a list of frames, each preceded by its length and
+//! flags. Checks that the brane does not panic, sends only from its own MAC address, and finishes its work.
 #![no_main]
 
 #[path = "../../../net-server/core/tests/common/mod.rs"]
@@ -14,7 +14,8 @@ const FRAMES: usize = 64;
 const MAC: [u8; 6] = [2, 0x77, 0, 0, 0, 1];
 
 thread_local! {
-    /// One brane for all inputs: what one leaves behind, the next meets. A fresh one every now and then bounds that.
+    /// One brane for many inputs, so that an input meets the state that earlier inputs left. It is restarted
+    /// from time to time to bound that state.
     static HOST: RefCell<(u32, Host)> = RefCell::new((0, host()));
 }
 
@@ -29,7 +30,7 @@ fn host() -> Host {
 fuzz_target!(|input: &[u8]| {
     HOST.with_borrow_mut(|(runs, host)| {
         *runs += 1;
-        // The link between driver and brane starts over too, as after a crash.
+        // Restarts the link between driver and brane too, as after a crash.
         if runs.is_multiple_of(1000) {
             host.restart();
             (0..3).for_each(|_| host.settle());
@@ -40,7 +41,7 @@ fuzz_target!(|input: &[u8]| {
             let len = usize::from(u16::from_le_bytes([*low, *high])) % 2048;
             let (bytes, after) = tail.split_at(len.min(tail.len()));
             rest = after;
-            // Most frames are for us: a fuzzer should not have to find the address.
+            // Most frames are addressed to the brane, so that the fuzzer does not have to find its address.
             let mut frame = bytes.to_vec();
             if flags & 0x80 == 0
                 && let Some(dst) = frame.first_chunk_mut::<6>()
@@ -56,7 +57,7 @@ fuzz_target!(|input: &[u8]| {
             host.clock.0.set(host.now() + u64::from(flags >> 2) * MS);
         }
         host.driver.sent(0);
-        // All that it has learnt or opened may be there, but no more than there can be.
+        // Connections are allowed, but no more than the maximum.
         assert!(host.brane.stack.conns.len() <= net_server_core::tcp::CONNECTIONS);
     });
 });

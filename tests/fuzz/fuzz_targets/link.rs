@@ -1,6 +1,7 @@
-//! A brane on a hostile link that speaks by a grammar: router advertisements, DHCP, neighbour discovery, ARP, IGMP, MLD, what
-//! makes the brane use what it has learnt, and time. There is no panic, the brane sends from its own addresses only, and each
-//! address that it takes can be a host's.
+//! Fuzz target: a brane on a hostile link whose peer speaks by a grammar. The grammar covers router
+//! advertisements, DHCP, neighbor discovery, ARP, IGMP, MLD, events that make the brane use the learnt state,
+//! and time. Checks that the brane does not panic, sends only from its own addresses, and configures only
+//! addresses that a host can have.
 #![no_main]
 
 #[path = "../../../net-server/core/tests/common/mod.rs"]
@@ -13,11 +14,13 @@ use libfuzzer_sys::fuzz_target;
 use std::cell::RefCell;
 
 thread_local! {
-    /// One brane for many inputs: what one leaves behind, the next meets. A fresh one every now and then bounds that.
+    /// One brane for many inputs, so that an input meets the state that earlier inputs left. It is replaced
+    /// from time to time to bound that state.
     static LINK: RefCell<(u32, Option<Link>)> = const { RefCell::new((0, None)) };
 }
 
-/// Options of the address sanitizer. A test's host never gives its regions back, as a protection domain's are there for its life.
+/// Options of the address sanitizer. A test's host never frees its regions, because those of a protection
+/// domain exist forever.
 #[unsafe(no_mangle)]
 pub extern "C" fn __asan_default_options() -> *const core::ffi::c_char {
     c"detect_leaks=0".as_ptr()

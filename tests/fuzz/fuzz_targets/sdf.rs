@@ -1,5 +1,6 @@
-//! The reader of the system description, what follows from a description, and the constants generated from it. The text
-//! is the untrusted side: whatever it holds, there is no panic, and every fault has a place in it.
+//! Fuzz target: the parser of the system description, the expansion of a description, and the generated
+//! constants. The text is untrusted. Checks that no text causes a panic, and that every error has a position
+//! in the text.
 #![no_main]
 
 use branes_system::configs::{Config, Entry};

@@ -1,5 +1,6 @@
-//! A hostile client at a brane's socket region: the input says where it writes what, and when the brane works. There is no
-//! panic, the brane's work ends, and once the client starts over nothing of it is left.
+//! Fuzz target: a hostile client at a brane's socket region. The input decides what it writes and where, and
+//! when the brane runs. Checks that the brane does not panic, that its work ends, and that no state of the
+//! client remains after the client restarts.
 #![no_main]
 
 #[path = "../../../net-server/core/tests/common/mod.rs"]
@@ -39,12 +40,13 @@ fuzz_target!(|input: &[u8]| {
         let at = usize::from(u16::from_le_bytes([*low, *high]));
         rest = tail;
         match what % 8 {
-            // Up to 16 bytes anywhere in the part that the brane reads.
+            // Writes up to 16 bytes anywhere in the part that the brane reads.
             0..=4 => {
                 let n = rest.len().min(1 + usize::from(what >> 4));
                 let (bytes, after) = rest.split_at(n);
                 rest = after;
-                // SAFETY: below 64 KiB + 16, and the region is larger; the brane takes it for what a peer may write.
+                // SAFETY: the write ends below 64 KiB + 16, and the region is larger. The brane treats its
+                // content as written by a peer.
                 unsafe { client.base().add(at).copy_from(bytes.as_ptr(), n) };
             }
             5 => {

@@ -1,6 +1,6 @@
-//! The vif switch between hostile branes, a hostile wire and a manager that makes mistakes. The input is a list of steps; after
-//! each of them the driver wakes. Brane 3 is honest throughout: its rings always make sense, and nothing leaves that
-//! has a source address of no vif.
+//! Fuzz target: the vif switch between hostile branes, a hostile wire, and a manager that makes mistakes. The
+//! input is a list of steps, and the driver runs after each. Brane 3 is honest: its rings must always stay
+//! valid, and no frame with a group source address may leave.
 #![no_main]
 
 #[path = "../../../drivers/nic/core/tests/common/mod.rs"]
@@ -23,7 +23,7 @@ thread_local! {
     static REGIONS: [SharedRegion; BRANES] = std::array::from_fn(|_| common::region());
 }
 
-/// The input, taken piece by piece; zeros once it is used up.
+/// The input, consumed piece by piece. Returns zeros after its end.
 struct Input<'a>(&'a [u8]);
 
 impl Input<'_> {
@@ -57,14 +57,14 @@ fn clean(region: SharedRegion) {
     let data = ports::RX.iter().chain(&ports::TX).map(|part| (part.offset, 0x1000));
     for (offset, len) in heads.into_iter().chain(data) {
         let part = region.part(offset, len).expect("inside the region");
-        // SAFETY: inside the region; nothing of the last run is alive.
+        // SAFETY: `part` is inside the region, and no object of the previous run is alive.
         unsafe { part.base().write_bytes(0, len) };
     }
 }
 
 fn scribble(region: SharedRegion, offset: usize, bytes: [u8; 4]) {
     let part = region.part(offset, 4).expect("inside the region");
-    // SAFETY: inside the region; one thread.
+    // SAFETY: `part` is inside the region, and there is only one thread.
     unsafe { part.base().copy_from_nonoverlapping(bytes.as_ptr(), 4) }
 }
 
@@ -111,7 +111,7 @@ fuzz_target!(|data: &[u8]| {
                     vif::SET_LIMITS => message.len(),
                     _ => input.byte() % 17,
                 };
-                // The honest brane's vif stays, without limits.
+                // The honest brane keeps its vif, without limits.
                 let honest = matches!(label, vif::REMOVE_VIF | vif::UNBIND_VIF | vif::SET_LIMITS)
                     && message[0] as usize == HONEST;
                 if !honest {
