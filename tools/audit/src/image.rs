@@ -68,7 +68,7 @@ impl<'a> Reader<'a> {
             .iter()
             .find(|batch| batch.slots.range().contains(&(slot as usize)));
         if made.and_then(|batch| Object::from_u8(batch.object)) != kind {
-            self.anomaly(format!("{what} is made as another kind of object"));
+            self.anomaly(format!("{what} is created as another kind of object"));
         }
         if let Some(other) = self.claims.insert(slot, what.clone()) {
             self.anomaly(format!("{what} is the same object as {other}"));
@@ -124,7 +124,7 @@ impl<'a> Reader<'a> {
             }
             let held = self.held(cap);
             if caps.insert(place, held).is_some() {
-                self.anomaly(format!("{name} is given two capabilities in {place}"));
+                self.anomaly(format!("{name} has two capabilities in {place}"));
             }
         }
         for irq in self.spec.irqs.iter().filter(|irq| irq.pd.get() as usize == index) {
@@ -150,7 +150,7 @@ impl<'a> Reader<'a> {
             };
             let place = CapSlot::Microkit(irq.slot.get());
             if caps.insert(place, held).is_some() {
-                self.anomaly(format!("{name} is given two capabilities in {place}"));
+                self.anomaly(format!("{name} has two capabilities in {place}"));
             }
         }
         let faults = match caps.get(&FAULT_SLOT) {

@@ -75,7 +75,7 @@ impl Rules<'_> {
             let many = out.len();
             self.wrong(
                 list.span(),
-                format!("{key}: {here} has {many} prefixes, the driver takes {MAX_ALLOWED}: join some, or drop them"),
+                format!("{key}: {here} has {many} prefixes, the driver accepts {MAX_ALLOWED}: join some, or drop them"),
             );
         }
         out

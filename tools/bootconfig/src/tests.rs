@@ -15,7 +15,7 @@ fn shipped(name: &str, instances: usize) -> BootConfig {
     let config = BootConfig::from_bytes(&bytes).expect("what was compiled reads back");
     config
         .check(instances, PORTS_PER_BRANE)
-        .expect("the manager takes what the compiler let through");
+        .expect("the manager accepts what the compiler accepts");
     config
 }
 
@@ -291,7 +291,7 @@ fn limits_reach_the_manager() {
     );
     let many: Vec<_> = (0..17).map(|i| format!("\"10.{i}.0.0/16\"")).collect();
     let broken = GOOD.replacen("gateway4", &format!("allow = [{}]\ngateway4", many.join(", ")), 1);
-    assert!(message(&broken).contains("`net0` of brane `main` has 17 prefixes, the driver takes 16"));
+    assert!(message(&broken).contains("`net0` of brane `main` has 17 prefixes, the driver accepts 16"));
 }
 
 #[test]

@@ -75,11 +75,11 @@ pub enum Error {
         /// Address of its download page.
         source_of_it: &'static str,
     },
-    #[error("the SDK's tool ended with {status}: {said}")]
+    #[error("the SDK's tool ended with {status}: {output}")]
     SdkTool {
         status: std::process::ExitStatus,
         /// Its whole output.
-        said: String,
+        output: String,
     },
     #[error("cannot {action} {}: {cause}", path.display())]
     File {

@@ -99,17 +99,15 @@ impl Sdk {
         command.arg("--output").arg(call.image);
         command.arg("--report").arg(call.report);
         command.arg("--capdl-json").arg(call.capdl);
-        let output = command.output().map_err(|e| Error::file("run", &self.tool, e))?;
-        let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat())
+        let result = command.output().map_err(|e| Error::file("run", &self.tool, e))?;
+        let status = result.status;
+        let output = String::from_utf8_lossy(&[result.stdout, result.stderr].concat())
             .trim()
             .to_owned();
-        if output.status.success() {
-            Ok(said)
+        if status.success() {
+            Ok(output)
         } else {
-            Err(Error::SdkTool {
-                status: output.status,
-                said,
-            })
+            Err(Error::SdkTool { status, output })
         }
     }
 }

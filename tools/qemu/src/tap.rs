@@ -54,7 +54,7 @@ pub fn check(name: &str) -> Result<(), Error> {
         }
     }
     let any = socket(AddressFamily::INET, SocketType::DGRAM, None)
-        .map_err(|e| Error::io("ask for the network devices")(e.into()))?;
+        .map_err(|e| Error::io("query the network devices")(e.into()))?;
     if netdevice::name_to_index(&any, name).is_err() {
         return Err(Error::NoInterface(name.to_owned()));
     }
@@ -85,7 +85,7 @@ pub fn check(name: &str) -> Result<(), Error> {
     })?;
     request.flags = 0;
     ask::<SIOCGIFFLAGS>(&any, &mut request)
-        .map_err(|e| Error::io("ask for the tap device's state")(e.into()))?;
+        .map_err(|e| Error::io("query the tap device's state")(e.into()))?;
     if request.flags & IFF_UP == 0 {
         return Err(refusal(format!(
             "is down; bring it up as root with: ip link set dev {name} up"
