@@ -159,12 +159,14 @@ fn a_capability_too_many_or_too_few_is_named() {
         &lines,
         &["brane-1, slot 20: described nothing; in the image notification of brane-0 (send, as signal 0)"],
     );
-    let lines = after(|edited| edited.edit_pd("brane-1", |pd| pd.caps.count = U32::new(pd.caps.count.get() - 1)));
+    let lines =
+        after(|edited| edited.edit_pd("brane-1", |pd| pd.caps.count = U32::new(pd.caps.count.get() - 1)));
     named(
         &lines,
         &["brane-1, slot 11", "notification of nic0", "in the image nothing"],
     );
-    let lines = after(|edited| edited.edit_pd("brane-0", |pd| pd.caps.count = U32::new(pd.caps.count.get() + 1)));
+    let lines =
+        after(|edited| edited.edit_pd("brane-0", |pd| pd.caps.count = U32::new(pd.caps.count.get() + 1)));
     named(&lines, &["brane-0 has two capabilities in slot 1"]);
 }
 

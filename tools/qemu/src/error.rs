@@ -66,10 +66,7 @@ pub enum Error {
     },
     /// A program cannot be started.
     #[error("cannot start {program}: {cause}")]
-    Start {
-        program: String,
-        cause: io::Error,
-    },
+    Start { program: String, cause: io::Error },
     /// QEMU ended unexpectedly.
     #[error("QEMU ended ({status}){}", said(messages))]
     Ended {

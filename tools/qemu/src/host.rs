@@ -151,7 +151,9 @@ pub fn ensure(tools: &[&[Tool]], progress: &mut dyn FnMut(&str)) -> Result<(), E
         "" => Ok(()),
         still => Err(Error::Missing {
             missing: still.to_owned(),
-            remedy: format!("The packages are installed but do not contain it; check the output of: {command}"),
+            remedy: format!(
+                "The packages are installed but do not contain it; check the output of: {command}"
+            ),
         }),
     }
 }
