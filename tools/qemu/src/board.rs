@@ -1,42 +1,41 @@
-//! What the tools must know of the board that images are built for and run on: one file for each board.
+//! The properties of a board that the tools need, with one file for each board.
 //!
-//! What a program must know of a device is in its driver, and where devices lie is said by `system.xml`, which the drivers'
-//! constants are generated from. Nothing else names a board (`docs/kernels.md` says what a further one needs).
+//! A driver knows the properties of its device. `system.xml` gives the addresses of devices, and the drivers'
+//! constants are generated from it. No other file names a board. `docs/kernels.md` lists the requirements for
+//! another board.
 
 mod x86_64_generic;
 
 pub use x86_64_generic::BOARD;
 
-/// A board.
 #[derive(Clone, Copy, Debug)]
 pub struct Board {
-    /// Its name in the Microkit SDK.
+    /// Name of the board in the Microkit SDK.
     pub sdk: &'static str,
-    /// The target that programs are compiled for.
+    /// Target that programs are compiled for.
     pub target: &'static str,
     /// First physical address that is never RAM.
     pub ram_limit: u64,
-    /// The machine that QEMU makes of it.
+    /// QEMU's model of the board.
     pub qemu: Qemu,
 }
 
-/// How QEMU is called.
+/// Options for QEMU.
 #[derive(Clone, Copy, Debug)]
 pub struct Qemu {
-    /// The program.
     pub program: &'static str,
-    /// The Debian package that has it.
+    /// The Debian package that contains the program.
     pub package: &'static str,
     /// The oldest version that is known to work: major and minor number.
     pub oldest: (u32, u32),
-    /// The machine.
+    /// Name of the machine.
     pub machine: &'static str,
-    /// The processor: what seL4 and the programs use, and nothing that depends on QEMU's version.
+    /// The processor: features that seL4 and the programs use, and none that depend on QEMU's version.
     pub cpu: &'static str,
-    /// The network device.
+    /// Name of the network device.
     pub nic: &'static str,
-    /// The place of the network device, as `system.xml` has it.
+    /// PCI address of the network device, as in `system.xml`.
     pub nic_place: &'static str,
-    /// The place of the second network device, where there is one.
+    /// PCI address of the second network device, if there is one.
     pub second_nic_place: &'static str,
 }

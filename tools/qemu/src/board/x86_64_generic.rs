@@ -1,8 +1,7 @@
-//! A PC, as QEMU's machine q35 with one processor has it.
+//! A PC with one processor, as QEMU's machine q35 models it.
 
 use super::{Board, Qemu};
 
-/// The board.
 pub const BOARD: Board = Board {
     sdk: "x86_64_generic",
     target: "x86_64-unknown-linux-gnu",
