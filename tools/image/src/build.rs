@@ -1,5 +1,5 @@
-//! From the system description and the program files to the image: finds the files, fills in the symbols, gives out
-//! capabilities, and puts everything into a plan.
+//! Builds an image from the system description and the program files: finds the files, fills in symbols,
+//! assigns capabilities, and adds everything to a plan.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -18,7 +18,7 @@ use crate::loader::{link, write_whole};
 use crate::plan::{Finished, MapAt, PdPlan, Plan, RegionId};
 use crate::{Error, Report};
 
-/// A memory region as made: parts with their offset and size.
+/// A memory region in the plan: its parts with offset and size.
 pub struct MadeRegion {
     parts: Vec<(RegionId, u64, u64)>,
     pub size: u64,
@@ -27,8 +27,8 @@ pub struct MadeRegion {
 
 /// Builds the image of `system` and writes it to `out`.
 ///
-/// Programs are looked for in `programs`, prefill files in `search_paths`, in order. `root_task` is the ELF file of the
-/// initialiser. On an error nothing is written.
+/// Programs are searched in `programs`, prefill files in `search_paths`, in order. `root_task` is the ELF
+/// file of the initialiser. If there is an error, nothing is written.
 pub fn build(
     system: &System,
     programs: &Path,
@@ -47,7 +47,7 @@ pub fn build(
     })
 }
 
-/// What a system amounts to, whoever builds its image: checks the programs against the description as [`build`] does.
+/// Measures a system without building an image. Checks the programs against the description like [`build`].
 pub fn measure(system: &System, programs: &Path, search_paths: &[PathBuf]) -> Result<Report, Error> {
     Ok(plan(system, programs, search_paths)?.1)
 }
@@ -81,7 +81,7 @@ fn plan(system: &System, programs: &Path, search_paths: &[PathBuf]) -> Result<(F
     Ok((finished, report))
 }
 
-/// One line on what this kernel cannot honour; the system runs without it.
+/// Returns a line about features that this kernel cannot provide. The system runs without them.
 fn warning(system: &System) -> Option<String> {
     let mut what = Vec::new();
     let pds = |wanted: fn(&PdModel) -> bool| system.protection_domains.iter().any(wanted);
@@ -129,8 +129,8 @@ fn find(who: &str, name: &str, folders: &[PathBuf]) -> Result<PathBuf, Error> {
     })
 }
 
-/// The file that a region begins with; nothing where it has none. It reaches the region's last page: the tool of Microkit
-/// 2.3.0 panics where it does not.
+/// Returns the initial contents of a region, empty if there is no file. The file must reach the region's last
+/// page, because the tool of Microkit 2.3.0 panics otherwise.
 fn prefill(region: &MemoryRegion, search_paths: &[PathBuf]) -> Result<Vec<u8>, Error> {
     let Prefill::File(file) = &region.prefill else {
         return Ok(Vec::new());
@@ -177,8 +177,8 @@ impl Builder<'_> {
         Ok(())
     }
 
-    /// Makes the regions that somebody maps; those at fixed addresses first, in order. The files of the others are looked
-    /// at too, as Microkit's tool does.
+    /// Makes all regions that are mapped, those at fixed addresses first, in order. Like Microkit's tool,
+    /// also checks the files of unmapped regions.
     fn make_regions(&mut self, search_paths: &[PathBuf]) -> Result<(), Error> {
         let maps = self.system.protection_domains.iter().flat_map(|pd| &pd.maps);
         let mapped: HashSet<&str> = maps.map(|map| map.mr.as_str()).collect();
@@ -233,7 +233,7 @@ impl Builder<'_> {
                 self.report.fixed_ram.push((paddr, paddr + size, name.clone()));
             }
         } else if bits == SMALL_PAGE_BITS && !content.is_empty() {
-            // The file's pages are in the image: they are mapped as they are, with zeroed ones behind.
+            // The file's pages are in the image. They are mapped there, followed by zeroed pages.
             let numbers: Vec<u32> = content
                 .chunks(PAGE_SIZE)
                 .map(|chunk| {

@@ -1,5 +1,5 @@
-//! Programs: static ELF files, as pages and symbols. The files come from our own build or from a user's; whatever is in
-//! them, reading ends in a program or in an error that names the file.
+//! Programs: static ELF files as pages and symbols. The files come from our own build or from a user's.
+//! Whatever they contain, reading returns a program or an error that names the file.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -11,46 +11,40 @@ use object::{Endianness, Object, ObjectSymbol, SymbolSection};
 
 use crate::Error;
 
-/// Bytes of a page.
 pub type PageBytes = [u8; PAGE_SIZE];
 
-/// One page of a program as the file describes it.
+/// One page of a program.
 #[derive(Clone)]
 pub struct Page {
-    /// Its contents at the start.
+    /// Initial contents.
     pub bytes: Box<PageBytes>,
-    /// The program may write it.
     pub writable: bool,
 }
 
 /// A loadable part of a program.
 #[derive(Clone, Copy, Debug)]
 pub struct Segment {
-    /// First address.
     pub start: u64,
-    /// First address behind it, the zeroed part included.
+    /// First address after the part, zeroed bytes included.
     pub end: u64,
-    /// Offset in the file of the first address.
+    /// Offset of the first address in the file.
     pub offset: u64,
-    /// Bytes that come from the file.
+    /// Bytes from the file. The rest is zeroed.
     pub file_size: u64,
 }
 
-/// A program, ready to be laid out.
+/// A program that is ready for layout.
 pub struct Program {
-    /// The file.
     pub path: PathBuf,
-    /// First instruction.
+    /// Address of the first instruction.
     pub entry: u64,
-    /// Loadable parts, by address.
+    /// Loadable parts, sorted by address.
     pub segments: Vec<Segment>,
-    /// Pages by address.
     pub pages: BTreeMap<u64, Page>,
     symbols_path: PathBuf,
     symbols: HashMap<String, Vec<(u64, u64)>>,
 }
 
-/// Reads a whole file.
 pub fn read(path: &Path) -> Result<Vec<u8>, Error> {
     std::fs::read(path).map_err(|cause| Error::Read {
         path: path.into(),
@@ -58,7 +52,7 @@ pub fn read(path: &Path) -> Result<Vec<u8>, Error> {
     })
 }
 
-/// The symbols that a file defines: address and size by name.
+/// Returns the symbols that a file defines: addresses and sizes by name.
 pub fn symbols(path: &Path, bytes: &[u8]) -> Result<HashMap<String, Vec<(u64, u64)>>, Error> {
     let file = object::read::elf::ElfFile64::<Endianness>::parse(bytes).map_err(|cause| Error::Elf {
         path: path.into(),
@@ -80,7 +74,8 @@ pub fn symbols(path: &Path, bytes: &[u8]) -> Result<HashMap<String, Vec<(u64, u6
 }
 
 impl Program {
-    /// Reads a program; its symbols come from `symbols_path` if given (so that the program itself may be stripped).
+    /// Reads a program. Takes its symbols from `symbols_path` if given, so that the program itself may be
+    /// stripped.
     pub fn load(path: &Path, symbols_path: Option<&Path>) -> Result<Self, Error> {
         let bytes = read(path)?;
         let symbols_path = symbols_path.unwrap_or(path);
@@ -154,7 +149,8 @@ impl Program {
                     bytes: Box::new([0; PAGE_SIZE]),
                     writable,
                 };
-                // Of equal rights too: Microkit's tool gives each segment pages of its own.
+                // Even parts with equal rights may not share a page, because Microkit's tool gives each
+                // segment pages of its own.
                 if pages.insert(address, page).is_some() {
                     return Err(refuse(format!(
                         "two segments share the page at {address:#x}: align segments to pages"
@@ -189,7 +185,7 @@ impl Program {
         })
     }
 
-    /// Where the symbol is, if it has the right size (any of `sizes`) and lies within one segment.
+    /// Returns the address of a symbol if its size is one of `sizes` and it lies within one segment.
     pub fn symbol(&self, pd: &str, name: &str, sizes: &[u64]) -> Result<u64, Error> {
         let refuse = |what: String| Error::Symbol {
             pd: pd.into(),
@@ -222,7 +218,7 @@ impl Program {
     }
 }
 
-/// Overwrites bytes of pages; the pages exist.
+/// Overwrites bytes of existing pages.
 pub fn write_bytes(pages: &mut BTreeMap<u64, Page>, mut address: u64, mut data: &[u8]) {
     while !data.is_empty() {
         let offset = (address as usize) & (PAGE_SIZE - 1);

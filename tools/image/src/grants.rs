@@ -1,5 +1,5 @@
-//! What a protection domain is given beside its memory: capabilities in the slots that Microkit 2.3 gives them, and the
-//! words that tell the program about them.
+//! Capabilities of a protection domain, in the slots that Microkit 2.3 defines, and the words that tell the
+//! program its constants.
 
 use std::collections::HashSet;
 
@@ -12,7 +12,7 @@ use crate::Error;
 use crate::build::Builder;
 use crate::layout::Patch;
 
-/// Slots of the capability table, as Microkit 2.3 numbers them.
+/// Slots of the capability table that Microkit 2.3 defines.
 pub mod slot {
     pub const INPUT: u32 = 1;
     pub const FAULT: u32 = 2;
@@ -24,7 +24,7 @@ pub mod slot {
     pub const IOPORT: u32 = 394;
 }
 
-/// Bytes of the name that a program is given.
+/// Bytes of a program's name.
 const NAME_LEN: usize = 64;
 
 impl Builder<'_> {
@@ -36,7 +36,7 @@ impl Builder<'_> {
             .map_or(NONE, |index| index as u32)
     }
 
-    /// The capabilities of a protection domain.
+    /// Returns the capabilities of a protection domain.
     pub fn caps(&self, index: u32, pd: &PdModel, has_endpoint: bool) -> Vec<Cap> {
         let mut caps = Vec::new();
         let mut give = |slot: u32, kind: CapKind, rights: u8, target: u32, data: u64| {
@@ -132,7 +132,8 @@ impl Builder<'_> {
         caps
     }
 
-    /// Everything that is written into the program before it runs: Microkit's own symbols and the setvar ones.
+    /// Returns all words that are written into the program before it runs: Microkit's symbols and the setvar
+    /// symbols.
     pub fn patches(&self, pd: &PdModel) -> Result<Vec<Patch>, Error> {
         let program = &self.programs[&(pd.program.clone(), pd.program_for_symbols.clone())];
         let mut patches = Vec::new();

@@ -1,5 +1,5 @@
-//! One protection domain's address space: the program's pages with the words that the builder fills in, the stack, the IPC
-//! buffer, and the check that nothing overlaps. Places and symbols are those of Microkit 2.3.
+//! Address space of one protection domain: the program's pages with patched words, the stack, the IPC buffer,
+//! and the check for overlaps. Addresses and symbols are those of Microkit 2.3.
 
 use std::collections::HashMap;
 
@@ -9,31 +9,29 @@ use crate::Error;
 use crate::elf::{PageBytes, Program, write_bytes};
 use crate::plan::{MapAt, Plan, RegionId};
 
-/// Address of the IPC buffer's page: the top one.
+/// Address of the IPC buffer's page, the highest page.
 pub const IPC_BUFFER: u64 = 0x7fff_ffff_e000;
-/// Initial stack pointer: a page that is never mapped lies between the stack and the IPC buffer.
+/// Initial stack pointer. A page that is never mapped lies between the stack and the IPC buffer.
 pub const STACK_TOP: u64 = 0x7fff_ffff_d000;
 
 /// Bytes to write into a program before it runs.
 #[derive(Clone, Debug)]
 pub struct Patch {
-    /// Where.
     pub address: u64,
-    /// What.
     pub bytes: Vec<u8>,
 }
 
-/// The regions of read-only pages that protection domains of one program share, by first content page and length.
+/// Regions of read-only pages that protection domains of one program share, by first content page and length.
 #[derive(Default)]
 pub struct Shared(HashMap<(u32, u32), RegionId>);
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Kind {
-    /// Content page used by all.
+    /// Content page shared by all domains of the program.
     Shared(u32),
-    /// Content page used by this domain alone.
+    /// Content page of this domain alone.
     Private(u32),
-    /// Zeroed.
+    /// A zeroed page.
     Fresh,
 }
 
@@ -41,12 +39,12 @@ enum Kind {
 pub struct Layout {
     pd: String,
     used: Vec<(u64, u64, String)>,
-    /// What is mapped so far.
+    /// Mappings so far.
     pub maps: Vec<MapAt>,
 }
 
 impl Layout {
-    /// An empty address space.
+    /// Returns an empty address space.
     pub fn new(pd: &str) -> Self {
         Layout {
             pd: pd.into(),
@@ -61,7 +59,7 @@ impl Layout {
         self.maps.push(at);
     }
 
-    /// Maps stack and IPC buffer, each between pages that stay unmapped. Returns the IPC buffer's region.
+    /// Maps stack and IPC buffer between unmapped pages. Returns the IPC buffer's region.
     pub fn stack_and_ipc_buffer(&mut self, plan: &mut Plan, stack_size: u64) -> RegionId {
         let page = PAGE_SIZE as u64;
         let rights = READ | WRITE;
@@ -77,7 +75,7 @@ impl Layout {
             rights,
             cached: true,
         });
-        // The unmapped page below the stack catches an overflow, so nothing else may be there.
+        // The page below the stack must stay unmapped to catch an overflow.
         self.used.push((
             bottom - page,
             USER_TOP,
@@ -93,7 +91,7 @@ impl Layout {
         ipc
     }
 
-    /// Maps the program. Read-only pages without patches are shared with all domains; others are the domain's own.
+    /// Maps the program. Read-only pages without patches are shared with all domains, others are private.
     pub fn program(&mut self, plan: &mut Plan, shared: &mut Shared, program: &Program, patches: &[Patch]) {
         let page = PAGE_SIZE as u64;
         let mut pages = program.pages.clone();
@@ -155,7 +153,7 @@ impl Layout {
         }
     }
 
-    /// Refuses overlaps and what is outside user addresses.
+    /// Refuses overlaps, and mappings outside user addresses.
     pub fn check(&mut self) -> Result<(), Error> {
         self.used.sort_by_key(|used| used.0);
         for (start, end, what) in &self.used {
@@ -194,7 +192,7 @@ impl Layout {
     }
 }
 
-/// Whether a page of this kind continues a run of `count` pages that began with `run`.
+/// Returns true if a page of this kind continues a run of `count` pages that began with `run`.
 fn follows(run: Kind, count: u32, kind: Kind) -> bool {
     match (run, kind) {
         (Kind::Fresh, Kind::Fresh) => true,

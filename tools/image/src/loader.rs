@@ -1,5 +1,5 @@
-//! The boot image itself: the root task, the description and the content pages as one static ELF file with one
-//! loadable segment, which is what the kernel's boot code takes for the user image.
+//! The image file: root task, description and content pages as one static ELF file with one loadable segment.
+//! The kernel's boot code requires this form of a user image.
 
 use std::io::Write;
 use std::path::Path;
@@ -12,10 +12,10 @@ use crate::Error;
 use crate::elf::Program;
 use crate::plan::Finished;
 
-/// The kernel maps the user image below this address, with two pages behind it.
+/// The kernel maps the user image and two pages after it below this address.
 const IMAGE_LIMIT: usize = 1 << 30;
 
-/// Puts the root task and the finished plan together.
+/// Combines the root task and the finished plan.
 pub fn link(root_task: &Program, plan: &Finished) -> Result<Vec<u8>, Error> {
     let refuse = |what: String| Error::Elf {
         path: root_task.path.clone(),
@@ -106,7 +106,7 @@ fn elf_file(start: u64, entry: u64, memory: &[u8]) -> Vec<u8> {
     file
 }
 
-/// Writes a file so that it is there whole or not at all.
+/// Writes a file atomically: it is complete, or the old file remains.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Error> {
     let refuse = |cause| Error::Write {
         path: path.into(),
@@ -121,7 +121,7 @@ pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Error> {
         .tempfile_in(folder)
         .map_err(refuse)?;
     file.write_all(bytes).map_err(refuse)?;
-    // The mode of an ordinary new file, or that of the file which is replaced.
+    // The mode of a new file, or that of the replaced file.
     use std::os::unix::fs::PermissionsExt;
     let mode = std::fs::metadata(path).map_or(0o644, |old| old.permissions().mode());
     file.as_file()

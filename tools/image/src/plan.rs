@@ -1,5 +1,5 @@
-//! From protection domains, regions and mappings to the tables that the root task reads: numbers every object, merges
-//! equal content pages, counts paging structures.
+//! Turns protection domains, regions and mappings into the tables that the root task reads: numbers every
+//! object, merges equal content pages, counts paging structures.
 
 use std::collections::{HashMap, HashSet};
 
@@ -20,38 +20,32 @@ pub struct PdId(pub u32);
 /// A mapping of a whole region.
 #[derive(Clone, Copy, Debug)]
 pub struct MapAt {
-    /// First address.
     pub vaddr: u64,
-    /// What.
     pub region: RegionId,
     /// [`READ`] and [`WRITE`].
     pub rights: u8,
-    /// The processor may cache it.
     pub cached: bool,
 }
 
-/// What a protection domain is, before its mappings and capabilities.
+/// A protection domain without its mappings and capabilities.
 #[derive(Clone, Debug)]
 pub struct PdPlan {
-    /// Name.
     pub name: String,
-    /// Priority.
     pub priority: u8,
-    /// First instruction.
+    /// Address of the first instruction.
     pub entry: u64,
     /// Initial stack pointer.
     pub stack_top: u64,
-    /// Address of its IPC buffer.
     pub ipc_buffer: u64,
-    /// The IPC buffer's page.
+    /// Region of the IPC buffer's page.
     pub ipc_region: RegionId,
-    /// It can be called, or has children.
+    /// True if it can be called or has children.
     pub has_endpoint: bool,
-    /// It gets capabilities outside the fixed places.
+    /// True if it has capabilities outside the fixed slots.
     pub has_extras: bool,
 }
 
-/// The content pages of the image: equal read-only pages are stored once.
+/// Content pages of the image. Equal read-only pages are stored once.
 #[derive(Default)]
 pub struct Content {
     pages: Vec<Box<PageBytes>>,
@@ -59,7 +53,7 @@ pub struct Content {
 }
 
 impl Content {
-    /// Stores a page that nobody writes; returns its number.
+    /// Stores a read-only page. Returns its number.
     pub fn shared(&mut self, page: &PageBytes) -> u32 {
         if let Some(&number) = self.shared.get(page) {
             return number;
@@ -69,13 +63,12 @@ impl Content {
         number
     }
 
-    /// Stores a page for one owner; returns its number.
+    /// Stores a page for one owner. Returns its number.
     pub fn private(&mut self, page: &PageBytes) -> u32 {
         self.pages.push(Box::new(*page));
         self.pages.len() as u32 - 1
     }
 
-    /// All pages in order.
     pub fn pages(&self) -> &[Box<PageBytes>] {
         &self.pages
     }
@@ -89,21 +82,17 @@ pub struct Plan {
     fixed_slots: u32,
     mapped: HashSet<RegionId>,
     names: HashMap<String, Run>,
-    /// Content pages.
     pub content: Content,
 }
 
-/// The finished description and what it amounts to.
+/// The finished description and its totals.
 pub struct Finished {
-    /// The description's bytes.
     pub spec: Vec<u8>,
-    /// Content pages.
     pub content: Content,
-    /// Bytes of RAM that all objects need, regions at fixed addresses excluded.
+    /// Bytes of RAM for all objects, without regions at fixed addresses.
     pub ram: u64,
-    /// Pages mapped.
     pub mapped_pages: u64,
-    /// Slots of the root task's table that will be used, those of the image's own pages excluded.
+    /// Slots of the root task's table, without those of the image's own pages.
     pub slots: u64,
 }
 
@@ -143,7 +132,7 @@ impl Plan {
         }
     }
 
-    /// Zeroed RAM, anywhere.
+    /// Adds a region of zeroed RAM at any address.
     pub fn fresh_region(&mut self, name: &str, page_bits: u8, pages: u32) -> RegionId {
         let kind = if page_bits == LARGE_PAGE_BITS {
             Object::LargePage
@@ -155,7 +144,7 @@ impl Plan {
         self.region(region)
     }
 
-    /// Pages at a physical address. To be called in order of rising addresses.
+    /// Adds a region at a physical address. Must be called in order of rising addresses.
     pub fn fixed_region(&mut self, name: &str, page_bits: u8, pages: u32, paddr: u64) -> RegionId {
         let first = self.fixed_slots;
         self.fixed_slots += pages;
@@ -164,13 +153,13 @@ impl Plan {
         self.region(region)
     }
 
-    /// Content pages, mapped as they are.
+    /// Adds a region of content pages, mapped in place.
     pub fn image_region(&mut self, name: &str, first: u32, pages: u32) -> RegionId {
         let region = self.blank(name, Source::Image, SMALL_PAGE_BITS, pages, first);
         self.region(region)
     }
 
-    /// Content bytes that the root task copies into a region before the start.
+    /// Adds content that the root task copies into a region before the start.
     pub fn copy_into(&mut self, region: RegionId, bytes: &[u8]) {
         let first = self.content.pages.len() as u32;
         for chunk in bytes.chunks(PAGE_SIZE) {
@@ -184,12 +173,12 @@ impl Plan {
         record.content_len = U32::new(bytes.len() as u32);
     }
 
-    /// The root task writes the time-stamp counter's frequency into a region.
+    /// Makes the root task write the time-stamp counter's frequency into a region.
     pub fn fill_with_tsc(&mut self, region: RegionId) {
         self.tables.regions[region.0 as usize].fill = Fill::TscFrequency as u8;
     }
 
-    /// Adds a protection domain with all that it sees. Its number is the next one.
+    /// Adds a protection domain with all its mappings. Its number is the next one.
     pub fn pd(&mut self, plan: &PdPlan, mut maps: Vec<MapAt>) -> PdId {
         maps.sort_by_key(|map| map.vaddr);
         let mappings = Run::new(self.tables.mappings.len(), maps.len());
@@ -240,7 +229,7 @@ impl Plan {
         PdId(self.tables.pds.len() as u32 - 1)
     }
 
-    /// Counts the paging structures exactly as the root task will map them.
+    /// Counts the paging structures in the way in which the root task will map them.
     fn count_paging(&mut self, maps: &[MapAt]) {
         let (mut pdpt, mut directory, mut table) = (u64::MAX, u64::MAX, u64::MAX);
         for map in maps {
@@ -261,18 +250,18 @@ impl Plan {
         }
     }
 
-    /// Gives a protection domain its capabilities; once for each.
+    /// Sets the capabilities of a protection domain. Must be called once for each domain.
     pub fn caps(&mut self, pd: PdId, caps: Vec<Cap>) {
         self.tables.pds[pd.0 as usize].caps = Run::new(self.tables.caps.len(), caps.len());
         self.tables.caps.extend(caps);
     }
 
-    /// Gives a protection domain an interrupt.
+    /// Adds an interrupt of a protection domain.
     pub fn irq(&mut self, irq: Irq) {
         self.tables.irqs.push(irq);
     }
 
-    /// Numbers everything and writes the description.
+    /// Numbers all objects and writes the description.
     pub fn finish(mut self) -> Finished {
         if self
             .tables
@@ -280,7 +269,7 @@ impl Plan {
             .iter()
             .any(|region| region.fill != Fill::None as u8)
         {
-            // The root task's own window to fill regions through.
+            // The root task's window through which it fills regions.
             self.count(Object::PageDirectory, 1);
             self.count(Object::PageTable, 1);
         }

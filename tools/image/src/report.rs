@@ -1,4 +1,4 @@
-//! What an image amounts to, for the person who builds it, and whether a machine is large enough for it.
+//! Size of an image, for the person who builds it, and the check whether a machine is large enough.
 
 use std::fmt;
 
@@ -6,42 +6,42 @@ use branes_qemu::board::BOARD;
 
 use crate::Error;
 
-/// What kernel, firmware tables, the root task's capability table and rounding to powers of two take, at most, in bytes.
+/// Upper bound in bytes for kernel, firmware tables, the root task's capability table, and rounding to powers
+/// of two.
 const OVERHEAD: u64 = 12 << 20;
-/// What is taken at the end of RAM, at most, in bytes: by the firmware less than 1 MiB; by the kernel the root task's first
-/// capability table, 2 MiB at an address that is a multiple of that, and a few pages.
+/// Upper bound in bytes for use at the end of RAM. The firmware uses less than 1 MiB. The kernel uses a few
+/// pages and the root task's first capability table, 2 MiB at a multiple of 2 MiB.
 const END_OF_RAM: u64 = 5 << 20;
 
 /// A finished image.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
-    /// Bytes of the image file.
     pub image_bytes: u64,
     /// Bytes of the description for the root task.
     pub spec_bytes: u64,
     /// Pages of program code, data and prefilled contents.
     pub content_pages: u64,
-    /// Bytes of RAM for all objects and regions, those at fixed addresses excluded.
+    /// Bytes of RAM for all objects and regions, without those at fixed addresses.
     pub ram_bytes: u64,
-    /// First and one-past-last physical address of each fixed region that lies in RAM, with its name.
+    /// First address, first address after the end, and name of each fixed region in RAM.
     pub fixed_ram: Vec<(u64, u64, String)>,
-    /// Protection domains.
+    /// Number of protection domains.
     pub pds: usize,
     /// Pages mapped by the root task.
     pub mapped_pages: u64,
     /// Slots that the root task needs in its capability table.
     pub slots: u64,
-    /// What the description asks for and this kernel does not have, in one line.
+    /// A line about requested features that this kernel does not have.
     pub warning: Option<String>,
 }
 
 impl Report {
-    /// Whether an address range lies in RAM (of a large enough machine).
+    /// Returns true if an address range is in RAM, on a machine with enough RAM.
     pub(crate) fn is_ram(start: u64) -> bool {
         start < BOARD.ram_limit
     }
 
-    /// MiB of memory that a machine needs to run the image.
+    /// Returns the MiB of memory that a machine needs to run the image.
     pub fn needed_mib(&self) -> u64 {
         let fixed: u64 = self.fixed_ram.iter().map(|(start, end, _)| end - start).sum();
         let sum = self.ram_bytes + fixed + self.image_bytes + OVERHEAD;

@@ -1,5 +1,6 @@
-//! Sealing a program after it is linked: the section `.pristine` gets a copy of `.data`, from which a restarted
-//! protection domain restores itself. The linker script of the PD runtime reserves the room and defines the symbols.
+//! Sealing of a program after linking: the section `.pristine` receives a copy of `.data`, from which a
+//! restarted protection domain restores itself. The linker script of the PD runtime reserves the space and
+//! defines the symbols.
 
 use std::path::Path;
 
@@ -7,7 +8,7 @@ use crate::Error;
 use crate::elf::{Program, read, symbols};
 use crate::loader::write_whole;
 
-/// Fills the pristine copy in the ELF file at `path`. A second time changes nothing.
+/// Fills the pristine copy in the ELF file at `path`. Idempotent.
 pub fn seal(path: &Path) -> Result<(), Error> {
     let refuse = |what: String| Error::Elf {
         path: path.into(),

@@ -1,4 +1,5 @@
-//! The description under construction, and its bytes. Read at boot by the root task, through `initialiser-spec`.
+//! The description under construction, and its encoding. The root task reads it at boot through
+//! `initialiser-spec`.
 
 use zerocopy::IntoBytes;
 use zerocopy::little_endian::U32;
@@ -8,19 +9,14 @@ use initialiser_spec::*;
 /// The tables of a description under construction.
 #[derive(Clone, Debug, Default)]
 pub struct Tables {
-    /// The fixed part; magic, version and counts are filled in by [`Tables::to_bytes`].
+    /// The fixed part. [`Tables::to_bytes`] fills in magic, version and counts.
     pub header: Header,
-    /// Protection domains.
     pub pds: Vec<Pd>,
-    /// Regions.
     pub regions: Vec<Region>,
-    /// Mappings.
     pub mappings: Vec<Mapping>,
-    /// Capabilities.
     pub caps: Vec<Cap>,
-    /// Interrupts.
     pub irqs: Vec<Irq>,
-    /// Objects to make.
+    /// Objects to create.
     pub batches: Vec<Batch>,
     strings: Vec<u8>,
 }
@@ -33,7 +29,7 @@ impl Tables {
         run
     }
 
-    /// The description in the bytes that [`Spec::parse`] reads.
+    /// Encodes the description in the form that [`Spec::parse`] reads.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut header = self.header;
         header.magic = Header::MAGIC;
@@ -70,7 +66,7 @@ mod tests {
     use proptest::prelude::*;
     use zerocopy::little_endian::U64;
 
-    /// Content pages, and slots, that the tables below may refer to.
+    /// Number of content pages and slots that the tables below may refer to.
     const PAGES: usize = 16;
     const SLOTS: u32 = 32;
 
@@ -125,7 +121,7 @@ mod tests {
         }
     }
 
-    /// Sound tables with two protection domains.
+    /// Generates valid tables with two protection domains.
     fn tables() -> impl Strategy<Value = Tables> {
         use proptest::collection::vec;
         let regions = vec(region(), 1..6);

@@ -1,6 +1,6 @@
-//! The way back: the description out of a finished image, for whoever wants to check what the root task will be told.
+//! Extracts the description from a finished image, for checks of what the root task will read.
 //!
-//! The file may be anything; what is not one of our images is refused.
+//! The file may contain anything. Files that are not our images are refused.
 
 use std::path::Path;
 
@@ -16,15 +16,15 @@ use crate::elf::read;
 pub struct Description {
     /// Its bytes, for [`Spec::parse`].
     pub bytes: Vec<u8>,
-    /// Number of content pages behind it.
+    /// Number of content pages after it.
     pub pages: usize,
 }
 
 impl Description {
-    /// Reads it out of an image file.
+    /// Extracts the description from an image file.
     ///
     /// # Errors
-    /// What is not an image of ours.
+    /// The file is not one of our images.
     pub fn of(image: &Path) -> Result<Description, Error> {
         let bytes = read(image)?;
         Description::find(&bytes).map_err(|what| Error::Elf {
@@ -33,10 +33,10 @@ impl Description {
         })
     }
 
-    /// The description, read.
+    /// Parses the description.
     ///
     /// # Errors
-    /// What the root task would say to it.
+    /// The root task would refuse the description.
     pub fn spec(&self) -> Result<Spec<'_>, ParseError> {
         Spec::parse(&self.bytes, self.pages)
     }
@@ -55,7 +55,8 @@ impl Description {
             Ok(memory) if segment.p_type(endian) == PT_LOAD => memory,
             _ => return Err("is no image of this builder: its segment is cut short".into()),
         };
-        // Both begin at pages behind the root task; the words by which the root task finds them are in it.
+        // Both begin at a page boundary after the root task. The words by which the root task finds them are
+        // part of it.
         let begins = |at: &usize| memory[*at..].starts_with(&Header::MAGIC);
         for at in (0..memory.len()).step_by(PAGE_SIZE).filter(begins) {
             let Ok(length) = Spec::length(&memory[at..]) else {

@@ -1,4 +1,5 @@
-//! Whole images from small programs: what the root task will find in them, and what is refused, in which words.
+//! Builds whole images from small programs. Checks what the root task finds in them, and the refusals with
+//! their texts.
 
 mod common;
 
@@ -93,7 +94,7 @@ impl Bench {
     }
 }
 
-/// An image as the root task sees it: memory from the image's start, and the payload's place in it.
+/// An image as the root task sees it: memory from the image's start, and the payload's position in it.
 struct Image {
     memory: Vec<u8>,
     payload: [u64; 5],
@@ -122,7 +123,7 @@ impl Image {
         &self.memory[at..at + PAGE_SIZE]
     }
 
-    /// The byte that a protection domain finds at an address when it starts.
+    /// Returns the initial byte of a protection domain at an address.
     fn byte(&self, pd: usize, vaddr: u64) -> Option<u8> {
         let spec = self.spec();
         spec.mappings[spec.pds[pd].mappings.range()]
@@ -170,7 +171,7 @@ fn the_image_holds_the_system() {
     let names: Vec<_> = spec.pds.iter().map(|pd| spec.text(pd.name)).collect();
     assert_eq!(names, ["driver", "parent", "child"]);
 
-    // Patched words, code, data and zeroed data, each domain its own.
+    // Patched words, code, data and zeroed data: each domain has its own.
     for (pd, name) in names.iter().enumerate() {
         for (i, letter) in name.bytes().chain([0]).enumerate() {
             assert_eq!(image.byte(pd, 0x20_2000 + i as u64), Some(letter));
@@ -191,7 +192,7 @@ fn the_image_holds_the_system() {
     assert_eq!(image.word(0, 0x20_2068), 0x800_0000, "setvar region_paddr");
     assert_eq!(image.word(1, 0x20_2068), 0, "no setvar here");
 
-    // Stack and IPC buffer stand between pages that are not mapped.
+    // Stack and IPC buffer are between unmapped pages.
     for (pd, stack) in [(0, 0x2000u64), (1, 0x4000)] {
         assert_eq!(image.byte(pd, 0x7fff_ffff_e000), Some(0));
         assert_eq!(image.byte(pd, 0x7fff_ffff_d000), None);
@@ -199,7 +200,7 @@ fn the_image_holds_the_system() {
         assert_eq!(image.byte(pd, 0x7fff_ffff_d000 - stack - 1), None);
     }
 
-    // Prefilled region: the file, then zeros.
+    // A prefilled region contains the file, then zeros.
     for (len, last) in [(0x2000, 0x2000_1fff), (0x2001, 0x2000_2000)] {
         bench.put("config.bin", &vec![7; len]);
         bench.build().unwrap();
@@ -278,7 +279,7 @@ fn code_is_stored_once_and_originals_are_mapped_once() {
             .get()
     };
     assert_eq!(code(&spec.pds[0]), code(&spec.pds[1]));
-    // Every page that is not the image's is mapped through its original capability exactly once.
+    // Every page outside the image is mapped exactly once through its original capability.
     for (index, region) in spec.regions.iter().enumerate() {
         let users = spec
             .mappings
@@ -505,7 +506,8 @@ fn the_whole_default_system_fits() {
         )
         .unwrap();
         report.check_memory(256).unwrap();
-        // The kernel configuration has 65536 slots; 138 and one for each page of the image are taken at boot.
+        // The kernel's configuration has 65536 slots. 138 and one for each page of the image are in use at
+        // boot.
         assert!(
             report.slots + report.image_bytes / 4096 + 256 < 65536,
             "{}",

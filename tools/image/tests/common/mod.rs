@@ -1,4 +1,4 @@
-//! Small ELF programs made on the spot, with exactly the segments and symbols that a test asks for.
+//! Small ELF programs, generated with the segments and symbols that a test needs.
 
 #![allow(dead_code, reason = "each test file uses its own part")]
 
@@ -24,7 +24,7 @@ pub struct Seg {
 }
 
 impl Elf {
-    /// A program like the PD runtime's: code, patched words, pristine copy, data and zeroed data.
+    /// Returns a program like the PD runtime's: code, patched words, pristine copy, data and zeroed data.
     pub fn pd() -> Self {
         let mut elf = Elf {
             entry: 0x20_0000,
@@ -52,7 +52,7 @@ impl Elf {
         elf
     }
 
-    /// A root task: code and the words that the builder fills in.
+    /// Returns a root task: code and the words that the builder fills in.
     pub fn root_task() -> Self {
         let mut elf = Elf {
             entry: 0x40_0000,

@@ -1,6 +1,6 @@
-//! The Microkit SDK's tool as a judge of descriptions, and our own checks beside it.
+//! Compares our own checks of descriptions with the Microkit SDK's tool.
 //!
-//! Owns the folder that both read. On the other side is the tool of the person's own SDK, which is only run.
+//! Owns the folder that both read. On the other side: the tool of the user's SDK, which is only run.
 
 use std::collections::BTreeSet;
 
@@ -11,17 +11,17 @@ use branes_system::System;
 
 use crate::common::Elf;
 
-/// Where the symbols for setvar attributes begin in a program, and how many there is room for.
+/// Address of the symbols for setvar attributes in a program, and their maximum number.
 const SYMBOLS: (u64, u64) = (0x20_2070, 18);
 
-/// Programs and prefill files in a folder, and the tool where there is one.
+/// Programs and prefill files in a folder, and the tool if there is one.
 pub struct Bench {
     sdk: Option<Sdk>,
     folder: tempfile::TempDir,
 }
 
 impl Bench {
-    /// An empty folder.
+    /// Makes an empty folder.
     pub fn new() -> Self {
         let sdk = std::env::var_os(VARIABLE).map(|_| Sdk::find("x86_64_generic", Flavour::Debug));
         Bench {
@@ -30,7 +30,7 @@ impl Bench {
         }
     }
 
-    /// Whether there is a tool. Where there is none, that is said.
+    /// Returns true if there is a tool. Otherwise prints that it is missing.
     pub fn has_tool(&self) -> bool {
         if self.sdk.is_none() {
             eprintln!("skipped: {VARIABLE} is not set, so the tool of the Microkit SDK is not asked");
@@ -38,7 +38,6 @@ impl Bench {
         self.sdk.is_some()
     }
 
-    /// Writes a file.
     pub fn put(&self, name: &str, content: &[u8]) {
         std::fs::write(self.folder.path().join(name), content).unwrap();
     }
@@ -77,8 +76,8 @@ impl Bench {
         }
     }
 
-    /// What we say, reader, rules and image builder: nothing, or the reason to refuse. That our own kernel cannot give
-    /// what is asked for is no such reason.
+    /// Returns the result of our parser, rules and image builder: nothing, or the reason for the refusal. A
+    /// feature that our kernel cannot provide is no reason.
     pub fn ours(&self, text: &str) -> Result<(), String> {
         let system = System::parse(text, "system.xml").map_err(|errors| errors.to_string())?;
         let folder = self.folder.path();
@@ -88,7 +87,7 @@ impl Bench {
         }
     }
 
-    /// What the SDK's tool says: when it accepts, all that it wrote, else the reason.
+    /// Returns the result of the SDK's tool: its output if it accepts, otherwise the reason.
     pub fn theirs(&self, text: &str) -> Result<String, String> {
         let sdk = self.sdk.as_ref().expect("asked only where there is a tool");
         let work = tempfile::tempdir().unwrap();

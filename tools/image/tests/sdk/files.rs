@@ -1,4 +1,4 @@
-//! Descriptions that are sound by themselves, with programs or prefill files that are not.
+//! Valid descriptions with invalid programs or prefill files.
 
 use crate::common::Elf;
 
@@ -12,11 +12,9 @@ const SYSTEM: &str = r#"<system>
 
 /// A description and its files.
 pub struct Case {
-    /// As in the record, after `builder: `.
+    /// Name in the record, without `builder: `.
     pub name: &'static str,
-    /// The description.
     pub text: String,
-    /// Its files.
     pub files: Vec<(&'static str, Vec<u8>)>,
 }
 
@@ -53,7 +51,7 @@ impl Case {
     }
 }
 
-/// What is right, for comparison.
+/// Returns valid cases, for comparison.
 pub fn sound() -> Vec<Case> {
     vec![
         case("as it is"),
@@ -73,7 +71,7 @@ pub fn sound() -> Vec<Case> {
     ]
 }
 
-/// What is to be refused.
+/// Returns cases that must be refused.
 pub fn broken() -> Vec<Case> {
     let patched = "microkit_passive";
     vec![

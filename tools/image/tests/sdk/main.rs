@@ -1,6 +1,6 @@
-//! What the Microkit SDK's tool takes and refuses, held against our own checks and against the record of it,
-//! `tools/system/tests/sdk-rules.toml`. The tool is asked only where `MICROKIT_SDK` names an SDK; elsewhere the tests
-//! say that they skip it.
+//! Compares what the Microkit SDK's tool accepts and refuses with our own checks and with their record,
+//! `tools/system/tests/sdk-rules.toml`. The tool runs only if `MICROKIT_SDK` names an SDK. Otherwise the
+//! tests print that they skip it.
 
 mod bench;
 #[path = "../common/mod.rs"]
@@ -22,15 +22,15 @@ use mutants::{Change, Parts};
 const COMPACT: &str = include_str!("compact.xml");
 const SYSTEM: &str = include_str!("../../../../system.xml");
 const RECORD: &str = include_str!("../../../system/tests/sdk-rules.toml");
-/// How many of the tool run at once.
+/// Maximum of concurrent runs of the tool.
 const THREADS: usize = 2;
 
-/// Of the changes to the real description, one in this many is tried.
+/// One of this many changes to the real description is tried.
 const EVERY: usize = 10;
 /// Pairs of changes that are tried.
 const PAIRS: usize = 1000;
 
-/// Lets the tool judge every text that we accept; at least `least` of them.
+/// Runs the tool on every text that we accept. There must be at least `least` of them.
 fn judge(bench: &Bench, texts: &[(String, String)], least: usize) {
     let (next, accepted) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let wrong = Mutex::new(Vec::new());
@@ -70,7 +70,7 @@ fn apply(changes: &[Change], text: &str) -> Vec<(String, String)> {
     texts.filter(|(_, text)| seen.insert(text.clone())).collect()
 }
 
-/// Pairs of changes, spread over all that there are.
+/// Returns pairs of changes, spread over all changes.
 fn pairs(changes: &[Change], text: &str) -> Vec<(String, String)> {
     let pick = |i: usize, step: usize| &changes[i * step % changes.len()];
     let both = (0..PAIRS).filter_map(|i| {
@@ -81,7 +81,7 @@ fn pairs(changes: &[Change], text: &str) -> Vec<(String, String)> {
     both.collect()
 }
 
-/// The record, as far as it is needed here.
+/// The part of the record that these tests need.
 #[derive(Deserialize)]
 struct Record {
     refused: BTreeMap<String, BTreeMap<String, Vec<String>>>,
@@ -93,7 +93,8 @@ fn record() -> Record {
     toml::from_str(RECORD).unwrap_or_else(|e| panic!("{e}"))
 }
 
-/// Whether the tool ended as the record says: refusing, or accepting; with a panic only where that is written.
+/// Returns true if the tool ended as recorded: with a refusal, an acceptance, or, only if the record says so,
+/// a panic.
 fn as_recorded(
     record: &Record,
     example: &str,
@@ -217,7 +218,7 @@ fn every_configuration_passes_without_a_warning() {
         let said = bench
             .theirs(&config.xml)
             .unwrap_or_else(|e| panic!("{name}: {e}"));
-        // What it says of every system: how large the image is.
+        // The tool prints the image's size for every system.
         let warnings: Vec<&str> = said
             .lines()
             .filter(|line| !line.starts_with("MICROKIT|"))

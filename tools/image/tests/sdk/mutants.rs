@@ -1,4 +1,4 @@
-//! A description with one thing changed, in every way that is listed here, at every place that it has.
+//! Mutants of a description: each listed change at every place where it applies.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -6,10 +6,10 @@ use std::ops::Range;
 use roxmltree::{Document, Node};
 use serde::Deserialize;
 
-/// A change: what it is, which bytes it replaces, and by what.
+/// A change: the bytes to replace, and the replacement.
 #[derive(Clone, Debug)]
 pub struct Change {
-    /// For the person who reads of a disagreement.
+    /// Description for the report of a disagreement.
     pub what: String,
     place: Range<usize>,
     by: String,
@@ -21,7 +21,7 @@ impl Change {
         Change { what, place, by }
     }
 
-    /// The text with the change in it.
+    /// Returns the text with the change.
     pub fn apply(&self, text: &str) -> String {
         format!(
             "{}{}{}",
@@ -31,7 +31,7 @@ impl Change {
         )
     }
 
-    /// The text with both changes, where they do not touch.
+    /// Returns the text with both changes, or `None` if they overlap.
     pub fn apply_both(&self, other: &Change, text: &str) -> Option<String> {
         let (first, last) = match self.place.start <= other.place.start {
             true => (self, other),
@@ -41,7 +41,7 @@ impl Change {
     }
 }
 
-/// What changes are made of.
+/// Material for changes.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Parts {
@@ -57,12 +57,12 @@ pub struct Parts {
 }
 
 impl Parts {
-    /// Those of the file beside this one.
+    /// Reads the material from the file beside this one.
     pub fn read() -> Self {
         toml::from_str(include_str!("mutants.toml")).unwrap_or_else(|e| panic!("{e}"))
     }
 
-    /// The values to try for an attribute.
+    /// Returns the values to try for an attribute.
     fn values(&self, tag: &str, name: &str) -> BTreeSet<&str> {
         let usual: &[&Vec<String>] = match name {
             "name" | "path" | "path_for_symbols" | "mr" | "pd" | "symbol" | "region_paddr" | "domain" => {
@@ -92,7 +92,7 @@ fn label(text: &str, node: Node<'_, '_>) -> String {
     format!("line {line}, <{}>", node.tag_name().name())
 }
 
-/// Each attribute with other values, without it, under another name; each attribute that is not there.
+/// Returns changes of attributes: other values, removal, another name, and each attribute that is missing.
 pub fn of_attributes(parts: &Parts, text: &str) -> Vec<Change> {
     let document = Document::parse(text).unwrap();
     let mut changes = Vec::new();
@@ -134,7 +134,8 @@ pub fn of_attributes(parts: &Parts, text: &str) -> Vec<Change> {
     changes
 }
 
-/// Each element removed, doubled, renamed, moved; every element and every text put into each.
+/// Returns changes of elements: each removed, doubled, renamed, or moved, and every element and text inserted
+/// into each.
 pub fn of_elements(parts: &Parts, text: &str) -> Vec<Change> {
     let document = Document::parse(text).unwrap();
     let root = document.root_element();
@@ -203,7 +204,7 @@ pub fn of_elements(parts: &Parts, text: &str) -> Vec<Change> {
     changes
 }
 
-/// Texts that no single change makes: counts at their limits, other encodings of the same.
+/// Returns texts that no single change makes: counts at their limits, and other encodings of the same text.
 pub fn whole(text: &str) -> Vec<(String, String)> {
     let end = text.rfind("</system>").unwrap();
     let with = |more: String| format!("{}{more}{}", &text[..end], &text[end..]);
