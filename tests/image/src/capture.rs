@@ -1,8 +1,9 @@
-//! Frames on the devices of a network namespace, as a machine that forwards them would send them on.
+//! Capture of frames on the devices of a network namespace, in the form in which a forwarding machine would
+//! send them.
 //!
-//! A frame that a guest leaves unfinished (virtio 1.2, 5.1.6.2) is handed to the host's kernel as it is, with the request for
-//! the rest. The kernel completes it only if the frame leaves again by a device that cannot. So a capture takes frame and
-//! request, and does the device's part itself.
+//! If a guest offloads a checksum (virtio 1.2, 5.1.6.2), the host's kernel receives the frame as it is,
+//! together with the request to complete it. The kernel completes the frame only if it leaves by a device
+//! without that offload. So a capture receives frame and request, and completes the frame itself.
 
 use crate::ping::checksum;
 use anyhow::{Context, Result};
@@ -14,12 +15,12 @@ use std::time::Instant;
 
 /// All protocols (`linux/if_ether.h`).
 const ETH_P_ALL: u16 = 3;
-/// Bytes of `struct virtio_net_hdr`, with which the kernel hands each frame over.
+/// Bytes of `struct virtio_net_hdr`, which the kernel puts before each frame.
 const HEADER: usize = 10;
-/// Complete the checksum (virtio 1.2, 5.1.6).
+/// Flag: complete the checksum (virtio 1.2, 5.1.6).
 const NEEDS_CSUM: u8 = 1;
 
-/// The kernel puts `struct virtio_net_hdr` before each frame (`packet(7)`).
+/// Socket option: the kernel puts `struct virtio_net_hdr` before each frame (`packet(7)`).
 #[derive(Clone, Copy, Debug)]
 struct VnetHeader;
 
@@ -31,20 +32,19 @@ setsockopt_impl!(
     nix::sys::socket::sockopt::SetBool
 );
 
-/// A captured frame.
 #[derive(Clone, Debug)]
 pub struct Captured {
-    /// Its bytes, with the checksum that it asked for.
+    /// The frame with its checksum completed.
     pub frame: Vec<u8>,
-    /// It asked for a checksum.
+    /// True if the frame requested a checksum.
     pub offloaded: bool,
 }
 
-/// A socket that gets every frame of the namespace.
+/// A socket that receives every frame of the namespace.
 pub struct Capture(Socket);
 
 impl Capture {
-    /// Captures in the network namespace of the calling thread, from now on.
+    /// Starts to capture in the network namespace of the calling thread.
     pub fn start() -> Result<Capture> {
         let all = Protocol::from(i32::from(ETH_P_ALL.to_be()));
         let socket = Socket::new(Domain::PACKET, Type::RAW, Some(all)).context("opening a packet socket")?;
@@ -80,7 +80,7 @@ impl Capture {
     }
 }
 
-/// Stores the checksum of the frame from `start` on, `offset` bytes behind `start`.
+/// Stores the checksum over the frame from `start` on, at `offset` bytes after `start`.
 fn complete(frame: &mut [u8], start: usize, offset: usize) -> Option<()> {
     let sum = checksum(frame.get(start..)?);
     let field = frame.get_mut(start + offset..start + offset + 2)?;

@@ -1,8 +1,9 @@
-//! A flood that the guest sets the pace of: the wire always has one more frame for one brane, and another brane is probed.
+//! A flood whose pace the guest sets: the wire always has another frame for one brane, while another brane is
+//! probed.
 //!
-//! The wire holds frames back while the device has no buffers, and many more than those are under way, so the guest never
-//! lacks frames, however fast or slow the host is. Nothing is lost on the way to it, so a probe that is not answered is the
-//! guest's loss.
+//! The wire queues frames while the device has no buffers, and far more frames than buffers are in flight. So
+//! the guest never lacks frames, however fast the host is. No frame is lost on the way to the guest, so an
+//! unanswered probe is the guest's loss.
 
 use crate::patience::{ANSWER, PATIENCE};
 use crate::wire::{self, Mac, Sender, Wire};
@@ -16,54 +17,51 @@ use std::time::{Duration, Instant};
 
 /// Frames of the flood in one write.
 const BATCH: usize = 64;
-/// Writes between two probes: a ping and a datagram to the echo service.
+/// Writes between two probes. A probe is a ping and a datagram to the echo service.
 const BATCHES: usize = 32;
-/// Pings that may be unanswered before the flood waits for them. What is under way is bounded by that (QEMU's own queue is
-/// not), and still a hundred times what the device has buffers for.
+/// Maximum of unanswered pings, after which the flood waits. This bounds the frames in flight (QEMU's own
+/// queue has no bound) to still a hundred times the device's buffers.
 const WINDOW: u16 = 12;
 const DISCARD: u16 = 9;
 const ECHO: u16 = 7;
 
-/// A brane's addresses.
 #[derive(Clone, Copy, Debug)]
 pub struct Target {
-    /// Its MAC address.
     pub mac: Mac,
-    /// Its IPv4 address.
     pub ip: Ipv4Addr,
 }
 
-/// What became of a flood and of the probes beside it.
+/// Result of a flood and of the probes beside it.
 #[derive(Debug, Default)]
 pub struct Heard {
     /// Frames of the flood that were sent.
     pub frames: u64,
     /// Probes of each kind that were sent.
     pub sent: usize,
-    /// Pings that were answered, by number.
+    /// Sequence numbers of the answered pings.
     pub pings: HashSet<u16>,
-    /// Datagrams that came back, by number.
+    /// Sequence numbers of the echoed datagrams.
     pub echoes: HashSet<u16>,
 }
 
-/// What the sending and the listening thread tell each other, and the test both.
+/// State shared by the sending thread, the listening thread and the test.
 #[derive(Default)]
 struct Shared {
-    /// No more flood.
+    /// Ends the flood.
     stop: AtomicBool,
-    /// A ping was answered that came behind all others.
+    /// Set when the last ping, which follows all others, is answered.
     done: AtomicBool,
-    /// The highest ping that was answered, and one.
+    /// The highest answered ping plus one.
     answered: AtomicU16,
-    /// Frames of the flood.
+    /// Frames of the flood sent so far.
     frames: AtomicU64,
 }
 
-/// Floods the discard service of `flooded` as fast as the guest takes it, probes `probed` in between, and runs `beside`
-/// meanwhile, again and again until at least `frames` were sent. Returns what the last run of `beside` returned.
+/// Floods the discard service of `flooded` as fast as the guest receives, with probes of `probed` in between.
+/// Meanwhile runs `beside` repeatedly until at least `frames` were sent. Returns the result of its last run.
 ///
 /// # Errors
-/// Nothing is answered for [`PATIENCE`], or `beside` failed.
+/// No probe is answered for [`PATIENCE`], or `beside` failed.
 pub fn flood<R>(
     wire: &mut Wire,
     flooded: Target,
@@ -78,7 +76,7 @@ pub fn flood<R>(
         let told = &shared;
         let sending = scope.spawn(move || {
             let sent = send(sender, probed, flooded, arp, told);
-            // The listener ends, whatever happened.
+            // Ends the listener on errors too.
             told.done.store(true, Ordering::Relaxed);
             sent
         });
@@ -99,7 +97,8 @@ pub fn flood<R>(
     })
 }
 
-/// Sends flood and probes until it is stopped. Returns the probes of each kind. Goes on answering ARP until all is done.
+/// Sends flood and probes until it is stopped. Answers ARP until the listener has ended. Returns the number
+/// of probes of each kind.
 fn send(
     mut wire: Sender,
     probed: Target,
@@ -128,7 +127,7 @@ fn send(
     }
     let end = Instant::now() + PATIENCE;
     while Instant::now() < end && !shared.done.load(Ordering::Relaxed) {
-        // A mark that the flood is over: the listener ends some time after it is answered.
+        // This ping marks the end of the flood. The listener ends some time after its reply.
         wire.send_all(&[&wire::echo_request(probed.mac, probed.ip, u16::MAX)])?;
         arp.try_iter().try_for_each(|reply| wire.send_all(&[&reply]))?;
         std::thread::sleep(Duration::from_millis(50));
@@ -136,12 +135,13 @@ fn send(
     Ok(usize::from(probes))
 }
 
-/// Collects answers until the mark comes back and each probe before it is answered; passes on what is to be answered by ARP.
+/// Collects replies until the mark and all earlier probes are answered. Passes on ARP requests, which the
+/// sender answers.
 fn listen(wire: &mut Wire, probed: Target, pass: &Pass<Vec<u8>>, shared: &Shared) -> Result<Heard> {
     let mut heard = Heard::default();
     let mut marked = None;
     loop {
-        // The client behind the echo service may be later than the stack.
+        // The client behind the echo service may answer later than the stack.
         let late = heard.echoes.len() < heard.pings.len();
         match marked {
             Some(at) if !late || Instant::now() >= at + ANSWER => return Ok(heard),

@@ -1,7 +1,8 @@
-//! What the image tests share: booting the image, network namespaces, a host peer that sends exact frames, probes.
+//! Library of the image tests: booting the image, network namespaces, a host peer that sends exact frames,
+//! probes.
 //!
-//! The image under test is the real one, as `cargo xtask image` writes it. Everything here runs on the host and speaks
-//! to it by wire protocols and by its console. Traffic stays on loopback and in namespaces that a test makes itself.
+//! The image under test is the real one that `cargo xtask image` writes. This library runs on the host and
+//! uses wire protocols and the console. Traffic stays on loopback and in namespaces that a test makes itself.
 
 pub use patience::{ANSWER, PATIENCE, SILENCE, until, until_well};
 
@@ -19,14 +20,13 @@ pub mod probe;
 pub mod wire;
 pub mod wire6;
 
-/// A brane of the default boot configuration (`brane-manager/branes.toml`) as the outside sees it.
+/// A brane of the default boot configuration (`brane-manager/branes.toml`), with its public addresses.
 #[derive(Clone, Copy, Debug)]
 pub struct Brane {
-    /// Its name.
     pub name: &'static str,
     /// The IPv4 address of its first interface.
     pub v4: Ipv4Addr,
-    /// The fixed IPv6 address of its first interface.
+    /// The static IPv6 address of its first interface.
     pub v6: Ipv6Addr,
     /// The MAC address of its first interface.
     pub mac: &'static str,

@@ -1,4 +1,5 @@
-//! The control line frame by frame, for tests that send what no operator's program sends, or faster than one does.
+//! The control line frame by frame, for tests that send frames which no operator's program sends, or send
+//! faster.
 
 use crate::guest::Guest;
 use crate::patience::PATIENCE;
@@ -8,11 +9,10 @@ use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
-/// The host's end of the line, in a session of its own.
+/// The host's end of the line, with a session of its own.
 pub struct End {
-    /// The bytes.
     pub stream: UnixStream,
-    /// Takes the frames out of what the guest sends.
+    /// Decodes the guest's frames.
     pub decoder: Decoder,
 }
 
@@ -35,10 +35,10 @@ impl End {
         Ok(end)
     }
 
-    /// Sends a request with each of these bodies, numbered from 1, without waiting for answers, and then waits until each
-    /// is answered. `other` gets kind and number of every other frame that comes meanwhile. Returns the bytes sent.
+    /// Sends a request with each of these bodies, numbered from 1, without waiting. Then waits until each is
+    /// answered. Calls `other` with kind and number of every other frame. Returns the number of bytes sent.
     pub fn flood(&mut self, bodies: Vec<Vec<u8>>, mut other: impl FnMut(Kind, u32)) -> Result<usize> {
-        // Far more at once than the ring and the device's FIFO hold: what finds no room has to wait outside.
+        // The ring and the device's FIFO hold far less at once, so the rest waits outside.
         let mut writer = self.stream.try_clone()?;
         let count = bodies.len();
         let sender = std::thread::spawn(move || -> std::io::Result<usize> {
@@ -63,7 +63,7 @@ impl End {
         Ok(sent)
     }
 
-    /// Reads frames until one is `wanted`. Returns whether it came in time.
+    /// Reads frames until `wanted` accepts one. Returns false at the deadline.
     pub fn until(&mut self, limit: Duration, mut wanted: impl FnMut(Kind, u32) -> bool) -> Result<bool> {
         let end = Instant::now() + limit;
         let mut buffer = [0; 4096];

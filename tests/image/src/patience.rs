@@ -1,26 +1,28 @@
-//! How long a test waits: for what has to come, and for what must not come.
+//! Durations for which a test waits: for events that must happen, and for events that must not.
 //!
-//! No test judges a duration that the host's clock gave, because a busy host stretches it. A wait for what has to come ends
-//! with its condition, and its time-out is [`PATIENCE`]. What the guest may take is judged by counts: of events, of its own
-//! heartbeats, or of its instructions ([`branes_qemu::Clock::Instructions`]).
+//! No test judges a duration of the host's clock, because a busy host stretches it. A wait for an event ends
+//! with the event, and its time-out is [`PATIENCE`]. The guest's speed is judged by counts: of events, of its
+//! own heartbeats, or of its instructions ([`branes_qemu::Clock::Instructions`]).
 
 use anyhow::{Result, bail};
 use std::time::{Duration, Instant};
 
-/// The time-out for whatever has to come. On an idle machine nothing takes more than 10 s; this allows one that is five
-/// times slower. Only a test that fails waits so long.
+/// Time-out for an event that must happen. On an idle machine nothing takes more than 10 s, so a machine may
+/// be five times slower. Only a failing test waits so long.
 pub const PATIENCE: Duration = Duration::from_secs(60);
-/// The time-out of one question to a service that answers within milliseconds. Who asks again uses [`until_well`].
+/// Time-out of one request to a service that answers within milliseconds. Use [`until_well`] to repeat the
+/// request.
 pub const ANSWER: Duration = Duration::from_secs(15);
-/// The time for which a test watches that something does not come. On a slow machine it notices less, and never fails.
+/// Time for which a test watches that an event does not happen. On a slow machine the test detects less, but
+/// never fails wrongly.
 pub const SILENCE: Duration = Duration::from_secs(1);
-/// The pause between two questions whether a condition holds.
+/// Pause between two checks of a condition.
 pub const POLL: Duration = Duration::from_millis(20);
 
-/// Asks until there is an answer, for [`PATIENCE`]. An error of `ask` ends the wait.
+/// Calls `ask` until it returns a value, for [`PATIENCE`].
 ///
 /// # Errors
-/// `ask` failed, or there was no answer; `why` then says what there was instead.
+/// `ask` failed, or the time is over. `why` then describes the last state.
 pub fn until<R>(mut ask: impl FnMut() -> Result<Option<R>>, why: impl FnOnce() -> String) -> Result<R> {
     let end = Instant::now() + PATIENCE;
     loop {
@@ -34,10 +36,10 @@ pub fn until<R>(mut ask: impl FnMut() -> Result<Option<R>>, why: impl FnOnce() -
     }
 }
 
-/// Tries until it succeeds, for [`PATIENCE`].
+/// Repeats `attempt` until it succeeds, for [`PATIENCE`].
 ///
 /// # Errors
-/// The error of the last try.
+/// The error of the last attempt.
 pub fn until_well<R>(mut attempt: impl FnMut() -> Result<R>) -> Result<R> {
     let end = Instant::now() + PATIENCE;
     loop {

@@ -1,8 +1,8 @@
-//! The host's end of a wire whose other end is the guest's NIC: exact frames in, exact frames out.
+//! The host's end of a wire to the guest's NIC: sends and receives exact frames.
 //!
-//! QEMU's `socket` network device carries each frame over a TCP connection on loopback, behind its length in four bytes
-//! (big endian). Nothing between us and the guest touches a frame, so this is the place for malformed ones, and for
-//! seeing all that leaves.
+//! QEMU's `socket` network device carries each frame over a TCP connection on loopback, preceded by its
+//! length in four bytes (big endian). Nothing in between changes a frame, so tests can send malformed frames
+//! and see every frame of the guest.
 
 use crate::patience::PATIENCE;
 use crate::wire6::advertisement_for;
@@ -18,13 +18,15 @@ use std::time::{Duration, Instant};
 /// An Ethernet address.
 pub type Mac = [u8; 6];
 
-/// The host's address on the wire. It differs from every brane's in so many bytes that no mutated frame makes a brane
-/// believe that the host has another brane's address, which the switch would then rightly not send out.
+/// The host's address on the wire. It differs from every brane's address in so many bytes that no mutated
+/// frame makes a brane believe that the host has another brane's address. The switch would correctly not send
+/// frames for such an address to the wire.
 pub const HOST_MAC: Mac = [0x06, 0x9a, 0xab, 0xbc, 0xcd, 0xde];
 /// The host's IPv4 address on the wire.
 pub const HOST_IP: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 2);
 
-/// The host's address in the network of an address of a test's own, `10.A.B.0/24`: there it is 2 as well.
+/// Returns the host's address in the network of a test's own address, `10.A.B.0/24`. It is number 2 there
+/// too.
 pub fn host_near(ip: Ipv4Addr) -> Ipv4Addr {
     let [a, b, c, _] = ip.octets();
     Ipv4Addr::new(a, b, c, 2)
@@ -34,7 +36,7 @@ fn is_host(ip: Ipv4Addr) -> bool {
     ip.octets()[0] == 10 && ip == host_near(ip)
 }
 
-/// A wire that waits for QEMU to connect.
+/// A listening wire to which QEMU has not connected yet.
 pub struct Socket(TcpListener);
 
 impl Socket {
@@ -43,12 +45,12 @@ impl Socket {
         Ok(Socket(TcpListener::bind("127.0.0.1:0")?))
     }
 
-    /// Where QEMU has to connect.
+    /// Returns the address to which QEMU has to connect.
     pub fn address(&self) -> Result<SocketAddr> {
         Ok(self.0.local_addr()?)
     }
 
-    /// The wire, once QEMU has connected (at most ten seconds).
+    /// Waits until QEMU has connected, for at most ten seconds. Returns the wire.
     pub fn accept(self) -> Result<Wire> {
         self.0.set_nonblocking(true)?;
         let limit = Instant::now() + PATIENCE;
@@ -78,7 +80,7 @@ pub struct Wire {
 }
 
 impl Wire {
-    /// Sends one frame, whatever it is.
+    /// Sends one frame without checking it.
     pub fn send(&mut self, frame: &[u8]) -> Result<()> {
         let mut out = Vec::with_capacity(frame.len() + 4);
         out.extend((frame.len() as u32).to_be_bytes());
@@ -86,12 +88,13 @@ impl Wire {
         self.stream.write_all(&out).context("sending a frame")
     }
 
-    /// A second hand on the wire, for a thread that only sends: from then on nobody else may, or frames would be mixed.
+    /// Returns a second sending half for a thread that only sends. From then on only that thread may send, or
+    /// frames would interleave.
     pub fn sender(&self) -> Result<Sender> {
         Ok(Sender(self.stream.try_clone()?))
     }
 
-    /// The next frame from the guest, or `None` at the deadline.
+    /// Returns the next frame from the guest, or `None` at the deadline.
     pub fn receive(&mut self, deadline: Instant) -> Result<Option<Vec<u8>>> {
         loop {
             if let Some(head) = self.pending.first_chunk::<4>() {
@@ -118,7 +121,7 @@ impl Wire {
         }
     }
 
-    /// The first frame within `limit` that `want` makes something of; questions for the host's MAC address are answered
+    /// Returns the first result of `want` for a frame within `limit`. Answers ARP requests for the host
     /// meanwhile.
     pub fn wait_for<R>(
         &mut self,
@@ -137,7 +140,7 @@ impl Wire {
         Ok(None)
     }
 
-    /// All frames that come within `limit`, with questions for the host answered.
+    /// Returns all frames within `limit`. Answers ARP requests for the host meanwhile.
     pub fn listen(&mut self, limit: Duration) -> Result<Vec<Vec<u8>>> {
         let mut heard = Vec::new();
         self.wait_for(limit, |frame| {
@@ -147,7 +150,7 @@ impl Wire {
         Ok(heard)
     }
 
-    /// Asks by ARP who has `ip`; tries for `limit`.
+    /// Resolves `ip` by ARP, for at most `limit`.
     pub fn resolve(&mut self, ip: Ipv4Addr, limit: Duration) -> Result<Mac> {
         let end = Instant::now() + limit;
         while Instant::now() < end {
@@ -167,10 +170,10 @@ impl Wire {
                 return Ok(mac);
             }
         }
-        bail!("nobody answers ARP for {ip}")
+        bail!("no ARP reply for {ip}")
     }
 
-    /// One ICMP echo to `ip` at `mac`; whether it was answered within `limit`.
+    /// Sends one ICMP echo request to `ip` at `mac`. Returns true if it was answered within `limit`.
     pub fn ping(&mut self, mac: Mac, ip: Ipv4Addr, seq: u16, limit: Duration) -> Result<bool> {
         self.send(&echo_request(mac, ip, seq))?;
         let answered = self.wait_for(limit, |frame| {
@@ -189,7 +192,7 @@ impl Wire {
 pub struct Sender(TcpStream);
 
 impl Sender {
-    /// Sends frames one after another. Waits while the guest's device takes none.
+    /// Sends frames one after another. Waits while the guest's device has no buffers.
     pub fn send_all(&mut self, frames: &[&[u8]]) -> Result<()> {
         let mut out = Vec::with_capacity(frames.iter().map(|frame| frame.len() + 4).sum());
         for frame in frames {
@@ -200,13 +203,13 @@ impl Sender {
     }
 }
 
-/// An ICMP echo request from the host's address in the network of `ip`.
+/// Returns an ICMP echo request from the host's address in the network of `ip`.
 pub fn echo_request(mac: Mac, ip: Ipv4Addr, seq: u16) -> Vec<u8> {
     let builder = PacketBuilder::ethernet2(HOST_MAC, mac).ipv4(host_near(ip).octets(), ip.octets(), 64);
     built(builder.icmpv4_echo_request(0x77, seq), &[0x5a; 48])
 }
 
-/// A UDP datagram from the host's port 4000.
+/// Returns a UDP datagram from the host's port 4000.
 pub fn udp(mac: Mac, ip: Ipv4Addr, port: u16, payload: &[u8]) -> Vec<u8> {
     let builder = PacketBuilder::ethernet2(HOST_MAC, mac).ipv4(HOST_IP.octets(), ip.octets(), 64);
     let builder = builder.udp(4000, port);
@@ -215,7 +218,7 @@ pub fn udp(mac: Mac, ip: Ipv4Addr, port: u16, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// A TCP SYN from the host's port `from`.
+/// Returns a TCP SYN from the host's port `from`.
 pub fn tcp_syn(mac: Mac, ip: Ipv4Addr, from: u16, port: u16) -> Vec<u8> {
     let builder = PacketBuilder::ethernet2(HOST_MAC, mac).ipv4(HOST_IP.octets(), ip.octets(), 64);
     let builder = builder.tcp(from, port, 1000, 64000).syn();
@@ -230,7 +233,7 @@ fn built(builder: etherparse::PacketBuilderStep<etherparse::Icmpv4Header>, paylo
     frame
 }
 
-/// An ARP frame (RFC 826).
+/// Returns an ARP frame (RFC 826).
 pub fn arp(
     operation: ArpOperation,
     to: Mac,
@@ -255,7 +258,7 @@ pub fn arp(
     frame
 }
 
-/// Operation, sender's MAC and sender's address of an ARP frame for IPv4.
+/// Returns operation, sender's MAC address and sender's IP address of an ARP frame for IPv4.
 pub fn parse_arp(frame: &[u8]) -> Option<(ArpOperation, Mac, Ipv4Addr)> {
     let packet = SlicedPacket::from_ethernet(frame).ok()?;
     let Some(etherparse::NetSlice::Arp(arp)) = packet.net else {
@@ -266,7 +269,7 @@ pub fn parse_arp(frame: &[u8]) -> Option<(ArpOperation, Mac, Ipv4Addr)> {
     Some((arp.operation(), mac, ip.into()))
 }
 
-/// The answer to a frame that asks by ARP for the host.
+/// Returns the ARP reply to a frame that asks for the host.
 pub fn arp_reply_for(frame: &[u8]) -> Option<Vec<u8>> {
     let packet = SlicedPacket::from_ethernet(frame).ok()?;
     let Some(etherparse::NetSlice::Arp(request)) = packet.net else {
@@ -280,7 +283,7 @@ pub fn arp_reply_for(frame: &[u8]) -> Option<Vec<u8>> {
     Some(arp(ArpOperation::REPLY, mac, HOST_MAC, asked, mac, ip))
 }
 
-/// Source MAC address of a frame.
+/// Returns the source MAC address of a frame.
 pub fn source(frame: &[u8]) -> Option<Mac> {
     frame.get(6..12)?.try_into().ok()
 }

@@ -1,4 +1,4 @@
-//! IPv6 on the wire of [`crate::wire`]: neighbour discovery, echo, and what is answered to a protocol that is not there.
+//! IPv6 on the wire of [`crate::wire`]: neighbor discovery, echo, and errors for a missing protocol.
 
 use crate::wire::{HOST_MAC, Mac, Wire};
 use anyhow::{Result, bail};
@@ -8,31 +8,29 @@ use std::time::{Duration, Instant};
 
 /// The host's IPv6 address on the wire.
 pub const HOST_IP6: Ipv6Addr = Ipv6Addr::new(0xfec0, 0, 0, 0, 0, 0, 0, 2);
-/// ICMPv6 type of a neighbour solicitation (RFC 4861).
+/// ICMPv6 type of a neighbor solicitation (RFC 4861).
 const SOLICITATION: u8 = 135;
-/// ICMPv6 type of a neighbour advertisement (RFC 4861).
+/// ICMPv6 type of a neighbor advertisement (RFC 4861).
 pub const ADVERTISEMENT: u8 = 136;
 /// ICMPv6 type of a parameter problem (RFC 4443).
 pub const PARAMETER_PROBLEM: u8 = 4;
 
-/// An ICMPv6 message of a frame.
+/// The ICMPv6 message of a frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Icmp6 {
-    /// Who sent the packet.
+    /// Source address.
     pub from: Ipv6Addr,
-    /// Whom to.
+    /// Destination address.
     pub to: Ipv6Addr,
-    /// Type.
     pub kind: u8,
-    /// Code.
     pub code: u8,
-    /// The four bytes behind the checksum.
+    /// The four bytes after the checksum.
     pub word: u32,
-    /// The rest.
+    /// All bytes after `word`.
     pub rest: Vec<u8>,
 }
 
-/// The ICMPv6 message in a frame.
+/// Returns the ICMPv6 message of a frame.
 pub fn icmp6(frame: &[u8]) -> Option<Icmp6> {
     let packet = SlicedPacket::from_ethernet(frame).ok()?;
     let NetSlice::Ipv6(ip) = packet.net.as_ref()? else {
@@ -52,7 +50,7 @@ pub fn icmp6(frame: &[u8]) -> Option<Icmp6> {
     })
 }
 
-/// An ICMPv6 frame of the host, with the hop limit that neighbour discovery wants.
+/// Returns an ICMPv6 frame from the host, with the hop limit that neighbor discovery requires.
 pub fn message(mac: Mac, to: Ipv6Addr, kind: u8, word: u32, rest: &[u8]) -> Vec<u8> {
     let builder = PacketBuilder::ethernet2(HOST_MAC, mac).ipv6(HOST_IP6.octets(), to.octets(), 255);
     let builder = builder.icmpv6_raw(kind, 0, word.to_be_bytes());
@@ -61,7 +59,8 @@ pub fn message(mac: Mac, to: Ipv6Addr, kind: u8, word: u32, rest: &[u8]) -> Vec<
     frame
 }
 
-/// A router advertisement of the host to all nodes, with one prefix to take addresses from (RFC 4861, 4.2 and 4.6.2).
+/// Returns a router advertisement from the host to all nodes, with one prefix for autoconfiguration (RFC
+/// 4861, 4.2 and 4.6.2).
 pub fn router_advertisement(prefix: Ipv6Addr, len: u8) -> Vec<u8> {
     let router = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 2);
     let all_nodes = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1);
@@ -70,7 +69,7 @@ pub fn router_advertisement(prefix: Ipv6Addr, len: u8) -> Vec<u8> {
     // Hop limit 64, lifetime 1800 s.
     let builder = builder.icmpv6_raw(134, 0, [64, 0, 7, 8]);
     let mut rest = vec![0; 8];
-    // For the link and for addresses, for an hour.
+    // Flags on-link and autonomous, lifetimes of one hour.
     rest.extend([3, 4, len, 0xc0, 0, 0, 14, 16, 0, 0, 14, 16, 0, 0, 0, 0]);
     rest.extend(prefix.octets());
     let mut frame = Vec::with_capacity(builder.size(rest.len()));
@@ -78,12 +77,12 @@ pub fn router_advertisement(prefix: Ipv6Addr, len: u8) -> Vec<u8> {
     frame
 }
 
-/// An ICMPv6 echo request.
+/// Returns an ICMPv6 echo request.
 pub fn echo_request6(mac: Mac, to: Ipv6Addr, seq: u16) -> Vec<u8> {
     message(mac, to, 128, 0x77 << 16 | u32::from(seq), &[0x5a; 48])
 }
 
-/// A UDP datagram from the host's port 4000.
+/// Returns a UDP datagram from the host's port 4000.
 pub fn udp6(mac: Mac, to: Ipv6Addr, port: u16, payload: &[u8]) -> Vec<u8> {
     let builder = PacketBuilder::ethernet2(HOST_MAC, mac).ipv6(HOST_IP6.octets(), to.octets(), 64);
     let builder = builder.udp(4000, port);
@@ -92,7 +91,7 @@ pub fn udp6(mac: Mac, to: Ipv6Addr, port: u16, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// The question who has `target`.
+/// Returns a neighbor solicitation for `target`.
 pub fn solicitation(target: Ipv6Addr) -> Vec<u8> {
     let [.., a, b, c] = target.octets();
     let mac = [0x33, 0x33, 0xff, a, b, c];
@@ -112,7 +111,7 @@ pub fn solicitation(target: Ipv6Addr) -> Vec<u8> {
     message(mac, to, SOLICITATION, 0, &rest)
 }
 
-/// The answer to a frame that asks for the host.
+/// Returns the advertisement that answers a solicitation for the host.
 pub fn advertisement_for(frame: &[u8]) -> Option<Vec<u8>> {
     let asked = icmp6(frame)?;
     if asked.kind != SOLICITATION || asked.rest.get(..16)? != HOST_IP6.octets() {
@@ -121,7 +120,7 @@ pub fn advertisement_for(frame: &[u8]) -> Option<Vec<u8>> {
     let mut rest = HOST_IP6.octets().to_vec();
     rest.extend([2, 1]);
     rest.extend(HOST_MAC);
-    // Solicited, and to be taken instead of what was known.
+    // Flags solicited and override.
     Some(message(
         crate::wire::source(frame)?,
         asked.from,
@@ -131,7 +130,7 @@ pub fn advertisement_for(frame: &[u8]) -> Option<Vec<u8>> {
     ))
 }
 
-/// The address that a neighbour advertisement announces without having been asked, and the MAC address of who does.
+/// Returns the address and the MAC address of an unsolicited neighbor advertisement.
 pub fn unsolicited(frame: &[u8]) -> Option<(Ipv6Addr, Mac)> {
     let said = icmp6(frame)?;
     let target = <[u8; 16]>::try_from(said.rest.get(..16)?).ok()?;
@@ -140,7 +139,7 @@ pub fn unsolicited(frame: &[u8]) -> Option<(Ipv6Addr, Mac)> {
         .then_some((target.into(), crate::wire::source(frame)?))
 }
 
-/// Asks who has `ip`; tries for `limit`.
+/// Resolves `ip` by neighbor discovery, for at most `limit`.
 pub fn resolve6(wire: &mut Wire, ip: Ipv6Addr, limit: Duration) -> Result<Mac> {
     let end = Instant::now() + limit;
     while Instant::now() < end {
@@ -154,10 +153,10 @@ pub fn resolve6(wire: &mut Wire, ip: Ipv6Addr, limit: Duration) -> Result<Mac> {
             return Ok(mac);
         }
     }
-    bail!("nobody answers neighbour discovery for {ip}")
+    bail!("no neighbor advertisement for {ip}")
 }
 
-/// One echo request; whether it was answered within `limit`.
+/// Sends one echo request. Returns true if it was answered within `limit`.
 pub fn ping6(wire: &mut Wire, mac: Mac, ip: Ipv6Addr, seq: u16, limit: Duration) -> Result<bool> {
     wire.send(&echo_request6(mac, ip, seq))?;
     let word = 0x77 << 16 | u32::from(seq);

@@ -9,7 +9,7 @@ use image_tests::{BRANES, PATIENCE};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::{Child, Command, Stdio};
 
-/// A server that ends with the test.
+/// A server process. Dropping the value ends it.
 struct Server(Child);
 
 impl Drop for Server {
@@ -30,7 +30,8 @@ fn start(ns: &NetNs, command: &mut Command) -> Result<Server> {
     })?))
 }
 
-/// The address that a host with this MAC address makes for itself under a prefix (RFC 4862, EUI-64 of RFC 4291).
+/// Returns the address that a host with this MAC address makes for itself under a prefix (RFC 4862, EUI-64 of
+/// RFC 4291).
 fn slaac(prefix: [u16; 4], mac: &str) -> Ipv6Addr {
     let b: Vec<u16> = mac
         .split(':')
@@ -121,7 +122,7 @@ fn dhcp_and_slaac_against_real_servers() -> Result<()> {
             "`show red` does not mention {text}:\n{shown}"
         );
     }
-    // The name server is the one that DHCP gave; a name that it does not know has no address.
+    // The name server comes from DHCP. An unknown name has no address.
     let found = guest.command("in red host name.test")?;
     for text in ["10.0.9.77", "2001:db8:9::77"] {
         anyhow::ensure!(

@@ -1,4 +1,4 @@
-//! The 17-brane system that the measuring harness expects, and what it must carry: whole, unhurried, without loss.
+//! The 17-brane system that the benchmark expects, and the loads that it must carry without loss.
 
 use anyhow::{Context, Result, ensure};
 use image_tests::guest::{Boot, Guest, Net, image_size};
@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 const MIB: usize = 1 << 20;
-/// Datagrams that are under way at most.
+/// Maximum of datagrams in flight.
 const UNDER_WAY: u32 = 256;
 
 fn main_address() -> Ipv4Addr {
@@ -34,21 +34,22 @@ fn seventeen_branes_keep_the_harness_contract() -> Result<()> {
         Pinger::new(main)?.until_answer(PATIENCE)?.context("main does not answer")?;
         for i in 1..=16 {
             let ip: IpAddr = Ipv4Addr::new(10, 77, 0, 100 + i).into();
-            Pinger::new(ip)?.until_answer(PATIENCE)?.with_context(|| format!("{ip} is silent"))?;
+            Pinger::new(ip)?.until_answer(PATIENCE)?.with_context(|| format!("{ip} does not answer"))?;
             probe::udp_echo(at(ip, 7))?;
             probe::page(at(ip, 80), &[&ip.to_string()])?;
         }
         let v6: IpAddr = "fd77::2".parse()?;
-        Pinger::new(v6)?.until_answer(PATIENCE)?.context("fd77::2 is silent")?;
+        Pinger::new(v6)?.until_answer(PATIENCE)?.context("fd77::2 does not answer")?;
         probe::udp_echo(at(v6, 7))?;
 
-        // 32 MiB over TCP each way arrive whole; the source is compared byte by byte, the echo both ways.
+        // 32 MiB over TCP in each direction must arrive complete. The source is compared byte by byte, the
+        // echo in both directions.
         let inward = probe::tcp_discard(at(main, 9), 32 * MIB)?;
         let outward = probe::tcp_source(at(main, 19), 32 * MIB)?;
         probe::tcp_echo(at(main, 7), 32 * MIB)?;
         eprintln!("TCP {inward:.0} MiB/s in, {outward:.0} MiB/s out (not a measurement: the test compares each byte)");
 
-        // 16 connections at a time, the client closing first, again and again.
+        // 16 concurrent connections, repeatedly. The client closes first.
         for _ in 0..10 {
             std::thread::scope(|scope| {
                 let runs: Vec<_> = (0..16).map(|_| scope.spawn(|| probe::page(at(main, 80), &["main"]))).collect();
@@ -87,8 +88,8 @@ fn thirty_thousand_datagrams_all_come_back() -> Result<()> {
         let (mut sent, mut received) = (0, 0);
         let (mut payload, mut buffer) = ([0u8; 64], [0; 128]);
         while received < total {
-            // At most ten thousand a second, and no more under way than there is room for on each side: a host that stood still
-            // for a while does not make up for it by a burst.
+            // Sends at most 10,000 a second, and keeps no more in flight than each side has buffers for.
+            // After a pause of the host no burst makes up for it.
             let due = (start.elapsed().as_micros() / 100) as u32;
             while sent < total.min(due).min(received + UNDER_WAY) {
                 payload[..4].copy_from_slice(&sent.to_be_bytes());

@@ -1,4 +1,4 @@
-//! Frames from the host that no well-behaved host sends: dropped, counted, and nothing falls over.
+//! Malformed frames from the host: the branes drop and count them, and continue to work.
 
 use anyhow::{Context, Result, ensure};
 use etherparse::{IpFragOffset, IpNumber, Ipv4Header, PacketBuilder};
@@ -13,7 +13,7 @@ use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Where a brane is on the wire.
+/// A brane's addresses on the wire.
 type Station = (Mac, Ipv4Addr);
 
 fn boot() -> Result<(Guest, Wire, Vec<Station>)> {
@@ -34,7 +34,8 @@ fn boot() -> Result<(Guest, Wire, Vec<Station>)> {
 
 fn all_answer(wire: &mut Wire, stations: &[Station], seq: u16) -> Result<()> {
     for (mac, ip) in stations {
-        // A mutated frame may have put another address in place of the host's for a while: asked again then.
+        // A mutated frame may have replaced the host's address in the brane's cache for a while, so the ping
+        // is repeated.
         let answered = || Ok(wire.ping(*mac, *ip, seq, SECOND)?.then_some(()));
         until(answered, || format!("{ip} no longer answers (round {seq})"))?;
     }
@@ -55,7 +56,7 @@ fn untouched(guest: &mut Guest) -> Result<()> {
     Ok(())
 }
 
-/// An IPv4 packet with a header of our making; its checksum is right.
+/// Returns an IPv4 packet with a modified header and a valid checksum.
 fn ipv4(mac: Mac, ip: Ipv4Addr, payload: &[u8], change: impl FnOnce(&mut Ipv4Header)) -> Vec<u8> {
     let mut header = Ipv4Header::new(
         payload.len() as u16,
@@ -111,7 +112,7 @@ fn malformed_frames_are_dropped_and_counted() -> Result<()> {
             ipv4(mac, ip, &udp, |h| h.total_len = 8),
         ),
         (
-            "IPv4 time to live 0, from nowhere",
+            "IPv4 time to live 0, from an unused address",
             ipv4(mac, ip, &udp, |h| (h.time_to_live, h.source) = (0, [0; 4])),
         ),
         (
@@ -134,7 +135,7 @@ fn malformed_frames_are_dropped_and_counted() -> Result<()> {
         ),
         ("larger than the MTU", ipv4(mac, ip, &noise(3, 3000), |_| {})),
         (
-            "to nobody",
+            "to an unknown address",
             [
                 &[0x02, 9, 9, 9, 9, 9][..],
                 &HOST_MAC[..],
@@ -157,7 +158,7 @@ fn malformed_frames_are_dropped_and_counted() -> Result<()> {
     }
     ensure!(
         guest.counter("nic0", "rx_unclaimed")? >= 10,
-        "frames to nobody were not counted"
+        "frames to unknown addresses were not counted"
     );
     for name in ["bad checksum", "malformed"] {
         ensure!(
@@ -166,7 +167,7 @@ fn malformed_frames_are_dropped_and_counted() -> Result<()> {
         );
     }
 
-    // IPv4 options are allowed and skipped; fragments are put together again.
+    // The brane must skip IPv4 options and reassemble fragments.
     let with_options = {
         let builder = PacketBuilder::ethernet2(HOST_MAC, mac).ip(etherparse::IpHeaders::Ipv4(
             {
@@ -197,7 +198,7 @@ fn malformed_frames_are_dropped_and_counted() -> Result<()> {
     untouched(&mut guest)
 }
 
-/// Whether a frame is a UDP datagram (or the first fragment of one) from port 7.
+/// Returns true if a frame is a UDP datagram (or its first fragment) from port 7.
 fn is_echo(frame: &[u8]) -> bool {
     frame.len() > 36
         && frame[12..14] == [8, 0]
@@ -206,7 +207,7 @@ fn is_echo(frame: &[u8]) -> bool {
         && frame[20] & 0x1f == 0
 }
 
-/// Frames of the mutation run, and its seed.
+/// Number of mutated frames, and the seed.
 const MUTATIONS: u32 = 100_000;
 const SEED: u64 = 0x5e14;
 
@@ -228,7 +229,7 @@ fn a_hundred_thousand_mutated_frames_change_nothing() -> Result<()> {
             [0; 6],
             *ip,
         ));
-        // IPv6: a neighbour solicitation and an echo request, as bytes that the mutations take from there.
+        // A neighbor solicitation and an echo request over IPv6, whose bytes the mutations also use.
         let v6 = PacketBuilder::ethernet2(HOST_MAC, *mac).ipv6([0xfe; 16], [0xfe; 16], 255);
         let mut frame = Vec::new();
         v6.icmpv6_echo_request(1, 2).write(&mut frame, &noise(8, 24))?;
@@ -237,7 +238,7 @@ fn a_hundred_thousand_mutated_frames_change_nothing() -> Result<()> {
     for i in 0..MUTATIONS {
         let mut frame = seeds[rng.random_range(0..seeds.len())].clone();
         for _ in 0..rng.random_range(1..6) {
-            // Past the Ethernet addresses mostly, so that the frame still finds its brane.
+            // Mostly after the Ethernet addresses, so that the frame still reaches its brane.
             let at = if rng.random_bool(0.95) {
                 rng.random_range(12..frame.len())
             } else {

@@ -1,4 +1,5 @@
-//! What a hostile client does to its brane, and a hostile brane to the driver, stays with them.
+//! A hostile client affects only its own brane, and a hostile brane affects neither the driver nor other
+//! branes.
 
 use anyhow::{Context, Result, ensure};
 use image_tests::guest::{Boot, Guest, Net};
@@ -76,7 +77,7 @@ fn a_brane_that_forges_frames_and_rings_reaches_nobody() -> Result<()> {
     let mut wire = socket.accept()?;
     let [main, red, blue] = &BRANES;
     let (main_mac, red_mac) = (wire.resolve(main.v4, PATIENCE)?, wire.resolve(red.v4, PATIENCE)?);
-    // All that leaves for ten seconds, while main and red are kept busy.
+    // Checks all frames that leave for ten seconds, while main and red are kept busy.
     let mut sources = HashSet::new();
     let end = Instant::now() + Duration::from_secs(10);
     let mut seq = 0;

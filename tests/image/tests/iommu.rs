@@ -1,4 +1,5 @@
-//! The NIC's accesses to memory: an IOMMU holds them to the driver's region, and without one nothing does.
+//! The NIC's accesses to memory: an IOMMU confines them to the driver's region. Without an IOMMU nothing
+//! does.
 
 use anyhow::{Context, Result, ensure};
 use image_tests::guest::{Boot, Guest, Iommu, Net, has_iommu_images};
@@ -46,14 +47,14 @@ fn behind_an_iommu_three_branes_serve() -> Result<()> {
     })?;
     ensure!(
         !guest.log().contains("page fault"),
-        "the IOMMU refused something:\n{}",
+        "the IOMMU refused an access:\n{}",
         guest.log()
     );
     guest.untroubled()
 }
 
-/// Boots the system whose NIC driver gives the device an address in the canary's memory, and gives the device frames to
-/// write there.
+/// Boots the system whose NIC driver gives the device an address in the canary's memory. Sends frames that
+/// the device writes there.
 fn astray(boot: Boot) -> Result<(Guest, Wire)> {
     let socket = Socket::new()?;
     let mut guest = Guest::boot(Boot {
@@ -74,7 +75,7 @@ fn astray(boot: Boot) -> Result<(Guest, Wire)> {
     Ok((guest, wire))
 }
 
-/// Console, manager and timer go on.
+/// Checks that console, manager and timer continue to work.
 fn goes_on(guest: &mut Guest) -> Result<()> {
     for _ in 0..3 {
         let list = guest.command("list")?;
@@ -97,11 +98,12 @@ fn a_device_that_is_sent_astray_is_stopped_by_the_iommu() -> Result<()> {
     })?;
     guest
         .wait_for("IOMMU: DMA write page fault from 0x10 ", PATIENCE)
-        .context("the kernel has no fault to report")?;
+        .context("the kernel reported no fault")?;
     guest
         .wait_for("dma-escape: the device has stopped", PATIENCE)
-        .context("the device goes on")?;
-    // The canary's memory is as it was, and stays so: twenty looks a second, driven by the timer.
+        .context("the device continues")?;
+    // The canary's memory must stay unchanged. The canary checks it twenty times a second, driven by the
+    // timer.
     for _ in 0..2 {
         guest.wait_for("canary: whole", PATIENCE)?;
     }
@@ -119,7 +121,7 @@ fn a_device_that_goes_past_the_iommu_overwrites_the_canary() -> Result<()> {
     if !has_iommu_images("a_device_that_goes_past_the_iommu_overwrites_the_canary") {
         return Ok(());
     }
-    // The same image on the same machine; only the device's accesses are not translated.
+    // The same image and machine, but the device's accesses are not translated.
     let (mut guest, _wire) = astray(Boot {
         iommu: Some(Iommu::Bypassed),
         ..Boot::default()

@@ -1,4 +1,4 @@
-//! What the kernel must do, tried from inside the real system by the programs of `tests/pds`.
+//! Requirements on the kernel, tested from inside the real system by the programs of `tests/pds`.
 
 use anyhow::{Context, Result, ensure};
 use image_tests::guest::{Boot, Guest, Net};
@@ -9,13 +9,13 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 use tempfile::NamedTempFile;
 
-/// Timer interrupts that the flood must have seen.
+/// Timer interrupts that the flood must receive.
 const DEADLINES: u32 = 30_000;
 
 /// The devices of the checker (`irq-checker.xml`).
 const DEVICES: [&str; 2] = ["edu,addr=0x3.0", "edu,addr=0x4.0"];
 
-/// Sweeps over all of its interrupts that the checker has written to the second serial line.
+/// Returns the number of sweeps over all interrupts that the checker has written to the second serial line.
 fn sweeps(serial: &Path) -> Result<usize> {
     let text = std::fs::read_to_string(serial).context("what the checker wrote")?;
     Ok(text.matches(" messages and a pin\n").count())
@@ -66,7 +66,7 @@ fn interrupts_that_come_while_the_kernel_runs_are_taken() -> Result<()> {
                 .until_answer(PATIENCE)?
                 .context("no answer")?;
         }
-        // Each ping is an interrupt too, from a device that the timer knows nothing of.
+        // Each ping is an interrupt too, from a device that is not the timer.
         let start = Instant::now();
         let trains = BRANES
             .each_ref()
@@ -81,7 +81,7 @@ fn interrupts_that_come_while_the_kernel_runs_are_taken() -> Result<()> {
         }
         Ok(())
     })?;
-    // Every vector still leads where it did.
+    // Every vector must still lead to its handler.
     wait_for_sweeps(sweeps(serial.path())? + 2, serial.path(), &guest)?;
     guest.untroubled()
 }
@@ -97,6 +97,9 @@ fn a_page_fault_is_reported_with_its_whole_address() -> Result<()> {
     guest
         .wait_for(&fault, PATIENCE)
         .with_context(|| format!("no report of the fault:\n{}", guest.log()))?;
-    ensure!(!guest.log().contains("stray: could write there"), "it could");
+    ensure!(
+        !guest.log().contains("stray: could write there"),
+        "the write succeeded"
+    );
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! The life of a brane: created, started, shut down, started again, deleted, while its neighbours go on.
+//! The lifecycle of a brane: it is created, started, shut down, started again and deleted, while its
+//! neighbors continue to work.
 
 use anyhow::{Context, Result, bail, ensure};
 use brane_abi::control::{Family, FamilyConfig, Protocol};
@@ -22,9 +23,9 @@ const CONFIG: &str = "life";
 const GREEN: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 30);
 const GREEN6: Ipv6Addr = Ipv6Addr::new(0xfec0, 0, 0, 0, 0, 0, 0, 0x30);
 const ADDRESSES: [&str; 2] = ["10.0.2.30/24", "fec0::30/64"];
-/// Beyond a deadline, for what has to be done then.
+/// Tolerance after a deadline for the work that the deadline triggers.
 const LATE: Duration = Duration::from_secs(5);
-/// In which nothing must come.
+/// Time in which nothing must arrive.
 const SILENCE: Duration = Duration::from_secs(2);
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -48,7 +49,7 @@ fn answers(to: IpAddr) -> Result<()> {
     answer.map(drop).with_context(|| format!("{to} does not answer"))
 }
 
-/// What has to be free again in the end; the manager's heap may have grown, but not by much.
+/// Compares free resources before and after. The manager's heap may have grown a little.
 fn same(before: &Free, after: &Free) -> Result<()> {
     let counted = |f: &Free| (f.slots, f.ports, f.names, f.macs, f.vifs);
     ensure!(
@@ -74,7 +75,7 @@ fn serves() -> Result<()> {
     )
 }
 
-/// A connection to green's echo service that has carried something.
+/// Opens a connection to green's echo service and sends data over it.
 fn connection() -> Result<TcpStream> {
     let mut stream = TcpStream::connect_timeout(&SocketAddr::new(GREEN.into(), 7), PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
@@ -85,7 +86,7 @@ fn connection() -> Result<TcpStream> {
     Ok(stream)
 }
 
-/// Shuts green down. Returns how long that took by the guest's clock.
+/// Shuts green down. Returns the duration by the guest's clock.
 fn shut_down(operator: &mut Operator, deadline: Duration) -> Result<Duration> {
     let (answer, took) = operator.timed(&Request::Shutdown {
         name: "green".to_owned(),
@@ -117,31 +118,35 @@ fn a_brane_is_created_started_shut_down_and_deleted_while_the_others_carry_traff
         ensure!(said.contains("net0"), "{said}");
         ensure!(
             Pinger::new(GREEN.into())?.until_answer(SECOND)?.is_none(),
-            "it answers before it is started"
+            "green answers before it is started"
         );
         operator.start("green")?;
         serves()?;
         operator.clean()?;
 
-        // Its connection ends in good order, long before the deadline: we read the end, then close.
+        // The connection closes gracefully, long before the deadline: the host reads the end of the stream,
+        // then closes.
         let mut open = connection()?;
         let reader = std::thread::spawn(move || open.read(&mut [0; 16]));
         let took = shut_down(&mut operator, PATIENCE)?;
         let end = reader.join().expect("the reader").context("its connection")?;
         ensure!(end == 0, "{end} bytes instead of an end");
-        ensure!(took < PATIENCE / 2, "drained after {took:?} only");
-        ensure!(operator.show("green")?.state == "created", "not held");
+        ensure!(took < PATIENCE / 2, "drained only after {took:?}");
+        ensure!(
+            operator.show("green")?.state == "created",
+            "green is not only created"
+        );
         ensure!(
             Pinger::new(GREEN.into())?.until_answer(SECOND)?.is_none(),
-            "it answers though it is shut down"
+            "green answers although it is shut down"
         );
 
-        // Again; and now one side does not let go.
+        // This time the host does not close its end.
         operator.start("green")?;
         serves()?;
         let mut open = connection()?;
         let took = shut_down(&mut operator, SECOND)?;
-        // Of the guest's own time, which the deadline is of.
+        // The deadline is a duration of the guest's clock.
         ensure!((SECOND..SECOND + LATE).contains(&took), "cut off after {took:?}");
         operator.start("green")?;
         serves()?;
@@ -187,7 +192,7 @@ fn a_brane_is_created_started_shut_down_and_deleted_while_the_others_carry_traff
 #[test]
 fn a_brane_lives_until_it_is_deleted_with_or_without_clients() -> Result<()> {
     let (ns, guest, mut operator) = on_tap()?;
-    // Without TCP and UDP its client has nothing that it could open.
+    // Without TCP and UDP its client cannot open anything.
     let families = vec![
         family(Family::Inet, &[Protocol::Icmp]),
         family(Family::Inet6, &[Protocol::Icmp6]),
@@ -209,7 +214,7 @@ fn a_brane_lives_until_it_is_deleted_with_or_without_clients() -> Result<()> {
         else {
             bail!("no table of sockets")
         };
-        ensure!(!sockets.is_empty(), "red's client has none either");
+        ensure!(!sockets.is_empty(), "red's client has no sockets either");
         std::thread::sleep(6 * SECOND);
         answers(GREEN6.into())?;
         train.stop_unharmed("green")
@@ -245,8 +250,11 @@ fn a_brane_that_is_not_started_sends_and_answers_nothing() -> Result<()> {
         own.is_empty(),
         "frames of a brane that is not started: {own:02x?}"
     );
-    ensure!(operator.show("green")?.state == "created", "not held");
-    // The same questions are answered as soon as it is started, and it says by itself that it is there.
+    ensure!(
+        operator.show("green")?.state == "created",
+        "green is not only created"
+    );
+    // The same requests are answered as soon as it is started, and it announces its addresses.
     operator.start("green")?;
     let heard = wire.listen(SECOND)?;
     ensure!(
@@ -266,7 +274,8 @@ fn a_brane_that_is_not_started_sends_and_answers_nothing() -> Result<()> {
     guest.untroubled()
 }
 
-/// Whether an echo request over IPv4 is answered, and what ICMP says of a datagram and of a SYN.
+/// Replies to probes: whether an IPv4 echo request was answered, and the ICMP errors for a datagram and for a
+/// SYN.
 struct Heard {
     echo: bool,
     udp: Option<Icmpv4Type>,
@@ -327,7 +336,8 @@ fn what_a_brane_lacks_is_answered_as_rfc_1122_and_rfc_4443_want() -> Result<()> 
         operator.assign("g0", "green", &addresses).map(drop)
     };
 
-    // Without UDP: RFC 1122, 3.2.2.1: protocol unreachable; RFC 4443, 3.4: unrecognised next header, where it stands.
+    // Without UDP: protocol unreachable (RFC 1122, 3.2.2.1), and parameter problem at the next header field
+    // (RFC 4443, 3.4).
     born(
         &mut operator,
         vec![
@@ -351,7 +361,7 @@ fn what_a_brane_lacks_is_answered_as_rfc_1122_and_rfc_4443_want() -> Result<()> 
     );
     operator.delete("green")?;
 
-    // Without ICMP nobody answers an echo request, and no error is sent; without TCP a SYN finds no protocol.
+    // Without ICMP no echo request is answered and no error is sent. Without TCP a SYN finds no protocol.
     born(
         &mut operator,
         vec![family(Family::Inet, &[Udp]), family(Family::Inet6, &[Udp])],

@@ -1,5 +1,5 @@
-//! `branectl` and `nicctl` as they are installed, towards the real system: every verb in words and in JSON, errors, live events,
-//! files.
+//! `branectl` and `nicctl` as installed, with the real system: every verb as text and as JSON, errors, live
+//! events, files.
 
 use anyhow::{Context, Result, bail, ensure};
 use boon::{Compiler, Schemas};
@@ -22,7 +22,7 @@ fn started() -> Result<Guest> {
     Ok(guest)
 }
 
-/// Holds an answer to the schema that its verb documents.
+/// Checks an answer against the schema that its verb documents.
 fn fits(name: &str, answer: &Value) -> Result<()> {
     let (mut schemas, mut compiler) = (Schemas::new(), Compiler::new());
     let url = format!("file:///{name}.json");
@@ -36,7 +36,7 @@ fn fits(name: &str, answer: &Value) -> Result<()> {
     valid.map_err(|e| anyhow::anyhow!("{answer} is no {name}: {e:#}"))
 }
 
-/// Runs a line in JSON; it has to be one object that fits.
+/// Runs a line with JSON output. The output must be one object that matches the schema.
 fn json(guest: &Guest, line: &str, schema: &str) -> Result<Value> {
     let mut words: Vec<&str> = line.split(' ').collect();
     words.push("-j");
@@ -51,7 +51,7 @@ fn json(guest: &Guest, line: &str, schema: &str) -> Result<Value> {
 fn words(guest: &Guest, line: &str) -> Result<String> {
     let words: Vec<&str> = line.split(' ').collect();
     let said = well(guest, &words)?;
-    ensure!(!said.trim().is_empty(), "{line}: nothing is said");
+    ensure!(!said.trim().is_empty(), "{line}: no output");
     Ok(said)
 }
 
@@ -65,7 +65,8 @@ fn every_verb_answers_in_words_and_in_json() -> Result<()> {
         format!("branectl apply {file} --dry-run"),
         format!("branectl save {file}"),
     );
-    // In words, in JSON, and what the JSON is. In the order of a life.
+    // The line for text output, the line for JSON output, and the schema. In the order of a brane's
+    // lifecycle.
     let lines: &[(&str, &str, &str)] = &[
         ("branectl list", "branectl list", "branes"),
         ("branectl show red", "branectl show red", "brane"),
@@ -164,7 +165,7 @@ fn every_verb_answers_in_words_and_in_json() -> Result<()> {
         if *in_words == save {
             ensure!(
                 well(&guest, &["branectl", "save", file])?.is_empty(),
-                "save says something"
+                "save printed output"
             );
         } else {
             words(&guest, in_words).with_context(|| (*in_words).to_owned())?;
@@ -179,7 +180,7 @@ fn every_verb_answers_in_words_and_in_json() -> Result<()> {
         }
         json(&guest, in_json, schema)?;
     }
-    // None was left out but `host`, which needs a server, and `help`, which needs no system.
+    // Exceptions are `host`, which needs a server, and `help`, which needs no system.
     for (program, name) in [
         (Program::Branectl, "branectl "),
         (Program::Nicctl, "nicctl "),
@@ -272,7 +273,7 @@ fn errors_name_the_thing_and_the_fix_and_have_a_status() -> Result<()> {
     let said = run(&guest, &["branectl", "show", "purple", "-j"])?;
     ensure!(said.status == 1, "{said:?}");
     fits("error", &serde_json::from_str(&said.out)?)?;
-    // Full: three more fit.
+    // Three more branes fill the system.
     for name in ["a", "b", "c"] {
         words(&guest, &format!("branectl create {name}"))?;
     }
@@ -285,7 +286,7 @@ fn errors_name_the_thing_and_the_fix_and_have_a_status() -> Result<()> {
     guest.untroubled()
 }
 
-/// A running program, ended with the value.
+/// A running program. Dropping the value ends it.
 struct Running(Child);
 
 impl Drop for Running {
@@ -323,9 +324,9 @@ fn events_follows_what_happens_as_it_does() -> Result<()> {
             }
         }
     };
-    // What was before comes first.
+    // Earlier events come first.
     shown("started", "blue")?;
-    // The line is taken, so the console acts.
+    // The program has the control line, so the console makes the changes.
     for (typed, what) in [
         ("create green", "created"),
         ("start green", "started"),
@@ -333,7 +334,7 @@ fn events_follows_what_happens_as_it_does() -> Result<()> {
         ("delete green", "deleted"),
     ] {
         guest.command(typed)?;
-        // Shown while nothing else happens: it does not wait for the next event.
+        // An event is shown at once, without waiting for the next one.
         shown(what, "green")?;
     }
     let numbers: BTreeSet<u64> = seen.iter().copied().collect();
@@ -354,7 +355,7 @@ fn events_follows_what_happens_as_it_does() -> Result<()> {
 #[test]
 fn who_stops_following_events_takes_no_place_from_others() -> Result<()> {
     let mut guest = started()?;
-    // More often than an operator can have requests under way, on the host and at the console.
+    // More often than an operator can have requests pending, on the host and at the console.
     for _ in 0..12 {
         let mut command = program("branectl", &guest)?;
         command.arg("events").stdout(Stdio::piped());
@@ -362,7 +363,7 @@ fn who_stops_following_events_takes_no_place_from_others() -> Result<()> {
         let out = running.0.stdout.take().context("its output")?;
         let blue = BufReader::new(out).lines().map_while(Result::ok);
         let mut shown = blue.filter(|line| line.contains("started blue"));
-        shown.next().context("it shows nothing")?;
+        shown.next().context("no output")?;
         std::thread::sleep(Duration::from_millis(100));
         drop(running);
     }
@@ -392,12 +393,12 @@ fn a_system_that_goes_away_in_the_middle_of_a_call_is_a_clear_error() -> Result<
     let out = running.0.stdout.take().context("its output")?;
     let mut lines = BufReader::new(out).lines();
     for _ in 0..2 {
-        lines.next().context("it shows nothing")??;
+        lines.next().context("no output")??;
     }
     drop(guest);
     let status = until(
         || Ok(running.0.try_wait()?),
-        || "it waits for a system that is gone".to_owned(),
+        || "branectl waits for a system that has ended".to_owned(),
     )?;
     let mut said = String::new();
     running
@@ -413,7 +414,7 @@ fn a_system_that_goes_away_in_the_middle_of_a_call_is_a_clear_error() -> Result<
     Ok(())
 }
 
-/// A file with more branes and other settings than the system begins with.
+/// Returns a file with more branes and other settings than the system's initial ones.
 fn changed(saved: &str) -> Result<String> {
     ensure!(saved.contains("10.0.2.17/24"), "{saved}");
     let other = saved.replace("10.0.2.17/24", "10.0.2.27/24");
@@ -447,10 +448,13 @@ fn what_save_wrote_applies_without_a_difference_and_a_changed_file_is_made_true(
     let apply = |guest: &Guest, file: &str, how: &str| well(guest, &["branectl", "apply", file, how]);
     well(&guest, &["branectl", "save", &first])?;
     let none = "nothing to change\n";
-    ensure!(apply(&guest, &first, "--yes")? == none, "a difference to itself");
+    ensure!(
+        apply(&guest, &first, "--yes")? == none,
+        "the configuration differs from itself"
+    );
     std::fs::write(&other, changed(&std::fs::read_to_string(&first)?)?)?;
 
-    // Shown, and nothing done.
+    // A dry run shows the changes and makes none.
     let shown = apply(&guest, &other, "--dry-run")?;
     ensure!(
         shown.contains("green") && shown.contains("10.0.2.27/24") && shown.contains("idle0"),
@@ -458,41 +462,50 @@ fn what_save_wrote_applies_without_a_difference_and_a_changed_file_is_made_true(
     );
     ensure!(
         shown == apply(&guest, &other, "--dry-run")?,
-        "the difference is another one"
+        "unexpected differences"
     );
     ensure!(
         apply(&guest, &first, "--dry-run")? == none,
-        "a dry run has changed something"
+        "a dry run made changes"
     );
-    // Done.
-    ensure!(apply(&guest, &other, "--yes")? == shown, "not what was shown");
+    // Applies the file.
+    ensure!(
+        apply(&guest, &other, "--yes")? == shown,
+        "not the changes that were shown"
+    );
     well(&guest, &["branectl", "audit"])?;
-    ensure!(apply(&guest, &other, "--yes")? == none, "not all was done");
+    ensure!(
+        apply(&guest, &other, "--yes")? == none,
+        "some changes are missing"
+    );
     let listed = well(&guest, &["branectl", "list"])?;
     ensure!(
         listed.contains("green") && listed.contains("10.0.2.30/24") && listed.contains("10.0.2.27/24"),
         "{listed}"
     );
     well(&guest, &["branectl", "save", &again])?;
-    // And back.
+    // Returns to the first configuration.
     apply(&guest, &first, "--yes")?;
     well(&guest, &["branectl", "audit"])?;
-    ensure!(apply(&guest, &first, "--dry-run")? == none, "not all was undone");
+    ensure!(apply(&guest, &first, "--dry-run")? == none, "some changes remain");
     let listed = well(&guest, &["branectl", "list"])?;
     ensure!(!listed.contains("green"), "{listed}");
     guest.untroubled()?;
     drop(guest);
 
-    // What was saved there makes another system the same.
+    // The saved file configures another system to the same state.
     let guest = started()?;
     ensure!(
         apply(&guest, &again, "--yes")? != none,
         "the fresh system is like it"
     );
-    ensure!(apply(&guest, &again, "--yes")? == none, "not all was done");
+    ensure!(
+        apply(&guest, &again, "--yes")? == none,
+        "some changes are missing"
+    );
     ensure!(
         apply(&guest, &other, "--yes")? == none,
-        "save has written something else than was applied"
+        "save wrote another configuration than was applied"
     );
     well(&guest, &["branectl", "audit"])?;
     let saved = well(&guest, &["branectl", "save"])?;

@@ -1,4 +1,5 @@
-//! The console as somebody types at it: the commands of `branectl`, completion by Tab, history, Ctrl-C, a shell inside a brane.
+//! Interactive use of the console: the commands of `branectl`, completion with Tab, history, Ctrl-C, a shell
+//! inside a brane.
 
 use anyhow::{Context, Result, ensure};
 use image_tests::guest::{Guest, Net, PROMPT};
@@ -11,13 +12,13 @@ const CTRL_C: &[u8] = b"\x03";
 fn started() -> Result<Guest> {
     let mut guest = boot(CONFIG, Net::User, None)?;
     drop(Operator::when_started(&guest)?);
-    // Nothing of the watchers' falls into what is typed.
+    // From here on the watchers print nothing that would interrupt typed input.
     guest.wait_for("[watcher-1] missed after-start blue inet ", PATIENCE)?;
     guest.command("help show")?;
     Ok(guest)
 }
 
-/// Types keys and returns what the console shows up to its next prompt.
+/// Sends keys and returns the console's output up to its next prompt.
 fn keys(guest: &mut Guest, keys: &[u8], prompt: &str) -> Result<String> {
     guest.type_bytes(keys)?;
     let shown = guest.wait_for(prompt, PATIENCE);
@@ -53,7 +54,7 @@ fn the_commands_are_those_of_branectl() -> Result<()> {
         let shown = guest.command(line)?;
         ensure!(shown.contains(want), "{line}:\n{shown}");
     }
-    // What both say of the same is the same.
+    // Console and `branectl` must print the same.
     for line in ["list -q", "nicctl list", "in red ifconfig net0 -j", "help limit"] {
         let shown = guest.command(line)?;
         let mut words = vec!["branectl"];
@@ -100,7 +101,7 @@ fn tab_completes_verbs_branes_devices_and_interfaces() -> Result<()> {
             "{want}: {answer}"
         );
     }
-    // Ambiguous: both are shown.
+    // Ambiguous: both candidates are shown.
     guest.type_bytes(b"sh\t\t")?;
     guest.wait_for("show", PATIENCE)?;
     guest.wait_for("shutdown", PATIENCE)?;
@@ -114,17 +115,17 @@ fn lines_are_edited_and_recalled_and_ctrl_c_ends_what_runs() -> Result<()> {
     let first = guest.command("show red")?;
     ensure!(first.contains("vnic1"), "{first}");
     guest.command("show blue")?;
-    // Up once: blue; twice: red.
+    // Up once selects blue, twice selects red.
     let shown = keys(&mut guest, &[UP, b"\r"].concat(), PROMPT)?;
     ensure!(shown.contains("vnic2") && !shown.contains("vnic1"), "{shown}");
     let shown = keys(&mut guest, &[UP, UP, b"\r"].concat(), PROMPT)?;
     ensure!(shown.contains("vnic1") && !shown.contains("vnic2"), "{shown}");
-    // Backspace, and cursor left.
+    // Backspace and cursor left.
     let shown = keys(&mut guest, b"show blux\x7fe\r", PROMPT)?;
     ensure!(shown.contains("vnic2"), "{shown}");
     let shown = keys(&mut guest, b"show bue\x1b[D\x1b[Dl\r", PROMPT)?;
     ensure!(shown.contains("vnic2"), "{shown}");
-    // Ctrl-C drops a line, and ends a command that goes on for ever.
+    // Ctrl-C discards a line, and ends a command that never ends by itself.
     let shown = keys(&mut guest, b"delete red\x03", PROMPT)?;
     ensure!(shown.contains("^C"), "{shown}");
     guest.type_line("in red ping 127.0.0.1")?;
@@ -164,7 +165,7 @@ fn enter_goes_into_a_brane_and_exit_leaves_it() -> Result<()> {
             .contains("no brane named \"purple\""),
         "entered what is not there"
     );
-    // One that is deleted meanwhile says so.
+    // If the brane is deleted meanwhile, the shell reports it.
     guest.command("create green --start")?;
     keys(&mut guest, b"enter green\r", "green# ")?;
     keys(&mut guest, b"exit\r", PROMPT)?;

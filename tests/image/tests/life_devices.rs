@@ -1,4 +1,4 @@
-//! The machine's two NICs, each with a driver domain of its own, and operators on the control line.
+//! The machine's two NICs, each with its own driver domain, and operators on the control line.
 
 use anyhow::{Context, Result, bail, ensure};
 use brane_abi::operator::{Answer, Request};
@@ -20,7 +20,7 @@ fn boot(first: Net, second: Option<Net>) -> Result<Guest> {
     })
 }
 
-/// A counter of a NIC.
+/// Returns a counter of a NIC.
 fn counter(line: &mut Line<UnixStream>, nic: &str, name: &str) -> Result<u64> {
     let Answer::Stats(groups) = line.call(&Request::Stats(Some(nic.to_owned())))? else {
         bail!("no counters of {nic}")
@@ -37,7 +37,8 @@ fn counter(line: &mut Line<UnixStream>, nic: &str, name: &str) -> Result<u64> {
         .with_context(|| format!("{nic} has no counter {name}: {groups:?}"))
 }
 
-/// Sends `count` frames for nobody, each when the NIC has counted the one before. Returns how many interrupts that was.
+/// Sends `count` frames without a destination, each after the NIC has counted the previous one. Returns the
+/// number of interrupts.
 fn interrupts(line: &mut Line<UnixStream>, nic: &str, wire: &mut Wire, count: u64) -> Result<u64> {
     let (before, unclaimed) = (
         counter(line, nic, "interrupts")?,
@@ -60,7 +61,7 @@ fn each_nic_has_its_own_driver_and_interrupt() -> Result<()> {
     let guest = boot(Net::Wire(first.address()?), Some(Net::Wire(second.address()?)))?;
     let (mut first, mut second) = (first.accept()?, second.accept()?);
     let mut line = guest.control()?;
-    // One after the other: who shared a pin would be interrupted for both.
+    // One NIC after the other: if they shared a pin, both drivers would be interrupted.
     let before = counter(&mut line, "nic0", "interrupts")?;
     let own = interrupts(&mut line, "nic1", &mut second, 20)?;
     ensure!(

@@ -1,9 +1,10 @@
-//! What the life of a brane costs: instructions of the guest for creating, deleting and recovering one, each with its bound.
+//! The cost of a brane's lifecycle: guest instructions for creating, deleting and recovering a brane, each
+//! with its bound.
 //!
-//! The guest's clock follows its instructions, so a time of the manager's own, from a request to its end, is a count of them,
-//! and of the time for which everybody in the guest waited. How busy the host is does not change it. `figures_of_a_life` prints
-//! the times by the host's clock instead and judges nothing: `cargo xtask test --figures life_figures`. What was measured is
-//! in `docs/performance.md`.
+//! The guest's clock follows its instructions. So a duration that the manager measures counts instructions
+//! and the time in which the whole guest was idle. The load of the host does not change it.
+//! `figures_of_a_life` prints durations of the host's clock and checks nothing: `cargo xtask test --figures
+//! life_figures`. `docs/performance.md` has the measured figures.
 
 use anyhow::{Context, Result, bail, ensure};
 use brane_abi::inside::{Answer as Inside, Query};
@@ -22,20 +23,20 @@ use std::time::{Duration, Instant};
 
 type Control = Line<UnixStream>;
 
-/// Times a brane is created and deleted in a row.
+/// Number of times that a brane is created and deleted in a row.
 const LIVES: usize = 40;
-/// Thousands of instructions that the median may take.
+/// Limit of the median in thousands of instructions.
 const CREATE_LIMIT: u64 = 3_000;
 const DELETE_LIMIT: u64 = 5_000;
-/// Crashes, and thousands of instructions that the most expensive recovery but one in a hundred may take.
+/// Number of crashes, and the limit of the 99th percentile in thousands of instructions.
 const CRASHES: usize = 1_000;
 const RECOVERY_LIMIT: u64 = 10_000;
-/// Least time between two crashes of one brane: one that was well for so long is restarted at once.
+/// Minimum time between two crashes of one brane. A brane that worked for so long is restarted at once.
 const CRASH_GAP: Duration = Duration::from_millis(300);
-/// How long the operator asks nothing.
+/// Time in which the operator sends no request.
 const CRASH_QUIET: Duration = Duration::from_millis(60);
 const STEPS: usize = 10_000;
-/// Steps before the first look at what is free: the manager's tables have grown to their size then.
+/// Steps before the first comparison of free resources. By then the manager's tables have reached their size.
 const WARM_UP: usize = 500;
 
 fn boot(clock: Clock, ns: &NetNs) -> Result<(Guest, Control)> {
@@ -54,14 +55,14 @@ fn boot(clock: Clock, ns: &NetNs) -> Result<(Guest, Control)> {
 fn batch(control: &mut Control, requests: Vec<Request>) -> Result<Vec<Outcome>> {
     match control.call(&Request::batch(&requests))? {
         Answer::Batch(parts) => Ok(parts),
-        other => bail!("an answer to something else: {other:?}"),
+        other => bail!("the answer is for another request: {other:?}"),
     }
 }
 
 fn audit(control: &mut Control) -> Result<Audit> {
     match control.call(&Request::Audit)? {
         Answer::Audit(audit) => Ok(audit),
-        other => bail!("an answer to something else: {other:?}"),
+        other => bail!("the answer is for another request: {other:?}"),
     }
 }
 
@@ -106,7 +107,8 @@ fn percentile(times: &mut [u64], part: f64) -> u64 {
     times[at.clamp(1, times.len()) - 1]
 }
 
-/// Creates green, pings from it and deletes it: microseconds to the first reply, and until all is as at the start.
+/// Creates green, pings from it and deletes it. Returns the microseconds to the first reply, and to the
+/// initial state.
 fn one_life(control: &mut Control, guest: &Guest, start: &Free) -> Result<(u64, u64)> {
     let ping = Request::Inside {
         brane: "green".into(),
@@ -142,8 +144,8 @@ fn one_life(control: &mut Control, guest: &Guest, start: &Free) -> Result<(u64, 
     Ok((created, receipt.took_us))
 }
 
-/// Creates and deletes green again and again, with address and first reply to a ping, until everything is free again. Prints
-/// and returns the medians of both, in microseconds of the guest.
+/// Creates and deletes green repeatedly: with an address, up to the first ping reply, until all resources are
+/// free again. Prints and returns the medians of both, in microseconds of the guest.
 fn lives(clock: Clock) -> Result<(u64, u64)> {
     let ns = NetNs::new(&["10.0.2.2/24", "fec0::2/64"])?;
     let (guest, mut control) = boot(clock, &ns)?;
@@ -192,12 +194,12 @@ fn figures_of_a_life() -> Result<()> {
 fn show(control: &mut Control, name: &str) -> Result<Brane> {
     match control.call(&Request::Show(name.into()))? {
         Answer::Brane(brane) => Ok(brane),
-        other => bail!("an answer to something else: {other:?}"),
+        other => bail!("the answer is for another request: {other:?}"),
     }
 }
 
-/// Five branes crash in turn; the sixth loses no packet meanwhile. Prints what the recoveries took, and returns the 99th
-/// percentile in microseconds of the guest.
+/// Five branes crash in turn, while the sixth loses no packet. Prints the durations of the recoveries, and
+/// returns the 99th percentile in microseconds of the guest.
 fn crashes(clock: Clock) -> Result<u64> {
     let ns = NetNs::new(&["10.0.2.2/24", "fec0::2/64"])?;
     let (guest, mut control) = boot(clock, &ns)?;
@@ -226,7 +228,8 @@ fn crashes(clock: Clock) -> Result<u64> {
                 .with_context(|| format!("crash {n}:\n{}", guest.log()))?;
             let restarts = (n / names.len() + 1) as u32;
             let again = || {
-                // Each answer is written byte by byte above all branes, and is not to be measured.
+                // Each answer is written byte by byte at a higher priority than all branes. It must not be
+                // part of the measurement.
                 std::thread::sleep(CRASH_QUIET);
                 let brane = show(&mut control, name)?;
                 Ok((brane.restarts == restarts && brane.state == "started").then_some(brane))
@@ -263,7 +266,7 @@ fn figures_of_a_thousand_crashes() -> Result<()> {
     crashes(Clock::Host).map(drop)
 }
 
-/// A random step, some of which cannot be and are refused.
+/// Returns a random step. Some steps are impossible and are refused.
 fn step(random: &mut SmallRng) -> Request {
     const NAMES: [&str; 5] = ["red", "blue", "green", "gold", "grey"];
     const VIFS: [&str; 6] = ["vif0", "vif1", "vif2", "vif3", "vnic1", "vnic2"];
@@ -280,7 +283,8 @@ fn step(random: &mut SmallRng) -> Request {
     }
 }
 
-/// After each step manager, driver and branes agree on who has what; at the end everything is as free as at the start.
+/// After each step, manager, drivers and branes agree on the owners of all devices. At the end the same
+/// resources are free as at the start.
 #[test]
 fn ten_thousand_random_steps_leave_nothing_behind() -> Result<()> {
     let ns = NetNs::new(&["10.0.2.2/24", "fec0::2/64"])?;
@@ -303,19 +307,20 @@ fn ten_thousand_random_steps_leave_nothing_behind() -> Result<()> {
         );
     }
     let end = empty(&mut control)?;
-    println!("{done} of {} steps could be; free {end:?}", WARM_UP + STEPS);
-    ensure!(done > STEPS / 3, "hardly any step could be: {done}");
+    println!("{done} of {} steps were possible; free {end:?}", WARM_UP + STEPS);
+    ensure!(done > STEPS / 3, "hardly any step was possible: {done}");
     ensure!(Some(end) == start, "at the start {start:?}, at the end {end:?}");
     Ok(())
 }
 
-/// Deletes all but what the boot configuration has of devices and the primary brane; what is free then.
+/// Deletes everything except the primary brane and the boot configuration's devices. Returns the free
+/// resources.
 fn empty(control: &mut Control) -> Result<Free> {
     let Answer::Names(names) = control.call(&Request::Names)? else {
         bail!("no names")
     };
     for brane in names.branes.iter().filter(|n| *n != "main") {
-        // One that is on its way back from a crash is deleted as well.
+        // A brane that is restarting after a crash is deleted as well.
         control.call(&delete(brane))?;
     }
     for device in names.devices.iter().filter(|n| n.starts_with("vif")) {

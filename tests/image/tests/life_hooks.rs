@@ -1,9 +1,10 @@
-//! Watchers of the life of branes (`tests/pds/src/watcher.rs`): the order in which they are told, what a late one is told, and that one
-//! that does not answer holds nobody up.
+//! Subscribers to the lifecycle of branes (`tests/pds/src/watcher.rs`): the order of notifications, the
+//! notifications of a late subscriber, and that a subscriber without acknowledgements delays nothing for
+//! long.
 //!
-//! The guest's clock follows its instructions, so a host that gives it no processor does not use up a watcher's time for an
-//! answer, nor the time after which the second watcher subscribes. Where a watcher computes for ever, the guest's clock is the
-//! host's: a guest that never sleeps counts its instructions much more slowly than time passes.
+//! The guest's clock follows its instructions. So a host under load does not use up a subscriber's deadline,
+//! nor the time after which the second subscriber registers. If a subscriber computes forever, the guest uses
+//! the host's clock: a guest that never sleeps counts its instructions much more slowly than time passes.
 
 use anyhow::{Context, Result, bail, ensure};
 use brane_abi::control::Family;
@@ -15,7 +16,7 @@ use image_tests::{PATIENCE, until};
 use std::time::Duration;
 
 const CONFIG: &str = "life";
-/// What a watcher has for its answer.
+/// Deadline for a subscriber's acknowledgement.
 const DEADLINE: Duration = Duration::from_millis(500);
 
 /// Boots, and waits until all branes are started.
@@ -31,7 +32,7 @@ fn started(clock: Clock) -> Result<(Guest, Operator)> {
     Ok((guest, operator))
 }
 
-/// Boots, and waits until both watchers have joined.
+/// Boots, and waits until both subscribers have registered.
 fn watched(clock: Clock) -> Result<(Guest, Operator)> {
     let (mut guest, operator) = started(clock)?;
     guest.wait_for("[watcher-1] missed after-start blue inet ", PATIENCE)?;
@@ -49,7 +50,8 @@ fn hook(operator: &mut Operator, name: &str) -> Result<Option<Hook>> {
     Ok(hooks(operator)?.into_iter().find(|hook| hook.subscriber == name))
 }
 
-/// What the watcher's log says of a brane, in order: `after-create inet` and the like.
+/// Returns the notifications about a brane in the subscriber's log, in order: `after-create inet` and the
+/// like.
 fn told(guest: &Guest, watcher: &str, brane: &str) -> Vec<String> {
     let (start, named) = (format!("[{watcher}] "), format!(" {brane} "));
     let log = guest.log().replace('\r', "");
@@ -106,7 +108,7 @@ fn they_are_told_in_order_up_and_the_other_way_round_down() -> Result<()> {
         .collect();
     let found = told(&guest, "watcher-0", "green");
     wait_told(&guest, "watcher-0", "green", &all).with_context(|| format!("{found:?}"))?;
-    // Of one family alone: as it asked.
+    // Notifications of the one family that it subscribed to.
     wait_told(&guest, "watcher-1", "green", &one)?;
     operator.clean()?;
     guest.untroubled()
@@ -115,7 +117,7 @@ fn they_are_told_in_order_up_and_the_other_way_round_down() -> Result<()> {
 #[test]
 fn a_late_one_is_told_what_it_missed() -> Result<()> {
     let (mut guest, mut operator) = started(Clock::Instructions)?;
-    // Before it subscribes: one that is created, and none that is gone.
+    // Before it subscribes: a brane that is created, and none that is deleted.
     operator.create("green", false)?;
     operator.create("gray", true)?;
     operator.delete("gray")?;
@@ -158,7 +160,7 @@ fn who_leaves_is_told_the_inverse_and_can_come_again() -> Result<()> {
             told(&guest, "watcher-1", brane)
         );
     }
-    // From the last to the first.
+    // The branes are destroyed from the last to the first.
     let log = guest.log();
     let at = |brane: &str| log.find(&format!("[watcher-1] missed before-destroy {brane} "));
     ensure!(
@@ -168,7 +170,7 @@ fn who_leaves_is_told_the_inverse_and_can_come_again() -> Result<()> {
     let events = operator.events(after)?;
     ensure!(events.iter().any(|event| event.what == "hook-left"), "{events:?}");
     guest.wait_for("[watcher-1] joined", PATIENCE)?;
-    // The last that it missed: it has been told of the brane that made it leave, and stays.
+    // The last one missed: the subscriber was notified of the brane that made it leave, and stays.
     guest.wait_for("[watcher-1] missed after-start watcher-leaves inet ", PATIENCE)?;
     let again = hook(&mut operator, "watcher-1")?;
     ensure!(
@@ -180,8 +182,8 @@ fn who_leaves_is_told_the_inverse_and_can_come_again() -> Result<()> {
     guest.untroubled()
 }
 
-/// Makes a brane that the second watcher takes for a word, and waits for its start. Returns how long that took by the
-/// guest's clock.
+/// Creates a brane whose name is a command for the second subscriber, and waits for its start. Returns the
+/// duration by the guest's clock.
 fn start(operator: &mut Operator, name: &str) -> Result<Duration> {
     let request = Request::Create {
         name: name.to_owned(),
@@ -205,7 +207,7 @@ fn one_that_hangs_is_mute_faults_or_lies_is_cut_off_and_the_brane_goes_on() -> R
         let took = start(&mut operator, name)?;
         println!("{name}: started after {took:?}, another one after {quick:?}");
         let waited = why.starts_with("no answer");
-        // Waited for once, and not where it is known at once that there will be no answer.
+        // The manager waits once, and not at all if it knows at once that no acknowledgement will come.
         let (least, most) = match waited {
             true => (DEADLINE, 2 * DEADLINE),
             false => (Duration::ZERO, DEADLINE),
@@ -224,7 +226,7 @@ fn one_that_hangs_is_mute_faults_or_lies_is_cut_off_and_the_brane_goes_on() -> R
             cut.detail.contains("watcher-1") && cut.detail.contains(why),
             "{name}: {cut:?}"
         );
-        // The other one heard all of it, and hears of what follows.
+        // The other subscriber has received all notifications, and receives the next ones.
         wait_told(
             &guest,
             "watcher-0",
@@ -238,7 +240,7 @@ fn one_that_hangs_is_mute_faults_or_lies_is_cut_off_and_the_brane_goes_on() -> R
         )?;
         match hook(&mut operator, "watcher-1")? {
             Some(hook) => ensure!(hook.cut == why || hook.cut.is_empty(), "{hook:?}"),
-            // It was restarted, and has not subscribed again.
+            // The subscriber was restarted and has not subscribed again.
             None => ensure!(name == "watcher-faults", "{name}: not in the list of hooks"),
         }
         let again = start(&mut operator, "gray")?;

@@ -1,10 +1,11 @@
-//! What a flood for one brane costs another: its round trips and its bulk transfer go on.
+//! Effects of a flood for one brane on another: its round trips and its bulk transfer must continue.
 //!
-//! Two tests judge a count and a ratio within one run: no datagram of main's is lost beside a flood for blue, and a transfer from main
-//! keeps half of its rate. The `figures_` print times and rates by the host's clock and
-//! judge nothing: `cargo xtask test --figures life_interference`. Their floods are those of the harness that measures Linux and
-//! this system alike (`docs/performance.md`): datagrams of 64 bytes to the discard service at a fixed rate, from the other side
-//! of a tap device. `livelock.rs` has a flood without end, and what a round trip takes beside it.
+//! Two tests check a count and a ratio within one run: no datagram of main is lost beside a flood for blue,
+//! and a transfer from main keeps half of its rate. The `figures_` tests print durations and rates of the
+//! host's clock and check nothing: `cargo xtask test --figures life_interference`. Their floods are those of
+//! the benchmark that measures Linux and this system alike (`docs/performance.md`): datagrams of 64 bytes to
+//! the discard service at a fixed rate, through a tap device. `livelock.rs` has an endless flood, and the
+//! round-trip times beside it.
 
 use anyhow::{Context, Result, bail, ensure};
 use branes_qemu::Clock;
@@ -21,18 +22,18 @@ use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// How long round trips are watched for a figure.
+/// Duration of a measurement of round trips.
 const WATCH: Duration = Duration::from_secs(5);
-/// Windows of a figure.
+/// Number of measurement windows.
 const WINDOWS: usize = 4;
-/// The floods' rates, in datagrams per second.
+/// Rates of the floods, in datagrams per second.
 const ROUND_TRIPS_BESIDE: u64 = 100_000;
 const TRANSFER_BESIDE: u64 = 50_000;
-/// What is transferred in a window.
+/// Bytes transferred in a window.
 const TRANSFER: usize = 192 << 20;
-/// What a transfer keeps at least of the rate that it has alone.
+/// Minimum part of its undisturbed rate that a transfer must keep.
 const LEAST_OF_TRANSFER: f64 = 0.5;
-/// The echo, discard and character generator services.
+/// Ports of the echo, discard and character generator services.
 const ECHO: u16 = 7;
 const DISCARD: u16 = 9;
 
@@ -56,7 +57,7 @@ fn boot(clock: Clock, ns: &NetNs) -> Result<Guest> {
     .map(|()| guest)
 }
 
-/// Sends datagrams at a rate until told to stop; how many went out.
+/// Sends datagrams at a rate until `stop` is set. Returns the number sent.
 fn flood(to: SocketAddr, rate: u64, stop: &AtomicBool, sent: &AtomicU64) -> Result<()> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
     socket.connect(to)?;
@@ -67,10 +68,11 @@ fn flood(to: SocketAddr, rate: u64, stop: &AtomicBool, sent: &AtomicU64) -> Resu
         if count >= due {
             std::thread::sleep(Duration::from_micros(200));
         }
-        // What could not go out in time is left out, not made up for by a burst.
+        // Datagrams that are late are skipped, so no burst makes up for them.
         count = count.max(due.saturating_sub(2_000));
         while count < due {
-            // Cut into datagrams by this side's kernel: one call for each would take the processor from the emulator.
+            // The host's kernel cuts the data into datagrams: one call for each would take processor time
+            // from the emulator.
             let some = (due - count).min(32);
             let text = [0x42; 64 * 32];
             let text = [IoSlice::new(&text[..64 * some as usize])];
@@ -88,7 +90,7 @@ fn flood(to: SocketAddr, rate: u64, stop: &AtomicBool, sent: &AtomicU64) -> Resu
     Ok(())
 }
 
-/// Runs `what` beside a flood for blue; its result, and how much of the rate there was.
+/// Runs `what` beside a flood for blue. Returns its result, and the part of `rate` that was reached.
 fn beside<R>(rate: u64, what: impl FnOnce() -> Result<R>) -> Result<(R, f64)> {
     let (stop, sent) = (AtomicBool::new(false), AtomicU64::new(0));
     let to = SocketAddr::new(BRANES[2].v4.into(), DISCARD);
@@ -105,7 +107,7 @@ fn beside<R>(rate: u64, what: impl FnOnce() -> Result<R>) -> Result<(R, f64)> {
     })
 }
 
-/// Echoes one datagram after the other for [`WATCH`]. Returns the times of all, and how many were lost.
+/// Echoes one datagram after the other for [`WATCH`]. Returns all round-trip times, and the number of losses.
 fn round_trips(to: SocketAddr) -> Result<(Vec<Duration>, u32)> {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
     socket.connect(to)?;
@@ -163,8 +165,8 @@ fn no_datagram_of_one_brane_is_lost_while_another_is_flooded() -> Result<()> {
     let main = SocketAddr::new(BRANES[0].v4.into(), ECHO);
     ns.enter(|| -> Result<()> {
         probe::udp_echo(main)?;
-        // A flood that the emulator cannot keep up with on a busy host fills the device's buffers, and what the device drops then is
-        // anybody's. So the rate is halved until the machine carries it.
+        // On a busy host the emulator cannot keep up with the flood, and the device's buffers fill. The
+        // device then drops frames of every brane. So the rate is halved until the machine carries it.
         for halvings in 0..WINDOWS {
             let rate = ROUND_TRIPS_BESIDE >> halvings;
             let ((times, lost), share) = beside(rate, || round_trips(main))?;
@@ -230,11 +232,11 @@ fn figures_of_bulk_transfer_beside_a_flood() -> Result<()> {
     guest.untroubled()
 }
 
-/// Transfers from main alone and beside a flood for blue, by turns, in [`WINDOWS`] windows at most. Returns the largest part of
-/// its rate that main kept. Ends early if `enough` says so of that.
+/// Transfers from main alone and beside a flood for blue, alternately, in at most [`WINDOWS`] windows.
+/// Returns the largest part of its rate that main kept. Ends early if `enough` accepts that part.
 ///
-/// If the host has other work, the emulator's processor is slower, but a flood would weigh as much. So the flood has the part of its
-/// rate that the emulator's processor has of one of the host's.
+/// If the host has other work, the emulator's processor is slower, but a flood at the full rate would weigh
+/// more. So the flood's rate is scaled by the share of a host processor that the emulator's processor has.
 fn transfers(guest: &Guest, enough: impl Fn(f64) -> bool) -> Result<f64> {
     let main = SocketAddr::new(BRANES[0].v4.into(), 19);
     probe::tcp_source(main, 1 << 20)?;

@@ -1,4 +1,5 @@
-//! The control line of a booted image: bytes both ways as they are, none lost, nobody waits for anybody.
+//! The control line of a booted image: bytes pass unchanged and without loss in both directions, and neither
+//! side blocks the other.
 
 use anyhow::{Context, Result, ensure};
 use brane_abi::remote::{Kind, MAX_BODY, encode};
@@ -15,12 +16,13 @@ fn boot() -> Result<Guest> {
         control: true,
         ..Boot::default()
     })?;
-    // Opens the session, as soon as the system is up.
+    // Opens the session as soon as the system is up.
     drop(guest.control()?);
     Ok(guest)
 }
 
-/// A body with every byte value in it. The manager never sees it: it is longer than requests are.
+/// Returns a body with every byte value. The manager never sees it, because it is longer than a request may
+/// be.
 fn body(seed: u32) -> Vec<u8> {
     (0..MAX_BODY as u32)
         .map(|i| (i ^ seed.wrapping_mul(0x9e37_79b9) >> 24) as u8)

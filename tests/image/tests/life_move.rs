@@ -1,4 +1,5 @@
-//! An interface moves from brane to brane: one has it at a time, and no frame of the one reaches the other.
+//! Moving an interface between branes: one brane has it at a time, and no frame of one brane reaches the
+//! other.
 
 use anyhow::{Context, Result, bail, ensure};
 use brane_abi::inside;
@@ -21,11 +22,11 @@ use std::time::Duration;
 
 const CONFIG: &str = "life";
 const SECOND: Duration = Duration::from_secs(1);
-/// What green calls the interface's address.
+/// The address of the interface in green.
 const GREEN: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 30);
-/// How often an interface moves there and back under traffic.
+/// Number of times that an interface moves there and back under traffic.
 const MOVES: usize = 10;
-/// Answers of the old and of the new owner that are waited for.
+/// Replies of the old and of the new owner to wait for.
 const ANSWERS: usize = 100;
 
 fn mac_of(operator: &mut Operator, device: &str) -> Result<Mac> {
@@ -35,7 +36,7 @@ fn mac_of(operator: &mut Operator, device: &str) -> Result<Mac> {
     Ok(mac)
 }
 
-/// Number and sender of an echo reply.
+/// Returns sequence number and sender of an echo reply.
 fn echo_reply(frame: &[u8]) -> Option<(u16, Ipv4Addr)> {
     let packet = SlicedPacket::from_ethernet(frame).ok()?;
     let (Some(NetSlice::Ipv4(ip)), Some(TransportSlice::Icmpv4(icmp))) = (&packet.net, &packet.transport)
@@ -48,16 +49,16 @@ fn echo_reply(frame: &[u8]) -> Option<(u16, Ipv4Addr)> {
     }
 }
 
-/// What the asking thread and the test tell each other.
+/// State shared by the pinging thread and the test.
 #[derive(Default)]
 struct Asking {
     stop: AtomicBool,
-    /// Answers of red and of green so far.
+    /// Replies of red and of green so far.
     answers: [AtomicUsize; 2],
 }
 
 impl Asking {
-    /// Waits until one of them, 0 or 1, has answered this often.
+    /// Waits until red (0) or green (1) has replied this often.
     fn until(&self, who: usize, wanted: usize) -> Result<()> {
         let of = || self.answers[who].load(Ordering::Relaxed);
         until(
@@ -67,7 +68,8 @@ impl Asking {
     }
 }
 
-/// Asks both addresses in turn, each time with the next number, until told to end. Returns all frames that came.
+/// Pings both addresses in turn, each time with the next sequence number, until told to stop. Returns all
+/// received frames.
 fn ask_both(wire: &mut Wire, mac: Mac, seq: &mut u16, asking: &Asking) -> Result<Vec<Vec<u8>>> {
     let mut heard = Vec::new();
     while !asking.stop.load(Ordering::Relaxed) {
@@ -85,8 +87,8 @@ fn ask_both(wire: &mut Wire, mac: Mac, seq: &mut u16, asking: &Asking) -> Result
     Ok(heard)
 }
 
-/// What is wrong with the answers, where the interface moves from the one address to the other; `began` is the first number
-/// that was asked with.
+/// Checks the replies around a move from one address to the other. `began` is the first sequence number that
+/// was sent.
 fn judge(heard: &[Vec<u8>], began: u16, from: Ipv4Addr, to: Ipv4Addr) -> Result<()> {
     let mut answers: BTreeMap<u16, Vec<Ipv4Addr>> = BTreeMap::new();
     for (seq, ip) in heard.iter().filter_map(|frame| echo_reply(frame)) {
@@ -155,7 +157,8 @@ fn moving_it_is_atomic_and_no_frame_reaches_both() -> Result<()> {
         })?;
         judge(&heard, began, from, to)
             .with_context(|| format!("move {round}, asked {began} to {seq}:\n{}", guest.log()))?;
-        // Neighbours learn of it: a gratuitous ARP and an unsolicited advertisement, of the new owner alone.
+        // Neighbors learn of the move by a gratuitous ARP and an unsolicited advertisement of the new owner
+        // only.
         let gratuitous = heard.iter().any(|frame| {
             wire::parse_arp(frame).is_some_and(|(_, sender, ip)| sender == mac && ip == to)
                 && frame[..6] == [0xff; 6]
@@ -188,7 +191,7 @@ fn connection() -> Result<TcpStream> {
     Ok(stream)
 }
 
-/// The connection has to be reset, not just silent.
+/// Checks that the connection is reset and not merely silent.
 fn is_reset(mut stream: TcpStream) -> Result<()> {
     let asked = stream
         .write_all(b"anybody?")
@@ -278,18 +281,18 @@ fn after_a_crash_it_is_there_again_and_after_a_delete_it_is_at_home() -> Result<
         page_names("green")?;
         ensure!(
             operator.owner("vnic1")?.as_deref() == Some("green"),
-            "not green's"
+            "vnic1 is not green's"
         );
         operator.clean()?;
 
         let receipt = operator.delete("green")?;
         ensure!(receipt.home == ["vnic1"], "{receipt:?}");
-        ensure!(operator.owner("vnic1")?.is_none(), "not at home");
+        ensure!(operator.owner("vnic1")?.is_none(), "vnic1 is still assigned");
         let silent = Pinger::new(v4.into())?.until_answer(SECOND)?;
-        ensure!(silent.is_none(), "somebody answers for a device that is at home");
+        ensure!(silent.is_none(), "a brane answers for an unassigned device");
         operator.clean()?;
 
-        // Whoever gets it next has what he is given.
+        // The next owner uses the configuration that it is given.
         operator.done(&assign(
             "vnic1",
             "red",
@@ -315,7 +318,7 @@ fn an_interface_is_in_one_brane_at_most() -> Result<()> {
     );
     operator.device(vnic("g0"))?;
     for brane in ["main", "red", "blue", "red", "main"] {
-        // Main has as many as it can have.
+        // Main has its maximum of interfaces.
         let request = assign("g0", brane, Some(fixed(&["10.0.2.30/24"])?));
         if brane == "main" {
             let refusal = operator.refused(&request)?;
@@ -335,7 +338,7 @@ fn an_interface_is_in_one_brane_at_most() -> Result<()> {
             .map(|b| b.name.as_str())
             .collect();
         ensure!(have == [brane], "{have:?} say that they have it, not {brane}");
-        // One answer to one question, though it is a broadcast.
+        // Exactly one reply to one request, although it is a broadcast.
         wire.send(&wire::arp(
             ArpOperation::REQUEST,
             [0xff; 6],

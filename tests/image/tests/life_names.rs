@@ -1,5 +1,5 @@
-//! Names: each brane sees its own interfaces alone, a foreign name is a name that does not exist, and no name or MAC address
-//! is given twice.
+//! Names: each brane sees its own interfaces only. A foreign name behaves like a name that does not exist. No
+//! name or MAC address is used twice.
 
 use anyhow::{Result, ensure};
 use brane_abi::operator::Request;
@@ -11,7 +11,8 @@ const CONFIG: &str = "life";
 /// A name that nothing has.
 const NONSENSE: &str = "xyzzy0";
 
-/// Branes with interfaces whose names are theirs alone, one renamed device, a pair, and one device at home.
+/// Boots branes with interfaces whose names are unique, a renamed device, a pair, and a device without a
+/// brane.
 fn named() -> Result<(Guest, Vec<String>)> {
     let guest = boot(CONFIG, Net::User, None)?;
     let mut operator = Operator::when_started(&guest)?;
@@ -32,7 +33,7 @@ fn named() -> Result<(Guest, Vec<String>)> {
         addressing: None,
     })?;
     operator.clean()?;
-    // Whatever red does not have: devices of all, its own among them, and interfaces of others.
+    // Names that red does not have: all devices, its own included, and interfaces of other branes.
     let mut foreign: BTreeSet<String> = operator.devices()?.into_iter().map(|d| d.config.name).collect();
     for brane in operator.list(false)? {
         if brane.name != "red" {
@@ -96,7 +97,7 @@ fn ifconfig_a_shows_its_own_branes_interfaces_only() -> Result<()> {
     guest.untroubled()
 }
 
-/// The same, wherever the name itself stands in it.
+/// Removes the name itself from a text, so that answers can be compared.
 fn without(text: &str, name: &str) -> String {
     text.replace(&format!("\"{name}\""), "NAME")
         .replace(&format!(" {name} "), " NAME ")
@@ -109,7 +110,7 @@ fn without(text: &str, name: &str) -> String {
 #[test]
 fn every_foreign_name_gives_the_same_error_as_one_that_does_not_exist() -> Result<()> {
     let (guest, foreign) = named()?;
-    // Each command with the place for the name.
+    // Each command, with `?` for the name.
     let commands = [
         "branectl in red ifconfig ?",
         "branectl in red ifconfig ? -j",
@@ -171,7 +172,7 @@ fn the_console_tells_no_more_of_them() -> Result<()> {
         }
         answers.push(nonsense);
     }
-    // The same from inside.
+    // The same commands from inside the brane.
     guest.type_line("enter red")?;
     guest.wait_for("red", PATIENCE)?;
     for name in [&foreign[0], &foreign[5]] {
@@ -240,7 +241,7 @@ fn no_name_and_no_mac_address_is_given_twice() -> Result<()> {
             "{words:?}: {said:?}, not {error}"
         );
     }
-    // The longest that there are, and the same name in two branes and two kinds.
+    // Names of maximum length, and one name in two branes and of two kinds.
     well(&guest, &["branectl", "create", &right])?;
     well(&guest, &["nicctl", "create", "vnic", &right])?;
     well(&guest, &["branectl", "assign", &right, &right, "--as", &right])?;

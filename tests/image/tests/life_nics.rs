@@ -1,4 +1,5 @@
-//! Interfaces at the second NIC: each wire carries its own NIC's frames alone, and a NIC itself can be a brane's.
+//! Interfaces at the second NIC: each wire carries only the frames of its own NIC, and a brane can have a NIC
+//! itself.
 
 use anyhow::{Context, Result, ensure};
 use brane_abi::net::MacAddr;
@@ -15,7 +16,7 @@ const SECOND: Duration = Duration::from_secs(1);
 /// An address at the second NIC.
 const THERE: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 40);
 const THERE_WITH: &str = "10.0.2.40/24";
-/// What QEMU's NICs have.
+/// MAC addresses of QEMU's NICs.
 const NIC0_MAC: Mac = [0x02, 0x77, 0xf0, 0, 0, 0];
 const NIC1_MAC: Mac = [0x02, 0x77, 0x01, 0, 0, 0];
 
@@ -35,7 +36,7 @@ fn on_nic1(name: &str) -> DeviceConfig {
     DeviceConfig { nic: 1, ..vnic(name) }
 }
 
-/// Nobody on this wire has the address, and nothing with that MAC address comes out of it.
+/// Checks that nothing on this wire has the address, and that no frame with that MAC address leaves on it.
 fn not_here(wire: &mut Wire, ip: Ipv4Addr, mac: Mac) -> Result<()> {
     ensure!(
         wire.resolve(ip, SECOND).is_err(),
@@ -93,7 +94,7 @@ fn a_brane_with_interfaces_at_both_nics_answers_at_both() -> Result<()> {
         refusal.what == "brane \"red\" has no free port at nic1: 2 are in use",
         "{refusal:?}"
     );
-    // Moved from brane to brane at its NIC, it stays there.
+    // It stays at its NIC when it moves between branes.
     let there = Ipv4Addr::new(10, 0, 9, 40);
     operator.assign("far0", "blue", &["10.0.9.40/24"])?;
     here(&mut second, there, far)?;
@@ -119,7 +120,7 @@ fn a_nic_itself_can_be_an_interface_with_its_own_address() -> Result<()> {
     here(&mut second, THERE, NIC1_MAC)?;
     not_here(&mut first, THERE, NIC1_MAC)?;
     operator.clean()?;
-    // Beside it, vnics go on.
+    // Vnics continue to work beside it.
     let MacAddr(mac) = operator.device(on_nic1("far0"))?;
     operator.assign("far0", "green", &["10.0.9.40/24"])?;
     here(&mut second, Ipv4Addr::new(10, 0, 9, 40), mac)?;
@@ -129,7 +130,7 @@ fn a_nic_itself_can_be_an_interface_with_its_own_address() -> Result<()> {
     ensure!(receipt.home.contains(&"nic1".to_owned()), "{receipt:?}");
     ensure!(
         second.resolve(THERE, SECOND).is_err(),
-        "it answers though it is at home"
+        "the device answers although it is unassigned"
     );
     operator.clean()?;
     guest.untroubled()
@@ -151,7 +152,7 @@ fn the_nic_that_all_share_can_be_one_branes_interface_too() -> Result<()> {
     operator.done(&Request::Remove("nic0".to_owned()))?;
     ensure!(
         first.resolve(THERE, SECOND).is_err(),
-        "it answers though it is at home"
+        "the device answers although it is unassigned"
     );
     let red = first.resolve(BRANES[1].v4, PATIENCE)?;
     here(&mut first, BRANES[1].v4, red)?;

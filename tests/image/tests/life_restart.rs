@@ -1,4 +1,5 @@
-//! A brane that faults, hangs or is killed comes back as it was configured, run-time changes included, and alone.
+//! A brane that faults, hangs or is killed restarts with its configuration, run-time changes included, and
+//! without effects on others.
 
 use anyhow::{Context, Result, bail, ensure};
 use brane_abi::inside;
@@ -29,7 +30,8 @@ fn answers(to: IpAddr, limit: Duration) -> Result<()> {
     answer.map(drop).with_context(|| format!("{to} does not answer"))
 }
 
-/// A brane that nothing of the boot configuration describes: made, renamed, moved to, adjusted and limited at run time.
+/// Makes a brane that the boot configuration does not describe: created, renamed, assigned, readdressed and
+/// limited at run time.
 fn changed(operator: &mut Operator) -> Result<()> {
     operator.create("gray", true)?;
     operator.device(vnic("g0"))?;
@@ -59,7 +61,7 @@ fn changed(operator: &mut Operator) -> Result<()> {
     Ok(())
 }
 
-/// Everything that [`changed`] has made of it, as the brane, the manager and the driver see it.
+/// Checks all effects of [`changed`], as seen by the brane, the manager and the driver.
 fn as_changed(operator: &mut Operator, restarts: u32) -> Result<()> {
     let green = operator.show("green")?;
     ensure!(
@@ -88,10 +90,10 @@ fn as_changed(operator: &mut Operator, restarts: u32) -> Result<()> {
         g0.config.mode == Mode::Private && g0.config.allow.len() == 2 && g0.config.rate_up == Some(5_000_000),
         "{g0:?}"
     );
-    // Private in force: its neighbour does not reach it.
+    // Private mode must be in force: its neighbor cannot reach it.
     ensure!(
         !operator.ping_from("red", GREEN.into())?,
-        "reached by a neighbour though it is private"
+        "its neighbor reaches it although it is private"
     );
     operator.clean().map(drop)
 }
@@ -144,7 +146,7 @@ fn it_gets_its_configuration_back_and_only_its_traffic_is_touched() -> Result<()
             operator.done(&end.request("green"))?;
             operator.until_restarted("green", n + 1, PATIENCE)?;
             answers(GREEN.into(), PATIENCE)?;
-            // It asks for one neighbour in a second: the host's IPv4 address comes first.
+            // It resolves one neighbor in a second, and the host's IPv4 address comes first.
             answers(GREEN6.into(), PATIENCE)?;
             let old = stream
                 .write_all(b"anybody?")
@@ -194,7 +196,7 @@ fn on_wire() -> Result<(Wire, Guest, Operator, Mac)> {
 fn neighbours_get_fresh_announcements() -> Result<()> {
     let (mut wire, guest, mut operator, mac) = on_wire()?;
     for end in [End::Faults, End::Hangs] {
-        // Those of its start are over.
+        // The announcements of its start are over.
         let gratuitous = |frame: &[u8]| {
             frame[..6] == [0xff; 6]
                 && wire::parse_arp(frame).is_some_and(|(_, sender, ip)| sender == mac && ip == GREEN)
@@ -226,7 +228,7 @@ fn neighbours_get_fresh_announcements() -> Result<()> {
     Ok(())
 }
 
-/// The delays in milliseconds by which restarts of green were put off, as the log says.
+/// Returns the delays in milliseconds of green's restarts, from the log.
 fn put_off(guest: &Guest) -> Vec<u64> {
     let log = guest.log();
     let said = log.lines().filter(|line| line.contains("brane `green`"));
@@ -245,7 +247,7 @@ fn put_off(guest: &Guest) -> Vec<u64> {
 fn a_storm_of_restarts_backs_off() -> Result<()> {
     let (mut wire, guest, mut operator, mac) = on_wire()?;
     let after = operator.last_event()?;
-    // As soon as it is started, it faults again. Many requests are refused, because it is not started again yet.
+    // It faults again as soon as it is started. Many requests are refused, because it is not started yet.
     let longest = || {
         let _ = operator.0.call(&Request::Crash("green".to_owned()));
         Ok(put_off(&guest).contains(&LONGEST_MS).then_some(()))
@@ -261,7 +263,8 @@ fn a_storm_of_restarts_backs_off() -> Result<()> {
     operator.until_restarted("green", restarts, PATIENCE)?;
     let delays = put_off(&guest);
     println!("{restarts} restarts, delays in ms: {delays:?}");
-    // Each is twice the one before, up to the longest, where the brane was up for less than it takes to be forgiven.
+    // Each delay is twice the previous one, up to the longest, if the brane ran for less than the time that
+    // resets the delay.
     ensure!(
         delays
             .windows(2)
@@ -270,7 +273,7 @@ fn a_storm_of_restarts_backs_off() -> Result<()> {
         "restarts were not put off longer and longer: {delays:?}\n{}",
         guest.log()
     );
-    // The guest's clock says that the delays were kept.
+    // The guest's clock shows that the delays were kept.
     let events = operator.events(after)?;
     let of_green = |what: &str| -> Vec<u64> {
         let of_green = |event: &&Event| event.what == what && event.brane.as_deref() == Some("green");
@@ -290,7 +293,7 @@ fn a_storm_of_restarts_backs_off() -> Result<()> {
         || Ok(wire.ping(mac, GREEN, 1, SECOND)?.then_some(())),
         || "it does not answer after the storm".to_owned(),
     )?;
-    // A single failure later is forgiven at once.
+    // A later single failure has no delay.
     let restarts = operator.show("green")?.restarts;
     operator.done(&Request::Crash("green".to_owned()))?;
     operator.until_restarted("green", restarts + 1, PATIENCE)?;

@@ -1,4 +1,4 @@
-//! What an interface can be and may do: a pair, a VLAN, private, limited at run time.
+//! Kinds and limits of interfaces: a pair, a VLAN, private mode, limits at run time.
 
 use anyhow::{Context, Result, bail, ensure};
 use brane_abi::inside::{self, Query};
@@ -22,7 +22,7 @@ fn on_wire() -> Result<(Wire, Guest, Operator)> {
     Ok((wire, guest, operator))
 }
 
-/// Pings from inside; the first one may be lost to the question for the MAC address.
+/// Pings from inside. The first ping may be lost during neighbor resolution.
 fn reaches(operator: &mut Operator, brane: &str, to: &str) -> Result<bool> {
     let to: IpAddr = to.parse()?;
     Ok(operator.ping_from(brane, to)? || operator.ping_from(brane, to)?)
@@ -47,7 +47,7 @@ fn a_pair_is_a_wire_between_two_branes_and_nothing_leaks() -> Result<()> {
     ] {
         ensure!(reaches(&mut operator, from, to)?, "{from} does not reach {to}");
     }
-    // UDP gets there too: blue has nobody at the port of DNS, and says so.
+    // UDP arrives too: blue has no socket at the port of DNS, and reports that.
     let before = operator.counter("p1", "rx_frames")?;
     let asked = operator.inside(
         "red",
@@ -62,7 +62,7 @@ fn a_pair_is_a_wire_between_two_branes_and_nothing_leaks() -> Result<()> {
         operator.counter("p1", "rx_frames")? > before,
         "the datagram did not come out at the other end"
     );
-    // Nothing of it is on the wire, and nobody there is heard by it.
+    // None of its frames is on the wire, and no host on the wire reaches it.
     for mac in [one, other] {
         wire.send(&wire::echo_request(mac, Ipv4Addr::new(10, 9, 0, 2), 1))?;
         wire.send(&wire::echo_request(mac, Ipv4Addr::new(10, 9, 0, 1), 1))?;
@@ -79,7 +79,7 @@ fn a_pair_is_a_wire_between_two_branes_and_nothing_leaks() -> Result<()> {
         !operator.ping_from("main", "10.9.0.2".parse()?)?,
         "main reaches the pair"
     );
-    // One end at home: what the other sends goes nowhere.
+    // One end has no brane: frames of the other end are dropped.
     operator.done(&Request::Remove("p1".to_owned()))?;
     ensure!(
         !operator.ping_from("red", "10.9.0.2".parse()?)?,
@@ -100,7 +100,7 @@ fn a_pair_is_a_wire_between_two_branes_and_nothing_leaks() -> Result<()> {
     guest.untroubled()
 }
 
-/// A frame with a tag of IEEE 802.1Q put in.
+/// Returns the frame with an IEEE 802.1Q tag inserted.
 fn tagged(frame: &[u8], tag: u16) -> Vec<u8> {
     let mut out = frame[..12].to_vec();
     out.extend([0x81, 0]);
@@ -109,7 +109,7 @@ fn tagged(frame: &[u8], tag: u16) -> Vec<u8> {
     out
 }
 
-/// The tag of a frame, and the frame without it.
+/// Returns the tag of a frame, and the frame without it.
 fn untagged(frame: &[u8]) -> (Option<u16>, Vec<u8>) {
     if frame.len() > 16 && frame[12..14] == [0x81, 0] {
         let tag = u16::from_be_bytes([frame[14], frame[15]]) & 0xfff;
@@ -120,7 +120,8 @@ fn untagged(frame: &[u8]) -> (Option<u16>, Vec<u8>) {
 
 const OFFICE: Ipv4Addr = Ipv4Addr::new(10, 12, 0, 1);
 
-/// With this tag or none, asks who has the office's address and pings it; what came with it from that MAC address.
+/// Resolves and pings the office's address with this tag, or without one. Returns the frames from that MAC
+/// address.
 fn ask_office(wire: &mut Wire, tag: Option<u16>, mac: Mac) -> Result<Vec<(Option<u16>, Vec<u8>)>> {
     let arp = wire::arp(
         etherparse::ArpOperation::REQUEST,
@@ -177,13 +178,13 @@ fn a_vlan_is_tagged_on_the_wire_and_not_inside() -> Result<()> {
         let heard = ask_office(&mut wire, tag, mac)?;
         ensure!(heard.is_empty(), "answered with tag {tag:?}: {heard:02x?}");
     }
-    // Without a tag red answers as ever, and nothing of that is tagged.
+    // Red still answers without a tag, and none of its frames is tagged.
     let red = wire.resolve(BRANES[1].v4, PATIENCE)?;
     ensure!(
         wire.ping(red, BRANES[1].v4, 3, PATIENCE)?,
         "red does not answer without a tag"
     );
-    // Another brane on the same VLAN is reached, one that is not on it is not.
+    // Another brane on the same VLAN is reached. A brane outside it is not.
     operator.device(DeviceConfig {
         kind: Kind::Vlan(12),
         ..vnic("office1")
@@ -260,7 +261,7 @@ fn a_private_interface_reaches_the_outside_and_no_neighbour_and_that_can_change(
     guest.untroubled()
 }
 
-/// Whether it is an ICMP echo request from this MAC address.
+/// Returns `Some` if a frame is an ICMP echo request from this MAC address.
 fn echo_of(frame: &[u8], mac: Mac) -> Option<()> {
     (wire::source(frame) == Some(mac)
         && frame.get(12..14)? == [8, 0]
@@ -269,13 +270,13 @@ fn echo_of(frame: &[u8], mac: Mac) -> Option<()> {
     .then_some(())
 }
 
-/// The limit in bytes per second, the length of an echoed frame, and what may pass at once (`bucket.rs` of the driver).
+/// Limit in bytes per second, length of an echoed frame, and burst size (`bucket.rs` of the driver).
 const LIMIT: f64 = 100_000.0;
 const FRAME: f64 = 1042.0;
 const BURST: f64 = 65_536.0;
 
-/// How much faster the guest's clock goes than the host's. The kernel finds the rate of its clock by a short measurement when it
-/// starts; on a host with other work that was wrong by several percent. Counts what the guest holds for a second.
+/// Returns the factor by which the guest's clock is faster than the host's. The kernel calibrates its clock
+/// by a short measurement at its start. On a busy host the result was wrong by several percent.
 fn clock_rate(operator: &mut Operator) -> Result<f64> {
     let mut shortest = f64::MAX;
     for sequence in 0..3 {
@@ -293,20 +294,20 @@ fn clock_rate(operator: &mut Operator) -> Result<f64> {
         shortest = shortest.min(start.elapsed().as_secs_f64());
     }
     ensure!(shortest > 0.5, "a silent host was given up after {shortest} s");
-    // What the call itself takes makes it look slower than it is.
+    // The call itself takes time, which makes the clock look slower than it is.
     Ok((1.0 / shortest).max(1.0))
 }
 
-/// Sends a thousand datagrams of 1000 bytes to an echo service, a millisecond apart on average. Returns how many came back,
-/// and how many seconds that took.
+/// Sends a thousand datagrams of 1000 bytes to an echo service, a millisecond apart on average. Returns the
+/// number of echoes, and the seconds it took.
 fn echoes(wire: &mut Wire, mac: Mac, ip: Ipv4Addr) -> Result<(usize, f64)> {
     let datagram = wire::udp(mac, ip, 7, &[0x5a; 1000]);
     let start = Instant::now();
     let mut back = 0;
     let (mut last, mut next) = (start, start);
     for n in 1.. {
-        // What could not be sent in time is sent later: the guest has no room for it all at once. The host's kernel wakes a receiver
-        // some milliseconds after its time, so a few follow each other.
+        // A late datagram is sent later, because the guest has no buffers for all of them at once. The host's
+        // kernel wakes a receiver some milliseconds late, so a few follow each other.
         next = (next + Duration::from_millis(1)).max(Instant::now() - Duration::from_millis(20));
         let echoed = wire.listen(next.saturating_duration_since(Instant::now()))?;
         let echoed = echoed
@@ -337,7 +338,7 @@ fn limits_change_at_run_time_and_what_they_stop_is_counted() -> Result<()> {
         || "red does not echo without a limit".to_owned(),
     )?;
     let rate = clock_rate(&mut operator)?;
-    // A tenth of what is asked, up and then down.
+    // A tenth of the sent rate, first as a limit up, then down.
     for (up, counter) in [(true, "tx_limited"), (false, "rx_limited")] {
         let mut request = limit("vnic1");
         if let Request::Limit {
@@ -367,7 +368,7 @@ fn limits_change_at_run_time_and_what_they_stop_is_counted() -> Result<()> {
         let (back, _) = echoes(&mut wire, mac, red)?;
         ensure!(back > 900, "{back} of 1000 without a limit again");
     }
-    // May send from another address alone: nothing comes back, and ARP is not answered.
+    // Only another source address is allowed: no reply arrives, and ARP is not answered.
     let mut request = limit("vnic1");
     if let Request::Limit { allow, .. } = &mut request {
         *allow = Some(vec![cidr("10.0.2.99/32")?]);

@@ -1,4 +1,4 @@
-//! Vifs with limits (`tests/image/limits.toml`) as the wire sees them: what leaves, and how much of it.
+//! Vifs with limits (`tests/image/limits.toml`), seen from the wire: which frames leave, and at which rate.
 
 use anyhow::{Context, Result, ensure};
 use image_tests::guest::{Boot, Guest, Net};
@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 const RATE: f64 = 200_000.0;
 /// Bytes that may pass at once (`bucket.rs` of the driver).
 const BURST: f64 = 65_536.0;
-/// Time for which a rate is measured.
+/// Duration of a rate measurement.
 const MEASURED: Duration = Duration::from_secs(5);
-/// How late a datagram may be sent. The host's kernel wakes a receiver some milliseconds after its time.
+/// Tolerance for sending a datagram. The host's kernel wakes a receiver some milliseconds late.
 const LATE: Duration = Duration::from_millis(20);
 const BLUE_MAC: Mac = [0x02, 0x77, 0, 0, 0, 2];
 
@@ -28,15 +28,15 @@ fn boot() -> Result<(Guest, Wire)> {
     Ok((guest, socket.accept()?))
 }
 
-/// Sends datagrams of 1000 bytes to a port, five times as many as the rate allows; the bytes of the frames that came
-/// from `ip` meanwhile.
+/// Sends datagrams of 1000 bytes to a port, five times as many as the rate allows. Returns the bytes of the
+/// frames that arrived from `ip` meanwhile.
 fn flood(wire: &mut Wire, mac: Mac, ip: Ipv4Addr, port: u16, time: Duration) -> Result<usize> {
     let datagram = wire::udp(mac, ip, port, &[0x5a; 1000]);
     let start = Instant::now();
     let (mut next, mut bytes) = (start, 0);
     loop {
         wire.send(&datagram)?;
-        // What could not be sent in time is left out: the guest has no room for it all at once.
+        // Late datagrams are skipped, because the guest has no buffers for all of them at once.
         next = (next + Duration::from_millis(1)).max(Instant::now() - LATE);
         while let Some(frame) = wire.receive(next)? {
             if frame.get(26..30) == Some(&ip.octets()[..]) {
@@ -50,8 +50,8 @@ fn flood(wire: &mut Wire, mac: Mac, ip: Ipv4Addr, port: u16, time: Duration) -> 
     Ok(bytes)
 }
 
-/// Of `bytes` in `time`: never more than the limit and what may pass at once, and no less than half, since while a busy host
-/// sends nothing, nothing passes.
+/// Checks `bytes` in `time`: at most the limit plus the burst, and at least half of the limit, because
+/// nothing passes while a busy host sends nothing.
 fn near(bytes: f64, time: Duration, what: &str) -> Result<()> {
     let due = RATE * time.as_secs_f64();
     println!("{what}: {bytes:.0} bytes, the limit is {due:.0}");
@@ -69,7 +69,8 @@ fn forged_addresses_stay_inside_and_rates_are_kept() -> Result<()> {
     let main_mac = wire.resolve(main.v4, PATIENCE)?;
     let red_mac = wire.resolve(red.v4, PATIENCE)?;
 
-    // All that leaves for five seconds, while main and red, who have lists too, are kept busy; below their rates.
+    // Checks all frames that leave for five seconds, while main and red, which have lists too, are kept busy
+    // below their rates.
     let (mut honest, mut seq) = (0, 0);
     let end = Instant::now() + Duration::from_secs(5);
     while Instant::now() < end {
@@ -108,7 +109,7 @@ fn forged_addresses_stay_inside_and_rates_are_kept() -> Result<()> {
     let shown = guest.command("show blue")?;
     ensure!(shown.contains("tx_bad_ip"), "no word of it in:\n{shown}");
 
-    // Red's echo, once the service is there; the first second takes the burst.
+    // Red's echo after the service is open. The first second uses up the burst.
     let up = || Ok((flood(&mut wire, red_mac, red.v4, 7, MEASURED / 25)? > 10_000).then_some(()));
     until(up, || format!("red echoes:\n{}", guest.log()))?;
     flood(&mut wire, red_mac, red.v4, 7, Duration::from_secs(1))?;
@@ -120,7 +121,8 @@ fn forged_addresses_stay_inside_and_rates_are_kept() -> Result<()> {
         "red's vif counted no tx_limited"
     );
 
-    // What main gets is counted by the driver. While the console answers, the bucket fills again: a burst more, at most.
+    // The driver counts the frames to main. While the console answers, the bucket refills by at most one
+    // burst.
     flood(&mut wire, main_mac, main.v4, 9, Duration::from_secs(1))?;
     let before = guest.counter("vnic0", "rx_bytes")?;
     let start = Instant::now();

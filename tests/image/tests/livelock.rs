@@ -1,9 +1,10 @@
-//! Receive livelock: a wire that always has one more frame for one brane leaves the others, the console and that brane itself
-//! the processor.
+//! Receive livelock: a wire with an endless flood for one brane leaves processor time to the others, to the
+//! console and to that brane.
 //!
-//! The guest's clock follows its instructions, so what is judged does not depend on how fast the host is: what blue got in a
-//! second of the guest, and how long a ping between two other branes takes beside the flood. The debug flavour is tested, whose
-//! driver is slow against the wire. A driver that receives whenever there is something leaves the branes next to nothing.
+//! The guest's clock follows its instructions, so the results do not depend on the host's speed: blue's rate
+//! in a second of the guest, and the time of a ping between two other branes beside the flood. The debug
+//! flavour is tested, whose driver is slow compared with the wire. A driver that receives whenever frames are
+//! pending would leave almost nothing to the branes.
 
 use anyhow::{Context, Result, bail, ensure};
 use brane_abi::inside::{Answer as Inside, Query};
@@ -18,19 +19,20 @@ use std::time::Duration;
 
 /// Frames of the flood.
 const FRAMES: u64 = 300_000;
-/// Of the frames that the driver takes for blue, how many blue has to have had the processor for.
+/// Minimum share of the frames received for blue that blue must process.
 const LEAST_SHARE: f64 = 0.2;
-/// Or the datagrams that it has to get in a second of the guest, which is a thousand million instructions.
+/// Alternatively, minimum number of datagrams for blue in a second of the guest, which is a thousand million
+/// instructions.
 const LEAST_RATE: f64 = 11_000.0;
-/// How often main pings red at rest, and in one run beside the flood.
+/// Number of pings from main to red, without a flood and in one run beside it.
 const PINGS: u16 = 15;
-/// The longest turn of the processor that a domain has while others wait (`tools/kernel/src/config.rs`).
+/// The longest quantum of a domain while others wait (`tools/kernel/src/config.rs`).
 const TURN: Duration = Duration::from_millis(5);
-/// Turns that a ping between main and red may take beside the flood: the driver's rest, blue's turn, and both again on the way
-/// back.
+/// Quanta that a ping between main and red may take beside the flood: the driver's pause and blue's quantum,
+/// in both directions.
 const MOST_TURNS: u32 = 4;
 
-/// Pings red from inside main. Returns the median of the round-trip times by the guest's clock.
+/// Pings red from inside main. Returns the median round-trip time by the guest's clock.
 fn round_trip(operator: &mut Operator) -> Result<Duration> {
     let mut times = Vec::new();
     for sequence in 0..PINGS {

@@ -7,7 +7,7 @@ use image_tests::{BRANES, PATIENCE};
 
 const CONFIG: &str = "life";
 
-/// What the log says of nic1's device, each time.
+/// Returns how often the log has this text about nic1's device.
 fn said(guest: &Guest, what: &str) -> usize {
     guest.log().lines().filter(|line| line.contains(what)).count()
 }

@@ -1,4 +1,4 @@
-//! A brane that faults or hangs comes back by itself, and nobody else notices.
+//! A brane that faults or hangs restarts by itself, without effects on others.
 
 use anyhow::{Context, Result, ensure};
 use image_tests::guest::{Boot, Guest, Net};
@@ -9,14 +9,15 @@ use image_tests::{BRANES, PATIENCE, until, until_well};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-/// How often red is made to fault.
+/// Number of faults of red.
 const CRASHES: u32 = 100;
 
-/// How often red is made to hang.
+/// Number of hangs of red.
 const HANGS: u64 = 5;
-/// A hang is found at the fourth beat after it at the latest. One more may fall between the hang and the questions for beats.
+/// A hang is detected at the fourth heartbeat after it at the latest. Another heartbeat may fall between the
+/// hang and the query of the counters.
 const NOTICED: u64 = 5;
-/// Beats for which a system without anything to do is watched.
+/// Heartbeats for which an idle system is watched.
 const IDLE: u64 = 6;
 
 #[test]
@@ -43,13 +44,13 @@ fn crashing_red_costs_its_neighbours_nothing() -> Result<()> {
         let pinger = Pinger::new(red.v4.into())?;
         for round in 1..=CRASHES {
             guest.type_line("crash red")?;
-            // What answers from here on is the restarted brane, not the one that has yet to fault.
+            // From here on replies come from the restarted brane, not from the brane before its fault.
             guest
                 .wait_for("brane `red` is up again", PATIENCE)
                 .with_context(|| format!("crash {round}"))?;
             let answer = pinger.until_answer(PATIENCE)?;
             answer.with_context(|| format!("red did not answer after crash {round}:\n{}", guest.log()))?;
-            // The whole stack is back, not just its ICMP.
+            // The whole stack must work, not just ICMP.
             if round % 20 == 0 {
                 let page = || {
                     probe::page(
@@ -139,7 +140,7 @@ fn a_hang_of_red_is_noticed_and_idle_branes_are_left_alone() -> Result<()> {
             let answer = pinger.until_answer(PATIENCE)?;
             answer.with_context(|| format!("red did not answer after hang {round}:\n{}", guest.log()))?;
         }
-        // The whole stack is back, with its addresses.
+        // The whole stack must work, with its addresses.
         let answer = Pinger::new(red.v6.into())?.until_answer(PATIENCE)?;
         ensure!(answer.is_some(), "no IPv6");
         let to = SocketAddr::new(red.v4.into(), 80);
@@ -189,7 +190,7 @@ fn of_seventeen_branes_the_fifteen_that_hang_at_once_are_found_and_no_other() ->
             let answer = guest.command(&format!("hang {name}"))?;
             ensure!(answer.contains("is told to hang"), "{answer}");
         }
-        // They compute beside main, each for its turn of the processor, until they are found.
+        // They compute beside main, each for its quanta, until the manager detects the hang.
         for name in &hanging {
             let found = || Ok((guest.counter(name, "restarts")? > 0).then_some(()));
             until(found, || format!("{name} is found to hang"))?;

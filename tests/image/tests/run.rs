@@ -1,5 +1,5 @@
-//! `cargo xtask run` and `image` as a person calls them, with a real image: without a terminal, on a tap device, with too
-//! little memory, and with no room to write to.
+//! `cargo xtask run` and `image` as a user calls them, with a real image: without a terminal, on a tap
+//! device, with too little memory, and with no room for the output.
 
 use anyhow::{Context, Result, bail, ensure};
 use image_tests::guest::PROMPT;
@@ -16,13 +16,14 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-/// How long looking at what was built already, and booting, may take.
+/// Time limit for the check of built files and for booting.
 const START: Duration = Duration::from_secs(300);
-/// How long the end may take: QEMU is given 3 s before it is killed.
+/// Time limit for the end. QEMU has 3 s before it is killed.
 const END: Duration = PATIENCE;
 const POLL: Duration = Duration::from_millis(20);
 
-/// The program as a person's shell would start it: what cargo and its test runner set for this test is not there.
+/// Returns the program with the environment of a user's shell, without the variables of cargo and its test
+/// runner.
 fn xtask(args: &[&str]) -> Command {
     let program = std::env::var_os("BRANES_XTASK").map(PathBuf::from);
     let program =
@@ -39,7 +40,7 @@ fn xtask(args: &[&str]) -> Command {
     command
 }
 
-/// A started `xtask`; what it says goes to files. It ends with the value.
+/// A started `xtask`, with its output in files. Dropping the value ends it.
 struct Started {
     child: Child,
     folder: tempfile::TempDir,
@@ -108,7 +109,7 @@ impl Started {
         }
     }
 
-    /// The QEMU that it started.
+    /// Returns the QEMU that it started.
     fn qemu(&self) -> Result<Process> {
         let found = Process::all()?
             .into_iter()
@@ -116,7 +117,7 @@ impl Started {
         found.context("no QEMU was started by xtask itself")
     }
 
-    /// Sends a signal, and fails unless all ends well, QEMU too.
+    /// Sends a signal. Fails unless the program and its QEMU end correctly.
     fn end_by(&mut self, signal: Signal) -> Result<()> {
         let qemu = self.qemu()?;
         ensure!(qemu.lives(), "QEMU has ended already");
@@ -127,7 +128,7 @@ impl Started {
         Ok(())
     }
 
-    /// The one line that says why it refused; what it did before is above it.
+    /// Returns the single line with the reason for the refusal. Lines about earlier steps precede it.
     fn refusal(&mut self) -> Result<String> {
         let status = self.until_ended(START)?;
         let err = self.err();
@@ -144,7 +145,7 @@ impl Started {
 
 impl Drop for Started {
     fn drop(&mut self) {
-        // Asked first, so that it can end its QEMU.
+        // The signal lets it end its QEMU.
         let _ = kill(self.pid(), Signal::SIGTERM);
         if self.until_ended(END).is_err() {
             let _ = self.child.kill();
@@ -153,12 +154,12 @@ impl Drop for Started {
     }
 }
 
-/// A process, as it was when it was looked at.
+/// A process, as it was when it was found.
 struct Process {
     pid: i32,
     name: String,
     parent: i32,
-    /// When it started: tells it from a later one of the same number.
+    /// Its start time, which distinguishes it from a later process with the same number.
     start: String,
 }
 
@@ -168,7 +169,7 @@ impl Process {
         Ok(pids.filter_map(Process::find).collect())
     }
 
-    /// From `/proc/PID/stat`: `pid (name) state parent ...`, the start time is field 22.
+    /// Parses `/proc/PID/stat`: `pid (name) state parent ...`. The start time is field 22.
     fn find(pid: i32) -> Option<Process> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         let (head, rest) = stat.rsplit_once(") ")?;
@@ -186,7 +187,7 @@ impl Process {
     }
 }
 
-/// A port of loopback that, with the two behind it, nobody listens on at the moment.
+/// Returns a loopback port that is free at the moment, together with the next two.
 fn free_ports() -> Result<u16> {
     let free = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port));
     for _ in 0..100 {
@@ -198,7 +199,7 @@ fn free_ports() -> Result<u16> {
     bail!("no three free ports in a row")
 }
 
-/// A brane's page, which QEMU's network may ask for before the brane is there.
+/// Requests a brane's page. QEMU's network may be asked before the brane is up.
 fn until_page(at: SocketAddr, brane: &str) -> Result<()> {
     until_well(|| probe::page(at, &[brane]))
 }
@@ -209,7 +210,7 @@ fn without_a_terminal_it_logs_to_standard_output_and_ends_by_a_signal() -> Resul
         let base = free_ports()?;
         let mut run = Started::new(&mut xtask(&["run", "--port-base", &base.to_string()]))?;
         run.until_shown(PROMPT)?;
-        // Once is enough: QEMU's network takes seconds to find a brane that was not there when it was first asked for.
+        // Once is enough: QEMU's network takes seconds to find a brane that was not up at the first request.
         let asked = if signal == Signal::SIGTERM {
             &BRANES[..]
         } else {
@@ -279,7 +280,7 @@ fn too_little_memory_is_refused_with_what_is_enough() -> Result<()> {
         line.contains(&format!("image needs {mib} MiB, machine has 8 MiB")),
         "{line}"
     );
-    // It insists on what it says, and that is enough.
+    // The minimum that it names is exact, and is enough.
     let line = start(&format!("{}M", mib - 1))?.refusal()?;
     ensure!(
         line.contains(&format!("write --memory {enough} or more")),
@@ -290,10 +291,11 @@ fn too_little_memory_is_refused_with_what_is_enough() -> Result<()> {
     run.end_by(Signal::SIGTERM)
 }
 
-/// Writes the image to a folder of a file system that is as large as `size`, and returns what it said and what is in that
-/// folder then, file by file with its first word.
+/// Writes the image to a folder of a file system of this size. Returns the program, and the files in that
+/// folder with the first word of each.
 fn image_into(size: &str, old: bool) -> Result<(Started, Vec<String>)> {
-    // The file system is in a mount namespace of its own, so it is looked at from inside and is gone after that.
+    // The file system is in a mount namespace of its own, so it must be examined from inside, before it is
+    // removed.
     let script = r#"
         mount -t tmpfs -o size="$1" none "$2" && mkdir "$2/out" || exit 9
         if [ -n "$3" ]; then echo old > "$2/out/sel4_32.elf"; echo old > "$2/out/loader.img"; fi
@@ -324,7 +326,7 @@ fn image_into(size: &str, old: bool) -> Result<(Started, Vec<String>)> {
 
 #[test]
 fn on_a_full_disk_both_files_are_written_or_none() -> Result<()> {
-    // Room for the kernel, and not for the image.
+    // The file system has room for the kernel, but not for the image.
     for (old, left) in [(false, &[][..]), (true, &["loader.img old", "sel4_32.elf old"])] {
         let (mut run, found) = image_into("1m", old)?;
         let line = run.refusal()?;
@@ -341,7 +343,7 @@ fn on_a_full_disk_both_files_are_written_or_none() -> Result<()> {
     Ok(())
 }
 
-/// Where the program says that it has written to, there are the two files that boot.
+/// The folder that the program names contains the two files, and these boot.
 #[test]
 fn an_image_is_written_where_it_says() -> Result<()> {
     let folder = tempfile::tempdir()?;
@@ -353,6 +355,6 @@ fn an_image_is_written_where_it_says() -> Result<()> {
         said == [out.join("sel4_32.elf"), out.join("loader.img")],
         "{said:?}"
     );
-    ensure!(fs::read_dir(&out)?.count() == 2, "something else is there too");
+    ensure!(fs::read_dir(&out)?.count() == 2, "the folder has other files too");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Single frames from the wire that once brought branes down or made them tell what they should not.
+//! Single frames from the wire that once crashed branes or made them disclose memory.
 
 use anyhow::{Result, ensure};
 use image_tests::BRANES;
@@ -26,7 +26,7 @@ fn boot() -> Result<(Guest, Wire, Vec<Mac>)> {
     Ok((guest, wire, stations))
 }
 
-/// Fails if a brane was restarted, or if anything in the image has faulted.
+/// Fails if a brane was restarted or any domain has faulted.
 fn untouched(guest: &mut Guest) -> Result<()> {
     for brane in &BRANES {
         let restarts = guest.restarts(brane.name)?;
@@ -47,12 +47,12 @@ fn router_advertisements_with_impossible_prefixes_restart_no_brane() -> Result<(
         ("fd12::", 255),
     ] {
         let advertisement = router_advertisement(prefix.parse()?, len);
-        // 20 in a second, with a ping of each brane between them.
+        // 20 in a second, with a ping of each brane in between.
         for round in 0..20 {
             let next = Instant::now() + SECOND / 20;
             wire.send(&advertisement)?;
             let which = round % BRANES.len();
-            // The first echo may be lost, because the brane asks for its neighbour before it can answer.
+            // The first echo may be lost, because the brane resolves its neighbor before it can answer.
             let mut answered = false;
             for _ in 0..10 {
                 seq += 1;
@@ -68,7 +68,7 @@ fn router_advertisements_with_impossible_prefixes_restart_no_brane() -> Result<(
         }
     }
     untouched(&mut guest)?;
-    // A prefix that a host can have gives each brane an address, at which it answers.
+    // After a valid prefix each brane has an address, at which it answers.
     wire.send(&router_advertisement("fd12::".parse()?, 64))?;
     for brane in &BRANES {
         let mac: Vec<u16> = brane
@@ -101,13 +101,14 @@ fn no_icmp_error_holds_a_piece_of_an_earlier_datagram() -> Result<()> {
     wire6::resolve6(&mut wire, brane.v6, 10 * SECOND)?;
     let mut errors = Vec::new();
     for round in 0..40 {
-        // The echo fills the ring with the secret; longer and shorter ones leave other places of it under the error.
+        // The echo fills the ring with the secret. Varying lengths leave different parts of it behind the
+        // error.
         wire.send(&wire::udp(mac, brane.v4, 7, &secret[..100 + 20 * round % 700]))?;
         let echoed = wire.wait_for(10 * SECOND, |f| {
             (f.get(34..36) == Some(&[0, 7]) && f[23] == 17).then_some(())
         })?;
         ensure!(echoed.is_some(), "no echo");
-        // Below the limit of errors in a second, however fast the guest runs.
+        // Stays below the limit of errors in a second, however fast the guest runs.
         std::thread::sleep(SECOND / 4);
         let (probe, error) = match round % 2 {
             0 => (wire::udp(mac, brane.v4, 9999, b"?"), (1, 3)),

@@ -1,7 +1,8 @@
-//! Listeners that a flood cannot close: SYNs from addresses that nobody has, and connections that are opened and held.
+//! Floods must not close listeners: SYNs from unused addresses, and connections that are opened and held.
 //!
-//! All floods go at the four TCP ports of main, on a tap device in a namespace of the test's own. What counts is which share of
-//! the connections of others succeeds meanwhile, and that the other branes notice nothing. Times are printed, not judged.
+//! All floods go to the four TCP ports of main, on a tap device in a namespace of the test's own. The tests
+//! check the share of other clients' connections that succeed meanwhile, and that the other branes are not
+//! affected. Durations are printed, not checked.
 
 use anyhow::{Context, Result, ensure};
 use etherparse::PacketBuilder;
@@ -20,19 +21,20 @@ use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-/// Echo, discard, source, HTTP.
+/// Ports of the echo, discard, source and HTTP services.
 const PORTS: [u16; 4] = [7, 9, 19, 80];
 const HOST: &str = "10.0.2.2/24";
-/// How long a flood goes on.
+/// Duration of a flood.
 const FLOOD: Duration = Duration::from_secs(8);
-/// SYNs in a second, if the machine has the time.
+/// SYNs in a second, if the machine is fast enough.
 const RATE: u64 = 20_000;
-/// How long a connection of others may take: some of its segments are lost where the flood fills the device.
+/// Time limit for a connection of another client. Some of its segments are lost while the flood fills the
+/// device's buffers.
 const PATIENCE: Duration = Duration::from_secs(20);
-/// Which share of the connections of others has to succeed.
+/// Minimum share of other clients' connections that must succeed.
 const SHARE: f64 = 0.95;
 
-/// One connection from `from`, which the service has answered when this returns.
+/// Makes one connection from `from`, and returns after the service has answered.
 fn visit(from: Ipv4Addr, ip: Ipv4Addr, port: u16) -> Result<()> {
     let mut stream = connect(from, ip, port)?;
     stream.set_read_timeout(Some(PATIENCE))?;
@@ -63,19 +65,19 @@ fn connect(from: Ipv4Addr, ip: Ipv4Addr, port: u16) -> Result<TcpStream> {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
     socket.bind(&SocketAddr::new(from.into(), 0).into())?;
     socket.connect_timeout(&SocketAddr::new(ip.into(), port).into(), PATIENCE)?;
-    // Closing by a reset: thousands of connections leave nothing behind at the host.
+    // Closes by a reset, so that thousands of connections leave no state on the host.
     socket.set_linger(Some(Duration::ZERO))?;
     Ok(socket.into())
 }
 
-/// What became of the connections of others.
+/// Results of the connections of other clients.
 struct Others {
     tried: usize,
     times: Vec<Duration>,
     failures: Vec<String>,
 }
 
-/// Connects to all ports of main in turn until `stop`.
+/// Connects to all ports of main in turn until `stop` is set.
 fn others(from: Ipv4Addr, stop: &AtomicBool) -> Others {
     let mut others = Others {
         tried: 0,
@@ -97,7 +99,7 @@ fn others(from: Ipv4Addr, stop: &AtomicBool) -> Others {
     others
 }
 
-/// Runs `flood` beside connections of others from `from`, and pages of the other branes.
+/// Runs `flood` beside connections of other clients from `from`, and page requests to the other branes.
 fn beside(ns: &NetNs, from: &[Ipv4Addr], flood: impl Fn(&AtomicBool) -> Result<()> + Sync) -> Result<()> {
     let stop = AtomicBool::new(false);
     let (others, pages) = ns.enter(|| {
@@ -133,14 +135,14 @@ fn beside(ns: &NetNs, from: &[Ipv4Addr], flood: impl Fn(&AtomicBool) -> Result<(
     times.sort_unstable();
     let median = times.get(times.len() / 2).copied().unwrap_or_default();
     println!(
-        "{} of {tried} connections of others succeeded, median {median:?}; {pages} pages of the other branes",
+        "{} of {tried} connections of other clients succeeded, median {median:?}; {pages} pages of the other branes",
         times.len()
     );
     let failures: Vec<_> = others.iter().flat_map(|o| &o.failures).collect();
-    ensure!(tried >= 20, "others hardly tried: {tried}");
+    ensure!(tried >= 20, "few connections of other clients: {tried}");
     ensure!(
         times.len() as f64 >= SHARE * tried as f64,
-        "{} of {tried} connections of others succeeded: {failures:?}",
+        "{} of {tried} connections of other clients succeeded: {failures:?}",
         times.len()
     );
     Ok(())
@@ -167,7 +169,7 @@ fn boot(ns: &NetNs) -> Result<Guest> {
     Ok(guest)
 }
 
-/// A flood is over: nobody was restarted, and nothing is left of it.
+/// Checks after a flood that no brane was restarted and that no state of the flood is left.
 fn unharmed(guest: &mut Guest) -> Result<()> {
     for brane in &BRANES {
         let restarts = guest.restarts(brane.name)?;
@@ -176,7 +178,8 @@ fn unharmed(guest: &mut Guest) -> Result<()> {
     guest.untroubled()
 }
 
-/// SYNs to all ports of main from random addresses of its network, each from a station of its own, until `stop`.
+/// Sends SYNs to all ports of main until `stop` is set. Each comes from a random address of its network, with
+/// a MAC address of its own.
 fn flood_syns(sent: &AtomicU64, stop: &AtomicBool) -> Result<()> {
     let device = nix::ifaddrs::getifaddrs()?
         .filter(|entry| entry.interface_name == TAP)
@@ -204,7 +207,7 @@ fn flood_syns(sent: &AtomicU64, stop: &AtomicBool) -> Result<()> {
             .syn();
         let mut frame = Vec::with_capacity(64);
         builder.write(&mut frame, &[])?;
-        // A full queue of the tap device loses some, as a wire does.
+        // If the tap device's queue is full, frames are lost, as on a wire.
         let _ = send(fd.as_raw_fd(), &frame, MsgFlags::empty());
         count += 1;
         sent.store(count, Ordering::Relaxed);
@@ -229,7 +232,7 @@ fn a_flood_of_syns_does_not_close_the_ports_of_a_brane() -> Result<()> {
     unharmed(&mut guest)
 }
 
-/// Connects from many addresses to all ports of main and keeps what it gets, until `stop`.
+/// Connects from many addresses to all ports of main and holds the connections until `stop` is set.
 fn hold(from: Ipv4Addr, opened: &AtomicU64, stop: &AtomicBool) {
     let mut held = VecDeque::new();
     for port in PORTS.into_iter().cycle() {

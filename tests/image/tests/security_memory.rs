@@ -1,4 +1,4 @@
-//! Memory that hosts on the wire make a brane take: no brane falls over, and none is closed to others.
+//! Memory that hosts on the wire make a brane allocate: no brane crashes, and none refuses other hosts.
 
 use anyhow::{Context, Result, ensure};
 use image_tests::BRANES;
@@ -10,9 +10,9 @@ use image_tests::wire::{self, HOST_MAC, Mac, Socket};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-/// Connections to one port at a time.
+/// Concurrent connections to one port.
 const CONNECTIONS: usize = 60;
-/// How long they are held.
+/// Time for which they are held.
 const HELD: Duration = Duration::from_secs(2);
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -72,7 +72,7 @@ fn connections_of_one_size_of_buffers_and_then_of_another_crash_no_brane() -> Re
                 brane.name,
                 guest.log()
             );
-            // There is room again once the old connections are gone.
+            // New connections are accepted once the old ones are gone.
             let to = SocketAddr::new(brane.v4.into(), 7);
             let end = Instant::now() + Duration::from_secs(90);
             while let Err(error) = probe::tcp_echo(to, 10_000) {
@@ -83,7 +83,7 @@ fn connections_of_one_size_of_buffers_and_then_of_another_crash_no_brane() -> Re
     })
 }
 
-/// An IPv4 fragment of a datagram to port 7.
+/// Returns an IPv4 fragment of a datagram to port 7.
 fn fragment(
     mac: Mac,
     from: Ipv4Addr,
@@ -132,7 +132,7 @@ fn unfinished_fragmented_packets_keep_no_datagram_from_passing() -> Result<()> {
             std::thread::sleep(Duration::from_millis(5));
         }
     }
-    // A datagram of three fragments, the last one first.
+    // A datagram in three fragments, the last one first.
     let mut datagram = wire::udp(mac, brane.v4, 7, &noise(2, 3000))[34..].to_vec();
     datagram[6..8].copy_from_slice(&[0; 2]);
     let wanted = datagram[8..].to_vec();
@@ -151,7 +151,7 @@ fn unfinished_fragmented_packets_keep_no_datagram_from_passing() -> Result<()> {
             );
             wire.send(&part)?;
         }
-        // Its echo leaves in fragments too: the first one is enough.
+        // Its echo is fragmented too. The first fragment is enough.
         let first = |frame: &[u8]| {
             let fits = frame.len() > 42 + 500
                 && frame[12..14] == [8, 0]

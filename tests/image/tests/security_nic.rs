@@ -1,11 +1,14 @@
-//! A brane that spends the time of nic0, which runs above all branes, leaves its neighbours their share of the processor.
+//! A brane that wastes the time of nic0, which runs above all branes, must leave its neighbors their share of
+//! the processor.
 //!
-//! Three domains of one priority want the processor all the time: a program in blue's place (`tests/pds/src/hostile/nic.rs`) and
-//! two that tell how much of the time they had it, in place of main's and red's clients. Blue's program replays its ring,
-//! notifies, sends the shortest frames, and sends them with as few notifications as it may. Before and after each of these it
-//! only computes, which is a third for each. All bounds are ratios within the one run.
+//! Three domains of one priority use the processor all the time: a program in blue's place
+//! (`tests/pds/src/hostile/nic.rs`), and two gauges of their own processor time in place of main's and red's
+//! clients. Blue's program replays its ring, notifies, sends the shortest frames, and sends them with as few
+//! notifications as possible. Before and after each of these phases it only computes, which leaves a third to
+//! each. All bounds are ratios within one run.
 //!
-//! A share is a part of the time that the emulator's processor ran. Time that the host gave to other processes does not count.
+//! A share is a part of the emulator's processor time. Time that the host gave to other processes does not
+//! count.
 
 use anyhow::{Context, Result, bail, ensure};
 use image_tests::BRANES;
@@ -14,19 +17,18 @@ use image_tests::netns::NetNs;
 use image_tests::ping::{Pinger, Train};
 use std::time::{Duration, Instant};
 
-/// How long the guest may take for a phase of four seconds.
+/// Time limit for a phase of four seconds.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Of its share beside a brane that only computes, what a neighbour has to keep.
+/// Minimum part of its share beside a brane that only computes that a neighbor must keep.
 const KEPT: f64 = 0.8;
-/// What blue does in the phases with odd numbers. In the others it computes.
+/// Blue's activity in the phases with odd numbers. In the others it computes.
 const FLOODS: [&str; 4] = ["replays", "notifies", "sends", "streams"];
 
-/// Begin of a phase.
 struct Begin {
-    /// What the log begins the phase with.
+    /// The log line that begins the phase.
     line: String,
     at: Instant,
-    /// Time that the emulator's processor had run.
+    /// Processor time of the emulator's processor at that moment.
     ran: Duration,
 }
 
@@ -109,8 +111,8 @@ fn a_brane_that_spends_the_drivers_time_leaves_the_others_their_share() -> Resul
     Ok(())
 }
 
-/// The share of the processor that a neighbour had in a phase. Sums the lines of both gauges within the phase. Leaves out the first
-/// line of each gauge, because its measurement began before the phase.
+/// Returns a neighbor's share of the processor in a phase. Sums the lines of both gauges within the phase.
+/// Omits the first line of each gauge, because its measurement began before the phase.
 fn share(log: &str, phase: &Begin, next: &Begin) -> Option<f64> {
     let inside = log.split_once(&phase.line)?.1.split_once(&next.line)?.0;
     let lines: Vec<(f64, f64)> = inside

@@ -1,4 +1,5 @@
-//! Checksum offload on a tap device: a hostile brane cannot use it to change what the driver has checked.
+//! Checksum offload on a tap device: a hostile brane cannot use it to change bytes that the driver has
+//! checked.
 
 use anyhow::{Context, Result, ensure};
 use etherparse::{EtherType, NetSlice, SlicedPacket, TransportSlice};
@@ -10,12 +11,14 @@ use image_tests::{BRANES, until_well};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-/// Blue, which forges (`tests/pds/core/src/brane.rs`), and the IPv4 address that it claims.
+/// MAC address of blue, which forges frames (`tests/pds/core/src/brane.rs`), and the IPv4 address that it
+/// claims.
 const BLUE_MAC: [u8; 6] = [0x02, 0x77, 0, 0, 0, 2];
 const CLAIMED_IP: [u8; 4] = [10, 0, 2, 66];
-/// IP packets of its own address that have to be seen: it sends one in each round, and one of each forged frame.
+/// IP packets of its own address to wait for. It sends one in each round, together with one of each forged
+/// frame.
 const ROUNDS: usize = 50;
-/// How long the guest may take for that many rounds.
+/// Time limit for that many rounds.
 const PATIENCE: Duration = Duration::from_secs(100);
 const ROUTER_ADVERTISEMENT: u8 = 134;
 
@@ -56,7 +59,7 @@ fn an_offload_request_cannot_rewrite_a_checked_address() -> Result<()> {
         guest.log()
     );
 
-    // Those of the honest stacks are not refused, and they do leave their checksums to the device.
+    // The driver does not refuse frames of the honest stacks, and these leave their checksums to the device.
     let mut offloaded = [0; 2];
     for (brane, count) in BRANES.iter().zip(&mut offloaded) {
         ns.enter(|| -> Result<()> {
@@ -84,7 +87,7 @@ fn an_offload_request_cannot_rewrite_a_checked_address() -> Result<()> {
     Ok(())
 }
 
-/// What a frame claims that blue's vif may not, if anything.
+/// Returns the forged property of a frame, if there is one.
 fn what_is_forged(frame: &[u8]) -> Option<&'static str> {
     if frame.get(12..14) == Some(&EtherType::ARP.0.to_be_bytes()[..]) {
         return (frame.get(28..32) == Some(&CLAIMED_IP[..])).then_some("an ARP sender");

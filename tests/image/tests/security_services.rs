@@ -1,9 +1,10 @@
-//! Floods of the services above the branes: a client, a brane and an operator that call and notify as fast as they can take the
-//! time that a service works for them from nobody else. A flood that arrives at a serial line from outside cannot either.
+//! Floods of the services above the branes: a client, a brane and an operator call and notify as fast as they
+//! can. The time that a service spends on them must not come from other domains. This also holds for a flood
+//! that arrives at a serial line from outside.
 //!
-//! One boot: the floods take turns by the clock (`test_pds_core::phases`), and beside them two clients compute for ever and say how
-//! much. What these get in the phases before and after a flood, in which the flooding client only computes as they do, is their
-//! fair share.
+//! One boot: the floods alternate by the clock (`test_pds_core::phases`), while two clients compute forever
+//! and report their progress. Their fair share is their progress in the phases before and after a flood, in
+//! which the flooding client only computes.
 
 use anyhow::{Context, Result, ensure};
 use image_tests::guest::{Boot, Guest, Net, PROMPT};
@@ -18,19 +19,20 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use test_pds_core::phases::Phase;
 
-/// Of its fair share, what a neighbour keeps at least beside each flood.
+/// Minimum part of its fair share that a neighbor keeps beside each flood.
 const KEPT: f64 = 0.8;
 /// Time between two pings: 100 in a second.
 const GAP: Duration = Duration::from_millis(10);
-/// How often each flood comes by.
+/// Number of times that each flood runs.
 const ROUNDS: u64 = 3;
-/// How long all phases may take to come by, on a busy machine.
+/// Time limit for all phases, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(150);
 
-/// What a terminal sends for Ctrl-C: the console forgets the line.
+/// The byte that a terminal sends for Ctrl-C. The console discards the line.
 const CONTROL_C: u8 = 3;
 
-/// What the meters have said: for each phase number its name and the sum of their counts, if both have said theirs.
+/// Returns the meters' results: for each phase number its name and the sum of their counts, if both have
+/// reported.
 fn measured(log: &str) -> BTreeMap<u64, (String, u64)> {
     let mut all: BTreeMap<u64, (String, u64, u32)> = BTreeMap::new();
     for line in log.lines() {
@@ -50,8 +52,8 @@ fn measured(log: &str) -> BTreeMap<u64, (String, u64)> {
         .collect()
 }
 
-/// Work of the meters in each phase, for each second of the emulator's processor time. Other work on the host takes a different amount of
-/// processor time from each phase, so counts alone cannot be compared.
+/// Work of the meters in each phase, for each second of the emulator's processor time. Other work on the host
+/// takes a different amount of processor time from each phase, so counts alone cannot be compared.
 #[derive(Default)]
 struct Rates {
     all: BTreeMap<u64, (String, f64)>,
@@ -60,7 +62,8 @@ struct Rates {
 }
 
 impl Rates {
-    /// Reads the log for a phase that has ended since the last call. Leaves out phases whose begin or end was seen too late.
+    /// Reads the log for a phase that has ended since the last call. Omits phases whose begin or end was seen
+    /// too late.
     fn look(&mut self, guest: &Guest) -> Result<()> {
         let mut counts = measured(&guest.log());
         let (now, ended) = (guest.processor_time()?, counts.pop_last());
@@ -90,11 +93,7 @@ impl Rates {
         self.look(guest)?;
         let begun = self.last.map_or(0, |(last, _)| last);
         while self.last.is_none_or(|(last, _)| last < begun + phases) {
-            ensure!(
-                Instant::now() < end,
-                "the phases do not come by:\n{}",
-                guest.log()
-            );
+            ensure!(Instant::now() < end, "no further phases:\n{}", guest.log());
             between(guest)?;
             self.look(guest)?;
         }
@@ -126,26 +125,26 @@ impl Rates {
     }
 }
 
-/// Types without end for seven phases. Returns the part of their fair share that the meters keep in the phases in which the client
-/// computes. `fair` is their rate in those phases without typing.
+/// Types without end for seven phases. Returns the part of their fair share that the meters keep in the
+/// phases in which the client computes. `fair` is their rate in those phases without typing.
 ///
-/// The console computes for each typed byte and has its turns as any other domain. The fair share is therefore a quarter instead of a
-/// third of the processor.
+/// The console computes for each typed byte and has its quanta like any other domain. So the fair share is a
+/// quarter instead of a third of the processor.
 fn kept_beside_typing(guest: &mut Guest, fair: f64) -> Result<f64> {
     let mut rates = Rates::default();
     rates.watch(guest, 7, |guest| {
         std::thread::sleep(Duration::from_millis(5));
-        // What waits in the pipe is taken afterwards, so it is not more than needed.
+        // Bytes in the pipe are consumed afterwards, so no more are sent than needed.
         guest.type_bytes(&[b'~'; 256])
     })?;
-    // What was typed is no command.
+    // Discards the typed bytes, which are no command.
     guest.type_bytes(&[CONTROL_C])?;
     guest.wait_for("^C", image_tests::PATIENCE)?;
     guest.wait_for(PROMPT, image_tests::PATIENCE)?;
     Ok(rates.beside_client() / (fair * 3.0 / 4.0))
 }
 
-/// The control line's other end. It sends and receives without end.
+/// The peer of the control line. It sends and receives without end.
 struct Outside {
     stream: UnixStream,
     threads: [JoinHandle<u64>; 2],
@@ -175,7 +174,7 @@ impl Outside {
         })
     }
 
-    /// Hangs up. Returns the bytes that came and those that went.
+    /// Closes the line. Returns the numbers of bytes received and sent.
     fn stop(self) -> Result<[u64; 2]> {
         self.stream.shutdown(Shutdown::Both)?;
         Ok(self
@@ -228,13 +227,13 @@ fn floods_of_calls_and_notifications_leave_the_neighbours_their_share() -> Resul
         if kept < KEPT {
             least.push(phase.name());
         }
-        // The program that floods ran, and went on after it was suspended.
+        // The flooding program ran, and continued after it was suspended.
         let flooded = match phase {
-            // Its own line finds no room.
+            // The line has no room.
             Phase::Log => "flood: 0123".to_owned(),
             _ => format!(" times {}", phase.name()),
         };
-        // The brane is started anew for its reports.
+        // The brane is restarted because of its reports.
         ensure!(
             phase == Phase::Reports || log.contains(&flooded),
             "no flood {}:\n{log}",
@@ -251,11 +250,11 @@ fn floods_of_calls_and_notifications_leave_the_neighbours_their_share() -> Resul
         typing >= KEPT,
         "neighbours keep {typing:.2} of their share beside typing"
     );
-    // What else the same child did within ten seconds is only counted.
+    // Other offences of the same child within ten seconds are only counted.
     for suspended in ["timer", "manager"] {
         ensure!(
             log.contains(&format!("has used up its budget at {suspended}")),
-            "nobody was suspended for what it did at {suspended}:\n{log}"
+            "no domain was suspended for its load on {suspended}:\n{log}"
         );
     }
     for brane in [main, red] {
@@ -272,12 +271,13 @@ fn floods_of_calls_and_notifications_leave_the_neighbours_their_share() -> Resul
     let others: Vec<_> = failed.filter(|line| !line.contains("brane `blue`")).collect();
     ensure!(
         others.is_empty(),
-        "others failed than the offender: {others:?}\n{log}"
+        "domains besides the offender failed: {others:?}\n{log}"
     );
     a_new_tenant_finds_nothing(&mut guest)
 }
 
-/// Red's client has computed with marks in all registers and has logged. Its domain is given to another tenant.
+/// Red's client has computed with marks in all registers and has logged. Its domain is given to another
+/// tenant.
 fn a_new_tenant_finds_nothing(guest: &mut Guest) -> Result<()> {
     guest.command("delete red --now")?;
     let found = || {

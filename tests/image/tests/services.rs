@@ -1,4 +1,5 @@
-//! Three branes answer a real host: over QEMU's user network, and over a tap device in a namespace of the test's own.
+//! Three branes answer a real host: over QEMU's user network, and over a tap device in a namespace of the
+//! test's own.
 
 use anyhow::{Context, Result, ensure};
 use image_tests::guest::{Boot, Guest, Net};
@@ -8,7 +9,7 @@ use image_tests::probe::{self, Http};
 use image_tests::{ANSWER, BRANES, Brane, PATIENCE};
 use std::net::{IpAddr, SocketAddr};
 
-/// The host's addresses where the branes have those of the default boot configuration.
+/// The host's addresses in the network of the default boot configuration.
 const HOST: [&str; 2] = ["10.0.2.2/24", "fec0::2/64"];
 
 #[test]
@@ -74,7 +75,7 @@ fn tap_serves_three_branes_over_both_families() -> Result<()> {
         }
         Ok(())
     })?;
-    // All at once, too: no brane's traffic reaches another's sockets.
+    // All branes concurrently: no brane's traffic reaches another's sockets.
     ns.enter(|| -> Result<()> {
         std::thread::scope(|scope| {
             let runs: Vec<_> = BRANES

@@ -1,7 +1,8 @@
-//! A domain that computes for ever, be it a brane's stack or a client, leaves the others their share of the processor.
+//! A domain that computes forever, a brane's stack or a client, leaves the others their share of the
+//! processor.
 //!
-//! Every request is answered and no ping is lost. A ping between two branes takes a few turns of the processor at the median. The
-//! clock is the host's, because a guest that never sleeps cannot have its clock follow its instructions.
+//! Every request is answered and no ping is lost. The median ping between two branes takes a few quanta. The
+//! clock is the host's, because the clock of a guest that never sleeps cannot follow its instructions.
 
 use anyhow::{Context, Result, bail, ensure};
 use brane_abi::inside::{Answer as Inside, Query};
@@ -16,14 +17,14 @@ use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-/// Pings from main to blue, pages, and datagrams echoed by main: so many at least.
+/// Minimum number of pings from main to blue, pages, and datagrams echoed by main.
 const ROUNDS: u16 = 100;
-/// How long main and blue are watched at least, so that enough pings are sent.
+/// Minimum time for which main and blue are watched, so that enough pings are sent.
 const WATCH: Duration = Duration::from_secs(5);
-/// The longest turn of the processor that a domain has while others wait (`tools/kernel/src/config.rs`).
+/// The longest quantum of a domain while others wait (`tools/kernel/src/config.rs`).
 const TURN: Duration = Duration::from_millis(5);
-/// Turns that a ping between main and blue may take at the median: the spinning domain has one before blue's, and one before
-/// main's. As much again is for domains above all of them.
+/// Quanta of the median ping between main and blue: the spinning domain has one before blue's, and one before
+/// main's. The same amount is added for domains above all of them.
 const MOST_TURNS: u32 = 3;
 
 #[test]
@@ -32,7 +33,7 @@ fn a_brane_that_spins_leaves_the_others_their_share() -> Result<()> {
     let mut guest = boot("spinning-brane", &ns)?;
     ns.enter(|| {
         watch(&mut guest)?;
-        // Red's stack does nothing but spin.
+        // Red's stack only spins.
         let answer = Pinger::new(BRANES[1].v4.into())?.until_answer(SILENCE)?;
         ensure!(answer.is_none(), "red answers: it is not the spinning program");
         Ok(())
@@ -45,7 +46,7 @@ fn a_client_that_spins_leaves_the_others_their_share() -> Result<()> {
     let mut guest = boot("spinning-client", &ns)?;
     ns.enter(|| {
         watch(&mut guest)?;
-        // Red's stack is whole; its client is not the one that serves.
+        // Red's stack works. Its client is not the serving one.
         Pinger::new(BRANES[1].v4.into())?
             .until_answer(PATIENCE)?
             .context("red's stack does not answer")?;
@@ -69,7 +70,7 @@ fn boot(config: &str, ns: &NetNs) -> Result<Guest> {
     })
 }
 
-/// Main and blue lose no ping, get their turns and serve, and the console answers.
+/// Checks that main and blue lose no ping, get their quanta and serve, and that the console answers.
 fn watch(guest: &mut Guest) -> Result<()> {
     let [main, _, blue] = &BRANES;
     for brane in [main, blue] {
