@@ -1,26 +1,24 @@
-//! Faults in a description, with the place and the cure.
+//! Faults in a description, each with its position and remedy.
 
 use std::fmt;
 
-/// Line and column in the file, from 1.
+/// Line and column in the file. Both begin at 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position {
-    /// Line.
     pub line: u32,
-    /// Column, in characters.
+    /// Column in characters.
     pub column: u32,
 }
 
-/// One fault.
+/// A fault in a description.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
-    /// Name of the rule that is broken; one of [`crate::RULES`].
+    /// Id of the broken rule, one of [`crate::RULES`].
     pub rule: &'static str,
-    /// Where.
     pub position: Position,
-    /// What is wrong, naming the thing.
+    /// The fault and the faulty name.
     pub what: String,
-    /// What would be right.
+    /// The remedy.
     pub help: String,
 }
 
@@ -32,7 +30,7 @@ pub struct Errors {
 }
 
 impl Errors {
-    /// None yet.
+    /// Returns an empty list.
     pub fn new(file: &str) -> Errors {
         Errors {
             file: file.to_owned(),
@@ -40,7 +38,6 @@ impl Errors {
         }
     }
 
-    /// Adds one.
     pub fn add(
         &mut self,
         rule: &'static str,
@@ -56,18 +53,18 @@ impl Errors {
         });
     }
 
-    /// Whether there are none.
+    /// Returns true if there are no faults.
     pub fn is_empty(&self) -> bool {
         self.list.is_empty()
     }
 
-    /// In the order found.
+    /// Returns the faults in the order in which they were found.
     pub fn iter(&self) -> impl Iterator<Item = &Error> {
         self.list.iter()
     }
 }
 
-/// Names out of the file may hold anything; a message stays on its line.
+/// Escapes a text so that a message stays on its line. Names from the file may contain any character.
 fn printable(text: String) -> String {
     if !text.contains(char::is_control) {
         return text;

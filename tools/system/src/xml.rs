@@ -1,10 +1,11 @@
-//! Reading elements and attributes with positions: every attribute must be asked for, the others are errors.
+//! Elements and attributes with positions. The parser must ask for every attribute, and all others are
+//! errors.
 
 use crate::{Errors, Position};
 use roxmltree::Node;
 use std::cell::RefCell;
 
-/// Where the lines of a text start, so that a position costs a search and not a walk.
+/// Starts of the lines of a text, so that a position takes a binary search.
 pub struct Lines<'i> {
     text: &'i str,
     starts: Vec<usize>,
@@ -20,7 +21,7 @@ impl<'i> Lines<'i> {
         }
     }
 
-    /// Position of a byte.
+    /// Returns the position of a byte.
     pub fn position(&self, offset: usize) -> Position {
         let line = self.starts.partition_point(|start| *start <= offset).max(1);
         let start = self.starts[line - 1];
@@ -32,16 +33,14 @@ impl<'i> Lines<'i> {
     }
 }
 
-/// An element whose attributes are taken one by one.
+/// An element whose attributes are read one by one.
 pub struct Element<'a, 'i> {
-    /// The node.
     node: Node<'a, 'i>,
     lines: &'a Lines<'i>,
     taken: RefCell<Vec<&'static str>>,
 }
 
 impl<'a, 'i> Element<'a, 'i> {
-    /// Wraps a node.
     pub fn new(node: Node<'a, 'i>, lines: &'a Lines<'i>) -> Self {
         Element {
             node,
@@ -50,34 +49,33 @@ impl<'a, 'i> Element<'a, 'i> {
         }
     }
 
-    /// Its tag.
     pub fn tag(&self) -> &'a str {
         self.node.tag_name().name()
     }
 
-    /// Where it starts.
+    /// Returns the position of its start.
     pub fn position(&self) -> Position {
         self.lines.position(self.node.range().start)
     }
 
-    /// Where the attribute stands; the element itself where it has none of that name.
+    /// Returns the position of an attribute, or of the element if the attribute is missing.
     pub fn at(&self, name: &str) -> Position {
         let attribute = self.node.attribute_node(name);
         attribute.map_or_else(|| self.position(), |a| self.lines.position(a.range().start))
     }
 
-    /// Whether it has the attribute. That alone does not make it known.
+    /// Returns true if the element has the attribute. Does not mark the attribute as known.
     pub fn has(&self, name: &str) -> bool {
         self.node.has_attribute(name)
     }
 
-    /// An attribute that may be absent.
+    /// Returns an optional attribute.
     pub fn optional(&self, name: &'static str) -> Option<&'a str> {
         self.taken.borrow_mut().push(name);
         self.node.attribute(name)
     }
 
-    /// An attribute that must be there.
+    /// Returns a required attribute.
     pub fn required(&self, name: &'static str, errors: &mut Errors) -> Option<&'a str> {
         let value = self.optional(name);
         if value.is_none() {
@@ -91,13 +89,13 @@ impl<'a, 'i> Element<'a, 'i> {
         value
     }
 
-    /// A path, symbol or name of something described elsewhere: owned, not empty.
+    /// Returns a path, symbol or name of another element as an owned text that is not empty.
     pub fn reference(&self, name: &'static str, errors: &mut Errors) -> Option<String> {
         let value = self.required(name, errors)?;
         self.filled(name, value, errors)
     }
 
-    /// As [`Self::reference`], but may be absent.
+    /// Like [`Self::reference`] for an optional attribute.
     pub fn optional_reference(&self, name: &'static str, errors: &mut Errors) -> Option<String> {
         let value = self.optional(name)?;
         self.filled(name, value, errors)
@@ -112,7 +110,7 @@ impl<'a, 'i> Element<'a, 'i> {
         Some(value.to_owned())
     }
 
-    /// The name that this element gives to something: it also becomes a constant's name in the programs.
+    /// Returns the name that this element defines. It also becomes a constant's name in the programs.
     pub fn name(&self, errors: &mut Errors) -> Option<String> {
         let name = self.reference("name", errors)?;
         let valid = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
@@ -125,7 +123,8 @@ impl<'a, 'i> Element<'a, 'i> {
         Some(name)
     }
 
-    /// A number: decimal or 0x, underscores allowed; `None` when absent or not a number (reported).
+    /// Returns a number, decimal or 0x with optional underscores. Returns `None` if it is absent, or invalid
+    /// (which is reported).
     pub fn number(&self, name: &'static str, errors: &mut Errors) -> Option<u64> {
         let text = self.optional(name)?;
         let value = number(text);
@@ -140,19 +139,19 @@ impl<'a, 'i> Element<'a, 'i> {
         value
     }
 
-    /// A number that must be there.
+    /// Returns a required number.
     pub fn required_number(&self, name: &'static str, errors: &mut Errors) -> Option<u64> {
         self.required(name, errors)?;
         self.number(name, errors)
     }
 
-    /// A number from `low` to `high`.
+    /// Returns a number from `low` to `high`.
     pub fn number_within(&self, name: &'static str, low: u64, high: u64, errors: &mut Errors) -> Option<u64> {
         let value = self.number(name, errors)?;
         self.within(name, value, low, high, errors)
     }
 
-    /// A plain decimal number from `low` to `high`, where the format allows no other notation.
+    /// Returns a plain decimal number from `low` to `high`, if the format allows no other notation.
     pub fn decimal(&self, name: &'static str, low: u64, high: u64, errors: &mut Errors) -> Option<u64> {
         let text = self.optional(name)?;
         let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
@@ -165,7 +164,7 @@ impl<'a, 'i> Element<'a, 'i> {
         self.within(name, text.parse().unwrap_or(u64::MAX), low, high, errors)
     }
 
-    /// As [`Self::decimal`], and it must be there.
+    /// Like [`Self::decimal`] for a required attribute.
     pub fn required_decimal(
         &self,
         name: &'static str,
@@ -191,7 +190,7 @@ impl<'a, 'i> Element<'a, 'i> {
         Some(value)
     }
 
-    /// One of some words; the first is the default.
+    /// Returns one of some words. The first is the default.
     pub fn word(
         &self,
         name: &'static str,
@@ -210,7 +209,6 @@ impl<'a, 'i> Element<'a, 'i> {
         found
     }
 
-    /// `true` or `false`.
     pub fn boolean(&self, name: &'static str, default: bool, errors: &mut Errors) -> Option<bool> {
         let words = if default {
             ["true", "false"]
@@ -220,7 +218,7 @@ impl<'a, 'i> Element<'a, 'i> {
         self.word(name, &words, errors).map(|w| w == "true")
     }
 
-    /// A PCI function, as bus, device and function.
+    /// Returns a PCI function as bus, device and function.
     pub fn pci_function(&self, name: &'static str, errors: &mut Errors) -> Option<(u8, u8, u8)> {
         let text = self.required(name, errors)?;
         let address = pci_function(text);
@@ -235,7 +233,7 @@ impl<'a, 'i> Element<'a, 'i> {
         address
     }
 
-    /// Reports attributes that nobody asked for.
+    /// Reports attributes that the parser did not ask for.
     pub fn finish(&self, errors: &mut Errors) {
         for attribute in self.node.attributes() {
             let known = attribute.namespace().is_none() && self.taken.borrow().contains(&attribute.name());
@@ -254,13 +252,13 @@ impl<'a, 'i> Element<'a, 'i> {
         }
     }
 
-    /// Child elements; stray text is reported.
+    /// Returns child elements. Reports text between them.
     pub fn children(&self, errors: &mut Errors) -> Vec<Element<'a, 'i>> {
         for node in self.node.children().filter(|n| n.is_text()) {
             let text = node.text().unwrap_or_default();
             if let Some(start) = text.find(|c: char| !c.is_whitespace()) {
                 let word: String = text[start..].chars().take(20).collect();
-                // References are resolved in `text`, so within it only the node's own start is sure.
+                // The parser resolves references in `text`, so only the node's own start is certain.
                 let source = self.lines.text.get(node.range()).unwrap_or_default();
                 let blank = source.len() - source.trim_start().len();
                 errors.add(
@@ -275,7 +273,7 @@ impl<'a, 'i> Element<'a, 'i> {
         elements.map(|node| Element::new(node, self.lines)).collect()
     }
 
-    /// Reports an element that has no place here.
+    /// Reports an element that is not allowed here.
     pub fn unexpected(&self, inside: &str, allowed: &str, errors: &mut Errors) {
         let elsewhere = ["virtual_machine", "vcpu"].contains(&self.tag());
         let (rule, help) = match elsewhere {
@@ -289,7 +287,7 @@ impl<'a, 'i> Element<'a, 'i> {
         errors.add(rule, self.position(), what, help);
     }
 
-    /// Reports children of an element that takes none.
+    /// Reports children of an element that allows none.
     pub fn leaf(&self, errors: &mut Errors) {
         for child in self.children(errors) {
             child.unexpected(self.tag(), "no elements", errors);
@@ -298,14 +296,14 @@ impl<'a, 'i> Element<'a, 'i> {
     }
 }
 
-/// A number as the format writes it: decimal or 0x, underscores anywhere.
+/// Parses a number in the format's notation: decimal or 0x, with underscores anywhere.
 pub fn number(text: &str) -> Option<u64> {
     let clean: String = text.chars().filter(|c| *c != '_').collect();
     let (digits, radix) = match clean.strip_prefix("0x") {
         Some(digits) => (digits, 16),
         None => (clean.as_str(), 10),
     };
-    // The conversion alone would also take a plus sign.
+    // The conversion alone would also accept a plus sign.
     let unsigned = digits.bytes().all(|b| b.is_ascii_hexdigit());
     unsigned
         .then(|| u64::from_str_radix(digits, radix).ok())

@@ -1,4 +1,5 @@
-//! Any text may be a description: the reader never panics, and says where and what each fault is.
+//! Property tests with any text as a description: the parser never panics, and gives position and reason of
+//! each fault.
 
 use branes_system::configs::{Config, Entry};
 use branes_system::{RULES, System, codegen};
@@ -8,7 +9,7 @@ use std::path::Path;
 
 const SYSTEM: &str = include_str!("../../../system.xml");
 
-/// What must hold for every text. Says whether it is a system.
+/// Checks a text. Returns true if it is a valid system.
 fn check(text: &str) -> Result<bool, TestCaseError> {
     let system = match System::parse(text, "any.xml") {
         Ok(system) => system,
@@ -37,7 +38,7 @@ fn check(text: &str) -> Result<bool, TestCaseError> {
             instances,
             ..Entry::default()
         };
-        // What follows from a sound system is checked again, so it is sound or refused with a reason.
+        // The expanded system is checked again, so it is valid or refused with a reason.
         if let Err(error) = Config::resolve(Path::new("."), "any", entry, Path::new("any.xml"), text) {
             prop_assert!(error.to_string().contains("any.xml"), "{error}");
         }
@@ -45,18 +46,18 @@ fn check(text: &str) -> Result<bool, TestCaseError> {
     Ok(true)
 }
 
-/// One change to a description.
+/// A change to a description.
 #[derive(Clone, Debug)]
 enum Change {
     /// Removes a line.
     Delete(Index),
-    /// Writes a line a second time elsewhere.
+    /// Repeats a line elsewhere.
     Repeat(Index, Index),
-    /// Replaces what stands between two quotes.
+    /// Replaces the text between two quotes.
     Value(Index, String),
     /// Replaces a character.
     Character(Index, char),
-    /// Ends the text early.
+    /// Truncates the text.
     Cut(Index),
 }
 
@@ -216,7 +217,7 @@ const ATTRIBUTES: [&str; 42] = [
     "pp",
 ];
 
-/// Elements and attributes of the format, put together without sense.
+/// Generates random combinations of the format's elements and attributes.
 fn element() -> impl Strategy<Value = String> {
     let attributes = || prop::collection::btree_map(select(ATTRIBUTES.to_vec()), value(), 0..6);
     let open = move || (select(ELEMENTS.to_vec()), attributes());

@@ -1,6 +1,6 @@
-//! Every rule has a file in `tests/broken` that breaks it and nothing else, and beside it the message to be given.
-//! Files are called after the rule, with `--CASE` after it where a rule has several. With `BLESS=1` in the environment the
-//! messages are written anew; read them before you keep them.
+//! For every rule, `tests/broken` has a file that breaks only this rule, and the expected message beside it.
+//! Files are named after the rule, with `--CASE` if a rule has several. With `BLESS=1` in the environment the
+//! messages are rewritten. Read them before you keep them.
 
 use branes_system::{Errors, RULES, System};
 use std::collections::BTreeSet;

@@ -1,4 +1,5 @@
-//! The generated constants: rustc accepts them, and what cannot be one program's constants is refused.
+//! The generated constants: rustc accepts them, and constants that cannot serve all domains of a program are
+//! refused.
 
 use branes_system::configs::{Config, entries};
 use branes_system::{System, codegen};
@@ -6,7 +7,8 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
-/// The types of the constants as the runtime defines them. (The crate itself does not link on the host.)
+/// Returns the types of the constants as the runtime defines them. The crate itself does not link on the
+/// host.
 fn runtime_type(name: &str) -> &'static str {
     const RUNTIME: &str = include_str!("../../../runtime/sel4-microkit/src/region.rs");
     let start = RUNTIME

@@ -1,10 +1,10 @@
-//! Systems that follow from a described one: what is continued, and what is refused.
+//! Expansion of described systems: the results and the refusals.
 
 use branes_system::System;
 use branes_system::configs::{Config, ConfigError, Entry, entries};
 use std::path::{Path, PathBuf};
 
-/// Three instances of a server under one parent, with everything that a number can stand in.
+/// Three instances of a server under one parent, with a number in every place that can have one.
 const SMALL: &str = r#"<system>
     <memory_region name="data-0" size="0x1000" phys_addr="0x8000000" />
     <memory_region name="data-1" size="0x2000" phys_addr="0x8010000" />
@@ -61,7 +61,7 @@ fn resolve(text: &str, entry: Entry) -> Result<Config, ConfigError> {
     Config::resolve(Path::new("root"), "test", entry, Path::new("small.xml"), text)
 }
 
-/// The message for `SMALL` with `from` replaced by `to`, continued to six instances.
+/// Returns the message for `SMALL` with `from` replaced by `to`, expanded to six instances.
 fn refusal(from: &str, to: &str) -> String {
     assert_eq!(SMALL.matches(from).count(), 1, "{from}");
     let error = resolve(&SMALL.replacen(from, to, 1), entry(6)).expect_err("refused");
@@ -149,7 +149,7 @@ fn a_placed_region_is_where_the_entry_says() {
     let mut entry = entry(4);
     entry.place.insert("log-3".to_owned(), 0x1234_5000);
     entry.place.insert("data-2".to_owned(), 0x0900_0000);
-    // Whoever is at a fixed place has one owner; here `log-3` has two.
+    // A region at a fixed address has one owner, but here `log-3` has two.
     let error = resolve(SMALL, entry.clone()).expect_err("shared").to_string();
     assert!(
         error.contains("both map `log-3`, which is fixed at physical address 0x12345000"),
@@ -193,7 +193,7 @@ fn io_address_spaces_are_for_machines_with_an_iommu() {
 #[test]
 fn instances_that_differ_in_shape_are_refused_by_name() {
     let cases = [
-        // A mapping that only one of them has.
+        // A mapping that only one instance has.
         (
             "            <map mr=\"log-1\" vaddr=\"0x3000000\" />\n",
             "",
@@ -206,7 +206,7 @@ fn instances_that_differ_in_shape_are_refused_by_name() {
             "small.xml:21:13: error: instance 1 has <map mr=\"log-1\">, instance 2 has not; \
              help: describe instances 1 and 2 alike, in the same order",
         ),
-        // An attribute that only one of them has.
+        // An attribute that only one instance has.
         (
             "mr=\"data-1\" vaddr=\"0x2000000\" perms=\"rw\"",
             "mr=\"data-1\" vaddr=\"0x2000000\"",
@@ -226,14 +226,14 @@ fn instances_that_differ_in_shape_are_refused_by_name() {
             "small.xml:25:13: error: `perms` of <map mr=\"data-2\"> is \"rw\" for instance 1, \"r\" for 2: there is none for 3; \
              help: write equal values, or numbers with an even spacing and room for more",
         ),
-        // A number that runs out.
+        // A number that overflows.
         (
             "<end pd=\"parent\" id=\"26\" />",
             "<end pd=\"parent\" id=\"11\" />",
             "small.xml:39:9: error: `id` of <end pd=\"parent\"> is \"28\" for instance 1, \"11\" for 2: there is none for 3; \
              help: write equal values, or numbers with an even spacing and room for more",
         ),
-        // A whole element that only one of them has.
+        // An element that only one instance has.
         (
             "    <memory_region name=\"log-0\"",
             "    <memory_region name=\"spare-0\" size=\"0x1000\" />\n    <memory_region name=\"log-0\"",
@@ -265,7 +265,7 @@ fn a_channel_between_two_instances_has_no_continuation() {
 
 #[test]
 fn what_breaks_a_rule_only_when_continued_is_refused_with_the_configuration() {
-    // A plain region in the way of log-4.
+    // A plain region at the address of log-4.
     let text = SMALL
         .replacen("<system>", "<system>\n    <memory_region name=\"tty\" size=\"0x1000\" />", 1)
         .replacen(

@@ -204,7 +204,7 @@ fn regions_have_what_is_written_and_the_pages_of_the_rule() {
         region("frequency").prefill,
         Prefill::BootInfo(BootInfo::X86TscFreq)
     );
-    // Large only where the size and each mapping allow it and nobody asked otherwise.
+    // Large only if size and mappings allow it, and the file gives no other size.
     let pages = ["registers", "file", "large", "small", "asked"].map(|name| region(name).page_size);
     assert_eq!(pages, [0x1000, 0x1000, 0x20_0000, 0x1000, 0x1000]);
 }

@@ -1,4 +1,4 @@
-//! The project's own description, the systems that follow from it, and the constants that programs get.
+//! The project's own description, the systems expanded from it, and the constants of the programs.
 
 use branes_system::configs::{Config, entries};
 use branes_system::{BootInfo, IrqSource, Prefill, System, codegen};
@@ -94,7 +94,7 @@ fn what_a_configuration_adds_stands_beside_the_system() {
             && checker.contains("pub const VECTOR: [u8; 54] = [0, 2, 4,"),
         "{checker}"
     );
-    // Who is not added finds the same constants as without it.
+    // Without added domains the constants are the same.
     let serial = |name| codegen::program(&self::system(name), "serial.elf").expect("serial.elf");
     assert_eq!(serial("signal-flood"), serial("dhcp"));
 }
@@ -139,7 +139,7 @@ fn without_a_nic_and_watchers_nothing_of_them_is_left() {
             let maps = |pd: &&branes_system::ProtectionDomain| pd.maps.iter().any(|map| map.mr == region);
             config.system.protection_domains.iter().filter(maps).count()
         };
-        // What others use stays, though those who are gone used it too.
+        // Regions with remaining users stay, although removed domains used them too.
         assert!(user("tsc") >= 10, "{name}");
         assert_eq!((user("log-remote"), user("ports-1")), (2, 2), "{name}");
     }
@@ -182,7 +182,8 @@ fn the_iommu_lets_the_device_reach_the_driver_s_region_and_nothing_else() {
                 panic!("{name}: not one mapping")
             };
             let region = config.system.region(&map.mr).expect("the region");
-            // The driver tells the device physical addresses, and the function is that of its configuration space.
+            // The driver gives the device physical addresses. The function must be that of its configuration
+            // space.
             assert_eq!(
                 (map.mr.as_str(), Some(map.iovaddr)),
                 (format!("{}-dma", space.name).as_str(), region.phys_addr)
@@ -338,7 +339,7 @@ fn bench_has_its_key_facts() {
         .filter(|c| c.ends.iter().any(|end| end.pd.ends_with("-1")))
         .count();
     assert_eq!(bench.channels.len(), default.channels.len() + 14 * per_instance);
-    // One image for all branes, one for all clients.
+    // One program for all branes, and one for all clients.
     for (n, base) in [(16, "brane"), (16, "services"), (3, "brane")] {
         let (far, near) = (bench.pd(&format!("{base}-{n}")), default.pd(&format!("{base}-1")));
         let (far, near) = (far.expect("far"), near.expect("near"));
@@ -351,7 +352,7 @@ fn bench_has_its_key_facts() {
         };
         assert_eq!(places(far), places(near));
     }
-    // The ranges that the driver and the manager keep free are wide enough: no two mappings touch.
+    // The address ranges that driver and manager reserve are large enough: no two mappings overlap.
     let ids = |pd: &str| bench.ends(pd).map(|(own, _)| own.id).max();
     assert!(ids("nic0") <= Some(61) && ids("timer") <= Some(61) && ids("serial") <= Some(61));
 }

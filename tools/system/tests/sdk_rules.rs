@@ -1,17 +1,16 @@
-//! The record of what the Microkit SDK's tool refuses (`sdk-rules.toml`) is complete: our rules cover all of it, each case
-//! has a broken description, and what we refuse beyond it has a reason. Whether the record is true, only the tool can say:
-//! that is `tools/image/tests/sdk`.
+//! The record of what the Microkit SDK's tool refuses (`sdk-rules.toml`) is complete: our rules cover all of
+//! it, each case has a broken description, and each additional refusal of ours has a reason. Only the tool
+//! can confirm the record: see `tools/image/tests/sdk`.
 
 use branes_system::{RULES, Rule};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-/// The record.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Record {
-    /// Element to condition to examples.
+    /// Examples by condition and element.
     refused: BTreeMap<String, BTreeMap<String, Vec<String>>>,
     panics: Panics,
     stricter: Stricter,
@@ -26,13 +25,13 @@ struct Panics {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Stricter {
-    /// Rule to reason.
+    /// Reasons by rule.
     rules: BTreeMap<String, String>,
-    /// Broken description to reason.
+    /// Reasons by broken description.
     examples: BTreeMap<String, String>,
 }
 
-/// Begins the name of an example that the image builder's tests have.
+/// Prefix of examples that are in the image builder's tests.
 const BUILDER: &str = "builder: ";
 
 fn folder() -> &'static Path {
@@ -44,7 +43,7 @@ fn record() -> Record {
     toml::from_str(&text).unwrap_or_else(|e| panic!("{e}"))
 }
 
-/// The names of the broken descriptions.
+/// Returns the names of the broken descriptions.
 fn broken() -> BTreeSet<String> {
     let entries = std::fs::read_dir(folder().join("broken")).expect("the folder of broken files");
     let paths = entries.map(|entry| entry.expect("an entry").path());

@@ -3,12 +3,12 @@
 use crate::xml::{Element, number};
 use crate::*;
 
-/// Domains of the kernel's configuration.
+/// Number of domains in the kernel's configuration.
 const MAX_DOMAINS: usize = 16;
-/// Entries of a schedule. The kernel has places for 100; Microkit's tool leaves one unused.
+/// Maximum of schedule entries. The kernel's table has 100, of which Microkit's tool leaves one unused.
 const MAX_ENTRIES: usize = 99;
 
-/// Reads `<domains>`.
+/// Parses `<domains>`.
 pub fn domains(e: &Element, system: &mut System, errors: &mut Errors) {
     e.finish(errors);
     let mut schedules = 0;

@@ -1,5 +1,5 @@
-//! From XML to the model: elements, attributes, their ranges and defaults. What concerns several elements at a time is
-//! in [`crate::rules`].
+//! Parser from XML to the model: elements, attributes, their ranges and defaults. [`crate::rules`] checks
+//! everything that concerns several elements.
 
 mod domains;
 mod pd;
@@ -11,12 +11,12 @@ use crate::*;
 pub const SMALL_PAGE: u64 = 0x1000;
 /// Bytes of a large page.
 pub const LARGE_PAGE: u64 = 0x20_0000;
-/// Physical memory that the kernel hands out ends here.
+/// End of the physical memory that the kernel manages.
 const PHYS_TOP: u64 = 1 << 47;
-/// More XML nodes than any system of 63 protection domains needs.
+/// Limit of XML nodes. No system of 63 protection domains needs more.
 const MAX_NODES: u32 = 100_000;
 
-/// Reads the whole document; `None` when there is not even a `<system>`.
+/// Parses the whole document. Returns `None` if it has no `<system>`.
 pub fn system(text: &str, errors: &mut Errors) -> Option<System> {
     let options = roxmltree::ParsingOptions {
         nodes_limit: MAX_NODES,
@@ -112,7 +112,7 @@ fn memory_region(e: &Element, errors: &mut Errors) -> Option<MemoryRegion> {
             let help = "add size=\"...\", or a prefill_path whose file has one";
             errors.add("region-no-size", e.position(), what, help);
         }
-        // Whether it overlaps another one is checked here, without its file.
+        // An overlap with another region is checked here without its file.
         None if !e.has("size") && e.has("phys_addr") => {
             let what = format!("memory region `{name}` has a physical address and no size");
             errors.add("region-no-size", e.position(), what, "add size=\"...\"");
@@ -260,12 +260,12 @@ fn iomap(e: &Element, errors: &mut Errors) -> Option<IoMap> {
     })
 }
 
-/// The attribute `perms`, letters of `allowed`, each once; absent it is "rw".
+/// Parses the attribute `perms`: letters of `allowed`, each once. "rw" if absent.
 fn permissions(e: &Element, allowed: &str, errors: &mut Errors) -> [bool; 3] {
     let text = e.optional("perms").unwrap_or("rw");
     let known = !text.is_empty() && text.chars().all(|c| allowed.contains(c));
     let once = allowed.chars().all(|c| text.matches(c).count() <= 1);
-    // Pages that may be written but not read do not exist.
+    // Pages that can be written but not read do not exist.
     if !known || !once || (text == "w" && allowed.contains('x')) {
         let what = format!("`perms` is \"{}\"", text.escape_debug());
         let help = match allowed {

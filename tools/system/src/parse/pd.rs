@@ -1,17 +1,17 @@
-//! Protection domains and what stands inside them.
+//! Protection domains and the elements inside them.
 
 use super::{SMALL_PAGE, permissions};
 use crate::xml::Element;
 use crate::*;
 
-/// Deepest nesting of children that is read.
+/// Maximum nesting of children.
 const DEPTH: u32 = 16;
-/// Pins of the I/O APIC.
+/// Number of pins of the I/O APIC.
 const PINS: u64 = 24;
-/// I/O ports that there are.
+/// Number of I/O ports.
 const PORTS: u64 = 0x1_0000;
 
-/// Reads a `<protection_domain>` and its children, depth first.
+/// Parses a `<protection_domain>` and its children, depth first.
 pub fn protection_domain(
     e: &Element,
     parent: Option<&str>,

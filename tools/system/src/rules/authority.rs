@@ -4,7 +4,7 @@ use super::unknown_pd;
 use crate::*;
 use std::collections::{HashMap, HashSet};
 
-/// Checks who may do what.
+/// Checks ids, symbols, interrupts, I/O ports, channels and calls.
 pub fn check(system: &System, errors: &mut Errors) {
     for pd in &system.protection_domains {
         ids(system, pd, errors);
@@ -47,7 +47,7 @@ fn duplicate(
     }
 }
 
-/// All symbols of a protection domain's image that get a value.
+/// Checks the symbols of a protection domain's image that receive a value.
 fn setvars(system: &System, pd: &ProtectionDomain, errors: &mut Errors) {
     let mut symbols: Vec<(&str, Position)> = Vec::new();
     for setvar in &pd.setvars {
@@ -115,7 +115,7 @@ fn capabilities(system: &System, pd: &ProtectionDomain, errors: &mut Errors) {
     }
 }
 
-/// What must hold between a parent and its child, so that a restart is possible and works.
+/// Checks the conditions between a parent and its child that make a restart possible.
 fn family(system: &System, child: &ProtectionDomain, errors: &mut Errors) {
     let Some(parent) = child.parent.as_deref().and_then(|name| system.pd(name)) else {
         return;
@@ -147,7 +147,7 @@ fn interrupts(system: &System, errors: &mut Errors) {
                 let help = "vectors are unique in the whole system; use another";
                 errors.add("duplicate-vector", irq.position, what, help);
             }
-            // The mode of a pin does not make it another one.
+            // A pin is one source, whatever its trigger mode.
             let (source, what) = match irq.source {
                 IrqSource::IoApic { ioapic, pin, .. } => ((0, ioapic, pin, 0), format!("pin {pin}")),
                 IrqSource::Msi {
@@ -229,7 +229,7 @@ fn channel(system: &System, channel: &Channel, errors: &mut Errors) {
         let help = "the callee's priority must be higher than the caller's";
         errors.add("call-priority", caller.position, what, help);
     }
-    // The caller of a domain that is restarted would hang for ever.
+    // If a domain is restarted during a call, its caller would hang forever.
     if let Some(parent) = &to.parent {
         let what = format!(
             "`{}` calls `{}`, which `{parent}` may restart",

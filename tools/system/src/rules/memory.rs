@@ -1,20 +1,20 @@
-//! Regions, mappings, and who shares what.
+//! Regions, mappings and sharing.
 
 use super::unknown_region;
 use crate::parse::{LARGE_PAGE, SMALL_PAGE};
 use crate::*;
 use std::collections::{HashMap, HashSet};
 
-/// Top of every stack. Above it are a guard page and the IPC buffer.
+/// Top of every stack. A guard page and the IPC buffer are above it.
 const STACK_TOP: u64 = 0x7fff_ffff_d000;
-/// Most pages of a region: the initial task has no more slots for capabilities. Microkit's tool knows no limit, and
-/// exhausts memory.
+/// Maximum of pages of a region: the initial task has no more slots for capabilities. Microkit's tool has no
+/// limit and exhausts memory.
 const MAX_PAGES: u64 = 0xffff;
-/// Where devices' addresses end: Microkit's tool makes three levels of tables for the IOMMU.
+/// End of device addresses: Microkit's tool makes three levels of page tables for the IOMMU.
 const IO_TOP: u64 = 1 << 39;
 
-/// The format's rule: 2 MiB pages when size, physical address and every mapping allow it and the region is in no I/O
-/// address space, else 4 KiB.
+/// Sets page sizes that the file does not give. By the format's rule these are 2 MiB if size, physical
+/// address and every mapping allow it and the region is in no I/O address space. Otherwise they are 4 KiB.
 pub fn settle_page_sizes(system: &mut System) {
     let devices = system.io_address_spaces.iter().flat_map(|space| &space.maps);
     let devices: HashSet<&str> = devices.map(|map| map.mr.as_str()).collect();
@@ -132,7 +132,8 @@ fn mappings(system: &System, pd: &ProtectionDomain, errors: &mut Errors) {
     }
 }
 
-/// Devices have one owner; who shares memory that one of them writes can also signal the other.
+/// Checks that devices have one owner, and that two domains with a shared writable region also have a
+/// channel.
 fn sharing(system: &System, errors: &mut Errors) {
     let mut users: HashMap<&str, Vec<(&ProtectionDomain, &Map)>> = HashMap::new();
     for pd in &system.protection_domains {

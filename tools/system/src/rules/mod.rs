@@ -9,9 +9,9 @@ use crate::*;
 /// A rule that a description can break.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// Name, as in [`Error::rule`].
+    /// Id, as in [`Error::rule`].
     pub id: &'static str,
-    /// What it asks for.
+    /// The requirement.
     pub about: &'static str,
 }
 
@@ -19,7 +19,7 @@ macro_rules! rules {
     ($($id:literal: $about:literal,)*) => { &[$(Rule { id: $id, about: $about }),*] };
 }
 
-/// All rules, those of the reader included. Each has a broken file in `tests/broken`.
+/// All rules, including those of the parser. For each there is a broken file in `tests/broken`.
 pub const RULES: &[Rule] = rules! {
     // Text, elements, attributes.
     "not-xml": "The file is well-formed XML without a document type.",
@@ -95,7 +95,7 @@ pub const RULES: &[Rule] = rules! {
     "child-passive": "What has a parent has time of its own: a passive domain does not survive a restart.",
 };
 
-/// Settles the page sizes that the file leaves open, and checks everything.
+/// Sets page sizes that the file does not give, and checks all rules.
 pub fn check(system: &mut System, errors: &mut Errors) {
     memory::settle_page_sizes(system);
     let system = &*system;
@@ -104,7 +104,7 @@ pub fn check(system: &mut System, errors: &mut Errors) {
     authority::check(system, errors);
 }
 
-/// Help for a name that nothing has.
+/// Returns the help for an unknown name.
 fn nearest<'a>(name: &str, kind: &str, known: impl Iterator<Item = &'a str>) -> String {
     let near = known
         .map(|other| (strsim::damerau_levenshtein(name, other), other))

@@ -4,9 +4,9 @@ use super::nearest;
 use crate::*;
 use std::collections::HashSet;
 
-/// Most protection domains in a system.
+/// Maximum of protection domains in a system.
 const MAX_PDS: usize = 63;
-/// Bytes of the symbol that holds a protection domain's name.
+/// Bytes of the symbol for a protection domain's name.
 const MAX_NAME: usize = 64;
 
 /// Checks names, counts and scheduling domains.
@@ -58,8 +58,9 @@ pub fn check(system: &System, errors: &mut Errors) {
     scheduling(system, errors);
 }
 
-/// Microkit's tool names every kernel object after what it is for, and panics when two get the same name: the outer
-/// capability table of `x` and the inner one of `x_root`; the stack of `elf_x` and the program of `x_stack`.
+/// Checks for names that collide in Microkit's tool. The tool derives the name of every kernel object from
+/// its owner, and panics if two are equal. The outer capability table of `x` and the inner one of `x_root`
+/// collide, and so do the stack of `elf_x` and the program of `x_stack`.
 fn objects(system: &System, errors: &mut Errors) {
     let mut clash = |name: &str, other: String, position: Position| {
         if system.pd(&other).is_some() {
