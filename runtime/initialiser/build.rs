@@ -1,4 +1,4 @@
-//! Link arguments of the root task: a static ELF file at a fixed place, by its own linker script.
+//! Link arguments of the root task: a static ELF file at a fixed address, with its own linker script.
 
 fn main() {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/initialiser.ld");

@@ -1,14 +1,14 @@
-//! Which client is due when. Knows nothing of devices: time is an argument.
+//! Deadlines of the timer's clients. Independent of devices: time is an argument.
 //!
-//! Clients are known by their channel id alone; whatever time one asks for touches nobody's deadline but its own.
+//! A client is identified by its channel id, and its requests affect its own deadline only.
 #![no_std]
 
-/// Clients at most: channel ids 0 to 61.
+/// Maximum of clients: channel ids 0 to 61.
 pub const CLIENTS: usize = 62;
 
 /// One deadline for each client, in nanoseconds of the shared clock.
 ///
-/// A bit for each client that has one: few have at a time, and the others cost nothing.
+/// A bitmap marks the clients with a deadline. Usually there are few, and the others cost nothing.
 #[derive(Debug)]
 pub struct Deadlines {
     at: [u64; CLIENTS],
@@ -24,7 +24,7 @@ impl Default for Deadlines {
     }
 }
 
-/// The numbers of the bits that are set, lowest first.
+/// Returns the numbers of the set bits, lowest first.
 fn bits(mut word: u64) -> impl Iterator<Item = usize> {
     core::iter::from_fn(move || {
         let bit = (word != 0).then(|| word.trailing_zeros() as usize);
@@ -34,7 +34,7 @@ fn bits(mut word: u64) -> impl Iterator<Item = usize> {
 }
 
 impl Deadlines {
-    /// Sets the client's deadline, replacing the earlier one. There is no client from [`CLIENTS`] on.
+    /// Sets the client's deadline and replaces an earlier one. Ignores clients from [`CLIENTS`] on.
     pub fn set(&mut self, client: usize, at_ns: u64) {
         if let Some(at) = self.at.get_mut(client) {
             *at = at_ns;
@@ -42,19 +42,19 @@ impl Deadlines {
         }
     }
 
-    /// Forgets the client's deadline.
+    /// Removes the client's deadline.
     pub fn cancel(&mut self, client: usize) {
         if client < CLIENTS {
             self.set &= !(1 << client);
         }
     }
 
-    /// The next deadline of all.
+    /// Returns the earliest deadline of all clients.
     pub fn next(&self) -> Option<u64> {
         bits(self.set).map(|client| self.at[client]).min()
     }
 
-    /// Clients whose deadline has come, lowest first. Each is forgotten at once.
+    /// Removes all deadlines that have passed and returns their clients, lowest first.
     pub fn take_due(&mut self, now_ns: u64) -> impl Iterator<Item = usize> + use<> {
         let due = bits(self.set)
             .filter(|&client| self.at[client] <= now_ns)

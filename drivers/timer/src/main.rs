@@ -1,11 +1,11 @@
 //! The timer domain. It owns the HPET and one deadline for each client.
 //!
-//! Clients call it (see `brane_abi::timer`) and are trusted with nothing but their own deadline. It reads the time from
-//! the time stamp counter as everybody does; the HPET (IA-PC HPET specification 1.0a) only interrupts: comparator 0 in
-//! legacy-replacement routing, one shot each time.
+//! On the other side: clients, which call it (see `brane_abi::timer`) and can affect their own deadline only.
+//! Like all domains it reads the time from the time stamp counter. The HPET (IA-PC HPET specification 1.0a)
+//! only interrupts: comparator 0 in legacy-replacement routing, one shot each time.
 //!
-//! What it works for each caller that the manager is the parent of is bounded ([`work_budget`]): the deadline of an exhausted
-//! caller waits until the caller's budget allows it, and the manager is told of the caller.
+//! Its work for each child of the manager is bounded ([`work_budget`]). The deadline of an exhausted caller
+//! waits until the caller's budget allows it, and the manager receives a report about the caller.
 #![no_std]
 #![no_main]
 
@@ -27,8 +27,8 @@ use wiring::channels;
 const IRQ: Channel = Channel::new(wiring::irqs::IRQ[0]);
 const MANAGER: Channel = Channel::new(channels::MANAGER);
 
-/// What each caller may have: a twentieth of the processor and 3 ms at once. A call takes some microseconds, most of them in the
-/// HPET.
+/// Budget of each caller: a twentieth of the processor, with bursts of 3 ms. A call takes some microseconds,
+/// most of them in the HPET.
 const TERMS: Terms = Terms::new(50, 3_000_000, 100_000);
 
 const fn bits(ids: &[usize]) -> u64 {
@@ -40,13 +40,13 @@ const fn bits(ids: &[usize]) -> u64 {
     bits
 }
 
-/// Callers that are not trusted: the manager's children.
+/// Untrusted callers: the manager's children.
 const BOUNDED: u64 = bits(&channels::BRANE)
     | bits(&channels::SERVICES)
     | bits(&channels::WATCHER)
     | bits(&[channels::CONSOLE, channels::REMOTE]);
 
-/// Registers of the HPET, by offset (specification, 2.3).
+/// Registers of the HPET by offset (specification, 2.3).
 mod register {
     pub const CAPABILITIES: usize = 0x00;
     pub const CONFIGURATION: usize = 0x10;
@@ -57,12 +57,12 @@ mod register {
 const ENABLE: u64 = 1;
 const LEGACY_REPLACEMENT: u64 = 2;
 const TIMER_INTERRUPT: u64 = 4;
-/// The longest period of a tick that the specification allows, in femtoseconds.
+/// Maximum period of a tick in femtoseconds (specification).
 const LONGEST_PERIOD_FS: u64 = 100_000_000;
-/// Shortest and longest step of the comparator, in nanoseconds: a longer one is made in parts, so that a counter of 32
-/// bits would do.
+/// Minimum and maximum step of the comparator in nanoseconds. Longer steps are divided, so that a counter of
+/// 32 bits is sufficient.
 const STEP_NS: (u64, u64) = (2_000, 1_000_000_000);
-/// Times that a step which had passed before it was set is tried again, twice as long each time.
+/// Attempts to set a step that passed before it was set. Each is twice as long as the previous one.
 const TRIES: u32 = 12;
 
 struct Hpet {
@@ -78,7 +78,7 @@ impl Hpet {
     }
 
     fn write(&self, offset: usize, value: u64) {
-        // SAFETY: as in `read`.
+        // SAFETY: aligned and inside the HPET's page, which only this domain maps, uncached.
         unsafe {
             self.registers
                 .as_ptr()
@@ -88,7 +88,7 @@ impl Hpet {
         }
     }
 
-    /// Takes the device over: comparator 0 as a single shot, far away.
+    /// Initialises the device: comparator 0 as a single shot in the far future.
     fn start(registers: Region) -> Hpet {
         let hpet = Hpet {
             registers,
@@ -107,13 +107,14 @@ impl Hpet {
         Hpet { period_fs, ..hpet }
     }
 
-    /// Has the interrupt come after that time, or a little later.
+    /// Sets the interrupt to that time from now, or a little later.
     fn interrupt_in(&self, ns: u64) {
         let mut ticks = ns.clamp(STEP_NS.0, STEP_NS.1) * 1_000_000 / self.period_fs;
         for _ in 0..TRIES {
             let at = self.read(register::COUNTER).wrapping_add(ticks);
             self.write(register::TIMER0_COMPARATOR, at);
-            // Only equality interrupts: a comparator that was set too late would wait for the counter to come around.
+            // Only equality interrupts. A comparator that is set too late would wait until the counter wraps
+            // around.
             if (at.wrapping_sub(self.read(register::COUNTER)) as i64) > 0 {
                 return;
             }
@@ -126,7 +127,7 @@ struct Timer {
     hpet: Hpet,
     clock: Clock,
     deadlines: Deadlines,
-    /// For when the comparator is set.
+    /// Time for which the comparator is set.
     armed: Option<u64>,
     budgets: Budgets<MAX_CALLERS>,
 }
@@ -143,8 +144,8 @@ fn init() -> Timer {
 }
 
 impl Timer {
-    /// Notifies everybody whose time has come, and sets the comparator for the next. Each notification is charged to its
-    /// receiver.
+    /// Notifies all clients whose deadline has passed, and sets the comparator for the next deadline. Charges
+    /// each notification to its receiver.
     fn serve(&mut self) {
         let now = self.clock.now_ns();
         for client in self.deadlines.take_due(now) {
@@ -158,14 +159,15 @@ impl Timer {
         }
     }
 
-    /// Charges work that ended at `now` to a client, and tells the manager of a client that is exhausted.
+    /// Charges work that ended at `now` to a client. Notifies the manager if the client's budget is
+    /// exhausted.
     fn charge(&mut self, client: usize, now: u64, cost: u64) {
         if self.budgets.charge(client, now, cost) {
             MANAGER.notify();
         }
     }
 
-    /// The next offender, for the manager.
+    /// Returns the next offender, for the manager.
     fn offender(&mut self) -> MessageInfo {
         match self.budgets.take_offender(self.clock.now_ns()) {
             Some((caller, until)) => {
@@ -183,8 +185,8 @@ impl Handler for Timer {
 
     fn notified(&mut self, channels: ChannelSet) -> Result<(), Never> {
         if channels.contains(IRQ) {
-            // Acknowledged first: the interrupt controller ignores an edge at a pin that is masked, and it is masked
-            // until now. The kernel cannot refuse it for a handler of our own.
+            // Acknowledged first, because the pin is masked until then and the interrupt controller ignores
+            // an edge at a masked pin. The kernel cannot refuse this for the domain's own handler.
             let _ = IRQ.irq_ack();
             self.armed = None;
             self.serve();
@@ -200,7 +202,7 @@ impl Handler for Timer {
         let client = channel.index();
         let answer = match (info.label(), info.length()) {
             (timer::SET_DEADLINE, 1..) => {
-                // An exhausted client's deadlines are all the same one, so the comparator is set once for them.
+                // All deadlines of an exhausted client are equal, so the comparator is set once for them.
                 let earliest = self.budgets.exhausted(client, begin).unwrap_or(0);
                 self.deadlines.set(client, get_mr(0).max(earliest));
                 self.serve();

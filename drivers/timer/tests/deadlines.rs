@@ -1,4 +1,4 @@
-//! The timer's decisions, on the host.
+//! Tests the timer's decisions on the host.
 
 use proptest::prelude::*;
 use std::collections::BTreeMap;

@@ -1,4 +1,4 @@
-//! Text on COM1, by polling: the root task prints little, and only when nobody else could.
+//! Text output on COM1 by polling. The root task prints little, and only if no other domain could.
 
 use core::fmt;
 
@@ -7,7 +7,8 @@ use crate::kernel::Kernel;
 const COM1: u16 = 0x3f8;
 const LINE_STATUS: u16 = COM1 + 5;
 const TRANSMITTER_EMPTY: u8 = 0x20;
-/// How often the line status is read for one byte before the byte is given up: a machine without COM1 goes on.
+/// Maximum of polls of the line status for one byte. The byte is dropped afterwards, so that a machine
+/// without COM1 boots too.
 const POLLS: u32 = 10_000;
 
 /// Writes text to COM1.

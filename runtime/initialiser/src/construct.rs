@@ -1,7 +1,7 @@
 //! Builds the described system: objects, contents, address spaces, capabilities, interrupts, threads.
 //!
-//! The description is the image builder's and was checked when it was parsed. No step depends on anything that a
-//! protection domain could influence: none runs before all is built.
+//! The image builder wrote the description, and the parser has checked it. No protection domain can influence
+//! a step, because none runs before all is built.
 
 use core::fmt;
 
@@ -15,15 +15,15 @@ use zerocopy::little_endian::U32;
 use crate::kernel::{BootInfo, Kernel, Slot, ThreadConfig, guard, initial, object};
 use crate::untyped::{Memory, Shortage};
 
-/// Where regions appear in the root task's own address space while it fills them: large pages at the first address,
-/// small ones 2 MiB above. The image lies far below.
+/// Addresses of regions in the root task's own address space while it fills them: large pages at the first
+/// address, small ones 2 MiB above. The image is far below.
 const WINDOW: u64 = 0x10_0000_0000;
 const SMALL_WINDOW: u64 = WINDOW + (1 << LARGE_PAGE_BITS);
 
-/// The slot of a protection domain's capability to report its faults through.
+/// Slot of a protection domain's fault endpoint.
 const FAULT_ENDPOINT: u64 = 2;
 
-/// Why the system could not be built.
+/// Reason why the system could not be built.
 #[derive(Clone, Copy)]
 pub struct Failure<'a> {
     what: &'static str,
@@ -78,7 +78,7 @@ pub struct Construction<'k, 'a> {
 }
 
 impl<'k, 'a> Construction<'k, 'a> {
-    /// Starts with the kernel's capabilities and the image's description.
+    /// Makes a construction from the kernel's capabilities and the image's description.
     pub fn new(
         kernel: &'k mut Kernel,
         memory: &'k mut Memory,
@@ -109,7 +109,7 @@ impl<'k, 'a> Construction<'k, 'a> {
         self.base + relative.get() as Slot
     }
 
-    /// Builds everything; no thread runs yet.
+    /// Builds everything. No thread runs yet.
     pub fn build(&mut self) -> Result<(), Failure<'a>> {
         let spec = self.spec;
         if self.base + spec.header.slots.get() as Slot > self.info.empty.end as Slot {
@@ -140,7 +140,7 @@ impl<'k, 'a> Construction<'k, 'a> {
         Ok(())
     }
 
-    /// Lets all threads run as soon as the root task waits; those of higher priority first.
+    /// Starts all threads. They run as soon as the root task waits, in order of priority.
     pub fn start(&mut self) -> Result<(), Failure<'a>> {
         let spec = self.spec;
         for priority in (0..=u8::MAX).rev() {
@@ -202,7 +202,7 @@ impl<'k, 'a> Construction<'k, 'a> {
         Ok(())
     }
 
-    /// For whom the object in a relative slot is.
+    /// Returns the owner of the object in a relative slot.
     fn owner(&self, kind: Object, slot: u32) -> (&'static str, &'a str) {
         let spec = self.spec;
         let region = |r: &&Region| {
@@ -303,7 +303,7 @@ impl<'k, 'a> Construction<'k, 'a> {
         Ok(self.kernel.map_page_table(slot, pml4, vaddr)?)
     }
 
-    /// Maps everything that a protection domain sees. Its mappings come sorted by address, so each paging structure is
+    /// Maps all pages of a protection domain. Its mappings are sorted by address, so a paging structure is
     /// needed when an address first crosses into it.
     fn build_space(&mut self, pd: &Pd) -> Result<(), Shortage> {
         let pml4 = self.at(pd.pml4);
@@ -454,7 +454,7 @@ impl From<Shortage> for Cause {
     }
 }
 
-/// The kernel's numbering of rights: 1 write, 2 read, 4 grant.
+/// Converts rights to the kernel's numbering: 1 write, 2 read, 4 grant.
 fn kernel_rights(rights: u8) -> u64 {
     u64::from(rights & WRITE != 0) | u64::from(rights & READ != 0) << 1 | u64::from(rights & GRANT != 0) << 2
 }

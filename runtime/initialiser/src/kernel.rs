@@ -1,4 +1,4 @@
-//! The system calls that the root task makes, and what the kernel tells it at boot. The kernel is trusted.
+//! System calls of the root task, and the kernel's boot information. The kernel is trusted.
 
 use sel4::registry::{call, label, recv};
 use sel4::{MessageInfo, Refused};
@@ -31,7 +31,7 @@ pub mod object {
     pub const PAGE_DIRECTORY: usize = 11;
 }
 
-/// The most untyped memory objects that the kernel lists.
+/// Maximum of untyped memory objects that the kernel lists.
 pub const MAX_UNTYPED: usize = 230;
 
 /// Slots `start` to `end - 1`.
@@ -52,7 +52,7 @@ pub struct UntypedDesc {
     pub is_device: u8,
 }
 
-/// What the kernel tells the root task.
+/// The kernel's information for the root task.
 #[repr(C, packed)]
 pub struct BootInfo {
     pub extra_len: u64,
@@ -73,7 +73,7 @@ pub struct BootInfo {
     pub untyped_list: [UntypedDesc; MAX_UNTYPED],
 }
 
-/// A message to an object: label, words, and capabilities that go with it.
+/// A message to an object: label, words, and additional capabilities.
 struct Message<'a> {
     label: u64,
     words: &'a [u64],
@@ -83,18 +83,17 @@ struct Message<'a> {
 /// Offset of the capability list in the IPC buffer, in words: tag, 120 message words, user data.
 const CAPS_OFFSET: usize = 122;
 
-/// The kernel, as the root task's only thread talks to it.
+/// System call interface of the root task's only thread.
 pub struct Kernel {
     ipc_buffer: *mut u64,
 }
 
-/// A message that arrived.
+/// A received message.
 pub struct Received {
-    /// Badge of the capability that it was sent through.
+    /// Badge of the capability through which it was sent.
     pub badge: u64,
-    /// Label.
     pub label: u64,
-    /// The first words; those that the message does not have are 0.
+    /// The first words. Missing words are 0.
     pub words: [u64; 20],
 }
 
@@ -131,7 +130,6 @@ impl Kernel {
         }
     }
 
-    /// Waits for a message.
     pub fn recv(&mut self, endpoint: Slot) -> Received {
         let mut registers = [0u64; 4];
         let (info, badge) = recv(endpoint as u64, &mut registers);
@@ -150,7 +148,7 @@ impl Kernel {
         }
     }
 
-    /// Makes `count` objects out of untyped memory, with capabilities in consecutive slots from `first`.
+    /// Creates `count` objects from untyped memory, with capabilities in consecutive slots from `first`.
     pub fn retype(
         &mut self,
         untyped: Slot,
@@ -205,7 +203,7 @@ impl Kernel {
         data: u64,
     ) -> Result<(), Refused> {
         let words = [index, u64::from(depth), from as u64, 64, rights, data];
-        // Data 0 means an unbadged copy, which the kernel takes through the other call.
+        // Data 0 means an unbadged copy, which needs another call.
         let (label, words) = if data == 0 {
             (label::CNODE_COPY, &words[..5])
         } else {
@@ -222,7 +220,7 @@ impl Kernel {
         .map(drop)
     }
 
-    /// Gives an address space its identity; before anything is mapped in it.
+    /// Assigns an address space identifier. Must precede all mappings.
     pub fn assign_asid(&mut self, pml4: Slot) -> Result<(), Refused> {
         let caps = &[pml4];
         self.call(
@@ -284,7 +282,6 @@ impl Kernel {
         .map(drop)
     }
 
-    /// Removes a page from where it is mapped.
     pub fn unmap_page(&mut self, page: Slot) -> Result<(), Refused> {
         self.call(
             page,
@@ -297,7 +294,7 @@ impl Kernel {
         .map(drop)
     }
 
-    /// Sets everything that a thread needs but its registers.
+    /// Sets all attributes of a thread except its registers.
     pub fn configure(&mut self, tcb: Slot, config: &ThreadConfig) -> Result<(), Refused> {
         let priority = u64::from(config.priority);
         let words = [
@@ -319,7 +316,7 @@ impl Kernel {
         .map(drop)
     }
 
-    /// Lets the thread's receives also take the notification's signals.
+    /// Binds a notification to the thread, so that its receives also return signals.
     pub fn bind_notification(&mut self, tcb: Slot, notification: Slot) -> Result<(), Refused> {
         let caps = &[notification];
         self.call(
@@ -333,7 +330,7 @@ impl Kernel {
         .map(drop)
     }
 
-    /// Sets instruction and stack pointer; does not start the thread.
+    /// Sets instruction and stack pointer without starting the thread.
     pub fn set_start(&mut self, tcb: Slot, ip: u64, sp: u64) -> Result<(), Refused> {
         let words = [0, 2, ip, sp];
         self.call(
@@ -360,12 +357,13 @@ impl Kernel {
         .map(drop)
     }
 
-    /// Gets the handler of an I/O APIC pin's interrupt. `source`: I/O APIC, pin, 1 for level, 1 for active low.
+    /// Creates the handler of an I/O APIC pin's interrupt. `source`: I/O APIC, pin, 1 for level, 1 for active
+    /// low.
     pub fn irq_ioapic(&mut self, to: Slot, source: [u64; 4], vector: u64) -> Result<(), Refused> {
         self.irq(label::X86_IRQ_ISSUE_IRQ_HANDLER_IOAPIC, to, source, vector)
     }
 
-    /// Gets the handler of a message-signalled interrupt. `source`: bus, device, function, handle.
+    /// Creates the handler of a message-signalled interrupt. `source`: bus, device, function, handle.
     pub fn irq_msi(&mut self, to: Slot, source: [u64; 4], vector: u64) -> Result<(), Refused> {
         self.irq(label::X86_IRQ_ISSUE_IRQ_HANDLER_MSI, to, source, vector)
     }
@@ -384,7 +382,7 @@ impl Kernel {
         .map(drop)
     }
 
-    /// Makes an interrupt signal a notification.
+    /// Binds an interrupt to a notification.
     pub fn set_irq_notification(&mut self, handler: Slot, notification: Slot) -> Result<(), Refused> {
         let caps = &[notification];
         self.call(
@@ -415,7 +413,8 @@ impl Kernel {
     /// Writes an I/O port.
     pub fn out8(&mut self, port: u16, value: u8) {
         let words = &[u64::from(port), u64::from(value)];
-        // The root task owns all ports: the kernel has no reason to refuse, and no other way to say so exists.
+        // The root task owns all ports, so the kernel has no reason to refuse. An error could not be reported
+        // anyway.
         let _ = self.call(
             initial::IO_PORTS,
             Message {
@@ -427,11 +426,11 @@ impl Kernel {
     }
 }
 
-/// What [`Kernel::configure`] sets.
+/// Parameters of [`Kernel::configure`].
 pub struct ThreadConfig {
-    /// Address, in the thread's own capability space, of the endpoint that hears of its faults.
+    /// Address of the thread's fault endpoint in its own capability space.
     pub fault_endpoint: u64,
-    /// Priority, and the highest that it may give.
+    /// Priority. This is also the highest priority that the thread may assign.
     pub priority: u8,
     /// Root of its capability space.
     pub cspace: Slot,
@@ -445,7 +444,7 @@ pub struct ThreadConfig {
     pub ipc_page: Slot,
 }
 
-/// The word that gives a capability table a guard of `bits` zero bits.
+/// Returns the word that gives a capability table a guard of `bits` zero bits.
 pub const fn guard(bits: u8) -> u64 {
     (bits as u64) << 2
 }

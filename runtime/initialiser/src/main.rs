@@ -1,7 +1,7 @@
-//! The root task of the registry kernel: builds everything that the description in the image asks for, starts the
-//! protection domains, and stays as the monitor that reports the faults of those without a parent.
+//! The root task of the registry kernel. Builds the system that the image's description asks for and starts
+//! the protection domains. Then it is the monitor that reports faults of domains without a parent.
 //!
-//! It holds every capability of the machine and is trusted by all. Once the system runs it only waits.
+//! It holds every capability of the machine, and all domains trust it. After the start it only waits.
 
 #![no_std]
 #![no_main]
@@ -45,7 +45,7 @@ struct Stack([u8; STACK_SIZE]);
 static mut STACK: Stack = Stack([0; STACK_SIZE]);
 static mut MEMORY: Memory = Memory::empty();
 
-/// Where the description and the contents are: the image builder writes it here.
+/// Location of description and contents. The image builder writes it.
 #[used]
 #[unsafe(export_name = "initialiser_payload")]
 #[unsafe(link_section = ".payload")]
@@ -112,7 +112,7 @@ fn timestamp() -> u64 {
     unsafe { core::arch::x86_64::_rdtsc() }
 }
 
-/// Stops: there is nothing to wait for, as no system was built.
+/// Stops. No system was built, so there is nothing to wait for.
 fn halt() -> ! {
     loop {
         // SAFETY: a hint to the processor.
@@ -128,11 +128,11 @@ fn panic(panic: &core::panic::PanicInfo<'_>) -> ! {
     halt()
 }
 
-/// The compiler's libraries refer to it; nothing unwinds.
+/// The compiler's libraries refer to it. Nothing unwinds.
 #[unsafe(no_mangle)]
 extern "C" fn rust_eh_personality() {}
 
-/// As above.
+/// See `rust_eh_personality`.
 #[unsafe(no_mangle)]
 extern "C" fn _Unwind_Resume() -> ! {
     halt()

@@ -1,5 +1,5 @@
-//! The memory routines that the compiler calls. The root task copies little, so the processor's own string
-//! instructions do.
+//! Memory routines that the compiler calls. The root task copies little, so they use the processor's string
+//! instructions.
 
 use core::arch::asm;
 
@@ -7,7 +7,7 @@ use core::arch::asm;
 /// `dest` and `src` must be valid for `n` bytes and must not overlap.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn memcpy(dest: *mut u8, src: *const u8, n: usize) -> *mut u8 {
-    // SAFETY: the caller vouches for both ranges; the direction flag is clear by the ABI.
+    // SAFETY: the caller guarantees both ranges, and the ABI guarantees a clear direction flag.
     unsafe {
         asm!("rep movsb", inout("rcx") n => _, inout("rdi") dest => _, inout("rsi") src => _,
              options(nostack, preserves_flags));
@@ -35,7 +35,7 @@ unsafe extern "C" fn memmove(dest: *mut u8, src: *const u8, n: usize) -> *mut u8
 /// `dest` must be valid for `n` bytes.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn memset(dest: *mut u8, value: i32, n: usize) -> *mut u8 {
-    // SAFETY: the caller vouches for the range; the direction flag is clear by the ABI.
+    // SAFETY: the caller guarantees the range, and the ABI guarantees a clear direction flag.
     unsafe {
         asm!("rep stosb", inout("rcx") n => _, inout("rdi") dest => _, in("al") value as u8,
              options(nostack, preserves_flags));
@@ -49,7 +49,7 @@ unsafe extern "C" fn memset(dest: *mut u8, value: i32, n: usize) -> *mut u8 {
 unsafe extern "C" fn memcmp(a: *const u8, b: *const u8, n: usize) -> i32 {
     let mut i = 0;
     while i < n {
-        // SAFETY: `i` is below `n`, for which the caller vouches.
+        // SAFETY: `i` is below `n`, which the caller guarantees.
         let (x, y) = unsafe { (a.add(i).read_volatile(), b.add(i).read_volatile()) };
         if x != y {
             return i32::from(x) - i32::from(y);

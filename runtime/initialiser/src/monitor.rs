@@ -1,6 +1,6 @@
-//! After the start: hears of the faults of protection domains that have no parent, and reports them on COM1.
+//! The monitor: receives faults of protection domains without a parent and reports them on COM1.
 //!
-//! What faulted is not trusted: its words are printed, nothing else. It is not answered, so it stays stopped.
+//! A faulting domain is not trusted: its message is only printed. It receives no reply, so it stays stopped.
 
 use core::fmt;
 
@@ -12,7 +12,7 @@ use crate::kernel::{Kernel, Received, Slot};
 /// Label of a page fault's message.
 const VM_FAULT: u64 = 5;
 
-/// Waits for faults, for ever.
+/// Waits for faults forever.
 pub fn watch(kernel: &mut Kernel, endpoint: Slot, spec: &Spec<'_>) -> ! {
     loop {
         let message = kernel.recv(endpoint);
@@ -42,7 +42,7 @@ pub fn watch(kernel: &mut Kernel, endpoint: Slot, spec: &Spec<'_>) -> ! {
     }
 }
 
-/// The size of the domain's stack, if the fault is an access to the page below it.
+/// Returns the size of the domain's stack if the fault is an access to the page below it.
 fn overflowed_stack(spec: &Spec<'_>, pd: &Pd, message: &Received) -> Option<u64> {
     let end = |mapping: &&Mapping| {
         mapping.vaddr.get() + u64::from(mapping.pages.count.get()) * PAGE_SIZE as u64 == pd.stack_top.get()
@@ -53,7 +53,7 @@ fn overflowed_stack(spec: &Spec<'_>, pd: &Pd, message: &Received) -> Option<u64>
     hit.then(|| pd.stack_top.get() - bottom)
 }
 
-/// A fault message in words. Message layouts: libsel4's fault messages for x86_64.
+/// Formats a fault message. The layouts are libsel4's fault messages for x86_64.
 struct Fault<'a>(&'a Received);
 
 impl fmt::Display for Fault<'_> {
@@ -102,7 +102,7 @@ impl fmt::Display for Fault<'_> {
     }
 }
 
-/// Intel SDM volume 3, table 6-1.
+/// Returns the name of an exception (Intel SDM volume 3, table 6-1).
 fn exception(number: u64) -> &'static str {
     match number {
         0 => "division by zero",

@@ -1,14 +1,14 @@
-//! Memory that is not yet anything: which untyped object is used for what, and how far.
+//! Allocator of untyped memory: selects the untyped object for each allocation.
 //!
-//! The kernel clears an untyped object as a whole when its first piece is taken, so the order matters for the time to
-//! boot: pieces of objects that are already cleared come first, then the largest object that the remaining need
-//! fills, then the smallest that fits.
+//! The kernel clears an untyped object as a whole at the first allocation from it, so the order determines
+//! the boot time. Objects that are cleared already come first, then the largest object that the remaining
+//! need fills, then the smallest that fits.
 
 use sel4::Refused;
 
 use crate::kernel::{BootInfo, Kernel, MAX_UNTYPED, Slot, object};
 
-/// Room for what is left over beside the regions at fixed addresses.
+/// Capacity for remainders beside the regions at fixed addresses.
 const MAX_PIECES: usize = MAX_UNTYPED + 282;
 /// The kernel's limit on objects in one invocation.
 const FAN_OUT: u32 = initialiser_spec::RETYPE_LIMIT;
@@ -18,7 +18,7 @@ struct Piece {
     slot: Slot,
     paddr: u64,
     size_bits: u8,
-    /// Bytes taken from its start.
+    /// Bytes allocated from its start.
     used: u64,
     cleared: bool,
     device: bool,
@@ -38,7 +38,7 @@ impl Piece {
         1 << self.size_bits
     }
 
-    /// How many objects of `1 << bits` bytes still fit.
+    /// Returns the number of objects of `1 << bits` bytes that still fit.
     fn room(&self, bits: u8) -> u64 {
         let start = self.used.next_multiple_of(1 << bits);
         self.size().saturating_sub(start) >> bits
@@ -51,16 +51,16 @@ pub struct Memory {
     count: usize,
     next_slot: Slot,
     end_slot: Slot,
-    /// Bytes that the batches yet to be made need.
+    /// Bytes that the remaining batches need.
     pub needed: u64,
 }
 
-/// Why memory could not be had.
+/// Reason why an allocation failed.
 #[derive(Clone, Copy, Debug)]
 pub enum Shortage {
-    /// No untyped object of RAM has room; so many objects of the batch were made before.
+    /// No untyped object of RAM is large enough. Gives the number of objects of the batch created before.
     Ram(u32),
-    /// The page at this physical address is neither free RAM nor a device's.
+    /// The page at this physical address is neither free RAM nor device memory.
     Address(u64),
     /// The root task's capability table, or its list of untyped objects, is full.
     Slots,
@@ -95,7 +95,7 @@ impl Memory {
         }
     }
 
-    /// An empty list, for a static.
+    /// Returns an empty list, for a static.
     pub const fn empty() -> Self {
         Memory {
             pieces: [Piece::NONE; MAX_PIECES],
@@ -106,7 +106,7 @@ impl Memory {
         }
     }
 
-    /// A free slot of the root task's table.
+    /// Allocates a slot of the root task's table.
     pub fn slot(&mut self) -> Result<Slot, Shortage> {
         if self.next_slot >= self.end_slot {
             return Err(Shortage::Slots);
@@ -115,7 +115,7 @@ impl Memory {
         Ok(self.next_slot - 1)
     }
 
-    /// Makes `count` objects of `1 << bits` bytes of RAM, wherever they fit.
+    /// Creates `count` objects of `1 << bits` bytes of RAM at any address.
     pub fn make(
         &mut self,
         kernel: &mut Kernel,
@@ -124,7 +124,7 @@ impl Memory {
         first: Slot,
         count: u32,
     ) -> Result<(), Shortage> {
-        // The kernel's size argument is for capability tables alone: log2 of their slots (32 bytes each).
+        // The kernel's size argument is only for capability tables: log2 of their slots (32 bytes each).
         let argument = if kind == object::CAP_TABLE { bits - 5 } else { 0 };
         let mut made = 0;
         while made < count {
@@ -142,7 +142,7 @@ impl Memory {
 
     fn choose(&mut self, bits: u8) -> Option<&mut Piece> {
         let needed = self.needed.max(1 << bits);
-        // Cleared before fresh; among fresh ones that the need fills the largest, else the smallest.
+        // Cleared objects come first. Of the others, the largest that the need fills, else the smallest.
         let rank = |piece: &Piece| match (piece.cleared, piece.size() <= needed) {
             (true, _) => (0, 0),
             (false, true) => (1, u64::MAX - piece.size()),
@@ -154,7 +154,8 @@ impl Memory {
             .min_by_key(|piece| rank(piece))
     }
 
-    /// Makes `count` pages of `1 << bits` bytes at a physical address. Calls must come in order of rising addresses.
+    /// Creates `count` pages of `1 << bits` bytes at a physical address. Calls must be in order of rising
+    /// addresses.
     pub fn make_at(
         &mut self,
         kernel: &mut Kernel,

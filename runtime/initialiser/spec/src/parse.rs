@@ -1,5 +1,5 @@
-//! Reading a description in place, and checking it once. Used by the root task; the writer (the builder) is trusted,
-//! the bytes may be damaged.
+//! Parser of a description in place, with one check of everything. The root task uses it. The builder that
+//! wrote the bytes is trusted, but they may be damaged.
 
 use core::fmt;
 
@@ -13,31 +13,28 @@ use crate::{CNODE_BITS, CNODE_ROOT_BITS, LARGE_PAGE_BITS, PAGE_SIZE, SMALL_PAGE_
 pub struct Spec<'a> {
     /// The fixed part.
     pub header: &'a Header,
-    /// Protection domains.
     pub pds: &'a [Pd],
-    /// Regions.
     pub regions: &'a [Region],
-    /// Mappings, in runs of the protection domains.
+    /// Mappings. Each protection domain has a run of them.
     pub mappings: &'a [Mapping],
-    /// Capabilities, in runs of the protection domains.
+    /// Capabilities. Each protection domain has a run of them.
     pub caps: &'a [Cap],
-    /// Interrupts.
     pub irqs: &'a [Irq],
-    /// Objects to make.
+    /// Objects to create.
     pub batches: &'a [Batch],
     strings: &'a [u8],
 }
 
-/// Why a description was refused.
+/// Reason why a description was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ParseError {
     /// It does not begin with the magic bytes.
     Magic,
-    /// It was written for another version (the number found).
+    /// It has another version, which is given.
     Version(u32),
     /// A table reaches beyond the end.
     Truncated,
-    /// An entry (its index) of the named table points outside another table or has a value without meaning.
+    /// An entry of the named table, with its index, refers outside another table or has an invalid value.
     Entry(&'static str, usize),
 }
 
@@ -75,7 +72,7 @@ fn within(run: Run, len: usize) -> bool {
 }
 
 impl<'a> Spec<'a> {
-    /// Reads a description that may use content pages 0 to `pages - 1`.
+    /// Parses a description that may use content pages 0 to `pages - 1`.
     pub fn parse(mut bytes: &'a [u8], pages: usize) -> Result<Self, ParseError> {
         let (header, rest) = Header::ref_from_prefix(bytes).map_err(|_| ParseError::Truncated)?;
         if header.magic != Header::MAGIC {
@@ -99,7 +96,7 @@ impl<'a> Spec<'a> {
         Ok(spec)
     }
 
-    /// How long a description is that begins these bytes, by its own tables.
+    /// Returns the length of the description at the start of `bytes`, according to its tables.
     pub fn length(bytes: &[u8]) -> Result<usize, ParseError> {
         let (header, _) = Header::ref_from_prefix(bytes).map_err(|_| ParseError::Truncated)?;
         let sizes = [
@@ -124,7 +121,7 @@ impl<'a> Spec<'a> {
         }
     }
 
-    /// The text that `run` names in the string table.
+    /// Returns the text at `run` in the string table.
     pub fn text(&self, run: Run) -> &'a str {
         core::str::from_utf8(&self.strings[run.range()]).unwrap_or("?")
     }

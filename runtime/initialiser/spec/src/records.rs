@@ -1,4 +1,4 @@
-//! The records of the tables, in the exact bytes that they have in the image (little endian, no padding).
+//! Records of the tables, with their exact layout in the image (little endian, no padding).
 
 use zerocopy::little_endian::{U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -9,14 +9,13 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned,
 )]
 pub struct Run {
-    /// Index of the first.
+    /// Index of the first record.
     pub first: U32,
-    /// How many.
     pub count: U32,
 }
 
 impl Run {
-    /// A run of `count` from `first`.
+    /// Returns a run of `count` records from `first`.
     pub fn new(first: usize, count: usize) -> Self {
         Run {
             first: U32::new(first as u32),
@@ -24,26 +23,26 @@ impl Run {
         }
     }
 
-    /// The run as an index range.
+    /// Returns the run as an index range.
     pub fn range(self) -> core::ops::Range<usize> {
         let first = self.first.get() as usize;
         first..first + self.count.get() as usize
     }
 }
 
-/// "None" where a record holds an index or a slot.
+/// Marks a missing index or slot.
 pub const NONE: u32 = u32::MAX;
-/// "Anywhere" as a physical address.
+/// Marks a physical address without constraint.
 pub const ANYWHERE: u64 = u64::MAX;
 
 /// Right to read a page, or to receive on an endpoint or notification.
 pub const READ: u8 = 1;
 /// Right to write a page, or to send.
 pub const WRITE: u8 = 2;
-/// Right to be answered (needed by a caller, and by the kernel to report a fault).
+/// Right to receive a reply. A caller needs it, and so does the kernel for reporting a fault.
 pub const GRANT: u8 = 4;
 
-/// The first bytes of the description.
+/// The fixed part at the start of the description.
 #[repr(C)]
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned,
@@ -53,44 +52,46 @@ pub struct Header {
     pub magic: [u8; 8],
     /// [`Header::VERSION`].
     pub version: U32,
-    /// Relative slots that the builder has assigned: 0 to `slots - 1`.
+    /// Number of relative slots that the builder has assigned.
     pub slots: U32,
     /// Relative slot of the monitor's endpoint.
     pub monitor_endpoint: U32,
-    /// Relative slots of the page directory pointer tables, page directories and page tables to take from, in turn.
+    /// Relative slots of page directory pointer tables, page directories and page tables. They are used in
+    /// order.
     pub pdpts: Run,
     /// See `pdpts`.
     pub page_directories: Run,
     /// See `pdpts`.
     pub page_tables: Run,
-    /// Bytes of RAM that all objects need, the fixed regions excluded.
+    /// Bytes of RAM that all objects need, without the fixed regions.
     pub ram: U64,
     /// Number of records in each table, in the order of the fields of `Tables`.
     pub counts: [U32; 7],
 }
 
 impl Header {
-    /// Tells a description from anything else.
+    /// Identifies a description.
     pub const MAGIC: [u8; 8] = *b"BRANSPEC";
-    /// Raised whenever a record changes.
+    /// Raised when a record changes.
     pub const VERSION: u32 = 1;
 }
 
-/// Kernel objects to make in one go, with capabilities in consecutive slots. In order of falling size.
+/// Kernel objects to create in one step, with capabilities in consecutive slots. Batches are in order of
+/// falling size.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 pub struct Batch {
     /// An [`Object`].
     pub object: u8,
-    /// log2 of the bytes of one.
+    /// log2 of the bytes of one object.
     pub size_bits: u8,
     /// Unused, zero.
     pub reserved: [u8; 2],
-    /// First relative slot, and how many objects.
+    /// Relative slots of the objects.
     pub slots: Run,
 }
 
-/// The kinds of kernel objects.
+/// Kinds of kernel objects.
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Object {
@@ -110,16 +111,13 @@ pub enum Object {
     PageDirectory = 6,
     /// Fourth level.
     PageTable = 7,
-    /// A thread.
     Tcb = 8,
-    /// A notification.
     Notification = 9,
-    /// An endpoint.
     Endpoint = 10,
 }
 
 impl Object {
-    /// All kinds, in the order in which they are made: by falling size, so that none leaves a gap.
+    /// All kinds in the order of creation: by falling size, so that no gaps remain.
     pub const ALL: [Object; 11] = [
         Object::LargePage,
         Object::CNode,
@@ -134,7 +132,7 @@ impl Object {
         Object::Endpoint,
     ];
 
-    /// log2 of the bytes of one (seL4 5.0.0 on x86_64; a capability slot is 32 bytes).
+    /// Returns log2 of the bytes of an object (seL4 5.0.0 on x86_64, where a capability slot has 32 bytes).
     pub const fn size_bits(self) -> u8 {
         match self {
             Object::LargePage => 21,
@@ -147,7 +145,7 @@ impl Object {
         }
     }
 
-    /// The kind with this number.
+    /// Returns the kind with this number.
     pub const fn from_u8(number: u8) -> Option<Object> {
         let mut i = 0;
         while i < Object::ALL.len() {
@@ -160,7 +158,7 @@ impl Object {
     }
 }
 
-/// Some pages with a name, that mappings refer to.
+/// A named range of pages that mappings refer to.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 pub struct Region {
@@ -174,9 +172,10 @@ pub struct Region {
     pub fill: u8,
     /// Unused, zero.
     pub reserved: u8,
-    /// How many pages of that size.
+    /// Number of pages of that size.
     pub pages: U32,
-    /// Relative slot of the first page's capability; for [`Source::Image`] the index of the first content page.
+    /// Relative slot of the first page's capability. For [`Source::Image`] the index of the first content
+    /// page.
     pub first: U32,
     /// Physical address for [`Source::Fixed`], else [`ANYWHERE`].
     pub paddr: U64,
@@ -186,20 +185,20 @@ pub struct Region {
     pub content_len: U32,
 }
 
-/// Where the pages of a region come from.
+/// Origin of a region's pages.
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// Zeroed RAM, anywhere; among the batches.
+    /// Zeroed RAM at any address. Created by the batches.
     Fresh = 0,
     /// At a fixed physical address: zeroed RAM, or a device.
     Fixed = 1,
-    /// Content pages of the image itself, mapped as they are.
+    /// Content pages of the image itself, mapped in place.
     Image = 2,
 }
 
 impl Source {
-    /// The source with this number.
+    /// Returns the source with this number.
     pub const fn from_u8(number: u8) -> Option<Source> {
         match number {
             0 => Some(Source::Fresh),
@@ -210,20 +209,19 @@ impl Source {
     }
 }
 
-/// What the root task writes into a region before anyone runs.
+/// Content that the root task writes into a region before any thread runs.
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fill {
-    /// Nothing.
     None = 0,
     /// Bytes of the image's content pages.
     Copy = 1,
-    /// The frequency of the time-stamp counter: `u64` 5, `u64` 20 (bytes of this chunk), `u32` MHz.
+    /// Frequency of the time-stamp counter: `u64` 5, `u64` 20 (bytes of this chunk), `u32` MHz.
     TscFrequency = 2,
 }
 
 impl Fill {
-    /// The fill with this number.
+    /// Returns the fill with this number.
     pub const fn from_u8(number: u8) -> Option<Fill> {
         match number {
             0 => Some(Fill::None),
@@ -238,27 +236,27 @@ impl Fill {
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 pub struct Mapping {
-    /// Where the first page appears.
+    /// Address of the first page.
     pub vaddr: U64,
     /// Index of the region.
     pub region: U32,
-    /// The region's first page to map here, and how many.
+    /// Pages of the region to map here.
     pub pages: Run,
     /// [`READ`] and [`WRITE`].
     pub rights: u8,
-    /// 1: the processor may cache it.
+    /// 1 if the processor may cache it.
     pub cached: u8,
-    /// 1: map copies of the page capabilities, as another mapping uses the originals.
+    /// 1 to map copies of the page capabilities, because another mapping uses the originals.
     pub copy: u8,
     /// Unused, zero.
     pub reserved: u8,
 }
 
-/// A capability for a protection domain.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 pub struct Cap {
-    /// Slot in its table; above `1 << CNODE_BITS`: slot in the table above it (see [`Cap::ROOT_SLOT`]).
+    /// Slot in the domain's table. Values above `1 << CNODE_BITS` are slots in the upper table (see
+    /// [`Cap::ROOT_SLOT`]).
     pub slot: U32,
     /// A [`CapKind`].
     pub kind: u8,
@@ -266,18 +264,18 @@ pub struct Cap {
     pub rights: u8,
     /// Unused, zero.
     pub reserved: [u8; 2],
-    /// Index of the protection domain whose object it is, where the kind needs one.
+    /// Index of the protection domain that owns the object, if the kind needs one.
     pub target: U32,
     /// Badge; for I/O ports `first << 16 | last`.
     pub data: U64,
 }
 
 impl Cap {
-    /// Added to `slot` for a slot of the upper table.
+    /// Added to `slot` for slots of the upper table.
     pub const ROOT_SLOT: u32 = 1 << 16;
 }
 
-/// The kinds of capabilities that a protection domain can be given.
+/// Kinds of capabilities that a protection domain can have.
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CapKind {
@@ -296,7 +294,7 @@ pub enum CapKind {
 }
 
 impl CapKind {
-    /// The kind with this number.
+    /// Returns the kind with this number.
     pub const fn from_u8(number: u8) -> Option<CapKind> {
         match number {
             0 => Some(CapKind::Notification),
@@ -310,17 +308,16 @@ impl CapKind {
     }
 }
 
-/// An interrupt of a protection domain.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 pub struct Irq {
     /// Index of the protection domain.
     pub pd: U32,
-    /// Slot of the handler in its table.
+    /// Slot of the interrupt handler in its table.
     pub slot: U32,
     /// The kernel's user vector, 0 to 107.
     pub vector: U32,
-    /// 1: message signalled, 0: a pin of an I/O APIC.
+    /// 1 if message signalled, 0 for a pin of an I/O APIC.
     pub msi: U32,
     /// Pin: I/O APIC, pin, 1 for level, 1 for active low. Message: bus, device, function, handle.
     pub source: [U32; 4],
@@ -328,7 +325,6 @@ pub struct Irq {
     pub badge: U64,
 }
 
-/// A protection domain.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 pub struct Pd {
@@ -338,17 +334,15 @@ pub struct Pd {
     pub priority: u8,
     /// Unused, zero.
     pub reserved: [u8; 3],
-    /// First instruction.
+    /// Address of the first instruction.
     pub entry: U64,
     /// Initial stack pointer.
     pub stack_top: U64,
-    /// Where its IPC buffer appears.
+    /// Address of its IPC buffer.
     pub ipc_buffer: U64,
     /// Region of the IPC buffer's page.
     pub ipc_region: U32,
-    /// Its mappings.
     pub mappings: Run,
-    /// Its capabilities.
     pub caps: Run,
     /// Relative slots of its objects.
     pub tcb: U32,
@@ -360,6 +354,6 @@ pub struct Pd {
     pub cnode_root: U32,
     /// See `tcb`.
     pub notification: U32,
-    /// See `tcb`; [`NONE`] if nobody can call it and it has no children.
+    /// See `tcb`. [`NONE`] if no domain can call it and it has no children.
     pub endpoint: U32,
 }
