@@ -1,7 +1,7 @@
 //! The protection domain `services-N`: the services of `services-core` in brane N.
 //!
-//! It owns the client's end of `sock-N`, its heap and one deadline at the timer. On the other side is its brane, which can
-//! restart; beyond it the network, trusted with nothing. All decisions are in the libraries; here is only the wiring.
+//! Owns the client's end of `sock-N`, its heap and one deadline at the timer. On the other side: its brane,
+//! which can restart, and beyond it the untrusted network. The libraries make all decisions.
 #![no_std]
 #![no_main]
 
@@ -22,7 +22,7 @@ const BRANE: Channel = Channel::new(wiring::channels::BRANE);
 const TIMER: Channel = Channel::new(wiring::channels::TIMER);
 const SERIAL: Channel = Channel::new(wiring::channels::SERIAL);
 
-/// What the socket library needs from here.
+/// The socket library's platform: this domain's channels, clock and timer.
 struct Surroundings {
     clock: Clock,
 }
@@ -48,7 +48,7 @@ fn init() -> Client {
     log::attach(wiring::regions::LOG_SERVICES, SERIAL);
     let heap = wiring::regions::HEAP_SERVICES;
     if scrub::wanted() {
-        // Another brane's client; what it shared with that brane, the brane has cleared.
+        // The domain may have served another brane's client. That brane has cleared the shared region.
         scrub::clear_stack(wiring::STACK_SIZE);
         scrub::clear(heap, 0, heap.size);
     }
@@ -69,10 +69,10 @@ fn init() -> Client {
 }
 
 impl Client {
-    /// Works until there is nothing to do, and has the timer wake us where something is due later.
+    /// Works until nothing is left to do. Sets the timer if work is due later.
     fn work(&mut self) {
         if let Some(at) = self.stack.run(&self.executor) {
-            // A deadline that the timer does not take only comes late.
+            // If the timer rejects a deadline, the work is only late.
             self.alarm.set(at);
         }
     }

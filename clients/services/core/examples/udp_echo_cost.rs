@@ -18,7 +18,7 @@ use zerocopy::IntoBytes;
 
 const ECHOES: usize = 64_000;
 
-/// All that the client does between two sleeps.
+/// Runs the client from one sleep to the next.
 #[inline(never)]
 fn one_wake(bench: &Bench) {
     bench.run();

@@ -1,8 +1,9 @@
 //! HTTP/1.1 (RFC 9112) for one page: keep-alive, pipelining, GET and HEAD.
 //!
-//! **Trust.** The client of a connection is anybody. A request's head is bounded by [`HEAD_LIMIT`] bytes and
-//! [`HEADER_LIMIT`] header lines, waiting for it by the stream's own time limit; what is not HTTP gets 400 and the end of the connection.
-//! Requests with a body are answered and then closed, so nothing of a body is ever taken for a request.
+//! **Trust.** Any host may be the client of a connection. A request's head is bounded by [`HEAD_LIMIT`] bytes
+//! and [`HEADER_LIMIT`] header lines, and the wait for it by the stream's own time limit.
+//! Input that is not HTTP is answered with 400, and the connection is closed. Requests with a body are
+//! answered and then closed, so no byte of a body is parsed as a request.
 
 use crate::page::Page;
 use alloc::rc::Rc;
@@ -10,13 +11,13 @@ use alloc::vec;
 use embedded_io_async::{Read, Write};
 use httparse::{EMPTY_HEADER, Status};
 
-/// Longest request head in bytes.
+/// Maximum length of a request head in bytes.
 pub const HEAD_LIMIT: usize = 4096;
 
-/// Most header lines of a request.
+/// Maximum number of header lines of a request.
 pub const HEADER_LIMIT: usize = 32;
 
-/// What to answer.
+/// Kind of response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Answer {
     Page,
@@ -27,19 +28,19 @@ enum Answer {
     VersionNotSupported,
 }
 
-/// A request as far as we need it.
+/// The properties of a request that the response depends on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Request {
     answer: Answer,
-    /// The reply has no body (HEAD).
+    /// True if the response has no body (HEAD).
     head_only: bool,
-    /// The connection ends after the reply.
+    /// True if the connection ends after the response.
     close: bool,
-    /// Bytes that its head took.
+    /// Length of its head in bytes.
     len: usize,
 }
 
-/// Looks at the bytes received so far: a request, or `None` while its head is not complete.
+/// Parses the bytes received so far. Returns `None` while the head is incomplete.
 fn parse(bytes: &[u8]) -> Option<Request> {
     let last = |answer| {
         Some(Request {
@@ -97,7 +98,7 @@ fn parse(bytes: &[u8]) -> Option<Request> {
     })
 }
 
-/// The path of a request target, without the query; of the absolute form too (RFC 9112, 3.2.2).
+/// Returns the path of a request target without the query. Accepts the absolute form too (RFC 9112, 3.2.2).
 fn path_of(target: &str) -> &str {
     let target = match target.strip_prefix("http://") {
         Some(rest) => rest.find(['/', '?']).map_or("/", |at| &rest[at..]),
@@ -110,7 +111,7 @@ fn path_of(target: &str) -> &str {
     }
 }
 
-/// The reply's head, for a connection that stays and for one that ends.
+/// Returns the response's head, for a connection that stays open or one that closes.
 fn head(answer: Answer, close: bool) -> &'static str {
     macro_rules! heads {
         ($status:literal, $length:literal $(, $more:literal)*) => {
@@ -133,7 +134,7 @@ fn head(answer: Answer, close: bool) -> &'static str {
     }
 }
 
-/// The body of an answer that is not the page.
+/// Returns the body of a response other than the page.
 fn short_body(answer: Answer) -> &'static str {
     match answer {
         Answer::Page => "",
@@ -145,7 +146,7 @@ fn short_body(answer: Answer) -> &'static str {
     }
 }
 
-/// Serves one connection until either side ends it.
+/// Serves one connection until either side closes it.
 pub async fn serve<S: Read + Write>(stream: S, page: &Page) -> Result<(), S::Error> {
     serve_body(stream, || page.body()).await
 }
@@ -154,10 +155,10 @@ async fn serve_body<S: Read + Write>(mut stream: S, body: impl Fn() -> Rc<[u8]>)
     let mut buffer = vec![0; HEAD_LIMIT];
     let mut filled = 0;
     loop {
-        // All requests that are complete, then the next bytes.
+        // Answers all complete requests, then reads more bytes.
         let mut start = 0;
         while start < filled {
-            // RFC 9112, 2.2: empty lines before a request are ignored; httparse does that.
+            // httparse ignores empty lines before a request (RFC 9112, 2.2).
             let Some(request) = parse(&buffer[start..filled]) else {
                 break;
             };

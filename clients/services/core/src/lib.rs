@@ -1,10 +1,11 @@
-//! The small services that every brane offers through its client: echo (7), discard (9), source (19) and HTTP (80).
+//! Small services that every brane offers through its client: echo (7), discard (9), source (19) and HTTP
+//! (80).
 //!
-//! It owns their behaviour and how many slots and how much ring memory each may use ([`plan`]). On the other side are
-//! hosts on the network, trusted with nothing: what they send is bounded in length and time. Below is the brane, which
-//! can restart; then all services start anew.
+//! Owns their behaviour, and the slots and ring memory of each ([`plan`]). On the other side: untrusted hosts
+//! on the network, whose input is bounded in length and time. Below is the brane. If it restarts, all
+//! services start again.
 //!
-//! It runs on anything that has a [`Stack`]: the protection domain `services-N`, or a test on the host.
+//! Runs on any [`Stack`]: in the protection domain `services-N`, or in a test on the host.
 #![cfg_attr(not(test), no_std)]
 
 extern crate alloc;
@@ -28,29 +29,28 @@ use plan::{TcpPlan, UdpPlan};
 
 pub use page::{BODY, Page};
 
-/// A second in nanoseconds.
 const SECOND: u64 = 1_000_000_000;
 
-/// How long a connection of a service other than HTTP may be silent (or take nothing), in nanoseconds.
+/// Time limit in nanoseconds for silence of a connection, or for not reading from it. Not for HTTP.
 const IDLE_LIMIT: u64 = 600 * SECOND;
 
-/// The same for HTTP.
+/// Time limit of HTTP connections.
 const HTTP_LIMIT: u64 = 60 * SECOND;
 
-/// Pause before a socket that could not be opened is tried again.
+/// Pause in nanoseconds before a failed open of a socket is repeated.
 const RETRY: u64 = SECOND;
 
-/// Datagrams handled before other tasks get their turn.
+/// Datagrams handled before other tasks run.
 const DATAGRAM_BUDGET: usize = 64;
 
-/// Bytes moved on a stream before other tasks get their turn.
+/// Bytes moved on a stream before other tasks run.
 const STREAM_BUDGET: usize = 16 << 10;
 
-/// Ports whose services answer whatever comes. A datagram that claims to come from one of them is not answered: two such
-/// services, once made to talk to each other by a forged datagram, would never stop.
+/// Ports of services that answer any input. Datagrams from such a source port are not answered: with a forged
+/// datagram two such services would answer each other forever.
 const ANSWERING_PORTS: [u16; 2] = [plan::ECHO, plan::SOURCE];
 
-/// What the services share.
+/// State shared by all services.
 #[derive(Clone)]
 pub struct Services {
     stack: Stack,
@@ -58,14 +58,15 @@ pub struct Services {
     log: Rc<dyn Fn(fmt::Arguments<'_>)>,
     page: Rc<Page>,
     looped: Rc<Cell<u64>>,
-    /// A worker has found its listener ended.
+    /// Set by a worker whose listener has ended.
     lost: Rc<Cell<bool>>,
-    /// Wakes who waits for that.
+    /// Waker of the task that waits for `lost`.
     waker: Rc<Cell<Option<Waker>>>,
 }
 
 impl Services {
-    /// Services on this stack, their tasks on this executor; `log` gets a line for what an operator should know.
+    /// Makes the services for this stack, with their tasks on this executor. `log` receives lines for the
+    /// operator.
     pub fn new(stack: Stack, executor: Executor, log: impl Fn(fmt::Arguments<'_>) + 'static) -> Services {
         let page = Rc::new(Page::new(stack.clone()));
         Services {
@@ -79,12 +80,12 @@ impl Services {
         }
     }
 
-    /// Datagrams that were not answered because they came from an answering service's port.
+    /// Returns the number of unanswered datagrams from ports of answering services.
     pub fn looped(&self) -> u64 {
         self.looped.get()
     }
 
-    /// Runs for ever: starts all services when the brane is ready, and again after each of its restarts and shutdowns.
+    /// Runs forever: starts all services when the brane is ready, and again after each restart and shutdown.
     pub async fn run(self) {
         loop {
             let brane = self.stack.ready().await;
@@ -100,7 +101,7 @@ impl Services {
                 (self.log)(format_args!(
                     "brane has ended the listeners, waiting for it to take new ones"
                 ));
-                // Meanwhile connections end in order.
+                // Connections end gracefully meanwhile.
                 self.stack.ready().await;
             } else {
                 (self.log)(format_args!("brane is gone, waiting for it"));
@@ -109,7 +110,7 @@ impl Services {
         }
     }
 
-    /// Waits until the brane has restarted since `life`, or a worker has found its listener ended.
+    /// Waits until the brane has restarted since `life`, or until a worker finds its listener ended.
     async fn until_lost(&self, life: u64) {
         let serial = self.stack.serial();
         let mut changed = pin!(self.stack.changed(serial));
@@ -130,7 +131,7 @@ impl Services {
         .await
     }
 
-    /// A worker has found its listener ended.
+    /// Records that a listener has ended.
     fn lose(&self) {
         self.lost.set(true);
         if let Some(waker) = self.waker.take() {
@@ -157,7 +158,7 @@ impl Services {
         ]
     }
 
-    /// One TCP service: a listener, and as many workers as connections are planned, each with its accept posted.
+    /// Runs one TCP service: a listener, and a worker with a posted accept for each planned connection.
     fn tcp<S>(&self, plan: &'static TcpPlan, serve: S) -> Task<()>
     where
         S: AsyncFn(TcpStream) -> Result<(), Error> + 'static,
@@ -191,7 +192,7 @@ impl Services {
     {
         loop {
             match listener.accept().await {
-                // Whatever ended the connection ended it; the next one is as good.
+                // Every reason ends only this connection. The next one is served.
                 Ok(stream) => drop(serve(stream).await),
                 Err(Error::BraneRestarted) => return,
                 Err(_) if listener.error().is_some() => return self.lose(),
@@ -203,7 +204,7 @@ impl Services {
         }
     }
 
-    /// One UDP service, answering or not.
+    /// Runs one UDP service, with or without answers.
     async fn udp(self, plan: &'static UdpPlan, answer: bool) {
         loop {
             self.stack.ready().await;
@@ -212,7 +213,7 @@ impl Services {
                     let error = self.datagrams(socket, answer).await;
                     match error {
                         Error::BraneRestarted => return,
-                        // The brane was shut down, and this was its end.
+                        // The brane was shut down, which ended the socket.
                         Error::ConnectionReset => continue,
                         _ => {}
                     }
@@ -239,7 +240,7 @@ impl Services {
             .await
     }
 
-    /// Says what could not be done and waits before the next try.
+    /// Logs a failure and waits before the next attempt.
     async fn failed(&self, what: fmt::Arguments<'_>, error: Error) {
         (self.log)(format_args!("{what}: {error}"));
         self.stack.sleep(RETRY).await;
@@ -250,7 +251,7 @@ fn any(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))
 }
 
-/// Echo (RFC 862): sends back what comes, until the remote closes.
+/// Echo (RFC 862): returns all input until the remote closes.
 async fn echo(mut stream: TcpStream) -> Result<(), Error> {
     stream.set_timeout(Some(IDLE_LIMIT));
     loop {
@@ -262,7 +263,7 @@ async fn echo(mut stream: TcpStream) -> Result<(), Error> {
     }
 }
 
-/// Discard (RFC 863): reads and drops; closes after the remote has.
+/// Discard (RFC 863): drops all input, and closes after the remote has.
 async fn discard(mut stream: TcpStream) -> Result<(), Error> {
     stream.set_timeout(Some(IDLE_LIMIT));
     loop {

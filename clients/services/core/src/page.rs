@@ -1,4 +1,4 @@
-//! The page at `/`: which brane answers, its addresses and its MAC, in exactly [`BODY`] bytes.
+//! The page at `/`: the brane's name, its addresses and its MAC address, in exactly [`BODY`] bytes.
 
 use alloc::rc::Rc;
 use alloc::string::String;
@@ -11,14 +11,14 @@ pub const BODY: usize = 1024;
 
 const END: &str = "</ul>\n</body>\n</html>\n";
 
-/// The page as it is now; composed anew only when the brane's identity has changed.
+/// The current page. It is composed again only if the brane's identity has changed.
 pub struct Page {
     stack: Stack,
     cached: RefCell<Option<(u64, Rc<[u8]>)>>,
 }
 
 impl Page {
-    /// The page of this stack's brane.
+    /// Makes the page of this stack's brane.
     pub fn new(stack: Stack) -> Page {
         Page {
             stack,
@@ -26,7 +26,7 @@ impl Page {
         }
     }
 
-    /// The page: [`BODY`] bytes.
+    /// Returns the page, [`BODY`] bytes.
     pub fn body(&self) -> Rc<[u8]> {
         let serial = self.stack.serial();
         let mut cached = self.cached.borrow_mut();
@@ -41,7 +41,7 @@ impl Page {
     }
 }
 
-/// A text that stops at a length rather than grow beyond it.
+/// A text that is cut at a maximum length.
 struct Bounded {
     text: String,
     limit: usize,
@@ -57,7 +57,7 @@ impl Write for Bounded {
     }
 }
 
-/// Text with what HTML takes for markup replaced.
+/// Text with HTML's special characters escaped.
 struct Escaped<'a>(&'a str);
 
 impl core::fmt::Display for Escaped<'_> {
@@ -76,7 +76,7 @@ impl core::fmt::Display for Escaped<'_> {
     }
 }
 
-/// The page for an identity: exactly [`BODY`] bytes, padded with spaces behind the last tag.
+/// Composes the page for an identity: exactly [`BODY`] bytes, padded with spaces after the last tag.
 fn compose(brane: &Identity) -> String {
     let mut page = Bounded {
         text: String::with_capacity(BODY),
@@ -84,8 +84,8 @@ fn compose(brane: &Identity) -> String {
     };
     let name = Escaped(&brane.name);
     let role = if brane.primary { "primary" } else { "secondary" };
-    // The fixed text is short and the name has at most 32 bytes, so only addresses can fail to fit; those that do not
-    // are left out whole.
+    // The fixed text is short and the name has at most 32 bytes, so only addresses may not fit. Those are
+    // omitted as a whole.
     let _ = write!(
         page,
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\"><title>{name}</title></head>\n<body>\n\

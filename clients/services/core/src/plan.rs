@@ -1,4 +1,5 @@
-//! How the slots and the data area of the socket region are divided among the services: said once, checked here.
+//! Division of the socket region's slots and data area among the services. It is defined and checked here
+//! only.
 
 use brane_abi::layout::sock;
 use brane_socket::{ListenOptions, RingSizes};
@@ -7,36 +8,33 @@ use brane_socket::{ListenOptions, RingSizes};
 pub const ECHO: u16 = 7;
 /// Discard, RFC 863.
 pub const DISCARD: u16 = 9;
-/// Character generator, RFC 864: called "source" here.
+/// Character generator (RFC 864), called "source" here.
 pub const SOURCE: u16 = 19;
 /// HTTP.
 pub const HTTP: u16 = 80;
 
-/// A TCP service's share.
+/// Share of a TCP service.
 pub struct TcpPlan {
-    /// Its port.
     pub port: u16,
-    /// Connections at a time, closing ones included; each has a slot and its accept posted in advance.
+    /// Maximum of connections, closing ones included. Each has a slot and a posted accept.
     pub connections: usize,
-    /// Rings of each.
+    /// Rings of each connection.
     pub rings: RingSizes,
     /// Connections that may wait for a slot.
     pub backlog: u32,
-    /// Buffers in the brane for each connection, in bytes.
+    /// Bytes of receive and send buffers in the brane for each connection.
     pub buffers: (u32, u32),
 }
 
-/// A UDP service's share.
+/// Share of a UDP service.
 pub struct UdpPlan {
-    /// Its port.
     pub port: u16,
-    /// Its rings.
     pub rings: RingSizes,
 }
 
 const KIB: usize = 1024;
 
-/// Echo over TCP: many connections that carry little.
+/// Echo over TCP: many connections with little traffic.
 pub const TCP_ECHO: TcpPlan = TcpPlan {
     port: ECHO,
     connections: 22,
@@ -48,7 +46,7 @@ pub const TCP_ECHO: TcpPlan = TcpPlan {
     buffers: (16 << 10, 16 << 10),
 };
 
-/// HTTP: many connections, small requests, replies of one page.
+/// HTTP: many connections, small requests, responses of one page.
 pub const TCP_HTTP: TcpPlan = TcpPlan {
     port: HTTP,
     connections: 22,
@@ -60,7 +58,7 @@ pub const TCP_HTTP: TcpPlan = TcpPlan {
     buffers: (8 << 10, 8 << 10),
 };
 
-/// Discard over TCP: few connections that carry as much as they can, inwards.
+/// Discard over TCP: few connections at the maximum rate, inwards.
 pub const TCP_DISCARD: TcpPlan = TcpPlan {
     port: DISCARD,
     connections: 6,
@@ -72,7 +70,7 @@ pub const TCP_DISCARD: TcpPlan = TcpPlan {
     buffers: (256 << 10, 4 << 10),
 };
 
-/// Source over TCP: the same outwards.
+/// Source over TCP: few connections at the maximum rate, outwards.
 pub const TCP_SOURCE: TcpPlan = TcpPlan {
     port: SOURCE,
     connections: 6,
@@ -84,7 +82,7 @@ pub const TCP_SOURCE: TcpPlan = TcpPlan {
     buffers: (4 << 10, 256 << 10),
 };
 
-/// Echo over UDP: room for 256 datagrams of 1472 bytes each way.
+/// Echo over UDP: rings for 256 datagrams of 1472 bytes in each direction.
 pub const UDP_ECHO: UdpPlan = UdpPlan {
     port: ECHO,
     rings: RingSizes {
@@ -103,7 +101,7 @@ pub const UDP_DISCARD: UdpPlan = UdpPlan {
 };
 
 impl TcpPlan {
-    /// As the listener wants it.
+    /// Returns the listener's options.
     pub fn options(&self) -> ListenOptions {
         ListenOptions {
             rings: self.rings,
@@ -116,7 +114,7 @@ impl TcpPlan {
 
 const TCP: [&TcpPlan; 4] = [&TCP_ECHO, &TCP_HTTP, &TCP_DISCARD, &TCP_SOURCE];
 
-/// Slots and bytes that the plans need together.
+/// Returns the slots and bytes that all plans need together.
 const fn needs() -> (usize, usize) {
     let (mut slots, mut bytes) = (TCP.len() + 2, 0);
     let mut i = 0;

@@ -1,7 +1,9 @@
-//! Source (RFC 864, TCP): sends a pattern that a receiver can check by content, until the remote closes or resets.
+//! Source (RFC 864, TCP): sends a pattern until the remote closes or resets. A receiver can check its
+//! content.
 //!
-//! The pattern is RFC 864's: line `n` has 72 characters of the 95 printable ASCII ones in order, starting at number
-//! `n mod 95` and going on with the first after the last, then CR LF. It repeats after 95 lines of 74 bytes; see [`byte_at`].
+//! The pattern is RFC 864's: line `n` has 72 of the 95 printable ASCII characters in order, then CR LF. It
+//! begins with character number `n mod 95`, and the first character follows the last. The pattern repeats
+//! after 95 lines of 74 bytes; see [`byte_at`].
 
 use brane_socket::executor::yield_now;
 use brane_socket::{Error, TcpStream};
@@ -33,12 +35,12 @@ const fn byte(at: usize) -> u8 {
     }
 }
 
-/// The byte at a position of the stream.
+/// Returns the byte at a position of the stream.
 pub fn byte_at(position: u64) -> u8 {
     byte((position % PERIOD as u64) as usize)
 }
 
-/// Fills `room` from position `at` of the pattern, and returns the position after it.
+/// Fills `room` from position `at` of the pattern. Returns the position after it.
 fn fill(room: &mut [u8], mut at: usize) -> usize {
     let mut rest = room;
     while !rest.is_empty() {
@@ -51,7 +53,7 @@ fn fill(room: &mut [u8], mut at: usize) -> usize {
     at
 }
 
-/// Serves one connection. Ends when the remote closes, or takes nothing for `limit` nanoseconds.
+/// Serves one connection. Ends when the remote closes, or when it reads nothing for `limit` nanoseconds.
 pub async fn serve(mut stream: TcpStream, limit: u64) -> Result<(), Error> {
     stream.set_timeout(Some(limit));
     let (mut reader, mut writer) = stream.split();
@@ -74,7 +76,7 @@ pub async fn serve(mut stream: TcpStream, limit: u64) -> Result<(), Error> {
             match reader.read(&mut scrap).await {
                 Ok(0) => return Ok(()),
                 Ok(_) => {}
-                // Silence is all that is expected of the remote.
+                // The remote is expected to be silent.
                 Err(Error::TimedOut) => {}
                 Err(error) => return Err(error),
             }

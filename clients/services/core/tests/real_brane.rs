@@ -1,4 +1,5 @@
-//! Services and a client, each over a real brane, in one process: two stacks, and between them a wire that the test plays.
+//! Services and a client, each over a real brane, in one process: two stacks with a wire that the test
+//! simulates.
 
 #[path = "../../../socket/tests/common/mod.rs"]
 mod common;
@@ -32,9 +33,9 @@ struct Node {
     memory: [Backing; 4],
     brane: Brane,
     link: Link,
-    /// The brane knows what its port is.
+    /// True once the brane has the configuration of its port.
     told: bool,
-    /// How often the port was bound.
+    /// Number of bindings of the port.
     binding: u32,
     to_brane: Producer,
     from_brane: Consumer,
@@ -80,7 +81,7 @@ impl Node {
         Brane::start([seed; 32], 0, &[ports], control, &clients).unwrap()
     }
 
-    /// The brane crashes and is restarted, as its manager would.
+    /// Crashes and restarts the brane, as its manager would.
     fn restart(&mut self, now: u64, generation: u32) {
         self.brane = Self::start(&self.memory, self.number + 100 + generation as u8);
         for _ in 0..3 {
@@ -119,7 +120,7 @@ impl Node {
         self.brane.configure(now, config).unwrap();
     }
 
-    /// The driver's work: the link, and frames from the brane handed to `to`.
+    /// Does the driver's work: handshakes the link, and passes the brane's frames to `to`.
     fn drive(&mut self, mut to: impl FnMut(&[u8], FrameMeta)) {
         if self.link.poll() == LinkState::PeerRestarted {
             let ports = self.memory[0].region();
@@ -176,7 +177,7 @@ impl Node {
 struct Net {
     world: World,
     nodes: [Node; 2],
-    /// Frames that found no room, as on any wire.
+    /// Frames dropped by full rings.
     dropped: u64,
 }
 
@@ -204,7 +205,7 @@ impl Net {
         net
     }
 
-    /// Everybody does a bit, and 20 microseconds pass.
+    /// Runs every part once, and advances time by 20 microseconds.
     fn step(&mut self) {
         let now = self.world.now.get() + 20_000;
         self.world.now.set(now);
@@ -222,7 +223,7 @@ impl Net {
         }
     }
 
-    /// Runs a task on the second node until it ends; panics after ten seconds of simulated time.
+    /// Runs a task on the second node until it ends. Panics after ten seconds of simulated time.
     fn client<T: 'static>(&mut self, future: impl Future<Output = T> + 'static) -> T {
         let result = Rc::new(Cell::new(None));
         let out = result.clone();
@@ -310,7 +311,8 @@ fn udp_datagrams_of_all_sizes_come_back() {
                     let (n, remote, _) = socket.recv_from(&mut buffer).await?;
                     assert_eq!((remote, &buffer[..n]), (at(server, 7), &pattern(len)[..]));
                 }
-                // 256 outstanding: the wire holds fewer than that at a time in bytes, so send in four bursts.
+                // 256 datagrams are in flight. The wire holds fewer bytes at a time, so they are sent in four
+                // bursts.
                 for burst in 0..4u8 {
                     for i in 0..64u8 {
                         socket.send_to(&[burst, i].repeat(700), at(server, 7)).await?;
@@ -335,7 +337,7 @@ fn tcp_services_do_their_work_over_both_families() {
         let stack = net.stack();
         net.client(async move {
             for server in SERVER {
-                // Echo, reading and writing at once.
+                // Echo with concurrent reading and writing.
                 let mut stream = TcpStream::connect(&stack, at(server, 7), RINGS).await?;
                 let sent = pattern(300_000);
                 let mut back = Vec::new();
@@ -357,13 +359,13 @@ fn tcp_services_do_their_work_over_both_families() {
                 assert!(back == sent);
                 assert_eq!(stream.read(&mut buffer).await?, 0, "echo closes after us");
 
-                // Discard closes after our FIN.
+                // Discard closes after the client's FIN.
                 let mut stream = TcpStream::connect(&stack, at(server, 9), RINGS).await?;
                 stream.write_all(&pattern(2_000_000)).await?;
                 stream.shutdown()?;
                 assert_eq!(read_to_end(&mut stream).await?, []);
 
-                // Source, until we have enough.
+                // Source, up to a sufficient amount.
                 let mut stream = TcpStream::connect(&stack, at(server, 19), RINGS).await?;
                 let (mut position, mut buffer) = (0, vec![0; 8192]);
                 while position < 2_000_000 {
@@ -376,7 +378,7 @@ fn tcp_services_do_their_work_over_both_families() {
                 }
                 stream.abort();
 
-                // HTTP, kept alive.
+                // HTTP with keep-alive.
                 let mut stream = TcpStream::connect(&stack, at(server, 80), RINGS).await?;
                 for _ in 0..3 {
                     let page = get(&mut stream).await?;
@@ -384,7 +386,7 @@ fn tcp_services_do_their_work_over_both_families() {
                         assert!(page.contains(part), "{page}");
                     }
                 }
-                // Nobody listens here.
+                // This port has no listener.
                 let refused = TcpStream::connect(&stack, at(server, 81), RINGS).await;
                 assert_eq!(refused.err(), Some(Error::ConnectionRefused));
             }
@@ -474,7 +476,7 @@ fn services_open_again_after_a_shutdown_and_when_an_interface_comes_back() {
             net.step();
         }
         let now = net.world.now.get();
-        // The connection ends in order: its other end sees the end, not a reset.
+        // The connection ends gracefully: its peer sees the end of the stream, not a reset.
         net.nodes[0].brane.shut_down(now, 1, if quick { 0 } else { 1000 });
         if !quick {
             let end = net.client(async move { stream.read(&mut [0; 10]).await });
@@ -508,7 +510,7 @@ fn services_open_again_after_a_shutdown_and_when_an_interface_comes_back() {
     }
 }
 
-/// TCP and UDP are answered over both families.
+/// Checks that TCP and UDP are answered over both families.
 fn serves(net: &mut Net) {
     for server in SERVER {
         let stack = net.stack();

@@ -1,4 +1,4 @@
-//! All services at once, over a brane that the test plays.
+//! Runs all services at once over a simulated brane.
 
 #[path = "../../../socket/tests/common/mod.rs"]
 mod common;
@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use zerocopy::IntoBytes;
 
-/// What the brane knows of its client's sockets.
+/// The simulated brane's view of its client's sockets.
 #[derive(Default)]
 struct Sockets {
     listeners: HashMap<u16, Request>,
@@ -25,7 +25,7 @@ struct Sockets {
 }
 
 impl Sockets {
-    /// Answers all requests there are.
+    /// Answers all pending requests.
     fn serve(&mut self, bench: &mut Bench) {
         bench.run();
         while let Some(request) = bench.peer.request() {
@@ -73,7 +73,7 @@ impl Sockets {
         }
     }
 
-    /// A connection comes in on a port.
+    /// Connects to a port.
     fn connect(&mut self, bench: &mut Bench, port: u16) -> (Request, StreamProducer, StreamConsumer) {
         let request = self
             .accepts

@@ -4,7 +4,7 @@ use super::*;
 use core::convert::Infallible;
 use proptest::prelude::*;
 
-/// Gives the input in pieces of a size, keeps the output.
+/// Returns its input in pieces of a given size, and stores the output.
 struct Memory<'a> {
     input: &'a [u8],
     piece: usize,
@@ -35,7 +35,7 @@ impl Write for &mut Memory<'_> {
     }
 }
 
-/// What the server says to this input, and how much of it is left unread.
+/// Returns the server's output for this input, and the number of unread input bytes.
 fn talk(input: &[u8], piece: usize) -> (String, usize) {
     let mut memory = Memory {
         input,
@@ -47,7 +47,8 @@ fn talk(input: &[u8], piece: usize) -> (String, usize) {
     (String::from_utf8(memory.output).unwrap(), memory.input.len())
 }
 
-/// The replies as a client splits them: status line, headers, body length. `heads` of the requests were HEAD.
+/// Splits the responses like a client: status line, headers, body length. `heads` is true if the requests
+/// were HEAD.
 fn replies(mut text: &str, heads: bool) -> Vec<(String, Vec<String>, usize)> {
     let mut out = Vec::new();
     while !text.is_empty() {
@@ -190,7 +191,7 @@ proptest! {
         let mut input = b"GET / HTTP/1.1\r\nHost: brane\r\nConnection: keep-alive\r\n\r\nGET /x HTTP/1.1\r\nHost: brane\r\n\r\n".to_vec();
         input[at] = byte;
         let (text, _) = talk(&input, piece);
-        // Well-formed, whatever they say; a mutated HEAD cannot arise from one byte.
+        // They must be well-formed, with any content. One changed byte cannot produce HEAD.
         replies(&text, false);
     }
 }
