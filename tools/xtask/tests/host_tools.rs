@@ -101,10 +101,7 @@ fn what_only_has_qemus_name_is_refused() {
         "yes version | head -c 100000 | tr -d '\\n'",
     ] {
         let (_programs, said) = run_with_qemu(script);
-        said.refuses(&[
-            "it prints no version of QEMU",
-            "version 7.2 or newer is needed",
-        ]);
+        said.refuses(&["it prints no version of QEMU", "version 7.2 or newer is needed"]);
         assert!(said.err.len() < 500, "{}", said.err);
         assert!(!said.err.trim_end().contains(char::is_control), "{:?}", said.err);
     }
