@@ -1,5 +1,5 @@
-//! What the build script of every protection domain does: link arguments for a static program at a fixed place, and the
-//! constants that `branes-system` generates from the system description.
+//! Steps of the build script of every protection domain: link arguments for a static program at a fixed
+//! address, and the constants that `branes-system` generates from the system description.
 
 use std::path::{Path, PathBuf};
 
@@ -8,14 +8,15 @@ use branes_system::configs::Config;
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/pd.ld");
 
-/// To be called by the build script of the crate whose binary becomes `program` (as the description's `program_image`
-/// names it). Writes `wiring.rs` into `OUT_DIR`.
+/// Writes `wiring.rs` into `OUT_DIR`. The build script of the crate whose binary becomes `program` must call
+/// it. `program` is the description's `program_image`.
 pub fn protection_domain(program: &str) {
     protection_domain_with(program, &[]);
 }
 
-/// The same for a program that is also used in systems without some channels, regions or children: `optional` names them
-/// as the description does, families with `-N` for the number ([`codegen::program_with`]).
+/// Like [`protection_domain`], for a program that is also used in systems without some channels, regions or
+/// children. `optional` has their names as in the description, families with `-N` for the number
+/// ([`codegen::program_with`]).
 pub fn protection_domain_with(program: &str, optional: &[&str]) {
     link();
     let out = std::env::var("OUT_DIR").expect("cargo sets OUT_DIR for build scripts");
@@ -43,14 +44,15 @@ fn link() {
     }
 }
 
-/// For a crate of several programs, which no system runs all of: each with a configuration of `configs.toml` that runs it.
-/// The constants of a program that the system being built does not run come from that configuration, so that the program
-/// can always be compiled and checked. Writes `wiring-PROGRAM.rs` into `OUT_DIR` for each.
+/// For a crate of several programs that no single system runs: each is given with a configuration of
+/// `configs.toml` that runs it. If the system being built does not run a program, its constants come from
+/// that configuration, so that the program always compiles. Writes `wiring-PROGRAM.rs` into `OUT_DIR` for
+/// each.
 pub fn protection_domains(programs: &[(&str, &str)]) {
     let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR for build scripts"));
     let wiring = |program: &str| out.join(format!("wiring-{}.rs", program.trim_end_matches(".elf")));
     for (program, _) in programs {
-        // What an earlier build for another system left.
+        // An earlier build for another system may have left the file.
         let _ = std::fs::remove_file(wiring(program));
     }
     link();
@@ -64,7 +66,7 @@ pub fn protection_domains(programs: &[(&str, &str)]) {
     }
 }
 
-/// A configuration of this project, whichever system is being built.
+/// Returns a configuration of this project, independent of the system being built.
 pub fn configuration(name: &str) -> Result<Config, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     for file in ["system.xml", "configs.toml"] {

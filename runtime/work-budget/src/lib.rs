@@ -1,48 +1,50 @@
-//! The account of what a service above the branes works for each of its callers.
+//! Accounts of a service's work for each of its callers.
 //!
-//! A service (timer, serial, a NIC driver, the manager) runs above those that call it, and the kernel charges its time to
-//! nobody. So a caller in a loop would get the service's time in addition to its own. A service therefore keeps a
-//! [`Budget`] for each caller that it does not trust: work in nanoseconds, paid back at a fixed [`Terms::share`] of the time
-//! that passes. A caller whose debt is above [`Terms::burst`] is exhausted until all of its debt is paid back.
+//! A service (timer, serial, a NIC driver, the manager) runs above its callers, and the kernel charges its
+//! time to no caller. So a caller in a loop would get the service's time in addition to its own. A service
+//! therefore keeps a [`Budget`] for each untrusted caller: work in nanoseconds, paid back at a fixed
+//! [`Terms::share`] of the time that passes. A caller whose debt is above [`Terms::burst`] is exhausted until
+//! all of its debt is paid back.
 //!
-//! **Bound.** If a service begins no operation for an exhausted caller, then in any interval of length t it works for that
-//! caller `burst + share * t` and one longest operation at most (`tests/bound.rs`).
+//! **Bound.** If a service begins no operation for an exhausted caller, then in any interval of length t it
+//! works for that caller at most `burst + share * t` plus one longest operation (`tests/bound.rs`).
 //!
-//! A service cannot prevent a call or a notification. Each of these is charged as well ([`ENTRY_NS`] for the kernel's part), and
-//! the service reports an exhausted caller to the manager, which suspends the caller until its debt is paid back
-//! ([`Budgets::take_offender`], `brane_abi::offender`).
+//! A service cannot prevent a call or a notification, so each of them is charged as well ([`ENTRY_NS`] for
+//! the kernel's part). The service reports an exhausted caller to the manager, which suspends the caller
+//! until its debt is paid back ([`Budgets::take_offender`], `brane_abi::offender`).
 //!
-//! Pure arithmetic on times that are arguments, in nanoseconds of one clock. A clock that goes backwards counts as one that
-//! stands still. Callers are not trusted; they cannot reach these accounts.
+//! Pure arithmetic on times that are arguments, in nanoseconds of one clock. A clock that goes backwards
+//! counts as one that stands still. Callers are not trusted, and they cannot reach these accounts.
 #![no_std]
 
-/// Charge for each call or notification in addition to the measured time, in nanoseconds: the kernel's two entries and
-/// switches of address space, which no service can measure.
+/// Charge for each call or notification in addition to the measured time, in nanoseconds. It covers the
+/// kernel's two entries and switches of address space, which no service can measure.
 pub const ENTRY_NS: u64 = 2_000;
 
-/// Charge for each call or notification to a service whose callers have no reason for many of them. It holds on a machine that is
-/// several times slower than the one of [`ENTRY_NS`]: 50,000 ns were seen in an emulator that shared its processor with 20 others.
+/// Charge for each call or notification to a service whose callers have no reason for many of them. It also
+/// holds on a machine that is several times slower than the one of [`ENTRY_NS`]: 50,000 ns were measured in
+/// an emulator that shared its processor with 20 others.
 pub const SWITCH_NS: u64 = 20_000;
 
-/// Callers of one service at most: channel ids 0 to 61.
+/// Maximum of callers of one service: channel ids 0 to 61.
 pub const MAX_CALLERS: usize = 62;
 
-/// What one caller may have done.
+/// Limits of one caller.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Terms {
     per_thousand: u64,
-    /// Longest debt that is not exhausted, in nanoseconds of paying back.
+    /// Maximum debt that is not exhausted, in nanoseconds of paying back.
     patience: u64,
     longest: u64,
 }
 
 impl Terms {
-    /// A share of `per_thousand` thousandths of the processor, `burst` nanoseconds of work at once, and operations of at most
-    /// `longest` nanoseconds. What took longer is charged as `longest`: then the whole machine stood still, as an emulator
-    /// does.
+    /// Returns a share of `per_thousand` thousandths of the processor, with bursts of `burst` nanoseconds and
+    /// operations of at most `longest` nanoseconds. A longer operation is charged as `longest`, because the
+    /// whole machine stood still, as an emulator does.
     ///
     /// # Panics
-    /// If `per_thousand` is 0 or above 1000. For constants this is an error of the compilation.
+    /// If `per_thousand` is 0 or above 1000. For constants this is a compile-time error.
     pub const fn new(per_thousand: u64, burst: u64, longest: u64) -> Terms {
         assert!(per_thousand != 0 && per_thousand <= 1000);
         Terms {
@@ -52,7 +54,7 @@ impl Terms {
         }
     }
 
-    /// Nanoseconds in which so much work is paid back, rounded up.
+    /// Returns the nanoseconds in which so much work is paid back, rounded up.
     const fn payback(&self, work: u64) -> u64 {
         work.saturating_mul(1000).div_ceil(self.per_thousand)
     }
@@ -62,15 +64,15 @@ impl Terms {
 #[derive(Clone, Copy, Debug)]
 pub struct Budget {
     terms: Terms,
-    /// When all debt is paid back.
+    /// Time at which all debt is paid back.
     free_at: u64,
-    /// Latest time that was seen.
+    /// Latest time seen.
     latest: u64,
     exhausted: bool,
 }
 
 impl Budget {
-    /// An account without debt.
+    /// Returns an account without debt.
     pub const fn new(terms: Terms) -> Budget {
         Budget {
             terms,
@@ -80,7 +82,7 @@ impl Budget {
         }
     }
 
-    /// Enters an operation that ended at `now` and took `cost` nanoseconds.
+    /// Charges an operation that ended at `now` and took `cost` nanoseconds.
     #[inline]
     pub fn charge(&mut self, now: u64, cost: u64) {
         self.latest = self.latest.max(now);
@@ -93,7 +95,7 @@ impl Budget {
         self.exhausted |= self.free_at - self.latest > self.terms.patience;
     }
 
-    /// Pays one burst of the debt back at `now`, beyond what the time pays back.
+    /// Pays back one burst of the debt at `now`, in addition to the payback by time.
     #[inline]
     pub fn pay_burst(&mut self, now: u64) {
         self.latest = self.latest.max(now);
@@ -111,20 +113,20 @@ impl Budget {
     }
 }
 
-/// The accounts of callers 0 to `N - 1` of one service, and which of them the manager has to be told of.
+/// Accounts of callers 0 to `N - 1` of one service, and the offenders to report to the manager.
 #[derive(Clone, Debug)]
 pub struct Budgets<const N: usize> {
     accounts: [Budget; N],
     /// Bit for each exhausted caller that the manager has not fetched yet.
     offenders: u64,
-    /// Callers that have an account.
+    /// Bit for each caller that has an account.
     bounded: u64,
     exhaustions: u64,
 }
 
 impl<const N: usize> Budgets<N> {
-    /// Accounts without debt for the callers whose bits are set in `bounded`. The others are trusted: nothing is charged to
-    /// them.
+    /// Returns accounts without debt for the callers whose bits are set in `bounded`. The other callers are
+    /// trusted and never charged.
     ///
     /// # Panics
     /// If `N` is above [`MAX_CALLERS`].
@@ -138,7 +140,7 @@ impl<const N: usize> Budgets<N> {
         }
     }
 
-    /// The same accounts with other terms for one caller.
+    /// Returns the accounts with other terms for one caller.
     #[must_use]
     pub const fn with_terms(mut self, caller: usize, terms: Terms) -> Self {
         if caller < N {
@@ -152,8 +154,8 @@ impl<const N: usize> Budgets<N> {
         (self.bounded & 1 << caller != 0).then_some(account)
     }
 
-    /// Enters an operation of `caller` that ended at `now` and took `cost` nanoseconds. Returns true if the manager must be
-    /// notified because there is an offender that it does not know of.
+    /// Charges an operation of `caller` that ended at `now` and took `cost` nanoseconds. Returns true if
+    /// there is a new offender, of which the manager must be notified.
     #[inline]
     #[must_use = "the manager suspends an offender only if it is notified"]
     pub fn charge(&mut self, caller: usize, now: u64, cost: u64) -> bool {
@@ -175,8 +177,8 @@ impl<const N: usize> Budgets<N> {
         self.account(caller)?.exhausted(now)
     }
 
-    /// The next caller that the manager is to suspend, and until when. Each report is fetched once; a caller that goes on is
-    /// reported again by its next [`Self::charge`].
+    /// Returns the next caller that the manager must suspend, and the end of the suspension. Each report is
+    /// fetched once. A caller that continues is reported again by its next [`Self::charge`].
     pub fn take_offender(&mut self, now: u64) -> Option<(usize, u64)> {
         while self.offenders != 0 {
             let caller = self.offenders.trailing_zeros() as usize;
@@ -188,7 +190,7 @@ impl<const N: usize> Budgets<N> {
         None
     }
 
-    /// Times that a caller was reported so far.
+    /// Returns the number of reports so far.
     pub fn exhaustions(&self) -> u64 {
         self.exhaustions
     }

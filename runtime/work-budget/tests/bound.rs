@@ -1,10 +1,10 @@
-//! The account's bound, on the host.
+//! Tests the account's bound on the host.
 
 use proptest::prelude::*;
 use work_budget::{Budget, Budgets, Terms};
 
 const MS: u64 = 1_000_000;
-/// A fiftieth of the processor, 1 ms at once, operations of 100 µs.
+/// A fiftieth of the processor, bursts of 1 ms, operations of 100 µs.
 const TERMS: Terms = Terms::new(20, MS, MS / 10);
 
 #[test]
@@ -24,12 +24,12 @@ fn an_exhausted_caller_waits_until_all_is_paid_back() {
         budget.charge(5 * MS, MS / 10);
         count += 1;
     }
-    // Ten make the burst, one more is above it.
+    // Ten operations make the burst, and one more exceeds it.
     assert_eq!(count, 11);
     let until = 5 * MS + 50 * 11 * MS / 10;
     assert_eq!(budget.exhausted(5 * MS), Some(until));
     assert_eq!(budget.exhausted(until - 1), Some(until));
-    // An operation that could not be prevented is paid back as well.
+    // An operation that could not be prevented must be paid back as well.
     budget.charge(until - 1, MS / 10);
     let until = until + 50 * MS / 10;
     assert_eq!(budget.exhausted(until - 1), Some(until));
@@ -43,7 +43,7 @@ fn a_debt_that_was_paid_back_unnoticed_is_forgotten() {
     let mut budget = Budget::new(TERMS);
     (0..11).for_each(|_| budget.charge(0, MS / 10));
     assert!(budget.exhausted(0).is_some());
-    // Nobody asks in between.
+    // The account is not queried in between.
     budget.charge(10_000 * MS, 1);
     assert_eq!(budget.exhausted(10_000 * MS), None);
 }
@@ -81,10 +81,10 @@ fn each_offender_is_reported_until_it_is_fetched_and_then_anew() {
     assert_eq!(budgets.exhausted(3, 0), None);
     let until = 50 * 11 * MS / 10;
     assert_eq!(budgets.take_offender(0), Some((1, until)));
-    // It goes on before it is stopped.
+    // It continues before it is stopped.
     assert!(budgets.charge(1, 0, 0));
     assert_eq!(budgets.take_offender(0), Some((1, until)));
-    // The other has paid back before anybody asked.
+    // The other caller has paid back before the report was fetched.
     assert_eq!(budgets.take_offender(until), None);
     assert_eq!(budgets.exhaustions(), 3);
 }
@@ -103,11 +103,11 @@ fn a_caller_can_have_terms_of_its_own() {
     );
 }
 
-/// Work that was done: from when to when, in nanoseconds.
+/// Work that was done: begin and end in nanoseconds.
 type Done = Vec<(u64, u64)>;
 
-/// A caller that always wants something: pauses and operations as they come. Costs above the longest are a service's fault and
-/// not generated.
+/// Serves a caller that always has work, with the given pauses and costs. Costs above the longest are a
+/// service's fault and not generated.
 fn served(terms: Terms, steps: &[(u64, u64)]) -> Done {
     let (mut budget, mut now, mut done) = (Budget::new(terms), 0, Vec::new());
     for &(pause, cost) in steps {
