@@ -288,7 +288,7 @@ fn a_page_that_another_sees_is_named() {
     );
     let lines = after(|edited| {
         edited.edit_region("heap-1", |region| {
-            region.source = InterruptSource::Fixed as u8;
+            region.source = Source::Fixed as u8;
             region.paddr = U64::new(0x800_0000);
         });
     });
@@ -430,7 +430,7 @@ fn objects_that_two_have_are_named() {
     let lines = after(|edited| edited.edit_pd("brane-0", |pd| pd.priority = 254));
     named(&lines, &["brane-0, thread", "priority 100", "priority 254"]);
     let lines = after(|edited| edited.edit_pd("brane-0", |pd| pd.caps = Run::new(0, 0)));
-    named(&lines, &["brane-0, thread", "faults go nowhere"]);
+    named(&lines, &["brane-0, thread", "faults have no handler"]);
 }
 
 #[test]
