@@ -1,9 +1,9 @@
-//! The manager's shell: turns faults, notifications and calls into the core's events and carries its actions out.
+//! The manager's shell: turns faults, notifications and calls into the core's events and carries the core's actions out.
 //!
-//! It owns the control region of each brane (side A), the parent's rights over branes and clients, the vifs at the NIC
-//! driver, and the console's reply region. The drivers, the timer and serial are trusted and called; branes, clients and the
-//! operators are not trusted: they are never waited for, what they cause in one wake is bounded, and so is what they cause in
-//! any time ([`work_budget`]): a child that uses up its budget, here or at another service, is suspended.
+//! It owns side A of each brane's control region and of each subscriber's region, the parent's rights over its children, and
+//! the operators' reply regions. Drivers, timer and serial are trusted and called. Branes, clients, subscribers and
+//! operators are not trusted. The shell never waits for them, and bounds the work that each causes in one wake and in any
+//! time ([`work_budget`]). A child that uses up its budget, here or at another service, is suspended.
 #![no_std]
 #![no_main]
 
@@ -38,7 +38,7 @@ const INSTANCES: usize = channels::BRANE.len();
 const TIMER: Channel = Channel::new(channels::TIMER);
 /// Operators, by their number in the core.
 const OPERATORS: [Channel; 2] = [Channel::new(channels::CONSOLE), Channel::new(channels::REMOTE)];
-/// Where their answers go.
+/// The operators' reply regions, in the same order.
 const REPLIES: [Region; 2] = [regions::CONSOLE_REPLY, regions::REMOTE_REPLY];
 const SERIAL: Channel = Channel::new(channels::SERIAL);
 /// Services that report offenders, and their names.
@@ -56,25 +56,24 @@ const SERVICES: &[(Channel, &str)] = match channels::NIC1 {
     ],
 };
 
-/// What a brane or watcher may have the manager work: a twentieth of the processor, 5 ms at once. A wake for one takes 16
-/// reports at most.
+/// Budget of a brane or subscriber: a twentieth of the processor, 5 ms at once. A wake for one takes 16 reports at most.
 const CHILD: Terms = Terms::new(50, 5_000_000, 1_000_000);
-/// What an operator may have the manager work: its answers are large, and a person waits for them.
+/// Budget of an operator. It is larger, because answers are large and a person waits for them.
 const OPERATOR: Terms = Terms::new(150, 40_000_000, 20_000_000);
 
 struct Shell {
     clock: Clock,
     manager: Manager,
     controls: Vec<Control>,
-    /// Of the watchers.
-    hooks: Vec<Control>,
+    /// The regions of the subscribers.
+    subscribers: Vec<Control>,
     actions: Vec<Action>,
     alarm: Alarm,
-    /// A brane had more to say than the budget allowed: go on soon, after others had their turn.
+    /// A ring holds more reports than one wake may take. The next wake comes soon, after others had their turn.
     unfinished: bool,
     /// Accounts of all children, by their ids.
     budgets: Budgets<MAX_CALLERS>,
-    /// The operator that calls was stopped in its call.
+    /// The calling operator was suspended in its call, so it gets no reply now.
     withheld: bool,
 }
 
@@ -104,13 +103,13 @@ fn init() -> Shell {
     let controls = (0..INSTANCES)
         .map(|i| Control::start(regions::CTL[i].shared(), Channel::new(channels::BRANE[i])))
         .collect();
-    let hooks = regions::HOOKS.iter().zip(channels::WATCHER.iter());
-    let hooks = hooks.map(|(region, &id)| Control::start(region.shared(), Channel::new(id)));
+    let subscribers = regions::HOOKS.iter().zip(channels::WATCHER.iter());
+    let subscribers = subscribers.map(|(region, &id)| Control::start(region.shared(), Channel::new(id)));
     let mut shell = Shell {
         clock,
         manager,
         controls,
-        hooks: hooks.collect(),
+        subscribers: subscribers.collect(),
         actions,
         alarm: Alarm::new(TIMER),
         unfinished: false,
@@ -191,7 +190,7 @@ impl Shell {
                     } => {
                         let control = match child {
                             Child::Brane(id) => self.controls.get_mut(id.index()),
-                            Child::Subscriber(id) => self.hooks.get_mut(id.index()),
+                            Child::Subscriber(id) => self.subscribers.get_mut(id.index()),
                             Child::Client(_) | Child::Operator(_) => None,
                         };
                         let Some(control) = control else { continue };
@@ -252,7 +251,7 @@ impl Shell {
     fn poll(&mut self, child: Child) {
         let Self {
             controls,
-            hooks,
+            subscribers,
             manager,
             actions,
             clock,
@@ -260,7 +259,7 @@ impl Shell {
         } = self;
         let control = match child {
             Child::Brane(id) => controls.get_mut(id.index()),
-            Child::Subscriber(id) => hooks.get_mut(id.index()),
+            Child::Subscriber(id) => subscribers.get_mut(id.index()),
             Child::Client(_) | Child::Operator(_) => None,
         };
         let now = clock.now_ns();
