@@ -67,7 +67,7 @@ pub const VERBS: &[Verb] = &[
                 None,
                 "MAC",
                 Value::Text,
-                "its MAC address; one from the pool where it is left out",
+                "its MAC address; if left out, it follows from the name, in the pool",
             ),
             option(
                 "mode",

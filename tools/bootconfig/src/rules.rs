@@ -6,9 +6,9 @@ use brane_abi::control::InterfaceConfig;
 use brane_abi::layout::PORTS_PER_BRANE;
 use brane_abi::net::{Cidr, MacAddr};
 use brane_abi::operator::{DeviceConfig, Kind, Mode};
-use brane_manager_core::boot::{BootConfig, BraneBoot, DEFAULT_POOL, MAX_NAME};
+use brane_manager_core::boot::{BootConfig, BraneBoot, DEFAULT_POOL, MAX_NAME, pool_mac};
 use ipnet::IpNet;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
@@ -28,6 +28,8 @@ pub struct Rules<'a> {
     names: HashMap<String, String>,
     devices: HashMap<String, String>,
     pub(crate) macs: HashMap<MacAddr, String>,
+    /// MAC addresses that interfaces name, also those that come later in the file.
+    named_macs: HashSet<MacAddr>,
     addresses: HashMap<IpAddr, String>,
     built: Vec<DeviceConfig>,
     /// Devices with a section of their own, in order, with the section's position.
@@ -45,6 +47,7 @@ impl<'a> Rules<'a> {
             names: HashMap::new(),
             devices: HashMap::new(),
             macs: HashMap::new(),
+            named_macs: HashSet::new(),
             addresses: HashMap::new(),
             built: Vec::new(),
             declared: Vec::new(),
@@ -104,8 +107,14 @@ impl<'a> Rules<'a> {
             self.declared.push((device, span));
         }
         self.pairs();
-        let branes = file.brane.into_iter().enumerate();
-        let branes = branes.map(|(i, b)| self.brane(i, b.into_inner())).collect();
+        let interfaces = file.brane.iter().flat_map(|b| &b.get_ref().interface);
+        let named = interfaces.filter_map(|i| i.get_ref().mac.as_ref());
+        self.named_macs = named
+            .filter_map(|mac| bytes(mac.get_ref()))
+            .map(MacAddr)
+            .collect();
+        let branes = file.brane.into_iter();
+        let branes = branes.map(|b| self.brane(b.into_inner())).collect();
         let mut devices = core::mem::take(&mut self.built);
         devices.extend(core::mem::take(&mut self.declared).into_iter().map(|(d, _)| d));
         BootConfig {
@@ -115,7 +124,7 @@ impl<'a> Rules<'a> {
         }
     }
 
-    fn brane(&mut self, number: usize, brane: Brane) -> BraneBoot {
+    fn brane(&mut self, brane: Brane) -> BraneBoot {
         let name = self.name("brane.name", &brane.name);
         self.unique(
             |r| &mut r.names,
@@ -148,9 +157,8 @@ impl<'a> Rules<'a> {
             }
             // If there are too many interfaces, the error is reported already. Any valid number will do.
             let place_on_nic = before.min(PORTS_PER_BRANE - 1);
-            let place_in_brane = (number, index);
             let port = usize::from(nic) * PORTS_PER_BRANE + place_on_nic;
-            let built = self.interface(place_in_brane, (nic, port as u8), &name, interface);
+            let built = self.interface((nic, port as u8), &name, interface);
             let label = &built.name;
             if local.insert(label.clone(), ()).is_some() {
                 self.wrong(
@@ -184,13 +192,7 @@ impl<'a> Rules<'a> {
         }
     }
 
-    fn interface(
-        &mut self,
-        (brane, index): (usize, usize),
-        (nic, default_port): (u8, u8),
-        owner: &str,
-        given: Interface,
-    ) -> InterfaceConfig {
+    fn interface(&mut self, (nic, default_port): (u8, u8), owner: &str, given: Interface) -> InterfaceConfig {
         let name = self.name("brane.interface.name", &given.name);
         if name == "lo0" {
             self.wrong(
@@ -216,7 +218,7 @@ impl<'a> Rules<'a> {
             (_, given_mac) => {
                 let (mac, place) = match given_mac {
                     Some(text) => (self.mac(text), text.span()),
-                    None => (self.pool_mac(brane, index), given.device.span()),
+                    None => (self.pool_mac(&device), given.device.span()),
                 };
                 self.unique(|r| &mut r.macs, "brane.interface.mac", place, mac, &here);
                 mac
@@ -346,11 +348,11 @@ impl<'a> Rules<'a> {
         }
     }
 
-    /// Returns the pool's address for an interface. It depends only on the numbers of brane and interface, so
-    /// it is stable.
-    fn pool_mac(&self, brane: usize, index: usize) -> MacAddr {
-        let [a, b, c, d] = self.pool;
-        MacAddr([a, b, c, d, index as u8, brane as u8])
+    /// Chooses the MAC address of a device that names none, by the manager's own rule.
+    fn pool_mac(&self, device: &str) -> MacAddr {
+        let is_taken = |mac| self.macs.contains_key(&mac) || self.named_macs.contains(&mac);
+        // A file that uses up 65,536 addresses does not fit the region `boot-config`.
+        pool_mac(self.pool, device, is_taken).unwrap_or_default()
     }
 
     fn addresses(&mut self, given: &Interface, here: &str) -> Vec<Cidr> {

@@ -3,7 +3,9 @@ use brane_abi::control::{Family, Protocol};
 use brane_abi::layout::PORTS_PER_BRANE;
 use brane_abi::net::MacAddr;
 use brane_abi::operator::Kind;
+use brane_manager_core::boot::{DEFAULT_POOL, pool_mac};
 use proptest::prelude::*;
+use std::collections::HashMap;
 
 fn manager_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../brane-manager")
@@ -51,6 +53,35 @@ fn the_measured_system_keeps_the_harness_contract() {
         assert_eq!(net0.mac, MacAddr([2, 0x77, 0, 0, 0, i as u8]));
         assert!(!net0.dhcp4 && !net0.slaac);
     }
+}
+
+#[test]
+fn a_device_without_a_mac_address_gets_the_one_that_the_manager_would_choose() {
+    let macs = |text: &str| {
+        let config = parse(Path::new("b.toml"), text, 3).unwrap_or_else(|e| panic!("{e}"));
+        let interfaces = config.branes.into_iter().flat_map(|b| b.interfaces);
+        interfaces.map(|i| (i.device, i.mac)).collect::<HashMap<_, _>>()
+    };
+    let by_name = |name: &str| pool_mac(DEFAULT_POOL, name, |_| false).unwrap();
+    let good = macs(GOOD);
+    assert_eq!(good.len(), 3);
+    for (device, mac) in &good {
+        assert_eq!(*mac, by_name(device), "{device}");
+    }
+    // The brane and the place in it do not matter.
+    let moved = GOOD
+        .replace("\"vnic1\"", "\"vnic9\"")
+        .replace("\"vnic2\"", "\"vnic1\"");
+    assert_eq!(macs(&moved)["vnic1"], good["vnic1"]);
+    // An address that an interface names is not given to a device before it in the file.
+    let named = format!("{GOOD}mac = \"{}\"\n", good["vnic0"]);
+    let named = macs(&named);
+    assert_eq!(named["vnic2"], good["vnic0"]);
+    let taken = good["vnic0"];
+    assert_eq!(
+        named["vnic0"],
+        pool_mac(DEFAULT_POOL, "vnic0", |mac| mac == taken).unwrap()
+    );
 }
 
 #[test]
@@ -152,9 +183,9 @@ fn every_rule_names_place_key_and_remedy() {
             "is not the address of one station",
         ),
         (
-            "\"vnic2\"",
-            "\"vnic2\"\nmac = \"02:77:00:00:00:00\"",
-            "`02:77:00:00:00:00` is taken by `net0` of brane `main`",
+            "device = \"vnic1\"\n[[brane]]\nname = \"red\"\n[[brane.interface]]\nname = \"net0\"\ndevice = \"vnic2\"\n",
+            "device = \"vnic1\"\nmac = \"02:77:00:00:00:00\"\n[[brane]]\nname = \"red\"\n[[brane.interface]]\nname = \"net0\"\ndevice = \"vnic2\"\nmac = \"02:77:00:00:00:00\"\n",
+            "`02:77:00:00:00:00` is taken by `net1` of brane `main`",
         ),
         (
             "\"vnic2\"",
@@ -445,9 +476,9 @@ fn every_rule_of_devices_names_place_key_and_remedy() {
             "device.name: `pa` is not the NIC's own name: the physical device of nic0 is `nic0`",
         ),
         (
-            "02:77:00:00:05:00",
-            "02:77:00:00:00:00",
-            "brane.interface.mac: `02:77:00:00:00:00` is taken by device `office`",
+            "\"vnic0\"",
+            "\"vnic0\"\nmac = \"02:77:00:00:05:00\"",
+            "brane.interface.mac: `02:77:00:00:05:00` is taken by device `office`",
         ),
         (
             "\"office\"\n",
