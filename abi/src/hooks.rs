@@ -89,6 +89,17 @@ pub struct Subscription {
     pub transitions: Vec<Transition>,
 }
 
+impl Subscription {
+    /// All transitions of all families of all branes.
+    pub fn all() -> Subscription {
+        Subscription {
+            brane: None,
+            family: None,
+            transitions: Vec::from(Transition::ALL),
+        }
+    }
+}
+
 /// A transition.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Told {

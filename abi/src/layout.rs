@@ -33,6 +33,8 @@ pub const INDICES: usize = 128;
 /// `ports-N`, between a NIC driver (side A) and a brane (side B). A [`crate::link::LinkHeader`] comes first.
 pub mod ports {
     use super::{INDICES, PORTS_PER_BRANE, Part};
+    use crate::endpoint::RingPair;
+    use crate::shared::SharedRegion;
     /// Bytes that the region must have.
     pub const SIZE: usize = 0x20_0000;
     /// Indices of port `p`'s receive ring (driver to brane).
@@ -48,11 +50,31 @@ pub mod ports {
     /// Data of the transmit rings.
     pub const TX: [Part; PORTS_PER_BRANE] = [Part::new(0x10_0000, 0x8_0000), Part::new(0x1c_0000, 0x4_0000)];
     const _: () = assert!(TX[1].end() == SIZE && RX[0].end() == TX[0].offset && TX[0].end() == RX[1].offset);
+
+    /// The driver's ends of port `p` (side A). Returns `None` if the region is too small or has no such port.
+    pub fn driver_rings(region: SharedRegion, p: usize) -> Option<RingPair> {
+        RingPair::new(
+            region.part(0, SIZE)?,
+            (rx_indices(p), *RX.get(p)?),
+            (tx_indices(p), *TX.get(p)?),
+        )
+    }
+
+    /// The brane's ends of port `p` (side B). Returns `None` if the region is too small or has no such port.
+    pub fn brane_rings(region: SharedRegion, p: usize) -> Option<RingPair> {
+        RingPair::new(
+            region.part(0, SIZE)?,
+            (tx_indices(p), *TX.get(p)?),
+            (rx_indices(p), *RX.get(p)?),
+        )
+    }
 }
 
 /// `sock-N`, between a brane (side A) and its client (side B). A [`crate::link::LinkHeader`] comes first.
 pub mod sock {
     use super::{INDICES, Part};
+    use crate::endpoint::RingPair;
+    use crate::shared::SharedRegion;
     /// Bytes that the region must have.
     pub const SIZE: usize = 0x40_0000;
     /// Sockets that one client can have at a time.
@@ -80,11 +102,31 @@ pub mod sock {
     /// See [`RING_MIN`].
     pub const RING_MAX: usize = 1 << 20;
     const _: () = assert!(rx_indices(SLOTS) <= REQUESTS.offset && EVENTS.end() <= DATA.offset);
+
+    /// The brane's ends of the rings of events and requests (side A). Returns `None` if the region is too small.
+    pub fn brane_rings(region: SharedRegion) -> Option<RingPair> {
+        RingPair::new(
+            region.part(0, SIZE)?,
+            (EVENT_INDICES, EVENTS),
+            (REQUEST_INDICES, REQUESTS),
+        )
+    }
+
+    /// The client's ends of the rings of requests and events (side B). Returns `None` if the region is too small.
+    pub fn client_rings(region: SharedRegion) -> Option<RingPair> {
+        RingPair::new(
+            region.part(0, SIZE)?,
+            (REQUEST_INDICES, REQUESTS),
+            (EVENT_INDICES, EVENTS),
+        )
+    }
 }
 
 /// `ctl-N`, between the manager (side A) and a brane (side B). A [`crate::link::LinkHeader`] comes first.
 pub mod ctl {
     use super::{INDICES, Part};
+    use crate::endpoint::RingPair;
+    use crate::shared::SharedRegion;
     /// Bytes that the region must have.
     pub const SIZE: usize = 0x1_0000;
     /// Indices of the command ring (manager to brane).
@@ -96,6 +138,24 @@ pub mod ctl {
     /// Data of the report ring.
     pub const REPORTS: Part = Part::new(0x8000, 0x8000);
     const _: () = assert!(REPORTS.end() <= SIZE);
+
+    /// The manager's ends (side A). Returns `None` if the region is too small.
+    pub fn manager_rings(region: SharedRegion) -> Option<RingPair> {
+        RingPair::new(
+            region.part(0, SIZE)?,
+            (COMMAND_INDICES, COMMANDS),
+            (REPORT_INDICES, REPORTS),
+        )
+    }
+
+    /// The ends of a brane or subscriber (side B). Returns `None` if the region is too small.
+    pub fn brane_rings(region: SharedRegion) -> Option<RingPair> {
+        RingPair::new(
+            region.part(0, SIZE)?,
+            (REPORT_INDICES, REPORTS),
+            (COMMAND_INDICES, COMMANDS),
+        )
+    }
 }
 
 /// `log-NAME`, from one protection domain to serial: a [`crate::stream`] ring. No link: serial is never restarted, and

@@ -13,6 +13,7 @@ extern crate alloc;
 
 pub mod control;
 pub mod doorbell;
+pub mod endpoint;
 pub mod hooks;
 pub mod inside;
 pub mod layout;

@@ -30,6 +30,7 @@ pub enum Side {
 
 /// What one side says of itself.
 #[repr(C, align(64))]
+#[derive(Default)]
 pub struct SideState {
     magic: AtomicU32,
     version: AtomicU32,
@@ -39,6 +40,7 @@ pub struct SideState {
 
 /// The first bytes of a shared region: both sides' state and both doorbells. All zero before anybody started.
 #[repr(C, align(64))]
+#[derive(Default)]
 pub struct LinkHeader {
     side: [SideState; 2],
     bell: [Doorbell; 2],
@@ -71,7 +73,12 @@ impl Link {
     /// whatever the doorbell says. `None` when the region is too small or not aligned.
     pub fn start(region: SharedRegion, side: Side) -> Option<Link> {
         // SAFETY: LinkHeader is made of atomics only.
-        let header: &'static LinkHeader = unsafe { region.object(0)? };
+        let header = unsafe { region.object(0)? };
+        Some(Link::start_at(header, side))
+    }
+
+    /// Starts our side over a header that the caller has found.
+    pub(crate) fn start_at(header: &'static LinkHeader, side: Side) -> Link {
         let me = side as usize;
         let mine = &header.side[me];
         mine.ack.store(0, Ordering::SeqCst);
@@ -82,13 +89,13 @@ impl Link {
         mine.magic.store(MAGIC, Ordering::SeqCst);
         mine.version.store(VERSION, Ordering::SeqCst);
         mine.epoch.store(epoch, Ordering::SeqCst);
-        Some(Link {
+        Link {
             header,
             me,
             epoch,
             peer_epoch: 0,
             pending: 0,
-        })
+        }
     }
 
     /// Looks at the peer's state. Cheap: a few loads.

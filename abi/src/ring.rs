@@ -164,8 +164,10 @@ impl Producer {
         (self.data.capacity / 2 - RECORD_ALIGN) as usize
     }
 
-    /// Forgets all records: the counterpart of [`RingIndices::reset`].
+    /// Empties the ring: zeroes the shared indices and this end's private ones. Only within the handshake of
+    /// [`crate::endpoint`], while neither side uses the ring.
     pub fn reset(&mut self) {
+        self.indices.reset();
         self.tail = 0;
         self.published = 0;
         self.head = 0;
@@ -368,8 +370,10 @@ impl Consumer {
         })
     }
 
-    /// Forgets all records: the counterpart of [`RingIndices::reset`].
+    /// Empties the ring: zeroes the shared indices and this end's private ones. Only within the handshake of
+    /// [`crate::endpoint`], while neither side uses the ring.
     pub fn reset(&mut self) {
+        self.indices.reset();
         self.head = 0;
         self.released = 0;
         self.tail = 0;

@@ -63,8 +63,10 @@ impl StreamProducer {
         })
     }
 
-    /// Forgets all bytes: the counterpart of [`RingIndices::reset`].
+    /// Empties the ring: zeroes the shared indices and this end's private ones. Only while the other end does not use the
+    /// ring.
     pub fn reset(&mut self) {
+        self.indices.reset();
         self.tail = 0;
         self.head = 0;
     }
@@ -135,8 +137,10 @@ impl StreamConsumer {
         })
     }
 
-    /// Forgets all bytes: the counterpart of [`RingIndices::reset`].
+    /// Empties the ring: zeroes the shared indices and this end's private ones. Only while the other end does not use the
+    /// ring.
     pub fn reset(&mut self) {
+        self.indices.reset();
         self.head = 0;
         self.tail = 0;
     }

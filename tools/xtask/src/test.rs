@@ -287,6 +287,8 @@ fn ring_model(workspace: &Workspace) -> Result<Closing> {
             "brane-abi",
             "--test",
             "ring_loom",
+            "--test",
+            "endpoint_loom",
             runner::color(),
         ])
         .arg("--target-dir")
