@@ -123,7 +123,7 @@ impl Brane {
         turn.fail = self.commands(now);
         self.stack.unblock();
         for client in &mut self.clients {
-            turn.more |= client.process(now, &mut self.stack, &self.identity);
+            turn.more |= client.poll(now, &mut self.stack, &self.identity);
         }
         if self.stack.deadline() <= now && self.stack.expire(now) {
             self.addresses_changed();
@@ -151,9 +151,9 @@ impl Brane {
 
     /// Announces sleep. `false`: there is news, take another turn.
     pub fn arm(&self) -> bool {
-        self.ports.iter().all(|ports| ports.link.own_bell().arm())
-            && self.control.link.own_bell().arm()
-            && self.clients.iter().all(|client| client.own_bell().arm())
+        self.ports.iter().all(|ports| ports.endpoint.arm())
+            && self.control.endpoint.arm()
+            && self.clients.iter().all(Client::arm)
     }
 
     fn addresses_changed(&mut self) {
@@ -263,8 +263,7 @@ impl Brane {
         }
         for (nic, ports) in self.ports.iter_mut().enumerate() {
             let bits = bits >> (nic * PORTS_PER_BRANE) & ((1 << PORTS_PER_BRANE) - 1);
-            let woken = bits != 0 && ports.link.peer_bell().ring(bits);
-            if core::mem::take(&mut ports.notify) | woken {
+            if ports.endpoint.flush(bits) {
                 notify(Peer::Driver(nic));
             }
         }

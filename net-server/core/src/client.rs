@@ -12,12 +12,12 @@ use crate::slot::{Closing, News, Slot, Stream, Use};
 use crate::stack::Stack;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-use brane_abi::doorbell::Doorbell;
+use brane_abi::endpoint::{Endpoint, LinkEvent, RingPair};
 use brane_abi::inside::Answer;
 use brane_abi::layout::sock;
-use brane_abi::link::{Link, LinkState, Side};
+use brane_abi::link::Side;
 use brane_abi::net::SockAddr;
-use brane_abi::ring::{Consumer, Producer, RingError, RingIndices};
+use brane_abi::ring::RingError;
 use brane_abi::shared::SharedRegion;
 use brane_abi::socket::{CONTROL_BIT, Endpoints, Failed, Identity, QUESTIONS, error, event};
 use requests::DEFERRED;
@@ -62,12 +62,8 @@ pub const EVENT_BYTES: usize = EVENTS * size_of::<Event>();
 pub struct Client {
     index: usize,
     region: SharedRegion,
-    link: Link,
-    up: bool,
-    broken: bool,
-    control: [&'static RingIndices; 2],
-    requests: Consumer,
-    events: Producer,
+    /// The link. Its rings carry events to the client and requests from it.
+    endpoint: Endpoint<RingPair>,
     slots: Vec<Slot>,
     deferred: VecDeque<Event>,
     /// Who we are, as the client is told next.
@@ -83,17 +79,15 @@ pub struct Client {
     bell: u64,
     /// Slots whose receive ring has records that are not visible yet.
     unpublished: u64,
-    /// The peer must be notified whatever its doorbell says.
-    pub notify: bool,
 }
 
-/// Why a client is cut off.
+/// The client has violated the protocol: it is quarantined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Broken;
+struct Violation;
 
-impl From<RingError> for Broken {
-    fn from(_: RingError) -> Broken {
-        Broken
+impl From<RingError> for Violation {
+    fn from(_: RingError) -> Violation {
+        Violation
     }
 }
 
@@ -101,12 +95,6 @@ impl Client {
     /// Starts our side of the link over the client's region; `index` is the brane's number for it. `None` when the region is
     /// too small or not aligned.
     pub fn start(index: usize, region: SharedRegion) -> Option<Client> {
-        if region.len() < sock::SIZE {
-            return None;
-        }
-        // SAFETY: RingIndices is made of atomics only.
-        let indices = |offset| unsafe { region.object::<RingIndices>(offset) };
-        let (requests, events) = (indices(sock::REQUEST_INDICES)?, indices(sock::EVENT_INDICES)?);
         let free = || Slot {
             what: Use::Free,
             generation: 0,
@@ -114,11 +102,7 @@ impl Client {
         Some(Client {
             index,
             region,
-            up: false,
-            broken: false,
-            control: [requests, events],
-            requests: Consumer::new(requests, region.part(sock::REQUESTS.offset, sock::REQUESTS.len)?)?,
-            events: Producer::new(events, region.part(sock::EVENTS.offset, sock::EVENTS.len)?)?,
+            endpoint: Endpoint::start(region, Side::A, sock::brane_rings(region)?)?,
             slots: (0..sock::SLOTS).map(|_| free()).collect(),
             deferred: VecDeque::with_capacity(EVENTS),
             identity: Identity::default(),
@@ -128,22 +112,20 @@ impl Client {
             pending: 0,
             bell: 0,
             unpublished: 0,
-            notify: true,
-            link: Link::start(region, Side::A)?,
         })
     }
 
-    /// The doorbell that wakes us.
-    pub fn own_bell(&self) -> &'static Doorbell {
-        self.link.own_bell()
+    /// Announces sleep. Returns false if the client has rung meanwhile.
+    pub fn arm(&self) -> bool {
+        self.endpoint.arm()
     }
 
-    /// Takes what the client has to say. `identity` is told to it when the link comes up. Returns whether there is more.
-    pub fn process(&mut self, now: u64, stack: &mut Stack, identity: &Identity) -> bool {
-        self.link.own_bell().disarm();
-        self.pending |= self.link.own_bell().take();
-        self.look_at_link(now, stack, identity);
-        if !self.up {
+    /// Polls the link and takes the client's requests and datagrams. Sends `identity` if the link comes up. Returns true if
+    /// there is more.
+    pub fn poll(&mut self, now: u64, stack: &mut Stack, identity: &Identity) -> bool {
+        self.pending |= self.endpoint.wake();
+        self.poll_link(now, stack, identity);
+        if !self.endpoint.is_up() {
             self.pending = 0;
             return false;
         }
@@ -152,51 +134,45 @@ impl Client {
         }
         match self.work(now, stack, identity) {
             Ok(()) => self.pending != 0,
-            Err(Broken) => {
-                self.cut(now, stack);
+            Err(Violation) => {
+                self.quarantine(now, stack);
                 false
             }
         }
     }
 
-    fn look_at_link(&mut self, now: u64, stack: &mut Stack, identity: &Identity) {
-        let mut state = self.link.poll();
-        if state == LinkState::PeerRestarted {
+    fn poll_link(&mut self, now: u64, stack: &mut Stack, identity: &Identity) {
+        let was_up = self.endpoint.is_up();
+        let mut event = self.endpoint.poll();
+        if event == LinkEvent::PeerRestarted {
             self.lose_all(now, stack);
-            self.control.iter().for_each(|indices| indices.reset());
-            self.requests.reset();
-            self.events.reset();
-            self.broken = false;
             self.bad = 0;
-            self.link.acknowledge();
-            self.notify = true;
-            state = self.link.poll();
+            self.endpoint.accept();
+            event = self.endpoint.poll();
         }
-        match state {
-            LinkState::Up if !self.up && !self.broken => {
-                self.up = true;
+        match event {
+            LinkEvent::CameUp => {
                 stack.counters.client_links += 1;
-                // What was rung before we looked is lost with the bits, so look at everything.
+                // Bits that were rung before are lost, so the requests are looked at.
                 self.pending = CONTROL_BIT;
                 self.identify(identity);
             }
-            LinkState::Down | LinkState::Incompatible if self.up => {
-                // It withdrew without restarting: its rings cannot be trusted any more.
-                self.cut(now, stack);
+            // It withdrew without restarting: its rings cannot be trusted any more.
+            LinkEvent::Lost | LinkEvent::Incompatible if was_up => {
+                stack.counters.client_errors += 1;
+                self.lose_all(now, stack);
             }
-            _ => {}
+            LinkEvent::Unchanged | LinkEvent::PeerRestarted | LinkEvent::Lost | LinkEvent::Incompatible => {}
         }
     }
 
-    /// Ends everything this client has, and ignores it until it restarts.
-    fn cut(&mut self, now: u64, stack: &mut Stack) {
-        stack.counters.client_errors += 1;
-        self.broken = true;
+    /// Ends all that the client has, and ignores it until it restarts.
+    fn quarantine(&mut self, now: u64, stack: &mut Stack) {
+        stack.counters.client_errors += u64::from(self.endpoint.violation());
         self.lose_all(now, stack);
     }
 
     fn lose_all(&mut self, now: u64, stack: &mut Stack) {
-        self.up = false;
         for slot in 0..self.slots.len() {
             self.free(now, stack, slot, error::INVALID);
         }
@@ -211,13 +187,13 @@ impl Client {
 
     /// Whether the client can be talked to.
     pub fn is_up(&self) -> bool {
-        self.up
+        self.endpoint.is_up()
     }
 
     /// Answers a question of the client.
     pub fn answer(&mut self, token: u32, answer: &Answer) {
         // Writing to a vector cannot fail.
-        if self.up
+        if self.endpoint.is_up()
             && let Ok(text) = minicbor::to_vec(answer)
         {
             self.event([event::ANSWER, token, 0], Payload::Answer(text));
@@ -226,7 +202,7 @@ impl Client {
 
     /// Tells the client who we are.
     pub fn identify(&mut self, identity: &Identity) {
-        if self.up {
+        if self.endpoint.is_up() {
             self.identity = *identity;
             self.event([event::IDENTITY, 0, 0], Payload::Identity);
         }
@@ -255,7 +231,9 @@ impl Client {
         }
         while let Some(event) = self.deferred.front() {
             match self
-                .events
+                .endpoint
+                .rings
+                .tx
                 .push(&[event.payload.bytes(&self.identity)], event.words)
             {
                 Ok(()) => {
@@ -266,13 +244,13 @@ impl Client {
                 Err(error) => return Err(error),
             }
         }
-        if self.events.publish() {
+        if self.endpoint.rings.tx.publish() {
             self.bell |= CONTROL_BIT;
         }
         Ok(())
     }
 
-    fn work(&mut self, now: u64, stack: &mut Stack, identity: &Identity) -> Result<(), Broken> {
+    fn work(&mut self, now: u64, stack: &mut Stack, identity: &Identity) -> Result<(), Violation> {
         let mut bits = core::mem::take(&mut self.pending);
         if bits & CONTROL_BIT != 0 {
             bits &= !CONTROL_BIT;
@@ -367,7 +345,7 @@ impl Client {
                     if let Use::Udp(udp) = &mut self.slots[index].what
                         && udp.send(now, stack).is_err()
                     {
-                        return self.cut(now, stack);
+                        return self.quarantine(now, stack);
                     }
                     self.free(now, stack, index, error::NOT_READY);
                     self.slots[index].what = Use::Over;
@@ -381,11 +359,11 @@ impl Client {
     /// The connection in a slot has news, or its rings have. The caller lets it send afterwards.
     pub fn serve(&mut self, now: u64, stack: &mut Stack, slot: usize) {
         if self.service(now, stack, slot).is_err() {
-            self.cut(now, stack);
+            self.quarantine(now, stack);
         }
     }
 
-    fn service(&mut self, now: u64, stack: &mut Stack, index: usize) -> Result<(), Broken> {
+    fn service(&mut self, now: u64, stack: &mut Stack, index: usize) -> Result<(), Violation> {
         let Some(Slot {
             what: Use::Stream(stream),
             ..
@@ -463,13 +441,13 @@ impl Client {
     pub fn undelivered(&mut self, now: u64, stack: &mut Stack, error: RingError) {
         match error {
             RingError::Full | RingError::TooLong => stack.counters.udp_rx_full += 1,
-            RingError::Peer => self.cut(now, stack),
+            RingError::Peer => self.quarantine(now, stack),
         }
     }
 
     /// Makes everything visible to the client. `true` when it must be notified.
     pub fn flush(&mut self, now: u64, stack: &mut Stack) -> bool {
-        if self.up {
+        if self.endpoint.is_up() {
             let mut bits = core::mem::take(&mut self.unpublished);
             while bits != 0 {
                 let slot = bits.trailing_zeros() as usize;
@@ -481,12 +459,11 @@ impl Client {
                 bits &= bits - 1;
             }
             if !self.deferred.is_empty() && self.flush_events().is_err() {
-                self.cut(now, stack);
+                self.quarantine(now, stack);
             }
         }
         let bits = core::mem::take(&mut self.bell);
-        let woken = bits != 0 && self.link.peer_bell().ring(bits);
-        core::mem::take(&mut self.notify) | woken
+        self.endpoint.flush(bits)
     }
 }
 

@@ -8,12 +8,12 @@ use crate::netif::usable;
 use alloc::string::String;
 use alloc::vec::Vec;
 use brane_abi::control::{
-    BraneConfig, BraneStatus, Family, InterfaceConfig, MAX_MESSAGE, Rename, command, report,
+    BraneConfig, BraneStatus, CONTROL_BIT, Family, InterfaceConfig, MAX_MESSAGE, Rename, command, report,
 };
+use brane_abi::endpoint::{Endpoint, LinkEvent, RingPair};
 use brane_abi::inside::{Answer, Query};
 use brane_abi::layout::ctl;
-use brane_abi::link::{Link, LinkState, Side};
-use brane_abi::ring::{Consumer, Producer, RingIndices};
+use brane_abi::link::Side;
 use brane_abi::shared::SharedRegion;
 use core::net::IpAddr;
 
@@ -59,67 +59,47 @@ pub enum Command {
 
 /// The brane's end of the manager's region.
 pub struct Control {
-    /// The link.
-    pub link: Link,
-    up: bool,
-    indices: [&'static RingIndices; 2],
-    commands: Consumer,
-    reports: Producer,
-    /// The manager must be notified whatever its doorbell says.
-    pub notify: bool,
-    told: bool,
+    /// The link. Its rings carry reports to the manager and commands from it.
+    pub endpoint: Endpoint<RingPair>,
+    /// Reports were published since the last flush that the manager must be woken for.
+    reported: bool,
 }
 
 impl Control {
-    /// Starts our side of the link. `None` when the region is too small or not aligned.
+    /// Starts the brane's side of the link. Returns `None` if the region is too small or not aligned.
     pub fn start(region: SharedRegion) -> Option<Control> {
-        if region.len() < ctl::SIZE {
-            return None;
-        }
-        // SAFETY: RingIndices is made of atomics only.
-        let indices = |offset| unsafe { region.object::<RingIndices>(offset) };
-        let indices = [indices(ctl::COMMAND_INDICES)?, indices(ctl::REPORT_INDICES)?];
         Some(Control {
-            commands: Consumer::new(indices[0], region.part(ctl::COMMANDS.offset, ctl::COMMANDS.len)?)?,
-            reports: Producer::new(indices[1], region.part(ctl::REPORTS.offset, ctl::REPORTS.len)?)?,
-            link: Link::start(region, Side::B)?,
-            up: false,
-            indices,
-            notify: true,
-            told: false,
+            endpoint: Endpoint::start(region, Side::B, ctl::brane_rings(region)?)?,
+            reported: false,
         })
     }
 
-    /// Follows the link. Returns whether it has just come up.
-    pub fn look(&mut self) -> bool {
-        let mut state = self.link.poll();
-        if state == LinkState::PeerRestarted {
-            self.up = false;
-            self.indices.iter().for_each(|indices| indices.reset());
-            self.commands.reset();
-            self.reports.reset();
-            self.link.acknowledge();
-            self.notify = true;
-            state = self.link.poll();
+    /// Polls the link. Returns true if it has just come up.
+    pub fn poll(&mut self) -> bool {
+        let mut event = self.endpoint.poll();
+        if event == LinkEvent::PeerRestarted {
+            self.endpoint.accept();
+            event = self.endpoint.poll();
         }
-        let was = core::mem::replace(&mut self.up, state == LinkState::Up);
-        self.up && !was
+        event == LinkEvent::CameUp
     }
 
     /// The next command and its token.
     pub fn take(&mut self) -> Option<(u32, Command)> {
-        if !self.up {
+        if !self.endpoint.is_up() {
             return None;
         }
         let mut text = Vec::new();
-        let record = self.commands.take(|record| {
+        let commands = &mut self.endpoint.rings.rx;
+        let record = commands.take(|record| {
             text.resize(record.len().min(MAX_MESSAGE), 0);
             record.copy_to(&mut text);
             (record.meta, record.len())
         });
-        self.commands.release();
+        commands.release();
         let Ok(record) = record else {
-            self.up = false;
+            // A manager that breaks the rules is ignored until it restarts.
+            let _ = self.endpoint.violation();
             return None;
         };
         let ([kind, token, _], len) = record?;
@@ -150,14 +130,18 @@ impl Control {
         Some((token, command))
     }
 
-    /// Puts a report into the ring; whether there is something new in it.
+    /// Puts a report into the ring. Returns true if there is something new in it.
     fn put(&mut self, kind: u32, token: u32, payload: &[u8]) -> bool {
-        // The manager takes a report for each command it sends, so the ring has room; should it not, the manager asks again.
-        self.up && self.reports.push(&[payload], [kind, token, 0]).is_ok() && self.reports.publish()
+        // The manager takes a report for each command that it sends, so the ring has room. If it has none, the manager asks again.
+        if !self.endpoint.is_up() {
+            return false;
+        }
+        let reports = &mut self.endpoint.rings.tx;
+        reports.push(&[payload], [kind, token, 0]).is_ok() && reports.publish()
     }
 
     fn send(&mut self, kind: u32, token: u32, payload: &[u8]) {
-        self.told |= self.put(kind, token, payload);
+        self.reported |= self.put(kind, token, payload);
     }
 
     /// Answers a heartbeat. Wakes nobody: the manager looks before it asks again.
@@ -202,11 +186,14 @@ impl Control {
         }
     }
 
-    /// Whether the manager must be notified of what was sent.
+    /// Returns true if the manager must be notified.
     pub fn flush(&mut self) -> bool {
-        let bell = self.link.peer_bell();
-        let woken = core::mem::take(&mut self.told) && bell.ring(brane_abi::control::CONTROL_BIT);
-        core::mem::take(&mut self.notify) | woken
+        let bits = if core::mem::take(&mut self.reported) {
+            CONTROL_BIT
+        } else {
+            0
+        };
+        self.endpoint.flush(bits)
     }
 }
 

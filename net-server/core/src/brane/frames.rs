@@ -9,7 +9,6 @@ use crate::device::Tx;
 use crate::disguise::Disguise;
 use crate::family::Life;
 use crate::inlet::Delivery;
-use crate::ports::Change;
 use crate::stack::{Outcome, Stack};
 use alloc::boxed::Box;
 use brane_abi::layout::PORTS_PER_BRANE;
@@ -28,15 +27,15 @@ impl Brane {
     }
 
     fn receive_from(&mut self, now: u64, nic: usize) -> bool {
-        let bell = self.ports[nic].link.own_bell();
-        bell.disarm();
-        self.ports[nic].pending |= bell.take();
-        if self.ports[nic].look(&mut self.stack.counters) == Change::Lost {
+        let ports = &mut self.ports[nic];
+        ports.pending |= ports.endpoint.wake();
+        if !ports.poll(&mut self.stack.counters) {
             self.take_rings_back(nic);
-            self.ports[nic].reset();
-            self.ports[nic].look(&mut self.stack.counters);
+            let ports = &mut self.ports[nic];
+            ports.endpoint.accept();
+            ports.poll(&mut self.stack.counters);
         }
-        if !self.ports[nic].up {
+        if !self.ports[nic].endpoint.is_up() {
             return false;
         }
         let mut more = false;
@@ -46,13 +45,13 @@ impl Brane {
             }
             let mut taken = 0;
             while taken < FRAME_BUDGET {
-                let port = &mut self.ports[nic].port[p];
+                let port = self.ports[nic].port(p);
                 let record = match port.rx.peek() {
                     Ok(Some(record)) => record,
                     Ok(None) => break,
                     Err(_) => {
-                        self.stack.counters.driver_errors += 1;
-                        self.ports[nic].fail();
+                        let violation = self.ports[nic].endpoint.violation();
+                        self.stack.counters.driver_errors += u64::from(violation);
                         return false;
                     }
                 };
@@ -68,17 +67,17 @@ impl Brane {
                         self.stack.counters.rx_bytes += frame.len() as u64;
                         hand_in(&mut self.stack, &mut self.clients, now, index, frame, intact);
                     }
-                    self.ports[nic].port[p].rx.pop(size);
+                    self.ports[nic].port(p).rx.pop(size);
                 } else {
                     let info = PortInfo::read_from_bytes(frame).ok();
-                    self.ports[nic].port[p].rx.pop(size);
+                    self.ports[nic].port(p).rx.pop(size);
                     if let Some(info) = info {
-                        self.ports[nic].port[p].info = Some(info);
+                        self.ports[nic].port(p).info = Some(info);
                         self.bind(now, nic, p);
                     }
                 }
             }
-            self.ports[nic].port[p].rx.release();
+            self.ports[nic].port(p).rx.release();
             if taken == FRAME_BUDGET {
                 more = true;
             } else {
@@ -91,7 +90,7 @@ impl Brane {
     /// Joins a port and the interface that it is to carry, where the driver has said that the port is for that one. A binding
     /// that a detached interface had is nobody's.
     pub(super) fn bind(&mut self, now: u64, nic: usize, p: usize) {
-        let port = &mut self.ports[nic].port[p];
+        let port = self.ports[nic].port(p);
         port.user = None;
         let (Some(index), Some(info)) = (self.stack.at_port(nic * PORTS_PER_BRANE + p), port.info) else {
             return;
@@ -126,7 +125,7 @@ impl Brane {
             if let Some(port) = port
                 && let Some(ring) = netif.unbind()
             {
-                self.ports[nic].port[port % PORTS_PER_BRANE].tx = Some(ring);
+                self.ports[nic].port(port % PORTS_PER_BRANE).tx = Some(ring);
             }
         }
     }

@@ -23,11 +23,9 @@ pub(super) const UNCONFIGURED: &str = "the brane has no configuration yet";
 impl Brane {
     /// Obeys the manager, but for the failure that it may want.
     pub(super) fn commands(&mut self, now: u64) -> Option<Failure> {
-        let bell = self.control.link.own_bell();
-        bell.disarm();
-        let told = bell.take() != 0;
-        let came_up = self.control.look();
-        self.more_commands |= told || came_up;
+        let rung = self.control.endpoint.wake() != 0;
+        let came_up = self.control.poll();
+        self.more_commands |= rung || came_up;
         if !core::mem::take(&mut self.more_commands) {
             return None;
         }
@@ -164,7 +162,7 @@ impl Brane {
         let mut netif = self.stack.netifs.remove(index);
         netif.tx.count(&mut self.stack.counters);
         if let Some(number) = netif.port() {
-            let port = &mut self.ports[number / PORTS_PER_BRANE].port[number % PORTS_PER_BRANE];
+            let port = self.ports[number / PORTS_PER_BRANE].port(number % PORTS_PER_BRANE);
             port.user = None;
             // Frames of this binding may still come; they are nobody's.
             port.retired = netif.binding();

@@ -3,7 +3,7 @@
 //! The client is trusted with nothing: a request is copied once, every number in it is checked, and one without sense is
 //! refused and counted. Requests taken in one look and answers that wait for room are bounded.
 
-use super::{Broken, Client, Payload, endpoints};
+use super::{Client, Payload, Violation, endpoints};
 use crate::family::family_of;
 use crate::inside::Asker;
 use crate::slot::{Closing, Datagrams, Slot, Stream, Use};
@@ -44,7 +44,7 @@ impl Client {
         now: u64,
         stack: &mut Stack,
         identity: &Identity,
-    ) -> Result<bool, Broken> {
+    ) -> Result<bool, Violation> {
         self.flush_events()?;
         for _ in 0..REQUEST_BUDGET {
             if self.deferred.len() > DEFERRED {
@@ -53,10 +53,12 @@ impl Client {
             }
             let mut payload = [0; LONGEST];
             let taken = self
-                .requests
+                .endpoint
+                .rings
+                .rx
                 .take(|record| (record.meta, record.len(), record.copy_to(&mut payload).len()))?;
             let Some((words, len, copied)) = taken else {
-                self.requests.release();
+                self.endpoint.rings.rx.release();
                 return Ok(false);
             };
             let sound = len == copied && self.request(now, stack, identity, words, &payload[..copied])?;
@@ -64,11 +66,11 @@ impl Client {
                 stack.counters.client_bad_requests += 1;
                 self.bad += 1;
                 if self.bad >= BAD_REQUESTS {
-                    return Err(Broken);
+                    return Err(Violation);
                 }
             }
         }
-        self.requests.release();
+        self.endpoint.rings.rx.release();
         Ok(self.deferred.len() <= DEFERRED)
     }
 
@@ -80,7 +82,7 @@ impl Client {
         identity: &Identity,
         [kind, slot, generation]: [u32; 3],
         payload: &[u8],
-    ) -> Result<bool, Broken> {
+    ) -> Result<bool, Violation> {
         if kind == request::IDENTIFY {
             self.identify(identity);
             return Ok(true);
