@@ -31,7 +31,7 @@ impl Core {
             }
             let mut payload = [0; size_of::<socket::Identity>()];
             let mut answer = Vec::new();
-            let record = self.events.take(|record| {
+            let record = self.endpoint.rings.rx.take(|record| {
                 if record.meta[0] == event::ANSWER && record.len() <= MAX_ANSWER {
                     answer.resize(record.len(), 0);
                     record.copy_to(&mut answer);
@@ -57,12 +57,12 @@ impl Core {
                     }
                 }
                 Err(_) => {
-                    self.break_link();
+                    self.violation();
                     return;
                 }
             }
         }
-        self.events.release();
+        self.endpoint.rings.rx.release();
         // The brane waits for room only when the ring was nearly full.
         if bytes > sock::EVENTS.len / 4 {
             shared.mark(CONTROL_BIT);

@@ -14,9 +14,10 @@ use alloc::boxed::Box;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
 use brane_abi::doorbell::Doorbell;
+use brane_abi::endpoint::{Endpoint, LinkEvent, RingPair};
 use brane_abi::layout::sock;
-use brane_abi::link::{Link, LinkState, Side};
-use brane_abi::ring::{Consumer, Producer, RingIndices};
+use brane_abi::link::Side;
+use brane_abi::ring::RingIndices;
 use brane_abi::shared::SharedRegion;
 use brane_abi::socket::{CONTROL_BIT, request};
 use core::cell::{Cell, RefCell};
@@ -54,15 +55,9 @@ pub struct Counters {
 /// The state that events change.
 pub(crate) struct Core {
     region: SharedRegion,
-    link: Link,
-    /// The link is up and usable.
-    up: bool,
-    /// The brane broke the protocol: ignore it until it restarts.
-    broken: bool,
+    /// The link. Its rings carry requests to the brane and events from it.
+    pub endpoint: Endpoint<RingPair>,
     pub more_events: bool,
-    requests: Producer,
-    pub events: Consumer,
-    control: [&'static RingIndices; 2],
     pub slots: Vec<Slot>,
     free: u64,
     space: Space,
@@ -98,25 +93,10 @@ impl Stack {
     /// Starts our side of the link over `region` (layout [`sock`]) and notifies the brane. `None` when the region is too small or
     /// not aligned. There must be one `Stack` for a region.
     pub fn start(region: SharedRegion, platform: Box<dyn Platform>) -> Option<Stack> {
-        if region.len() < sock::SIZE {
-            return None;
-        }
-        let link = Link::start(region, Side::B)?;
-        // SAFETY: RingIndices is made of atomics only.
-        let indices = |offset| unsafe { region.object::<RingIndices>(offset) };
-        let request_indices = indices(sock::REQUEST_INDICES)?;
-        let event_indices = indices(sock::EVENT_INDICES)?;
-        let core = Core {
+        let mut core = Core {
             region,
-            up: false,
-            broken: false,
+            endpoint: Endpoint::start(region, Side::B, sock::client_rings(region)?)?,
             more_events: false,
-            requests: Producer::new(
-                request_indices,
-                region.part(sock::REQUESTS.offset, sock::REQUESTS.len)?,
-            )?,
-            events: Consumer::new(event_indices, region.part(sock::EVENTS.offset, sock::EVENTS.len)?)?,
-            control: [request_indices, event_indices],
             slots: (0..sock::SLOTS).map(|_| Slot::new()).collect(),
             free: (1 << sock::SLOTS) - 1,
             space: Space::new(sock::DATA.offset, sock::DATA.len),
@@ -130,10 +110,9 @@ impl Stack {
             questions: query::none(),
             last_token: 0,
             counters: Counters::default(),
-            link,
         };
-        let (own_bell, peer_bell) = (core.link.own_bell(), core.link.peer_bell());
-        platform.notify();
+        let (own_bell, peer_bell) = (core.endpoint.own_bell(), core.endpoint.peer_bell());
+        core.notify(&*platform);
         Some(Stack(Rc::new(Shared {
             core: RefCell::new(core),
             platform,
@@ -165,8 +144,8 @@ impl Stack {
         self.0.own_bell.disarm();
         let bits = self.0.own_bell.take();
         let core = &mut *self.0.core.borrow_mut();
-        let look = core.look_at_link(&self.0);
-        if core.up {
+        let look = core.poll_link(&self.0);
+        if core.endpoint.is_up() {
             if look || core.more_events || bits & CONTROL_BIT != 0 {
                 core.take_events(&self.0);
             }
@@ -260,9 +239,9 @@ impl Shared {
         self.platform.now()
     }
 
-    /// Counts a breach of protocol by the brane and ignores it until it restarts.
-    pub fn peer_error(&self) {
-        self.core.borrow_mut().break_link();
+    /// Counts a protocol violation by the brane and quarantines it until it restarts.
+    pub fn violation(&self) {
+        self.core.borrow_mut().violation();
     }
 
     /// Takes a free slot, with rings of these sizes, or waits until closing sockets give some back.
@@ -313,7 +292,7 @@ impl Shared {
 
 impl Core {
     fn is_ready(&self) -> bool {
-        self.up && self.identity.ready
+        self.endpoint.is_up() && self.identity.ready
     }
 
     fn watch(&mut self, cx: &Context<'_>) {
@@ -327,46 +306,50 @@ impl Core {
         self.watchers.drain(..).for_each(Waker::wake);
     }
 
-    /// Follows the link's state. Returns whether it has just come up.
-    fn look_at_link(&mut self, shared: &Shared) -> bool {
-        let mut state = self.link.poll();
-        if state == LinkState::PeerRestarted {
-            self.lose_all(Error::BraneRestarted);
-            self.control.iter().for_each(|indices| indices.reset());
-            self.requests.reset();
-            self.events.reset();
-            self.broken = false;
-            self.more_events = false;
-            self.link.acknowledge();
-            shared.platform.notify();
-            state = self.link.poll();
+    /// Polls the link. Returns true if it has just come up.
+    fn poll_link(&mut self, shared: &Shared) -> bool {
+        let was_up = self.endpoint.is_up();
+        let mut event = self.endpoint.poll();
+        if event == LinkEvent::PeerRestarted {
+            self.lose_all(was_up, Error::BraneRestarted);
+            self.endpoint.accept();
+            self.notify(&*shared.platform);
+            event = self.endpoint.poll();
         }
-        match state {
-            LinkState::Up if !self.up && !self.broken => {
-                self.up = true;
+        match event {
+            LinkEvent::CameUp => {
                 self.counters.links_up += 1;
                 self.changed();
-                true
+                return true;
             }
-            // Without a new epoch a link that was up does not come back: the rings' states would not agree.
-            LinkState::Down | LinkState::Incompatible if self.up => {
-                self.broken = true;
-                self.lose_all(Error::BraneRestarted);
-                false
+            LinkEvent::Lost | LinkEvent::Incompatible if was_up => {
+                self.lose_all(was_up, Error::BraneRestarted);
             }
-            _ => false,
+            LinkEvent::Unchanged | LinkEvent::PeerRestarted | LinkEvent::Lost | LinkEvent::Incompatible => {}
+        }
+        false
+    }
+
+    /// Notifies the brane if a step of the handshake is due.
+    fn notify(&mut self, platform: &dyn Platform) {
+        if self.endpoint.flush(0) {
+            platform.notify();
         }
     }
 
-    pub fn break_link(&mut self) {
-        self.counters.peer_errors += 1;
-        self.broken = true;
-        self.lose_all(Error::Protocol);
+    /// Ends the link because a ring makes no sense: the brane has restarted, or it is quarantined until it does.
+    pub fn violation(&mut self) {
+        let was_up = self.endpoint.is_up();
+        if self.endpoint.violation() {
+            self.counters.peer_errors += 1;
+            self.lose_all(was_up, Error::Protocol);
+        } else {
+            self.lose_all(was_up, Error::BraneRestarted);
+        }
     }
 
-    /// Ends the link and all sockets.
-    fn lose_all(&mut self, error: Error) {
-        let was_up = core::mem::replace(&mut self.up, false);
+    /// Ends all sockets with the link.
+    fn lose_all(&mut self, was_up: bool, error: Error) {
         self.identity_known = false;
         self.more_events = false;
         Rc::make_mut(&mut self.identity).ready = false;
@@ -468,22 +451,23 @@ impl Core {
         Ok(())
     }
 
-    /// Whether the link is up.
+    /// Returns true if the link is up.
     pub fn is_up(&self) -> bool {
-        self.up
+        self.endpoint.is_up()
     }
 
     /// Puts a request into the ring; the caller rings.
     pub fn send(&mut self, words: [u32; 3], payload: &[u8]) -> Result<(), Error> {
-        match self.requests.push(&[payload], words) {
+        let requests = &mut self.endpoint.rings.tx;
+        match requests.push(&[payload], words) {
             Ok(()) => {
-                self.requests.publish();
+                requests.publish();
                 Ok(())
             }
             // Each slot has at most four requests under way, questions are few, and the ring holds as many for all of them: a
             // full ring is a brane that gives no room back.
             Err(_) => {
-                self.break_link();
+                self.violation();
                 Err(Error::Protocol)
             }
         }

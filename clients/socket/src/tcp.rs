@@ -299,7 +299,7 @@ impl Handle {
     /// Reports an impossible ring index to the stack.
     pub(crate) fn ring_error(&self, error: RingError) -> Error {
         if error == RingError::Peer {
-            self.shared.peer_error();
+            self.shared.violation();
         }
         Error::from_ring(error)
     }
