@@ -1,0 +1,204 @@
+//! A subscription to the life cycle of branes, for any protection domain that shares a region `hooks-K` with the manager.
+//!
+//! It owns side B of that region. On the other side is the manager, which is trusted: its notifications are believed, but one
+//! that cannot be decoded is reported instead of acted on. The manager starts, restarts and deletes a brane only when each
+//! subscriber has acknowledged, and cancels the subscription of one that takes longer than half a second.
+//!
+//! Registering a protection domain takes this:
+//!
+//! ```ignore
+//! let subscriber = Subscriber::start(regions::HOOKS.shared(), Subscription::all(), || MANAGER.notify()).expect("a region of 64 KiB");
+//! // in `notified`, after each wake:
+//! self.subscriber.run(|event| match event {
+//!     Event::Transition(told) => logln!("{} {}", told.transition.name(), told.brane),
+//!     other => logln!("{other:?}"),
+//! });
+//! ```
+//!
+//! [`Subscriber::run`] acknowledges each transition when the closure returns. A domain that needs longer, or wants to leave,
+//! takes its events with [`Subscriber::next_event`] and acknowledges with [`Subscriber::acknowledge`].
+//!
+//! It knows nothing of seL4: the notification of the manager comes from the caller.
+#![cfg_attr(not(test), no_std)]
+
+extern crate alloc;
+
+use alloc::boxed::Box;
+use alloc::string::String;
+use alloc::vec::Vec;
+use brane_abi::control::{CONTROL_BIT, MAX_MESSAGE};
+use brane_abi::endpoint::{Endpoint, LinkEvent, RingPair};
+use brane_abi::hooks::{say, tell};
+use brane_abi::layout::ctl;
+use brane_abi::link::Side;
+use brane_abi::shared::SharedRegion;
+
+pub use brane_abi::hooks::{Subscription, Told, Transition};
+
+/// Identifies the transition that an acknowledgement is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Token(u32);
+
+/// What a subscriber learns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The manager has taken the subscription. Transitions of branes that exist already follow.
+    Subscribed,
+    /// A brane waits at this transition until it is acknowledged.
+    Transition(Told),
+    /// The manager does not take the subscription, and why.
+    Refused(String),
+    /// The subscription has ended, after [`Subscriber::leave`].
+    Left,
+    /// A record that this version cannot decode; the kind is the manager's.
+    Unknown(u32),
+    /// The link to the manager is lost. The subscription is sent again when the manager has restarted.
+    Lost,
+}
+
+/// The subscriber's end of its region.
+pub struct Subscriber {
+    endpoint: Endpoint<RingPair>,
+    notify: Box<dyn Fn()>,
+    /// What is subscribed to at each incarnation of the manager.
+    wanted: Option<Subscription>,
+    /// The subscription has been sent to the manager's present incarnation.
+    sent: bool,
+    buffer: Vec<u8>,
+}
+
+impl Subscriber {
+    /// Starts the subscriber's side of the link and notifies the manager. It subscribes when the link comes up. Returns `None`
+    /// if the region is too small or not aligned.
+    pub fn start(
+        region: SharedRegion,
+        subscription: impl Into<Option<Subscription>>,
+        notify: impl Fn() + 'static,
+    ) -> Option<Subscriber> {
+        let mut subscriber = Subscriber {
+            endpoint: Endpoint::start(region, Side::B, ctl::brane_rings(region)?)?,
+            notify: Box::new(notify),
+            wanted: subscription.into(),
+            sent: false,
+            buffer: alloc::vec![0; MAX_MESSAGE],
+        };
+        subscriber.flush(0);
+        Some(subscriber)
+    }
+
+    /// Handles all events there are with `handle`, acknowledges the transitions, and announces sleep. Call it after each wake.
+    pub fn run(&mut self, mut handle: impl FnMut(Event)) {
+        loop {
+            while let Some((token, event)) = self.next_event() {
+                handle(event);
+                if let Some(token) = token {
+                    self.acknowledge(token);
+                }
+            }
+            // The manager is trusted, so its doorbell is not rung for ever.
+            if self.arm() {
+                return;
+            }
+        }
+    }
+
+    /// The next event. A token comes with a transition, which waits until it is acknowledged.
+    pub fn next_event(&mut self) -> Option<(Option<Token>, Event)> {
+        let _ = self.endpoint.wake();
+        let mut event = self.endpoint.poll();
+        if event == LinkEvent::PeerRestarted {
+            self.endpoint.accept();
+            self.sent = false;
+            self.flush(0);
+            event = self.endpoint.poll();
+        }
+        if matches!(event, LinkEvent::Lost | LinkEvent::Incompatible) {
+            return Some((None, Event::Lost));
+        }
+        if !self.endpoint.is_up() {
+            return None;
+        }
+        if !self.sent
+            && let Some(wanted) = &self.wanted
+        {
+            self.sent = true;
+            // Writing to a vector cannot fail.
+            let bytes = minicbor::to_vec(wanted).unwrap_or_default();
+            self.send(say::SUBSCRIBE, 0, &bytes);
+        }
+        self.receive()
+    }
+
+    /// Announces sleep. Returns false if there are events.
+    #[must_use = "a false result means that there are events"]
+    pub fn arm(&self) -> bool {
+        self.endpoint.arm()
+    }
+
+    /// Acknowledges a transition: the brane goes on when all subscribers have.
+    pub fn acknowledge(&mut self, token: Token) {
+        self.send(say::DONE, token.0, &[]);
+    }
+
+    /// Subscribes, or replaces the subscription. The answer is [`Event::Subscribed`] or [`Event::Refused`].
+    pub fn subscribe(&mut self, subscription: Subscription) {
+        self.wanted = Some(subscription);
+        self.sent = false;
+    }
+
+    /// Ends the subscription. The manager sends the inverse of all transitions first, then [`Event::Left`].
+    pub fn leave(&mut self) {
+        if self.wanted.take().is_some() && self.sent {
+            self.send(say::LEAVE, 0, &[]);
+        }
+    }
+
+    /// The link with the manager.
+    pub fn endpoint(&mut self) -> &mut Endpoint<RingPair> {
+        &mut self.endpoint
+    }
+
+    fn receive(&mut self) -> Option<(Option<Token>, Event)> {
+        let Self { endpoint, buffer, .. } = self;
+        let taken = endpoint.rings.rx.take(|record| {
+            let len = record.copy_to(buffer).len();
+            (record.meta, len)
+        });
+        let ([kind, token, _], len) = match taken {
+            Ok(taken) => taken?,
+            // The poll after this one reports a restart.
+            Err(_) => return self.endpoint.violation().then_some((None, Event::Lost)),
+        };
+        if self.endpoint.rings.rx.release() {
+            self.flush(CONTROL_BIT);
+        }
+        let text = &self.buffer[..len];
+        Some(match kind {
+            tell::TRANSITION => match minicbor::decode(text) {
+                Ok(told) => (Some(Token(token)), Event::Transition(told)),
+                Err(_) => (None, Event::Unknown(kind)),
+            },
+            tell::JOINED => (None, Event::Subscribed),
+            tell::LEFT => (None, Event::Left),
+            tell::REFUSED => (None, Event::Refused(String::from_utf8_lossy(text).into())),
+            kind => (None, Event::Unknown(kind)),
+        })
+    }
+
+    /// Puts a record into the ring. The manager has one notification open at a time, so the ring has room for the answers.
+    fn send(&mut self, kind: u32, token: u32, payload: &[u8]) {
+        if !self.endpoint.is_up() {
+            return;
+        }
+        let reports = &mut self.endpoint.rings.tx;
+        if reports.push(&[payload], [kind, token, 0]).is_ok() && reports.publish() {
+            self.flush(CONTROL_BIT);
+        }
+    }
+
+    fn flush(&mut self, bits: u64) {
+        if self.endpoint.flush(bits) {
+            (self.notify)();
+        }
+    }
+}
