@@ -1,11 +1,13 @@
-//! One brane's control region: handshake, commands out, reports in (side A; the brane is not trusted).
+//! The manager's end of the control region of one brane or subscriber: commands out, reports in (side A).
 //!
-//! A brane that breaks the rules is cut off here until its next life and reported to the core, which stops it.
+//! The other side is not trusted. One that violates the protocol is quarantined until it restarts, and reported to the core,
+//! which stops it.
 
 use brane_abi::control::{CONTROL_BIT, MAX_MESSAGE};
+use brane_abi::endpoint::{Endpoint, LinkEvent, RingPair};
 use brane_abi::layout::ctl;
-use brane_abi::link::{Link, LinkState, Side};
-use brane_abi::ring::{Consumer, Producer, RingError, RingIndices};
+use brane_abi::link::Side;
+use brane_abi::ring::RingError;
 use brane_abi::shared::SharedRegion;
 use brane_manager_core::{Child, Event};
 use sel4_microkit::Channel;
@@ -14,96 +16,78 @@ use sel4_microkit::Channel;
 const REPORT_BUDGET: usize = 16;
 /// Handshakes with one brane in one wake.
 const HANDSHAKE_BUDGET: usize = 2;
+/// The violation that a ring operation finds.
+const RING_VIOLATION: &str = "an impossible index or length in its ring";
 
 /// Why a command was not sent.
 pub enum SendError {
-    /// The ring is full, or there is nobody to read it.
+    /// The ring is full, or the link is down.
     NoRoom,
-    /// The brane broke the rules.
+    /// The other side violated the protocol.
     Peer(&'static str),
 }
 
-/// The region and our private state of it.
+/// The region and the manager's private state of it.
 pub struct Control {
-    link: Link,
-    commands: Producer,
-    reports: Consumer,
-    indices: [&'static RingIndices; 2],
+    endpoint: Endpoint<RingPair>,
     channel: Channel,
-    up: bool,
-    cut: bool,
-    /// A report's payload, copied once; one byte longer than allowed, so that too long ones show.
+    /// A report's payload, copied once. One byte longer than allowed, so that a report that is too long shows.
     buffer: [u8; MAX_MESSAGE + 1],
 }
 
 impl Control {
-    /// Starts our side and tells the brane.
+    /// Starts the manager's side and notifies the other.
     pub fn start(region: SharedRegion, channel: Channel) -> Control {
         // The region's size is the system description's, so these hold or the image is wrong.
-        let part =
-            |p: brane_abi::layout::Part| region.part(p.offset, p.len).expect("a control region has 64 KiB");
-        // SAFETY: RingIndices is made of atomics only.
-        let indices = [ctl::COMMAND_INDICES, ctl::REPORT_INDICES].map(|at| unsafe { region.object(at) });
-        let indices: [&'static RingIndices; 2] = indices.map(|i| i.expect("a control region has 64 KiB"));
-        let control = Control {
-            commands: Producer::new(indices[0], part(ctl::COMMANDS)).expect("the layout has powers of two"),
-            reports: Consumer::new(indices[1], part(ctl::REPORTS)).expect("the layout has powers of two"),
-            link: Link::start(region, Side::A).expect("a control region has 64 KiB"),
-            indices,
+        let rings = ctl::manager_rings(region).expect("a control region has 64 KiB");
+        let mut control = Control {
+            endpoint: Endpoint::start(region, Side::A, rings).expect("a control region has 64 KiB"),
             channel,
-            up: false,
-            cut: false,
             buffer: [0; MAX_MESSAGE + 1],
         };
-        channel.notify();
+        control.flush(0);
         control
     }
 
-    /// Looks at the region and hands what it finds to `sink`. Returns whether there may be more: then come again soon.
-    pub fn serve(&mut self, child: Child, sink: &mut dyn FnMut(Event<'_>)) -> bool {
-        self.link.own_bell().disarm();
+    /// Polls the link and passes link-ups, reports and violations to `sink`. Returns true if there may be more: then poll
+    /// again soon.
+    pub fn poll(&mut self, child: Child, sink: &mut dyn FnMut(Event<'_>)) -> bool {
         let mut reports = 0;
         let mut handshakes = 0;
         loop {
-            self.link.own_bell().take();
-            match self.link.poll() {
-                LinkState::PeerRestarted if handshakes == HANDSHAKE_BUDGET => return true,
-                LinkState::PeerRestarted => {
+            self.endpoint.wake();
+            match self.endpoint.poll() {
+                LinkEvent::PeerRestarted if handshakes == HANDSHAKE_BUDGET => return true,
+                LinkEvent::PeerRestarted => {
                     handshakes += 1;
-                    self.up = false;
-                    self.cut = false;
-                    self.indices.iter().for_each(|i| i.reset());
-                    self.commands.reset();
-                    self.reports.reset();
-                    self.link.acknowledge();
-                    self.channel.notify();
+                    self.endpoint.accept();
+                    self.flush(0);
                     continue;
                 }
-                LinkState::Up if self.cut => {}
-                LinkState::Up => {
-                    if !self.up {
-                        self.up = true;
-                        sink(Event::LinkUp(child));
-                    }
-                    match self.take(child, REPORT_BUDGET.saturating_sub(reports), sink) {
-                        Ok(taken) => reports += taken,
-                        Err(()) if handshakes + reports > REPORT_BUDGET => return true,
-                        Err(()) => {
-                            reports += 1;
-                            continue;
-                        }
-                    }
-                    if reports >= REPORT_BUDGET {
-                        return true;
+                LinkEvent::CameUp => sink(Event::LinkUp(child)),
+                LinkEvent::Incompatible => sink(Event::Violation {
+                    child,
+                    what: "it speaks another version",
+                }),
+                LinkEvent::Unchanged | LinkEvent::Lost => {}
+            }
+            if self.endpoint.is_up() {
+                match self.take(child, REPORT_BUDGET.saturating_sub(reports), sink) {
+                    Ok(taken) => reports += taken,
+                    Err(()) if handshakes + reports > REPORT_BUDGET => return true,
+                    Err(()) => {
+                        reports += 1;
+                        continue;
                     }
                 }
-                LinkState::Incompatible => self.breach(child, "it speaks another version", sink),
-                LinkState::Down => {}
+                if reports >= REPORT_BUDGET {
+                    return true;
+                }
             }
-            if self.link.own_bell().arm() {
+            if self.endpoint.arm() {
                 return false;
             }
-            // It rang meanwhile. One that does so for ever gets no more than the budget.
+            // The doorbell rang meanwhile. A peer that rings for ever gets no more than the budget.
             reports += 1;
             if reports >= REPORT_BUDGET {
                 return true;
@@ -111,17 +95,17 @@ impl Control {
         }
     }
 
-    /// `Err`: cut off, or the brane has just begun anew; look at the link again.
+    /// Passes reports to `sink`. Fails if the other side violated the protocol or has restarted: then poll the link again.
     fn take(&mut self, child: Child, budget: usize, sink: &mut dyn FnMut(Event<'_>)) -> Result<usize, ()> {
-        let buffer = &mut self.buffer;
+        let Self { endpoint, buffer, .. } = self;
         for taken in 0..budget {
-            let record = self.reports.take(|record| {
+            let record = endpoint.rings.rx.take(|record| {
                 let len = record.copy_to(buffer).len();
                 (record.meta, len)
             });
             match record {
                 Ok(Some(([kind, token, _], len))) => {
-                    self.reports.release();
+                    endpoint.rings.rx.release();
                     sink(Event::Report {
                         child,
                         kind,
@@ -130,9 +114,12 @@ impl Control {
                     });
                 }
                 Ok(None) => return Ok(taken),
-                Err(error) => {
-                    if self.link.poll() == LinkState::Up {
-                        self.breach(child, wording(error), sink);
+                Err(_) => {
+                    if endpoint.violation() {
+                        sink(Event::Violation {
+                            child,
+                            what: RING_VIOLATION,
+                        });
                     }
                     return Err(());
                 }
@@ -141,37 +128,27 @@ impl Control {
         Ok(budget)
     }
 
-    fn breach(&mut self, child: Child, what: &str, sink: &mut dyn FnMut(Event<'_>)) {
-        if !self.cut {
-            self.cut = true;
-            sink(Event::Violation { child, what });
-        }
-    }
-
-    /// Puts a command into the ring and wakes the brane if it sleeps.
+    /// Puts a command into the ring and wakes the other side if it sleeps.
     pub fn send(&mut self, kind: u32, token: u32, payload: &[u8]) -> Result<(), SendError> {
-        if !self.up || self.cut || payload.len() > MAX_MESSAGE {
+        if !self.endpoint.is_up() || payload.len() > MAX_MESSAGE {
             return Err(SendError::NoRoom);
         }
-        match self.commands.push(&[payload], [kind, token, 0]) {
+        match self.endpoint.rings.tx.push(&[payload], [kind, token, 0]) {
             Ok(()) => {}
-            Err(RingError::Full | RingError::TooLong) => return Err(SendError::NoRoom),
-            Err(error) => {
-                self.cut = true;
-                return Err(SendError::Peer(wording(error)));
+            Err(RingError::Peer) if self.endpoint.violation() => {
+                return Err(SendError::Peer(RING_VIOLATION));
             }
+            Err(_) => return Err(SendError::NoRoom),
         }
-        if self.commands.publish() && self.link.peer_bell().ring(CONTROL_BIT) {
-            self.channel.notify();
+        if self.endpoint.rings.tx.publish() {
+            self.flush(CONTROL_BIT);
         }
         Ok(())
     }
-}
 
-const fn wording(error: RingError) -> &'static str {
-    match error {
-        RingError::Full => "a full ring",
-        RingError::TooLong => "a record that is too long",
-        RingError::Peer => "an impossible index or length in its ring",
+    fn flush(&mut self, bits: u64) {
+        if self.endpoint.flush(bits) {
+            self.channel.notify();
+        }
     }
 }

@@ -264,7 +264,7 @@ impl Shell {
         };
         let now = clock.now_ns();
         let sink = &mut |event: Event<'_>| manager.handle(now, event, &mut Nics, actions);
-        self.unfinished |= control.is_some_and(|control| control.serve(child, sink));
+        self.unfinished |= control.is_some_and(|control| control.poll(child, sink));
         self.act();
     }
 
