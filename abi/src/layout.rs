@@ -166,6 +166,8 @@ pub mod log {
     pub const SIZE: usize = 0x1000;
     /// The ring's indices.
     pub const INDICES: usize = 0;
+    /// The writer's level ([`crate::log::LevelWord`]), written by serial.
+    pub const LEVEL: usize = 0x400;
     /// The ring's data.
     pub const DATA: Part = Part::new(0x800, 0x800);
 }

@@ -10,6 +10,7 @@
 
 use crate::control::{FamilyConfig, InterfaceConfig};
 use crate::inside;
+use crate::log::Level;
 use crate::net::{Cidr, MacAddr};
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -19,7 +20,8 @@ use minicbor::{Decode, Encode};
 mod answer;
 
 pub use answer::{
-    Answer, Audit, Brane, CounterGroup, Device, Event, Free, Hook, Names, Outcome, Owner, Receipt,
+    Answer, Audit, Brane, CounterGroup, Device, Event, Free, Hook, LogLevel, LogLine, Names, Outcome, Owner,
+    Receipt,
 };
 
 /// Label: a [`Request`].
@@ -47,6 +49,8 @@ pub const JOBS: usize = 8;
 pub const MAX_NAME: usize = 31;
 /// Requests of one batch.
 pub const MAX_BATCH: usize = 16;
+/// Lines in one [`Answer::Logs`] at most.
+pub const LOG_LINES: usize = 64;
 /// Events that the manager remembers.
 pub const EVENTS_KEPT: usize = 256;
 
@@ -343,6 +347,32 @@ pub enum Request {
     /// one that changes something ([`Request::changes`]), or asks inside for a ping or a host: answers that are short.
     #[n(25)]
     Batch(#[n(0)] Vec<Encoded>),
+    /// Log levels of all protection domains → [`Answer::LogLevels`].
+    #[n(30)]
+    LogLevels,
+    /// Set a log level → [`Answer::Done`].
+    #[n(31)]
+    SetLogLevel {
+        /// Name of a protection domain, or of a brane for that of its domain.
+        #[n(0)]
+        pd: String,
+        /// The level.
+        #[n(1)]
+        level: Level,
+    },
+    /// Kept lines of logs → [`Answer::Logs`].
+    #[n(32)]
+    Logs {
+        /// As in [`Request::SetLogLevel`]; `None` for all domains.
+        #[n(0)]
+        pd: Option<String>,
+        /// Lines with higher numbers than this one.
+        #[n(1)]
+        after: u64,
+        /// If there are none, wait for some. The answer can have none all the same.
+        #[n(2)]
+        wait: bool,
+    },
 }
 
 /// A request as its CBOR text: in a batch, so that reading one takes no deeper stack for what is in it.
@@ -386,6 +416,8 @@ impl Request {
             | Request::Save
             | Request::Inside { .. }
             | Request::Names
+            | Request::LogLevels
+            | Request::Logs { .. }
             | Request::Batch(_) => false,
             Request::Create { .. }
             | Request::Start(_)
@@ -401,7 +433,8 @@ impl Request {
             | Request::DeleteDevice(_)
             | Request::RenameDevice { .. }
             | Request::Crash(_)
-            | Request::Hang(_) => true,
+            | Request::Hang(_)
+            | Request::SetLogLevel { .. } => true,
         }
     }
 }

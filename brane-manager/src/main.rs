@@ -11,6 +11,7 @@ extern crate alloc;
 
 mod control;
 mod nic;
+mod serial;
 
 use alloc::vec::Vec;
 use brane_abi::layout::PORTS_PER_BRANE;
@@ -21,8 +22,8 @@ use control::Control;
 use nic::Nics;
 use sel4_microkit::time::{Alarm, Clock};
 use sel4_microkit::{
-    Channel, ChannelSet, Fault, Handler, MessageInfo, Never, Region, get_mr, heap, log, logln,
-    protection_domain, set_mr, with_msg_bytes,
+    Channel, ChannelSet, Fault, Handler, MessageInfo, Never, Region, get_mr, heap, log, logdebug, logerror,
+    logln, protection_domain, set_mr, with_msg_bytes,
 };
 use work_budget::{Budgets, MAX_CALLERS, SWITCH_NS, Terms};
 
@@ -160,25 +161,29 @@ impl Shell {
                 match action {
                     Action::Log(text) => logln!("{text}"),
                     Action::Stop(child) | Action::Suspend(child) => {
+                        logdebug!("stop {child:?}");
                         if let Err(why) = thread(child).stop() {
-                            logln!("{child:?} cannot be stopped: {why}");
+                            logerror!("{child:?} cannot be stopped: {why}");
                         }
                     }
                     Action::Resume(child) => {
+                        logdebug!("resume {child:?}");
                         if let Err(why) = thread(child).resume() {
-                            logln!("{child:?} cannot be resumed: {why}");
+                            logerror!("{child:?} cannot be resumed: {why}");
                         }
                         // What it left in its ring was not taken while it had no budget.
                         self.unfinished = true;
                     }
                     Action::Restart(child) => {
+                        logdebug!("restart {child:?}");
                         if let Err(why) = thread(child).restart(sel4_microkit::Child::ENTRY) {
-                            logln!("{child:?} cannot be restarted: {why}");
+                            logerror!("{child:?} cannot be restarted: {why}");
                         }
                     }
                     Action::Renew(child) => {
+                        logdebug!("restart {child:?} for another tenant");
                         if let Err(why) = thread(child).restart_for_another(sel4_microkit::Child::ENTRY) {
-                            logln!("{child:?} cannot be restarted: {why}");
+                            logerror!("{child:?} cannot be restarted: {why}");
                         }
                     }
                     Action::Notify(operator) => OPERATORS[operator.index()].notify(),

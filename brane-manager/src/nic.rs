@@ -1,7 +1,10 @@
 //! Calls to the NIC drivers, which are trusted: vifs, their limits and counters.
 
+use crate::serial;
 use crate::wiring::channels;
+use alloc::string::String;
 use alloc::vec::Vec;
+use brane_abi::log::{Level, Line};
 use brane_abi::vif::{
     self, AddVif, BindVif, DeviceInfo, SetMode, TABLE_PART, VifCounters, VifEntry, VifLimits, VifRef,
     VifTable, VifTableAt,
@@ -103,6 +106,18 @@ impl Driver for Nics {
             }
         }
         all
+    }
+
+    fn logs(&self) -> Vec<(String, u32)> {
+        serial::domains()
+    }
+
+    fn set_log_level(&mut self, domain: u32, level: Level) -> bool {
+        serial::set_level(domain, level)
+    }
+
+    fn log_lines(&mut self, domain: u32, after: u64, line: &mut dyn FnMut(Line<'_>)) {
+        serial::read(domain, after, line);
     }
 
     fn heap_used(&self) -> u64 {

@@ -59,6 +59,17 @@ pub enum Command {
         /// Only those that are there already.
         once: bool,
     },
+    /// Log levels of all protection domains, or of one.
+    LogLevels(Option<String>),
+    /// Lines of logs.
+    Logs {
+        /// Of which domain or brane; `None` for all.
+        pd: Option<String>,
+        /// Lines with numbers above this.
+        after: u64,
+        /// Shows new lines too, until the command is cancelled.
+        follow: bool,
+    },
     /// Make the system as a file says. The host does it.
     Apply {
         /// The file.

@@ -153,6 +153,10 @@ fn of(value: Value, brane: Option<&str>, names: &Names) -> Vec<String> {
             out.extend_from_slice(&names.devices);
             out.extend_from_slice(&names.nics);
         }
+        Value::Domain => {
+            out.extend_from_slice(&names.logs);
+            out.extend_from_slice(&names.branes);
+        }
         Value::Local => {
             let own = names.interfaces.iter().filter_map(|i| i.split_once('/'));
             out.extend(own.filter(|(b, _)| Some(*b) == brane).map(|(_, i)| i.to_string()));

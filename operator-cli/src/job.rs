@@ -154,6 +154,12 @@ impl Job {
             Command::Sockets { brane, .. } => page(brane, Query::Sockets { skip: 0 }),
             Command::Ping(_) => return Ok(self.ping()),
             Command::Events { after, .. } => Step::Ask(Request::Events(*after)),
+            Command::LogLevels(_) => Step::Ask(Request::LogLevels),
+            Command::Logs { pd, after, .. } => Step::Ask(Request::Logs {
+                pd: pd.clone(),
+                after: *after,
+                wait: false,
+            }),
             Command::Help(word) => {
                 out.text += &help::about(word.as_deref())?;
                 Step::Done(End::Well)
@@ -251,6 +257,40 @@ impl Job {
                 if !once {
                     return Ok(Step::Ask(Request::Events(last)));
                 }
+            }
+            (Command::LogLevels(Some(name)), Answer::LogLevels(mut levels)) => {
+                levels.retain(|level| level.pd == *name);
+                if levels.is_empty() {
+                    return Err(Error::new(
+                        format!("no protection domain with a log named \"{name}\""),
+                        "`log` shows them all",
+                    ));
+                }
+                self.show(&Answer::LogLevels(levels), out);
+            }
+            (Command::Logs { pd, after, follow }, Answer::Logs(lines)) => {
+                for line in &lines {
+                    if self.json {
+                        self.show_json(&json::log_line(line), out);
+                    } else {
+                        out.text += &printable(&text::log_line(line));
+                    }
+                }
+                // Lines come in parts. An empty part ends those that are kept.
+                if lines.is_empty() && !follow {
+                    return Ok(Step::Done(End::Well));
+                }
+                let after = lines.iter().map(|line| line.number).fold(*after, u64::max);
+                self.command = Command::Logs {
+                    pd: pd.clone(),
+                    after,
+                    follow: *follow,
+                };
+                return Ok(Step::Ask(Request::Logs {
+                    pd: pd.clone(),
+                    after,
+                    wait: *follow,
+                }));
             }
             (_, Answer::Audit(audit)) => {
                 let clean = audit.findings.is_empty();

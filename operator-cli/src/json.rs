@@ -6,7 +6,7 @@ use alloc::string::ToString;
 use alloc::vec::Vec;
 use brane_abi::control::{AddressStatus, Counter, FamilyConfig, InterfaceConfig, InterfaceStatus, Origin};
 use brane_abi::inside;
-use brane_abi::operator::{Answer, Brane, CounterGroup, Device, Event, Free, Kind, Mode};
+use brane_abi::operator::{Answer, Brane, CounterGroup, Device, Event, Free, Kind, LogLevel, LogLine, Mode};
 use serde_json::{Map, Value, json};
 
 fn texts(items: impl IntoIterator<Item = impl ToString>) -> Vec<Value> {
@@ -49,6 +49,11 @@ pub fn answer(answer: &Answer) -> Value {
             json!({"hooks": all(list, hook)})
         }
         Answer::Events(list) => json!({"events": all(list, event)}),
+        Answer::LogLevels(list) => {
+            let level = |l: &LogLevel| json!({"pd": l.pd, "level": l.level.name()});
+            json!({"levels": all(list, level)})
+        }
+        Answer::Logs(list) => json!({"lines": all(list, log_line)}),
         Answer::Audit(a) => json!({
             "clean": a.findings.is_empty(), "devices": a.devices, "branes": a.branes, "silent": texts(&a.silent),
             "findings": texts(&a.findings), "free": free(&a.free),
@@ -57,7 +62,7 @@ pub fn answer(answer: &Answer) -> Value {
         Answer::Inside(inside) => self::inside(inside),
         Answer::Names(n) => json!({
             "branes": texts(&n.branes), "devices": texts(&n.devices), "interfaces": texts(&n.interfaces),
-            "nics": texts(&n.nics),
+            "nics": texts(&n.nics), "logs": texts(&n.logs),
         }),
         Answer::Batch(parts) => {
             let part = |o: &brane_abi::operator::Outcome| {
@@ -71,6 +76,11 @@ pub fn answer(answer: &Answer) -> Value {
             json!({"batch": all(parts, part)})
         }
     }
+}
+
+/// Returns a line of a log.
+pub fn log_line(l: &LogLine) -> Value {
+    json!({"number": l.number, "at_us": l.at_us, "pd": l.pd, "level": l.level.name(), "text": l.text})
 }
 
 /// An event.

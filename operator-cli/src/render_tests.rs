@@ -34,13 +34,14 @@ fn every_answer_is_as_its_schema_says() {
         valid("device", &json::device(&device)).unwrap();
     }
     valid("event", &json::event(&samples::event(1))).unwrap();
+    valid("log-line", &json::log_line(&samples::log_line(1))).unwrap();
     let mut outcome = crate::ping::Outcome::new(None);
     outcome.sent = 2;
     valid("ping", &outcome.json()).unwrap();
     outcome.to = Some([10, 0, 2, 2].into());
     outcome.reply(0, [10, 0, 2, 2].into(), 56, 64, 123);
     valid("ping", &outcome.json()).unwrap();
-    seen.extend(["device", "event", "ping"]);
+    seen.extend(["device", "event", "log-line", "ping"]);
     for (name, text) in SCHEMAS {
         // The host's own answers are checked where they are made.
         assert!(

@@ -7,6 +7,7 @@ use brane_abi::control::{
     all_families,
 };
 use brane_abi::inside;
+use brane_abi::log::Level;
 use brane_abi::net::{Cidr, MacAddr};
 use brane_abi::operator::*;
 
@@ -125,6 +126,16 @@ fn free(slots: u32) -> Free {
     }
 }
 
+pub fn log_line(number: u64) -> LogLine {
+    LogLine {
+        number,
+        at_us: 1_234_567,
+        pd: "brane-1".into(),
+        level: Level::Error,
+        text: "panicked at x".into(),
+    }
+}
+
 pub fn event(number: u64) -> Event {
     Event {
         number,
@@ -205,6 +216,13 @@ pub fn answers() -> Vec<(&'static str, Answer)> {
                     interface: "net0".into(),
                 },
             ])),
+        ),
+        (
+            "log-levels",
+            Answer::LogLevels(vec![LogLevel {
+                pd: "brane-1".into(),
+                level: Level::Debug,
+            }]),
         ),
         ("neighbours", inside(In::Neighbours(vec![neighbour(2)], false))),
         ("sockets", inside(In::Sockets(sockets(), false))),

@@ -14,6 +14,8 @@ pub const SCHEMAS: &[(&str, &str)] = &[
     ("hooks", include_str!("../schemas/hooks.json")),
     ("host", include_str!("../schemas/host.json")),
     ("interfaces", include_str!("../schemas/interfaces.json")),
+    ("log-levels", include_str!("../schemas/log-levels.json")),
+    ("log-line", include_str!("../schemas/log-line.json")),
     ("neighbours", include_str!("../schemas/neighbours.json")),
     ("ping", include_str!("../schemas/ping.json")),
     ("protocols", include_str!("../schemas/protocols.json")),

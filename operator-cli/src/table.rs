@@ -63,6 +63,8 @@ pub enum Value {
     BraneOrInterface,
     /// A brane, a device or a NIC.
     Thing,
+    /// A protection domain that has a log, or a brane.
+    Domain,
     /// An interface inside the brane that is asked.
     Local,
     /// A NIC.

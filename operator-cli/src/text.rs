@@ -6,7 +6,10 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use brane_abi::control::{Counter, FamilyConfig, InterfaceStatus, Origin};
 use brane_abi::inside;
-use brane_abi::operator::{Answer, Audit, Brane, CounterGroup, Device, Event, Free, Hook, Kind, Receipt};
+use brane_abi::log::Level;
+use brane_abi::operator::{
+    Answer, Audit, Brane, CounterGroup, Device, Event, Free, Hook, Kind, LogLevel, LogLine, Receipt,
+};
 
 /// An answer.
 pub fn answer(answer: &Answer) -> String {
@@ -19,6 +22,8 @@ pub fn answer(answer: &Answer) -> String {
         Answer::Devices(list) => devices(list),
         Answer::Hooks(list) => hooks(list),
         Answer::Events(list) => list.iter().map(event).collect(),
+        Answer::LogLevels(list) => levels(list),
+        Answer::Logs(list) => list.iter().map(log_line).collect(),
         Answer::Audit(a) => audit(a),
         Answer::Saved(bytes) => format!("{} bytes of configuration\n", bytes.len()),
         Answer::Inside(i) => inside(i),
@@ -282,6 +287,27 @@ fn hooks(list: &[Hook]) -> String {
         ]);
     }
     table.text("")
+}
+
+fn levels(list: &[LogLevel]) -> String {
+    let mut table = Table::new(["PD", "LEVEL"]);
+    for entry in list {
+        table.row([entry.pd.clone(), entry.level.name().into()]);
+    }
+    table.text("")
+}
+
+/// Returns a line of a log as text: number, time, domain, level if it is not the usual one, text.
+pub fn log_line(line: &LogLine) -> String {
+    let seconds = format!("{}.{:03}", line.at_us / 1_000_000, line.at_us / 1000 % 1000);
+    let level = match line.level {
+        Level::Info => String::new(),
+        other => format!("{}: ", other.name()),
+    };
+    format!(
+        "{:>6}  {seconds:>10} s  [{}] {level}{}\n",
+        line.number, line.pd, line.text
+    )
 }
 
 /// An event in a line.

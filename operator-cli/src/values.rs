@@ -5,6 +5,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use brane_abi::control::{Family, FamilyConfig, Protocol};
+use brane_abi::log::Level;
 use brane_abi::net::{Cidr, MacAddr};
 use brane_abi::operator::MAX_NAME;
 use core::net::IpAddr;
@@ -42,6 +43,17 @@ pub fn new_name(word: &str) -> Result<String, Error> {
             "use a-z, 0-9, `-`, `_` and `.`, with a letter first",
         ))
     }
+}
+
+/// A log level.
+pub fn level(word: &str) -> Result<Level, Error> {
+    Level::from_name(word).ok_or_else(|| {
+        let all = Level::ALL.map(Level::name).join(", ");
+        Error::new(
+            format!("\"{word}\" is not a log level"),
+            format!("write one of {all}"),
+        )
+    })
 }
 
 /// `BRANE/INTERFACE`.

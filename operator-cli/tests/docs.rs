@@ -8,9 +8,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 fn up_to_date(name: &str, text: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../docs")
-        .join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(name);
     if std::env::var_os("BRANES_WRITE_DOCS").is_some() {
         std::fs::write(&path, text).unwrap();
     }

@@ -362,6 +362,7 @@ fn names() -> Names {
         devices: all(&["vnic0", "vnic1", "nic0"]),
         interfaces: all(&["main/net0", "red/net0", "red/net1"]),
         nics: all(&["nic0"]),
+        logs: all(&["brane-0", "nic0"]),
     }
 }
 

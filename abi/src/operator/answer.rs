@@ -50,6 +50,43 @@ pub enum Answer {
     /// What became of each request of a batch, in order.
     #[n(12)]
     Batch(#[n(0)] Vec<Outcome>),
+    /// Log levels of all protection domains.
+    #[n(20)]
+    LogLevels(#[n(0)] Vec<LogLevel>),
+    /// Lines of logs in order, [`LOG_LINES`] at most.
+    #[n(21)]
+    Logs(#[n(0)] Vec<LogLine>),
+}
+
+/// The log level of a protection domain.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct LogLevel {
+    /// Its name.
+    #[n(0)]
+    pub pd: String,
+    /// Its level.
+    #[n(1)]
+    pub level: Level,
+}
+
+/// A line of a log, as serial printed it.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct LogLine {
+    /// Number, from 1, over all domains.
+    #[n(0)]
+    pub number: u64,
+    /// When it was printed, in microseconds of the system's clock.
+    #[n(1)]
+    pub at_us: u64,
+    /// The domain that wrote it.
+    #[n(2)]
+    pub pd: String,
+    /// Its level.
+    #[n(3)]
+    pub level: Level,
+    /// Its text.
+    #[n(4)]
+    pub text: String,
 }
 
 /// What became of a request of a batch.
@@ -268,4 +305,7 @@ pub struct Names {
     /// NICs.
     #[n(3)]
     pub nics: Vec<String>,
+    /// Protection domains that have a log.
+    #[n(4)]
+    pub logs: Vec<String>,
 }

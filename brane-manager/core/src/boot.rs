@@ -7,6 +7,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 use brane_abi::control::{FamilyConfig, InterfaceConfig};
+use brane_abi::log::Level;
 use brane_abi::net::MacAddr;
 use brane_abi::operator::DeviceConfig;
 use core::fmt;
@@ -17,7 +18,7 @@ use minicbor::{Decode, Encode};
 pub const MAGIC: &str = "branes-boot-config";
 
 /// Version of the format. Every other one is refused, an older one too, because it may lack limits.
-pub const VERSION: u32 = 3;
+pub const VERSION: u32 = 4;
 
 pub use brane_abi::operator::MAX_NAME;
 
@@ -39,6 +40,20 @@ pub struct BootConfig {
     /// First four bytes of the MAC addresses of devices that name none ([`pool_mac`]).
     #[n(2)]
     pub mac_pool: [u8; 4],
+    /// Log levels of protection domains that do not have the usual one.
+    #[n(3)]
+    pub log: Vec<LogLevel>,
+}
+
+/// The log level of a protection domain.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct LogLevel {
+    /// Name of the domain in the system description, as in `brane-1`.
+    #[n(0)]
+    pub pd: String,
+    /// Its level.
+    #[n(1)]
+    pub level: Level,
 }
 
 /// One brane.
@@ -240,6 +255,10 @@ mod tests {
                 ..DeviceConfig::default()
             }],
             mac_pool: DEFAULT_POOL,
+            log: vec![LogLevel {
+                pd: "nic0".into(),
+                level: Level::Debug,
+            }],
         }
     }
 
@@ -263,7 +282,7 @@ mod tests {
         *flipped.last_mut().unwrap() ^= 1;
         assert_eq!(BootConfig::from_bytes(&flipped), Err(BootError::Checksum));
         let mut newer = good.clone();
-        for other in [2, 4] {
+        for other in [3, 5] {
             newer[2 + MAGIC.len()] = other;
             let refused = Err(BootError::Version(other.into()));
             assert_eq!(BootConfig::from_bytes(&newer), refused);

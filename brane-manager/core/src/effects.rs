@@ -118,6 +118,11 @@ impl Manager {
         }
     }
 
+    /// Returns a time of the shell's clock as operators see it, in nanoseconds since the manager's start.
+    pub(crate) fn since_start(&self, now: u64) -> u64 {
+        now.saturating_sub(self.epoch)
+    }
+
     /// Adds an event for operators.
     pub(crate) fn event(
         &mut self,
@@ -127,7 +132,7 @@ impl Manager {
         device: Option<&str>,
         detail: String,
     ) {
-        let at = now.saturating_sub(self.epoch);
+        let at = self.since_start(now);
         self.events.push(at, what, brane, device, detail);
     }
 }

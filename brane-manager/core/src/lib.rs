@@ -12,7 +12,7 @@
 //! | [`devices`] | the device table, and calls to NIC drivers |
 //! | [`subscribers`] | subscriptions and notifications |
 //! | [`jobs`] | operators' jobs and their locks |
-//! | [`suspensions`], [`event_log`] | suspended children; the last events |
+//! | [`suspensions`], [`event_log`], [`logs`] | suspended children; the last events; log levels |
 //!
 //! No owner knows another one. [`mod@ops`] and [`mod@views`] know them all: an operation changes something for an operator, a view shows
 //! something. [`children`] and [`effects`] are parts of the routing, [`setup`] is the beginning.
@@ -31,6 +31,7 @@ mod event_log;
 mod ids;
 mod instance;
 mod jobs;
+mod logs;
 mod lookup;
 mod names;
 mod operation;
@@ -62,6 +63,7 @@ use children::Operators;
 use devices::Devices;
 use event_log::EventLog;
 use instance::{Input, Instances, heartbeat};
+use logs::Logs;
 use operation::Jobs;
 use shell::Context;
 use subscribers::Subscribers;
@@ -77,6 +79,7 @@ pub struct Manager {
     pub(crate) operators: Operators,
     pub(crate) suspensions: Suspensions,
     pub(crate) events: EventLog,
+    pub(crate) logs: Logs,
     pub(crate) boot_error: Option<String>,
     /// When the next heartbeat is due, in nanoseconds.
     beat_at: u64,

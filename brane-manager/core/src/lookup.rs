@@ -3,8 +3,10 @@
 use crate::Manager;
 use crate::ids::{BraneId, DeviceId};
 use crate::instance::{Instance, LifecycleState};
+use crate::logs::Domain;
 use crate::names;
 use crate::refusals;
+use alloc::format;
 use brane_abi::control::InterfaceConfig;
 use brane_abi::operator::Refusal;
 
@@ -29,6 +31,14 @@ impl Manager {
                 refusals::no_such_interface(b.name(), name, names)
             }
         })
+    }
+
+    /// Returns the log of the protection domain of this name, or of the brane of this name.
+    pub(crate) fn log_of(&self, name: &str) -> Result<&Domain, Refusal> {
+        let brane = self.instances.find(name);
+        let domain = brane.map(|b| format!("brane-{}", b.id().index()));
+        let found = self.logs.find(domain.as_deref().unwrap_or(name));
+        found.ok_or_else(|| refusals::no_such_log(name, self.logs.iter().map(|d| d.name.as_str())))
     }
 
     /// Returns a brane that no job is changing.

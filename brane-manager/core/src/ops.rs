@@ -25,6 +25,7 @@ mod reach_state;
 mod remove;
 mod rename;
 mod rename_device;
+mod set_log_level;
 mod settle;
 mod shutdown;
 mod start;
@@ -86,6 +87,7 @@ pub(crate) fn begin(
         Request::Inside { brane, query } => query::begin(m, operator, &brane, &query, cx),
         Request::Crash(name) => provoke::crash(m, &name, cx),
         Request::Hang(name) => provoke::hang(m, &name, cx),
+        Request::SetLogLevel { pd, level } => set_log_level::run(m, &pd, level, cx),
         Request::Batch(requests) => batch::begin(m, operator, &requests, cx),
         view => views::begin(m, operator, view, cx),
     }

@@ -125,6 +125,23 @@ pub(crate) fn nothing_with_counters(name: &str) -> Refusal {
     )
 }
 
+pub(crate) fn no_such_log<'a>(name: &str, domains: impl Iterator<Item = &'a str>) -> Refusal {
+    refusal(
+        format!(
+            "no brane or protection domain with a log named \"{}\"",
+            printable(name)
+        ),
+        listed("protection domains", domains),
+    )
+}
+
+pub(crate) fn log_level_refused(domain: &str) -> Refusal {
+    refusal(
+        format!("serial does not know the log of {domain}"),
+        "serial and manager are of different builds: build the image anew",
+    )
+}
+
 pub(crate) fn no_such_nic(nic: u8, nics: usize) -> Refusal {
     refusal(
         format!("no NIC named \"{}\"", nic_name(nic)),

@@ -3,13 +3,14 @@
 //! The configuration is trusted, but may not fit the machine. A device or interface that cannot be is logged and left out.
 
 use crate::Manager;
-use crate::boot::{BootConfig, BootError};
+use crate::boot::{BootConfig, BootError, LogLevel};
 use crate::children::Operators;
 use crate::devices::{Attachment, Devices};
 use crate::driver::Driver;
 use crate::event_log::EventLog;
 use crate::ids::{BraneId, DeviceId};
 use crate::instance::{Instances, heartbeat};
+use crate::logs::Logs;
 use crate::operation::Jobs;
 use crate::shell::{Action, Context, Size};
 use crate::subscribers::Subscribers;
@@ -45,11 +46,13 @@ impl Manager {
             operators: Operators::new(size.operators),
             suspensions: Suspensions::default(),
             events: EventLog::default(),
+            logs: Logs::new(&*driver),
             boot_error,
             beat_at: now + heartbeat::PERIOD_NS,
             epoch: now,
         };
         let mut cx = Context { now, driver, actions };
+        manager.boot_levels(boot.log, &mut cx);
         manager.boot_devices(boot.devices, &mut cx);
         let mut configured = boot.branes.into_iter();
         for number in 0..size.instances {
@@ -66,6 +69,18 @@ impl Manager {
             manager.boot_interfaces(brane, &mut cx);
         }
         manager
+    }
+
+    /// Sets the log levels of the boot configuration.
+    fn boot_levels(&mut self, levels: Vec<LogLevel>, cx: &mut Context<'_>) {
+        for entry in levels {
+            if !self.logs.set(&entry.pd, entry.level, cx.driver) {
+                cx.log(format!(
+                    "`{}` has no log level: no domain of this name has a log",
+                    entry.pd
+                ));
+            }
+        }
     }
 
     /// Adds the devices of the boot configuration, the NICs themselves first.

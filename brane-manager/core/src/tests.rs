@@ -22,6 +22,7 @@ mod interleaved;
 mod jobs;
 mod life;
 mod limits;
+mod logs;
 mod meanwhile;
 mod model;
 mod offenders;

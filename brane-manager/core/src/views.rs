@@ -18,6 +18,7 @@ mod audit;
 mod devices;
 mod events;
 mod list;
+mod logs;
 mod names;
 mod save;
 mod show;
@@ -64,6 +65,8 @@ pub(crate) fn begin(
         Request::Hooks => Ok(Progress::Done(Answer::Hooks(m.subscribers.list(subscriber_name)))),
         Request::Save => Ok(Progress::Done(save::show(m))),
         Request::Names => Ok(Progress::Done(names::show(m))),
+        Request::LogLevels => Ok(Progress::Done(logs::levels(m))),
+        Request::Logs { pd, after, wait } => logs::begin(m, operator, (pd, after, wait), cx),
         // The operations are in `ops`.
         _ => Err(refusals::unreadable_request()),
     }

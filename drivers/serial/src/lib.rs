@@ -5,14 +5,18 @@
 //! the console writes goes through as it is, for it edits the line.
 #![no_std]
 
+mod history;
+
+use brane_abi::log::Level;
 use core::fmt::{self, Write};
+pub use history::{History, SIZE as HISTORY};
 
 /// Longest piece of a log line in bytes; the rest of a longer one becomes a line of its own.
 pub const LINE: usize = 240;
 /// Bytes that wait for the device at most.
 pub const QUEUE: usize = 8 * 1024;
-/// Room that any one log line finds enough: two line ends, the longest name in its brackets, the text.
-pub const LINE_ROOM: usize = 4 + 67 + LINE;
+/// Room that is enough for any log line: two line ends, the longest name in its brackets, the level, the text.
+pub const LINE_ROOM: usize = 4 + 67 + 9 + LINE;
 
 /// Bytes on their way to the device.
 struct Queue {
@@ -95,6 +99,7 @@ impl fmt::Display for Name {
 pub struct Line {
     bytes: [u8; LINE],
     len: usize,
+    level: Level,
     complete: bool,
 }
 
@@ -110,12 +115,13 @@ impl Line {
         Self {
             bytes: [0; LINE],
             len: 0,
+            level: Level::Info,
             complete: false,
         }
     }
 
-    /// Takes text up to the line's end and says how many bytes that was; nothing once the line is complete. Leaves out zero
-    /// bytes: a domain that starts for another tenant clears its ring with them.
+    /// Takes text up to the line's end and returns how many bytes that was; nothing once the line is complete. A byte in front of
+    /// the text is its level. Skips zero bytes: a domain that starts for another tenant clears its ring with them.
     pub fn feed(&mut self, text: &[u8]) -> usize {
         let mut taken = 0;
         for &byte in text {
@@ -125,6 +131,8 @@ impl Line {
             if byte == b'\n' {
                 self.complete = true;
             } else if byte == 0 {
+            } else if let (0, Some(level)) = (self.len, line_level(byte)) {
+                self.level = level;
             } else if let Some(place) = self.bytes.get_mut(self.len) {
                 *place = byte;
                 self.len += 1;
@@ -138,9 +146,52 @@ impl Line {
         taken
     }
 
-    /// Whether it waits to be printed.
+    /// Returns true if the line waits to be printed.
     pub fn is_complete(&self) -> bool {
         self.complete
+    }
+
+    /// Returns the level that the writer gave the line.
+    pub fn level(&self) -> Level {
+        self.level
+    }
+
+    /// Returns the text as it may be shown: control characters and bytes that are no UTF-8 become `?`.
+    pub fn printable(&self) -> impl Iterator<Item = char> {
+        self.bytes[..self.len].utf8_chunks().flat_map(|chunk| {
+            let valid = chunk.valid().chars();
+            let visible = valid.map(|c| if c == '\t' || !c.is_control() { c } else { '?' });
+            visible.chain((!chunk.invalid().is_empty()).then_some('?'))
+        })
+    }
+
+    /// Keeps the line in its writer's history.
+    pub fn keep(&self, history: &mut History, number: u64, at_ns: u64) {
+        // Each `?` stands for at least one byte, so the shown text is no longer than the line.
+        let (mut text, mut len) = ([0; LINE], 0);
+        for character in self.printable() {
+            let Some(place) = text.get_mut(len..len + character.len_utf8()) else {
+                break;
+            };
+            len += character.encode_utf8(place).len();
+        }
+        let text = core::str::from_utf8(&text[..len]).unwrap_or("?");
+        history.push(number, at_ns, self.level, text);
+    }
+}
+
+/// Returns the level that a byte in front of a line stands for. No line has the level `off`.
+fn line_level(byte: u8) -> Option<Level> {
+    Level::from_byte(byte).filter(|&level| level != Level::Off)
+}
+
+/// Returns what stands in front of a line's text for its level. Lines of the usual level have nothing there.
+const fn prefix(level: Level) -> &'static str {
+    match level {
+        Level::Off | Level::Info => "",
+        Level::Error => "error: ",
+        Level::Warn => "warning: ",
+        Level::Debug => "debug: ",
     }
 }
 
@@ -207,15 +258,9 @@ impl Screen {
         }
         self.fresh_line();
         // Writing to the queue cannot fail.
-        let _ = write!(self, "[{name}] ");
-        for chunk in line.bytes[..line.len].utf8_chunks() {
-            for character in chunk.valid().chars() {
-                let visible = character == '\t' || !character.is_control();
-                let _ = self.write_char(if visible { character } else { '?' });
-            }
-            if !chunk.invalid().is_empty() {
-                self.push(b'?');
-            }
+        let _ = write!(self, "[{name}] {}", prefix(line.level));
+        for character in line.printable() {
+            let _ = self.write_char(character);
         }
         self.push(b'\n');
         *line = Line::new();

@@ -15,6 +15,7 @@ mod uart;
 
 use accounts::{Accounts, Meter};
 use brane_abi::layout::{log, tty};
+use brane_abi::log::{self as logs, Level, LevelWord};
 use brane_abi::offender;
 use brane_abi::ring::{RingError, RingIndices};
 use brane_abi::shared::SharedRegion;
@@ -22,9 +23,10 @@ use brane_abi::stream::{StreamConsumer, StreamProducer};
 use remote::{REMOTE, RemoteLine};
 use sel4_microkit::time::{Alarm, Clock};
 use sel4_microkit::{
-    Channel, ChannelSet, Handler, IoPort, MessageInfo, Never, Region, StaticCell, protection_domain, set_mr,
+    Channel, ChannelSet, Handler, IoPort, MessageInfo, Never, Region, StaticCell, get_mr, protection_domain,
+    set_mr,
 };
-use serial_core::{Line, Name, Screen};
+use serial_core::{HISTORY, History, Line, Name, Screen};
 use uart::{Speed, Take, Uart};
 use work_budget::{Budgets, ENTRY_NS, MAX_CALLERS, SWITCH_NS, Terms};
 
@@ -60,11 +62,13 @@ const SHARED: u64 = 1 << CONSOLE.index() | 1 << REMOTE.index();
 struct Buffers {
     screen: Screen,
     lines: [Line; WRITERS],
+    histories: [History; WRITERS],
 }
 
 static BUFFERS: StaticCell<Buffers> = StaticCell::new(Buffers {
     screen: Screen::new(),
     lines: [Line::new(); WRITERS],
+    histories: [const { History::new() }; WRITERS],
 });
 
 /// A domain that logs.
@@ -73,6 +77,9 @@ struct Writer {
     channel: Channel,
     region: Region,
     ring: StreamConsumer,
+    /// Lines below this level are dropped. The writer reads its copy in `word`; a writer that ignores it saves nothing.
+    level: Level,
+    word: &'static LevelWord,
 }
 
 /// Things that went wrong, by how often.
@@ -96,6 +103,9 @@ struct Serial {
     remote: Option<RemoteLine>,
     screen: &'static mut Screen,
     lines: &'static mut [Line; WRITERS],
+    histories: &'static mut [History; WRITERS],
+    /// Number of the last line that was printed.
+    printed: u64,
     writers: [Writer; WRITERS],
     /// Whose turn is first.
     turn: usize,
@@ -114,12 +124,23 @@ struct Serial {
     wakes: Budgets<MAX_CALLERS>,
 }
 
+const _: () = assert!(HISTORY <= regions::KEPT_LINES.size);
+
 /// The description gives these sizes, and the generated constants carry them; see [`brane_abi::layout`].
 const TOO_SMALL: &str = "a region of the system description is smaller than the layout asks for";
 
 fn indices(region: SharedRegion, offset: usize) -> &'static RingIndices {
     // SAFETY: RingIndices is made of atomics only.
     unsafe { region.object(offset) }.expect(TOO_SMALL)
+}
+
+/// Returns the channel of the log that a call names.
+fn log_of(caller: Channel, number: u64) -> u64 {
+    if number == u64::from(logs::OWN) {
+        caller.index() as u64
+    } else {
+        number
+    }
 }
 
 fn writer(i: usize) -> Writer {
@@ -150,13 +171,19 @@ fn writer(i: usize) -> Writer {
         name: Name { base, number },
         channel: Channel::new(channel),
         region,
-        ring: brane_abi::log::consumer(region.shared()).expect(TOO_SMALL),
+        ring: logs::consumer(region.shared()).expect(TOO_SMALL),
+        level: Level::default(),
+        word: logs::level(region.shared()).expect(TOO_SMALL),
     }
 }
 
 #[protection_domain]
 fn init() -> Serial {
-    let Buffers { screen, lines } = BUFFERS.take();
+    let Buffers {
+        screen,
+        lines,
+        histories,
+    } = BUFFERS.take();
     let shared = regions::TTY.shared();
     let part = |part: brane_abi::layout::Part| shared.part(part.offset, part.len).expect(TOO_SMALL);
     let writers: [Writer; WRITERS] = core::array::from_fn(writer);
@@ -176,6 +203,8 @@ fn init() -> Serial {
         remote: RemoteLine::start(),
         screen,
         lines,
+        histories,
+        printed: 0,
         writers,
         turn: 0,
         // What was written before now was signalled before anybody listened.
@@ -196,10 +225,12 @@ fn init() -> Serial {
 }
 
 impl Writer {
-    /// Prints up to [`LINES`] lines, as far as the writer's budget goes; whether there may be more.
+    /// Prints up to [`LINES`] lines, as far as the writer's budget goes, and keeps them in `history`. `printed` is the number of the last
+    /// line. Returns true if there may be more.
     fn print(
         &mut self,
-        line: &mut Line,
+        (line, history): (&mut Line, &mut History),
+        printed: &mut u64,
         screen: &mut Screen,
         accounts: &mut Accounts,
         now: u64,
@@ -215,10 +246,19 @@ impl Writer {
             if !line.is_complete() {
                 return Ok(false);
             }
+            if line.level() > self.level {
+                // The writer did not have to write it, so it pays as for a line that is printed.
+                accounts.logged(self.channel, now, serial_core::LINE);
+                *line = Line::new();
+                continue;
+            }
             let room = screen.room();
+            let kept = *line;
             if !screen.log(self.name, line) {
                 break;
             }
+            *printed += 1;
+            kept.keep(history, *printed, now);
             accounts.logged(self.channel, now, room - screen.room());
         }
         Ok(true)
@@ -255,7 +295,8 @@ impl Serial {
             if self.pending & bit == 0 && bit & SHARED == 0 {
                 continue;
             }
-            match writer.print(&mut self.lines[i], self.screen, &mut self.accounts, now) {
+            let memory = (&mut self.lines[i], &mut self.histories[i]);
+            match writer.print(memory, &mut self.printed, self.screen, &mut self.accounts, now) {
                 Ok(true) => {
                     if bit & SHARED == 0 {
                         self.pending |= bit;
@@ -295,6 +336,38 @@ impl Serial {
             // A deadline that the timer does not take is tried again at the next wake.
             self.alarm.set(at);
         }
+    }
+
+    /// Sets the level of the writer at this channel. Returns true if there is such a writer and such a level.
+    fn set_level(&mut self, channel: u64, byte: u64) -> bool {
+        let level = u8::try_from(byte).ok().and_then(Level::from_byte);
+        let writer = self
+            .writers
+            .iter_mut()
+            .find(|w| w.channel.index() as u64 == channel);
+        let Some((writer, level)) = writer.zip(level) else {
+            return false;
+        };
+        writer.level = level;
+        writer.word.set(level);
+        true
+    }
+
+    /// Copies kept lines of the writer at this channel into the region `kept-lines`, those with numbers above `after`. Returns their length
+    /// in bytes and the writer's level.
+    fn read_history(&mut self, channel: u64, after: u64) -> Option<(usize, Level)> {
+        let i = self
+            .writers
+            .iter()
+            .position(|w| w.channel.index() as u64 == channel)?;
+        let mut lines = [0; HISTORY];
+        let len = self.histories[i].read(after, &mut lines);
+        let reply = regions::KEPT_LINES;
+        debug_assert!(len <= reply.size);
+        // SAFETY: `len` is at most HISTORY, which is less than the region's size (checked below at compile time). The manager, which
+        // reads the region, waits in this call; no reference to the region exists.
+        unsafe { core::ptr::copy_nonoverlapping(lines.as_ptr(), reply.as_ptr(), len) };
+        Some((len, self.writers[i].level))
     }
 
     /// Prints what the console wrote; whether there may be more.
@@ -437,6 +510,18 @@ impl Handler for Serial {
 
     fn protected(&mut self, channel: Channel, info: MessageInfo) -> Result<MessageInfo, Never> {
         // Only the manager has a channel to call on.
+        if channel == MANAGER && info.label() == logs::SET_LEVEL {
+            let known = self.set_level(log_of(channel, get_mr(0)), get_mr(1));
+            return Ok(MessageInfo::new(if known { logs::OK } else { logs::UNKNOWN }, 0));
+        }
+        if channel == MANAGER && info.label() == logs::READ {
+            let Some((len, level)) = self.read_history(log_of(channel, get_mr(0)), get_mr(1)) else {
+                return Ok(MessageInfo::new(logs::UNKNOWN, 0));
+            };
+            set_mr(0, len as u64);
+            set_mr(1, level.to_byte().into());
+            return Ok(MessageInfo::new(logs::OK, 2));
+        }
         if channel == MANAGER
             && info.label() == offender::TAKE
             && let Some((caller, until)) = self.wakes.take_offender(self.clock.now_ns())

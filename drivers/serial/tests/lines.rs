@@ -1,7 +1,8 @@
 //! The screen's rules, on the host.
 
+use brane_abi::log::{self, Level};
 use proptest::prelude::*;
-use serial_core::{ByteCost, LINE, LINE_ROOM, Line, Name, QUEUE, Screen};
+use serial_core::{ByteCost, HISTORY, History, LINE, LINE_ROOM, Line, Name, QUEUE, Screen};
 
 const RED: Name = Name {
     base: "brane",
@@ -110,5 +111,70 @@ proptest! {
             prop_assert!(!line.chars().any(|c| c.is_control() && c != '\t'));
             prop_assert!(line.len() + 4 <= LINE_ROOM);
         }
+    }
+}
+
+#[test]
+fn a_line_shows_its_level_unless_it_is_the_usual_one() {
+    let shown = [2, 3, 4, 5].map(|byte| printed(&[&[byte, b'x', b'\n']]));
+    assert_eq!(
+        shown,
+        [
+            "[brane-1] error: x\r\n",
+            "[brane-1] warning: x\r\n",
+            "[brane-1] x\r\n",
+            "[brane-1] debug: x\r\n"
+        ]
+    );
+    // No line has the level `off`, and a level byte inside a line is a control character.
+    assert_eq!(printed(&[&[1, b'x', 2, b'\n']]), "[brane-1] ?x?\r\n");
+}
+
+/// What a history gives an operator who reads from `after` on, in as many reads as it takes.
+fn kept(history: &History, mut after: u64, room: usize) -> Vec<(u64, Level, String)> {
+    let (mut all, mut out) = (Vec::new(), vec![0; room]);
+    loop {
+        let len = history.read(after, &mut out);
+        let part: Vec<_> = log::lines(&out[..len])
+            .map(|line| (line.number, line.level, line.text.to_owned()))
+            .collect();
+        let Some(last) = part.last() else { return all };
+        after = last.0;
+        all.extend(part);
+    }
+}
+
+#[test]
+fn a_kept_line_is_what_was_shown() {
+    let (mut line, mut history) = (Line::new(), History::new());
+    line.feed(b"\x02a\x1bb\xff\n");
+    line.keep(&mut history, 5, 7);
+    assert_eq!(kept(&history, 0, HISTORY), [(5, Level::Error, "a?b?".to_owned())]);
+    assert!(kept(&history, 5, HISTORY).is_empty());
+}
+
+proptest! {
+    /// The last lines are kept in order, as many as fit, and a reader gets each one once, however small its room.
+    #[test]
+    fn the_last_lines_are_kept_in_order(
+        texts in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 1..60),
+        after in 0u64..60,
+        room in 264usize..3000,
+    ) {
+        let (mut history, mut all) = (History::new(), Vec::new());
+        for (number, text) in (1..).zip(&texts) {
+            let mut line = Line::new();
+            line.feed(text);
+            line.keep(&mut history, number, number * 10);
+            all.push((number, line.level(), line.printable().collect::<String>()));
+        }
+        let found = kept(&history, 0, room);
+        prop_assert!(all.ends_with(&found));
+        // No older line would have fitted.
+        let size = |lines: &[(u64, Level, String)]| lines.iter().map(|l| 24 + l.2.len()).sum::<usize>();
+        let older = all.len() - found.len();
+        prop_assert!(older == 0 || size(&all[older - 1..]) > HISTORY);
+        let newer: Vec<_> = found.into_iter().filter(|line| line.0 > after).collect();
+        prop_assert_eq!(kept(&history, after, room), newer);
     }
 }

@@ -2,6 +2,8 @@ use super::*;
 use crate::parse::{Place, line};
 use crate::samples;
 use crate::table::Program;
+use brane_abi::log::Level;
+use brane_abi::operator::LogLevel;
 
 fn job(text: &str) -> Job {
     Job::new(line(text, &Place::of(Program::Branectl)).unwrap().unwrap())
@@ -234,4 +236,74 @@ fn files_are_for_the_host() {
     let (_, out, end) = run("save x.toml", vec![]);
     assert_eq!(end, Some(End::Badly));
     assert!(out.error.starts_with("save works on the host"), "{}", out.error);
+}
+
+#[test]
+fn kept_lines_are_asked_for_until_there_are_no_more() {
+    let (asked, out, end) = run(
+        "logs red",
+        vec![
+            Ok(Answer::Logs(vec![samples::log_line(4), samples::log_line(6)])),
+            Ok(Answer::Logs(vec![samples::log_line(7)])),
+            Ok(Answer::Logs(vec![])),
+        ],
+    );
+    let request = |after| Request::Logs {
+        pd: Some("red".into()),
+        after,
+        wait: false,
+    };
+    assert_eq!(asked, [request(0), request(6), request(7)]);
+    assert_eq!(end, Some(End::Well));
+    assert_eq!(
+        out.text.lines().next(),
+        Some("     4       1.234 s  [brane-1] error: panicked at x")
+    );
+    assert_eq!(out.text.lines().count(), 3);
+}
+
+#[test]
+fn a_log_that_is_followed_goes_on_after_an_empty_answer() {
+    let (asked, out, end) = run(
+        "logs --follow --after 3 -j",
+        vec![
+            Ok(Answer::Logs(vec![])),
+            Ok(Answer::Logs(vec![samples::log_line(4)])),
+        ],
+    );
+    let waits: Vec<bool> = asked
+        .iter()
+        .map(|request| matches!(request, Request::Logs { wait: true, .. }))
+        .collect();
+    assert_eq!((waits, end), (vec![false, true, true], None));
+    assert!(
+        out.text.starts_with("{\"at_us\":1234567,\"level\":\"error\""),
+        "{}",
+        out.text
+    );
+}
+
+#[test]
+fn a_level_is_shown_or_set() {
+    let (asked, _, _) = run("log red debug", vec![]);
+    let set = Request::SetLogLevel {
+        pd: "red".into(),
+        level: Level::Debug,
+    };
+    assert_eq!(asked, [set]);
+    let levels = Answer::LogLevels(vec![LogLevel {
+        pd: "nic0".into(),
+        level: Level::Warn,
+    }]);
+    let (asked, out, _) = run("log", vec![Ok(levels.clone())]);
+    assert_eq!(asked, [Request::LogLevels]);
+    assert_eq!(out.text, "PD    LEVEL\nnic0  warn\n");
+    let (_, out, end) = run("log nic9", vec![Ok(levels)]);
+    assert_eq!(end, Some(End::Badly));
+    assert!(
+        out.error
+            .contains("no protection domain with a log named \"nic9\""),
+        "{}",
+        out.error
+    );
 }

@@ -21,6 +21,9 @@ const GATEWAY6: Opt = option("gateway6", None, "IP", Value::Text, "IPv6 default 
 const DHCP4: Opt = flag("dhcp4", None, "ask DHCP for an IPv4 address and router");
 const SLAAC: Opt = flag("slaac", None, "take IPv6 addresses from router advertisements");
 
+/// Words for log levels.
+const LEVELS: [&str; 5] = ["off", "error", "warn", "info", "debug"];
+
 /// In the order of `help`.
 pub const VERBS: &[Verb] = &[
     Verb {
@@ -394,6 +397,66 @@ pub const VERBS: &[Verb] = &[
             Ok(Command::Events {
                 after: m.number("after", 0, u64::MAX)?.unwrap_or(0),
                 once: m.flag("once"),
+            })
+        },
+    },
+    Verb {
+        name: "log",
+        arguments: &[
+            optional(
+                "PD",
+                Value::Domain,
+                "a protection domain, or a brane for its domain; all if left out",
+            ),
+            optional(
+                "LEVEL",
+                Value::Word(&LEVELS),
+                "shows the present level if left out",
+            ),
+        ],
+        options: &[],
+        help: "show or set how much a protection domain logs",
+        long: "A domain writes the lines of its level and of the more important ones: error, warn, info, debug. At the level off it \
+               writes nothing. `save` writes the levels into the boot configuration.",
+        example: "log red debug",
+        schema: "done log-levels",
+        build: |m| {
+            let pd = m.optional("PD").map(values::name).transpose()?;
+            Ok(match (pd, m.optional("LEVEL")) {
+                (Some(pd), Some(level)) => Command::Ask(Request::SetLogLevel {
+                    pd,
+                    level: values::level(level)?,
+                }),
+                (pd, _) => Command::LogLevels(pd),
+            })
+        },
+    },
+    Verb {
+        name: "logs",
+        arguments: &[optional(
+            "PD",
+            Value::Domain,
+            "a protection domain, or a brane for its domain; all if left out",
+        )],
+        options: &[
+            option(
+                "after",
+                Some('a'),
+                "NUMBER",
+                Value::Text,
+                "lines with numbers above this; all that are kept if left out",
+            ),
+            flag("follow", Some('f'), "show new lines too, until Ctrl-C"),
+        ],
+        help: "the last lines of a protection domain's log",
+        long: "Shows the lines that serial keeps: about the last 25 of each domain. With -j, one JSON object for each line.",
+        example: "logs red --follow",
+        schema: "log-line",
+        build: |m| {
+            Ok(Command::Logs {
+                pd: m.optional("PD").map(values::name).transpose()?,
+                after: m.number("after", 0, u64::MAX)?.unwrap_or(0),
+                follow: m.flag("follow"),
             })
         },
     },

@@ -1,19 +1,34 @@
-//! Lines of text towards the serial domain, which prints them behind this domain's name.
+//! Owns this domain's end of its log ring: lines of text to the serial domain, which prints them behind this domain's name.
 //!
-//! The writer never waits: a line that finds no room in the ring is dropped as a whole, and the next that does find room
-//! says how many were. The reader is trusted with nothing but the screen.
+//! The writer never waits: a line that finds no room in the ring is dropped as a whole, and the next line that finds room
+//! reports how many were lost. Serial is trusted with the screen and with this domain's level. A line above the level is not
+//! written. The macros of the crate `log` end here as well, so a core crate can log without this crate.
 
 use crate::{Channel, Region};
+use ::log::{LevelFilter, Metadata, Record};
 use brane_abi::layout::log::DATA;
+use brane_abi::log::{Level, LevelWord};
 use brane_abi::stream::StreamProducer;
 use core::cell::UnsafeCell;
 use core::fmt::{self, Write};
+
+/// The level of [`crate::logln!`].
+#[doc(hidden)]
+pub const INFO: Level = Level::Info;
+/// The level of [`crate::logdebug!`].
+#[doc(hidden)]
+pub const DEBUG: Level = Level::Debug;
+/// The level of [`crate::logerror!`].
+#[doc(hidden)]
+pub const ERROR: Level = Level::Error;
 
 /// Longest line in bytes, its end included; a longer one is cut.
 pub const LINE: usize = 512;
 
 struct Log {
     ring: Option<(StreamProducer, Channel)>,
+    /// The level of this domain, in the ring's region; the default level before [`attach`].
+    level: Option<&'static LevelWord>,
     line: [u8; LINE],
     len: usize,
     dropped: u64,
@@ -26,6 +41,7 @@ unsafe impl Sync for Static {}
 
 static LOG: Static = Static(UnsafeCell::new(Log {
     ring: None,
+    level: None,
     line: [0; LINE],
     len: 0,
     dropped: 0,
@@ -44,7 +60,44 @@ pub fn attach(region: Region, serial: Channel) {
         crate::scrub::clear(region, DATA.offset, DATA.len);
     }
     let producer = brane_abi::log::producer(region.shared());
-    with(|log| log.ring = producer.map(|producer| (producer, serial)));
+    let level = brane_abi::log::level(region.shared());
+    with(|log| {
+        log.ring = producer.map(|producer| (producer, serial));
+        log.level = level;
+    });
+    // Fails if it was set before, which is no harm.
+    let _ = ::log::set_logger(&Facade);
+    ::log::set_max_level(LevelFilter::Debug);
+}
+
+/// Returns true if this domain writes lines of this level now. Serial can change that at any time.
+pub fn enabled(level: Level) -> bool {
+    level <= with(|log| log.level.map_or(Level::default(), LevelWord::get))
+}
+
+/// The end of the crate `log` in this domain.
+struct Facade;
+
+impl ::log::Log for Facade {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        enabled(level(metadata.level()))
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        write(level(record.level()), *record.args(), true);
+    }
+
+    fn flush(&self) {}
+}
+
+/// Returns the level of a line of the crate `log`. Its lowest level, trace, is compiled to nothing by [`attach`].
+fn level(level: ::log::Level) -> Level {
+    match level {
+        ::log::Level::Error => Level::Error,
+        ::log::Level::Warn => Level::Warn,
+        ::log::Level::Info => Level::Info,
+        ::log::Level::Debug | ::log::Level::Trace => Level::Debug,
+    }
 }
 
 /// Lines that were dropped so far and not yet reported.
@@ -53,6 +106,13 @@ pub fn dropped() -> u64 {
 }
 
 impl Log {
+    /// Begins a line of this level, unless a line is under way. Lines of the usual level have no level in front.
+    fn begin(&mut self, level: Level) {
+        if self.len == 0 && level != Level::default() {
+            self.append(&[level.to_byte()]);
+        }
+    }
+
     fn append(&mut self, text: &[u8]) {
         // The last byte is kept for the line's end.
         let n = text.len().min(LINE - 1 - self.len);
@@ -115,8 +175,13 @@ impl Write for Line {
     }
 }
 
-/// Writes text; `line` ends the line, which then goes to the serial domain. Use [`crate::logln!`].
-pub fn write(arguments: fmt::Arguments<'_>, line: bool) {
+/// Writes text of a level, if the level is enabled; `line` ends the line, which then goes to the serial domain. Use [`crate::logln!`] or the
+/// macros of the crate `log`.
+pub fn write(level: Level, arguments: fmt::Arguments<'_>, line: bool) {
+    if !enabled(level) {
+        return;
+    }
+    with(|log| log.begin(level));
     // A Display that fails has written what it could.
     let _ = Line.write_fmt(arguments);
     if line {
@@ -132,19 +197,31 @@ pub(crate) fn last_words(arguments: fmt::Arguments<'_>) {
             log.end();
         }
     });
-    write(arguments, true);
+    write(Level::Error, arguments, true);
 }
 
 /// Writes formatted text to the log; it is printed once its line ends.
 #[macro_export]
 macro_rules! log {
-    ($($argument:tt)*) => { $crate::log::write(::core::format_args!($($argument)*), false) };
+    ($($argument:tt)*) => { $crate::log::write($crate::log::INFO, ::core::format_args!($($argument)*), false) };
 }
 
 /// Writes a formatted line to the log.
 #[macro_export]
 macro_rules! logln {
-    ($($argument:tt)*) => { $crate::log::write(::core::format_args!($($argument)*), true) };
+    ($($argument:tt)*) => { $crate::log::write($crate::log::INFO, ::core::format_args!($($argument)*), true) };
+}
+
+/// Writes a formatted line of the level `debug`.
+#[macro_export]
+macro_rules! logdebug {
+    ($($argument:tt)*) => { $crate::log::write($crate::log::DEBUG, ::core::format_args!($($argument)*), true) };
+}
+
+/// Writes a formatted line of the level `error`.
+#[macro_export]
+macro_rules! logerror {
+    ($($argument:tt)*) => { $crate::log::write($crate::log::ERROR, ::core::format_args!($($argument)*), true) };
 }
 
 /// The upstream crate's name for [`log!`].

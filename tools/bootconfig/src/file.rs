@@ -2,6 +2,7 @@
 //! messages.
 
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use toml::Spanned;
 
 #[derive(Deserialize)]
@@ -15,6 +16,9 @@ pub struct File {
     /// Devices without a brane, and devices that need more keys than an interface has.
     #[serde(default)]
     pub device: Vec<Spanned<Device>>,
+    /// Log levels by the name of a protection domain.
+    #[serde(default)]
+    pub log: BTreeMap<Spanned<String>, Spanned<String>>,
 }
 
 /// A `[[device]]` section.

@@ -4,11 +4,12 @@ use crate::file::{self, Brane, File, Interface};
 use crate::{Problem, problem};
 use brane_abi::control::InterfaceConfig;
 use brane_abi::layout::PORTS_PER_BRANE;
+use brane_abi::log::Level;
 use brane_abi::net::{Cidr, MacAddr};
 use brane_abi::operator::{DeviceConfig, Kind, Mode};
-use brane_manager_core::boot::{BootConfig, BraneBoot, DEFAULT_POOL, MAX_NAME, pool_mac};
+use brane_manager_core::boot::{BootConfig, BraneBoot, DEFAULT_POOL, LogLevel, MAX_NAME, pool_mac};
 use ipnet::IpNet;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
@@ -117,11 +118,33 @@ impl<'a> Rules<'a> {
         let branes = branes.map(|b| self.brane(b.into_inner())).collect();
         let mut devices = core::mem::take(&mut self.built);
         devices.extend(core::mem::take(&mut self.declared).into_iter().map(|(d, _)| d));
+        let log = self.log(file.log);
         BootConfig {
             branes,
             devices,
             mac_pool: self.pool,
+            log,
         }
+    }
+
+    /// Checks the levels of `[log]`. Whether the system has such a domain is known where the image is built.
+    fn log(&mut self, levels: BTreeMap<Spanned<String>, Spanned<String>>) -> Vec<LogLevel> {
+        let mut out = Vec::new();
+        for (pd, word) in levels {
+            let Some(level) = Level::from_name(word.get_ref()) else {
+                let all = Level::ALL.map(Level::name).join(", ");
+                let what = format!("log: `{}` is no level: write one of {all}", word.get_ref());
+                self.wrong(word.span(), what);
+                continue;
+            };
+            if level != Level::default() {
+                out.push(LogLevel {
+                    pd: pd.into_inner(),
+                    level,
+                });
+            }
+        }
+        out
     }
 
     fn brane(&mut self, brane: Brane) -> BraneBoot {

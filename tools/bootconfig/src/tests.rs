@@ -1,6 +1,7 @@
 use super::*;
 use brane_abi::control::{Family, Protocol};
 use brane_abi::layout::PORTS_PER_BRANE;
+use brane_abi::log::Level;
 use brane_abi::net::MacAddr;
 use brane_abi::operator::Kind;
 use brane_manager_core::boot::{DEFAULT_POOL, pool_mac};
@@ -323,6 +324,19 @@ fn limits_reach_the_manager() {
     let many: Vec<_> = (0..17).map(|i| format!("\"10.{i}.0.0/16\"")).collect();
     let broken = GOOD.replacen("gateway4", &format!("allow = [{}]\ngateway4", many.join(", ")), 1);
     assert!(message(&broken).contains("`net0` of brane `main` has 17 prefixes, the driver accepts 16"));
+}
+
+#[test]
+fn log_levels_reach_the_manager() {
+    let text = format!("{GOOD}\n[log]\nbrane-1 = \"debug\"\nnic0 = \"info\"\n");
+    let config = parse(Path::new("b.toml"), &text, 3).unwrap();
+    let levels: Vec<_> = config.log.iter().map(|l| (l.pd.as_str(), l.level)).collect();
+    assert_eq!(levels, [("brane-1", Level::Debug)]);
+    let refused = message(&format!("{GOOD}\n[log]\nnic0 = \"loud\"\n"));
+    assert!(
+        refused.contains("log: `loud` is no level: write one of off, error, warn, info, debug"),
+        "{refused}"
+    );
 }
 
 #[test]

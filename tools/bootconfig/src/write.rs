@@ -39,6 +39,11 @@ pub fn to_toml(config: &BootConfig) -> String {
         keys.insert("name".into(), device.name.as_str().into());
         section(&mut out, "[[device]]", keys);
     }
+    if !config.log.is_empty() {
+        let levels = config.log.iter();
+        let levels = levels.map(|l| (l.pd.clone(), Value::String(l.level.name().into())));
+        section(&mut out, "[log]", levels.collect());
+    }
     out
 }
 

@@ -1,7 +1,7 @@
 //! From sources to an image: kernel, system description, boot configuration, programs, and all of them put together.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use brane_manager_core::boot::{BootConfig, MAX_SIZE};
@@ -56,7 +56,27 @@ pub fn resolve(workspace: &Workspace, name: &str, iommu: bool) -> Result<Resolve
     let config = Config::load_for(&workspace.root, name, iommu)?;
     let system = System::parse(&config.xml, &format!("system.xml as resolved for `{name}`"))?;
     let boot = branes_bootconfig::load(&config.boot, config.entry.instances)?;
+    check_log_levels(&config.boot, &system, &boot)?;
     Ok(Resolved { config, system, boot })
+}
+
+/// Refuses a log level for a protection domain that the system lacks, or that has no log.
+fn check_log_levels(path: &Path, system: &System, boot: &BootConfig) -> Result<()> {
+    let logs = system.memory_regions.iter();
+    let names: Vec<&str> = logs
+        .filter_map(|region| region.name.strip_prefix("log-"))
+        .collect();
+    for entry in &boot.log {
+        if !names.contains(&entry.pd.as_str()) {
+            bail!(
+                "{}: log: no protection domain `{}` has a log in this system: write one of {}",
+                path.display(),
+                entry.pd,
+                names.join(", ")
+            );
+        }
+    }
+    Ok(())
 }
 
 /// Where the image of a configuration lies.

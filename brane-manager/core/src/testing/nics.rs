@@ -2,6 +2,7 @@
 
 use crate::driver::{Driver, Refused};
 use brane_abi::layout::ports;
+use brane_abi::log::{Level, Line};
 use brane_abi::net::MacAddr;
 use brane_abi::shared::SharedRegion;
 use brane_abi::vif::{
@@ -32,6 +33,10 @@ pub struct Nics {
     /// Whether a call was ever refused so.
     pub refused: bool,
     known: BTreeMap<(u8, u32), Known>,
+    /// Levels that serial was told, by the number of the domain.
+    pub levels: BTreeMap<u32, Level>,
+    /// Lines that serial keeps: the number of the domain, the line's number, its text.
+    pub lines: Vec<(u32, u64, String)>,
 }
 
 fn region() -> SharedRegion {
@@ -67,6 +72,8 @@ impl Nics {
             refuse_after: None,
             refused: false,
             known: BTreeMap::new(),
+            levels: BTreeMap::new(),
+            lines: Vec::new(),
         }
     }
 
@@ -174,6 +181,25 @@ impl Driver for Nics {
             if part.count == 0 || all.len() == part.total as usize {
                 return all;
             }
+        }
+    }
+    fn logs(&self) -> Vec<(String, u32)> {
+        let branes = (0..2).map(|n| (format!("brane-{n}"), n));
+        branes.chain([("nic0".into(), 57)]).collect()
+    }
+    fn set_log_level(&mut self, domain: u32, level: Level) -> bool {
+        self.levels.insert(domain, level);
+        true
+    }
+    fn log_lines(&mut self, domain: u32, after: u64, line: &mut dyn FnMut(Line<'_>)) {
+        let kept = self.lines.iter();
+        for (_, number, text) in kept.filter(|(d, n, _)| *d == domain && *n > after) {
+            line(Line {
+                number: *number,
+                at_ns: 1_000 * number,
+                level: Level::Info,
+                text,
+            });
         }
     }
     fn heap_used(&self) -> u64 {

@@ -18,5 +18,6 @@ pub(super) fn show(m: &Manager) -> Answer {
             })
             .collect(),
         nics: m.devices.nics().map(nic_name).collect(),
+        logs: m.logs.iter().map(|d| d.name.clone()).collect(),
     })
 }

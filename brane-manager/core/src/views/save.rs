@@ -24,6 +24,7 @@ pub(super) fn show(m: &Manager) -> Answer {
         branes: m.instances.iter().filter(wanted).filter_map(brane).collect(),
         devices: devices.map(|d| d.config.clone()).collect(),
         mac_pool: m.devices.pool(),
+        log: m.logs.saved(),
     };
     Answer::Saved(saved.to_bytes())
 }

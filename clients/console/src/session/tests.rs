@@ -23,6 +23,7 @@ fn names() -> Result<Answer, Refusal> {
         devices: all(&["vnic0", "vnic1"]),
         interfaces: all(&["red/net0"]),
         nics: all(&["nic0"]),
+        logs: all(&["brane-0", "nic0"]),
     }))
 }
 

@@ -1,12 +1,16 @@
 use super::*;
 use brane_abi::control::{Family, all_families};
 use brane_abi::layout::PORTS_PER_BRANE;
+use brane_abi::log::Level;
 use brane_abi::net::{Cidr, MacAddr};
+use brane_manager_core::boot::LogLevel;
 use proptest::prelude::*;
 use std::path::Path;
 
-/// Generates what a file can express: branes with interfaces on devices of all kinds, and devices without a
-/// brane.
+/// Levels that a file has to name, because they are not the usual one.
+const LEVELS: [Level; 4] = [Level::Off, Level::Error, Level::Warn, Level::Debug];
+
+/// What a file can say: some branes with interfaces on devices of all kinds, and devices at home.
 fn configs() -> impl Strategy<Value = BootConfig> {
     let brane = (
         any::<bool>(),
@@ -18,10 +22,13 @@ fn configs() -> impl Strategy<Value = BootConfig> {
         proptest::collection::vec(brane, 1..5),
         proptest::collection::vec(spare, 0..4),
         any::<[u8; 3]>(),
+        proptest::collection::btree_map("[a-z]{1,8}(-[0-9])?", 0usize..4, 0..4),
     )
-        .prop_map(|(branes, spares, pool)| {
+        .prop_map(|(branes, spares, pool, levels)| {
+            let levels = levels.into_iter();
             let mut config = BootConfig {
                 mac_pool: [2, pool[0], pool[1], pool[2]],
+                log: levels.map(|(pd, i)| LogLevel { pd, level: LEVELS[i] }).collect(),
                 ..BootConfig::default()
             };
             for (number, (held, families, interfaces)) in branes.into_iter().enumerate() {
