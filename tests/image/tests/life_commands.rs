@@ -115,7 +115,7 @@ fn every_verb_answers_in_words_and_in_json() -> Result<()> {
         ("branectl events --once", "branectl events --once", "event"),
         ("branectl log", "branectl log manager", "log-levels"),
         ("branectl log red debug", "branectl log red info", "done"),
-        ("branectl logs red", "branectl logs", "log-line"),
+        ("branectl logs services-1", "branectl logs", "log-line"),
         ("branectl audit", "branectl audit", "audit"),
         (
             "branectl in green ifconfig -a",
