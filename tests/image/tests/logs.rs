@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use image_tests::guest::{Guest, Net};
-use image_tests::life::{Operator, PATIENCE, badly, boot, program, well};
+use image_tests::life::{Operator, PATIENCE, boot, program, run, well};
 use image_tests::until;
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
@@ -111,12 +111,19 @@ fn a_level_decides_what_is_written_and_the_last_lines_are_kept() -> Result<()> {
         saved.contains("[log]\nbrane-1 = \"debug\"\nmanager = \"debug\"\n"),
         "{saved}"
     );
-    badly(
-        &guest,
-        &["branectl", "log", "nic9", "debug"],
-        1,
-        "no brane or protection domain with a log named \"nic9\"",
-    )?;
-    badly(&guest, &["branectl", "log", "red", "loud"], 2, "\"loud\"")?;
-    guest.untroubled()
+    for (line, status, error) in [
+        (
+            ["log", "nic9", "debug"],
+            1,
+            "no brane or protection domain with a log named \"nic9\"",
+        ),
+        (["log", "red", "loud"], 2, "\"loud\""),
+    ] {
+        let said = run(&guest, &["branectl", line[0], line[1], line[2]])?;
+        ensure!(
+            said.status == status && said.err.contains(error),
+            "{line:?}: {said:?}"
+        );
+    }
+    Ok(())
 }

@@ -3,6 +3,7 @@
 
 use crate::operator::{Failure, Operator};
 use brane_abi::control::{FamilyConfig, InterfaceConfig, all_families};
+use brane_abi::log::Level;
 use brane_abi::operator::{Answer, DeviceConfig, Kind, Request};
 use brane_manager_core::boot::{BootConfig, BraneBoot};
 use operator_cli::change::addressing;
@@ -198,6 +199,7 @@ pub fn plan(now: &BootConfig, wanted: &BootConfig) -> Result<Vec<Request>, Error
             _ => {}
         }
     }
+    out.extend(levels(now, wanted));
     Ok(out)
 }
 
@@ -223,6 +225,22 @@ fn limit(now: &DeviceConfig, wanted: &DeviceConfig) -> Option<Request> {
         rate_down: None,
     };
     (request != nothing).then_some(request)
+}
+
+/// Returns the requests that bring log levels to what the file has. A domain that the file does not name gets the usual level.
+fn levels(now: &BootConfig, wanted: &BootConfig) -> Vec<Request> {
+    let of = |config: &BootConfig, pd: &str| {
+        let named = config.log.iter().find(|entry| entry.pd == pd);
+        named.map_or(Level::default(), |entry| entry.level)
+    };
+    let all: BTreeSet<&str> = now.log.iter().chain(&wanted.log).map(|l| l.pd.as_str()).collect();
+    let changed = all.into_iter().filter(move |pd| of(now, pd) != of(wanted, pd));
+    changed
+        .map(|pd| Request::SetLogLevel {
+            pd: pd.into(),
+            level: of(wanted, pd),
+        })
+        .collect()
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
 use super::*;
 use brane_abi::layout::PORTS_PER_BRANE;
+use brane_abi::log::Level;
 use brane_abi::net::{Cidr, MacAddr};
 use brane_abi::operator::Mode;
-use brane_manager_core::boot::DEFAULT_POOL;
+use brane_manager_core::boot::{DEFAULT_POOL, LogLevel};
 use brane_manager_core::testing::World;
 use proptest::prelude::*;
 
@@ -197,4 +198,29 @@ fn the_difference_is_shown_as_commands_in_a_safe_order() {
             "branectl start green",
         ]
     );
+}
+
+#[test]
+fn log_levels_are_brought_to_those_of_the_file() {
+    let with = |levels: &[(&str, Level)]| {
+        let log = levels
+            .iter()
+            .map(|&(pd, level)| LogLevel { pd: pd.into(), level });
+        BootConfig {
+            log: log.collect(),
+            ..BootConfig::default()
+        }
+    };
+    let now = with(&[
+        ("brane-1", Level::Debug),
+        ("nic0", Level::Warn),
+        ("manager", Level::Off),
+    ]);
+    let wanted = with(&[("nic0", Level::Debug), ("manager", Level::Off)]);
+    let set = |pd: &str, level| Request::SetLogLevel { pd: pd.into(), level };
+    assert_eq!(
+        plan(&now, &wanted).unwrap(),
+        [set("brane-1", Level::Info), set("nic0", Level::Debug)]
+    );
+    assert!(plan(&now, &now).unwrap().is_empty());
 }
