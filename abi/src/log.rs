@@ -30,13 +30,13 @@ pub enum Level {
     #[default]
     #[n(3)]
     Info,
-    /// Details for whoever looks for a defect.
+    /// Details that help to find a defect.
     #[n(4)]
     Debug,
 }
 
 impl Level {
-    /// All levels, from the one that writes least.
+    /// All levels, by the number of lines that they let through, lowest first.
     pub const ALL: [Level; 5] = [Level::Off, Level::Error, Level::Warn, Level::Info, Level::Debug];
 
     /// Returns the word that stands for the level in commands, files and on the screen.

@@ -347,9 +347,9 @@ pub enum Request {
     /// one that changes something ([`Request::changes`]), or asks inside for a ping or a host: answers that are short.
     #[n(25)]
     Batch(#[n(0)] Vec<Encoded>),
-    /// Log levels of all protection domains → [`Answer::LogLevels`].
+    /// Log levels of all protection domains, or of the named one → [`Answer::LogLevels`].
     #[n(30)]
-    LogLevels,
+    LogLevels(#[n(0)] Option<String>),
     /// Set a log level → [`Answer::Done`].
     #[n(31)]
     SetLogLevel {
@@ -416,7 +416,7 @@ impl Request {
             | Request::Save
             | Request::Inside { .. }
             | Request::Names
-            | Request::LogLevels
+            | Request::LogLevels(_)
             | Request::Logs { .. }
             | Request::Batch(_) => false,
             Request::Create { .. }

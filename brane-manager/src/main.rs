@@ -22,8 +22,8 @@ use control::Control;
 use nic::Nics;
 use sel4_microkit::time::{Alarm, Clock};
 use sel4_microkit::{
-    Channel, ChannelSet, Fault, Handler, MessageInfo, Never, Region, get_mr, heap, log, logdebug, logerror,
-    logln, protection_domain, set_mr, with_msg_bytes,
+    Channel, ChannelSet, Fault, Handler, MessageInfo, Never, Region, get_mr, heap, log, logln,
+    protection_domain, set_mr, with_msg_bytes,
 };
 use work_budget::{Budgets, MAX_CALLERS, SWITCH_NS, Terms};
 
@@ -161,29 +161,29 @@ impl Shell {
                 match action {
                     Action::Log(text) => logln!("{text}"),
                     Action::Stop(child) | Action::Suspend(child) => {
-                        logdebug!("stop {child:?}");
+                        ::log::debug!("stop {child:?}");
                         if let Err(why) = thread(child).stop() {
-                            logerror!("{child:?} cannot be stopped: {why}");
+                            ::log::error!("{child:?} cannot be stopped: {why}");
                         }
                     }
                     Action::Resume(child) => {
-                        logdebug!("resume {child:?}");
+                        ::log::debug!("resume {child:?}");
                         if let Err(why) = thread(child).resume() {
-                            logerror!("{child:?} cannot be resumed: {why}");
+                            ::log::error!("{child:?} cannot be resumed: {why}");
                         }
                         // What it left in its ring was not taken while it had no budget.
                         self.unfinished = true;
                     }
                     Action::Restart(child) => {
-                        logdebug!("restart {child:?}");
+                        ::log::debug!("restart {child:?}");
                         if let Err(why) = thread(child).restart(sel4_microkit::Child::ENTRY) {
-                            logerror!("{child:?} cannot be restarted: {why}");
+                            ::log::error!("{child:?} cannot be restarted: {why}");
                         }
                     }
                     Action::Renew(child) => {
-                        logdebug!("restart {child:?} for another tenant");
+                        ::log::debug!("restart {child:?} for another tenant");
                         if let Err(why) = thread(child).restart_for_another(sel4_microkit::Child::ENTRY) {
-                            logerror!("{child:?} cannot be restarted: {why}");
+                            ::log::error!("{child:?} cannot be restarted: {why}");
                         }
                     }
                     Action::Notify(operator) => OPERATORS[operator.index()].notify(),

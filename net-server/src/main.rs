@@ -11,8 +11,7 @@ extern crate alloc;
 use net_server_core::{Brane, Failure, Peer};
 use sel4_microkit::time::{Alarm, Clock};
 use sel4_microkit::{
-    Channel, ChannelSet, Handler, Never, Region, entropy, heap, log, logdebug, logerror, logln,
-    protection_domain, scrub,
+    Channel, ChannelSet, Handler, Never, Region, entropy, heap, log, logln, protection_domain, scrub,
 };
 
 #[allow(missing_docs)]
@@ -92,7 +91,7 @@ fn init() -> Domain {
     heap::init(wiring::regions::HEAP);
     let clock = Clock::new(wiring::regions::TSC);
     let Some(seed) = seed() else {
-        logerror!(
+        ::log::error!(
             "not started: the processor gives no random numbers (RDRAND); give the machine a processor that does"
         );
         return Domain::Refused;
@@ -112,7 +111,7 @@ fn init() -> Domain {
         clock,
         alarm: Alarm::new(TIMER),
     };
-    logdebug!("started with {} NICs", 1 + usize::from(SECOND.is_some()));
+    ::log::debug!("started with {} NICs", 1 + usize::from(SECOND.is_some()));
     shell.work();
     Domain::Running(shell)
 }

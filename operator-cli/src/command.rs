@@ -59,8 +59,6 @@ pub enum Command {
         /// Only those that are there already.
         once: bool,
     },
-    /// Log levels of all protection domains, or of one.
-    LogLevels(Option<String>),
     /// Lines of logs.
     Logs {
         /// Of which domain or brane; `None` for all.

@@ -10,7 +10,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use brane_abi::inside::{self, Query};
-use brane_abi::operator::{Answer, Refusal, Request};
+use brane_abi::operator::{Answer, LOG_LINES, Refusal, Request};
 use core::net::IpAddr;
 
 /// Most pages of one table that are fetched.
@@ -64,6 +64,8 @@ enum Part {
     Changing,
     /// Echo requests: the number of the next one.
     Ping(Outcome, u64),
+    /// Parts of logs that have come.
+    Logs(usize),
 }
 
 impl Job {
@@ -72,6 +74,7 @@ impl Job {
         let part = match &parsed.command {
             Command::Neighbours { .. } => Part::Neighbours(Vec::new(), 0),
             Command::Sockets { .. } => Part::Sockets(Vec::new(), 0),
+            Command::Logs { .. } => Part::Logs(0),
             Command::Ping(echo) => Part::Ping(Outcome::new(echo.host.parse().ok()), 0),
             _ => Part::None,
         };
@@ -154,7 +157,6 @@ impl Job {
             Command::Sockets { brane, .. } => page(brane, Query::Sockets { skip: 0 }),
             Command::Ping(_) => return Ok(self.ping()),
             Command::Events { after, .. } => Step::Ask(Request::Events(*after)),
-            Command::LogLevels(_) => Step::Ask(Request::LogLevels),
             Command::Logs { pd, after, .. } => Step::Ask(Request::Logs {
                 pd: pd.clone(),
                 after: *after,
@@ -258,16 +260,6 @@ impl Job {
                     return Ok(Step::Ask(Request::Events(last)));
                 }
             }
-            (Command::LogLevels(Some(name)), Answer::LogLevels(mut levels)) => {
-                levels.retain(|level| level.pd == *name);
-                if levels.is_empty() {
-                    return Err(Error::new(
-                        format!("no protection domain with a log named \"{name}\""),
-                        "`log` shows them all",
-                    ));
-                }
-                self.show(&Answer::LogLevels(levels), out);
-            }
             (Command::Logs { pd, after, follow }, Answer::Logs(lines)) => {
                 for line in &lines {
                     if self.json {
@@ -276,8 +268,13 @@ impl Job {
                         out.text += &printable(&text::log_line(line));
                     }
                 }
-                // Lines come in parts. An empty part ends those that are kept.
-                if lines.is_empty() && !follow {
+                // Lines come in parts. A part that is not full is the last one that is kept, and a domain that goes on writing
+                // does not keep the command from its end.
+                let Part::Logs(parts) = &mut self.part else {
+                    return Ok(Step::Done(End::Badly));
+                };
+                *parts += 1;
+                if !follow && (lines.len() < LOG_LINES || *parts == MAX_PAGES) {
                     return Ok(Step::Done(End::Well));
                 }
                 let after = lines.iter().map(|line| line.number).fold(*after, u64::max);

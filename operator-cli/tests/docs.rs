@@ -87,7 +87,7 @@ fn commands_are_documented() {
 fn json_is_documented() {
     let mut out = String::from(
         "# Answers in JSON\n\n<!-- Made from operator-cli/schemas by the test `docs`; do not edit. -->\n\nOne object for each \
-         answer, in a line; `events` writes one for each event. The schemas (draft 2020-12) are in `operator-cli/schemas`; a \
+         answer, in a line; `events` and `logs` write one for each event or line. The schemas (draft 2020-12) are in `operator-cli/schemas`; a \
          test holds every answer to its schema. Where there is no answer the object is an [error](#error), and the status is not \
          0. Names and texts come partly from branes, which nobody trusts.\n\n",
     );

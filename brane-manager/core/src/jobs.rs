@@ -11,7 +11,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use brane_abi::operator::JOBS;
 
-/// What nobody else may change while a job runs.
+/// Branes, devices and names that no other job may change while a job runs.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Locks {
     pub branes: Vec<BraneId>,
@@ -83,7 +83,7 @@ pub(crate) enum Finished {
     Kept(OperatorId),
     /// The batch takes it by [`JobTable::take_parts`].
     Part,
-    /// Nobody wants it.
+    /// The operator has cancelled the job, so its result is dropped.
     Dropped,
 }
 

@@ -33,11 +33,14 @@ impl Manager {
         })
     }
 
-    /// Returns the log of the protection domain of this name, or of the brane of this name.
+    /// Returns the log of the protection domain of this name, or else of the brane of this name. The order matters to saved levels,
+    /// which name domains: a brane can have the name of a domain.
     pub(crate) fn log_of(&self, name: &str) -> Result<&Domain, Refusal> {
-        let brane = self.instances.find(name);
-        let domain = brane.map(|b| format!("brane-{}", b.id().index()));
-        let found = self.logs.find(domain.as_deref().unwrap_or(name));
+        let of_brane = || {
+            let brane = self.instances.find(name)?;
+            self.logs.find(&format!("brane-{}", brane.id().index()))
+        };
+        let found = self.logs.find(name).or_else(of_brane);
         found.ok_or_else(|| refusals::no_such_log(name, self.logs.iter().map(|d| d.name.as_str())))
     }
 

@@ -24,8 +24,8 @@ use brane_abi::operator::{DeviceConfig, Kind};
 
 impl Manager {
     /// Sets up a system of this size whose children start about `now` (nanoseconds), with the result of
-    /// [`BootConfig::from_bytes`]. Devices are added at the drivers. Without a usable configuration there is no brane, and
-    /// operators are told why.
+    /// [`BootConfig::from_bytes`]. Devices are added at the drivers. If the configuration is not usable, there is no brane, and
+    /// each change that an operator requests is refused with the reason.
     pub fn new(
         now: u64,
         boot: Result<BootConfig, BootError>,

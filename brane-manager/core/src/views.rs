@@ -65,7 +65,7 @@ pub(crate) fn begin(
         Request::Hooks => Ok(Progress::Done(Answer::Hooks(m.subscribers.list(subscriber_name)))),
         Request::Save => Ok(Progress::Done(save::show(m))),
         Request::Names => Ok(Progress::Done(names::show(m))),
-        Request::LogLevels => Ok(Progress::Done(logs::levels(m))),
+        Request::LogLevels(pd) => logs::levels(m, pd).map(Progress::Done),
         Request::Logs { pd, after, wait } => logs::begin(m, operator, (pd, after, wait), cx),
         // The operations are in `ops`.
         _ => Err(refusals::unreadable_request()),

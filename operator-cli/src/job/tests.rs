@@ -238,28 +238,34 @@ fn files_are_for_the_host() {
     assert!(out.error.starts_with("save works on the host"), "{}", out.error);
 }
 
+/// A full part of a log, the first of whose lines has this number.
+fn full_part(first: u64) -> Answer {
+    Answer::Logs((first..first + LOG_LINES as u64).map(samples::log_line).collect())
+}
+
 #[test]
-fn kept_lines_are_asked_for_until_there_are_no_more() {
-    let (asked, out, end) = run(
-        "logs red",
-        vec![
-            Ok(Answer::Logs(vec![samples::log_line(4), samples::log_line(6)])),
-            Ok(Answer::Logs(vec![samples::log_line(7)])),
-            Ok(Answer::Logs(vec![])),
-        ],
-    );
+fn kept_lines_are_asked_for_until_a_part_is_not_full() {
+    let last = Answer::Logs(vec![samples::log_line(100)]);
+    let (asked, out, end) = run("logs red", vec![Ok(full_part(4)), Ok(last), Ok(full_part(101))]);
     let request = |after| Request::Logs {
         pd: Some("red".into()),
         after,
         wait: false,
     };
-    assert_eq!(asked, [request(0), request(6), request(7)]);
+    assert_eq!(asked, [request(0), request(3 + LOG_LINES as u64)]);
     assert_eq!(end, Some(End::Well));
     assert_eq!(
         out.text.lines().next(),
         Some("     4       1.234 s  [brane-1] error: panicked at x")
     );
-    assert_eq!(out.text.lines().count(), 3);
+    assert_eq!(out.text.lines().count(), LOG_LINES + 1);
+}
+
+#[test]
+fn a_log_that_grows_faster_than_it_is_read_comes_to_an_end() {
+    let parts = (0..1000).map(|n| Ok(full_part(1 + n * LOG_LINES as u64)));
+    let (asked, _, end) = run("logs", parts.collect());
+    assert_eq!((asked.len(), end), (MAX_PAGES, Some(End::Well)));
 }
 
 #[test]
@@ -295,15 +301,9 @@ fn a_level_is_shown_or_set() {
         pd: "nic0".into(),
         level: Level::Warn,
     }]);
-    let (asked, out, _) = run("log", vec![Ok(levels.clone())]);
-    assert_eq!(asked, [Request::LogLevels]);
+    let (asked, out, _) = run("log", vec![Ok(levels)]);
+    assert_eq!(asked, [Request::LogLevels(None)]);
     assert_eq!(out.text, "PD    LEVEL\nnic0  warn\n");
-    let (_, out, end) = run("log nic9", vec![Ok(levels)]);
-    assert_eq!(end, Some(End::Badly));
-    assert!(
-        out.error
-            .contains("no protection domain with a log named \"nic9\""),
-        "{}",
-        out.error
-    );
+    let (asked, _, _) = run("log red", vec![]);
+    assert_eq!(asked, [Request::LogLevels(Some("red".into()))]);
 }

@@ -427,7 +427,7 @@ pub const VERBS: &[Verb] = &[
                     pd,
                     level: values::level(level)?,
                 }),
-                (pd, _) => Command::LogLevels(pd),
+                (pd, _) => Command::Ask(Request::LogLevels(pd)),
             })
         },
     },

@@ -15,13 +15,6 @@ use core::fmt::{self, Write};
 /// The level of [`crate::logln!`].
 #[doc(hidden)]
 pub const INFO: Level = Level::Info;
-/// The level of [`crate::logdebug!`].
-#[doc(hidden)]
-pub const DEBUG: Level = Level::Debug;
-/// The level of [`crate::logerror!`].
-#[doc(hidden)]
-pub const ERROR: Level = Level::Error;
-
 /// Longest line in bytes, its end included; a longer one is cut.
 pub const LINE: usize = 512;
 
@@ -90,7 +83,7 @@ impl ::log::Log for Facade {
     fn flush(&self) {}
 }
 
-/// Returns the level of a line of the crate `log`. Its lowest level, trace, is compiled to nothing by [`attach`].
+/// Returns the level of a line of the crate `log`. [`attach`] disables its lowest level, trace.
 fn level(level: ::log::Level) -> Level {
     match level {
         ::log::Level::Error => Level::Error,
@@ -210,18 +203,6 @@ macro_rules! log {
 #[macro_export]
 macro_rules! logln {
     ($($argument:tt)*) => { $crate::log::write($crate::log::INFO, ::core::format_args!($($argument)*), true) };
-}
-
-/// Writes a formatted line of the level `debug`.
-#[macro_export]
-macro_rules! logdebug {
-    ($($argument:tt)*) => { $crate::log::write($crate::log::DEBUG, ::core::format_args!($($argument)*), true) };
-}
-
-/// Writes a formatted line of the level `error`.
-#[macro_export]
-macro_rules! logerror {
-    ($($argument:tt)*) => { $crate::log::write($crate::log::ERROR, ::core::format_args!($($argument)*), true) };
 }
 
 /// The upstream crate's name for [`log!`].

@@ -14,7 +14,7 @@ use branes_branectl::remote::{Error, Line};
 use std::net::IpAddr;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 pub use crate::patience::PATIENCE;
@@ -344,6 +344,16 @@ pub fn program(name: &str, guest: &Guest) -> Result<Command> {
         .env("BRANES_CONTROL", guest.control_path()?)
         .stdin(Stdio::null());
     Ok(command)
+}
+
+/// A running program. Dropping the value ends it.
+pub struct Running(pub Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// Runs `branectl` or `nicctl`, the first of the words, to its end.

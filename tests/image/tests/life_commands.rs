@@ -4,14 +4,14 @@
 use anyhow::{Context, Result, bail, ensure};
 use boon::{Compiler, Schemas};
 use image_tests::guest::{Guest, Net};
-use image_tests::life::{Operator, PATIENCE, badly, boot, program, run, well};
+use image_tests::life::{Operator, PATIENCE, Running, badly, boot, program, run, well};
 use image_tests::until;
 use operator_cli::schema::schema;
 use operator_cli::table::Program;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 const CONFIG: &str = "life";
@@ -287,16 +287,6 @@ fn errors_name_the_thing_and_the_fix_and_have_a_status() -> Result<()> {
         "no free instance for \"d\": all 6 are in use: delete a brane, or raise `instances` in configs.toml and build the image anew",
     )?;
     guest.untroubled()
-}
-
-/// A running program. Dropping the value ends it.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 #[test]

@@ -36,7 +36,7 @@ const CRASH_GAP: Duration = Duration::from_millis(300);
 /// Time in which the operator sends no request.
 const CRASH_QUIET: Duration = Duration::from_millis(60);
 const STEPS: usize = 10_000;
-/// Steps before the first comparison of free resources. By then the manager's tables have reached their size.
+/// Steps before the first comparison of free resources. After so many steps the manager's tables have their full size.
 const WARM_UP: usize = 500;
 
 fn boot(clock: Clock, ns: &NetNs) -> Result<(Guest, Control)> {

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use image_tests::guest::{Guest, Net};
-use image_tests::life::{Operator, PATIENCE, boot, program, run, well};
+use image_tests::life::{Operator, PATIENCE, Running, boot, program, run, well};
 use image_tests::until;
 use serde_json::Value;
 use std::io::{BufRead, BufReader};
@@ -42,8 +42,8 @@ fn a_level_decides_what_is_written_and_the_last_lines_are_kept() -> Result<()> {
     command
         .args(["logs", "manager", "--follow", "-j"])
         .stdout(Stdio::piped());
-    let mut running = command.spawn()?;
-    let out = running.stdout.take().context("its output")?;
+    let mut running = Running(command.spawn()?);
+    let out = running.0.stdout.take().context("its output")?;
     let (sender, lines) = std::sync::mpsc::channel();
     let reader = std::thread::spawn(move || {
         for line in BufReader::new(out).lines().map_while(Result::ok) {
@@ -59,8 +59,7 @@ fn a_level_decides_what_is_written_and_the_last_lines_are_kept() -> Result<()> {
         }
     };
     ensure!(followed["pd"] == "manager", "{followed}");
-    running.kill()?;
-    running.wait()?;
+    drop(running);
     drop(reader.join());
     back(&mut guest, 1)?;
 
@@ -81,6 +80,8 @@ fn a_level_decides_what_is_written_and_the_last_lines_are_kept() -> Result<()> {
     );
     well(&guest, &["branectl", "log", "red", "debug"])?;
     well(&guest, &["branectl", "log", "manager", "debug"])?;
+    let level = well(&guest, &["branectl", "log", "red"])?;
+    ensure!(level.lines().last() == Some("brane-1  debug"), "{level}");
     let (before, of_manager) = (
         last(&kept),
         last(&well(&guest, &["branectl", "logs", "manager"])?),

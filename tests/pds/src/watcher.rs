@@ -1,6 +1,6 @@
 //! A subscriber to the life cycle of branes, for the tests: it logs each transition, and misbehaves on command.
 //!
-//! It owns side B of its region `hooks-K`; the manager (trusted) has the other. Nobody trusts a watcher. The first watcher
+//! It owns side B of its region `hooks-K`; the manager (trusted) has the other. No domain trusts a watcher. The first watcher
 //! subscribes to everything at its start. The second subscribes a while later, to the family `inet` of all branes, so it is late.
 //!
 //! The names of branes command the second watcher. At a transition of a brane with this name

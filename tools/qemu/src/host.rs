@@ -1,4 +1,4 @@
-//! Tools of the host: the list of those that are needed, the Debian package of each, and the installation of
+//! Tools of the host: the tools that the project needs, the Debian package of each, and the installation of
 //! missing ones.
 
 use std::env;

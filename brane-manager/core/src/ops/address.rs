@@ -46,10 +46,7 @@ pub(super) fn begin(
 
 impl Operation for Address {
     fn resume(self: Box<Self>, m: &mut Manager, _: Resumed, resume: Resume, cx: &mut Context<'_>) -> Next {
-        match resume.command_done() {
-            Ok(()) => Ok(self.apply(m, cx)).into(),
-            Err(why) => Err(why).into(),
-        }
+        resume.command_done().map(|()| self.apply(m, cx)).into()
     }
 
     fn locks(&self) -> Locks {

@@ -46,6 +46,42 @@ fn a_level_reaches_serial_and_the_saved_configuration_by_the_name_of_domain_or_b
 }
 
 #[test]
+fn a_domain_comes_before_a_brane_of_the_same_name() {
+    let mut boot = boot();
+    boot.branes[1].name = "nic0".into();
+    let mut bench = Bench::with(Ok(boot), 3);
+    let request = Request::SetLogLevel {
+        pd: "nic0".into(),
+        level: Level::Debug,
+    };
+    assert!(bench.ask(&request).0.unwrap().is_ok());
+    assert_eq!(bench.nics.levels.get(&57), Some(&Level::Debug));
+    assert_eq!(bench.nics.levels.get(&1), None);
+}
+
+#[test]
+fn a_level_is_shown_by_the_name_of_domain_or_brane() {
+    let mut bench = Bench::new();
+    for (name, shown) in [
+        (Some("red"), vec!["brane-1"]),
+        (None, vec!["brane-0", "brane-1", "nic0"]),
+    ] {
+        let request = Request::LogLevels(name.map(Into::into));
+        let Ok(Ok(Answer::LogLevels(levels))) = bench.ask(&request).0 else {
+            panic!("no levels");
+        };
+        let names: Vec<_> = levels.iter().map(|level| level.pd.as_str()).collect();
+        assert_eq!(names, shown);
+    }
+    assert!(
+        bench
+            .refused(&Request::LogLevels(Some("nic9".into())))
+            .what
+            .contains("\"nic9\"")
+    );
+}
+
+#[test]
 fn lines_of_all_domains_come_in_order_and_each_once() {
     let mut bench = Bench::new();
     let many = 2 * LOG_LINES as u64;

@@ -5,6 +5,7 @@ use crate::Manager;
 use crate::driver::Driver;
 use crate::ids::OperatorId;
 use crate::jobs::OnCancel;
+use crate::logs::Domain;
 use crate::operation::{Next, Operation, Progress, Resume, Resumed, open};
 use crate::shell::Context;
 use crate::text::printable;
@@ -13,7 +14,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use brane_abi::operator::{Answer, LOG_LINES, LogLevel, LogLine, Refusal};
 
-/// How long a job waits before it looks for lines, in nanoseconds. Serial notifies nobody of lines.
+/// How long a job waits before it reads lines again, in nanoseconds. Serial sends no notification for new lines.
 const WAIT_NS: u64 = 200_000_000;
 
 /// Waits for lines above this number.
@@ -23,13 +24,16 @@ struct Follow {
     after: u64,
 }
 
-/// Answers with the level of each domain.
-pub(super) fn levels(m: &Manager) -> Answer {
-    let levels = m.logs.iter().map(|domain| LogLevel {
+/// Answers with the level of one domain, or of each.
+pub(super) fn levels(m: &Manager, name: Option<String>) -> Result<Answer, Refusal> {
+    let level = |domain: &Domain| LogLevel {
         pd: domain.name.clone(),
         level: domain.level,
-    });
-    Answer::LogLevels(levels.collect())
+    };
+    Ok(Answer::LogLevels(match name {
+        Some(name) => Vec::from([level(m.log_of(&name)?)]),
+        None => m.logs.iter().map(level).collect(),
+    }))
 }
 
 pub(super) fn begin(
