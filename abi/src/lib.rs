@@ -11,6 +11,7 @@
 
 extern crate alloc;
 
+pub mod backtrace;
 pub mod control;
 pub mod doorbell;
 pub mod endpoint;

@@ -13,6 +13,8 @@ mod control;
 mod nic;
 mod serial;
 
+use alloc::collections::BTreeMap;
+use alloc::string::String;
 use alloc::vec::Vec;
 use brane_abi::layout::PORTS_PER_BRANE;
 use brane_abi::{offender, operator};
@@ -76,6 +78,8 @@ struct Shell {
     budgets: Budgets<MAX_CALLERS>,
     /// The calling operator was suspended in its call, so it gets no reply now.
     withheld: bool,
+    /// First faults of the children that write their backtraces now, by child id. The second fault of a child delivers its first one.
+    writing: BTreeMap<usize, String>,
 }
 
 #[protection_domain]
@@ -120,6 +124,7 @@ fn init() -> Shell {
                 budgets.with_terms(operator.index(), OPERATOR)
             }),
         withheld: false,
+        writing: BTreeMap::new(),
     };
     // No brane runs yet. One that never says anything is noticed by the timer alone.
     shell.act();
@@ -158,6 +163,9 @@ impl Shell {
     fn act(&mut self) {
         while !self.actions.is_empty() {
             for action in core::mem::take(&mut self.actions) {
+                if let Action::Stop(child) | Action::Restart(child) | Action::Renew(child) = action {
+                    self.writing.remove(&thread(child).index());
+                }
                 match action {
                     Action::Log(text) => logln!("{text}"),
                     Action::Stop(child) | Action::Suspend(child) => {
@@ -389,8 +397,19 @@ impl Handler for Shell {
         child: sel4_microkit::Child,
         info: MessageInfo,
     ) -> Result<Option<MessageInfo>, Never> {
-        let what = alloc::format!("{}", Fault::read(info));
         let index = child.index();
+        // The second fault ends the backtrace that was started at the first one.
+        let what = match self.writing.remove(&index) {
+            Some(first) => first,
+            None => {
+                let what = alloc::format!("{}", Fault::read(info));
+                if child.write_backtrace().is_ok() {
+                    self.writing.insert(index, what);
+                    return Ok(None);
+                }
+                what
+            }
+        };
         match self::child(index) {
             Some(child) => {
                 self.event(Event::Fault { child, what: &what });

@@ -103,7 +103,7 @@ impl ChannelSet {
 pub(crate) const STACK_TOP: u64 = 0x7fff_ffff_d000;
 /// RFLAGS: interrupts on, and the bit that is always set. Above all no single-stepping, which a crashed child may have
 /// switched on.
-const PLAIN_FLAGS: u64 = 0x202;
+pub(crate) const PLAIN_FLAGS: u64 = 0x202;
 
 /// Registers of a thread on either kernel at most (`seL4_UserContext`): 18 general ones, the bases of FS and GS. seL4 5.0.0 has one
 /// base and leaves out what is too much.
@@ -136,7 +136,7 @@ impl Child {
         self.0
     }
 
-    fn tcb(self) -> u64 {
+    pub(crate) fn tcb(self) -> u64 {
         CHILDREN + self.0 as u64
     }
 

@@ -11,6 +11,7 @@
 
 extern crate alloc;
 
+mod backtrace;
 mod cell;
 mod channel;
 mod deferred;

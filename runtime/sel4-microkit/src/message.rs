@@ -99,6 +99,35 @@ pub(crate) fn invoke(object: u64, label: u64, message: &[u64]) -> Result<(), sel
     }
 }
 
+/// Invokes a kernel object that replies with words. The caller's message words stay as they are.
+pub(crate) fn ask(
+    object: u64,
+    label: u64,
+    question: [u64; 2],
+    answer: &mut [u64],
+) -> Result<(), sel4::Refused> {
+    let mut registers = [question[0], question[1], 0, 0];
+    let mut saved = [0; INVOCATION_WORDS - 4];
+    let behind = answer.len().saturating_sub(registers.len()).min(saved.len());
+    for (i, word) in saved.iter_mut().enumerate().take(behind) {
+        *word = get_mr(registers.len() + i);
+    }
+    let info = sel4::call(object, MessageInfo::new(label, question.len()), &mut registers);
+    for (i, word) in answer.iter_mut().enumerate().take(info.length()) {
+        *word = match registers.get(i) {
+            Some(register) => *register,
+            None => get_mr(i),
+        };
+    }
+    for (i, word) in saved.iter().enumerate().take(behind) {
+        set_mr(registers.len() + i, *word);
+    }
+    match info.label() {
+        0 => Ok(()),
+        refused => Err(sel4::Refused(refused)),
+    }
+}
+
 pub(crate) fn recv(input: u64) -> (MessageInfo, u64) {
     let mut registers = [0; 4];
     let (info, badge) = sel4::recv(input, &mut registers);

@@ -3,10 +3,13 @@
 //! `_start` is where the root task begins and where a parent restarts: it trusts no byte of writable memory, and of the
 //! registers RAX alone, in which the parent says why (`Child::restart`, `Child::restart_for_another`); it is zero at the first start.
 //! The other general registers are zero as the parent writes them; the floating-point and vector registers are cleared here,
-//! since no parent can reach them. The panic path writes a line to the log, wakes the serial domain and then executes an invalid instruction,
-//! so that the parent sees a fault.
+//! since no parent can reach them. The panic path writes the message and a raw backtrace ([`crate::backtrace`]) to the log, wakes the
+//! serial domain and then executes an invalid instruction, so that the parent sees a fault. A domain that faulted
+//! writes its backtrace when its parent makes it continue 16 bytes behind `_start` ([`crate::Child::REPORT`]).
 
-use core::arch::global_asm;
+use brane_abi::backtrace::Registers;
+use core::arch::{asm, global_asm};
+use core::sync::atomic::{AtomicBool, Ordering};
 
 // The linker script aligns .data and its copy to 16 bytes and .bss to 64. Loops rather than string instructions, whose
 // every step counts as an instruction under emulation. MXCSR as the processor's reset has it. FNINIT leaves the eight x87 data
@@ -16,6 +19,16 @@ global_asm!(
     .section .text._start, "ax", @progbits
     .global _start
 _start:
+    jmp 7f
+    .balign 16
+    .global __sel4_microkit_report_entry
+__sel4_microkit_report_entry:
+    lea rsp, [rip + __sel4_microkit_report_stack + 0x1000]
+    xor ebp, ebp
+    cld
+    call __sel4_microkit_report
+    ud2
+7:
     movabs rsp, 0x7fffffffd000
     xor ebp, ebp
     mov r12, rax
@@ -94,10 +107,27 @@ _start:
 
 #[panic_handler]
 fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
-    crate::log::last_words(format_args!("{info}"));
+    // A panic while a panic is reported ends at once.
+    if !PANICKING.swap(true, Ordering::Relaxed) {
+        if let Some(place) = info.location() {
+            crate::log::last_words(format_args!("panicked at {place}:"));
+        }
+        // A line of its own, so that it has the level too.
+        crate::log::last_words(format_args!("{}", info.message()));
+        let (ip, sp, bp): (u64, u64, u64);
+        // SAFETY: reads registers.
+        unsafe {
+            asm!("lea {}, [rip]", "mov {}, rsp", "mov {}, rbp", out(reg) ip, out(reg) sp, out(reg) bp,
+                options(nomem, nostack, preserves_flags));
+        }
+        crate::backtrace::write(Registers { ip, sp, bp });
+    }
     // SAFETY: raises an invalid-opcode exception, which the kernel turns into a fault for the parent. Nothing follows.
-    unsafe { core::arch::asm!("ud2", options(noreturn)) }
+    unsafe { asm!("ud2", options(noreturn)) }
 }
+
+/// True while a panic is reported.
+static PANICKING: AtomicBool = AtomicBool::new(false);
 
 /// Named by the unwind tables of the precompiled core library; never called, since panics abort.
 #[unsafe(no_mangle)]
@@ -107,5 +137,5 @@ extern "C" fn rust_eh_personality() {}
 #[unsafe(no_mangle)]
 extern "C" fn _Unwind_Resume() -> ! {
     // SAFETY: as in the panic handler.
-    unsafe { core::arch::asm!("ud2", options(noreturn)) }
+    unsafe { asm!("ud2", options(noreturn)) }
 }

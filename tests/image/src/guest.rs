@@ -5,7 +5,8 @@ use crate::netns::{NetNs, TAP};
 use crate::patience::{PATIENCE, POLL, until};
 use anyhow::{Context, Result, bail, ensure};
 use branes_branectl::remote::{Line, Patience};
-use branes_qemu::{Clock, Forward, Machine, Protocol, Qemu, Serial};
+use branes_image::backtrace::Annotator;
+use branes_qemu::{Clock, Filter, Forward, Machine, Protocol, Qemu, Serial};
 use std::fs;
 use std::io::Write;
 use std::net::{SocketAddr, SocketAddrV4, TcpListener};
@@ -53,6 +54,8 @@ pub struct Boot<'a> {
     pub second_net: Option<Net<'a>>,
     /// The image for a machine with an IOMMU, on such a machine. Only where [`has_iommu_images`].
     pub iommu: Option<Iommu>,
+    /// More properties of the network devices, such as `csum=off`.
+    pub nic_options: &'a [&'a str],
     /// What the guest's clocks follow: with [`Clock::Instructions`] a busy host does not stretch the guest's own times.
     pub clock: Clock,
 }
@@ -90,6 +93,7 @@ impl Default for Boot<'_> {
             control: false,
             second_net: None,
             iommu: None,
+            nic_options: &[],
             clock: Clock::Host,
         }
     }
@@ -168,6 +172,11 @@ impl Guest {
             Some(Net::Wire(address)) => Some(branes_qemu::Net::Stream(address)),
             Some(Net::User) => Some(branes_qemu::Net::user(Vec::new())),
         };
+        machine.nic_options = boot
+            .nic_options
+            .iter()
+            .map(|option| (*option).to_owned())
+            .collect();
         machine.iommu = boot.iommu.is_some();
         machine.clock = boot.clock;
         if boot.iommu == Some(Iommu::Bypassed) {
@@ -198,9 +207,14 @@ impl Guest {
                 branes_qemu::Net::user(forwards)
             }
         };
+        // Adds functions, files and lines to fault reports, if the image has a description of its system.
+        let filter = Annotator::for_image(&folder).ok().map(|mut annotator| {
+            let filter: Filter = Box::new(move |bytes| annotator.annotate(bytes));
+            filter
+        });
         let qemu = match boot.net {
-            Net::Tap(ns) => ns.enter(|| machine.start()),
-            Net::User | Net::Wire(_) => machine.start(),
+            Net::Tap(ns) => ns.enter(|| machine.start_through(filter)),
+            Net::User | Net::Wire(_) => machine.start_through(filter),
         }?;
         Ok(Guest { qemu, ports, control })
     }

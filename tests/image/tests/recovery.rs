@@ -209,3 +209,97 @@ fn of_seventeen_branes_the_fifteen_that_hang_at_once_are_found_and_no_other() ->
         Ok(())
     })
 }
+
+/// Returns the number of the first line of a source that contains this text.
+fn line_of(source: &str, text: &str) -> Result<usize> {
+    let at = source.lines().position(|line| line.contains(text));
+    Ok(1 + at.with_context(|| format!("no `{text}` in the source"))?)
+}
+
+/// Waits for a complete report of a domain's failure and returns the lines added below it.
+fn places(guest: &Guest, pd: &str) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    let complete = || {
+        let log = guest.log();
+        let report = log
+            .lines()
+            .map(str::trim_end)
+            .skip_while(|line| !line.starts_with(&format!("[{pd}] error: failed at 0x")));
+        let mut ended = false;
+        found.clear();
+        for line in report {
+            match line.strip_prefix("    at ") {
+                Some(place) => found.push(place.to_owned()),
+                // The places of the callers follow the last line of the report at once.
+                None if ended => return Ok(Some(())),
+                None => ended = line.starts_with(&format!("[{pd}] error: stack:")) && line.ends_with(" end"),
+            }
+        }
+        Ok(None)
+    };
+    until(complete, || format!("a complete report of {pd}")).with_context(|| guest.log())?;
+    Ok(found)
+}
+
+#[test]
+fn a_crash_is_reported_with_function_file_line_and_callers() -> Result<()> {
+    let source = include_str!("../../../net-server/src/main.rs");
+    let faults = line_of(source, "mov {0}, [{0}]")?;
+    let calls = line_of(source, "fault();")?;
+    for release in [true, false] {
+        let mut guest = Guest::boot(Boot {
+            release,
+            ..Boot::default()
+        })?;
+        guest.wait_until_serving()?;
+        guest.type_line("crash red")?;
+        guest.wait_for("brane `red` is up again", PATIENCE)?;
+        let places = places(&guest, "brane-1")?;
+        let log = guest.log();
+        let at = |function: &str, line: usize| {
+            let file = format!("net-server/src/main.rs:{line})");
+            places
+                .iter()
+                .position(|place| place.contains(function) && place.ends_with(&file))
+        };
+        ensure!(
+            at("fault", faults) == Some(0),
+            "no place of the fault (line {faults}):\n{log}"
+        );
+        let caller = at("work", calls).with_context(|| format!("no caller (line {calls}):\n{log}"))?;
+        let event_loop = places
+            .iter()
+            .position(|place| place.contains("sel4_microkit::handler::"));
+        ensure!(
+            event_loop.is_some_and(|at| at > caller),
+            "no event loop behind the caller:\n{log}"
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn a_panic_is_reported_with_its_message_and_the_line_that_panicked() -> Result<()> {
+    // The driver of the NIC refuses a device that is older than virtio 1 by a panic.
+    let mut guest = Guest::boot(Boot {
+        release: true,
+        nic_options: &["disable-modern=on"],
+        ..Boot::default()
+    })?;
+    guest.wait_for("monitor: 'nic0' stopped", PATIENCE)?;
+    let places = places(&guest, "nic0")?;
+    let log = guest.log();
+    let said = log
+        .split_once("[nic0] error: panicked at ")
+        .with_context(|| format!("no panic:\n{log}"))?
+        .1;
+    // FILE:LINE:COLUMN:
+    let said = said.trim_start_matches("/branes/");
+    let at: Vec<&str> = said.split(':').take(2).collect();
+    let place = format!("{}:{})", at[0], at[1]);
+    ensure!(
+        places.first().is_some_and(|first| first.ends_with(&place)),
+        "not {place}:\n{log}"
+    );
+    Ok(())
+}

@@ -5,6 +5,7 @@
 //! `runtime/initialiser`, which creates exactly the described objects at boot. The program files come from
 //! our own build. They are checked so that mistakes are reported here by name, and not at boot.
 
+pub mod backtrace;
 mod build;
 mod elf;
 mod error;
@@ -14,6 +15,7 @@ mod loader;
 mod plan;
 mod report;
 mod seal;
+pub mod symbols;
 mod tables;
 mod unlink;
 

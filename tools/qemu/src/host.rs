@@ -61,8 +61,12 @@ pub const BUILD: &[Tool] = &[
 /// Tools for booting the image.
 pub const RUN: &[Tool] = &[program(QEMU, BOARD.qemu.package)];
 
+/// Additional tools for debugging the image.
+pub const DEBUG: &[Tool] = &[program("gdb", "gdb")];
+
 /// Additional tools for the image tests.
 pub const TEST: &[Tool] = &[
+    program("gdb", "gdb"),
     program("ip", "iproute2"),
     program("dnsmasq", "dnsmasq-base"),
     program("radvd", "radvd"),

@@ -14,4 +14,4 @@ mod tap;
 
 pub use error::Error;
 pub use machine::{Clock, Forward, Machine, Net, Protocol, SECOND_MAC, Serial};
-pub use process::Qemu;
+pub use process::{Filter, Qemu};

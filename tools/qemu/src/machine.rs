@@ -45,6 +45,9 @@ pub struct Machine {
     pub devices: Vec<String>,
     /// What the machine's clocks follow.
     pub clock: Clock,
+    /// The Unix socket of QEMU's gdb stub. If it is set, the machine waits before its first instruction until a debugger
+    /// continues it.
+    pub gdb: Option<PathBuf>,
 }
 
 /// Source of the machine's clocks (TSC, HPET, PIT).
@@ -158,6 +161,7 @@ impl Machine {
             third_serial: None,
             devices: Vec::new(),
             clock: Clock::Host,
+            gdb: None,
         }
     }
 
@@ -173,7 +177,7 @@ impl Machine {
         for serial in [&self.second_serial, &self.third_serial].into_iter().flatten() {
             serial.check()?;
         }
-        Ok(())
+        self.gdb.as_deref().map_or(Ok(()), crate::socket::check)
     }
 
     /// Returns QEMU's command line. Standard streams are not set yet.
@@ -225,6 +229,13 @@ impl Machine {
         }
         for device in &self.devices {
             command.arg("-device").arg(device);
+        }
+        if let Some(path) = &self.gdb {
+            let mut socket = OsString::from("socket,id=gdb,path=");
+            socket.push(escaped(path.as_os_str()));
+            socket.push(",server=on,wait=off");
+            command.arg("-chardev").arg(socket);
+            command.args(["-gdb", "chardev:gdb", "-S"]);
         }
         command
             .arg("-kernel")
@@ -436,6 +447,18 @@ mod tests {
         let line = line(&machine);
         assert!(line.contains("-initrd a,,b/loader.img"), "{line}");
         assert!(line.contains("file,id=second,path=x,,y"), "{line}");
+    }
+
+    #[test]
+    fn a_machine_for_a_debugger_does_not_start_by_itself() {
+        let mut machine = Machine::new("k", "i");
+        assert!(!line(&machine).contains(" -S"));
+        machine.gdb = Some("a,b.sock".into());
+        let line = line(&machine);
+        assert!(
+            line.contains("socket,id=gdb,path=a,,b.sock,server=on,wait=off -gdb chardev:gdb -S"),
+            "{line}"
+        );
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! A running QEMU: its console as text with deadlines, and its end. Dropping the value ends QEMU.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -19,6 +20,9 @@ const TAIL_LINES: usize = 25;
 /// Maximum of bytes kept of one stream. The oldest bytes are dropped first.
 const KEPT: usize = 16 << 20;
 
+/// A filter for the console's output: gets each piece as it arrives, and returns the bytes to show instead.
+pub type Filter = Box<dyn FnMut(&[u8]) -> Vec<u8> + Send>;
+
 /// A QEMU process that this process started.
 #[derive(Debug)]
 pub struct Qemu {
@@ -26,6 +30,8 @@ pub struct Qemu {
     input: Option<ChildStdin>,
     console: Arc<Stream>,
     messages: Arc<Stream>,
+    /// The thread that forwards the console to this process's standard output.
+    passing: Option<JoinHandle<()>>,
     /// Bytes of the console that `wait_for` has consumed.
     seen: u64,
 }
@@ -51,26 +57,20 @@ impl Stream {
     }
 
     /// Follows `source` to its end in a thread of its own.
-    fn follow(mut source: impl Read + Send + 'static) -> Arc<Stream> {
+    fn follow(source: impl Read + Send + 'static, filter: Option<Filter>) -> Arc<Stream> {
         let stream = Arc::new(Stream::default());
         let writer = stream.clone();
         thread::spawn(move || {
-            let mut buffer = [0; 4096];
-            loop {
-                let count = match source.read(&mut buffer) {
-                    Err(e) if e.kind() == std::io::ErrorKind::Interrupted => continue,
-                    Ok(count) if count > 0 => count,
-                    _ => break,
-                };
+            pieces(source, filter, |piece| {
                 let mut text = writer.lock();
-                text.bytes.extend_from_slice(&buffer[..count]);
+                text.bytes.extend_from_slice(piece);
                 if text.bytes.len() > KEPT {
                     let excess = text.bytes.len() - KEPT / 2;
                     text.bytes.drain(..excess);
                     text.forgotten += excess as u64;
                 }
                 writer.changed.notify_all();
-            }
+            });
             writer.lock().closed = true;
             writer.changed.notify_all();
         });
@@ -93,14 +93,59 @@ impl Stream {
     }
 }
 
+/// Reads `source` to its end and forwards each piece through `filter` to `sink`.
+fn pieces(mut source: impl Read, mut filter: Option<Filter>, mut sink: impl FnMut(&[u8])) {
+    let mut buffer = [0; 4096];
+    loop {
+        let count = match source.read(&mut buffer) {
+            Err(e) if e.kind() == ErrorKind::Interrupted => continue,
+            Ok(count) if count > 0 => count,
+            _ => break,
+        };
+        match &mut filter {
+            Some(filter) => sink(&filter(&buffer[..count])),
+            None => sink(&buffer[..count]),
+        }
+    }
+}
+
+/// Writes to this process's standard output. QEMU makes a terminal non-blocking for every process that has it open,
+/// so a write to a full one is repeated. If the reading end is closed, the output is dropped.
+fn show(mut bytes: &[u8]) {
+    let mut out = std::io::stdout().lock();
+    while !bytes.is_empty() {
+        match out.write(bytes) {
+            Ok(0) => return,
+            Ok(count) => bytes = &bytes[count..],
+            Err(e) if e.kind() == ErrorKind::Interrupted => {}
+            Err(e) if e.kind() == ErrorKind::WouldBlock => thread::sleep(POLL),
+            Err(_) => return,
+        }
+    }
+    while out.flush().is_err_and(|e| e.kind() == ErrorKind::WouldBlock) {
+        thread::sleep(POLL);
+    }
+}
+
 impl Machine {
     /// Starts QEMU with this machine, after [`Machine::check`].
     ///
     /// With the console at [`Serial::Harness`] QEMU's own messages are kept for errors; otherwise they go to
     /// this process's standard error.
     pub fn start(&self) -> Result<Qemu, Error> {
+        self.start_through(None)
+    }
+
+    /// Starts QEMU as [`Machine::start`] does. A filter applies if the console is at the harness or at this
+    /// process's standard output.
+    pub fn start_through(&self, filter: Option<Filter>) -> Result<Qemu, Error> {
         self.check()?;
         let mut command = self.command();
+        let passes =
+            filter.is_some() && matches!(self.console, Serial::Terminal | Serial::Stdio | Serial::Stdout);
+        if passes {
+            command.stdout(Stdio::piped());
+        }
         match self.console {
             Serial::Terminal | Serial::Stdio => {}
             Serial::Harness => {
@@ -113,18 +158,34 @@ impl Machine {
                 command.stdin(Stdio::null());
             }
         }
+        if self.gdb.is_some() && self.console != Serial::Terminal {
+            // Ctrl-C at the terminal belongs to the debugger, which then interrupts the guest.
+            command.process_group(0);
+        }
         let mut child = command.spawn().map_err(|cause| {
             let program = crate::host::QEMU.to_owned();
             Error::Start { program, cause }
         })?;
-        let console = child.stdout.take().map_or_else(Stream::closed, Stream::follow);
-        let messages = child.stderr.take().map_or_else(Stream::closed, Stream::follow);
+        let mut passing = None;
+        let console = match child.stdout.take() {
+            Some(output) if passes => {
+                passing = Some(thread::spawn(move || pieces(output, filter, show)));
+                Stream::closed()
+            }
+            Some(output) => Stream::follow(output, filter),
+            None => Stream::closed(),
+        };
+        let messages = child
+            .stderr
+            .take()
+            .map_or_else(Stream::closed, |stream| Stream::follow(stream, None));
         let input = child.stdin.take();
         Ok(Qemu {
             child,
             input,
             console,
             messages,
+            passing,
             seen: 0,
         })
     }
@@ -203,14 +264,27 @@ impl Qemu {
         self.send(format!("{line}\r").as_bytes())
     }
 
-    /// Whether QEMU has ended, and how.
+    /// Returns QEMU's exit status if it has ended. All output of its console has then been shown.
     pub fn try_wait(&mut self) -> Result<Option<ExitStatus>, Error> {
-        self.child.try_wait().map_err(Error::io("ask for QEMU's state"))
+        let status = self.child.try_wait().map_err(Error::io("ask for QEMU's state"))?;
+        if status.is_some() {
+            self.finish_passing();
+        }
+        Ok(status)
     }
 
     /// Waits until QEMU ends by itself.
     pub fn wait(&mut self) -> Result<ExitStatus, Error> {
-        self.child.wait().map_err(Error::io("wait for QEMU"))
+        let status = self.child.wait().map_err(Error::io("wait for QEMU"))?;
+        self.finish_passing();
+        Ok(status)
+    }
+
+    fn finish_passing(&mut self) {
+        if let Some(passing) = self.passing.take() {
+            // A panic of that thread has already been printed.
+            let _ = passing.join();
+        }
     }
 
     /// Ends QEMU: asks it to end, and kills it if it does not end soon. Does nothing if it has ended already.

@@ -8,7 +8,9 @@ use std::time::Duration;
 use std::{env, fs, thread};
 
 use anyhow::{Context, Result, bail};
-use branes_qemu::{Machine, Net, Serial, host};
+use branes_image::Report;
+use branes_image::backtrace::Annotator;
+use branes_qemu::{Filter, Machine, Net, Serial, host};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::cli::RunOptions;
@@ -20,7 +22,7 @@ use crate::workspace::Workspace;
 /// RAM when nothing else is said, in MiB.
 const USUAL_MEMORY: u64 = 256;
 /// How often signals and QEMU are looked at.
-const POLL: Duration = Duration::from_millis(50);
+pub const POLL: Duration = Duration::from_millis(50);
 
 /// Runs the verb.
 pub fn run(workspace: &Workspace, options: &RunOptions) -> Result<()> {
@@ -45,25 +47,10 @@ pub fn run(workspace: &Workspace, options: &RunOptions) -> Result<()> {
     host::check_qemu_version()?;
 
     let built = image::build(workspace, resolved, target)?;
-    machine.memory_mib = match options.memory {
-        Some(mib) => mib,
-        None => USUAL_MEMORY.max(built.report.needed_mib().next_multiple_of(USUAL_MEMORY)),
-    };
-    built.report.check_memory(machine.memory_mib).with_context(|| {
-        let needed = built.report.needed_mib();
-        format!(
-            "--memory {}M is too little, write --memory {needed}M or more",
-            machine.memory_mib
-        )
-    })?;
+    machine.memory_mib = memory(options.memory, &built.report)?;
     machine.kernel = built.kernel;
     machine.image = built.image;
-    let on_terminal = stdin().is_terminal() && stdout().is_terminal();
-    machine.console = match (on_terminal, stdin().is_terminal()) {
-        (true, _) => Serial::Terminal,
-        (false, true) => Serial::Stdout,
-        (false, false) => Serial::Stdio,
-    };
+    machine.console = console();
 
     for page in &user.pages {
         progress(&match options.tap {
@@ -75,14 +62,16 @@ pub fn run(workspace: &Workspace, options: &RunOptions) -> Result<()> {
         progress(&format!("network on {tap}; {}", user.host_side(tap)));
     }
     progress(&format!(
-        "control line: cargo run --package branectl --bin branectl -- --socket {} list",
+        "control line: cargo run --package branes-branectl --bin branectl -- --socket {} list",
         control.display()
     ));
-    progress(match on_terminal {
+    progress(match machine.console == Serial::Terminal {
         true => "booting; Ctrl-A x ends QEMU, Ctrl-A h shows what else there is",
         false => "booting; SIGTERM ends QEMU",
     });
-    attend(&machine)
+    let folder = machine.image.parent().unwrap_or(Path::new("."));
+    let mut annotator = Annotator::for_image(folder)?;
+    attend(&machine, Box::new(move |bytes| annotator.annotate(bytes)))
 }
 
 /// Where the socket of the control line is to be.
@@ -90,9 +79,33 @@ fn control(workspace: &Workspace, options: &RunOptions) -> Result<PathBuf> {
     if let Some(path) = &options.control {
         return Ok(path.clone());
     }
-    let folder = workspace.target.join("run").join(&options.build.config);
+    socket(workspace, &options.build.config, "branectl.sock")
+}
+
+/// Returns the RAM of the machine in MiB: the wanted size, or the usual one if none is wanted. Fails if the image needs more.
+pub fn memory(wanted: Option<u64>, report: &Report) -> Result<u64> {
+    let needed = report.needed_mib();
+    let mib = wanted.unwrap_or(USUAL_MEMORY.max(needed.next_multiple_of(USUAL_MEMORY)));
+    report
+        .check_memory(mib)
+        .with_context(|| format!("--memory {mib}M is too little, write --memory {needed}M or more"))?;
+    Ok(mib)
+}
+
+/// Returns the console's place: the terminal, or standard output.
+pub fn console() -> Serial {
+    match (stdin().is_terminal(), stdout().is_terminal()) {
+        (true, true) => Serial::Terminal,
+        (true, false) => Serial::Stdout,
+        (false, _) => Serial::Stdio,
+    }
+}
+
+/// Returns the path of a socket in the folder of a configuration's runs. Creates the folder.
+pub fn socket(workspace: &Workspace, config: &str, name: &str) -> Result<PathBuf> {
+    let folder = workspace.target.join("run").join(config);
     fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
-    let path = folder.join("branectl.sock");
+    let path = folder.join(name);
     // From where this was called it is shorter, and the path of a socket has a bound.
     let here = env::current_dir().ok();
     let shorter = here.and_then(|here| path.strip_prefix(here).ok().map(Path::to_owned));
@@ -100,12 +113,12 @@ fn control(workspace: &Workspace, options: &RunOptions) -> Result<PathBuf> {
 }
 
 /// Starts QEMU, waits until it ends, and ends it when this process is told to end.
-fn attend(machine: &Machine) -> Result<()> {
+pub fn attend(machine: &Machine, filter: Filter) -> Result<()> {
     let told_to_end = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT, SIGHUP] {
         signal_hook::flag::register(signal, told_to_end.clone()).context("watching for signals")?;
     }
-    let mut qemu = machine.start()?;
+    let mut qemu = machine.start_through(Some(filter))?;
     loop {
         if let Some(status) = qemu.try_wait()? {
             if status.success() || told_to_end.load(Ordering::Relaxed) {

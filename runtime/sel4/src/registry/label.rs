@@ -5,6 +5,8 @@
 
 /// Make objects of untyped memory.
 pub const UNTYPED_RETYPE: u64 = 1;
+/// Read a thread's registers.
+pub const TCB_READ_REGISTERS: u64 = 2;
 /// Write a thread's registers.
 pub const TCB_WRITE_REGISTERS: u64 = 3;
 /// Set all of a thread's spaces.
@@ -55,6 +57,7 @@ pub const X86_IRQ_ISSUE_IRQ_HANDLER_MSI: u64 = 51;
 /// Name in the kernel's headers and value of each label above.
 pub const ALL: &[(&str, u64)] = &[
     ("UntypedRetype", UNTYPED_RETYPE),
+    ("TCBReadRegisters", TCB_READ_REGISTERS),
     ("TCBWriteRegisters", TCB_WRITE_REGISTERS),
     ("TCBConfigure", TCB_CONFIGURE),
     ("TCBSuspend", TCB_SUSPEND),
