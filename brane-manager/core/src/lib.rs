@@ -8,14 +8,14 @@
 //!
 //! | module | owns |
 //! | --- | --- |
-//! | [`instance`] | instances: lifecycle, heartbeat, faults, pending commands |
-//! | [`devices`] | the device table, and calls to NIC drivers |
-//! | [`subscribers`] | subscriptions and notifications |
-//! | [`jobs`] | operators' jobs and their locks |
-//! | [`suspensions`], [`event_log`], [`logs`] | suspended children; the last events; log levels |
+//! | `instance` | instances: lifecycle, heartbeat, faults, pending commands |
+//! | `devices` | the device table, and calls to NIC drivers |
+//! | `subscribers` | subscriptions and notifications |
+//! | `jobs` | operators' jobs and their locks |
+//! | `suspensions`, `event_log`, `logs` | suspended children; the last events; log levels |
 //!
-//! No owner knows another one. [`mod@ops`] and [`mod@views`] know them all: an operation changes something for an operator, a view shows
-//! something. [`children`] and [`effects`] are parts of the routing, [`setup`] is the beginning.
+//! No owner knows another one. `ops` and `views` know them all: an operation changes something for an operator, a view shows
+//! something. `children` and `effects` are parts of the routing, `setup` is the beginning.
 #![cfg_attr(not(any(test, feature = "testing")), no_std)]
 
 extern crate alloc;

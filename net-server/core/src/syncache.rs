@@ -29,7 +29,7 @@ use smoltcp::wire::IpAddress;
 
 /// Entries of the queue.
 pub const QUEUE: usize = 256;
-/// Entries that one source may have; sources are counted in [`COUNTS`] groups by a secret hash.
+/// Entries that one source may have; sources are counted in `COUNTS` groups by a secret hash.
 pub const QUEUE_FOR_SOURCE: u8 = 64;
 /// See [`QUEUE_FOR_SOURCE`].
 const COUNTS: usize = 1024;

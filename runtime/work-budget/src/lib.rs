@@ -3,7 +3,7 @@
 //! A service (timer, serial, a NIC driver, the manager) runs above its callers, and the kernel charges its
 //! time to no caller. So a caller in a loop would get the service's time in addition to its own. A service
 //! therefore keeps a [`Budget`] for each untrusted caller: work in nanoseconds, paid back at a fixed
-//! [`Terms::share`] of the time that passes. A caller whose debt is above [`Terms::burst`] is exhausted until
+//! `Terms::share` of the time that passes. A caller whose debt is above `Terms::burst` is exhausted until
 //! all of its debt is paid back.
 //!
 //! **Bound.** If a service begins no operation for an exhausted caller, then in any interval of length t it

@@ -210,7 +210,7 @@ impl Train {
 }
 
 impl Train {
-    /// As [`Train::stop`], after [`MANY`] pings at least; fails unless all of them were answered. `name` is who was pinged.
+    /// As `Train::stop`, after `MANY` pings at least; fails unless all of them were answered. `name` is who was pinged.
     pub fn stop_unharmed(self, name: &str) -> Result<()> {
         self.least.store(MANY, Ordering::Relaxed);
         let tally = self.stop();

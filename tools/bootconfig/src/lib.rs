@@ -2,7 +2,7 @@
 //! start.
 //!
 //! It finds every error on the build machine, and reports it with file, line, column, key and remedy. So the
-//! manager only has to detect damage. [`mod@file`] defines the keys, and `brane-manager/branes.toml` explains
+//! manager only has to detect damage. `file` defines the keys, and `brane-manager/branes.toml` explains
 //! them. On the other side: the system's owner, who writes the file. The owner's intention is trusted, the
 //! text is checked.
 

@@ -1,7 +1,7 @@
 //! The symbols of a program: which functions, files and lines an address belongs to, and who called them.
 //!
 //! The program files come from our own build. What a stack is said to hold comes from a domain that failed: any values end in
-//! some list of frames, at most [`FRAMES`] long.
+//! some list of frames, at most `FRAMES` long.
 
 use std::path::Path;
 use std::sync::Arc;

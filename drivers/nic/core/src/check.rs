@@ -2,7 +2,7 @@
 //!
 //! Looks at the driver's own copy and at the meta as copied once, both the work of an untrusted brane. What passes can
 //! make the device read nothing outside the frame, and send nothing longer than the wire takes. The device writes into a
-//! frame after all checks of its addresses ([`crate::source`]). So it is asked to write only the checksum of the frame's own
+//! frame after all checks of its addresses (`crate::source`). So it is asked to write only the checksum of the frame's own
 //! TCP or UDP header, and never a byte that those checks read.
 
 use crate::{ETHERNET_HEADER, Link, mac};
@@ -23,7 +23,7 @@ const TCP_CHECKSUM: u16 = 16;
 const UDP_HEADER: usize = 8;
 const UDP_CHECKSUM: u16 = 6;
 
-/// The meta to send `frame` with, or `None` for a frame that must not leave. `kind` is the frame's [`mac::Head::kind`].
+/// The meta to send `frame` with, or `None` for a frame that must not leave. `kind` is the frame's `mac::Head::kind`.
 #[inline]
 pub fn outgoing(frame: &[u8], kind: u16, meta: FrameMeta, link: &Link) -> Option<FrameMeta> {
     if frame.len() < ETHERNET_HEADER || frame.len() > MAX_FRAME || meta.kind != KIND_FRAME {
