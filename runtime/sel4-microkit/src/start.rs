@@ -19,7 +19,7 @@ global_asm!(
     .section .text._start, "ax", @progbits
     .global _start
 _start:
-    jmp 7f
+    jmp __sel4_microkit_start
     .balign 16
     .global __sel4_microkit_report_entry
 __sel4_microkit_report_entry:
@@ -28,7 +28,8 @@ __sel4_microkit_report_entry:
     cld
     call __sel4_microkit_report
     ud2
-7:
+    .global __sel4_microkit_start
+__sel4_microkit_start:
     movabs rsp, 0x7fffffffd000
     xor ebp, ebp
     mov r12, rax

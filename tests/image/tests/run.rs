@@ -1,4 +1,4 @@
-//! `cargo xtask run` and `image` as a user calls them, with a real image: without a terminal, on a tap
+//! `cargo xtask run`, `image`, `gdb` and `release` as a user calls them, with a real image: without a terminal, on a tap
 //! device, with too little memory, and with no room for the output.
 
 use anyhow::{Context, Result, bail, ensure};
@@ -31,7 +31,15 @@ fn xtask(args: &[&str]) -> Command {
     let mut command = Command::new(program);
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy().into_owned();
-        let kept = ["CARGO", "CARGO_HOME", "CARGO_TARGET_DIR", "CARGO_BUILD_JOBS"].contains(&name.as_str());
+        // CARGO_INCREMENTAL decides whether cargo compiles again what the tests before this one have built.
+        let kept = [
+            "CARGO",
+            "CARGO_HOME",
+            "CARGO_TARGET_DIR",
+            "CARGO_BUILD_JOBS",
+            "CARGO_INCREMENTAL",
+        ];
+        let kept = kept.contains(&name.as_str());
         if !kept && (name.starts_with("CARGO") || name.starts_with("NEXTEST")) {
             command.env_remove(name);
         }
@@ -356,5 +364,58 @@ fn an_image_is_written_where_it_says() -> Result<()> {
         "{said:?}"
     );
     ensure!(fs::read_dir(&out)?.count() == 2, "the folder has other files too");
+    Ok(())
+}
+
+/// `cargo xtask gdb` stops the domain in its argument and no other domain with the same program, and shows function and line.
+#[test]
+fn gdb_stops_one_domain_at_a_function() -> Result<()> {
+    let base = free_ports()?.to_string();
+    let commands = [
+        "pd-break __sel4_microkit_main",
+        "continue",
+        "pd-current",
+        "pd-break __sel4_microkit_main in timer",
+        "info breakpoints",
+        "pd-break net_server::Shell::work in red",
+        "backtrace",
+    ];
+    let mut arguments = vec!["gdb", "red", "--port-base", &base, "--", "-batch"];
+    arguments.extend(commands.iter().flat_map(|command| ["-ex", command]));
+    let mut run = Started::new(&mut xtask(&arguments))?;
+    let status = run.until_ended(START)?;
+    let (out, err) = (run.out(), run.err());
+    ensure!(status.success(), "it ended ({status}):\n{out}\n{err}");
+    // The domain of main has the same program, and runs first.
+    ensure!(out.lines().any(|line| line == "brane-1"), "{out}\n{err}");
+    ensure!(
+        out.contains("__sel4_microkit_main") && out.contains("net-server/src/main.rs:"),
+        "{out}\n{err}"
+    );
+    ensure!(out.contains("stop only if $in_pd(\"timer\")"), "{out}\n{err}");
+    // An unknown name is an error when the breakpoint is set, not when it is reached.
+    ensure!(err.contains("no protection domain is called red"), "{out}\n{err}");
+    let forwards = format!("127.0.0.1:{base}-");
+    let left = Process::all()?.into_iter().find(|process| {
+        let line = fs::read(format!("/proc/{}/cmdline", process.pid)).unwrap_or_default();
+        String::from_utf8_lossy(&line).contains(&forwards)
+    });
+    ensure!(left.is_none(), "QEMU was left behind");
+    Ok(())
+}
+
+/// The same sources in two folders give the same bytes, so anybody can verify a release. The debug flavour shares its first build with
+/// the other tests; the second build is a full one.
+#[test]
+fn the_same_sources_in_another_folder_give_the_same_image() -> Result<()> {
+    let mut run = Started::new(&mut xtask(&["release", "--check", "--debug"]))?;
+    let status = run.until_ended(3 * START)?;
+    let (out, err) = (run.out(), run.err());
+    ensure!(status.success(), "it ended ({status}):\n{out}\n{err}");
+    for name in ["debug-sel4_32.elf", "debug-loader.img"] {
+        let line = out.lines().find(|line| line.ends_with(&format!("  {name}")));
+        let line = line.with_context(|| format!("no checksum of {name}:\n{out}"))?;
+        ensure!(line.len() == 64 + 2 + name.len(), "{line}");
+    }
     Ok(())
 }

@@ -45,6 +45,18 @@ pub enum Verb {
         cargo xtask run --config life --control /tmp/life.sock   two NICs; branectl --socket /tmp/life.sock list\n  \
         cargo xtask run --tap tap0                     after: ip tuntap add dev tap0 mode tap && ip link set dev tap0 up")]
     Run(RunOptions),
+    /// Boot the image with QEMU's gdb stub and start gdb with the symbols of one protection domain
+    ///
+    /// The machine waits before its first instruction. All protection domains have their programs at the same address, so gdb gets commands
+    /// that distinguish them: `pd-break FUNCTION` stops only this domain, `pd-break FUNCTION in NAME` another one, and `pd-current`
+    /// names the running domain. With a FILE:LINE in place of FUNCTION it also finds inlined functions. Ctrl-C stops the guest; QEMU ends when gdb ends.
+    #[command(after_help = "Examples:\n  \
+        cargo xtask gdb red                   the brane red; then: pd-break net_server::Shell::work, continue\n  \
+        cargo xtask gdb nic0                  the NIC's driver\n  \
+        cargo xtask gdb                       the kernel alone\n  \
+        cargo xtask gdb nic0 --print          boot with the console here, and print the command for another terminal\n  \
+        cargo xtask gdb timer -- -batch -ex 'pd-break timer::init' -ex continue -ex bt")]
+    Gdb(GdbOptions),
     /// Run all tests: on the host, in the ring model, and with the booted image
     #[command(after_help = "Examples:\n  \
         cargo xtask test\n  \
@@ -54,9 +66,14 @@ pub enum Verb {
         cargo xtask test --figures life_figures   print the times of docs/performance.md; judges none of them\n  \
         cargo xtask test --full         also 30 s of each fuzz target (so does CI=true in the environment)")]
     Test(TestOptions),
-    /// Check without running anything: formatting, clippy, the rules and paths of every system in configs.toml
+    /// Check without running anything: formatting, clippy, documentation, the rules and paths of every system in configs.toml
     #[command(after_help = "Example:\n  cargo xtask check")]
     Check,
+    /// Make the documentation of the public items, and fail on a warning
+    #[command(
+        after_help = "Example:\n  cargo xtask doc     then open target/doc/net_server_core/index.html, for example"
+    )]
+    Doc,
     /// Build the image and write sel4_32.elf and loader.img into a folder
     #[command(after_help = "Examples:\n  \
         cargo xtask image --out /tmp/branes\n  \
@@ -64,6 +81,15 @@ pub enum Verb {
         Boot it: qemu-system-x86_64 -machine q35 -cpu qemu64,+fsgsbase,+pdpe1gb,+xsave,+xsaveopt,+rdrand \\\n  \
         -m 512M -kernel sel4_32.elf -initrd loader.img -netdev ... -device virtio-net-pci,netdev=...,addr=0x2.0")]
     Image(ImageOptions),
+    /// Make the files of a release with their checksums, or show that the images are reproducible
+    ///
+    /// Requires a heading with the version of Cargo.toml in CHANGELOG.md, and no uncommitted changes. Builds the default system in both
+    /// flavours. With --check: builds the image here and from a copy of the sources in another folder, and compares byte by byte.
+    #[command(after_help = "Examples:\n  \
+        cargo xtask release --check            compare two builds of the release flavour\n  \
+        cargo xtask release --check --debug    compare two builds of the debug flavour, which is faster\n  \
+        cargo xtask release                    files in target/releases/vVERSION; prints the command for the tag")]
+    Release(ReleaseOptions),
     /// Compare the image's capabilities with the description, and list every path between branes
     ///
     /// Builds the image, reads from it which domain holds which capability, right, badge and page, and compares that with
@@ -146,6 +172,26 @@ pub struct RunOptions {
     pub port_base: u16,
 }
 
+/// Options of `gdb`.
+#[derive(Debug, Args)]
+pub struct GdbOptions {
+    /// What to build.
+    #[command(flatten)]
+    pub build: BuildOptions,
+    /// The protection domain, by its name in system.xml, or a brane by its own name
+    #[arg(value_name = "PD")]
+    pub pd: Option<String>,
+    /// Do not start gdb: boot with the console here, and print the command that starts gdb
+    #[arg(long)]
+    pub print: bool,
+    /// First of the ports of 127.0.0.1 that lead to the branes' web pages
+    #[arg(long, value_name = "N", default_value_t = 8080, value_parser = clap::value_parser!(u16).range(1..))]
+    pub port_base: u16,
+    /// More arguments for gdb
+    #[arg(last = true, value_name = "ARGUMENTS", conflicts_with = "print")]
+    pub arguments: Vec<String>,
+}
+
 /// Options of `test`.
 #[derive(Debug, Args)]
 pub struct TestOptions {
@@ -161,6 +207,20 @@ pub struct TestOptions {
     /// Which kernel the tests that boot the image are run on
     #[arg(long, value_name = "KERNEL", value_enum, default_value_t)]
     pub kernel: Choice,
+}
+
+/// Options of `release`.
+#[derive(Debug, Args)]
+pub struct ReleaseOptions {
+    /// The folder to write to; it is made if need be [default: target/releases/vVERSION]
+    #[arg(long, value_name = "DIR", conflicts_with = "check")]
+    pub out: Option<PathBuf>,
+    /// Write no release: build in two folders and compare
+    #[arg(long)]
+    pub check: bool,
+    /// Build the debug flavour
+    #[arg(long, requires = "check")]
+    pub debug: bool,
 }
 
 /// Options of `audit`.

@@ -43,6 +43,8 @@ pub struct Built {
     pub resolved: Resolved,
     /// The kernel (32-bit ELF).
     pub kernel: PathBuf,
+    /// The kernel's ELF file with symbols, if it was built here.
+    pub kernel_symbols: Option<PathBuf>,
     /// The image.
     pub image: PathBuf,
     /// The programs in it.
@@ -157,9 +159,14 @@ pub fn build(workspace: &Workspace, resolved: Resolved, target: Target) -> Resul
         root_task: programs.root_task,
         domains: sealed,
     };
+    let kernel_symbols = match kernel {
+        Ready::Registry(kernel) => Some(kernel.elf),
+        Ready::Sdk(_) => None,
+    };
     Ok(Built {
         resolved,
         kernel: kernel_32,
+        kernel_symbols,
         image,
         programs,
         report,

@@ -9,12 +9,14 @@ mod audit;
 mod check;
 mod cli;
 mod fuzz;
+mod gdb;
 mod image;
 mod kernel;
 mod mutants;
 mod network;
 mod output;
 mod programs;
+mod release;
 mod run;
 mod runner;
 mod sizes;
@@ -40,9 +42,12 @@ fn main() -> ExitCode {
     };
     let done = Workspace::find().and_then(|workspace| match cli.verb {
         Verb::Run(options) => run::run(&workspace, &options),
+        Verb::Gdb(options) => gdb::gdb(&workspace, &options),
         Verb::Test(options) => test::test(&workspace, &options),
         Verb::Check => check::check(&workspace),
+        Verb::Doc => check::doc(&workspace),
         Verb::Image(options) => image::write(&workspace, &options),
+        Verb::Release(options) => release::release(&workspace, &options),
         Verb::Audit(options) => audit::audit(&workspace, &options),
         Verb::Mutants(options) => mutants::mutants(&workspace, &options),
         Verb::Sizes(options) => sizes::sizes(&workspace, &options),

@@ -5,6 +5,7 @@
 //! systems that differ only in which program runs where share one.
 
 use std::collections::BTreeSet;
+use std::env;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -28,6 +29,11 @@ const RUSTFLAGS: &[&str] = &[
     "-Cpanic=abort",
     "-Cforce-unwind-tables=no",
 ];
+
+/// Name of the workspace's folder in the programs' symbols.
+pub const SOURCES: &str = "/branes";
+/// Name of the folder with the packages' sources in the programs' symbols.
+const DEPENDENCIES: &str = "/packages";
 
 /// Compiled programs.
 pub struct Programs {
@@ -125,8 +131,9 @@ struct Cargo<'a> {
 
 impl Cargo<'_> {
     fn build(&self, description: &Path, binaries: &[&str]) -> Result<()> {
-        let flags = RUSTFLAGS
-            .iter()
+        let flags = RUSTFLAGS.iter().map(|flag| (*flag).to_owned());
+        let flags = flags
+            .chain(self.renamed_folders())
             .map(|flag| format!("{flag:?}"))
             .collect::<Vec<_>>()
             .join(", ");
@@ -153,6 +160,19 @@ impl Cargo<'_> {
             ]);
         }
         must_succeed(&mut command, "compiling the protection domains")
+    }
+
+    /// Returns flags that replace the folders of this machine by fixed names, so that the same sources give the same bytes.
+    fn renamed_folders(&self) -> Vec<String> {
+        let mut folders = vec![(self.workspace.root.clone(), SOURCES)];
+        let home = env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo"));
+        if let Some(home) = env::var_os("CARGO_HOME").map(PathBuf::from).or(home) {
+            folders.push((home.join("registry/src"), DEPENDENCIES));
+        }
+        folders
+            .into_iter()
+            .map(|(folder, name)| format!("--remap-path-prefix={}={name}", folder.display()))
+            .collect()
     }
 
     fn built(&self, binary: &str) -> PathBuf {

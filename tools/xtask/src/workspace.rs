@@ -26,21 +26,30 @@ impl Workspace {
     pub fn find() -> Result<Workspace> {
         // Cargo sets it for `cargo run`; a moved checkout is found that way.
         let own = env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
-        let ask = |folder: &Path| {
-            let mut command = MetadataCommand::new();
-            command
-                .current_dir(folder)
-                .no_deps()
-                .exec()
-                .context("asking cargo for the workspace")
-        };
         // Asked from inside a member, cargo would call that member alone the default.
-        let metadata = ask(ask(Path::new(&own))?.workspace_root.as_std_path())?;
+        Workspace::at(ask(Path::new(&own))?.workspace_root.as_std_path())
+    }
+
+    /// Returns the workspace in this folder.
+    pub fn at(root: &Path) -> Result<Workspace> {
+        let metadata = ask(root)?;
         Ok(Workspace {
             root: metadata.workspace_root.clone().into_std_path_buf(),
             target: metadata.target_directory.clone().into_std_path_buf(),
             metadata,
         })
+    }
+
+    /// Returns the version of all crates.
+    pub fn version(&self) -> Result<String> {
+        let packages = self.metadata.workspace_packages();
+        let own = packages
+            .iter()
+            .find(|package| package.name.as_str() == env!("CARGO_PKG_NAME"));
+        Ok(own
+            .context("the workspace has no crate of this program")?
+            .version
+            .to_string())
     }
 
     /// A call of the cargo that called us, in the workspace's folder.
@@ -75,8 +84,9 @@ impl Workspace {
         }
     }
 
-    /// The crates that are linked into programs alone: the runtime and all that needs it, the tools on the host excepted.
-    pub fn runtime_crates(&self) -> Vec<&str> {
+    /// Returns the crates that only programs use: the runtime and the crates that depend on it, without the host's tools. With
+    /// `libraries`, only crates with a library.
+    pub fn runtime_crates(&self, libraries: bool) -> Vec<&str> {
         const RUNTIME: [&str; 2] = ["sel4", "sel4-microkit"];
         let packages = self.metadata.workspace_packages().into_iter();
         packages
@@ -85,6 +95,7 @@ impl Workspace {
                 RUNTIME.contains(&p.name.as_str()) || RUNTIME.iter().any(|name| needs(name))
             })
             .filter(|p| !p.manifest_path.starts_with(self.root.join("tools")))
+            .filter(|p| !libraries || p.targets.iter().any(|target| target.is_lib()))
             .map(|p| p.name.as_str())
             .collect()
     }
@@ -99,6 +110,15 @@ impl Workspace {
             .filter(|name| *name != IMAGE_TESTS)
             .collect()
     }
+}
+
+fn ask(folder: &Path) -> Result<Metadata> {
+    let mut command = MetadataCommand::new();
+    command
+        .current_dir(folder)
+        .no_deps()
+        .exec()
+        .context("asking cargo for the workspace")
 }
 
 /// Writes a file, unless it has this content already: its time decides what cargo builds again.
