@@ -42,7 +42,7 @@ pub mod command {
     /// Four bytes, little-endian: milliseconds. Take no new sockets and connections, end those that there are as their
     /// protocols have it, and answer `DRAINED` when none is left, or when the time is over.
     pub const SHUTDOWN: u32 = 10;
-    /// CBOR [`crate::inside::Query`]: answer `ANSWER`, when there is one.
+    /// CBOR [`crate::query::Query`]: answer `ANSWER`, when there is one.
     pub const QUERY: u32 = 11;
     /// No payload: after a `CONFIGURE` with [`super::BraneConfig::held`], serve clients and carry packets from now on. Cannot
     /// fail. Answer `DONE`.
@@ -63,7 +63,7 @@ pub mod report {
     pub const DONE: u32 = 5;
     /// Four bytes, little-endian: how many sockets and connections were left and are cut off. The answer to `SHUTDOWN`.
     pub const DRAINED: u32 = 6;
-    /// CBOR [`crate::inside::Answer`]: the answer to `QUERY`.
+    /// CBOR [`crate::query::Answer`]: the answer to `QUERY`.
     pub const ANSWER: u32 = 7;
 }
 

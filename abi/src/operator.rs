@@ -9,20 +9,22 @@
 //! Operators are not trusted with the manager's life: requests are checked, answers bounded.
 
 use crate::control::{FamilyConfig, InterfaceConfig};
-use crate::inside;
 use crate::log::Level;
 use crate::net::{Cidr, MacAddr};
+use crate::query;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::{Ipv4Addr, Ipv6Addr};
 use minicbor::{Decode, Encode};
 
 mod answer;
+mod refusal;
 
 pub use answer::{
-    Answer, Audit, Brane, CounterGroup, Device, Event, Free, Hook, LogLevel, LogLine, Names, Outcome, Owner,
-    Receipt,
+    Answer, Audit, Brane, Cell, CounterGroup, Device, Event, Free, Hook, LogLevel, LogLine, Names, Outcome,
+    Owner, Receipt, Report,
 };
+pub use refusal::{DriverRefusal, Known, Purpose, Refusal, Unbelievable};
 
 /// Label: a [`Request`].
 pub const CALL: u64 = 16;
@@ -53,17 +55,6 @@ pub const MAX_BATCH: usize = 16;
 pub const LOG_LINES: usize = 64;
 /// Events that the manager remembers.
 pub const EVENTS_KEPT: usize = 256;
-
-/// Why a request was refused.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct Refusal {
-    /// What is wrong, naming the thing.
-    #[n(0)]
-    pub what: String,
-    /// What to do.
-    #[n(1)]
-    pub help: String,
-}
 
 /// Who can reach an interface besides the outside.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
@@ -315,24 +306,31 @@ pub enum Request {
     /// Who is told of transitions → [`Answer::Hooks`].
     #[n(17)]
     Hooks,
-    /// Events with numbers above this → [`Answer::Events`], at once where there are any, otherwise when there is one.
+    /// Events in order, as many as one answer takes → [`Answer::Events`].
     #[n(18)]
-    Events(#[n(0)] u64),
+    Events {
+        /// Only events with numbers above this one.
+        #[n(0)]
+        after: u64,
+        /// If there is no such event: true to be answered when there is one, false to be answered at once.
+        #[n(1)]
+        wait: bool,
+    },
     /// Compare what manager, drivers and branes say of who has what → [`Answer::Audit`].
     #[n(19)]
     Audit,
     /// The whole configuration as it is wanted now → [`Answer::Saved`].
     #[n(20)]
     Save,
-    /// A question to a brane → [`Answer::Inside`].
+    /// A question to a brane → [`Answer::Query`].
     #[n(21)]
-    Inside {
+    Query {
         /// Name of the brane.
         #[n(0)]
         brane: String,
         /// What to ask.
         #[n(1)]
-        query: inside::Query,
+        query: query::Query,
     },
     /// Make a brane fault → [`Answer::Done`]. For tests of the recovery.
     #[n(22)]
@@ -373,6 +371,9 @@ pub enum Request {
         #[n(2)]
         wait: bool,
     },
+    /// Times since the boot, and since each brane's start and last restart → [`Answer::Report`].
+    #[n(26)]
+    Uptime,
 }
 
 /// A request as its CBOR text: in a batch, so that reading one takes no deeper stack for what is in it.
@@ -411,10 +412,11 @@ impl Request {
             | Request::Stats(_)
             | Request::Devices
             | Request::Hooks
-            | Request::Events(_)
+            | Request::Events { .. }
+            | Request::Uptime
             | Request::Audit
             | Request::Save
-            | Request::Inside { .. }
+            | Request::Query { .. }
             | Request::Names
             | Request::LogLevels(_)
             | Request::Logs { .. }

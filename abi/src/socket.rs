@@ -43,7 +43,7 @@ pub mod request {
     pub const ABORT: u32 = 7;
     /// No payload, slot unused: which brane is this? Answer `IDENTITY`.
     pub const IDENTIFY: u32 = 8;
-    /// CBOR [`crate::inside::Query`], a token of the client in place of the slot. Answer `ANSWER`, when there is one. A client
+    /// CBOR [`crate::query::Query`], a token of the client in place of the slot. Answer `ANSWER`, when there is one. A client
     /// may have [`super::QUESTIONS`] under way.
     pub const QUERY: u32 = 9;
 }
@@ -67,7 +67,7 @@ pub mod event {
     pub const CLOSED: u32 = 7;
     /// Payload [`super::Identity`].
     pub const IDENTITY: u32 = 8;
-    /// CBOR [`crate::inside::Answer`], the question's token in place of the slot.
+    /// CBOR [`crate::query::Answer`], the question's token in place of the slot.
     pub const ANSWER: u32 = 9;
 }
 

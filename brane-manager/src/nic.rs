@@ -5,11 +5,12 @@ use crate::wiring::channels;
 use alloc::string::String;
 use alloc::vec::Vec;
 use brane_abi::log::{Level, Line};
+use brane_abi::operator::DriverRefusal;
 use brane_abi::vif::{
     self, AddVif, BindVif, DeviceInfo, SetMode, TABLE_PART, VifCounters, VifEntry, VifLimits, VifRef,
     VifTable, VifTableAt,
 };
-use brane_manager_core::{Driver, Refused};
+use brane_manager_core::Driver;
 use sel4_microkit::{Channel, MessageInfo, heap, with_msg_bytes, with_msg_bytes_mut};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -22,8 +23,8 @@ const NICS: &[Channel] = match channels::NIC1 {
 /// Parts of a driver's table that are read at most: more vifs than it can have.
 const TABLE_PARTS: usize = 64;
 
-fn call<T: IntoBytes + Immutable>(nic: u8, label: u64, argument: &T) -> Result<MessageInfo, Refused> {
-    let channel = NICS.get(usize::from(nic)).ok_or("there is no such NIC")?;
+fn call<T: IntoBytes + Immutable>(nic: u8, label: u64, argument: &T) -> Result<MessageInfo, DriverRefusal> {
+    let channel = NICS.get(usize::from(nic)).ok_or(DriverRefusal::NoSuchNic)?;
     let bytes = argument.as_bytes();
     with_msg_bytes_mut(|message| message[..bytes.len()].copy_from_slice(bytes));
     Ok(channel.pp_call(MessageInfo::new(label, bytes.len().div_ceil(8))))
@@ -36,17 +37,8 @@ fn answer<T: FromBytes>(reply: MessageInfo) -> Option<T> {
     with_msg_bytes(|bytes| T::read_from_prefix(bytes).ok().map(|(value, _)| value))
 }
 
-fn done(reply: MessageInfo) -> Result<(), Refused> {
-    Err(match reply.label() {
-        vif::OK => return Ok(()),
-        vif::NO_SUCH_VIF => "no vif of that number",
-        vif::IN_USE => "number, MAC address or port is taken",
-        vif::BAD_MAC => "not the MAC address of a station",
-        vif::NO_SUCH_PORT => "no such port",
-        vif::BAD_LIMITS => "a rate, a prefix or their number cannot be",
-        vif::FULL => "its table is full",
-        _ => "it does not know the request",
-    })
+fn done(reply: MessageInfo) -> Result<(), DriverRefusal> {
+    DriverRefusal::from_label(reply.label())
 }
 
 /// The drivers, for the core.
@@ -57,27 +49,27 @@ impl Driver for Nics {
         NICS.len()
     }
 
-    fn add(&mut self, nic: u8, add: AddVif) -> Result<(), Refused> {
+    fn add(&mut self, nic: u8, add: AddVif) -> Result<(), DriverRefusal> {
         done(call(nic, vif::ADD_VIF, &add)?)
     }
 
-    fn remove(&mut self, nic: u8, vif: u32) -> Result<(), Refused> {
+    fn remove(&mut self, nic: u8, vif: u32) -> Result<(), DriverRefusal> {
         done(call(nic, vif::REMOVE_VIF, &VifRef { vif })?)
     }
 
-    fn bind(&mut self, nic: u8, bind: BindVif) -> Result<(), Refused> {
+    fn bind(&mut self, nic: u8, bind: BindVif) -> Result<(), DriverRefusal> {
         done(call(nic, vif::BIND_VIF, &bind)?)
     }
 
-    fn unbind(&mut self, nic: u8, vif: u32) -> Result<(), Refused> {
+    fn unbind(&mut self, nic: u8, vif: u32) -> Result<(), DriverRefusal> {
         done(call(nic, vif::UNBIND_VIF, &VifRef { vif })?)
     }
 
-    fn limit(&mut self, nic: u8, limits: VifLimits) -> Result<(), Refused> {
+    fn limit(&mut self, nic: u8, limits: VifLimits) -> Result<(), DriverRefusal> {
         done(call(nic, vif::SET_LIMITS, &limits)?)
     }
 
-    fn mode(&mut self, nic: u8, vif: u32, mode: u32) -> Result<(), Refused> {
+    fn mode(&mut self, nic: u8, vif: u32, mode: u32) -> Result<(), DriverRefusal> {
         done(call(nic, vif::SET_MODE, &SetMode { vif, mode })?)
     }
 

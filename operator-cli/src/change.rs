@@ -1,8 +1,8 @@
 //! Changes of a brane's addressing: `ifconfig net0 inet ...`, `route add default ...`. The manager is told the whole addressing
 //! of an interface, so what the brane has now is read first and changed here.
 
-use crate::error::Error;
-use crate::values;
+use crate::error::{Error, NO_SUCH_NAME};
+use crate::value_parsers;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -77,16 +77,16 @@ impl Change {
             return Err(Error::new("no address is given", "write inet ADDRESS/PREFIX"));
         };
         let (address, rest) = match rest {
-            ["netmask", mask, rest @ ..] => (format!("{address}/{}", values::netmask(mask)?), rest),
+            ["netmask", mask, rest @ ..] => (format!("{address}/{}", value_parsers::netmask(mask)?), rest),
             ["prefixlen", length, rest @ ..] => (format!("{address}/{length}"), rest),
             rest => (address.to_string(), rest),
         };
         // What is deleted need not be given with its prefix length.
         let what = match rest {
-            ["delete"] if !address.contains('/') => What::Delete(values::address(&address)?),
-            ["delete"] => What::Delete(values::cidr(&address)?.ip),
-            ["alias"] => What::Add(values::cidr(&address)?),
-            [] => What::Set(values::cidr(&address)?),
+            ["delete"] if !address.contains('/') => What::Delete(value_parsers::address(&address)?),
+            ["delete"] => What::Delete(value_parsers::cidr(&address)?.ip),
+            ["alias"] => What::Add(value_parsers::cidr(&address)?),
+            [] => What::Set(value_parsers::cidr(&address)?),
             [word, ..] => {
                 return Err(Error::new(
                     format!("\"{word}\" behind an address"),
@@ -222,7 +222,8 @@ pub fn find<'a>(brane: &'a Brane, name: &str) -> Result<&'a InterfaceConfig, Err
     let found = brane.interfaces.iter().find(|i| i.name == name);
     found.ok_or_else(|| {
         let names = list(brane.interfaces.iter().map(|i| i.name.clone()));
-        Error::new(
+        Error::coded(
+            NO_SUCH_NAME,
             format!("no interface \"{name}\" in brane {}", brane.name),
             format!("there are lo0, {names}"),
         )

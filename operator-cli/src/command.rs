@@ -12,7 +12,7 @@ use brane_abi::operator::Request;
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
     /// One request; its answer is shown.
-    Ask(Request),
+    Send(Request),
     /// Counters.
     Stats {
         /// Of what; `None` for everything.
@@ -48,6 +48,13 @@ pub enum Command {
         /// The brane.
         brane: String,
         /// `tcp` or `udp` alone.
+        protocol: Option<String>,
+    },
+    /// Counters of protocols.
+    Protocols {
+        /// The brane.
+        brane: String,
+        /// Those of this protocol only.
         protocol: Option<String>,
     },
     /// Echo requests.

@@ -1,7 +1,7 @@
 //! Completion: what the word at the cursor can become, from the table and from the names that exist.
 
-use crate::parse::{Place, start};
-use crate::table::{Program, Times, Value, Verb};
+use crate::parse::{Context, start};
+use crate::table::{Arity, Program, Value, Verb};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -33,15 +33,15 @@ impl Completion {
 }
 
 /// Completes the last word of `line`, which ends at the cursor.
-pub fn line(line: &str, place: &Place, names: &Names) -> Completion {
+pub fn line(line: &str, context: &Context, names: &Names) -> Completion {
     let begin = line
         .rfind(char::is_whitespace)
         .map_or(0, |at| at + line[at..].chars().next().map_or(0, char::len_utf8));
     let before: Vec<&str> = line[..begin].split_whitespace().collect();
     let word = &line[begin..];
-    let mut candidates: Vec<String> = words(&before, word, place, names);
+    let mut candidates: Vec<String> = words(&before, word, context, names);
     candidates.retain(|c| c.starts_with(word) && c != word);
-    if candidates.is_empty() && words(&before, word, place, names).iter().any(|c| c == word) {
+    if candidates.is_empty() && words(&before, word, context, names).iter().any(|c| c == word) {
         candidates.push(word.into());
     }
     candidates.sort();
@@ -53,11 +53,18 @@ pub fn line(line: &str, place: &Place, names: &Names) -> Completion {
 }
 
 /// What can stand behind the words `before`, where `word` is begun.
-fn words(before: &[&str], word: &str, place: &Place, names: &Names) -> Vec<String> {
-    let start = start(before, place);
+fn words(before: &[&str], word: &str, context: &Context, names: &Names) -> Vec<String> {
+    if context.brane.is_some()
+        && before
+            .first()
+            .is_some_and(|word| matches!(*word, "branectl" | "nicctl"))
+    {
+        return Vec::new();
+    }
+    let start = start(before, context);
     let rest = &before[start.skip..];
     let Some((&name, arguments)) = rest.split_first() else {
-        return verbs(start.program, place);
+        return verbs(start.program, context);
     };
     match (start.program, name, arguments) {
         (Program::Branectl, "in" | "enter", []) => return names.branes.clone(),
@@ -84,20 +91,20 @@ fn words(before: &[&str], word: &str, place: &Place, names: &Names) -> Vec<Strin
         return verb.all_options().map(|o| format!("--{}", o.long)).collect();
     }
     // Which argument it is: options and their values do not count.
-    let mut place = 0;
+    let mut position = 0;
     let mut value = false;
     for word in arguments {
         let skipped = core::mem::take(&mut value);
         if word.starts_with('-') && word.len() > 1 && !skipped {
             value = option(verb, word).is_some();
         } else if !skipped {
-            place += 1;
+            position += 1;
         }
     }
     let argument = verb
         .arguments
-        .get(place)
-        .or(verb.arguments.last().filter(|a| a.times == Times::Many));
+        .get(position)
+        .or(verb.arguments.last().filter(|a| a.arity == Arity::Many));
     argument.map_or(Vec::new(), |a| of(a.value, brane, names))
 }
 
@@ -114,11 +121,11 @@ fn option(verb: &'static Verb, word: &str) -> Option<(&'static str, Value)> {
     found?.value
 }
 
-fn verbs(program: Program, place: &Place) -> Vec<String> {
+fn verbs(program: Program, context: &Context) -> Vec<String> {
     let mut out: Vec<String> = program.verbs().iter().map(|v| v.name.to_string()).collect();
-    let more: &[&str] = match (program, place.brane.is_some()) {
+    let more: &[&str] = match (program, context.brane.is_some()) {
         (Program::Branectl, _) => &["in", "enter", "nicctl"],
-        (Program::Inside, true) => &["help", "exit"],
+        (Program::InBrane, true) => &["help", "exit"],
         _ => &["help"],
     };
     out.extend(more.iter().map(ToString::to_string));
@@ -148,7 +155,7 @@ fn of(value: Value, brane: Option<&str>, names: &Names) -> Vec<String> {
             out.extend_from_slice(&names.branes);
             out.extend_from_slice(&names.interfaces);
         }
-        Value::Thing => {
+        Value::AnyTarget => {
             out.extend_from_slice(&names.branes);
             out.extend_from_slice(&names.devices);
             out.extend_from_slice(&names.nics);

@@ -1,12 +1,36 @@
-//! Why a line cannot be carried out: what is wrong, naming the thing, and what to do.
+//! Why a line cannot be carried out: a code, what is wrong, naming the thing, and what to do.
 
 use alloc::string::String;
-use brane_abi::operator::Refusal;
 use core::fmt;
+
+/// Code of a line that the grammar does not accept.
+pub const INVALID_COMMAND: &str = "invalid-command";
+/// Code of a name that the system does not have, found out by the operator's end.
+pub const NO_SUCH_NAME: &str = "no-such-name";
+/// Code of a command that this program cannot carry out, because another program does.
+pub const WRONG_PROGRAM: &str = "wrong-program";
+/// Code of a system that does not answer, or not in time.
+pub const NO_SYSTEM: &str = "no-system";
+/// Code of a file that cannot be read, written or applied.
+pub const BAD_FILE: &str = "bad-file";
+
+/// The codes of the operator's end, each with what it stands for. Those of refusals are in [`crate::refusals`].
+pub const OWN_CODES: &[(&str, &str)] = &[
+    (
+        INVALID_COMMAND,
+        "the line is not a command, or cannot be carried out as it is",
+    ),
+    (NO_SUCH_NAME, "the system has nothing of that name"),
+    (WRONG_PROGRAM, "the command belongs to another program"),
+    (NO_SYSTEM, "no system answers on the control line"),
+    (BAD_FILE, "the file cannot be read, written or applied"),
+];
 
 /// What is wrong and what to do, shown as `WHAT: FIX`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
+    /// A stable word for programs, in kebab case.
+    pub code: &'static str,
     /// What is wrong, naming the thing.
     pub what: String,
     /// What to do, or which limit there is.
@@ -14,18 +38,18 @@ pub struct Error {
 }
 
 impl Error {
-    /// From both halves.
+    /// Builds the error of a line that the grammar does not accept.
     pub fn new(what: impl Into<String>, fix: impl Into<String>) -> Error {
+        Error::coded(INVALID_COMMAND, what, fix)
+    }
+
+    /// Builds an error with a code.
+    pub fn coded(code: &'static str, what: impl Into<String>, fix: impl Into<String>) -> Error {
         Error {
+            code,
             what: what.into(),
             fix: fix.into(),
         }
-    }
-}
-
-impl From<Refusal> for Error {
-    fn from(refusal: Refusal) -> Error {
-        Error::new(refusal.what, refusal.help)
     }
 }
 

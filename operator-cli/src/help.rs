@@ -1,9 +1,9 @@
 //! `help`, from the table.
 
-use crate::columns::Table;
 use crate::error::Error;
 use crate::parse::near;
 use crate::table::{Program, Verb};
+use crate::table_layout::Table;
 use alloc::format;
 use alloc::string::{String, ToString};
 
@@ -34,12 +34,12 @@ pub fn list(program: Program) -> String {
                 "make and remove devices; `help nicctl` lists its verbs".into(),
             ]);
         }
-        Program::Nicctl | Program::Inside => {}
+        Program::Nicctl | Program::InBrane => {}
     }
     let tail = match program {
         Program::Branectl => "`help VERB` tells all about one; -j answers in JSON.\n",
         Program::Nicctl => "`help nicctl VERB` tells all about one; -j answers in JSON.\n",
-        Program::Inside => "`help VERB` tells all about one; -j answers in JSON; `exit` leaves the brane.\n",
+        Program::InBrane => "`help VERB` tells all about one; -j answers in JSON; `exit` leaves the brane.\n",
     };
     table.text("") + tail
 }
@@ -79,7 +79,7 @@ pub fn verb(program: Program, v: &Verb) -> String {
 /// The example of a verb as it is typed at the host's shell, and at the console.
 pub fn example(program: Program, v: &Verb) -> String {
     match program {
-        Program::Inside => format!("branectl in red {}", v.example),
+        Program::InBrane => format!("branectl in red {}", v.example),
         _ => format!("{} {}", program.prefix(), v.example),
     }
 }
@@ -92,7 +92,7 @@ pub fn about(word: Option<&str>) -> Result<String, Error> {
     match word {
         "branectl" => return Ok(list(Program::Branectl)),
         "nicctl" => return Ok(list(Program::Nicctl)),
-        "in" | "enter" => return Ok(list(Program::Inside)),
+        "in" | "enter" => return Ok(list(Program::InBrane)),
         _ => {}
     }
     let mut out = String::new();

@@ -1,12 +1,15 @@
 //! Answers as JSON, one object each; what is in them is said by the schemas ([`crate::schema`]).
 
 use crate::error::Error;
+use crate::refusals::Words;
 use alloc::format;
-use alloc::string::ToString;
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use brane_abi::control::{AddressStatus, Counter, FamilyConfig, InterfaceConfig, InterfaceStatus, Origin};
-use brane_abi::inside;
-use brane_abi::operator::{Answer, Brane, CounterGroup, Device, Event, Free, Kind, LogLevel, LogLine, Mode};
+use brane_abi::operator::{
+    Answer, Brane, Cell, CounterGroup, Device, Event, Free, Kind, LogLevel, LogLine, Mode, Report,
+};
+use brane_abi::query;
 use serde_json::{Map, Value, json};
 
 fn texts(items: impl IntoIterator<Item = impl ToString>) -> Vec<Value> {
@@ -23,7 +26,7 @@ fn all<T>(items: &[T], one: fn(&T) -> Value) -> Value {
 
 /// Why there is no answer.
 pub fn error(e: &Error) -> Value {
-    json!({"error": {"what": e.what, "fix": e.fix}})
+    json!({"error": {"code": e.code, "what": e.what, "fix": e.fix}})
 }
 
 /// An answer. Events are told one by one by [`event`].
@@ -59,7 +62,7 @@ pub fn answer(answer: &Answer) -> Value {
             "findings": texts(&a.findings), "free": free(&a.free),
         }),
         Answer::Saved(bytes) => json!({"bytes": bytes.len()}),
-        Answer::Inside(inside) => self::inside(inside),
+        Answer::Query(answer) => query_answer(answer),
         Answer::Names(n) => json!({
             "branes": texts(&n.branes), "devices": texts(&n.devices), "interfaces": texts(&n.interfaces),
             "nics": texts(&n.nics), "logs": texts(&n.logs),
@@ -68,19 +71,39 @@ pub fn answer(answer: &Answer) -> Value {
             let part = |o: &brane_abi::operator::Outcome| {
                 let said = match (&o.answer, &o.refusal) {
                     (Some(a), _) => self::answer(a),
-                    (None, Some(r)) => json!({"error": {"what": r.what, "fix": r.help}}),
+                    (None, Some(refusal)) => error(&refusal.words()),
                     (None, None) => Value::Null,
                 };
                 json!({"at_us": o.at_us, "answer": said})
             };
             json!({"batch": all(parts, part)})
         }
+        Answer::Report(report) => self::report(report),
     }
 }
 
 /// Returns a line of a log.
 pub fn log_line(l: &LogLine) -> Value {
     json!({"number": l.number, "at_us": l.at_us, "pd": l.pd, "level": l.level.name(), "text": l.text})
+}
+
+fn report(report: &Report) -> Value {
+    let cell = |cell: &Cell| match cell {
+        Cell::None => Value::Null,
+        Cell::Text(text) => json!(text),
+        Cell::Number(number) | Cell::Micros(number) => json!(number),
+    };
+    let facts: Map<String, Value> = report
+        .facts
+        .iter()
+        .map(|(name, value)| (name.clone(), cell(value)))
+        .collect();
+    let row = |row: &Vec<Cell>| -> Value {
+        let cells = report.columns.iter().zip(row);
+        Value::Object(cells.map(|(name, value)| (name.clone(), cell(value))).collect())
+    };
+    let rows: Vec<Value> = report.rows.iter().map(row).collect();
+    json!({"facts": facts, "rows": rows})
 }
 
 /// An event.
@@ -169,24 +192,24 @@ fn free(f: &Free) -> Value {
     json!({"slots": f.slots, "ports": f.ports, "names": f.names, "macs": f.macs, "vifs": f.vifs, "bytes": f.bytes})
 }
 
-fn inside(answer: &inside::Answer) -> Value {
+fn query_answer(answer: &query::Answer) -> Value {
     match answer {
-        inside::Answer::Refused(why) => error(&Error::new(why.as_str(), "")),
-        inside::Answer::Interfaces(list) => json!({"interfaces": all(list, interface)}),
-        inside::Answer::Routes(list) => {
-            let route = |r: &inside::Route| json!({"to": r.to.to_string(), "via": text(r.via), "interface": r.interface});
+        query::Answer::Refused(why) => error(&why.words()),
+        query::Answer::Interfaces(list) => json!({"interfaces": all(list, interface)}),
+        query::Answer::Routes(list) => {
+            let route = |r: &query::Route| json!({"to": r.to.to_string(), "via": text(r.via), "interface": r.interface});
             json!({"routes": all(list, route)})
         }
-        inside::Answer::Neighbours(list, _) => {
-            let neighbour = |n: &inside::Neighbour| {
+        query::Answer::Neighbours(list, _) => {
+            let neighbour = |n: &query::Neighbour| {
                 json!({
                     "ip": n.ip.to_string(), "mac": n.mac.to_string(), "interface": n.interface, "expires_ms": n.expires_ms,
                 })
             };
             json!({"neighbours": all(list, neighbour)})
         }
-        inside::Answer::Sockets(list, _) => {
-            let socket = |s: &inside::Socket| {
+        query::Answer::Sockets(list, _) => {
+            let socket = |s: &query::Socket| {
                 json!({
                     "protocol": s.protocol.name(), "local": s.local.to_string(), "remote": text(s.remote), "state": s.state,
                     "receive_queue": s.receive_queue, "send_queue": s.send_queue,
@@ -194,8 +217,8 @@ fn inside(answer: &inside::Answer) -> Value {
             };
             json!({"sockets": all(list, socket)})
         }
-        inside::Answer::Protocols(list) => {
-            let protocol = |p: &inside::ProtocolStatus| {
+        query::Answer::Protocols(list) => {
+            let protocol = |p: &query::ProtocolStatus| {
                 json!({
                     "family": p.family.name(), "protocol": p.protocol.name(), "state": p.state,
                     "counters": counters(&p.counters),
@@ -203,7 +226,7 @@ fn inside(answer: &inside::Answer) -> Value {
             };
             json!({"protocols": all(list, protocol)})
         }
-        inside::Answer::Echo {
+        query::Answer::Echo {
             from,
             size,
             ttl,
@@ -211,6 +234,6 @@ fn inside(answer: &inside::Answer) -> Value {
         } => {
             json!({"from": from.to_string(), "size": size, "ttl": ttl, "rtt_us": rtt_us})
         }
-        inside::Answer::Host(list) => json!({"addresses": texts(list)}),
+        query::Answer::Host(list) => json!({"addresses": texts(list)}),
     }
 }

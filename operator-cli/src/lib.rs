@@ -1,7 +1,7 @@
 //! What operators type and what they get to see: one grammar for the console and for the host's `branectl` and `nicctl`.
 //!
 //! Everything follows from one table of verbs ([`table`]): the parser ([`parse`]), help ([`help`]), completion ([`complete`]),
-//! the documents. A parsed [`Command`](command::Command) is carried out by a [`Job`](job::Job), which says which request to
+//! the documents. A parsed [`Command`](command::Command) is carried out by a [`Session`](session::Session), which says which request to
 //! send next and turns the answers into text or JSON. Whoever types is not trusted, and neither is what a brane says of
 //! itself: words, answers and loops are bounded, and no character that commands a terminal gets through.
 #![cfg_attr(not(test), no_std)]
@@ -9,20 +9,21 @@
 extern crate alloc;
 
 pub mod change;
-pub mod columns;
 pub mod command;
 pub mod complete;
 pub mod error;
 pub mod help;
-pub mod job;
 pub mod json;
 pub mod parse;
 pub mod ping;
+pub mod refusals;
 pub mod schema;
-pub mod spell;
+pub mod session;
 pub mod table;
+pub mod table_layout;
 pub mod text;
-pub mod values;
+pub mod unparse;
+pub mod value_parsers;
 
 #[cfg(test)]
 mod samples;

@@ -3,12 +3,12 @@
 
 use crate::command::Command;
 use crate::error::Error;
-use crate::table::{Program, Times, Verb};
-use crate::values;
+use crate::table::{Arity, Program, Verb};
+use crate::value_parsers;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use brane_abi::operator::{MAX_REQUEST, Request};
+use brane_abi::operator::{MAX_REQUEST, Refusal, Request};
 use getargs::{Arg, Options};
 
 /// Longest line in bytes.
@@ -18,17 +18,17 @@ pub const MAX_WORDS: usize = 64;
 
 /// Where a line is typed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct Context {
     /// Whose verbs are meant where the line does not say.
     pub program: Program,
-    /// The brane that was entered, for [`Program::Inside`].
+    /// The brane that was entered, for [`Program::InBrane`].
     pub brane: Option<String>,
 }
 
-impl Place {
+impl Context {
     /// Of one of the programs.
-    pub const fn of(program: Program) -> Place {
-        Place { program, brane: None }
+    pub const fn of(program: Program) -> Context {
+        Context { program, brane: None }
     }
 }
 
@@ -79,13 +79,13 @@ impl Matches {
 
     /// The value of an argument that is the name of something that exists.
     pub fn name(&self, key: &str) -> Result<String, Error> {
-        values::name(self.one(key)?)
+        value_parsers::name(self.one(key)?)
     }
 
     /// The value of an option that is a number.
     pub fn number(&self, key: &str, least: u64, most: u64) -> Result<Option<u64>, Error> {
         self.value(key)
-            .map(|w| values::number(w, least, most))
+            .map(|w| value_parsers::number(w, least, most))
             .transpose()
     }
 
@@ -136,13 +136,13 @@ pub fn words(line: &str) -> Result<Vec<String>, Error> {
 }
 
 /// What a line says; `None` where it has no words.
-pub fn line(line: &str, place: &Place) -> Result<Option<Parsed>, Error> {
+pub fn line(line: &str, context: &Context) -> Result<Option<Parsed>, Error> {
     let words = words(line)?;
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     if words.is_empty() {
         return Ok(None);
     }
-    self::words_of(&words, place).map(Some)
+    self::words_of(&words, context).map(Some)
 }
 
 /// Where the verb of a line is: whose verbs, in which brane, and how many words stand before it.
@@ -157,10 +157,10 @@ pub(crate) struct Start {
 }
 
 /// Reads `branectl`, `nicctl` and `in BRANE` at the beginning of a line, and the options that all verbs have among them.
-pub(crate) fn start(words: &[&str], place: &Place) -> Start {
+pub(crate) fn start(words: &[&str], context: &Context) -> Start {
     let mut start = Start {
-        program: place.program,
-        brane: place.brane.clone(),
+        program: context.program,
+        brane: context.brane.clone(),
         skip: 0,
         json: false,
         help: false,
@@ -178,7 +178,7 @@ pub(crate) fn start(words: &[&str], place: &Place) -> Start {
         && let ["in", brane, ..] = words[start.skip..]
         && !is_help(brane)
     {
-        start.program = Program::Inside;
+        start.program = Program::InBrane;
         start.brane = Some(brane.into());
         start.skip += 2;
         start.options(words);
@@ -204,17 +204,18 @@ fn is_help(word: &str) -> bool {
 }
 
 /// What the words of a line say.
-pub fn words_of(words: &[&str], place: &Place) -> Result<Parsed, Error> {
+pub fn words_of(words: &[&str], context: &Context) -> Result<Parsed, Error> {
     if words.len() > MAX_WORDS {
         return Err(Error::new(
             format!("line of {} words", words.len()),
             format!("{MAX_WORDS} are allowed"),
         ));
     }
-    let start = start(words, place);
+    check_scope(words, context)?;
+    let start = start(words, context);
     let rest = &words[start.skip..];
     if let Some(brane) = &start.brane {
-        values::name(brane)?;
+        value_parsers::name(brane)?;
     }
     let plain = |command| Ok(Parsed { command, json: false });
     let Some((&name, arguments)) = rest.split_first() else {
@@ -222,7 +223,7 @@ pub fn words_of(words: &[&str], place: &Place) -> Result<Parsed, Error> {
             return plain(Command::HelpOf(start.program, None));
         }
         return Err(match words.last() {
-            Some(_) if start.program == Program::Inside => {
+            Some(_) if start.program == Program::InBrane => {
                 Error::new("missing COMMAND", "usage: in BRANE COMMAND...")
             }
             _ => Error::new("missing VERB", "`help` lists the verbs"),
@@ -231,10 +232,10 @@ pub fn words_of(words: &[&str], place: &Place) -> Result<Parsed, Error> {
     if start.help || (arguments.iter().take_while(|w| **w != "--")).any(|w| is_help(w)) {
         let verb = start.program.verb(name);
         if verb.is_none() && !matches!(name, "in" | "enter" | "help" | "exit") {
-            return Err(unknown(start.program, name));
+            return Err(unknown(start.program, name, context.brane.is_some()));
         }
         let program = match name {
-            "in" | "enter" => Program::Inside,
+            "in" | "enter" => Program::InBrane,
             _ => start.program,
         };
         return plain(Command::HelpOf(program, verb.map(|v| v.name)));
@@ -243,18 +244,18 @@ pub fn words_of(words: &[&str], place: &Place) -> Result<Parsed, Error> {
         (Program::Branectl, "in", _) => {
             return Err(Error::new("missing BRANE", "usage: in BRANE COMMAND..."));
         }
-        (Program::Branectl, "enter", [brane]) => return plain(Command::Enter(values::name(brane)?)),
+        (Program::Branectl, "enter", [brane]) => return plain(Command::Enter(value_parsers::name(brane)?)),
         (Program::Branectl, "enter", _) => return Err(Error::new("missing BRANE", "usage: enter BRANE")),
         (_, "exit", []) => return plain(Command::Exit),
-        (Program::Inside | Program::Nicctl, "help", []) => {
-            let of = if start.program == Program::Inside {
+        (Program::InBrane | Program::Nicctl, "help", []) => {
+            let of = if start.program == Program::InBrane {
                 "in"
             } else {
                 "nicctl"
             };
             return plain(Command::Help(Some(of.into())));
         }
-        (Program::Inside | Program::Nicctl, "help", [verb]) => {
+        (Program::InBrane | Program::Nicctl, "help", [verb]) => {
             return plain(Command::Help(Some(verb.to_string())));
         }
         _ => {}
@@ -262,7 +263,7 @@ pub fn words_of(words: &[&str], place: &Place) -> Result<Parsed, Error> {
     let verb = start
         .program
         .verb(name)
-        .ok_or_else(|| unknown(start.program, name))?;
+        .ok_or_else(|| unknown(start.program, name, context.brane.is_some()))?;
     let (mut matches, json) = matched(verb, arguments)?;
     matches.brane = start.brane;
     let command = (verb.build)(&matches)?;
@@ -271,6 +272,25 @@ pub fn words_of(words: &[&str], place: &Place) -> Result<Parsed, Error> {
         command,
         json: json || start.json,
     })
+}
+
+/// Refuses the programs that manage the whole system when the prompt is that of a brane.
+fn check_scope(words: &[&str], context: &Context) -> Result<(), Error> {
+    let Some(brane) = &context.brane else {
+        return Ok(());
+    };
+    let is_program = |word: &&&str| matches!(**word, "branectl" | "nicctl");
+    let first = words
+        .iter()
+        .find(|word| !matches!(**word, "-j" | "--json" | "-h" | "--help"));
+    match first.filter(is_program) {
+        Some(program) => Err(Error::coded(
+            crate::error::WRONG_PROGRAM,
+            format!("{program} manages the whole system, and this prompt only brane {brane}"),
+            "write exit first; `help` lists the commands here",
+        )),
+        None => Ok(()),
+    }
 }
 
 /// What is near a word that is none of `among`, by the number of changed letters.
@@ -282,12 +302,12 @@ pub fn near<'a>(word: &str, among: impl Iterator<Item = &'a str>) -> Option<&'a 
     (distance(&best) <= (best.len() / 2).max(1)).then_some(best)
 }
 
-fn unknown(program: Program, name: &str) -> Error {
+fn unknown(program: Program, name: &str, in_brane: bool) -> Error {
     let here = program.verbs().iter().map(|v| v.name);
     let extra: &[&str] = match program {
         Program::Branectl => &["in", "enter", "exit"],
         Program::Nicctl => &["help"],
-        Program::Inside => &["help", "exit"],
+        Program::InBrane => &["help", "exit"],
     };
     let what = format!("no verb \"{}\"", shortened(name));
     if let Some(near) = near(name, here.chain(extra.iter().copied())) {
@@ -297,7 +317,11 @@ fn unknown(program: Program, name: &str) -> Error {
     for other in Program::ALL.into_iter().filter(|p| *p != program) {
         if other.verb(name).is_some() {
             let fix = match other {
-                Program::Inside => format!("it is a command inside a brane: in BRANE {name}"),
+                Program::InBrane => format!("it is a command inside a brane: in BRANE {name}"),
+                _ if in_brane => format!(
+                    "it is a command of {}, outside of this brane: write exit first",
+                    other.prefix()
+                ),
                 _ => format!("write {} {name}", other.prefix()),
             };
             return Error::new(what, fix);
@@ -339,7 +363,7 @@ fn matched(verb: &'static Verb, words: &[&str]) -> Result<(Matches, bool), Error
                         .next()
                         .ok_or_else(|| wrong(format!("\"{}\" is one word too many", shortened(word))))?,
                 };
-                if argument.times == Times::Many {
+                if argument.arity == Arity::Many {
                     rest = Some(argument);
                 }
                 matches.add(argument.name, Some(word));
@@ -376,7 +400,7 @@ fn matched(verb: &'static Verb, words: &[&str]) -> Result<(Matches, bool), Error
         matches.add(option.long, value);
     }
     for argument in arguments {
-        if argument.times == Times::One {
+        if argument.arity == Arity::One {
             return Err(wrong(format!("missing {}", argument.name)));
         }
     }
@@ -386,7 +410,7 @@ fn matched(verb: &'static Verb, words: &[&str]) -> Result<(Matches, bool), Error
 /// Requests have a longest length; what does not fit is refused here, with a word about it.
 fn bounded(command: &Command) -> Result<(), Error> {
     match command {
-        Command::Ask(request) => fits(request),
+        Command::Send(request) => fits(request),
         _ => Ok(()),
     }
 }
@@ -398,10 +422,7 @@ pub fn fits(request: &Request) -> Result<(), Error> {
     let _ = minicbor::encode(request, &mut bytes);
     let length = bytes.len();
     if length > MAX_REQUEST {
-        return Err(Error::new(
-            format!("request too long: {length} bytes, {MAX_REQUEST} allowed"),
-            "name fewer addresses or prefixes",
-        ));
+        return Err(Refusal::RequestTooLong(length as u32).into());
     }
     Ok(())
 }

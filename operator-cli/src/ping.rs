@@ -1,9 +1,10 @@
 //! `ping`: one echo request after the other, and what became of them.
 
-use crate::columns::milliseconds;
+use crate::refusals::Words;
+use crate::table_layout::milliseconds;
 use alloc::format;
 use alloc::string::String;
-use brane_abi::inside;
+use brane_abi::query;
 use core::net::IpAddr;
 use serde_json::{Value, json};
 
@@ -72,9 +73,9 @@ impl Outcome {
     }
 
     /// An answer from the brane that is no reply, as a line for a person.
-    pub fn none(&mut self, sequence: u16, answer: &inside::Answer) -> String {
+    pub fn none(&mut self, sequence: u16, answer: &query::Answer) -> String {
         match answer {
-            inside::Answer::Refused(why) => format!("no reply to seq {sequence}: {why}\n"),
+            query::Answer::Refused(why) => format!("no reply to seq {sequence}: {}\n", why.words().what),
             _ => format!("no reply to seq {sequence}: the brane answered something else\n"),
         }
     }

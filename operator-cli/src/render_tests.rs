@@ -2,7 +2,7 @@
 
 use crate::samples;
 use crate::schema::{SCHEMAS, schema};
-use crate::{columns, json, text};
+use crate::{json, table_layout, text};
 use boon::{Compiler, Schemas};
 use brane_abi::operator::{Answer, Brane};
 use serde_json::Value;
@@ -59,7 +59,7 @@ fn every_answer_has_a_text_in_whole_lines() {
     for (name, answer) in samples::answers() {
         let text = text::answer(&answer);
         assert!(
-            text.ends_with('\n') && text == columns::printable(&text),
+            text.ends_with('\n') && text == table_layout::printable(&text),
             "{name}: {text:?}"
         );
         assert!(text.lines().all(|l| l == l.trim_end()), "{name}:\n{text}");
@@ -150,4 +150,18 @@ fn ifconfig_and_route_look_as_people_know_them() {
         "DESTINATION  GATEWAY   INTERFACE\n10.0.2.0/24  link      net0\ndefault      10.0.2.2  net0\n"
     );
     assert_eq!(shown("protocols"), "inet tcp (started)\n  segments received  5\n");
+}
+
+#[test]
+fn a_report_is_shown_in_columns_and_as_named_values() {
+    let all = samples::answers();
+    let report = &all.iter().find(|(name, _)| *name == "report").unwrap().1;
+    assert_eq!(
+        text::answer(report),
+        "up  1 min 2 s\nBRANE  RESTARTS  STARTED  RESTARTED\nred    2         1.250 s  -\n"
+    );
+    let value = json::answer(report);
+    assert_eq!(value["facts"]["up_us"], 62_000_000);
+    assert_eq!(value["rows"][0]["started_us"], 1_250_000);
+    assert_eq!(value["rows"][0]["restarted_us"], Value::Null);
 }

@@ -6,13 +6,13 @@ use brane_abi::control::{
     AddressStatus, BraneStatus, Counter, Family, InterfaceConfig, InterfaceStatus, Origin, Protocol,
     all_families,
 };
-use brane_abi::inside;
 use brane_abi::log::Level;
 use brane_abi::net::{Cidr, MacAddr};
 use brane_abi::operator::*;
+use brane_abi::query;
 
 pub fn cidr(text: &str) -> Cidr {
-    crate::values::cidr(text).unwrap()
+    crate::value_parsers::cidr(text).unwrap()
 }
 
 pub fn counter(name: &str, value: u64) -> Counter {
@@ -149,8 +149,8 @@ pub fn event(number: u64) -> Event {
 
 /// An answer of each kind and the name of its schema.
 pub fn answers() -> Vec<(&'static str, Answer)> {
-    use inside::Answer as In;
-    let inside = Answer::Inside;
+    use query::Answer as In;
+    let query = Answer::Query;
     vec![
         ("done", Answer::Done("vnic1 is net0 of red".into())),
         (
@@ -201,16 +201,16 @@ pub fn answers() -> Vec<(&'static str, Answer)> {
                 free: free(0),
             }),
         ),
-        ("interfaces", inside(In::Interfaces(interfaces()))),
+        ("interfaces", query(In::Interfaces(interfaces()))),
         (
             "routes",
-            inside(In::Routes(vec![
-                inside::Route {
+            query(In::Routes(vec![
+                query::Route {
                     to: cidr("10.0.2.0/24"),
                     via: None,
                     interface: "net0".into(),
                 },
-                inside::Route {
+                query::Route {
                     to: cidr("0.0.0.0/0"),
                     via: Some([10, 0, 2, 2].into()),
                     interface: "net0".into(),
@@ -224,11 +224,11 @@ pub fn answers() -> Vec<(&'static str, Answer)> {
                 level: Level::Debug,
             }]),
         ),
-        ("neighbours", inside(In::Neighbours(vec![neighbour(2)], false))),
-        ("sockets", inside(In::Sockets(sockets(), false))),
+        ("neighbours", query(In::Neighbours(vec![neighbour(2)], false))),
+        ("sockets", query(In::Sockets(sockets(), false))),
         (
             "protocols",
-            inside(In::Protocols(vec![inside::ProtocolStatus {
+            query(In::Protocols(vec![query::ProtocolStatus {
                 family: Family::Inet,
                 protocol: Protocol::Tcp,
                 state: "started".into(),
@@ -237,17 +237,35 @@ pub fn answers() -> Vec<(&'static str, Answer)> {
         ),
         (
             "host",
-            inside(In::Host(vec![
+            query(In::Host(vec![
                 [93, 184, 215, 14].into(),
                 "2001:db8::1".parse().unwrap(),
             ])),
         ),
-        ("error", inside(In::Refused("no such interface".into()))),
+        (
+            "report",
+            Answer::Report(Report {
+                facts: vec![("up_us".into(), Cell::Micros(62_000_000))],
+                columns: ["brane", "restarts", "started_us", "restarted_us"]
+                    .map(Into::into)
+                    .into(),
+                rows: vec![vec![
+                    Cell::Text("red".into()),
+                    Cell::Number(2),
+                    Cell::Micros(1_250_000),
+                    Cell::None,
+                ]],
+            }),
+        ),
+        (
+            "error",
+            query(In::Refused(query::Refusal::NoSuchInterface("net9".into()))),
+        ),
     ]
 }
 
-pub fn neighbour(last: u8) -> inside::Neighbour {
-    inside::Neighbour {
+pub fn neighbour(last: u8) -> query::Neighbour {
+    query::Neighbour {
         ip: [10, 0, 2, last].into(),
         mac: MacAddr([0x52, 0x55, 10, 0, 2, last]),
         interface: "net0".into(),
@@ -255,9 +273,9 @@ pub fn neighbour(last: u8) -> inside::Neighbour {
     }
 }
 
-pub fn sockets() -> Vec<inside::Socket> {
+pub fn sockets() -> Vec<query::Socket> {
     vec![
-        inside::Socket {
+        query::Socket {
             protocol: Protocol::Tcp,
             local: "0.0.0.0:80".parse().unwrap(),
             remote: None,
@@ -265,7 +283,7 @@ pub fn sockets() -> Vec<inside::Socket> {
             receive_queue: 0,
             send_queue: 0,
         },
-        inside::Socket {
+        query::Socket {
             protocol: Protocol::Udp,
             local: "[fec0::16]:7".parse().unwrap(),
             remote: Some("[fec0::2]:4000".parse().unwrap()),

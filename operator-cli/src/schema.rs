@@ -20,6 +20,7 @@ pub const SCHEMAS: &[(&str, &str)] = &[
     ("ping", include_str!("../schemas/ping.json")),
     ("protocols", include_str!("../schemas/protocols.json")),
     ("receipt", include_str!("../schemas/receipt.json")),
+    ("report", include_str!("../schemas/report.json")),
     ("routes", include_str!("../schemas/routes.json")),
     ("save", include_str!("../schemas/save.json")),
     ("sockets", include_str!("../schemas/sockets.json")),

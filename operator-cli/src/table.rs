@@ -1,7 +1,7 @@
 //! The table of verbs: what can be typed, as data. Parser, help, completion, the man pages and `docs/commands.md` come from it.
 
 mod branectl;
-mod inside;
+mod in_brane;
 mod nicctl;
 
 use crate::command::Command;
@@ -17,19 +17,19 @@ pub enum Program {
     /// `nicctl`.
     Nicctl,
     /// Commands inside a brane: `in BRANE COMMAND`, or after `enter BRANE`.
-    Inside,
+    InBrane,
 }
 
 impl Program {
     /// All of them.
-    pub const ALL: [Program; 3] = [Program::Branectl, Program::Nicctl, Program::Inside];
+    pub const ALL: [Program; 3] = [Program::Branectl, Program::Nicctl, Program::InBrane];
 
     /// What is typed before its verbs at the console and in examples.
     pub const fn prefix(self) -> &'static str {
         match self {
             Program::Branectl => "branectl",
             Program::Nicctl => "nicctl",
-            Program::Inside => "branectl in BRANE",
+            Program::InBrane => "branectl in BRANE",
         }
     }
 
@@ -38,7 +38,7 @@ impl Program {
         match self {
             Program::Branectl => branectl::VERBS,
             Program::Nicctl => nicctl::VERBS,
-            Program::Inside => inside::VERBS,
+            Program::InBrane => in_brane::VERBS,
         }
     }
 
@@ -62,7 +62,7 @@ pub enum Value {
     /// A brane, or `BRANE/INTERFACE`.
     BraneOrInterface,
     /// A brane, a device or a NIC.
-    Thing,
+    AnyTarget,
     /// A protection domain that has a log, or a brane.
     Domain,
     /// An interface inside the brane that is asked.
@@ -81,7 +81,7 @@ pub enum Value {
 
 /// How often an argument stands in a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Times {
+pub enum Arity {
     /// Once.
     One,
     /// Once or not at all.
@@ -98,7 +98,7 @@ pub struct Argument {
     /// What it stands for.
     pub value: Value,
     /// How often.
-    pub times: Times,
+    pub arity: Arity,
     /// What it is.
     pub help: &'static str,
 }
@@ -185,21 +185,21 @@ const fn one(name: &'static str, value: Value, help: &'static str) -> Argument {
     Argument {
         name,
         value,
-        times: Times::One,
+        arity: Arity::One,
         help,
     }
 }
 
 const fn optional(name: &'static str, value: Value, help: &'static str) -> Argument {
     Argument {
-        times: Times::Optional,
+        arity: Arity::Optional,
         ..one(name, value, help)
     }
 }
 
 const fn many(name: &'static str, value: Value, help: &'static str) -> Argument {
     Argument {
-        times: Times::Many,
+        arity: Arity::Many,
         ..one(name, value, help)
     }
 }
@@ -220,10 +220,10 @@ impl Verb {
         let mut out = String::from(self.name);
         for a in self.arguments {
             out.push(' ');
-            out += &match a.times {
-                Times::One => String::from(a.name),
-                Times::Optional => alloc::format!("[{}]", a.name),
-                Times::Many => alloc::format!("[{}...]", a.name),
+            out += &match a.arity {
+                Arity::One => String::from(a.name),
+                Arity::Optional => alloc::format!("[{}]", a.name),
+                Arity::Many => alloc::format!("[{}...]", a.name),
             };
         }
         for o in self.all_options() {

@@ -1,15 +1,17 @@
 //! Answers as text for a person.
 
-use crate::columns::{Table, milliseconds, rate};
 use crate::json::{mode, origin};
+use crate::refusals::Words;
+use crate::table_layout::{Table, duration, milliseconds, rate};
 use alloc::format;
 use alloc::string::{String, ToString};
 use brane_abi::control::{Counter, FamilyConfig, InterfaceStatus, Origin};
-use brane_abi::inside;
 use brane_abi::log::Level;
 use brane_abi::operator::{
-    Answer, Audit, Brane, CounterGroup, Device, Event, Free, Hook, Kind, LogLevel, LogLine, Receipt,
+    Answer, Audit, Brane, Cell, CounterGroup, Device, Event, Free, Hook, Kind, LogLevel, LogLine, Receipt,
+    Report,
 };
+use brane_abi::query;
 
 /// An answer.
 pub fn answer(answer: &Answer) -> String {
@@ -26,7 +28,7 @@ pub fn answer(answer: &Answer) -> String {
         Answer::Logs(list) => list.iter().map(log_line).collect(),
         Answer::Audit(a) => audit(a),
         Answer::Saved(bytes) => format!("{} bytes of configuration\n", bytes.len()),
-        Answer::Inside(i) => inside(i),
+        Answer::Query(answer) => query_answer(answer),
         Answer::Names(n) => {
             let all = [&n.branes, &n.devices, &n.interfaces, &n.nics];
             all.into_iter().flatten().map(|n| format!("{n}\n")).collect()
@@ -34,12 +36,40 @@ pub fn answer(answer: &Answer) -> String {
         Answer::Batch(parts) => {
             let part = |o: &brane_abi::operator::Outcome| match (&o.answer, &o.refusal) {
                 (Some(a), _) => self::answer(a),
-                (None, Some(r)) => format!("{}: {}\n", r.what, r.help),
+                (None, Some(refusal)) => format!("{}\n", refusal.words()),
                 (None, None) => String::new(),
             };
             parts.iter().map(part).collect()
         }
+        Answer::Report(report) => self::report(report),
     }
+}
+
+/// Shows the facts in a line each, then the rows in columns. Names that end in `_us` are shown without that.
+fn report(report: &Report) -> String {
+    let cell = |cell: &Cell| match cell {
+        Cell::None => String::from("-"),
+        Cell::Text(text) => text.clone(),
+        Cell::Number(number) => number.to_string(),
+        Cell::Micros(us) => duration(*us),
+    };
+    let name = |name: &str| name.strip_suffix("_us").unwrap_or(name).to_string();
+    let mut facts = Table::default();
+    for (fact, value) in &report.facts {
+        facts.row([name(fact), cell(value)]);
+    }
+    let mut rows = Table::default();
+    rows.line(
+        report
+            .columns
+            .iter()
+            .map(|column| name(column).to_uppercase())
+            .collect(),
+    );
+    for row in &report.rows {
+        rows.line(row.iter().map(cell).collect());
+    }
+    facts.text("") + &rows.text("")
 }
 
 /// `-` for nothing.
@@ -344,11 +374,11 @@ fn audit(a: &Audit) -> String {
 }
 
 /// What a brane answered.
-fn inside(answer: &inside::Answer) -> String {
+fn query_answer(answer: &query::Answer) -> String {
     match answer {
-        inside::Answer::Refused(why) => format!("{why}\n"),
-        inside::Answer::Interfaces(list) => list.iter().map(ifconfig).collect(),
-        inside::Answer::Routes(list) => {
+        query::Answer::Refused(why) => format!("{}\n", why.words()),
+        query::Answer::Interfaces(list) => list.iter().map(ifconfig).collect(),
+        query::Answer::Routes(list) => {
             let mut table = Table::new(["DESTINATION", "GATEWAY", "INTERFACE"]);
             for r in list {
                 let to = if r.to.prefix == 0 {
@@ -364,7 +394,7 @@ fn inside(answer: &inside::Answer) -> String {
             }
             table.text("")
         }
-        inside::Answer::Neighbours(list, _) => {
+        query::Answer::Neighbours(list, _) => {
             let mut table = Table::new(["ADDRESS", "MAC", "INTERFACE", "EXPIRES"]);
             for n in list {
                 let expires = format!("{} s", n.expires_ms / 1000);
@@ -372,7 +402,7 @@ fn inside(answer: &inside::Answer) -> String {
             }
             table.text("")
         }
-        inside::Answer::Sockets(list, _) => {
+        query::Answer::Sockets(list, _) => {
             let mut table = Table::new(["PROTO", "RECV-Q", "SEND-Q", "LOCAL", "REMOTE", "STATE"]);
             for s in list {
                 table.row([
@@ -386,14 +416,14 @@ fn inside(answer: &inside::Answer) -> String {
             }
             table.text("")
         }
-        inside::Answer::Protocols(list) => {
-            let one = |p: &inside::ProtocolStatus| {
+        query::Answer::Protocols(list) => {
+            let one = |p: &query::ProtocolStatus| {
                 let head = format!("{} {} ({})\n", p.family.name(), p.protocol.name(), p.state);
                 head + &counters(p.counters.iter())
             };
             list.iter().map(one).collect()
         }
-        inside::Answer::Echo {
+        query::Answer::Echo {
             from,
             size,
             ttl,
@@ -404,8 +434,8 @@ fn inside(answer: &inside::Answer) -> String {
                 milliseconds((*rtt_us).into())
             )
         }
-        inside::Answer::Host(list) if list.is_empty() => "the name has no address\n".into(),
-        inside::Answer::Host(list) => list.iter().map(|ip| format!("{ip}\n")).collect(),
+        query::Answer::Host(list) if list.is_empty() => "the name has no address\n".into(),
+        query::Answer::Host(list) => list.iter().map(|ip| format!("{ip}\n")).collect(),
     }
 }
 

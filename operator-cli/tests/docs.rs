@@ -1,7 +1,10 @@
-//! `docs/commands.md` and `docs/json.md` are made from the table and the schemas; this test fails when they are out of date.
+//! `docs/commands.md`, `docs/json.md` and `docs/refusals.md` are generated from the table, the schemas and the words of refusals. This
+//! test fails when they are out of date.
 //! `BRANES_WRITE_DOCS=1 cargo test -p operator-cli --test docs` writes them.
 
+use operator_cli::error::OWN_CODES;
 use operator_cli::help;
+use operator_cli::refusals::{Words, examples, query_examples};
 use operator_cli::schema::SCHEMAS;
 use operator_cli::table::{Program, Verb};
 use std::fmt::Write;
@@ -63,7 +66,8 @@ Ctrl-C ends what runs.
 
 Every verb takes `-j` and then answers in JSON ([json.md](json.md)). `branectl` ends with status 0 where it is done, 1 where the
 system refused or something bad was found, and 2 where the line was not understood; errors go to standard error. `branectl
-completions bash|zsh|fish` and `branectl man` print completions and the man page, `nicctl` likewise.
+completions bash|zsh|fish` and `branectl man` print completions and the man page, `nicctl` likewise. Every error has a code, which
+[refusals.md](refusals.md) lists with its words.
 
 ";
 
@@ -73,7 +77,7 @@ fn commands_are_documented() {
     for (program, title) in [
         (Program::Branectl, "branectl: branes"),
         (Program::Nicctl, "nicctl: devices"),
-        (Program::Inside, "Inside a brane"),
+        (Program::InBrane, "Inside a brane"),
     ] {
         writeln!(out, "## {title}\n").unwrap();
         for v in program.verbs() {
@@ -87,9 +91,10 @@ fn commands_are_documented() {
 fn json_is_documented() {
     let mut out = String::from(
         "# Answers in JSON\n\n<!-- Made from operator-cli/schemas by the test `docs`; do not edit. -->\n\nOne object for each \
-         answer, in a line; `events` and `logs` write one for each event or line. The schemas (draft 2020-12) are in `operator-cli/schemas`; a \
-         test holds every answer to its schema. Where there is no answer the object is an [error](#error), and the status is not \
-         0. Names and texts come partly from branes, which nobody trusts.\n\n",
+         answer, in a line; `events` and `logs` write one for each event or line. The schemas (draft 2020-12) are in \
+         `operator-cli/schemas`; a test holds every answer to its schema. If the system refuses, the object is an [error](#error), \
+         and the status is 1. A line that is not understood (status 2) has words only. The `code` of an error is one of [refusals.md](refusals.md) and stable; its words are not. Some names and \
+         texts come from branes, which are not trusted.\n\n",
     );
     for (name, schema) in SCHEMAS {
         let verbs: Vec<String> = Program::ALL
@@ -108,4 +113,39 @@ fn json_is_documented() {
         writeln!(out, "```json\n{}```\n", schema).unwrap();
     }
     up_to_date("json.md", &format!("{}\n", out.trim_end()));
+}
+
+#[test]
+fn refusals_are_documented() {
+    let mut out = String::from(
+        "# Refusals\n\n<!-- Made from operator-cli/src/refusals.rs by the test `docs`; do not edit. -->\n\nThe manager and the \
+         branes refuse a request with a code and data (`abi/src/operator/refusal.rs`, `abi/src/query.rs`). The operator's end \
+         makes the words (`operator-cli/src/refusals.rs`). An answer in JSON has the code in `error.code`. Codes are stable; words \
+         are not. Each line shows an example of the words.\n",
+    );
+    let mut table = |title: &str, all: Vec<operator_cli::error::Error>| {
+        writeln!(
+            out,
+            "\n## {title}\n\n| code | words | what to do |\n| --- | --- | --- |"
+        )
+        .unwrap();
+        for e in all {
+            let escape = |t: &str| t.replace('|', "\\|").replace('<', "&lt;");
+            writeln!(out, "| `{}` | {} | {} |", e.code, escape(&e.what), escape(&e.fix)).unwrap();
+        }
+    };
+    table("Of the manager", examples().iter().map(Words::words).collect());
+    table(
+        "Of a brane that is asked",
+        query_examples().iter().map(Words::words).collect(),
+    );
+    writeln!(
+        out,
+        "\n## Of the operator's own program\n\n| code | when |\n| --- | --- |"
+    )
+    .unwrap();
+    for (code, when) in OWN_CODES {
+        writeln!(out, "| `{code}` | {when} |").unwrap();
+    }
+    up_to_date("refusals.md", &out);
 }

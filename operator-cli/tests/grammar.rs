@@ -4,12 +4,12 @@ use brane_abi::operator::{Kind, Names, Request};
 use operator_cli::command::Command;
 use operator_cli::complete;
 use operator_cli::help;
-use operator_cli::parse::{Parsed, Place, line};
+use operator_cli::parse::{Context, Parsed, line};
 use operator_cli::table::{Program, Verb};
 use proptest::prelude::*;
 
 fn parse(text: &str) -> Result<Command, String> {
-    match line(text, &Place::of(Program::Branectl)) {
+    match line(text, &Context::of(Program::Branectl)) {
         Ok(Some(parsed)) => Ok(parsed.command),
         Ok(None) => Err("nothing".into()),
         Err(e) => Err(e.to_string()),
@@ -32,9 +32,9 @@ fn every_example_parses_and_with_j_too() {
         let example = help::example(program, verb);
         assert!(example.contains(verb.name), "{example}");
         let plain =
-            line(&example, &Place::of(Program::Branectl)).unwrap_or_else(|e| panic!("{example}: {e}"));
+            line(&example, &Context::of(Program::Branectl)).unwrap_or_else(|e| panic!("{example}: {e}"));
         assert!(!plain.unwrap().json);
-        let json = line(&format!("{example} -j"), &Place::of(Program::Branectl))
+        let json = line(&format!("{example} -j"), &Context::of(Program::Branectl))
             .unwrap()
             .unwrap();
         assert!(json.json, "{example}");
@@ -43,11 +43,11 @@ fn every_example_parses_and_with_j_too() {
 
 #[test]
 fn json_and_help_may_stand_before_the_verb_or_behind_it() {
-    let red = Place {
-        program: Program::Inside,
+    let red = Context {
+        program: Program::InBrane,
         brane: Some("red".into()),
     };
-    let here = Place::of(Program::Branectl);
+    let here = Context::of(Program::Branectl);
     for (place, text) in [
         (&here, "-j list"),
         (&here, "--json list"),
@@ -67,11 +67,11 @@ fn json_and_help_may_stand_before_the_verb_or_behind_it() {
         (&here, "help --help", Program::Branectl, Some("help")),
         (&here, "nicctl --help", Program::Nicctl, None),
         (&here, "nicctl list --help", Program::Nicctl, Some("list")),
-        (&here, "in --help", Program::Inside, None),
-        (&here, "in red --help", Program::Inside, None),
-        (&here, "in red ping --help", Program::Inside, Some("ping")),
-        (&here, "enter --help", Program::Inside, None),
-        (&red, "ping -h", Program::Inside, Some("ping")),
+        (&here, "in --help", Program::InBrane, None),
+        (&here, "in red --help", Program::InBrane, None),
+        (&here, "in red ping --help", Program::InBrane, Some("ping")),
+        (&here, "enter --help", Program::InBrane, None),
+        (&red, "ping -h", Program::InBrane, Some("ping")),
     ] {
         let found = line(text, place).unwrap().unwrap().command;
         assert_eq!(found, Command::HelpOf(program, verb), "{text}");
@@ -123,8 +123,8 @@ fn every_verb_says_what_it_is() {
 fn all_that_is_asked_for_is_there() {
     let names = |p: Program| p.verbs().iter().map(|v| v.name).collect::<Vec<_>>();
     for verb in [
-        "create", "delete", "list", "show", "start", "shutdown", "assign", "remove", "rename", "limit",
-        "stats", "hooks", "events", "audit", "apply", "save", "crash", "hang", "address",
+        "create", "delete", "list", "show", "start", "shutdown", "uptime", "assign", "remove", "rename",
+        "limit", "stats", "hooks", "events", "audit", "apply", "save", "crash", "hang", "address",
     ] {
         assert!(names(Program::Branectl).contains(&verb), "{verb}");
     }
@@ -133,31 +133,31 @@ fn all_that_is_asked_for_is_there() {
         ["list", "show", "create", "delete", "rename"]
     );
     assert_eq!(
-        names(Program::Inside),
+        names(Program::InBrane),
         ["ifconfig", "route", "arp", "ndp", "netstat", "ping", "host"]
     );
 }
 
 #[test]
 fn lines_become_requests() {
-    assert_eq!(parse("show red"), Ok(Command::Ask(Request::Show("red".into()))));
+    assert_eq!(parse("show red"), Ok(Command::Send(Request::Show("red".into()))));
     assert_eq!(parse("branectl show 'red'"), parse("show red"));
-    assert_eq!(parse("list"), Ok(Command::Ask(Request::List { fresh: true })));
+    assert_eq!(parse("list"), Ok(Command::Send(Request::List { fresh: true })));
     assert_eq!(
         parse("shutdown red -d 500ms"),
-        Ok(Command::Ask(Request::Shutdown {
+        Ok(Command::Send(Request::Shutdown {
             name: "red".into(),
             deadline_ms: 500
         }))
     );
     assert_eq!(
         parse("delete --now red"),
-        Ok(Command::Ask(Request::Delete {
+        Ok(Command::Send(Request::Delete {
             name: "red".into(),
             deadline_ms: 0
         }))
     );
-    let Ok(Command::Ask(Request::Limit {
+    let Ok(Command::Send(Request::Limit {
         allow,
         rate_up,
         rate_down,
@@ -170,11 +170,11 @@ fn lines_become_requests() {
         (allow, rate_up, rate_down),
         (Some(vec![]), Some(10_000_000), Some(0))
     );
-    let Ok(Command::Ask(Request::AddDevice(config))) = parse("nicctl create pair a b") else {
+    let Ok(Command::Send(Request::AddDevice(config))) = parse("nicctl create pair a b") else {
         panic!()
     };
     assert_eq!(config.kind, Kind::Pair("b".into()));
-    let Ok(Command::Ask(Request::Assign {
+    let Ok(Command::Send(Request::Assign {
         addressing,
         interface,
         ..
@@ -187,8 +187,8 @@ fn lines_become_requests() {
 
 #[test]
 fn a_brane_that_was_entered_is_meant() {
-    let place = Place {
-        program: Program::Inside,
+    let place = Context {
+        program: Program::InBrane,
         brane: Some("red".into()),
     };
     let inside = |text: &str| line(text, &place).map(|p| p.unwrap());
@@ -205,9 +205,26 @@ fn a_brane_that_was_entered_is_meant() {
     );
     assert_eq!(
         inside("show red").unwrap_err().to_string(),
-        "no verb \"show\": write branectl show"
+        "no verb \"show\": it is a command of branectl, outside of this brane: write exit first"
     );
-    assert!(inside("branectl show red").is_ok());
+    // Commands about the whole system, or about another brane, are refused.
+    for text in [
+        "branectl show red",
+        "branectl create x",
+        "-j branectl create x",
+        "nicctl list",
+        "branectl in blue arp",
+        "branectl enter blue",
+        "branectl --help",
+        "in blue arp",
+        "enter blue",
+    ] {
+        assert!(inside(text).is_err(), "{text}");
+    }
+    assert_eq!(
+        inside("branectl create x").unwrap_err().to_string(),
+        "branectl manages the whole system, and this prompt only brane red: write exit first; `help` lists the commands here"
+    );
     assert_eq!(parse("enter red"), Ok(Command::Enter("red".into())));
 }
 
@@ -333,6 +350,14 @@ fn every_mistake_names_the_thing_and_the_fix() {
             "more than one of -s, -r and -i is given: give one",
         ),
         (
+            "in red netstat -r -p tcp",
+            "-p is for sockets and for -s: drop it, or drop -r and -i",
+        ),
+        (
+            "in red netstat -p icmp",
+            "icmp has no sockets: add -s for its counters",
+        ),
+        (
             "show \"red",
             "a quotation mark or backslash stands alone: close it, or drop it",
         ),
@@ -367,7 +392,7 @@ fn names() -> Names {
 }
 
 fn completed(text: &str) -> Vec<String> {
-    complete::line(text, &Place::of(Program::Branectl), &names()).candidates
+    complete::line(text, &Context::of(Program::Branectl), &names()).candidates
 }
 
 #[test]
@@ -404,15 +429,22 @@ fn verbs_branes_devices_and_interfaces_are_completed() {
     ] {
         assert_eq!(completed(text), expected, "{text}");
     }
-    let entered = Place {
-        program: Program::Inside,
+    let entered = Context {
+        program: Program::InBrane,
         brane: Some("red".into()),
     };
     assert_eq!(
         complete::line("ifconfig net", &entered, &names()).candidates,
         ["net0", "net1"]
     );
-    let two = complete::line("assign vn", &Place::of(Program::Branectl), &names());
+    for text in ["branectl ", "branectl sho", "nicctl l"] {
+        assert_eq!(
+            complete::line(text, &entered, &names()).candidates,
+            [""; 0],
+            "{text}"
+        );
+    }
+    let two = complete::line("assign vn", &Context::of(Program::Branectl), &names());
     assert_eq!((two.shared(), two.start), ("vnic", 7));
 }
 
@@ -446,7 +478,7 @@ proptest! {
     #[test]
     fn no_line_makes_it_panic(text in any::<String>(), words in proptest::collection::vec(word(), 0..8)) {
         let words = words.join(" ");
-        for place in [Place::of(Program::Branectl), Place::of(Program::Nicctl), Place { program: Program::Inside, brane: Some("red".into()) }] {
+        for place in [Context::of(Program::Branectl), Context::of(Program::Nicctl), Context { program: Program::InBrane, brane: Some("red".into()) }] {
             for text in [&text, &words] {
                 match line(text, &place) {
                     Ok(_) => {}
@@ -466,7 +498,7 @@ proptest! {
         let text = format!("{} ", words.join(" "));
         for candidate in completed(&text) {
             let whole = format!("{text}{candidate}");
-            if let Err(e) = line(&whole, &Place::of(Program::Branectl)) {
+            if let Err(e) = line(&whole, &Context::of(Program::Branectl)) {
                 prop_assert!(!e.what.starts_with(&format!("no verb \"{candidate}\"")), "{whole}: {e}");
             }
         }

@@ -43,13 +43,16 @@ pub enum Answer {
     ),
     /// What the brane answered.
     #[n(10)]
-    Inside(#[n(0)] inside::Answer),
+    Query(#[n(0)] query::Answer),
     /// Names.
     #[n(11)]
     Names(#[n(0)] Names),
     /// What became of each request of a batch, in order.
     #[n(12)]
     Batch(#[n(0)] Vec<Outcome>),
+    /// The table of a view that has no type of its own.
+    #[n(13)]
+    Report(#[n(0)] Report),
     /// Log levels of all protection domains.
     #[n(20)]
     LogLevels(#[n(0)] Vec<LogLevel>),
@@ -87,6 +90,37 @@ pub struct LogLine {
     /// Its text.
     #[n(4)]
     pub text: String,
+}
+
+/// Named values, then rows of named values. The operator's end shows any report in the same way, as text and as JSON.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Report {
+    /// Values of the system: name and value.
+    #[n(0)]
+    pub facts: Vec<(String, Cell)>,
+    /// Names of the columns, as JSON has them: lower case, words joined by `_`.
+    #[n(1)]
+    pub columns: Vec<String>,
+    /// Rows. Each has a cell for each column.
+    #[n(2)]
+    pub rows: Vec<Vec<Cell>>,
+}
+
+/// A value of a [`Report`].
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Cell {
+    /// There is no value.
+    #[n(0)]
+    None,
+    /// A name or a word.
+    #[n(1)]
+    Text(#[n(0)] String),
+    /// A number.
+    #[n(2)]
+    Number(#[n(0)] u64),
+    /// A span of time in microseconds.
+    #[n(3)]
+    Micros(#[n(0)] u64),
 }
 
 /// What became of a request of a batch.

@@ -4,9 +4,9 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 use brane_abi::control::{BraneStatus, MAX_MESSAGE};
-use brane_abi::inside::Answer;
 use brane_abi::net::Cidr;
-use core::fmt;
+use brane_abi::operator::Unbelievable;
+use brane_abi::query::Answer;
 
 /// Most interfaces of a believable status.
 pub const MAX_INTERFACES: usize = 8;
@@ -18,33 +18,6 @@ pub const MAX_COUNTERS: usize = 128;
 pub const MAX_NAME: usize = 31;
 /// Longest reason of a refusal that is kept, in characters.
 pub const MAX_REASON: usize = 160;
-
-/// Why a report is not believed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unbelievable {
-    /// Longer than a record may be.
-    TooLong,
-    /// Not CBOR of the expected type.
-    Malformed,
-    /// More interfaces, addresses or counters than any brane has.
-    TooMany,
-    /// A name that is too long or not plain text.
-    Name,
-    /// A prefix longer than its address.
-    Address,
-}
-
-impl fmt::Display for Unbelievable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Unbelievable::TooLong => "a report longer than 4096 bytes",
-            Unbelievable::Malformed => "a status that is not well formed",
-            Unbelievable::TooMany => "a status with more entries than any brane has",
-            Unbelievable::Name => "a status with an impossible name",
-            Unbelievable::Address => "a status with an impossible address",
-        })
-    }
-}
 
 /// Decodes a status.
 pub fn status(payload: &[u8]) -> Result<BraneStatus, Unbelievable> {
@@ -104,7 +77,11 @@ pub fn query_answer(payload: &[u8]) -> Result<Answer, Unbelievable> {
     }
     let (mut names, mut networks): (Vec<&str>, Vec<Cidr>) = Default::default();
     match &mut answer {
-        Answer::Refused(why) => *why = reason(why.as_bytes()),
+        Answer::Refused(why) => {
+            if let Some(text) = why.text_mut() {
+                *text = reason(text.as_bytes());
+            }
+        }
         Answer::Interfaces(interfaces) => {
             for i in interfaces {
                 names.extend([i.name.as_str(), &i.device]);

@@ -5,27 +5,25 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 use brane_abi::log::{Level, Line};
+use brane_abi::operator::DriverRefusal;
 use brane_abi::vif::{AddVif, BindVif, DeviceInfo, VifCounters, VifEntry, VifLimits};
-
-/// The driver's reason for a refusal, in words.
-pub type Refused = &'static str;
 
 /// The NIC drivers, each by its number, serial, and the manager's own memory.
 pub trait Driver {
     /// Number of NICs in this system.
     fn nics(&self) -> usize;
     /// Creates a vif that is bound to no port.
-    fn add(&mut self, nic: u8, vif: AddVif) -> Result<(), Refused>;
+    fn add(&mut self, nic: u8, vif: AddVif) -> Result<(), DriverRefusal>;
     /// Removes a vif with its limits and counters.
-    fn remove(&mut self, nic: u8, vif: u32) -> Result<(), Refused>;
+    fn remove(&mut self, nic: u8, vif: u32) -> Result<(), DriverRefusal>;
     /// Binds a vif to a brane's port.
-    fn bind(&mut self, nic: u8, bind: BindVif) -> Result<(), Refused>;
+    fn bind(&mut self, nic: u8, bind: BindVif) -> Result<(), DriverRefusal>;
     /// Unbinds a vif from its port. No frame passes after the call returns.
-    fn unbind(&mut self, nic: u8, vif: u32) -> Result<(), Refused>;
+    fn unbind(&mut self, nic: u8, vif: u32) -> Result<(), DriverRefusal>;
     /// Sets a vif's limits.
-    fn limit(&mut self, nic: u8, limits: VifLimits) -> Result<(), Refused>;
+    fn limit(&mut self, nic: u8, limits: VifLimits) -> Result<(), DriverRefusal>;
     /// Sets a vif's mode (`brane_abi::vif::MODE_*`).
-    fn mode(&mut self, nic: u8, vif: u32, mode: u32) -> Result<(), Refused>;
+    fn mode(&mut self, nic: u8, vif: u32, mode: u32) -> Result<(), DriverRefusal>;
     /// Returns a vif's counters.
     fn counters(&mut self, nic: u8, vif: u32) -> Option<VifCounters>;
     /// Returns the NIC's MAC address, link state and counters.

@@ -141,6 +141,15 @@ impl Effects {
     }
 }
 
+/// When a brane was started and restarted, in nanoseconds since the boot.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Times {
+    /// The start that no shutdown has followed.
+    pub started: Option<u64>,
+    /// The last restart since then.
+    pub restarted: Option<u64>,
+}
+
 /// One instance.
 #[derive(Debug)]
 pub(crate) struct Instance {
@@ -171,6 +180,8 @@ pub(crate) struct Instance {
     pub reporting: Option<(u32, u64)>,
     pub heartbeat: Heartbeat,
     pub started_at: Option<u64>,
+    /// What `uptime` shows.
+    pub times: Times,
     pub failed_at: Option<u64>,
     pub recovery_ns: u64,
     pub restarts: u32,
@@ -216,6 +227,7 @@ impl Instance {
             reporting: None,
             heartbeat: Heartbeat::default(),
             started_at: None,
+            times: Times::default(),
             failed_at: None,
             recovery_ns: 0,
             restarts: 0,
@@ -339,6 +351,7 @@ impl Instance {
     }
 
     fn step(&mut self, now: u64, input: Input<'_>, effects: &mut Effects) {
+        let before = (self.state, self.restarts);
         match input {
             Input::LinkUp => self.link_up(now, effects),
             Input::Report { kind, token, payload } => self.report(now, kind, token, payload, effects),
@@ -361,6 +374,21 @@ impl Instance {
                     self.stop(now, "its configuration was changed", effects);
                 }
             }
+        }
+        self.note_times(now, before);
+    }
+
+    /// Notes a start, a restart or a shutdown that has happened since `before`: the state and the number of restarts.
+    fn note_times(&mut self, now: u64, before: (LifecycleState, u32)) {
+        match (before.0, self.state) {
+            (LifecycleState::Stopping, LifecycleState::Created) => self.times = Times::default(),
+            (_, LifecycleState::Started) => {
+                self.times.started.get_or_insert(now);
+            }
+            _ => {}
+        }
+        if self.restarts > before.1 {
+            self.times.restarted = Some(now);
         }
     }
 }

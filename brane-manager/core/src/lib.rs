@@ -52,7 +52,7 @@ mod text;
 mod views;
 
 pub use backoff::{Backoff, FIRST_DELAY_NS, HEALTHY_NS, MAX_DELAY_NS, MAX_DELAY_STARTED_NS};
-pub use driver::{Driver, Refused};
+pub use driver::Driver;
 pub use ids::{BraneId, OperatorId, SubscriberId};
 pub use operators::OPERATORS;
 pub use shell::{Action, Child, Event, Reply, Size};

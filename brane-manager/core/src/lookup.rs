@@ -8,7 +8,7 @@ use crate::names;
 use crate::refusals;
 use alloc::format;
 use brane_abi::control::InterfaceConfig;
-use brane_abi::operator::Refusal;
+use brane_abi::operator::{Purpose, Refusal};
 
 impl Manager {
     /// Returns the brane of this name. No other code turns a name into a brane.
@@ -54,8 +54,8 @@ impl Manager {
         }
     }
 
-    /// Returns a started brane. `purpose` is the participle of the refusal.
-    pub(crate) fn started_brane(&self, name: &str, purpose: &str) -> Result<BraneId, Refusal> {
+    /// Returns a started brane. The refusal names the purpose.
+    pub(crate) fn started_brane(&self, name: &str, purpose: Purpose) -> Result<BraneId, Refusal> {
         let brane = self.brane(name)?;
         match self.instances[brane].state {
             LifecycleState::Started => Ok(brane),

@@ -84,7 +84,7 @@ pub(crate) fn begin(
         Request::AddDevice(config) => add_device::run(m, config, cx),
         Request::DeleteDevice(name) => delete_device::run(m, name, cx),
         Request::RenameDevice { from, to } => rename_device::run(m, &from, &to, cx),
-        Request::Inside { brane, query } => query::begin(m, operator, &brane, &query, cx),
+        Request::Query { brane, query } => query::begin(m, operator, &brane, &query, cx),
         Request::Crash(name) => provoke::crash(m, &name, cx),
         Request::Hang(name) => provoke::hang(m, &name, cx),
         Request::SetLogLevel { pd, level } => set_log_level::run(m, &pd, level, cx),

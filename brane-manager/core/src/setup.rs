@@ -98,7 +98,7 @@ impl Manager {
                 ..DeviceConfig::default()
             };
             if let Err(why) = self.devices.insert(phys) {
-                cx.log(format!("{} cannot be a device: {}", nic_name(nic), why.what));
+                cx.log(format!("{} cannot be a device: {why:?}", nic_name(nic)));
             }
         }
         for device in devices {
@@ -111,7 +111,7 @@ impl Manager {
                 _ => self.devices.insert(device),
             };
             if let Err(why) = added {
-                cx.log(format!("device `{name}` cannot be: {}; {}", why.what, why.help));
+                cx.log(format!("device `{name}` cannot be: {why:?}"));
             }
         }
         let all: Vec<DeviceId> = self.devices.iter().map(|d| d.id).collect();

@@ -13,6 +13,7 @@ use brane_abi::layout::PORTS_PER_BRANE;
 use brane_abi::net::{Cidr, MacAddr};
 use brane_abi::operator::{self, Answer, DeviceConfig, Refusal, Request};
 use brane_abi::vif::{Prefix, VifLimits};
+use operator_cli::refusals::Words;
 
 mod addresses;
 mod devices;
@@ -541,17 +542,17 @@ fn a_status_reaches_the_operator() {
 fn refusals_name_the_thing_and_the_remedy() {
     let mut bench = Bench::new();
     let why = bench.refused(&crash("rde"));
-    assert_eq!(why.what, "no brane named \"rde\"");
-    assert_eq!(why.help, "the branes are main, red, blue");
+    assert_eq!(why.words().what, "no brane named \"rde\"");
+    assert_eq!(why.words().fix, "the branes are main, red, blue");
     let why = bench.refused(&crash("red"));
     assert_eq!(
-        why.what,
+        why.words().what,
         "brane \"red\" is starting, it cannot be made to fault now"
     );
     bench.refused(&Request::Show(String::new()));
     for (label, argument, what) in [(99, &b""[..], "99"), (operator::CALL, b"rubbish", "not readable")] {
         let why = bench.call(label, argument).0.unwrap().unwrap_err();
-        assert!(why.what.contains(what), "{}", why.what);
+        assert!(why.words().what.contains(what), "{why:?}");
     }
 }
 
@@ -564,7 +565,8 @@ fn without_a_boot_configuration_operators_are_told_why() {
         assert_eq!(bench.event(Event::LinkUp(child::brane(0))), []);
         let why = bench.refused(&Request::List { fresh: false });
         assert!(
-            why.what
+            why.words()
+                .what
                 .starts_with("no brane is configured: the boot configuration cannot be used: it ")
         );
         assert!(

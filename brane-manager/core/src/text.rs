@@ -12,28 +12,6 @@ pub(crate) fn printable(text: &str) -> String {
         .collect()
 }
 
-/// Lists up to 20 of the names for the help of a refusal.
-pub(crate) fn listed<'a>(what: &str, names: impl Iterator<Item = &'a str>) -> String {
-    const SHOWN: usize = 20;
-    let mut shown = String::new();
-    let mut more = 0;
-    for (n, name) in names.enumerate() {
-        if n >= SHOWN {
-            more += 1;
-        } else {
-            if n > 0 {
-                shown += ", ";
-            }
-            shown += name;
-        }
-    }
-    match (shown.is_empty(), more) {
-        (true, _) => format!("there are no {what}"),
-        (false, 0) => format!("the {what} are {shown}"),
-        (false, _) => format!("the {what} are {shown} and {more} more"),
-    }
-}
-
 /// Formats nanoseconds as milliseconds with three decimals.
 pub(crate) fn milliseconds(ns: u64) -> String {
     format!("{}.{:03} ms", ns / 1_000_000, ns / 1_000 % 1_000)

@@ -4,14 +4,15 @@
 
 use crate::Manager;
 use crate::ids::OperatorId;
-use crate::instance::Input;
+use crate::instance::{Input, Instance};
 use crate::jobs::OnCancel;
 use crate::operation::{Deferred, JobResult, Next, Operation, Progress, Resume, Resumed, open};
 use crate::refusals;
 use crate::shell::Context;
 use crate::text::subscriber_name;
 use alloc::boxed::Box;
-use brane_abi::operator::{Answer, Refusal, Request};
+use alloc::vec::Vec;
+use brane_abi::operator::{Answer, Cell, Refusal, Report, Request};
 use core::fmt::Debug;
 
 mod audit;
@@ -60,7 +61,8 @@ pub(crate) fn begin(
         }
         Request::Stats(name) => ask_branes(m, operator, stats::Stats(name), cx),
         Request::Audit => ask_branes(m, operator, audit::Audit, cx),
-        Request::Events(after) => events::begin(m, operator, after, cx),
+        Request::Events { after, wait } => events::begin(m, operator, (after, wait), cx),
+        Request::Uptime => Ok(Progress::Done(Answer::Report(uptime(m, cx.now)))),
         Request::Devices => Ok(Progress::Done(devices::show(m))),
         Request::Hooks => Ok(Progress::Done(Answer::Hooks(m.subscribers.list(subscriber_name)))),
         Request::Save => Ok(Progress::Done(save::show(m))),
@@ -69,6 +71,27 @@ pub(crate) fn begin(
         Request::Logs { pd, after, wait } => logs::begin(m, operator, (pd, after, wait), cx),
         // The operations are in `ops`.
         _ => Err(refusals::unreadable_request()),
+    }
+}
+
+/// `uptime`: times since the boot, and since each brane's start and last restart.
+fn uptime(m: &Manager, now: u64) -> Report {
+    let since = |at: Option<u64>| at.map_or(Cell::None, |at| Cell::Micros(now.saturating_sub(at) / 1_000));
+    let row = |b: &Instance| {
+        let text = |text: &str| Cell::Text(text.into());
+        Vec::from([
+            text(b.name()),
+            text(b.state.word()),
+            since(b.times.started),
+            since(b.times.restarted),
+        ])
+    };
+    Report {
+        facts: Vec::from([("up_us".into(), Cell::Micros(m.since_start(now) / 1_000))]),
+        columns: ["brane", "state", "started_us", "restarted_us"]
+            .map(Into::into)
+            .into(),
+        rows: m.instances.branes().map(row).collect(),
     }
 }
 

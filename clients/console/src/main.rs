@@ -169,7 +169,7 @@ impl Shell {
                     self.waiting = Waiting::Until(at);
                     return;
                 }
-                Some(Todo::Ask(request)) => request,
+                Some(Todo::Send(request)) => request,
             };
             match ask(&request) {
                 Reply::Now(answer) => todo = self.session.answer(answer),
@@ -180,7 +180,7 @@ impl Shell {
             }
         }
         match todo {
-            Some(Todo::Ask(request)) => self.waiting = Waiting::Turn(request),
+            Some(Todo::Send(request)) => self.waiting = Waiting::Turn(request),
             Some(Todo::Pause(_)) => self.waiting = Waiting::Until(0),
             None => return,
         }
@@ -209,17 +209,10 @@ impl Shell {
                 self.alarm.set(at);
                 self.waiting = Waiting::Until(at);
             }
-            Waiting::Turn(request) => self.go_on(Some(Todo::Ask(request))),
+            Waiting::Turn(request) => self.go_on(Some(Todo::Send(request))),
             other => self.waiting = other,
         }
     }
-}
-
-fn refusal(what: &str, help: &str) -> Reply {
-    Reply::Now(Err(Refusal {
-        what: what.into(),
-        help: help.into(),
-    }))
 }
 
 /// Sends a request to the manager.
@@ -228,26 +221,26 @@ fn ask(request: &Request) -> Reply {
     // Writing to a vector cannot fail, and a request never refuses to be encoded.
     let _ = minicbor::encode(request, &mut bytes);
     if bytes.len() > MAX_REQUEST {
-        return refusal("the request is too long", "name fewer or shorter things");
+        return Reply::Now(Err(Refusal::RequestTooLong(bytes.len() as u32)));
     }
     BY_CALL.call(&bytes, read)
 }
 
 /// Reads what the manager says.
 fn read(reply: calls::Reply<'_>) -> Reply {
-    let damaged = "build console and manager from the same source";
+    let unreadable = || Reply::Now(Err(Refusal::UnreadableReply));
     match reply {
         calls::Reply::Later(job) => Reply::Later(job),
         calls::Reply::Ended { label, text } => match label {
             operator::OK => match minicbor::decode(text) {
                 Ok(answer) => Reply::Now(Ok(answer)),
-                Err(_) => refusal("the manager's answer cannot be read", damaged),
+                Err(_) => unreadable(),
             },
             operator::ERROR => match minicbor::decode(text) {
                 Ok(refusal) => Reply::Now(Err(refusal)),
-                Err(_) => refusal("the manager's refusal cannot be read", damaged),
+                Err(_) => unreadable(),
             },
-            _ => refusal("the manager does not know such a call", damaged),
+            _ => unreadable(),
         },
     }
 }

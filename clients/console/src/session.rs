@@ -8,13 +8,13 @@ use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::string::String;
 use brane_abi::operator::{Answer, Names, Refusal, Request};
-use operator_cli::columns::printable;
 use operator_cli::command::Command;
 use operator_cli::complete;
 use operator_cli::error::Error;
-use operator_cli::job::{Job, Output, Step};
-use operator_cli::parse::{self, Parsed, Place};
+use operator_cli::parse::{self, Context, Parsed};
+use operator_cli::session::{Output, Session as CommandSession, Step};
 use operator_cli::table::Program;
+use operator_cli::table_layout::printable;
 
 /// What is shown when a command can be typed.
 pub const PROMPT: &str = "branes> ";
@@ -31,7 +31,7 @@ const CANCEL: u8 = 0x03;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Todo {
     /// The answer to this request, by [`Session::answer`].
-    Ask(Request),
+    Send(Request),
     /// So many milliseconds to pass, by [`Session::passed`].
     Pause(u32),
 }
@@ -46,9 +46,9 @@ enum Asked {
 /// The console's conversation with one person.
 pub struct Session {
     editor: Editor,
-    place: Place,
+    context: Context,
     names: Names,
-    job: Option<Job>,
+    command: Option<CommandSession>,
     asked: Option<Asked>,
     follows: bool,
     kept: VecDeque<u8>,
@@ -67,9 +67,9 @@ impl Session {
     pub fn new() -> Session {
         let mut session = Session {
             editor: Editor::default(),
-            place: Place::of(Program::Branectl),
+            context: Context::of(Program::Branectl),
             names: Names::default(),
-            job: None,
+            command: None,
             asked: None,
             follows: false,
             kept: VecDeque::new(),
@@ -96,7 +96,7 @@ impl Session {
     }
 
     fn prompt(&mut self) {
-        let prompt = match &self.place.brane {
+        let prompt = match &self.context.brane {
             Some(brane) => printable(&format!("{brane}# ")),
             None => PROMPT.into(),
         };
@@ -105,7 +105,7 @@ impl Session {
 
     /// Whether a command waits for something.
     pub fn is_busy(&self) -> bool {
-        self.job.is_some() || self.asked.is_some()
+        self.command.is_some() || self.asked.is_some()
     }
 
     /// Takes a typed byte. What it returns takes the place of what was waited for before; `None` changes nothing, unless
@@ -124,12 +124,12 @@ impl Session {
         }
         self.kept.clear();
         self.asked = None;
-        if let Some(mut job) = self.job.take() {
+        if let Some(mut command) = self.command.take() {
             if byte == CANCEL {
                 self.show("^C\r\n");
             }
             let mut out = Output::default();
-            job.cancel(&mut out);
+            command.cancel(&mut out);
             self.show_lines(&out.text);
             self.prompt();
         }
@@ -147,20 +147,20 @@ impl Session {
             }
             Event::Complete => {
                 self.asked = Some(Asked::Complete);
-                Some(Todo::Ask(Request::Names))
+                Some(Todo::Send(Request::Names))
             }
             Event::Line(line) => self.line(&line),
         }
     }
 
     fn line(&mut self, line: &str) -> Option<Todo> {
-        match parse::line(line, &self.place) {
+        match parse::line(line, &self.context) {
             Ok(None) => self.prompt(),
             Ok(Some(Parsed {
                 command: Command::Exit,
                 ..
             })) => {
-                self.place = Place::of(Program::Branectl);
+                self.context = Context::of(Program::Branectl);
                 self.prompt();
             }
             Ok(Some(Parsed {
@@ -168,11 +168,11 @@ impl Session {
                 ..
             })) => {
                 self.asked = Some(Asked::Enter(brane));
-                return Some(Todo::Ask(Request::Names));
+                return Some(Todo::Send(Request::Names));
             }
             Ok(Some(parsed)) => {
                 self.follows = matches!(parsed.command, Command::Events { .. });
-                self.job = Some(Job::new(parsed));
+                self.command = Some(CommandSession::new(parsed));
                 return self.step(None);
             }
             Err(e) => self.fail(&e),
@@ -202,16 +202,16 @@ impl Session {
     }
 
     fn step(&mut self, answer: Option<Result<Answer, Refusal>>) -> Option<Todo> {
-        let job = self.job.as_mut()?;
+        let command = self.command.as_mut()?;
         let mut out = Output::default();
-        let step = job.step(answer, &mut out);
+        let step = command.step(answer, &mut out);
         self.show_lines(&out.text);
         self.show_lines(&out.error);
         match step {
-            Step::Ask(request) => Some(Todo::Ask(request)),
+            Step::Send(request) => Some(Todo::Send(request)),
             Step::Pause(ms) => Some(Todo::Pause(ms)),
             Step::Done(_) => {
-                self.job = None;
+                self.command = None;
                 self.prompt();
                 self.replay()
             }
@@ -237,17 +237,15 @@ impl Session {
         match why {
             Asked::Complete => self.complete(),
             Asked::Enter(brane) if self.names.branes.contains(brane) => {
-                self.place = Place {
-                    program: Program::Inside,
+                self.context = Context {
+                    program: Program::InBrane,
                     brane: Some(brane.clone()),
                 };
                 self.prompt();
             }
             Asked::Enter(brane) => {
-                let error = Error::new(
-                    format!("no brane named \"{brane}\""),
-                    format!("the branes are {}", self.names.branes.join(", ")),
-                );
+                let branes = self.names.branes.iter().map(String::as_str).collect();
+                let error = Refusal::NoSuchBrane(brane.clone(), branes).into();
                 self.fail(&error);
             }
         }
@@ -255,7 +253,7 @@ impl Session {
 
     fn complete(&mut self) {
         let (line, cursor) = self.editor.line();
-        let completion = complete::line(&line[..cursor], &self.place, &self.names);
+        let completion = complete::line(&line[..cursor], &self.context, &self.names);
         let begun = cursor - completion.start;
         let mut rest = String::from(completion.shared().get(begun..).unwrap_or(""));
         if completion.candidates.len() == 1 {

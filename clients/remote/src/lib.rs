@@ -305,10 +305,7 @@ impl State {
 }
 
 fn too_long(len: usize) -> Reply {
-    let refusal = Refusal {
-        what: alloc::format!("the request has {len} bytes"),
-        help: alloc::format!("{MAX_REQUEST} are taken"),
-    };
+    let refusal = Refusal::RequestTooLong(len as u32);
     Reply::Done(
         STATUS_ERROR,
         minicbor::to_vec(&refusal).unwrap_or_else(|_| b"".as_slice().to_owned()),

@@ -1,4 +1,4 @@
-//! Questions to the brane: what `ifconfig`, `netstat`, `ping` and the like ask (`brane_abi::inside`).
+//! Questions to the brane: what `ifconfig`, `netstat`, `ping` and the like ask (`brane_abi::query`).
 //!
 //! What the brane answers is an allegation like any event: it is bounded, and what cannot be read is a breach of protocol.
 
@@ -6,7 +6,7 @@ use crate::error::Error;
 use crate::stack::{Core, Shared, Stack};
 use alloc::rc::Rc;
 use alloc::vec::Vec;
-use brane_abi::inside::{Answer, MAX_QUERY, Query};
+use brane_abi::query::{Answer, MAX_QUERY, Query};
 use brane_abi::socket::{CONTROL_BIT, QUESTIONS, request};
 use core::task::{Poll, Waker};
 

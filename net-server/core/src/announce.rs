@@ -35,22 +35,22 @@ pub fn announce(tx: &mut Tx, mac: [u8; 6], address: IpAddress) {
     }
 }
 
-/// Answers the ARP request of the station `to`, whose address is `asker`, for our `address`.
-pub fn answer(tx: &mut Tx, mac: [u8; 6], address: Ipv4Addr, to: [u8; 6], asker: Ipv4Addr) {
+/// Answers the ARP request of the station `to`, whose address is `requester`, for our `address`.
+pub fn answer(tx: &mut Tx, mac: [u8; 6], address: Ipv4Addr, to: [u8; 6], requester: Ipv4Addr) {
     let repr = ArpRepr::EthernetIpv4 {
         operation: ArpOperation::Reply,
         source_hardware_addr: EthernetAddress(mac),
         source_protocol_addr: address,
         target_hardware_addr: EthernetAddress(to),
-        target_protocol_addr: asker,
+        target_protocol_addr: requester,
     };
     arp_frame(tx, mac, to, &repr);
 }
 
 /// Answers a neighbour solicitation for our `address` (RFC 4861, 7.2.4): to who asked and its station, or to all where that one has
 /// no address yet.
-pub fn advertise(tx: &mut Tx, mac: [u8; 6], address: Ipv6Addr, asker: Option<(Ipv6Addr, [u8; 6])>) {
-    let solicited = match asker {
+pub fn advertise(tx: &mut Tx, mac: [u8; 6], address: Ipv6Addr, requester: Option<(Ipv6Addr, [u8; 6])>) {
+    let solicited = match requester {
         Some(_) => NdiscNeighborFlags::SOLICITED,
         None => NdiscNeighborFlags::empty(),
     };
@@ -59,7 +59,7 @@ pub fn advertise(tx: &mut Tx, mac: [u8; 6], address: Ipv6Addr, asker: Option<(Ip
         target_addr: address,
         lladdr: Some(EthernetAddress(mac).into()),
     };
-    let (dst, station) = asker.unwrap_or((ALL_NODES, group_station(ALL_NODES)));
+    let (dst, station) = requester.unwrap_or((ALL_NODES, group_station(ALL_NODES)));
     ndp(tx, mac, address, dst, station, &Icmpv6Repr::Ndisc(advert));
 }
 

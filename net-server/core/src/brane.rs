@@ -9,10 +9,10 @@ mod orders;
 
 use crate::client::{self, Client};
 use crate::family::{Account, Life};
-use crate::inside::Asker;
 use crate::manage::Control;
 use crate::netif::NetIf;
 use crate::ports::Ports;
+use crate::query::Requester;
 use crate::stack::Stack;
 use crate::tcp::Owner;
 use alloc::string::ToString;
@@ -136,7 +136,7 @@ impl Brane {
         }
         turn.more |=
             self.more_commands || !self.stack.dirty.is_empty() || self.stack.netifs[0].tx.has_looped();
-        if !self.stack.inside.is_empty() {
+        if !self.stack.queries.is_empty() {
             self.answer(now);
         }
         let ended = self.drained(now);
@@ -180,10 +180,10 @@ impl Brane {
 
     /// Hands answers to who has asked.
     fn answer(&mut self, now: u64) {
-        for (asker, answer) in self.stack.answers(now) {
-            match asker {
-                Asker::Manager(token) => self.control.answer(token, &answer),
-                Asker::Client { client, token } => self.clients[client].answer(token, &answer),
+        for (requester, answer) in self.stack.answers(now) {
+            match requester {
+                Requester::Manager(token) => self.control.answer(token, &answer),
+                Requester::Client { client, token } => self.clients[client].answer(token, &answer),
             }
         }
     }

@@ -12,7 +12,7 @@
 //! | [`frame`], [`extensions`], [`address`], [`segment`] | the first look at a received frame (from any host) |
 //! | [`fragments`] | packets under way in fragments (from any host) |
 //! | [`guard`] | messages that smoltcp must not see |
-//! | [`inside`] | answers to who asks from inside: tables, ping, name lookup |
+//! | [`query`] | answers to queries of the client and of the manager: tables, ping, name lookup |
 //! | [`netif`], [`announce`] | one interface: addresses, DHCP, SLAAC, announcements |
 //! | [`neighbours`], [`parked`] | who is at which station (any host says so), datagrams that wait for an answer |
 //! | [`shortcut`] | datagrams to where one went a moment ago |
@@ -45,7 +45,6 @@ pub mod fragments;
 pub mod frame;
 pub mod guard;
 pub mod inlet;
-pub mod inside;
 pub mod isn;
 pub mod manage;
 pub mod memory;
@@ -54,6 +53,7 @@ pub mod netif;
 pub mod opener;
 pub mod parked;
 pub mod ports;
+pub mod query;
 pub mod segment;
 pub mod shortcut;
 pub mod slot;

@@ -11,9 +11,9 @@ use brane_abi::control::{
     BraneConfig, BraneStatus, CONTROL_BIT, Family, InterfaceConfig, MAX_MESSAGE, Rename, command, report,
 };
 use brane_abi::endpoint::{Endpoint, LinkEvent, RingPair};
-use brane_abi::inside::{Answer, Query};
 use brane_abi::layout::ctl;
 use brane_abi::link::Side;
+use brane_abi::query::{Answer, Query};
 use brane_abi::shared::SharedRegion;
 use core::net::IpAddr;
 

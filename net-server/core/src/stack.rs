@@ -17,8 +17,8 @@ use crate::fragments::{self, Fragment, Fragments};
 use crate::frame::{self, Kind, Next, Reason};
 use crate::guard::{self, Verdict};
 use crate::inlet::{self, Delivery, Inlets};
-use crate::inside::Inside;
 use crate::netif::{Heard, NetIf};
+use crate::query::Queries;
 use crate::shortcut::Shortcuts;
 use crate::sources::Sources;
 use crate::syncache::SynCache;
@@ -91,7 +91,7 @@ pub struct Stack {
     pub switch: Protosw,
     errors: Limit,
     /// Questions from inside that are under way.
-    pub inside: Inside,
+    pub queries: Queries,
     fragments: Fragments,
     /// A packet without its extension headers.
     pub stripped: Vec<u8>,
@@ -135,7 +135,7 @@ impl Stack {
             counters: Counters::default(),
             switch: Protosw::default(),
             errors: Limit::new(now),
-            inside: Inside::default(),
+            queries: Queries::default(),
             fragments: Fragments::new(rng.next_u64()),
             stripped: Vec::with_capacity(COPY),
             edited: Vec::with_capacity(COPY),
@@ -251,7 +251,7 @@ impl Stack {
                         }
                         return Outcome::Datagram(delivery, udp.payload..udp.payload + udp.len);
                     }
-                    if udp.src_port == DNS && self.inside.looks_up() {
+                    if udp.src_port == DNS && self.queries.looks_up() {
                         netif.ingress_mute(now, frame, None);
                         netif.deadline = now;
                         return Outcome::Done;
@@ -322,7 +322,7 @@ impl Stack {
                 } else if frame.len() > netif.tx.caps.max_transmission_unit {
                     netif.deadline = now;
                 }
-                if !self.inside.is_empty() && matches!(next, Next::Icmp | Next::Icmp6 { discovery: false }) {
+                if !self.queries.is_empty() && matches!(next, Next::Icmp | Next::Icmp6 { discovery: false }) {
                     self.echo_reply(now, frame, if link { frame::ETHERNET } else { 0 });
                 }
             }
@@ -573,7 +573,7 @@ impl Stack {
         let netifs = self.netifs.iter().map(|(_, netif)| netif.deadline);
         let own = self
             .earliest
-            .min(self.inside.deadline())
+            .min(self.queries.deadline())
             .min(self.syncache.deadline());
         netifs.fold(own, u64::min)
     }

@@ -4,7 +4,7 @@ use super::{Opt, Value, Verb, flag, many, one, option, optional, options};
 use crate::command::Command;
 use crate::error::Error;
 use crate::parse::Matches;
-use crate::values;
+use crate::value_parsers;
 use alloc::string::{String, ToString};
 use brane_abi::operator::{Addressing, Mode, Request};
 
@@ -39,7 +39,7 @@ pub const VERBS: &[Verb] = &[
         example: "list",
         schema: "branes",
         build: |m| {
-            Ok(Command::Ask(Request::List {
+            Ok(Command::Send(Request::List {
                 fresh: !m.flag("quick"),
             }))
         },
@@ -52,7 +52,7 @@ pub const VERBS: &[Verb] = &[
         long: "What the manager knows of it, what it says of itself, and the driver's counters of its devices.",
         example: "show red",
         schema: "brane",
-        build: |m| Ok(Command::Ask(Request::Show(m.name("BRANE")?))),
+        build: |m| Ok(Command::Send(Request::Show(m.name("BRANE")?))),
     },
     Verb {
         name: "create",
@@ -79,7 +79,7 @@ pub const VERBS: &[Verb] = &[
         build: |m| {
             let mut families = alloc::vec::Vec::new();
             for word in m.all("family") {
-                let family = values::family(word)?;
+                let family = value_parsers::family(word)?;
                 if families
                     .iter()
                     .any(|f: &brane_abi::control::FamilyConfig| f.family == family.family)
@@ -92,8 +92,8 @@ pub const VERBS: &[Verb] = &[
                 families.push(family);
             }
             families.sort_by_key(|f| f.family);
-            Ok(Command::Ask(Request::Create {
-                name: values::new_name(m.one("BRANE")?)?,
+            Ok(Command::Send(Request::Create {
+                name: value_parsers::new_name(m.one("BRANE")?)?,
                 families: (!families.is_empty()).then_some(families),
                 start: m.flag("start"),
             }))
@@ -107,7 +107,7 @@ pub const VERBS: &[Verb] = &[
         long: "From then on it carries packets and serves its clients.",
         example: "start green",
         schema: "done",
-        build: |m| Ok(Command::Ask(Request::Start(m.name("BRANE")?))),
+        build: |m| Ok(Command::Send(Request::Start(m.name("BRANE")?))),
     },
     Verb {
         name: "shutdown",
@@ -119,7 +119,7 @@ pub const VERBS: &[Verb] = &[
         example: "shutdown green --deadline 500ms",
         schema: "done",
         build: |m| {
-            Ok(Command::Ask(Request::Shutdown {
+            Ok(Command::Send(Request::Shutdown {
                 name: m.name("BRANE")?,
                 deadline_ms: deadline(m)?,
             }))
@@ -136,7 +136,7 @@ pub const VERBS: &[Verb] = &[
         schema: "receipt",
         build: |m| {
             m.not_both("now", "deadline")?;
-            Ok(Command::Ask(Request::Delete {
+            Ok(Command::Send(Request::Delete {
                 name: m.name("BRANE")?,
                 deadline_ms: if m.flag("now") { 0 } else { deadline(m)? },
             }))
@@ -158,13 +158,13 @@ pub const VERBS: &[Verb] = &[
         example: "rename red/net0 lan0",
         schema: "done",
         build: |m| {
-            let (from, to) = (m.one("NAME")?, values::new_name(m.one("NEW")?)?);
-            Ok(Command::Ask(if from.contains('/') {
-                let (brane, from) = values::interface(from)?;
+            let (from, to) = (m.one("NAME")?, value_parsers::new_name(m.one("NEW")?)?);
+            Ok(Command::Send(if from.contains('/') {
+                let (brane, from) = value_parsers::interface(from)?;
                 Request::RenameInterface { brane, from, to }
             } else {
                 Request::RenameBrane {
-                    from: values::name(from)?,
+                    from: value_parsers::name(from)?,
                     to,
                 }
             }))
@@ -201,10 +201,10 @@ pub const VERBS: &[Verb] = &[
         schema: "done",
         build: |m| {
             let addressing = addressing(m)?;
-            Ok(Command::Ask(Request::Assign {
+            Ok(Command::Send(Request::Assign {
                 device: m.name("DEVICE")?,
                 brane: m.name("BRANE")?,
-                interface: m.value("as").map(values::new_name).transpose()?,
+                interface: m.value("as").map(value_parsers::new_name).transpose()?,
                 addressing: (addressing != Addressing::default()).then_some(addressing),
             }))
         },
@@ -224,10 +224,10 @@ pub const VERBS: &[Verb] = &[
         build: |m| {
             let name = m.one("DEVICE")?;
             if name.contains('/') {
-                let (brane, interface) = values::interface(name)?;
+                let (brane, interface) = value_parsers::interface(name)?;
                 return Ok(Command::RemoveInterface { brane, interface });
             }
-            Ok(Command::Ask(Request::Remove(values::name(name)?)))
+            Ok(Command::Send(Request::Remove(value_parsers::name(name)?)))
         },
     },
     Verb {
@@ -252,7 +252,7 @@ pub const VERBS: &[Verb] = &[
         example: "address red/net0 10.0.2.16/24 fec0::16/64 --gateway4 10.0.2.2 --slaac",
         schema: "done",
         build: |m| {
-            let (brane, interface) = values::interface(m.one("BRANE/INTERFACE")?)?;
+            let (brane, interface) = value_parsers::interface(m.one("BRANE/INTERFACE")?)?;
             let addressing = addressing(m)?;
             let none = addressing == Addressing::default();
             if none != m.flag("none") {
@@ -265,7 +265,7 @@ pub const VERBS: &[Verb] = &[
                     Error::new("--none and addresses are given", "drop one of them")
                 });
             }
-            Ok(Command::Ask(Request::Adjust {
+            Ok(Command::Send(Request::Adjust {
                 brane,
                 interface,
                 addressing,
@@ -320,7 +320,7 @@ pub const VERBS: &[Verb] = &[
                 let list = if word == "any" {
                     [].into()
                 } else {
-                    values::cidrs(word)?
+                    value_parsers::cidrs(word)?
                 };
                 allow.get_or_insert_default().extend(list);
             }
@@ -328,8 +328,8 @@ pub const VERBS: &[Verb] = &[
                 device: m.name("DEVICE")?,
                 mode: m.value("mode").map(mode).transpose()?,
                 allow,
-                rate_up: m.value("up").map(values::rate).transpose()?,
-                rate_down: m.value("down").map(values::rate).transpose()?,
+                rate_up: m.value("up").map(value_parsers::rate).transpose()?,
+                rate_down: m.value("down").map(value_parsers::rate).transpose()?,
             };
             if let Request::Limit {
                 mode: None,
@@ -344,14 +344,14 @@ pub const VERBS: &[Verb] = &[
                     "name --up, --down, --mode or --allow",
                 ));
             }
-            Ok(Command::Ask(request))
+            Ok(Command::Send(request))
         },
     },
     Verb {
         name: "stats",
         arguments: &[optional(
             "NAME",
-            Value::Thing,
+            Value::AnyTarget,
             "a brane, a device or a NIC; everything where it is left out",
         )],
         options: &[flag("all", Some('a'), "those that are 0 too")],
@@ -361,10 +361,20 @@ pub const VERBS: &[Verb] = &[
         schema: "stats",
         build: |m| {
             Ok(Command::Stats {
-                of: m.optional("NAME").map(values::name).transpose()?,
+                of: m.optional("NAME").map(value_parsers::name).transpose()?,
                 zeros: m.flag("all"),
             })
         },
+    },
+    Verb {
+        name: "uptime",
+        arguments: &[],
+        options: &[],
+        help: "time since the boot, and since each brane's start and last restart",
+        long: "A start is that of a brane that was created or shut down. A restart follows a failure, and the start stays.",
+        example: "uptime",
+        schema: "report",
+        build: |_| Ok(Command::Send(Request::Uptime)),
     },
     Verb {
         name: "hooks",
@@ -374,7 +384,7 @@ pub const VERBS: &[Verb] = &[
         long: "Each subscriber with what it asked for, how often it was told, and whether it was cut off and why.",
         example: "hooks",
         schema: "hooks",
-        build: |_| Ok(Command::Ask(Request::Hooks)),
+        build: |_| Ok(Command::Send(Request::Hooks)),
     },
     Verb {
         name: "events",
@@ -387,7 +397,7 @@ pub const VERBS: &[Verb] = &[
                 Value::Text,
                 "those with numbers above this; all that are kept where it is left out",
             ),
-            flag("once", Some('1'), "only those that there are already"),
+            flag("once", Some('1'), "all those that are kept, and then no more"),
         ],
         help: "what happened, and what happens, as it does",
         long: "Shows the events that are kept and then each new one, until Ctrl-C. With -j, one JSON object for each line.",
@@ -421,13 +431,13 @@ pub const VERBS: &[Verb] = &[
         example: "log red debug",
         schema: "done log-levels",
         build: |m| {
-            let pd = m.optional("PD").map(values::name).transpose()?;
+            let pd = m.optional("PD").map(value_parsers::name).transpose()?;
             Ok(match (pd, m.optional("LEVEL")) {
-                (Some(pd), Some(level)) => Command::Ask(Request::SetLogLevel {
+                (Some(pd), Some(level)) => Command::Send(Request::SetLogLevel {
                     pd,
-                    level: values::level(level)?,
+                    level: value_parsers::level(level)?,
                 }),
-                (pd, _) => Command::Ask(Request::LogLevels(pd)),
+                (pd, _) => Command::Send(Request::LogLevels(pd)),
             })
         },
     },
@@ -454,7 +464,7 @@ pub const VERBS: &[Verb] = &[
         schema: "log-line",
         build: |m| {
             Ok(Command::Logs {
-                pd: m.optional("PD").map(values::name).transpose()?,
+                pd: m.optional("PD").map(value_parsers::name).transpose()?,
                 after: m.number("after", 0, u64::MAX)?.unwrap_or(0),
                 follow: m.flag("follow"),
             })
@@ -468,7 +478,7 @@ pub const VERBS: &[Verb] = &[
         long: "Ends with status 1 where they disagree.",
         example: "audit",
         schema: "audit",
-        build: |_| Ok(Command::Ask(Request::Audit)),
+        build: |_| Ok(Command::Send(Request::Audit)),
     },
     Verb {
         name: "apply",
@@ -523,7 +533,7 @@ pub const VERBS: &[Verb] = &[
         long: "For tests of the recovery: show BRANE tells how it came back.",
         example: "crash red",
         schema: "done",
-        build: |m| Ok(Command::Ask(Request::Crash(m.name("BRANE")?))),
+        build: |m| Ok(Command::Send(Request::Crash(m.name("BRANE")?))),
     },
     Verb {
         name: "hang",
@@ -533,7 +543,7 @@ pub const VERBS: &[Verb] = &[
         long: "For tests of the recovery: after a few seconds show BRANE tells how it came back.",
         example: "hang red",
         schema: "done",
-        build: |m| Ok(Command::Ask(Request::Hang(m.name("BRANE")?))),
+        build: |m| Ok(Command::Send(Request::Hang(m.name("BRANE")?))),
     },
     Verb {
         name: "help",
@@ -551,14 +561,14 @@ const MODES: &[&str] = &["bridge", "private"];
 
 /// `bridge` or `private`.
 pub fn mode(word: &str) -> Result<Mode, Error> {
-    Ok(match values::word(word, MODES)?.as_str() {
+    Ok(match value_parsers::word(word, MODES)?.as_str() {
         "private" => Mode::Private,
         _ => Mode::Bridge,
     })
 }
 
 fn deadline(m: &Matches) -> Result<u32, Error> {
-    m.value("deadline").map_or(Ok(5000), values::time_ms)
+    m.value("deadline").map_or(Ok(5000), value_parsers::time_ms)
 }
 
 fn addressing(m: &Matches) -> Result<Addressing, Error> {
@@ -568,12 +578,12 @@ fn addressing(m: &Matches) -> Result<Addressing, Error> {
             "name the other option",
         )
     };
-    let gateway4 = match m.value("gateway4").map(values::address).transpose()? {
+    let gateway4 = match m.value("gateway4").map(value_parsers::address).transpose()? {
         Some(core::net::IpAddr::V6(ip)) => return Err(wrong(&ip.to_string(), "IPv4")),
         Some(core::net::IpAddr::V4(ip)) => Some(ip),
         None => None,
     };
-    let gateway6 = match m.value("gateway6").map(values::address).transpose()? {
+    let gateway6 = match m.value("gateway6").map(value_parsers::address).transpose()? {
         Some(core::net::IpAddr::V4(ip)) => return Err(wrong(&ip.to_string(), "IPv6")),
         Some(core::net::IpAddr::V6(ip)) => Some(ip),
         None => None,
@@ -582,7 +592,7 @@ fn addressing(m: &Matches) -> Result<Addressing, Error> {
         addresses: m
             .all("ADDRESS")
             .iter()
-            .map(|w| values::cidr(w))
+            .map(|w| value_parsers::cidr(w))
             .collect::<Result<_, _>>()?,
         gateway4,
         gateway6,

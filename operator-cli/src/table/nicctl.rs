@@ -4,7 +4,7 @@ use super::branectl::mode;
 use super::{Value, Verb, one, option, optional, options};
 use crate::command::Command;
 use crate::error::Error;
-use crate::values;
+use crate::value_parsers;
 use brane_abi::operator::{DeviceConfig, Kind, Request};
 
 const DEVICE: super::Argument = one("DEVICE", Value::Device, "the device's name");
@@ -20,7 +20,7 @@ pub const VERBS: &[Verb] = &[
         long: "Devices of kind phys are the NICs themselves.",
         example: "list",
         schema: "devices",
-        build: |_| Ok(Command::Ask(Request::Devices)),
+        build: |_| Ok(Command::Send(Request::Devices)),
     },
     Verb {
         name: "show",
@@ -104,10 +104,10 @@ pub const VERBS: &[Verb] = &[
         example: "create vlan office0 --tag 12 --nic nic0 --up 10M",
         schema: "done",
         build: |m| {
-            let kind = values::word(m.one("KIND")?, KINDS)?;
+            let kind = value_parsers::word(m.one("KIND")?, KINDS)?;
             let tag = m.number("tag", 1, 4094)?;
-            let peer = m.optional("PEER").map(values::new_name).transpose()?;
-            let name = values::new_name(m.one("NAME")?)?;
+            let peer = m.optional("PEER").map(value_parsers::new_name).transpose()?;
+            let name = value_parsers::new_name(m.one("NAME")?)?;
             let extra = |what: &str, of: &str| {
                 Err(Error::new(
                     alloc::format!("a {kind} has no {what}"),
@@ -138,19 +138,19 @@ pub const VERBS: &[Verb] = &[
             };
             let mut allow = alloc::vec::Vec::new();
             for word in m.all("allow") {
-                allow.extend(values::cidrs(word)?);
+                allow.extend(value_parsers::cidrs(word)?);
             }
             let rate = |key| {
                 m.value(key)
-                    .map(values::rate)
+                    .map(value_parsers::rate)
                     .transpose()
                     .map(|r| r.filter(|r| *r != 0))
             };
-            Ok(Command::Ask(Request::AddDevice(DeviceConfig {
+            Ok(Command::Send(Request::AddDevice(DeviceConfig {
                 name,
                 kind,
-                nic: m.value("nic").map_or(Ok(0), values::nic)?,
-                mac: m.value("mac").map(values::mac).transpose()?,
+                nic: m.value("nic").map_or(Ok(0), value_parsers::nic)?,
+                mac: m.value("mac").map(value_parsers::mac).transpose()?,
                 mode: m.value("mode").map(mode).transpose()?.unwrap_or_default(),
                 allow,
                 rate_up: rate("up")?,
@@ -166,7 +166,7 @@ pub const VERBS: &[Verb] = &[
         long: "One that a brane has is taken from it first: branectl remove DEVICE.",
         example: "delete office0",
         schema: "receipt",
-        build: |m| Ok(Command::Ask(Request::DeleteDevice(m.name("DEVICE")?))),
+        build: |m| Ok(Command::Send(Request::DeleteDevice(m.name("DEVICE")?))),
     },
     Verb {
         name: "rename",
@@ -177,9 +177,9 @@ pub const VERBS: &[Verb] = &[
         example: "rename vnic1 uplink",
         schema: "done",
         build: |m| {
-            Ok(Command::Ask(Request::RenameDevice {
+            Ok(Command::Send(Request::RenameDevice {
                 from: m.name("DEVICE")?,
-                to: values::new_name(m.one("NEW")?)?,
+                to: value_parsers::new_name(m.one("NEW")?)?,
             }))
         },
     },

@@ -5,11 +5,11 @@
 use crate::guest::{Boot, Guest, Net};
 use anyhow::{Context, Result, bail, ensure};
 use brane_abi::control::{Family, FamilyConfig, Protocol};
-use brane_abi::inside;
 use brane_abi::net::{Cidr, MacAddr};
 use brane_abi::operator::{
     Addressing, Answer, Audit, Brane, Device, DeviceConfig, Event, Free, Kind, Receipt, Refusal, Request,
 };
+use brane_abi::query;
 use branes_branectl::remote::{Error, Line};
 use std::net::IpAddr;
 use std::os::unix::net::UnixStream;
@@ -222,28 +222,28 @@ impl Operator {
     }
 
     /// A question to a brane.
-    pub fn inside(&mut self, brane: &str, query: inside::Query) -> Result<inside::Answer> {
+    pub fn inside(&mut self, brane: &str, query: query::Query) -> Result<query::Answer> {
         let brane = brane.to_owned();
-        match self.call(&Request::Inside { brane, query })? {
-            Answer::Inside(answer) => Ok(answer),
+        match self.call(&Request::Query { brane, query })? {
+            Answer::Query(answer) => Ok(answer),
             other => bail!("no answer from inside, but {other:?}"),
         }
     }
 
     /// Sends one echo request from inside a brane; whether it was answered.
     pub fn ping_from(&mut self, brane: &str, to: IpAddr) -> Result<bool> {
-        let query = inside::Query::Ping {
+        let query = query::Query::Ping {
             to,
             sequence: 1,
             size: 56,
             timeout_ms: 1000,
         };
-        Ok(matches!(self.inside(brane, query)?, inside::Answer::Echo { .. }))
+        Ok(matches!(self.inside(brane, query)?, query::Answer::Echo { .. }))
     }
 
     /// The events with numbers above `after`, without waiting for one; there has to be one.
     pub fn events(&mut self, after: u64) -> Result<Vec<Event>> {
-        match self.call(&Request::Events(after))? {
+        match self.call(&Request::Events { after, wait: true })? {
             Answer::Events(events) => Ok(events),
             other => bail!("no events, but {other:?}"),
         }

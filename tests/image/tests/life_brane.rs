@@ -3,9 +3,9 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use brane_abi::control::{Family, FamilyConfig, Protocol};
-use brane_abi::inside;
 use brane_abi::net::MacAddr;
 use brane_abi::operator::{Answer, Free, Request};
+use brane_abi::query;
 use etherparse::{ArpOperation, IcmpEchoHeader, Icmpv4Type, SlicedPacket, TransportSlice};
 use image_tests::guest::{Guest, Net};
 use image_tests::life::{Operator, assign, boot, family, fixed, vnic};
@@ -15,6 +15,7 @@ use image_tests::probe;
 use image_tests::wire::{self, Mac, Socket, Wire};
 use image_tests::wire6::{self, icmp6, ping6, resolve6};
 use image_tests::{BRANES, PATIENCE, until};
+use operator_cli::refusals::Words;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::time::Duration;
@@ -203,14 +204,13 @@ fn a_brane_lives_until_it_is_deleted_with_or_without_clients() -> Result<()> {
     ns.enter(|| -> Result<()> {
         answers(GREEN.into())?;
         let train = Train::start(GREEN.into(), Duration::from_millis(10))?;
-        let inside::Answer::Sockets(sockets, false) =
-            operator.inside("green", inside::Query::Sockets { skip: 0 })?
+        let query::Answer::Sockets(sockets, false) =
+            operator.inside("green", query::Query::Sockets { skip: 0 })?
         else {
             bail!("no table of sockets")
         };
         ensure!(sockets.is_empty(), "{sockets:?}");
-        let inside::Answer::Sockets(sockets, _) =
-            operator.inside("red", inside::Query::Sockets { skip: 0 })?
+        let query::Answer::Sockets(sockets, _) = operator.inside("red", query::Query::Sockets { skip: 0 })?
         else {
             bail!("no table of sockets")
         };
@@ -329,7 +329,7 @@ fn what_a_brane_lacks_is_answered_as_rfc_1122_and_rfc_4443_want() -> Result<()> 
         if addresses.len() < 2 {
             let refusal = operator.refused(&assign("g0", "green", Some(fixed(&ADDRESSES)?)))?;
             ensure!(
-                refusal.what.contains("which the brane does not have"),
+                refusal.words().what.contains("which the brane does not have"),
                 "{refusal:?}"
             );
         }

@@ -111,6 +111,7 @@ fn every_verb_answers_in_words_and_in_json() -> Result<()> {
             "done",
         ),
         ("branectl stats g0 --all", "branectl stats", "stats"),
+        ("branectl uptime", "branectl uptime", "report"),
         ("branectl hooks", "branectl hooks", "hooks"),
         ("branectl events --once", "branectl events --once", "event"),
         ("branectl log", "branectl log manager", "log-levels"),
@@ -187,11 +188,11 @@ fn every_verb_answers_in_words_and_in_json() -> Result<()> {
     for (program, name) in [
         (Program::Branectl, "branectl "),
         (Program::Nicctl, "nicctl "),
-        (Program::Inside, "branectl in red "),
+        (Program::InBrane, "branectl in red "),
     ] {
         for verb in program.verbs() {
             let begins = match program {
-                Program::Inside => format!(" {}", verb.name),
+                Program::InBrane => format!(" {}", verb.name),
                 _ => format!("{name}{}", verb.name),
             };
             let tried = lines

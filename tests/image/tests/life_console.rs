@@ -157,7 +157,7 @@ fn enter_goes_into_a_brane_and_exit_leaves_it() -> Result<()> {
     let shown = keys(&mut guest, b"netst\t-i\r", inside)?;
     ensure!(shown.contains("net0"), "{shown}");
     let shown = keys(&mut guest, b"ifconfig net1\r", inside)?;
-    ensure!(shown.contains("no interface net1"), "{shown}");
+    ensure!(shown.contains("no interface named \"net1\""), "{shown}");
     keys(&mut guest, b"exit\r", PROMPT)?;
     ensure!(
         guest

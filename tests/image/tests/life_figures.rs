@@ -7,8 +7,8 @@
 //! life_figures`. `docs/performance.md` has the measured figures.
 
 use anyhow::{Context, Result, bail, ensure};
-use brane_abi::inside::{Answer as Inside, Query};
 use brane_abi::operator::{Addressing, Answer, Audit, Brane, DeviceConfig, Free, Outcome, Receipt, Request};
+use brane_abi::query::{Answer as Inside, Query};
 use branes_branectl::remote::Line;
 use branes_qemu::Clock;
 use image_tests::guest::{Boot, Guest, Net};
@@ -110,7 +110,7 @@ fn percentile(times: &mut [u64], part: f64) -> u64 {
 /// Creates green, pings from it and deletes it. Returns the microseconds to the first reply, and to the
 /// initial state.
 fn one_life(control: &mut Control, guest: &Guest, start: &Free) -> Result<(u64, u64)> {
-    let ping = Request::Inside {
+    let ping = Request::Query {
         brane: "green".into(),
         query: Query::Ping {
             to: BRANES[0].v4.into(),
@@ -125,7 +125,7 @@ fn one_life(control: &mut Control, guest: &Guest, start: &Free) -> Result<(u64, 
     )?;
     let last = parts.last().context("an empty batch")?;
     ensure!(
-        matches!(last.answer, Some(Answer::Inside(Inside::Echo { .. }))),
+        matches!(last.answer, Some(Answer::Query(Inside::Echo { .. }))),
         "no reply: {parts:?}\n{}",
         guest.log()
     );

@@ -2,9 +2,9 @@
 //! other.
 
 use anyhow::{Context, Result, bail, ensure};
-use brane_abi::inside;
 use brane_abi::net::MacAddr;
 use brane_abi::operator::{Answer, Request};
+use brane_abi::query;
 use etherparse::{ArpOperation, IcmpEchoHeader, Icmpv4Type, NetSlice, SlicedPacket, TransportSlice};
 use image_tests::guest::Net;
 use image_tests::life::{Operator, assign, boot, fixed, vnic};
@@ -14,6 +14,7 @@ use image_tests::probe;
 use image_tests::wire::{self, Mac, Socket, Wire};
 use image_tests::wire6;
 use image_tests::{BRANES, PATIENCE, until, until_well};
+use operator_cli::refusals::Words;
 use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
@@ -203,7 +204,7 @@ fn is_reset(mut stream: TcpStream) -> Result<()> {
 }
 
 fn connections(operator: &mut Operator, brane: &str, from: SocketAddr) -> Result<usize> {
-    let inside::Answer::Sockets(sockets, _) = operator.inside(brane, inside::Query::Sockets { skip: 0 })?
+    let query::Answer::Sockets(sockets, _) = operator.inside(brane, query::Query::Sockets { skip: 0 })?
     else {
         bail!("no table of sockets")
     };
@@ -313,7 +314,7 @@ fn an_interface_is_in_one_brane_at_most() -> Result<()> {
     let mut operator = Operator::when_started(&guest)?;
     let refusal = operator.refused(&assign("vnic1", "red", None))?;
     ensure!(
-        refusal.what == "\"vnic1\" is in brane \"red\" already, as \"net0\"",
+        refusal.words().what == "\"vnic1\" is in brane \"red\" already, as \"net0\"",
         "{refusal:?}"
     );
     operator.device(vnic("g0"))?;
@@ -323,7 +324,7 @@ fn an_interface_is_in_one_brane_at_most() -> Result<()> {
         if brane == "main" {
             let refusal = operator.refused(&request)?;
             ensure!(
-                refusal.what == "brane \"main\" has no free port at nic0: 2 are in use",
+                refusal.words().what == "brane \"main\" has no free port at nic0: 2 are in use",
                 "{refusal:?}"
             );
             continue;

@@ -8,6 +8,7 @@ use image_tests::guest::{Guest, Net};
 use image_tests::life::{Operator, assign, boot, vnic};
 use image_tests::wire::{self, Mac, Socket, Wire};
 use image_tests::{BRANES, PATIENCE};
+use operator_cli::refusals::Words;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
@@ -91,7 +92,7 @@ fn a_brane_with_interfaces_at_both_nics_answers_at_both() -> Result<()> {
     operator.device(on_nic1("far2"))?;
     let refusal = operator.refused(&assign("far2", "red", None))?;
     ensure!(
-        refusal.what == "brane \"red\" has no free port at nic1: 2 are in use",
+        refusal.words().what == "brane \"red\" has no free port at nic1: 2 are in use",
         "{refusal:?}"
     );
     // It stays at its NIC when it moves between branes.
@@ -125,7 +126,10 @@ fn a_nic_itself_can_be_an_interface_with_its_own_address() -> Result<()> {
     operator.assign("far0", "green", &["10.0.9.40/24"])?;
     here(&mut second, Ipv4Addr::new(10, 0, 9, 40), mac)?;
     let refusal = operator.refused(&Request::DeleteDevice("nic1".to_owned()))?;
-    ensure!(refusal.what == "\"nic1\" is the NIC itself", "{refusal:?}");
+    ensure!(
+        refusal.words().what == "\"nic1\" is the NIC itself",
+        "{refusal:?}"
+    );
     let receipt = operator.delete("green")?;
     ensure!(receipt.home.contains(&"nic1".to_owned()), "{receipt:?}");
     ensure!(

@@ -2,9 +2,9 @@
 //! without effects on others.
 
 use anyhow::{Context, Result, bail, ensure};
-use brane_abi::inside;
 use brane_abi::net::MacAddr;
 use brane_abi::operator::{Event, Mode, Request};
+use brane_abi::query;
 use image_tests::guest::{Guest, Net};
 use image_tests::life::{Operator, boot, cidr, fixed, vnic};
 use image_tests::netns::NetNs;
@@ -68,7 +68,7 @@ fn as_changed(operator: &mut Operator, restarts: u32) -> Result<()> {
         green.state == "started" && green.restarts == restarts,
         "{green:?}"
     );
-    let inside::Answer::Interfaces(interfaces) = operator.inside("green", inside::Query::Interfaces(None))?
+    let query::Answer::Interfaces(interfaces) = operator.inside("green", query::Query::Interfaces(None))?
     else {
         bail!("no interfaces")
     };

@@ -1,13 +1,14 @@
 //! Kinds and limits of interfaces: a pair, a VLAN, private mode, limits at run time.
 
 use anyhow::{Context, Result, bail, ensure};
-use brane_abi::inside::{self, Query};
 use brane_abi::net::MacAddr;
 use brane_abi::operator::{DeviceConfig, Kind, Mode, Request};
+use brane_abi::query::{self, Query};
 use image_tests::guest::{Guest, Net};
 use image_tests::life::{Operator, boot, cidr, vnic};
 use image_tests::wire::{self, Mac, Socket, Wire};
 use image_tests::{BRANES, PATIENCE, until};
+use operator_cli::refusals::Words;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
@@ -51,13 +52,13 @@ fn a_pair_is_a_wire_between_two_branes_and_nothing_leaks() -> Result<()> {
     let before = operator.counter("p1", "rx_frames")?;
     let asked = operator.inside(
         "red",
-        inside::Query::Host {
+        query::Query::Host {
             name: "www.example.org".to_owned(),
             server: Some("10.9.0.2".parse()?),
             timeout_ms: 500,
         },
     )?;
-    ensure!(matches!(asked, inside::Answer::Refused(_)), "{asked:?}");
+    ensure!(matches!(asked, query::Answer::Refused(_)), "{asked:?}");
     ensure!(
         operator.counter("p1", "rx_frames")? > before,
         "the datagram did not come out at the other end"
@@ -86,7 +87,10 @@ fn a_pair_is_a_wire_between_two_branes_and_nothing_leaks() -> Result<()> {
         "an end without a brane answers"
     );
     let refusal = operator.refused(&Request::DeleteDevice("p1".to_owned()))?;
-    ensure!(refusal.what == "\"p0\" is in brane \"red\"", "{refusal:?}");
+    ensure!(
+        refusal.words().what == "\"p0\" is in brane \"red\"",
+        "{refusal:?}"
+    );
     operator.done(&Request::Remove("p0".to_owned()))?;
     operator.call(&Request::DeleteDevice("p1".to_owned()))?;
     let devices = operator.devices()?;
@@ -287,7 +291,7 @@ fn clock_rate(operator: &mut Operator) -> Result<f64> {
             timeout_ms: 1000,
         };
         let start = Instant::now();
-        let _ = operator.call(&Request::Inside {
+        let _ = operator.call(&Request::Query {
             brane: "main".to_owned(),
             query: silent,
         })?;

@@ -7,8 +7,8 @@
 //! pending would leave almost nothing to the branes.
 
 use anyhow::{Context, Result, bail, ensure};
-use brane_abi::inside::{Answer as Inside, Query};
 use brane_abi::operator::{Answer, Request};
+use brane_abi::query::{Answer as Inside, Query};
 use branes_qemu::Clock;
 use image_tests::flood::{Target, flood};
 use image_tests::guest::{Boot, Guest, Net};
@@ -36,7 +36,7 @@ const MOST_TURNS: u32 = 4;
 fn round_trip(operator: &mut Operator) -> Result<Duration> {
     let mut times = Vec::new();
     for sequence in 0..PINGS {
-        let request = Request::Inside {
+        let request = Request::Query {
             brane: BRANES[0].name.to_owned(),
             query: Query::Ping {
                 to: BRANES[1].v4.into(),
@@ -45,7 +45,7 @@ fn round_trip(operator: &mut Operator) -> Result<Duration> {
                 timeout_ms: 10_000,
             },
         };
-        let Answer::Inside(Inside::Echo { rtt_us, .. }) = operator.call(&request)? else {
+        let Answer::Query(Inside::Echo { rtt_us, .. }) = operator.call(&request)? else {
             bail!("red does not answer main's ping {sequence}")
         };
         times.push(Duration::from_micros(rtt_us.into()));

@@ -5,8 +5,8 @@
 //! clock is the host's, because the clock of a guest that never sleeps cannot follow its instructions.
 
 use anyhow::{Context, Result, bail, ensure};
-use brane_abi::inside::{Answer as Inside, Query};
 use brane_abi::operator::{Answer, Request};
+use brane_abi::query::{Answer as Inside, Query};
 use image_tests::guest::{Boot, Guest, Net};
 use image_tests::life::Operator;
 use image_tests::netns::NetNs;
@@ -94,7 +94,7 @@ fn watch(guest: &mut Guest) -> Result<()> {
         if sequence >= ROUNDS && start.elapsed() >= WATCH {
             break;
         }
-        let request = Request::Inside {
+        let request = Request::Query {
             brane: main.name.to_owned(),
             query: Query::Ping {
                 to: blue.v4.into(),
@@ -103,7 +103,7 @@ fn watch(guest: &mut Guest) -> Result<()> {
                 timeout_ms: 10_000,
             },
         };
-        let Answer::Inside(Inside::Echo { rtt_us, .. }) = operator.call(&request)? else {
+        let Answer::Query(Inside::Echo { rtt_us, .. }) = operator.call(&request)? else {
             bail!("blue does not answer main's ping {sequence}")
         };
         times.push(Duration::from_micros(rtt_us.into()));

@@ -4,7 +4,7 @@
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, Command, ValueHint};
 use operator_cli::help;
-use operator_cli::table::{Opt, Program, Times, Value, Verb};
+use operator_cli::table::{Arity, Opt, Program, Value, Verb};
 
 /// The command of one of the two programs.
 pub fn command(program: Program) -> Command {
@@ -43,7 +43,7 @@ pub fn command(program: Program) -> Command {
             .arg(Arg::new("BRANE").required(true).help("the brane's name"))
             .subcommand_required(true)
             .disable_help_subcommand(true)
-            .subcommands(Program::Inside.verbs().iter().map(|v| verb(Program::Inside, v)));
+            .subcommands(Program::InBrane.verbs().iter().map(|v| verb(Program::InBrane, v)));
         let devices = Command::new("nicctl")
             .about("make and remove devices")
             .subcommand_required(true)
@@ -61,13 +61,13 @@ fn verb(program: Program, verb: &'static Verb) -> Command {
         .after_help(format!("Example:\n  {}", help::example(program, verb)));
     for a in verb.arguments {
         let arg = Arg::new(a.name).help(a.help).value_name(a.name);
-        let arg = match a.times {
-            Times::One => arg.required(true),
-            Times::Optional => arg,
-            Times::Many => arg.num_args(0..),
+        let arg = match a.arity {
+            Arity::One => arg.required(true),
+            Arity::Optional => arg,
+            Arity::Many => arg.num_args(0..),
         };
         // What stands behind a word of many differs, so the words are no limit there.
-        let among = if a.times == Times::Many {
+        let among = if a.arity == Arity::Many {
             Value::Text
         } else {
             a.value

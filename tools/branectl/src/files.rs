@@ -2,9 +2,9 @@
 
 use crate::operator::{Failure, Operator};
 use crate::{REFUSED, USAGE, apply, complain, print};
-use operator_cli::error::Error;
+use operator_cli::error::{self, Error};
 use operator_cli::parse::fits;
-use operator_cli::{json, spell};
+use operator_cli::{json, unparse};
 use serde_json::{Value, json};
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::Path;
@@ -26,7 +26,7 @@ pub enum Consent {
 fn failed(failure: &Failure, as_json: bool) -> u8 {
     let error = match failure {
         Failure::Refused(refusal) => Error::from(refusal.clone()),
-        Failure::Line(why) => Error::new(why.as_str(), ""),
+        Failure::Line(why) => Error::coded(error::NO_SYSTEM, why.as_str(), ""),
     };
     bad(&error, as_json)
 }
@@ -59,7 +59,11 @@ pub fn save(file: Option<&str>, as_json: bool, system: &mut dyn Operator) -> u8 
     };
     if let Err(e) = std::fs::write(file, &text) {
         return bad(
-            &Error::new(format!("{file}: {e}"), "name a file that can be written"),
+            &Error::coded(
+                error::BAD_FILE,
+                format!("{file}: {e}"),
+                "name a file that can be written",
+            ),
             as_json,
         );
     }
@@ -95,7 +99,7 @@ pub fn apply(file: &str, consent: Consent, as_json: bool, system: &mut dyn Opera
     if let Some(e) = plan.iter().find_map(|r| fits(r).err()) {
         return bad(&e, as_json);
     }
-    let lines: Vec<String> = plan.iter().filter_map(spell::line).collect();
+    let lines: Vec<String> = plan.iter().filter_map(unparse::line).collect();
     if !as_json {
         let all: String = lines.iter().map(|l| format!("{l}\n")).collect();
         print(if all.is_empty() {

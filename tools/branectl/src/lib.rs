@@ -15,8 +15,8 @@ use brane_abi::operator::{Answer, Request};
 use operator::{Failure, Operator, System};
 use operator_cli::command::Command;
 use operator_cli::error::Error;
-use operator_cli::job::{End, Job, Output, Step};
-use operator_cli::parse::{self, Parsed, Place};
+use operator_cli::parse::{self, Context, Parsed};
+use operator_cli::session::{End, Output, Session, Step};
 use operator_cli::table::Program;
 use operator_cli::{complete, help};
 use std::io::Write;
@@ -97,7 +97,7 @@ fn run(program: Program, words: &[String]) -> u8 {
             let line = line.join(" ");
             return match system.call(&Request::Names) {
                 Ok(Answer::Names(names)) => {
-                    let found = complete::line(&line, &Place::of(program), &names);
+                    let found = complete::line(&line, &Context::of(program), &names);
                     print(
                         &found
                             .candidates
@@ -113,7 +113,7 @@ fn run(program: Program, words: &[String]) -> u8 {
         ["-V" | "--version"] => return print(&version(program)),
         _ => {}
     }
-    match parse::words_of(&words, &Place::of(program)) {
+    match parse::words_of(&words, &Context::of(program)) {
         Ok(Parsed {
             command: Command::HelpOf(of, None),
             ..
@@ -203,7 +203,7 @@ pub fn carry_out(parsed: Parsed, system: &mut dyn Operator, out: &mut dyn Write)
         // Ctrl-C shows what is known; all other commands it simply ends.
         let _ = signal_hook::flag::register(signal_hook::consts::SIGINT, stop.clone());
     }
-    let mut job = Job::new(parsed);
+    let mut job = Session::new(parsed);
     let mut output = Output::default();
     let mut step = job.step(None, &mut output);
     loop {
@@ -217,8 +217,8 @@ pub fn carry_out(parsed: Parsed, system: &mut dyn Operator, out: &mut dyn Write)
             return 0;
         }
         step = match step.clone() {
-            Step::Done(End::Well) => return 0,
-            Step::Done(End::Badly) => return REFUSED,
+            Step::Done(End::Success) => return 0,
+            Step::Done(End::Failure) => return REFUSED,
             Step::Pause(ms) => {
                 let end = Instant::now() + Duration::from_millis(ms.into());
                 loop {
@@ -233,7 +233,7 @@ pub fn carry_out(parsed: Parsed, system: &mut dyn Operator, out: &mut dyn Write)
                 }
                 job.step(None, &mut output)
             }
-            Step::Ask(request) => match system.call(&request) {
+            Step::Send(request) => match system.call(&request) {
                 Ok(answer) => job.step(Some(Ok(answer)), &mut output),
                 Err(Failure::Refused(refusal)) => job.step(Some(Err(refusal)), &mut output),
                 Err(Failure::Line(why)) => {

@@ -82,7 +82,7 @@ impl Operator for System {
         loop {
             match line.call_within(request, patience(request)) {
                 // Nothing has happened for so long.
-                Err(Error::NoAnswer(_)) if matches!(request, Request::Events(_)) => {}
+                Err(Error::NoAnswer(_)) if matches!(request, Request::Events { wait: true, .. }) => {}
                 result => return result.map_err(failed),
             }
         }

@@ -31,7 +31,7 @@ pub use stream::Stream;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The manager has refused the request: nothing was done.
-    #[error("{}; {}", .0.what, .0.help)]
+    #[error("{}", operator_cli::refusals::Words::words(.0))]
     Refused(Refusal),
     /// The line cannot be opened.
     #[error("cannot open {}: {cause}; is the system running, and is this the control line that it was started with?", path.display())]

@@ -30,16 +30,15 @@ impl Manager for Played {
             })),
             Request::Save => ok(&Answer::Saved(self.config.to_bytes())),
             Request::Show(name) => {
-                let refusal = Refusal {
-                    what: format!("no brane named \"{name}\""),
-                    help: "the branes are main, red, blue".into(),
-                };
+                let known = self.config.branes.iter().map(|b| b.name.as_str()).collect();
+                let refusal = Refusal::NoSuchBrane(name, known);
                 Reply::Done(STATUS_ERROR, minicbor::to_vec(refusal).unwrap())
             }
             // Two are kept; the third happens later.
-            Request::Events(0) => ok(&Answer::Events(vec![event(1), event(2)])),
-            Request::Events(2) => Reply::Later(3),
-            Request::Events(_) => Reply::Later(u64::MAX),
+            Request::Events { after: 0, .. } => ok(&Answer::Events(vec![event(1), event(2)])),
+            Request::Events { wait: false, .. } => ok(&Answer::Events(Vec::new())),
+            Request::Events { after: 2, .. } => Reply::Later(3),
+            Request::Events { .. } => Reply::Later(u64::MAX),
             other => {
                 self.told.lock().unwrap().push(other);
                 ok(&Answer::Done("done".into()))
@@ -131,8 +130,8 @@ fn a_refusal_is_told_and_ends_with_1() {
     let (status, out, _) = run(folder.path(), &["show", "rde", "-j"]);
     let answer: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!(
-        (status, &answer["error"]["what"]),
-        (Some(1), &"no brane named \"rde\"".into())
+        (status, &answer["error"]["what"], &answer["error"]["code"]),
+        (Some(1), &"no brane named \"rde\"".into(), &"no-such-brane".into())
     );
     assert_eq!(
         run(folder.path(), &["start", "red"]),
@@ -168,6 +167,14 @@ fn events_come_one_by_one_as_they_happen() {
     child.kill().unwrap();
     child.wait().unwrap();
     assert_eq!(numbers, [1, 2, 3]);
+}
+
+#[test]
+fn events_once_end_with_the_last_that_is_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    system(folder.path());
+    let (status, out, err) = run(folder.path(), &["events", "--once", "-j"]);
+    assert_eq!((status, out.lines().count()), (Some(0), 2), "{out}{err}");
 }
 
 #[test]

@@ -28,10 +28,7 @@ impl Manager for Played {
     fn call(&mut self, request: &[u8]) -> Reply {
         match minicbor::decode::<Request>(request).unwrap() {
             Request::Start(name) if name == "nobody" => {
-                let refusal = Refusal {
-                    what: "no brane `nobody`".into(),
-                    help: "see `list`".into(),
-                };
+                let refusal = Refusal::NoSuchBrane(name, Default::default());
                 Reply::Done(STATUS_ERROR, minicbor::to_vec(refusal).unwrap())
             }
             Request::Start(name) => {
@@ -42,7 +39,7 @@ impl Manager for Played {
                 branes: (0..4000).map(|n| format!("brane-{n}")).collect(),
                 ..Names::default()
             })),
-            Request::Events(from) => Reply::Later(from),
+            Request::Events { after: from, .. } => Reply::Later(from),
             Request::Shutdown { .. } => Reply::Later(u64::MAX),
             other => panic!("not asked for in these tests: {other:?}"),
         }
@@ -159,8 +156,12 @@ fn requests_are_answered_and_refused() {
     );
     let refused = line.call(&Request::Start("nobody".into())).unwrap_err();
     assert!(
-        matches!(&refused, Error::Refused(why) if why.what.contains("nobody")),
+        matches!(&refused, Error::Refused(Refusal::NoSuchBrane(name, _)) if name == "nobody"),
         "{refused}"
+    );
+    assert_eq!(
+        refused.to_string(),
+        "no brane named \"nobody\": there are no branes"
     );
     let Answer::Names(names) = line.call(&Request::Names).unwrap() else {
         panic!("no names")

@@ -1,12 +1,13 @@
 //! Vifs at the NIC drivers: added, bound to a brane's port, unbound, removed.
 
 use super::{Attachment, Device, Devices};
-use crate::driver::{Driver, Refused};
+use crate::driver::Driver;
 use crate::ids::{BraneId, DeviceId};
 use crate::shell::Context;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use brane_abi::operator::DriverRefusal;
 use brane_abi::operator::Kind;
 use brane_abi::vif::{AddVif, BindVif};
 
@@ -25,7 +26,7 @@ impl Device {
 
 impl Devices {
     /// Adds the device's vif at the driver. The vif of a NIC itself is added only while a brane has the device.
-    pub(crate) fn add_vif(&mut self, id: DeviceId, driver: &mut dyn Driver) -> Result<(), Refused> {
+    pub(crate) fn add_vif(&mut self, id: DeviceId, driver: &mut dyn Driver) -> Result<(), DriverRefusal> {
         let peer = self.peer(id).map(|d| d.id.number());
         let Some(d) = self.get_mut(id) else { return Ok(()) };
         if d.added || (d.config.kind == Kind::Phys && d.owner.is_none()) {
@@ -41,7 +42,7 @@ impl Devices {
         Ok(())
     }
 
-    fn bind(&mut self, id: DeviceId, driver: &mut dyn Driver) -> Result<(), Refused> {
+    fn bind(&mut self, id: DeviceId, driver: &mut dyn Driver) -> Result<(), DriverRefusal> {
         self.add_vif(id, driver)?;
         let Some(owner) = self.get(id).and_then(|d| d.owner) else {
             return Ok(());
@@ -60,7 +61,7 @@ impl Devices {
         Ok(())
     }
 
-    fn unbind(&mut self, id: DeviceId, driver: &mut dyn Driver) -> Result<(), Refused> {
+    fn unbind(&mut self, id: DeviceId, driver: &mut dyn Driver) -> Result<(), DriverRefusal> {
         let Some(d) = self.get_mut(id) else { return Ok(()) };
         if core::mem::take(&mut d.bound) {
             driver.unbind(d.config.nic, id.number())?;
@@ -93,9 +94,15 @@ impl Devices {
         }
     }
 
-    pub(crate) fn log_driver_error(&self, id: DeviceId, what: &str, why: Refused, cx: &mut Context<'_>) {
+    pub(crate) fn log_driver_error(
+        &self,
+        id: DeviceId,
+        what: &str,
+        why: DriverRefusal,
+        cx: &mut Context<'_>,
+    ) {
         let name = self.get(id).map_or("", Device::name);
-        cx.log(format!("`{name}` {what}: the NIC driver refuses it: {why}"));
+        cx.log(format!("`{name}` {what}: the NIC driver refuses it: {why:?}"));
     }
 
     /// Releases a device from its owner, and returns the owner.
@@ -122,7 +129,7 @@ impl Devices {
         to: Attachment,
         passes_frames: impl Fn(BraneId) -> bool,
         cx: &mut Context<'_>,
-    ) -> Result<(), Refused> {
+    ) -> Result<(), DriverRefusal> {
         let before = self.get(id).and_then(|d| d.owner);
         self.release(id, cx);
         self.attach(id, to);

@@ -1,8 +1,9 @@
 //! Modes and limits of devices: the NIC driver enforces them.
 
 use super::{Device, Devices};
-use crate::driver::{Driver, Refused};
+use crate::driver::Driver;
 use crate::ids::DeviceId;
+use brane_abi::operator::DriverRefusal;
 use brane_abi::operator::{DeviceConfig, Mode};
 use brane_abi::vif::{MODE_BRIDGE, MODE_PRIVATE, Prefix, VifLimits};
 
@@ -13,7 +14,7 @@ pub(crate) const MAX_ALLOW: usize = brane_abi::vif::MAX_ALLOWED;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LimitError {
     TooManyPrefixes(usize),
-    Driver(Refused),
+    Driver(DriverRefusal),
 }
 
 impl Device {
@@ -66,7 +67,7 @@ impl Devices {
         result
     }
 
-    fn apply_limits(&self, id: DeviceId, driver: &mut dyn Driver) -> Result<(), Refused> {
+    fn apply_limits(&self, id: DeviceId, driver: &mut dyn Driver) -> Result<(), DriverRefusal> {
         let Some(d) = self.get(id).filter(|d| d.added) else {
             return Ok(());
         };

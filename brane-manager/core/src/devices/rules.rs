@@ -75,6 +75,7 @@ impl Devices {
 mod tests {
     use super::*;
     use brane_abi::layout::{MAX_NICS, PORTS_PER_BRANE};
+    use operator_cli::refusals::Words;
 
     #[test]
     fn there_are_as_many_devices_as_the_drivers_of_all_nics_take() {
@@ -92,6 +93,9 @@ mod tests {
             }
         }
         let why = add(0, nic_core::MAX_VIFS).unwrap_err();
-        assert_eq!(why.what, format!("there are {} devices already", 64 * MAX_NICS));
+        assert_eq!(
+            why.words().what,
+            format!("there are {} devices already", 64 * MAX_NICS)
+        );
     }
 }

@@ -10,7 +10,7 @@ use crate::shell::Action;
 use alloc::string::String;
 use alloc::vec::Vec;
 use brane_abi::control::report as kind;
-use brane_abi::inside::MAX_ANSWER;
+use brane_abi::query::MAX_ANSWER;
 
 /// How long a brane may take to answer a change, in nanoseconds.
 pub(crate) const CHANGE_NS: u64 = 2_000_000_000;

@@ -50,7 +50,7 @@ impl Instance {
                     }
                     Err(why) => {
                         self.counters.reports_refused += 1;
-                        self.report_violation(now, why, effects);
+                        self.report_violation(now, format!("a report is {}", why.code()), effects);
                     }
                 }
             }

@@ -8,8 +8,8 @@ use crate::shell::Context;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-use brane_abi::inside::{self, Query};
 use brane_abi::operator::{Answer, Encoded, MAX_BATCH, Outcome, Refusal, Request};
+use brane_abi::query::{self, Query};
 
 #[derive(Debug)]
 struct Batch {
@@ -29,7 +29,7 @@ pub(super) fn begin(
         false => requests.iter().filter_map(Encoded::read).collect(),
     };
     let fits = |r: &Request| match r {
-        Request::Inside { query, .. } => matches!(query, Query::Ping { .. } | Query::Host { .. }),
+        Request::Query { query, .. } => matches!(query, Query::Ping { .. } | Query::Host { .. }),
         other => other.changes(),
     };
     if requests.is_empty() || requests.len() != count || !requests.iter().all(fits) {
@@ -94,8 +94,8 @@ fn part(result: JobResult, m: &mut Manager, cx: &mut Context<'_>) -> Result<Answ
         JobResult::Deferred(deferred) => deferred,
     };
     match deferred.answer(m, cx)? {
-        answer @ Answer::Inside(
-            inside::Answer::Echo { .. } | inside::Answer::Host(_) | inside::Answer::Refused(_),
+        answer @ Answer::Query(
+            query::Answer::Echo { .. } | query::Answer::Host(_) | query::Answer::Refused(_),
         ) => Ok(answer),
         _ => Err(refusals::too_long_for_a_batch()),
     }

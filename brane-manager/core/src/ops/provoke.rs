@@ -5,16 +5,16 @@ use crate::instance::{Input, Provocation};
 use crate::operation::Progress;
 use crate::shell::Context;
 use alloc::format;
-use brane_abi::operator::{Answer, Refusal};
+use brane_abi::operator::{Answer, Purpose, Refusal};
 
 pub(super) fn crash(m: &mut Manager, name: &str, cx: &mut Context<'_>) -> Result<Progress, Refusal> {
-    let brane = m.started_brane(name, "made to fault")?;
+    let brane = m.started_brane(name, Purpose::Crash)?;
     m.step(brane, Input::Provoke(Provocation::Crash), cx);
     Ok(Progress::Done(Answer::Done(format!("{name} is told to fault"))))
 }
 
 pub(super) fn hang(m: &mut Manager, name: &str, cx: &mut Context<'_>) -> Result<Progress, Refusal> {
-    let brane = m.started_brane(name, "made to hang")?;
+    let brane = m.started_brane(name, Purpose::Hang)?;
     m.step(brane, Input::Provoke(Provocation::Hang), cx);
     Ok(Progress::Done(Answer::Done(format!("{name} is told to hang"))))
 }

@@ -10,11 +10,10 @@ use crate::operation::{Deferred, JobResult, Next, Operation, Progress, Resume, R
 use crate::refusals;
 use crate::shell::Context;
 use alloc::boxed::Box;
-use alloc::string::String;
 use alloc::vec::Vec;
 use brane_abi::control::command;
-use brane_abi::inside::{self, MAX_QUERY};
-use brane_abi::operator::{Answer, Refusal};
+use brane_abi::operator::{Answer, Purpose, Refusal};
+use brane_abi::query::{self, MAX_QUERY};
 
 /// The brane has been sent `QUERY`.
 #[derive(Debug)]
@@ -28,10 +27,10 @@ pub(super) fn begin(
     m: &mut Manager,
     operator: OperatorId,
     brane: &str,
-    query: &inside::Query,
+    query: &query::Query,
     cx: &mut Context<'_>,
 ) -> Result<Progress, Refusal> {
-    let brane = m.started_brane(brane, "asked")?;
+    let brane = m.started_brane(brane, Purpose::Query)?;
     let payload = encode(query);
     if payload.len() > MAX_QUERY {
         return Err(refusals::query_too_long());
@@ -58,7 +57,7 @@ impl Operation for Query {
                 Next::End(JobResult::Deferred(Box::new(Raw(bytes))))
             }
             other => match other.command_done() {
-                Ok(()) => Ok(Answer::Inside(inside::Answer::Refused(String::new()))).into(),
+                Ok(()) => Ok(Answer::Query(query::Answer::Refused(query::Refusal::NoAnswer))).into(),
                 Err(why) => Err(why).into(),
             },
         }
@@ -71,7 +70,7 @@ impl Operation for Query {
 
 impl Deferred for Raw {
     fn answer(self: Box<Self>, _: &mut Manager, _: &mut Context<'_>) -> Result<Answer, Refusal> {
-        let answer = decode::query_answer(&self.0).map(Answer::Inside);
+        let answer = decode::query_answer(&self.0).map(Answer::Query);
         answer.map_err(refusals::answer_not_believed)
     }
 }

@@ -1,9 +1,10 @@
 //! NIC drivers for the tests: real switches, called with the bytes of the protected calls.
 
-use crate::driver::{Driver, Refused};
+use crate::driver::Driver;
 use brane_abi::layout::ports;
 use brane_abi::log::{Level, Line};
 use brane_abi::net::MacAddr;
+use brane_abi::operator::DriverRefusal;
 use brane_abi::shared::SharedRegion;
 use brane_abi::vif::{
     self, AddVif, BindVif, DeviceInfo, SetMode, VifCounters, VifEntry, VifLimits, VifRef, VifTable,
@@ -95,22 +96,22 @@ impl Nics {
         (label, message[..len].to_vec())
     }
 
-    fn change<T: IntoBytes + Immutable>(&mut self, nic: u8, label: u64, argument: &T) -> Result<(), Refused> {
+    fn change<T: IntoBytes + Immutable>(
+        &mut self,
+        nic: u8,
+        label: u64,
+        argument: &T,
+    ) -> Result<(), DriverRefusal> {
         match &mut self.refuse_after {
             Some(0) => {
                 self.refuse_after = None;
                 self.refused = true;
-                return Err("as the test wants");
+                return Err(DriverRefusal::Full);
             }
             Some(n) => *n -= 1,
             None => {}
         }
-        match self.call(nic, label, argument).0 {
-            vif::OK => Ok(()),
-            vif::IN_USE => Err("in use"),
-            vif::FULL => Err("full"),
-            _ => Err("refused"),
-        }
+        DriverRefusal::from_label(self.call(nic, label, argument).0)
     }
 }
 
@@ -118,7 +119,7 @@ impl Driver for Nics {
     fn nics(&self) -> usize {
         self.switches.len()
     }
-    fn add(&mut self, nic: u8, add: AddVif) -> Result<(), Refused> {
+    fn add(&mut self, nic: u8, add: AddVif) -> Result<(), DriverRefusal> {
         self.change(nic, vif::ADD_VIF, &add)?;
         let known = Known {
             mode: add.mode,
@@ -127,30 +128,30 @@ impl Driver for Nics {
         self.known.insert((nic, add.vif), known);
         Ok(())
     }
-    fn remove(&mut self, nic: u8, vif: u32) -> Result<(), Refused> {
+    fn remove(&mut self, nic: u8, vif: u32) -> Result<(), DriverRefusal> {
         assert_eq!(self.call(nic, vif::REMOVE_VIF, &VifRef { vif }).0, vif::OK);
         self.known.remove(&(nic, vif));
         Ok(())
     }
-    fn bind(&mut self, nic: u8, bind: BindVif) -> Result<(), Refused> {
+    fn bind(&mut self, nic: u8, bind: BindVif) -> Result<(), DriverRefusal> {
         let known = self
             .known(nic, bind.vif)
             .expect("a vif is added before it is bound");
         assert!(known.limits.is_some(), "a vif is limited before it is bound");
         self.change(nic, vif::BIND_VIF, &bind)
     }
-    fn unbind(&mut self, nic: u8, vif: u32) -> Result<(), Refused> {
+    fn unbind(&mut self, nic: u8, vif: u32) -> Result<(), DriverRefusal> {
         assert_eq!(self.call(nic, vif::UNBIND_VIF, &VifRef { vif }).0, vif::OK);
         Ok(())
     }
-    fn limit(&mut self, nic: u8, limits: VifLimits) -> Result<(), Refused> {
+    fn limit(&mut self, nic: u8, limits: VifLimits) -> Result<(), DriverRefusal> {
         self.change(nic, vif::SET_LIMITS, &limits)?;
         if let Some(known) = self.known.get_mut(&(nic, limits.vif)) {
             known.limits = Some(limits);
         }
         Ok(())
     }
-    fn mode(&mut self, nic: u8, vif: u32, mode: u32) -> Result<(), Refused> {
+    fn mode(&mut self, nic: u8, vif: u32, mode: u32) -> Result<(), DriverRefusal> {
         self.change(nic, vif::SET_MODE, &SetMode { vif, mode })?;
         if let Some(known) = self.known.get_mut(&(nic, vif)) {
             known.mode = mode;

@@ -3,8 +3,8 @@
 use brane_abi::control::{
     BraneConfig, BraneStatus, InterfaceConfig, InterfaceStatus, Rename, command, report as kind,
 };
-use brane_abi::inside;
 use brane_abi::net::MacAddr;
+use brane_abi::query;
 
 /// How a brane behaves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -167,8 +167,8 @@ impl Pd {
                 done
             }
             command::QUERY => {
-                let _: inside::Query = minicbor::decode(payload).unwrap();
-                let answer = inside::Answer::Interfaces(self.status().interfaces);
+                let _: query::Query = minicbor::decode(payload).unwrap();
+                let answer = query::Answer::Interfaces(self.status().interfaces);
                 Effect::Report(kind::ANSWER, minicbor::to_vec(answer).unwrap())
             }
             _ => Effect::Report(kind::REFUSED, b"unknown".to_vec()),

@@ -7,6 +7,7 @@ use crate::{Action, Child, Event, Manager, OperatorId, Reply, Size};
 use brane_abi::hooks::{Subscription, Told, say, tell};
 use brane_abi::layout::PORTS_PER_BRANE;
 use brane_abi::operator::{Addressing, Answer, Audit, Free, Receipt, Refusal, Request};
+use operator_cli::refusals::Words;
 use std::collections::VecDeque;
 
 /// A watcher: what it was told, in order.
@@ -374,7 +375,7 @@ impl World {
             self.run();
             self.cancel_as(self.turn, job);
             let stolen = self.poll_as(self.turn, job);
-            let refused = matches!(&stolen, Some(Err(why)) if why.what == format!("there is no job {job}"));
+            let refused = matches!(&stolen, Some(Err(Refusal::NoSuchJob(number))) if *number == job);
             assert!(refused, "another operator's job: {stolen:?}");
             if let Some(answer) = self.poll_as(operator, job) {
                 assert!(
@@ -398,7 +399,7 @@ impl World {
     /// The refusal of a request, as one line.
     pub fn refused(&mut self, request: Request) -> String {
         match self.call(request.clone()) {
-            Err(Refusal { what, help }) => format!("{what}: {help}"),
+            Err(why) => why.words().to_string(),
             other => panic!("{request:?}: {other:?}"),
         }
     }
@@ -461,7 +462,7 @@ impl World {
 
     /// The names of the events so far, with what they happened to.
     pub fn events(&mut self, after: u64) -> Vec<String> {
-        let Ok(Answer::Events(all)) = self.call(Request::Events(after)) else {
+        let Ok(Answer::Events(all)) = self.call(Request::Events { after, wait: true }) else {
             panic!()
         };
         let text = |e: &brane_abi::operator::Event| {

@@ -3,6 +3,7 @@
 use super::*;
 use crate::testing::World;
 use brane_abi::operator::{Addressing, Request};
+use operator_cli::refusals::Words;
 
 #[test]
 fn addresses_and_names_inside_are_changed_in_place() {
@@ -117,5 +118,5 @@ fn an_interface_takes_four_addresses_and_no_fifth() {
     };
     assert!(adjust(4).is_ok());
     let why = adjust(5).unwrap_err();
-    assert_eq!(why.what, "5 addresses, an interface takes 4");
+    assert_eq!(why.words().what, "5 addresses, an interface takes 4");
 }

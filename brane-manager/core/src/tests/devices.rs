@@ -3,6 +3,7 @@
 use super::*;
 use crate::testing::{Manner, World, assign};
 use brane_abi::operator::{Answer, Kind, Mode, Request};
+use operator_cli::refusals::Words;
 
 fn vnic(name: &str) -> DeviceConfig {
     DeviceConfig {
@@ -89,6 +90,7 @@ fn network_interfaces_can_only_belong_to_one_brane() {
     assert!(
         w.call(Request::DeleteDevice("vif9".into()))
             .unwrap_err()
+            .words()
             .what
             .contains("is in brane \"main\"")
     );
@@ -347,6 +349,7 @@ fn kinds_of_devices_are_made_and_given() {
     assert!(
         w.call(Request::DeleteDevice("nic1".into()))
             .unwrap_err()
+            .words()
             .what
             .contains("the NIC itself")
     );
@@ -437,6 +440,6 @@ fn a_device_that_the_driver_does_not_bind_is_named_in_the_log() {
         }
     }
     w.nics.refuse_after = None;
-    let named = |line: &String| line.contains("`vnic1` gets no frames") && line.contains("as the test wants");
+    let named = |line: &String| line.contains("`vnic1` gets no frames") && line.contains("Full");
     assert!(w.log.iter().any(named), "{:?}", w.log);
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::instance::heartbeat::{PERIOD_NS, SILENT_BEATS};
+use operator_cli::refusals::Words;
 use proptest::prelude::*;
 
 /// The questions among some actions: brane and token.
@@ -86,10 +87,13 @@ fn only_a_started_brane_is_asked_and_can_be_told_to_hang() {
     assert_eq!(bench.manager.next_beat(), None);
     let why = bench.refused(&hang("red"));
     assert_eq!(
-        why.what,
+        why.words().what,
         "brane \"red\" is starting, it cannot be made to hang now"
     );
-    assert_eq!(bench.refused(&hang("rde")).help, "the branes are main, red, blue");
+    assert_eq!(
+        bench.refused(&hang("rde")).words().fix,
+        "the branes are main, red, blue"
+    );
     bench.event(Event::LinkUp(child::brane(0)));
     bench.start(2);
     let actions = bench.beat();

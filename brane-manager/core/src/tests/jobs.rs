@@ -1,10 +1,12 @@
 //! Jobs of operators: how many there can be, what cancels them, and batches.
 
 use super::life::{held, named};
+use super::meanwhile::rename;
 use super::*;
 use crate::testing::{Manner, World};
-use brane_abi::inside::{self, Query};
 use brane_abi::operator::{Answer, Request};
+use brane_abi::query::{self, Query};
+use operator_cli::refusals::Words;
 
 #[test]
 fn operators_cannot_work_against_each_other_halfway() {
@@ -33,11 +35,31 @@ fn operators_cannot_work_against_each_other_halfway() {
     );
     // Jobs of one operator are bounded.
     let number = w.events(0).len() as u64;
-    let jobs: Vec<_> = (0..8).map(|_| w.begin(&Request::Events(number + 100))).collect();
+    let jobs: Vec<_> = (0..8)
+        .map(|_| {
+            w.begin(&Request::Events {
+                after: number + 100,
+                wait: true,
+            })
+        })
+        .collect();
     assert!(jobs.iter().all(Result::is_err));
-    let ninth = w.begin(&Request::Events(number + 100)).unwrap().unwrap_err();
-    assert_eq!(ninth.what, "8 requests are under way already");
-    assert!(w.poll(999).unwrap().unwrap_err().what.contains("no job 999"));
+    let ninth = w
+        .begin(&Request::Events {
+            after: number + 100,
+            wait: true,
+        })
+        .unwrap()
+        .unwrap_err();
+    assert_eq!(ninth.words().what, "8 requests are under way already");
+    assert!(
+        w.poll(999)
+            .unwrap()
+            .unwrap_err()
+            .words()
+            .what
+            .contains("no job 999")
+    );
 }
 
 #[test]
@@ -45,9 +67,14 @@ fn who_waits_no_longer_takes_no_place() {
     let mut w = World::new();
     let last = w.events(0).len() as u64;
     for _ in 0..20 {
-        let job = w.begin(&Request::Events(last + 100)).unwrap_err();
+        let job = w
+            .begin(&Request::Events {
+                after: last + 100,
+                wait: true,
+            })
+            .unwrap_err();
         w.cancel(job);
-        assert!(w.poll(job).unwrap().unwrap_err().what.contains("no job"));
+        assert!(w.poll(job).unwrap().unwrap_err().words().what.contains("no job"));
     }
     // A change goes on, and a batch ends with the request that is under way.
     let job = w
@@ -64,9 +91,9 @@ fn who_waits_no_longer_takes_no_place() {
 fn a_brane_that_keeps_questions_open_is_told_of_changes_all_the_same() {
     let mut w = World::new();
     w.branes[1].manner = Manner::Deaf(command::QUERY);
-    let ask = Request::Inside {
+    let ask = Request::Query {
         brane: named("red"),
-        query: brane_abi::inside::Query::Routes,
+        query: brane_abi::query::Query::Routes,
     };
     for _ in 0..32 {
         let job = w.begin(&ask).unwrap_err();
@@ -85,7 +112,12 @@ fn a_brane_that_keeps_questions_open_is_told_of_changes_all_the_same() {
 fn events_come_to_who_waits_for_them() {
     let mut w = World::new();
     let last = w.events(0).len() as u64;
-    let job = w.begin(&Request::Events(last)).unwrap_err();
+    let job = w
+        .begin(&Request::Events {
+            after: last,
+            wait: true,
+        })
+        .unwrap_err();
     w.run();
     assert_eq!(w.poll(job), None);
     w.create("green").unwrap();
@@ -123,7 +155,7 @@ fn a_batch_does_one_after_the_other_up_to_the_first_that_is_refused() {
     let done: Vec<bool> = parts.iter().map(|o| o.answer.is_some()).collect();
     assert_eq!(done, [true, true, true, true, false], "gold is not begun");
     assert!(parts.is_sorted_by_key(|o| o.at_us));
-    assert!(parts[4].refusal.as_ref().unwrap().what.contains("taken"));
+    assert!(parts[4].refusal.as_ref().unwrap().words().what.contains("taken"));
     assert_eq!((w.owner("vif9"), w.state("gold")), ("green/net0".into(), "gone"));
     w.delete("green").unwrap();
     w.call(Request::DeleteDevice("vif9".into())).unwrap();
@@ -155,7 +187,7 @@ fn a_batch_keeps_the_answer_to_a_ping_but_no_long_answer() {
     let mut bench = Bench::new();
     bench.start_all();
     let to = [10, 0, 2, 2].into();
-    let ping = Request::Inside {
+    let ping = Request::Query {
         brane: named("red"),
         query: Query::Ping {
             to,
@@ -164,13 +196,13 @@ fn a_batch_keeps_the_answer_to_a_ping_but_no_long_answer() {
             timeout_ms: 100,
         },
     };
-    let echo = inside::Answer::Echo {
+    let echo = query::Answer::Echo {
         from: to,
         size: 8,
         ttl: 64,
         rtt_us: 9,
     };
-    let long = inside::Answer::Routes(Vec::new());
+    let long = query::Answer::Routes(Vec::new());
     for (answer, kept) in [(echo, true), (long, false)] {
         let (job, actions) = bench.ask(&Request::batch(std::slice::from_ref(&ping)));
         let [Action::Send { token, .. }] = actions[..] else {
@@ -182,10 +214,10 @@ fn a_batch_keeps_the_answer_to_a_ping_but_no_long_answer() {
             panic!()
         };
         if kept {
-            assert_eq!(parts[0].answer, Some(Answer::Inside(answer)));
+            assert_eq!(parts[0].answer, Some(Answer::Query(answer)));
         } else {
             let why = parts[0].refusal.as_ref().unwrap();
-            assert_eq!(why.what, "the answer is too long for a batch");
+            assert_eq!(why.words().what, "the answer is too long for a batch");
         }
     }
 }
@@ -199,11 +231,85 @@ fn answers_that_nobody_fetched_make_room_for_requests_under_way() {
         .collect();
     w.run();
     for _ in 0..4 {
-        w.begin(&Request::Events(last + 100))
-            .expect_err("it waits for an event");
+        w.begin(&Request::Events {
+            after: last + 100,
+            wait: true,
+        })
+        .expect_err("it waits for an event");
     }
     // The oldest answer had to go for the last of these requests.
     let mut fetched = over.iter().map(|&job| w.poll(job).unwrap().is_ok());
     assert_eq!(fetched.by_ref().take(2).collect::<Vec<_>>(), [false, true]);
     assert!(fetched.all(|there| there));
+}
+
+#[test]
+fn all_events_that_are_kept_are_fetched_without_a_wait() {
+    let mut w = World::new();
+    for _ in 0..50 {
+        w.done(rename("red", "rot"));
+        w.done(rename("rot", "red"));
+    }
+    let (mut numbers, mut answers) = (Vec::new(), 0);
+    loop {
+        let after = numbers.last().copied().unwrap_or(0);
+        let Ok(Ok(Answer::Events(list))) = w.begin(&Request::Events { after, wait: false }) else {
+            panic!("not answered at once")
+        };
+        answers += 1;
+        if list.is_empty() {
+            break;
+        }
+        numbers.extend(list.iter().map(|e| e.number));
+    }
+    assert!(answers > 2 && numbers.len() >= 100, "{answers} {}", numbers.len());
+    assert!(numbers.is_sorted_by(|a, b| a + 1 == *b));
+}
+
+/// A brane's state, and milliseconds since its start and its last restart.
+fn uptime(w: &mut World, brane: &str) -> (String, Option<u64>, Option<u64>) {
+    use brane_abi::operator::Cell;
+    let Ok(Answer::Report(report)) = w.call(Request::Uptime) else {
+        panic!()
+    };
+    assert_eq!(report.facts, [("up_us".into(), Cell::Micros(w.now / 1_000))]);
+    assert_eq!(report.columns, ["brane", "state", "started_us", "restarted_us"]);
+    let mut rows = report.rows.into_iter();
+    let row = rows.find(|row| row[0] == Cell::Text(brane.into())).unwrap();
+    let time = |cell: &Cell| match cell {
+        Cell::Micros(us) => Some(us / 1_000),
+        _ => None,
+    };
+    let Cell::Text(state) = &row[1] else {
+        panic!("{row:?}")
+    };
+    (state.clone(), time(&row[2]), time(&row[3]))
+}
+
+#[test]
+fn uptime_counts_from_the_start_and_from_the_last_restart() {
+    let mut w = World::new();
+    let (state, begun, restarted) = uptime(&mut w, "red");
+    let begun = begun.unwrap();
+    assert_eq!((state.as_str(), restarted), ("started", None));
+    w.pass(10_000);
+    w.done(Request::Crash(named("red")));
+    w.until_started("red");
+    w.pass(5_000);
+    let (_, started, restarted) = uptime(&mut w, "red");
+    assert!(started.unwrap() >= begun + 15_000, "the start stays");
+    assert!((4_500..10_000).contains(&restarted.unwrap()), "{restarted:?}");
+    // A shutdown ends both times, and a start begins the first one.
+    w.done(Request::Shutdown {
+        name: named("red"),
+        deadline_ms: 0,
+    });
+    assert_eq!(uptime(&mut w, "red"), ("created".into(), None, None));
+    w.pass(5_000);
+    w.done(Request::Start(named("red")));
+    let (_, started, restarted) = uptime(&mut w, "red");
+    assert!(started.unwrap() < 1_000 && restarted.is_none());
+    w.create("green").unwrap();
+    let (_, started, _) = uptime(&mut w, "green");
+    assert!(started.unwrap() < 1_000);
 }

@@ -4,6 +4,7 @@ use super::*;
 use crate::testing::{Manner, World};
 use brane_abi::control::{Family, FamilyConfig, Protocol};
 use brane_abi::operator::{Answer, Request};
+use operator_cli::refusals::Words;
 
 pub(super) fn named(name: &str) -> String {
     name.into()
@@ -104,10 +105,10 @@ fn whatever_fails_in_a_create_leaves_nothing() {
             }
             let why = answer.unwrap_err();
             assert!(
-                why.what.starts_with("the brane could not be created: "),
+                why.words().what.starts_with("the brane could not be created: "),
                 "{manner:?} {why:?}"
             );
-            assert_eq!(why.help, "nothing of it is left");
+            assert_eq!(why.words().fix, "nothing of it is left");
             w.branes[3].manner = Manner::Honest;
             w.run();
             assert_eq!(w.state("green"), "gone");

@@ -5,6 +5,7 @@
 use super::*;
 use crate::testing::{Manner, World, assign};
 use brane_abi::operator::{Addressing, Kind, Mode};
+use operator_cli::refusals::Words;
 
 pub(super) fn pair() -> Request {
     Request::AddDevice(DeviceConfig {
@@ -69,7 +70,7 @@ impl World {
     /// Begins a request of operator 1, which is refused at once; why.
     fn meets(&mut self, request: &Request) -> String {
         match self.begin_as(1, request) {
-            Ok(Err(why)) => why.what,
+            Ok(Err(why)) => why.words().what,
             other => panic!("{request:?}: {other:?}"),
         }
     }
@@ -204,7 +205,10 @@ fn a_port_is_free_again_only_when_the_brane_has_given_its_interface_up() {
     assert_eq!(w.poll_as(0, job), None);
     w.branes[1].manner = Manner::Honest;
     let why = w.end(job).unwrap_err();
-    assert_eq!(why.what, "the NIC driver refuses `left`: as the test wants");
+    assert_eq!(
+        why.words().what,
+        "the NIC driver refuses `left`: its table is full"
+    );
     assert_eq!(
         (w.owner("left"), w.manager.instances[BraneId::new(1)].restarts),
         ("home".into(), 1)
@@ -258,7 +262,7 @@ fn a_shutdown_that_takes_longer_than_its_job_is_not_turned_round_halfway() {
         end = end.or_else(|| w.poll_as(0, job));
     }
     assert_eq!(
-        end.unwrap().unwrap_err().what,
+        end.unwrap().unwrap_err().words().what,
         "it takes longer than 60 s and goes on"
     );
     assert_eq!(w.state("red"), "stopping");
@@ -302,15 +306,18 @@ fn one_operator_neither_ends_nor_fetches_the_jobs_of_another() {
     let no_job = |job: u32| format!("there is no job {job}");
     // Under way.
     let last = w.events(0).len() as u64;
-    let job = w.first(&Request::Events(last + 1));
+    let job = w.first(&Request::Events {
+        after: last + 1,
+        wait: true,
+    });
     w.cancel_as(1, job);
-    assert_eq!(w.poll_as(1, job).unwrap().unwrap_err().what, no_job(job));
+    assert_eq!(w.poll_as(1, job).unwrap().unwrap_err().words().what, no_job(job));
     assert_eq!(w.poll_as(0, job), None, "it goes on");
     // Over, but not fetched.
     w.done(rename("red", "rot"));
     w.done(rename("blue", "blau"));
     w.cancel_as(1, job);
-    assert_eq!(w.poll_as(1, job).unwrap().unwrap_err().what, no_job(job));
+    assert_eq!(w.poll_as(1, job).unwrap().unwrap_err().words().what, no_job(job));
     let Some(Ok(Answer::Events(events))) = w.poll_as(0, job) else {
         panic!()
     };

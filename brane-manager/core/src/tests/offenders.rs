@@ -3,6 +3,7 @@
 use super::*;
 use crate::instance::heartbeat::{EXCUSED_BEATS, PERIOD_NS, SILENT_BEATS};
 use crate::suspensions::LONGEST_NS;
+use operator_cli::refusals::Words;
 
 const ALL: [Child; 4] = [
     child::brane(1),
@@ -86,7 +87,7 @@ fn suspensions_are_counted_and_told_once_in_a_while() {
     }
     assert_eq!(bench.suspensions("manager: others", "suspensions of console"), 0);
     assert_eq!(bench.suspensions("manager: main", "suspensions"), 0);
-    let (answer, _) = bench.ask(&Request::Events(0));
+    let (answer, _) = bench.ask(&Request::Events { after: 0, wait: true });
     let Ok(Ok(Answer::Events(events))) = answer else {
         panic!("{answer:?}")
     };
@@ -159,7 +160,7 @@ fn an_operator_that_faults_is_started_anew_without_its_jobs() {
     assert!(restarts(&actions, child::operator(0)));
     let (answer, _) = bench.call(operator::POLL, &job.to_le_bytes());
     assert_eq!(
-        answer.unwrap().unwrap_err().what,
+        answer.unwrap().unwrap_err().words().what,
         format!("there is no job {job}")
     );
 }

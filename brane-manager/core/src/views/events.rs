@@ -1,4 +1,5 @@
-//! `events`: events with numbers above one that the operator names. If there are none, the job waits for the next one.
+//! `events`: events with numbers above one that the operator names. If there are none, the job waits for the next one when the operator
+//! asks for that.
 
 use crate::Manager;
 use crate::ids::OperatorId;
@@ -15,11 +16,11 @@ struct Follow(u64);
 pub(super) fn begin(
     m: &mut Manager,
     operator: OperatorId,
-    after: u64,
+    (after, wait): (u64, bool),
     cx: &mut Context<'_>,
 ) -> Result<Progress, Refusal> {
     match m.events.after(after) {
-        events if !events.is_empty() => Ok(Progress::Done(Answer::Events(events))),
+        events if !events.is_empty() || !wait => Ok(Progress::Done(Answer::Events(events))),
         _ => open(m, operator, Follow(after), cx).map(Progress::Pending),
     }
 }

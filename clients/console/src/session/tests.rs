@@ -1,5 +1,5 @@
 use super::*;
-use brane_abi::inside;
+use brane_abi::query;
 use proptest::prelude::*;
 
 fn shown(session: &mut Session) -> String {
@@ -37,7 +37,7 @@ fn a_command_is_echoed_and_the_prompt_waits_for_its_answer() {
     assert_eq!(shown(&mut s), "Type `help` for the commands.\r\nbranes> ");
     assert_eq!(
         typed(&mut s, "show red\r"),
-        [Todo::Ask(Request::Show("red".into()))]
+        [Todo::Send(Request::Show("red".into()))]
     );
     assert_eq!(shown(&mut s), "show red\r\n");
     assert!(s.is_busy());
@@ -53,12 +53,12 @@ fn what_is_typed_meanwhile_is_carried_out_afterwards() {
     shown(&mut s);
     assert_eq!(
         s.answer(done("ok")),
-        Some(Todo::Ask(Request::List { fresh: true }))
+        Some(Todo::Send(Request::List { fresh: true }))
     );
     assert_eq!(shown(&mut s), "ok\r\nbranes> list\r\n");
     assert_eq!(
         s.answer(done("ok")),
-        Some(Todo::Ask(Request::Show("blue".into())))
+        Some(Todo::Send(Request::Show("blue".into())))
     );
     typed(&mut s, &"x".repeat(2 * TYPEAHEAD));
     assert_eq!(s.kept.len(), TYPEAHEAD);
@@ -92,14 +92,14 @@ fn help_and_errors_need_nobody() {
 fn ctrl_c_ends_a_ping_and_shows_what_is_known() {
     let mut s = Session::new();
     typed(&mut s, "in red ping 10.0.2.2\r");
-    let echo = inside::Answer::Echo {
+    let echo = query::Answer::Echo {
         from: [10, 0, 2, 2].into(),
         size: 56,
         ttl: 64,
         rtt_us: 250,
     };
-    assert_eq!(s.answer(Ok(Answer::Inside(echo))), Some(Todo::Pause(1000)));
-    assert!(matches!(s.passed(), Some(Todo::Ask(_))));
+    assert_eq!(s.answer(Ok(Answer::Query(echo))), Some(Todo::Pause(1000)));
+    assert!(matches!(s.passed(), Some(Todo::Send(_))));
     shown(&mut s);
     assert_eq!(s.key(3), None);
     assert!(!s.is_busy());
@@ -114,7 +114,10 @@ fn ctrl_c_ends_a_ping_and_shows_what_is_known() {
 #[test]
 fn events_go_on_until_a_key() {
     let mut s = Session::new();
-    assert_eq!(typed(&mut s, "events\r\n"), [Todo::Ask(Request::Events(0))]);
+    assert_eq!(
+        typed(&mut s, "events\r\n"),
+        [Todo::Send(Request::Events { after: 0, wait: true })]
+    );
     let event = brane_abi::operator::Event {
         number: 8,
         what: "started".into(),
@@ -123,7 +126,7 @@ fn events_go_on_until_a_key() {
     };
     assert_eq!(
         s.answer(Ok(Answer::Events(vec![event]))),
-        Some(Todo::Ask(Request::Events(8)))
+        Some(Todo::Send(Request::Events { after: 8, wait: true }))
     );
     assert!(shown(&mut s).contains("started red\r\n"));
     assert_eq!(s.key(b'q'), None);
@@ -137,12 +140,12 @@ fn events_go_on_until_a_key() {
 fn tab_completes_verbs_and_names() {
     let mut s = Session::new();
     shown(&mut s);
-    assert_eq!(typed(&mut s, "sho\t"), [Todo::Ask(Request::Names)]);
+    assert_eq!(typed(&mut s, "sho\t"), [Todo::Send(Request::Names)]);
     s.answer(names());
-    assert_eq!(typed(&mut s, "r\t"), [Todo::Ask(Request::Names)]);
+    assert_eq!(typed(&mut s, "r\t"), [Todo::Send(Request::Names)]);
     s.answer(names());
     assert_eq!(shown(&mut s), "show red ");
-    assert_eq!(typed(&mut s, "\r"), [Todo::Ask(Request::Show("red".into()))]);
+    assert_eq!(typed(&mut s, "\r"), [Todo::Send(Request::Show("red".into()))]);
     s.answer(done("ok"));
     // Several: first what they share, then all of them.
     typed(&mut s, "assign v\t");
@@ -154,29 +157,38 @@ fn tab_completes_verbs_and_names() {
     // Keys typed before the names are there are not lost; without names, verbs are completed all the same.
     typed(&mut s, "\x15aud\t");
     assert_eq!(typed(&mut s, "\r"), []);
-    let refusal = Refusal {
-        what: "no".into(),
-        help: "later".into(),
-    };
-    assert_eq!(s.answer(Err(refusal)), Some(Todo::Ask(Request::Audit)));
+    let refusal = Refusal::TooManyJobs;
+    assert_eq!(s.answer(Err(refusal)), Some(Todo::Send(Request::Audit)));
 }
 
 #[test]
 fn a_brane_is_entered_and_left() {
     let mut s = Session::new();
-    assert_eq!(typed(&mut s, "enter red\r"), [Todo::Ask(Request::Names)]);
+    assert_eq!(typed(&mut s, "enter red\r"), [Todo::Send(Request::Names)]);
     s.answer(names());
     assert!(shown(&mut s).ends_with("red# "));
-    let query = inside::Query::Interfaces(None);
-    let asked = Request::Inside {
+    let query = query::Query::Interfaces(None);
+    let asked = Request::Query {
         brane: "red".into(),
         query,
     };
-    assert_eq!(typed(&mut s, "ifconfig -a\r"), [Todo::Ask(asked)]);
-    s.answer(Ok(Answer::Inside(inside::Answer::Refused(
-        "no such interface".into(),
-    ))));
-    assert!(shown(&mut s).ends_with("no such interface\r\nred# "));
+    assert_eq!(typed(&mut s, "ifconfig -a\r"), [Todo::Send(asked)]);
+    let refusal = query::Refusal::NoSuchInterface("net9".into());
+    s.answer(Ok(Answer::Query(query::Answer::Refused(refusal))));
+    assert!(
+        shown(&mut s)
+            .ends_with("no interface named \"net9\": `ifconfig` shows the interfaces of the brane\r\nred# ")
+    );
+    for line in ["branectl create x\r", "nicctl create vnic x\r"] {
+        assert_eq!(typed(&mut s, line), [], "{line}");
+        let text = shown(&mut s);
+        assert!(
+            text.ends_with(
+                "manages the whole system, and this prompt only brane red: write exit first; `help` lists the commands here\r\nred# "
+            ),
+            "{text}"
+        );
+    }
     typed(&mut s, "exit\r");
     assert!(shown(&mut s).ends_with("exit\r\nbranes> "));
     typed(&mut s, "enter grey\r");
@@ -191,7 +203,7 @@ fn what_nobody_takes_is_bounded_and_counted() {
     s.answer(done(&"x".repeat(2 * MAX_PENDING)));
     assert!(s.lost() > MAX_PENDING as u64 - 100);
     assert_eq!(shown(&mut s).len(), MAX_PENDING);
-    assert_eq!(typed(&mut s, "audit\r"), [Todo::Ask(Request::Audit)]);
+    assert_eq!(typed(&mut s, "audit\r"), [Todo::Send(Request::Audit)]);
 }
 
 proptest! {
@@ -203,8 +215,8 @@ proptest! {
             let mut todo = s.key(byte);
             for _ in 0..100 {
                 todo = match todo {
-                    Some(Todo::Ask(Request::Names)) => s.answer(names()),
-                    Some(Todo::Ask(_)) => s.answer(done("done")),
+                    Some(Todo::Send(Request::Names)) => s.answer(names()),
+                    Some(Todo::Send(_)) => s.answer(done("done")),
                     Some(Todo::Pause(_)) => s.passed(),
                     None => break,
                 };

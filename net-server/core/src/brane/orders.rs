@@ -5,11 +5,11 @@
 
 use super::{Brane, Failure};
 use crate::family::{Families, Life};
-use crate::inside::Asker;
 use crate::manage::{
     COMMAND_BUDGET, Command, check, check_addresses, check_families, check_interface, check_name,
 };
 use crate::netif::NetIf;
+use crate::query::Requester;
 use crate::tcp::Owner;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -60,7 +60,7 @@ impl Brane {
                     self.control.done(token, outcome);
                 }
                 Command::Query(query) => {
-                    if let Some(answer) = self.stack.ask(now, Asker::Manager(token), query) {
+                    if let Some(answer) = self.stack.query(now, Requester::Manager(token), query) {
                         self.control.answer(token, &answer);
                     }
                 }
@@ -158,7 +158,7 @@ impl Brane {
     /// An interface is this brane's no longer: what used it is reset, what was learnt through it forgotten. Error: why not.
     pub fn detach(&mut self, now: u64, name: &str) -> Result<(), String> {
         let index = self.own(name)?;
-        self.stack.forget_asked(index);
+        self.stack.end_queries_over(index);
         let mut netif = self.stack.netifs.remove(index);
         netif.tx.count(&mut self.stack.counters);
         if let Some(number) = netif.port() {

@@ -5,15 +5,15 @@
 
 use super::{Client, Payload, Violation, endpoints};
 use crate::family::family_of;
-use crate::inside::Asker;
+use crate::query::Requester;
 use crate::slot::{Closing, Datagrams, Slot, Stream, Use};
 use crate::stack::{Stack, Udp};
 use crate::tcp::{Listener, Owner, Sizes};
 use alloc::collections::VecDeque;
 use brane_abi::control::Protocol;
-use brane_abi::inside::Query;
 use brane_abi::layout::sock;
 use brane_abi::net::SockAddr;
+use brane_abi::query::Query;
 use brane_abi::ring::{Consumer, Producer, RingIndices};
 use brane_abi::shared::SharedRegion;
 use brane_abi::socket::{self, Identity, Rings, error, event, request};
@@ -34,7 +34,7 @@ const BAD_REQUESTS: u32 = 64;
 const BACKLOG: u32 = 64;
 
 /// Longest payload of a request.
-const LONGEST: usize = brane_abi::inside::MAX_QUERY;
+const LONGEST: usize = brane_abi::query::MAX_QUERY;
 const _: () = assert!(LONGEST >= size_of::<socket::Open>());
 
 impl Client {
@@ -95,11 +95,11 @@ impl Client {
                 return Ok(false);
             }
             self.questions += 1;
-            let asker = Asker::Client {
+            let requester = Requester::Client {
                 client: self.index,
                 token: slot,
             };
-            if let Some(answer) = stack.ask(now, asker, query) {
+            if let Some(answer) = stack.query(now, requester, query) {
                 self.answer(slot, &answer);
             }
             return Ok(true);

@@ -135,7 +135,7 @@ proptest! {
                 return Err(TestCaseError::fail(format!("{request:?}: {e:?}\n{plan:#?}")));
             }
             // Each can be shown as a line that a person could type.
-            prop_assert!(operator_cli::spell::line(request).is_some());
+            prop_assert!(operator_cli::unparse::line(request).is_some());
         }
         let after = running(&mut system).unwrap();
         prop_assert_eq!(compared(after.clone(), &wanted), compared(wanted.clone(), &wanted));
@@ -186,7 +186,7 @@ fn the_difference_is_shown_as_commands_in_a_safe_order() {
         + "[[device]]\nname = \"office\"\nkind = \"vlan\"\ntag = 12\n";
     let wanted = branes_bootconfig::parse("new.toml".as_ref(), &text, 17).unwrap();
     let plan = plan(&now, &wanted).unwrap();
-    let lines: Vec<String> = plan.iter().filter_map(operator_cli::spell::line).collect();
+    let lines: Vec<String> = plan.iter().filter_map(operator_cli::unparse::line).collect();
     assert_eq!(
         lines,
         [

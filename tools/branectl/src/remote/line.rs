@@ -146,7 +146,10 @@ impl<S: Stream> Line<S> {
         mut each: impl FnMut(&Event) -> ControlFlow<()>,
     ) -> Result<u64, Error> {
         loop {
-            let events = match self.call(&Request::Events(from)) {
+            let events = match self.call(&Request::Events {
+                after: from,
+                wait: true,
+            }) {
                 Ok(Answer::Events(events)) => events,
                 Ok(other) => return Err(Error::Senseless(format!("no events, but {other:?}"))),
                 // Nothing has happened for so long.

@@ -1,24 +1,24 @@
-//! `host`: addresses of a name, asked of a name server (RFC 1035). smoltcp speaks the protocol.
+//! `host`: asks a DNS server for the addresses of a name (RFC 1035). smoltcp implements the protocol.
 //!
-//! Name servers are hosts on the network: what they answer is believed for nothing but the question.
+//! DNS servers are hosts on the network and not trusted. An answer is used for its query only.
 
-use super::{Asker, Inside, LOOKUPS, until};
+use super::{LOOKUPS, Queries, Requester, until};
 use crate::family::family_of;
 use crate::opener;
 use crate::stack::Stack;
 use alloc::string::{String, ToString};
+use alloc::vec;
 use alloc::vec::Vec;
-use alloc::{format, vec};
 use brane_abi::control::Protocol;
-use brane_abi::inside::Answer;
+use brane_abi::query::{Answer, Refusal};
 use core::net::IpAddr;
 use smoltcp::iface::SocketHandle;
 use smoltcp::socket::dns::{GetQueryResultError, QueryHandle, Socket};
 use smoltcp::wire::{DnsQueryType, IpAddress};
 
-/// One name under way: both kinds of its addresses are asked for.
+/// A lookup of one name. It asks for IPv4 and IPv6 addresses.
 pub struct Lookup {
-    pub asker: Asker,
+    pub requester: Requester,
     pub netif: usize,
     pub handle: SocketHandle,
     name: String,
@@ -28,42 +28,42 @@ pub struct Lookup {
 }
 
 impl Stack {
-    /// Name servers that DHCP or router advertisements gave.
+    /// DNS servers that DHCP or router advertisements named.
     fn name_servers(&self) -> impl Iterator<Item = IpAddress> {
         self.netifs.iter().flat_map(|(_, netif)| netif.name_servers())
     }
 
-    /// Asks a name server. Error: why not.
+    /// Asks a DNS server.
     pub(super) fn look_up(
         &mut self,
         now: u64,
-        asker: Asker,
+        requester: Requester,
         name: &str,
         server: Option<IpAddress>,
         timeout_ms: u32,
-    ) -> Result<(), String> {
-        self.check_room(asker, self.inside.lookups.len(), LOOKUPS)?;
+    ) -> Result<(), Refusal> {
+        self.check_room(requester, self.queries.lookups.len(), LOOKUPS)?;
         let server = server.or_else(|| self.name_servers().next());
-        let server = server.ok_or("no name server is known: name one")?;
+        let server = server.ok_or(Refusal::NoNameServer)?;
         if !self.switch.takes(family_of(server), Protocol::Udp) {
-            return Err("udp does not run here".into());
+            return Err(Refusal::NoSuchProtocol(Protocol::Udp));
         }
         let netif = self.route(server).filter(|_| server.is_unicast());
-        let netif = netif.ok_or_else(|| format!("no route to {server}"))?;
+        let netif = netif.ok_or(Refusal::NoRoute(server.into()))?;
         let mut socket = Socket::new(&[server], vec![]);
-        self.netifs[netif].parts().ok_or("the interface is down")?;
+        self.netifs[netif].parts().ok_or(Refusal::InterfaceIsDown)?;
         let mut pending = Vec::new();
         for kind in [DnsQueryType::A, DnsQueryType::Aaaa] {
             // Id and source port are all that keeps other hosts from answering (RFC 5452, 9.2).
             let query = opener::with_random(now, self.rng(), |iface| {
                 socket.start_query(iface.context(), name, kind)
             });
-            pending.push(query.map_err(|_| format!("{name:?} cannot be a host's name"))?);
+            pending.push(query.map_err(|_| Refusal::NotAHostName(name.to_string()))?);
         }
         self.netifs[netif].resolve(now, server);
         let handle = self.netifs[netif].add_control(socket, now);
-        self.inside.lookups.push(Lookup {
-            asker,
+        self.queries.lookups.push(Lookup {
+            requester,
             netif,
             handle,
             name: name.to_string(),
@@ -75,7 +75,7 @@ impl Stack {
     }
 
     pub(super) fn end_lookups(&mut self, now: u64) {
-        let Inside { lookups, done, .. } = &mut self.inside;
+        let Queries { lookups, done, .. } = &mut self.queries;
         for lookup in lookups.iter_mut() {
             let Lookup { pending, found, .. } = lookup;
             let socket: &mut Socket = self.netifs[lookup.netif].control_mut(lookup.handle);
@@ -93,11 +93,11 @@ impl Stack {
             let answer = if !lookup.found.is_empty() {
                 Answer::Host(lookup.found)
             } else if lookup.pending.is_empty() {
-                Answer::Refused(format!("no such host: {}", lookup.name))
+                Answer::Refused(Refusal::NoSuchHost(lookup.name))
             } else {
-                Answer::Refused(format!("no answer about {} in time", lookup.name))
+                Answer::Refused(Refusal::NoAnswerAbout(lookup.name))
             };
-            done.push((lookup.asker, answer));
+            done.push((lookup.requester, answer));
         }
     }
 }

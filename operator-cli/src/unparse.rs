@@ -1,7 +1,7 @@
 //! From a request back to the line that stands for it: what `apply` shows, and what a person can type.
 
-use crate::columns::rate;
 use crate::json::mode;
+use crate::table_layout::rate;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
@@ -149,9 +149,9 @@ fn addresses(a: &Addressing) -> String {
 mod tests {
     use super::*;
     use crate::command::Command;
-    use crate::parse::{self, Place};
+    use crate::parse::{self, Context};
     use crate::table::Program;
-    use crate::{samples, values};
+    use crate::{samples, value_parsers};
     use alloc::vec;
     use brane_abi::operator::{DeviceConfig, Mode};
     use proptest::prelude::*;
@@ -174,7 +174,7 @@ mod tests {
             .prop_map(|a| Some(a).filter(|a| *a != Addressing::default()));
         let rate = prop_oneof![
             Just(None),
-            (1..values::MAX_RATE).prop_map(Some),
+            (1..value_parsers::MAX_RATE).prop_map(Some),
             Just(Some(10_000_000))
         ];
         let kind = prop_oneof![
@@ -199,8 +199,11 @@ mod tests {
             },
         );
         let families = proptest::option::of(proptest::sample::select(vec![
-            vec![values::family("inet=icmp").unwrap()],
-            vec![values::family("inet=").unwrap(), values::family("inet6").unwrap()],
+            vec![value_parsers::family("inet=icmp").unwrap()],
+            vec![
+                value_parsers::family("inet=").unwrap(),
+                value_parsers::family("inet6").unwrap(),
+            ],
         ]));
         prop_oneof![
             (name, families, any::<bool>()).prop_map(|(name, families, start)| Request::Create {
@@ -227,8 +230,12 @@ mod tests {
                 interface,
                 addressing
             }),
-            (name, any::<bool>(), proptest::option::of(0..values::MAX_RATE)).prop_map(
-                |(device, any, rate_up)| Request::Limit {
+            (
+                name,
+                any::<bool>(),
+                proptest::option::of(0..value_parsers::MAX_RATE)
+            )
+                .prop_map(|(device, any, rate_up)| Request::Limit {
                     device,
                     mode: Some(Mode::Bridge),
                     allow: Some(if any {
@@ -238,8 +245,7 @@ mod tests {
                     }),
                     rate_up,
                     rate_down: None,
-                }
-            ),
+                }),
             device.prop_map(Request::AddDevice),
             name.prop_map(Request::DeleteDevice),
             (name, name).prop_map(|(from, to)| Request::RenameDevice { from, to }),
@@ -250,8 +256,8 @@ mod tests {
         #[test]
         fn what_is_spelled_is_understood(request in requests()) {
             let line = line(&request).unwrap();
-            let parsed = parse::line(&line, &Place::of(Program::Branectl));
-            prop_assert_eq!(parsed.map(|p| p.unwrap().command), Ok(Command::Ask(request)), "{}", line);
+            let parsed = parse::line(&line, &Context::of(Program::Branectl));
+            prop_assert_eq!(parsed.map(|p| p.unwrap().command), Ok(Command::Send(request)), "{}", line);
         }
     }
 }

@@ -1,24 +1,24 @@
 use super::*;
-use crate::parse::{Place, line};
+use crate::parse::{Context, line};
 use crate::samples;
 use crate::table::Program;
 use brane_abi::log::Level;
 use brane_abi::operator::LogLevel;
 
-fn job(text: &str) -> Job {
-    Job::new(line(text, &Place::of(Program::Branectl)).unwrap().unwrap())
+fn session(text: &str) -> Session {
+    Session::new(line(text, &Context::of(Program::Branectl)).unwrap().unwrap())
 }
 
 /// Carries a line out against answers given one after the other; returns the requests, what was shown, the end.
 fn run(text: &str, answers: Vec<Result<Answer, Refusal>>) -> (Vec<Request>, Output, Option<End>) {
-    let mut job = job(text);
+    let mut session = session(text);
     let mut out = Output::default();
     let mut asked = Vec::new();
     let mut answers = answers.into_iter();
     let mut reply = None;
     for _ in 0..1000 {
-        match job.step(reply.take(), &mut out) {
-            Step::Ask(request) => {
+        match session.step(reply.take(), &mut out) {
+            Step::Send(request) => {
                 asked.push(request);
                 match answers.next() {
                     Some(answer) => reply = Some(answer),
@@ -33,7 +33,7 @@ fn run(text: &str, answers: Vec<Result<Answer, Refusal>>) -> (Vec<Request>, Outp
 }
 
 fn reply(rtt_us: u32) -> Result<Answer, Refusal> {
-    Ok(Answer::Inside(inside::Answer::Echo {
+    Ok(Answer::Query(query::Answer::Echo {
         from: [10, 0, 2, 2].into(),
         size: 56,
         ttl: 64,
@@ -63,7 +63,10 @@ fn ifconfig_reads_the_brane_and_then_changes_it() {
         (brane.as_str(), interface.as_str(), addressing.addresses.len()),
         ("red", "net0", 3)
     );
-    assert_eq!((out.text.as_str(), end), ("net0 is changed\n", Some(End::Well)));
+    assert_eq!(
+        (out.text.as_str(), end),
+        ("net0 is changed\n", Some(End::Success))
+    );
 }
 
 #[test]
@@ -73,9 +76,9 @@ fn an_interface_is_removed_by_its_device() {
         vec![Ok(Answer::Brane(samples::brane())), Ok(Answer::Done("".into()))],
     );
     assert_eq!(asked[1], Request::Remove("vnic1".into()));
-    assert_eq!(end, Some(End::Well));
+    assert_eq!(end, Some(End::Success));
     let (asked, out, end) = run("remove red/x", vec![Ok(Answer::Brane(samples::brane()))]);
-    assert_eq!((asked.len(), end), (1, Some(End::Badly)));
+    assert_eq!((asked.len(), end), (1, Some(End::Failure)));
     assert_eq!(
         out.error,
         "no interface \"x\" in brane red: there are lo0, net0\n"
@@ -84,50 +87,52 @@ fn an_interface_is_removed_by_its_device() {
 
 #[test]
 fn ping_counts_what_was_answered() {
-    let no = Ok(Answer::Inside(inside::Answer::Refused(
-        "no reply in 1000 ms".into(),
-    )));
+    let no = Ok(Answer::Query(query::Answer::Refused(query::Refusal::NoReply(
+        [10, 0, 2, 2].into(),
+    ))));
     let (asked, out, end) = run("in red ping -c 3 10.0.2.2", vec![reply(100), no, reply(300)]);
-    assert_eq!((asked.len(), end), (3, Some(End::Well)));
+    assert_eq!((asked.len(), end), (3, Some(End::Success)));
     assert_eq!(
         out.text,
-        "56 bytes from 10.0.2.2: seq=0 ttl=64 time=0.100 ms\nno reply to seq 1: no reply in 1000 ms\n56 bytes from \
+        "56 bytes from 10.0.2.2: seq=0 ttl=64 time=0.100 ms\nno reply to seq 1: no answer from 10.0.2.2\n56 bytes from \
          10.0.2.2: seq=2 ttl=64 time=0.300 ms\n3 sent, 2 received, 33% lost\nround trip least/mean/most 0.100 ms / 0.200 ms / \
          0.300 ms\n"
     );
-    let no = Ok(Answer::Inside(inside::Answer::Refused("no route".into())));
-    assert_eq!(run("in red ping -c 1 10.0.2.2", vec![no]).2, Some(End::Badly));
+    let no = Ok(Answer::Query(query::Answer::Refused(
+        query::Refusal::NoNameServer,
+    )));
+    assert_eq!(run("in red ping -c 1 10.0.2.2", vec![no]).2, Some(End::Failure));
 }
 
 #[test]
 fn ping_looks_a_name_up_first_and_says_what_it_knows_when_it_is_stopped() {
-    let mut job = job("in red ping -s 8 gateway.example");
+    let mut session = session("in red ping -s 8 gateway.example");
     let mut out = Output::default();
-    let Step::Ask(Request::Inside {
+    let Step::Send(Request::Query {
         query: Query::Host { name, .. },
         ..
-    }) = job.step(None, &mut out)
+    }) = session.step(None, &mut out)
     else {
         panic!()
     };
     assert_eq!(name, "gateway.example");
-    let found = Answer::Inside(inside::Answer::Host(vec![[10, 0, 2, 2].into()]));
-    let Step::Ask(Request::Inside {
+    let found = Answer::Query(query::Answer::Host(vec![[10, 0, 2, 2].into()]));
+    let Step::Send(Request::Query {
         query: Query::Ping { to, size, .. },
         ..
-    }) = job.step(Some(Ok(found)), &mut out)
+    }) = session.step(Some(Ok(found)), &mut out)
     else {
         panic!()
     };
     assert_eq!((to, size), (IpAddr::from([10, 0, 2, 2]), 8));
-    assert_eq!(job.step(Some(reply(100)), &mut out), Step::Pause(1000));
-    assert_eq!(job.cancel(&mut out), End::Well);
+    assert_eq!(session.step(Some(reply(100)), &mut out), Step::Pause(1000));
+    assert_eq!(session.cancel(&mut out), End::Success);
     assert!(out.text.contains("1 sent, 1 received, 0% lost"), "{}", out.text);
 }
 
 #[test]
 fn tables_come_in_pages_and_a_brane_that_never_ends_is_left() {
-    let page = |list, more| Ok(Answer::Inside(inside::Answer::Neighbours(list, more)));
+    let page = |list, more| Ok(Answer::Query(query::Answer::Neighbours(list, more)));
     let (asked, out, _) = run(
         "in red arp -an",
         vec![
@@ -135,7 +140,7 @@ fn tables_come_in_pages_and_a_brane_that_never_ends_is_left() {
             page(vec![samples::neighbour(3)], false),
         ],
     );
-    let Request::Inside {
+    let Request::Query {
         query: Query::Neighbours { skip, .. },
         ..
     } = asked[1]
@@ -152,18 +157,43 @@ fn tables_come_in_pages_and_a_brane_that_never_ends_is_left() {
         .map(|_| page(vec![samples::neighbour(2)], true))
         .collect();
     let (asked, _, end) = run("in red arp", endless);
-    assert_eq!((asked.len(), end), (MAX_PAGES, Some(End::Well)));
+    assert_eq!((asked.len(), end), (MAX_PAGES, Some(End::Success)));
     let empty = (0..9).map(|_| page(vec![], true)).collect();
     assert_eq!(run("in red ndp", empty).0.len(), 1);
 }
 
 #[test]
 fn netstat_shows_one_protocol_alone() {
-    let answer = Ok(Answer::Inside(inside::Answer::Sockets(samples::sockets(), false)));
+    let answer = Ok(Answer::Query(query::Answer::Sockets(samples::sockets(), false)));
     let (_, out, _) = run("in red netstat -p udp", vec![answer]);
     assert_eq!(
         out.text,
         "PROTO  RECV-Q  SEND-Q  LOCAL         REMOTE          STATE\nudp    12      0       [fec0::16]:7  [fec0::2]:4000\n"
+    );
+}
+
+#[test]
+fn netstat_shows_the_counters_of_one_protocol_alone() {
+    let status = |family, protocol| query::ProtocolStatus {
+        family,
+        protocol,
+        state: "started".into(),
+        counters: vec![samples::counter("received", 7)],
+    };
+    use brane_abi::control::{Family, Protocol};
+    let all = vec![
+        status(Family::Inet, Protocol::Icmp),
+        status(Family::Inet, Protocol::Udp),
+        status(Family::Inet6, Protocol::Udp),
+    ];
+    let answer = Ok(Answer::Query(query::Answer::Protocols(all)));
+    let (asked, out, end) = run("in red netstat -s -p udp -j", vec![answer]);
+    assert_eq!((asked.len(), end), (1, Some(End::Success)));
+    let shown: serde_json::Value = serde_json::from_str(&out.text).unwrap();
+    let list = shown["protocols"].as_array().unwrap();
+    assert!(
+        list.len() == 2 && list.iter().all(|p| p["protocol"] == "udp"),
+        "{out:?}"
     );
 }
 
@@ -178,7 +208,11 @@ fn events_are_followed_from_the_last_one() {
     );
     assert_eq!(
         asked,
-        [Request::Events(0), Request::Events(5), Request::Events(5)]
+        [
+            Request::Events { after: 0, wait: true },
+            Request::Events { after: 5, wait: true },
+            Request::Events { after: 5, wait: true }
+        ]
     );
     assert_eq!((out.text.lines().count(), end), (2, None));
     assert!(
@@ -186,55 +220,72 @@ fn events_are_followed_from_the_last_one() {
         "{}",
         out.text
     );
+    // With --once an answer's worth after the other, until none is left.
     let (asked, out, end) = run(
         "events --once --after 3",
-        vec![Ok(Answer::Events(vec![samples::event(4)]))],
+        vec![
+            Ok(Answer::Events(vec![samples::event(4)])),
+            Ok(Answer::Events(vec![samples::event(5)])),
+            Ok(Answer::Events(vec![])),
+        ],
     );
-    assert_eq!((asked.len(), end), (1, Some(End::Well)));
-    assert_eq!(out.text, "     4       1.234 s  assigned red vnic1: as net0\n");
+    let at_once = |after| Request::Events { after, wait: false };
+    assert_eq!(asked, [3, 4, 5].map(at_once));
+    assert_eq!(end, Some(End::Success));
+    assert_eq!(
+        out.text,
+        "     4       1.234 s  assigned red vnic1: as net0\n     5       1.234 s  assigned red vnic1: as net0\n"
+    );
+}
+
+#[test]
+fn events_that_happen_faster_than_they_are_read_come_to_an_end() {
+    let answers = (1..=1000).map(|n| Ok(Answer::Events(vec![samples::event(n)])));
+    let (asked, _, end) = run("events --once", answers.collect());
+    assert_eq!((asked.len(), end), (MAX_PAGES, Some(End::Success)));
 }
 
 #[test]
 fn refusals_and_findings_end_badly() {
-    let refusal = || Refusal {
-        what: "no brane named \"rde\"".into(),
-        help: "the branes are main, red, blue".into(),
-    };
+    let refusal = || Refusal::NoSuchBrane("rde".into(), ["main", "red", "blue"].into_iter().collect());
     let (_, out, end) = run("show rde", vec![Err(refusal())]);
     assert_eq!(
         out.error,
         "no brane named \"rde\": the branes are main, red, blue\n"
     );
-    assert_eq!((out.text.as_str(), end), ("", Some(End::Badly)));
+    assert_eq!((out.text.as_str(), end), ("", Some(End::Failure)));
     let (_, out, _) = run("show rde -j", vec![Err(refusal())]);
     assert_eq!(
         out.text,
-        "{\"error\":{\"fix\":\"the branes are main, red, blue\",\"what\":\"no brane named \\\"rde\\\"\"}}\n"
+        "{\"error\":{\"code\":\"no-such-brane\",\"fix\":\"the branes are main, red, blue\",\"what\":\"no brane named \\\"rde\\\"\"}}\n"
     );
     let audit = samples::answers()
         .into_iter()
         .find(|(n, _)| *n == "audit")
         .unwrap()
         .1;
-    assert_eq!(run("audit", vec![Ok(audit)]).2, Some(End::Badly));
+    assert_eq!(run("audit", vec![Ok(audit)]).2, Some(End::Failure));
     let (_, out, end) = run("nicctl show vnic2", vec![Ok(Answer::Devices(samples::devices()))]);
     assert_eq!(out.error, "no device named \"vnic2\": did you mean vnic1?\n");
-    assert_eq!(end, Some(End::Badly));
+    assert_eq!(end, Some(End::Failure));
 }
 
 #[test]
 fn no_answer_commands_the_terminal() {
-    let evil = Ok(Answer::Inside(inside::Answer::Refused(
-        "\x1b[2J\x07gone\r".into(),
+    let evil = Ok(Answer::Query(query::Answer::Refused(
+        query::Refusal::NoSuchInterface("\x1b[2J\x07gone\r".into()),
     )));
     let (_, out, _) = run("in red ifconfig -a", vec![evil]);
-    assert_eq!(out.error, "?[2J?gone?\n");
+    assert_eq!(
+        out.error,
+        "no interface named \"?[2J?gone?\": `ifconfig` shows the interfaces of the brane\n"
+    );
 }
 
 #[test]
 fn files_are_for_the_host() {
     let (_, out, end) = run("save x.toml", vec![]);
-    assert_eq!(end, Some(End::Badly));
+    assert_eq!(end, Some(End::Failure));
     assert!(out.error.starts_with("save works on the host"), "{}", out.error);
 }
 
@@ -253,7 +304,7 @@ fn kept_lines_are_asked_for_until_a_part_is_not_full() {
         wait: false,
     };
     assert_eq!(asked, [request(0), request(3 + LOG_LINES as u64)]);
-    assert_eq!(end, Some(End::Well));
+    assert_eq!(end, Some(End::Success));
     assert_eq!(
         out.text.lines().next(),
         Some("     4       1.234 s  [brane-1] error: panicked at x")
@@ -265,7 +316,7 @@ fn kept_lines_are_asked_for_until_a_part_is_not_full() {
 fn a_log_that_grows_faster_than_it_is_read_comes_to_an_end() {
     let parts = (0..1000).map(|n| Ok(full_part(1 + n * LOG_LINES as u64)));
     let (asked, _, end) = run("logs", parts.collect());
-    assert_eq!((asked.len(), end), (MAX_PAGES, Some(End::Well)));
+    assert_eq!((asked.len(), end), (MAX_PAGES, Some(End::Success)));
 }
 
 #[test]

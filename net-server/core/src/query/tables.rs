@@ -1,21 +1,19 @@
-//! `ifconfig`, `route`, `arp`, `ndp` and `netstat`: what is now, in pages that fit one answer.
+//! `ifconfig`, `route`, `arp`, `ndp` and `netstat`: tables of the present state, in pages that fit into one answer.
 
-use super::refused;
 use crate::stack::Stack;
-use alloc::format;
 use alloc::string::ToString;
 use alloc::vec::Vec;
 use brane_abi::control::{Counter, Family, Protocol};
-use brane_abi::inside::{Answer, Neighbour, ProtocolStatus, Route, Socket};
 use brane_abi::net::MacAddr;
-use core::net::{IpAddr, Ipv6Addr, SocketAddr};
+use brane_abi::query::{Answer, Neighbour, ProtocolStatus, Refusal, Route, Socket};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use smoltcp::socket::tcp::State;
 use smoltcp::wire::IpAddress;
 
-/// Entries of a page: each takes fewer than 100 bytes, and a page less than [`brane_abi::inside::MAX_ANSWER`].
+/// Entries of a page: each takes fewer than 100 bytes, and a page less than [`brane_abi::query::MAX_ANSWER`].
 const PAGE: usize = 32;
 
-/// The entries after the first `skip`, as many as a page takes; whether there are more.
+/// Returns the entries after the first `skip`, as many as a page takes, and true if more follow.
 fn page<T>(all: impl Iterator<Item = T>, skip: u32) -> (Vec<T>, bool) {
     let mut entries: Vec<T> = all.skip(skip as usize).take(PAGE + 1).collect();
     let more = entries.len() > PAGE;
@@ -23,7 +21,7 @@ fn page<T>(all: impl Iterator<Item = T>, skip: u32) -> (Vec<T>, bool) {
     (entries, more)
 }
 
-/// A state as RFC 9293 names it.
+/// Names a state as RFC 9293 does.
 fn state(state: State) -> &'static str {
     match state {
         State::Closed => "CLOSED",
@@ -46,7 +44,7 @@ impl Stack {
         match name.map(|name| (name, self.find(name))) {
             None => Answer::Interfaces(self.netifs.iter().map(|(_, netif)| netif.status()).collect()),
             Some((_, Some(index))) => Answer::Interfaces([self.netifs[index].status()].into()),
-            Some((name, None)) => refused(format!("no interface {name}")),
+            Some((name, None)) => Answer::Refused(Refusal::NoSuchInterface(name.to_string())),
         }
     }
 
@@ -79,10 +77,12 @@ impl Stack {
     }
 
     pub(super) fn sockets(&mut self, skip: u32) -> Answer {
-        let at = |address: Option<IpAddress>, port| {
-            let any: IpAddr = Ipv6Addr::UNSPECIFIED.into();
-            SocketAddr::new(address.map_or(any, Into::into), port)
+        // A brane without inet6 has no socket that takes IPv6 packets.
+        let any: IpAddr = match self.switch.has_family(Family::Inet6) {
+            true => Ipv6Addr::UNSPECIFIED.into(),
+            false => Ipv4Addr::UNSPECIFIED.into(),
         };
+        let at = |address: Option<IpAddress>, port| SocketAddr::new(address.map_or(any, Into::into), port);
         let listeners = self.listeners.iter().map(|(_, listener)| Socket {
             protocol: Protocol::Tcp,
             local: at(listener.local, listener.port),

@@ -1,4 +1,4 @@
-//! Commands inside a brane. They show and change what is the brane's own; whatever else is named does not exist for them.
+//! The commands inside a brane. They show and change what belongs to the brane. For them a name of another brane does not exist.
 
 use super::{Value, Verb, flag, many, one, option, optional};
 use crate::change::{self, Change};
@@ -6,14 +6,17 @@ use crate::command::Command;
 use crate::error::Error;
 use crate::parse::Matches;
 use crate::ping::Echo;
-use crate::values;
+use crate::value_parsers;
 use alloc::boxed::Box;
 use alloc::string::{String, ToString};
 use brane_abi::control::Family;
-use brane_abi::inside::Query;
 use brane_abi::operator::Request;
+use brane_abi::query::Query;
 
 const NUMERIC: super::Opt = flag("numeric", Some('n'), "addresses as numbers; it is always so");
+
+/// What `netstat -p` takes.
+const PROTOCOLS: &[&str] = &["tcp", "udp", "icmp", "icmp6"];
 
 /// In the order of `help`.
 pub const VERBS: &[Verb] = &[
@@ -38,7 +41,7 @@ pub const VERBS: &[Verb] = &[
         example: "ifconfig net0 inet 10.0.0.5/24 alias",
         schema: "interfaces done",
         build: |m| {
-            let interface = m.optional("INTERFACE").map(values::name).transpose()?;
+            let interface = m.optional("INTERFACE").map(value_parsers::name).transpose()?;
             let words = m.all("SETTING");
             if m.flag("all") && interface.is_some() {
                 return Err(Error::new("-a and an interface are given", "drop one of them"));
@@ -76,15 +79,15 @@ pub const VERBS: &[Verb] = &[
         schema: "routes done",
         build: |m| {
             let words: alloc::vec::Vec<&str> = m.all("CHANGE").iter().map(String::as_str).collect();
-            let interface = m.value("interface").map(values::name).transpose()?;
+            let interface = m.value("interface").map(value_parsers::name).transpose()?;
             match words[..] {
                 [] | ["show"] => ask(m, Query::Routes),
                 ["add", "default", gateway] => {
-                    change(m, Change::gateway(interface, values::address(gateway)?))
+                    change(m, Change::gateway(interface, value_parsers::address(gateway)?))
                 }
                 ["delete", "default", gateway] => change(
                     m,
-                    Change::no_gateway(interface, Some(values::address(gateway)?), false),
+                    Change::no_gateway(interface, Some(value_parsers::address(gateway)?), false),
                 ),
                 ["delete", "default"] => change(m, Change::no_gateway(interface, None, m.flag("inet6"))),
                 _ => Err(Error::new(
@@ -127,8 +130,8 @@ pub const VERBS: &[Verb] = &[
                 "protocol",
                 Some('p'),
                 "PROTOCOL",
-                Value::Word(&["tcp", "udp"]),
-                "sockets of this one alone",
+                Value::Word(PROTOCOLS),
+                "sockets of this one alone, or with -s its counters",
             ),
         ],
         help: "sockets and connections, routes, counters",
@@ -143,19 +146,35 @@ pub const VERBS: &[Verb] = &[
             if chosen > 1 {
                 return Err(Error::new("more than one of -s, -r and -i is given", "give one"));
             }
+            let protocol = m
+                .value("protocol")
+                .map(|p| value_parsers::word(p, PROTOCOLS))
+                .transpose()?;
+            if protocol.is_some() && (m.flag("routes") || m.flag("interfaces")) {
+                return Err(Error::new(
+                    "-p is for sockets and for -s",
+                    "drop it, or drop -r and -i",
+                ));
+            }
             if m.flag("statistics") {
-                ask(m, Query::Protocols)
+                Ok(Command::Protocols {
+                    brane: m.brane()?,
+                    protocol,
+                })
             } else if m.flag("routes") {
                 ask(m, Query::Routes)
             } else if m.flag("interfaces") {
                 ask(m, Query::Interfaces(None))
             } else {
+                if let Some(protocol) = protocol.as_deref().filter(|p| !matches!(*p, "tcp" | "udp")) {
+                    return Err(Error::new(
+                        alloc::format!("{protocol} has no sockets"),
+                        "add -s for its counters",
+                    ));
+                }
                 Ok(Command::Sockets {
                     brane: m.brane()?,
-                    protocol: m
-                        .value("protocol")
-                        .map(|p| values::word(p, &["tcp", "udp"]))
-                        .transpose()?,
+                    protocol,
                 })
             }
         },
@@ -198,7 +217,7 @@ pub const VERBS: &[Verb] = &[
         example: "ping -c 3 10.0.2.2",
         schema: "ping",
         build: |m| {
-            let time = |key, otherwise, most| match m.value(key).map(values::time_ms).transpose()? {
+            let time = |key, otherwise, most| match m.value(key).map(value_parsers::time_ms).transpose()? {
                 None => Ok(otherwise),
                 Some(ms) if ms <= most => Ok(ms),
                 Some(ms) => Err(Error::new(
@@ -238,7 +257,7 @@ pub const VERBS: &[Verb] = &[
         example: "host www.example.org 10.0.2.3",
         schema: "host",
         build: |m| {
-            let timeout_ms = m.value("timeout").map_or(Ok(5000), values::time_ms)?;
+            let timeout_ms = m.value("timeout").map_or(Ok(5000), value_parsers::time_ms)?;
             if timeout_ms > 10_000 {
                 return Err(Error::new(
                     alloc::format!("--timeout of {timeout_ms} ms is too long"),
@@ -249,7 +268,7 @@ pub const VERBS: &[Verb] = &[
                 m,
                 Query::Host {
                     name: host(m.one("NAME")?)?,
-                    server: m.optional("SERVER").map(values::address).transpose()?,
+                    server: m.optional("SERVER").map(value_parsers::address).transpose()?,
                     timeout_ms,
                 },
             )
@@ -269,7 +288,7 @@ fn host(word: &str) -> Result<String, Error> {
 }
 
 fn ask(m: &Matches, query: Query) -> Result<Command, Error> {
-    Ok(Command::Ask(Request::Inside {
+    Ok(Command::Send(Request::Query {
         brane: m.brane()?,
         query,
     }))

@@ -5,13 +5,13 @@ mod common;
 mod packets;
 
 use brane_abi::control::{Family, Protocol, command, report};
-use brane_abi::inside::{Answer, MAX_ANSWER, Query, Route};
 use brane_abi::port::FrameMeta;
+use brane_abi::query::{Answer, MAX_ANSWER, Query, Refusal, Route};
 use brane_abi::socket::QUESTIONS;
 use brane_socket::{Error, ListenOptions, RingSizes, TcpListener, TcpStream, UdpSocket};
 use common::*;
 use core::net::{IpAddr, SocketAddr};
-use net_server_core::inside::Asker;
+use net_server_core::query::Requester;
 use packets::{answers, packet, udp};
 
 fn at(text: &str) -> SocketAddr {
@@ -79,7 +79,7 @@ fn own_interfaces_are_shown_and_foreign_names_do_not_exist() {
         "vnic1", "vnic2", "net1", "nic0", "test", "nosuch", "", "lo", "net0 ", "NET0",
     ] {
         let answer = ask(&mut pair, Query::Interfaces(Some(foreign.into())));
-        assert_eq!(answer, Answer::Refused(format!("no interface {foreign}")));
+        assert_eq!(answer, Answer::Refused(Refusal::NoSuchInterface(foreign.into())));
     }
 }
 
@@ -200,8 +200,38 @@ fn sockets_come_in_pages_that_fit_an_answer() {
 }
 
 #[test]
+fn a_listener_of_a_brane_without_inet6_is_at_any_ipv4_address() {
+    let inet = brane_abi::control::all_families()
+        .into_iter()
+        .filter(|f| f.family == Family::Inet);
+    let inet: Vec<_> = inet.collect();
+    for (families, any) in [(None, "[::]"), (Some(inet), "0.0.0.0")] {
+        let mut pair = Pair::new(0);
+        pair.a.config.interfaces[0].addresses.retain(|a| a.ip.is_ipv4());
+        pair.a.config.interfaces[0].slaac = false;
+        pair.a.config.families = families;
+        pair.a.config.generation = 1;
+        pair.a.restart();
+        let near = pair.a.stack.clone();
+        let task = pair.a.spawn(async move {
+            near.ready().await;
+            let sizes = RingSizes { rx: 1024, tx: 1024 };
+            let udp = UdpSocket::bind(&near, at("0.0.0.0:7"), sizes).await.unwrap();
+            let listener = TcpListener::bind(&near, at("0.0.0.0:80"), ListenOptions::default());
+            (udp, listener.await.unwrap())
+        });
+        let _kept = pair.until(&task, 10 * SECOND);
+        let Answer::Sockets(list, false) = ask_both(&mut pair, Query::Sockets { skip: 0 }) else {
+            panic!("no sockets");
+        };
+        let locals: Vec<_> = list.iter().map(|s| s.local).collect();
+        assert_eq!(locals, [at(&format!("{any}:80")), at(&format!("{any}:7"))]);
+    }
+}
+
+#[test]
 fn the_longest_pages_fit_an_answer() {
-    use brane_abi::inside::{Neighbour, Socket};
+    use brane_abi::query::{Neighbour, Socket};
     let longest: SocketAddr = "[fec0:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535".parse().unwrap();
     let socket = Socket {
         protocol: Protocol::Udp,
@@ -246,16 +276,19 @@ fn pings_are_answered_timed_and_bounded() {
         }
     }
     for (query, why) in [
-        (ping("10.0.2.99", 56, 300), "no answer from 10.0.2.99"),
-        (ping("192.0.2.1", 56, 300), "no route to 192.0.2.1"),
-        (ping("224.0.0.1", 56, 300), "no route to 224.0.0.1"),
+        (ping("10.0.2.99", 56, 300), Refusal::NoReply(ip("10.0.2.99"))),
+        (ping("192.0.2.1", 56, 300), Refusal::NoRoute(ip("192.0.2.1"))),
+        (ping("224.0.0.1", 56, 300), Refusal::NoRoute(ip("224.0.0.1"))),
         (
             ping("10.0.2.2", 1401, 300),
-            "size too large: 1401 bytes, 1400 allowed",
+            Refusal::TooMuchData {
+                size: 1401,
+                most: 1400,
+            },
         ),
     ] {
         let before = pair.a.now();
-        assert_eq!(ask(&mut pair, query), Answer::Refused(why.into()));
+        assert_eq!(ask(&mut pair, query), Answer::Refused(why));
         assert!(pair.a.now() - before < 310 * MS);
     }
     // As many as a client may ask at once, and one more; then all is free again.
@@ -272,7 +305,7 @@ fn pings_are_answered_timed_and_bounded() {
         assert_eq!(outcomes.iter().filter(silent).count(), QUESTIONS);
         assert_eq!(outcomes.last(), Some(&Err(Error::NoResources)));
     }
-    assert!(pair.a.brane.stack.inside.is_empty());
+    assert!(pair.a.brane.stack.queries.is_empty());
     // The manager's are bounded too, and answered all the same.
     while pair.a.manager.report().is_some() {}
     let query = minicbor::to_vec(ping("10.0.2.99", 8, 200)).unwrap();
@@ -286,7 +319,7 @@ fn pings_are_answered_timed_and_bounded() {
         let Answer::Refused(why) = minicbor::decode(&text).unwrap() else {
             panic!("nobody is there");
         };
-        refused += usize::from(why.starts_with("too many at once"));
+        refused += usize::from(why == Refusal::TooManyQueries(16));
     }
     assert_eq!(refused, 30 - 16);
     // The network's rubbish is no reply: another sender, identifier or number.
@@ -301,7 +334,7 @@ fn pings_are_answered_timed_and_bounded() {
         vec![(frame, *meta)]
     });
     let answer = ask(&mut pair, ping("10.0.2.2", 8, 200));
-    assert_eq!(answer, Answer::Refused("no answer from 10.0.2.2".into()));
+    assert_eq!(answer, Answer::Refused(Refusal::NoReply(ip("10.0.2.2"))));
 }
 
 #[test]
@@ -315,7 +348,7 @@ fn what_is_asked_through_an_interface_ends_with_it() {
     pair.a.manager.command(command::DETACH, 1, b"net0");
     assert_eq!(
         pair.until(&task, 100 * MS),
-        Ok(Answer::Refused("the interface is gone".into()))
+        Ok(Answer::Refused(Refusal::InterfaceIsGone))
     );
     // And with the brane.
     let mut pair = Pair::new(0);
@@ -380,25 +413,25 @@ fn names_are_looked_up() {
     for (query, why) in [
         (
             host("nosuch.example.org", Some("10.0.2.2")),
-            "no such host: nosuch.example.org",
+            Refusal::NoSuchHost("nosuch.example.org".into()),
         ),
-        (host("www.example.org", None), "no name server is known: name one"),
+        (host("www.example.org", None), Refusal::NoNameServer),
         (
             host("www..org", Some("10.0.2.2")),
-            "\"www..org\" cannot be a host's name",
+            Refusal::NotAHostName("www..org".into()),
         ),
         (
             host("www.example.org", Some("192.0.2.9")),
-            "no route to 192.0.2.9",
+            Refusal::NoRoute(ip("192.0.2.9")),
         ),
         (
             host("www.example.org", Some("10.0.2.99")),
-            "no answer about www.example.org in time",
+            Refusal::NoAnswerAbout("www.example.org".into()),
         ),
     ] {
-        assert_eq!(ask(&mut pair, query), Answer::Refused(why.into()));
+        assert_eq!(ask(&mut pair, query), Answer::Refused(why));
     }
-    assert!(pair.a.brane.stack.inside.is_empty());
+    assert!(pair.a.brane.stack.queries.is_empty());
     // A router advertises a server (RFC 8106); nobody need name one then.
     pair.a.config.generation += 1;
     pair.a.config.interfaces[0].slaac = true;
@@ -439,13 +472,13 @@ fn a_datagram_from_port_53_draws_no_error_while_a_name_is_looked_up() {
         server: Some(ip("10.0.2.2")),
         timeout_ms: 3000,
     };
-    assert_eq!(pair.a.brane.stack.ask(now, Asker::Manager(1), query), None);
-    assert!(pair.a.brane.stack.inside.looks_up());
+    assert_eq!(pair.a.brane.stack.query(now, Requester::Manager(1), query), None);
+    assert!(pair.a.brane.stack.queries.looks_up());
     // The server is known by now and does not answer, and smoltcp may ask for a neighbour again.
     pair.run(1500 * MS);
     // From another host than the server, to a port that nobody has.
     let datagram = packet("10.0.2.9", "10.0.2.1", 17, &udp(53, 4711, b"no answer"));
     let sent = answers(&mut pair.a, datagram, 0);
     assert!(sent.is_empty(), "{sent:02x?}");
-    assert!(pair.a.brane.stack.inside.looks_up());
+    assert!(pair.a.brane.stack.queries.looks_up());
 }

@@ -1,16 +1,18 @@
-//! A command being carried out: which request comes next, and what there is to show. It waits for nobody; console and host
-//! send the requests in their own ways and hand the answers in.
+//! Carries a command out: says which request to send next, and what to show. It owns what is known so far, and never waits. Console and
+//! host send the requests in their own ways and hand the answers in. The manager's answers are trusted; what branes have said in them
+//! is not.
 
-use crate::columns::printable;
 use crate::command::Command;
-use crate::error::Error;
+use crate::error::{self, Error};
 use crate::ping::Outcome;
+use crate::refusals::Words;
+use crate::table_layout::printable;
 use crate::{change, help, json, parse, text};
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use brane_abi::inside::{self, Query};
 use brane_abi::operator::{Answer, LOG_LINES, Refusal, Request};
+use brane_abi::query::{self, Query};
 use core::net::IpAddr;
 
 /// Most pages of one table that are fetched.
@@ -20,7 +22,7 @@ const MAX_PAGES: usize = 256;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Send this, then hand in the answer.
-    Ask(Request),
+    Send(Request),
     /// Wait so many milliseconds, then go on without an answer.
     Pause(u32),
     /// That was all.
@@ -31,9 +33,9 @@ pub enum Step {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
     /// As it should.
-    Well,
+    Success,
     /// It was refused, or found something bad: a disagreement, a host that does not answer.
-    Badly,
+    Failure,
 }
 
 /// Where what is shown belongs.
@@ -47,7 +49,7 @@ pub struct Output {
 
 /// A command being carried out.
 #[derive(Debug)]
-pub struct Job {
+pub struct Session {
     command: Command,
     json: bool,
     begun: bool,
@@ -58,27 +60,27 @@ pub struct Job {
 #[derive(Debug)]
 enum Part {
     None,
-    Neighbours(Vec<inside::Neighbour>, usize),
-    Sockets(Vec<inside::Socket>, usize),
+    Neighbours(Vec<query::Neighbour>, usize),
+    Sockets(Vec<query::Socket>, usize),
     /// The change is computed and on its way.
     Changing,
     /// Echo requests: the number of the next one.
     Ping(Outcome, u64),
-    /// Parts of logs that have come.
-    Logs(usize),
+    /// Number of answers with log lines or events that have come.
+    Pages(usize),
 }
 
-impl Job {
+impl Session {
     /// Nothing is sent yet.
-    pub fn new(parsed: parse::Parsed) -> Job {
+    pub fn new(parsed: parse::Parsed) -> Session {
         let part = match &parsed.command {
             Command::Neighbours { .. } => Part::Neighbours(Vec::new(), 0),
             Command::Sockets { .. } => Part::Sockets(Vec::new(), 0),
-            Command::Logs { .. } => Part::Logs(0),
+            Command::Logs { .. } | Command::Events { .. } => Part::Pages(0),
             Command::Ping(echo) => Part::Ping(Outcome::new(echo.host.parse().ok()), 0),
             _ => Part::None,
         };
-        Job {
+        Session {
             command: parsed.command,
             json: parsed.json,
             begun: false,
@@ -102,7 +104,7 @@ impl Job {
     pub fn cancel(&mut self, out: &mut Output) -> End {
         match core::mem::replace(&mut self.part, Part::None) {
             Part::Ping(outcome, _) => self.pinged(&outcome, out),
-            _ => End::Well,
+            _ => End::Success,
         }
     }
 
@@ -111,7 +113,7 @@ impl Job {
             self.show_json(&json::error(e), out);
         }
         out.error += &printable(&format!("{e}\n"));
-        Step::Done(End::Badly)
+        Step::Done(End::Failure)
     }
 
     fn show_json(&self, value: &serde_json::Value, out: &mut Output) {
@@ -129,23 +131,24 @@ impl Job {
 
     fn first(&mut self, out: &mut Output) -> Result<Step, Error> {
         let page = |brane: &str, query| {
-            Step::Ask(Request::Inside {
+            Step::Send(Request::Query {
                 brane: brane.into(),
                 query,
             })
         };
         let elsewhere = |what: &str| {
-            Error::new(
+            Error::coded(
+                error::WRONG_PROGRAM,
                 format!("{what} works on the host, where the files are"),
                 format!("run `branectl {what} FILE` there"),
             )
         };
         Ok(match &self.command {
-            Command::Ask(request) => Step::Ask(request.clone()),
-            Command::Stats { of, .. } => Step::Ask(Request::Stats(of.clone())),
-            Command::ShowDevice(_) => Step::Ask(Request::Devices),
+            Command::Send(request) => Step::Send(request.clone()),
+            Command::Stats { of, .. } => Step::Send(Request::Stats(of.clone())),
+            Command::ShowDevice(_) => Step::Send(Request::Devices),
             Command::RemoveInterface { brane, .. } | Command::Change { brane, .. } => {
-                Step::Ask(Request::Show(brane.clone()))
+                Step::Send(Request::Show(brane.clone()))
             }
             Command::Neighbours { brane, family } => page(
                 brane,
@@ -155,28 +158,33 @@ impl Job {
                 },
             ),
             Command::Sockets { brane, .. } => page(brane, Query::Sockets { skip: 0 }),
+            Command::Protocols { brane, .. } => page(brane, Query::Protocols),
             Command::Ping(_) => return Ok(self.ping()),
-            Command::Events { after, .. } => Step::Ask(Request::Events(*after)),
-            Command::Logs { pd, after, .. } => Step::Ask(Request::Logs {
+            Command::Logs { pd, after, .. } => Step::Send(Request::Logs {
                 pd: pd.clone(),
                 after: *after,
                 wait: false,
             }),
+            Command::Events { after, once } => Step::Send(Request::Events {
+                after: *after,
+                wait: !once,
+            }),
             Command::Help(word) => {
                 out.text += &help::about(word.as_deref())?;
-                Step::Done(End::Well)
+                Step::Done(End::Success)
             }
             Command::HelpOf(program, verb) => {
                 out.text += &match verb.and_then(|name| program.verb(name)) {
                     Some(verb) => help::verb(*program, verb),
                     None => help::list(*program),
                 };
-                Step::Done(End::Well)
+                Step::Done(End::Success)
             }
             Command::Apply { .. } => return Err(elsewhere("apply")),
             Command::Save { .. } => return Err(elsewhere("save")),
             Command::Enter(_) | Command::Exit => {
-                return Err(Error::new(
+                return Err(Error::coded(
+                    error::WRONG_PROGRAM,
                     "only the console is inside a brane",
                     "write in BRANE COMMAND",
                 ));
@@ -192,21 +200,26 @@ impl Job {
     }
 
     fn answered(&mut self, answer: Answer, out: &mut Output) -> Result<Step, Error> {
-        if let Answer::Inside(inside::Answer::Refused(why)) = &answer
+        if let Answer::Query(query::Answer::Refused(why)) = &answer
             && !matches!(self.command, Command::Ping(_))
         {
-            return Err(Error::new(why.as_str(), ""));
+            return Err(why.words());
         }
         let command = self.command.clone();
         match (&command, answer) {
-            (Command::Ping(_), Answer::Inside(answer)) => return self.echo(answer, out),
-            (
-                Command::Neighbours { brane, family },
-                Answer::Inside(inside::Answer::Neighbours(list, more)),
-            ) => {
+            (Command::Ping(_), Answer::Query(answer)) => return self.echo(answer, out),
+            (Command::Neighbours { brane, family }, Answer::Query(query::Answer::Neighbours(list, more))) => {
                 return Ok(self.neighbours(brane, *family, list, more, out));
             }
-            (Command::Sockets { brane, protocol }, Answer::Inside(inside::Answer::Sockets(list, more))) => {
+            (Command::Protocols { protocol, .. }, Answer::Query(query::Answer::Protocols(mut list))) => {
+                list.retain(|p| {
+                    protocol
+                        .as_deref()
+                        .is_none_or(|wanted| p.protocol.name() == wanted)
+                });
+                self.show(&Answer::Query(query::Answer::Protocols(list)), out);
+            }
+            (Command::Sockets { brane, protocol }, Answer::Query(query::Answer::Sockets(list, more))) => {
                 return Ok(self.sockets(brane, protocol.as_deref(), list, more, out));
             }
             (Command::Change { change, .. }, Answer::Brane(brane))
@@ -215,14 +228,14 @@ impl Job {
                 let request = change.request(&brane)?;
                 parse::fits(&request)?;
                 self.part = Part::Changing;
-                return Ok(Step::Ask(request));
+                return Ok(Step::Send(request));
             }
             (Command::RemoveInterface { interface, .. }, Answer::Brane(brane))
                 if !matches!(self.part, Part::Changing) =>
             {
                 let device = change::find(&brane, interface)?.device.clone();
                 self.part = Part::Changing;
-                return Ok(Step::Ask(Request::Remove(device)));
+                return Ok(Step::Send(Request::Remove(device)));
             }
             (Command::ShowDevice(name), Answer::Devices(list)) => {
                 let found = list.iter().find(|d| d.config.name == *name);
@@ -232,7 +245,7 @@ impl Job {
                         Some(near) => format!("did you mean {near}?"),
                         None => "`nicctl list` shows the names".into(),
                     };
-                    Error::new(format!("no device named \"{name}\""), fix)
+                    Error::coded(error::NO_SUCH_NAME, format!("no device named \"{name}\""), fix)
                 })?;
                 if self.json {
                     self.show_json(&json::device(device), out);
@@ -256,8 +269,17 @@ impl Job {
                     after: last,
                     once: *once,
                 };
-                if !once {
-                    return Ok(Step::Ask(Request::Events(last)));
+                // An answer has a limited number of events, so a command that does not follow asks until none is left. A system in
+                // which events happen faster does not keep the command from its end.
+                let Part::Pages(pages) = &mut self.part else {
+                    return Ok(Step::Done(End::Failure));
+                };
+                *pages += 1;
+                if !once || (!list.is_empty() && *pages < MAX_PAGES) {
+                    return Ok(Step::Send(Request::Events {
+                        after: last,
+                        wait: !once,
+                    }));
                 }
             }
             (Command::Logs { pd, after, follow }, Answer::Logs(lines)) => {
@@ -270,12 +292,12 @@ impl Job {
                 }
                 // Lines come in parts. A part that is not full is the last one that is kept, and a domain that goes on writing
                 // does not keep the command from its end.
-                let Part::Logs(parts) = &mut self.part else {
-                    return Ok(Step::Done(End::Badly));
+                let Part::Pages(pages) = &mut self.part else {
+                    return Ok(Step::Done(End::Failure));
                 };
-                *parts += 1;
-                if !follow && (lines.len() < LOG_LINES || *parts == MAX_PAGES) {
-                    return Ok(Step::Done(End::Well));
+                *pages += 1;
+                if !follow && (lines.len() < LOG_LINES || *pages == MAX_PAGES) {
+                    return Ok(Step::Done(End::Success));
                 }
                 let after = lines.iter().map(|line| line.number).fold(*after, u64::max);
                 self.command = Command::Logs {
@@ -283,7 +305,7 @@ impl Job {
                     after,
                     follow: *follow,
                 };
-                return Ok(Step::Ask(Request::Logs {
+                return Ok(Step::Send(Request::Logs {
                     pd: pd.clone(),
                     after,
                     wait: *follow,
@@ -293,24 +315,24 @@ impl Job {
                 let clean = audit.findings.is_empty();
                 self.show(&Answer::Audit(audit), out);
                 if !clean {
-                    return Ok(Step::Done(End::Badly));
+                    return Ok(Step::Done(End::Failure));
                 }
             }
             (_, answer) => self.show(&answer, out),
         }
-        Ok(Step::Done(End::Well))
+        Ok(Step::Done(End::Success))
     }
 
     fn neighbours(
         &mut self,
         brane: &str,
         family: brane_abi::control::Family,
-        list: Vec<inside::Neighbour>,
+        list: Vec<query::Neighbour>,
         more: bool,
         out: &mut Output,
     ) -> Step {
         let Part::Neighbours(all, pages) = &mut self.part else {
-            return Step::Done(End::Badly);
+            return Step::Done(End::Failure);
         };
         let none = list.is_empty();
         all.extend(list);
@@ -321,32 +343,32 @@ impl Job {
                 family,
                 skip: all.len() as u32,
             };
-            return Step::Ask(Request::Inside {
+            return Step::Send(Request::Query {
                 brane: brane.into(),
                 query,
             });
         }
         let all = core::mem::take(all);
-        self.show(&Answer::Inside(inside::Answer::Neighbours(all, more)), out);
-        Step::Done(End::Well)
+        self.show(&Answer::Query(query::Answer::Neighbours(all, more)), out);
+        Step::Done(End::Success)
     }
 
     fn sockets(
         &mut self,
         brane: &str,
         protocol: Option<&str>,
-        list: Vec<inside::Socket>,
+        list: Vec<query::Socket>,
         more: bool,
         out: &mut Output,
     ) -> Step {
         let Part::Sockets(all, pages) = &mut self.part else {
-            return Step::Done(End::Badly);
+            return Step::Done(End::Failure);
         };
         let none = list.is_empty();
         all.extend(list);
         *pages += 1;
         if more && !none && *pages < MAX_PAGES {
-            return Step::Ask(Request::Inside {
+            return Step::Send(Request::Query {
                 brane: brane.into(),
                 query: Query::Sockets {
                     skip: all.len() as u32,
@@ -355,14 +377,14 @@ impl Job {
         }
         let mut all = core::mem::take(all);
         all.retain(|s| protocol.is_none_or(|p| s.protocol.name() == p));
-        self.show(&Answer::Inside(inside::Answer::Sockets(all, more)), out);
-        Step::Done(End::Well)
+        self.show(&Answer::Query(query::Answer::Sockets(all, more)), out);
+        Step::Done(End::Success)
     }
 
     /// The next echo request, or the question for the host's address.
     fn ping(&mut self) -> Step {
         let (Command::Ping(echo), Part::Ping(outcome, next)) = (&self.command, &mut self.part) else {
-            return Step::Done(End::Badly);
+            return Step::Done(End::Failure);
         };
         let query = match outcome.to {
             None => Query::Host {
@@ -380,24 +402,25 @@ impl Job {
                 }
             }
         };
-        Step::Ask(Request::Inside {
+        Step::Send(Request::Query {
             brane: echo.brane.clone(),
             query,
         })
     }
 
-    fn echo(&mut self, answer: inside::Answer, out: &mut Output) -> Result<Step, Error> {
+    fn echo(&mut self, answer: query::Answer, out: &mut Output) -> Result<Step, Error> {
         let (Command::Ping(echo), Part::Ping(outcome, next)) = (&self.command, &mut self.part) else {
-            return Ok(Step::Done(End::Badly));
+            return Ok(Step::Done(End::Failure));
         };
         if outcome.to.is_none() {
             let first = match answer {
-                inside::Answer::Host(list) => list.first().copied(),
-                inside::Answer::Refused(why) => return Err(Error::new(why, "")),
+                query::Answer::Host(list) => list.first().copied(),
+                query::Answer::Refused(why) => return Err(why.words()),
                 _ => None,
             };
             let to: IpAddr = first.ok_or_else(|| {
-                Error::new(
+                Error::coded(
+                    error::NO_SUCH_NAME,
                     format!("{} has no address", echo.host),
                     "name another host, or an address",
                 )
@@ -407,7 +430,7 @@ impl Job {
         }
         let sequence = *next as u16;
         let line = match answer {
-            inside::Answer::Echo {
+            query::Answer::Echo {
                 from,
                 size,
                 ttl,
@@ -433,9 +456,9 @@ impl Job {
             out.text += &outcome.text();
         }
         if outcome.received > 0 {
-            End::Well
+            End::Success
         } else {
-            End::Badly
+            End::Failure
         }
     }
 }

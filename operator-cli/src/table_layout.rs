@@ -9,6 +9,25 @@ pub fn milliseconds(us: u64) -> String {
     format!("{}.{:03} ms", us / 1000, us % 1000)
 }
 
+/// Formats microseconds in the two largest units that count: `3 d 4 h`, `2 min 5 s`, `1.250 s`.
+pub fn duration(us: u64) -> String {
+    let seconds = us / 1_000_000;
+    for (unit, name, smaller, smaller_name) in [
+        (86_400, "d", 3_600, "h"),
+        (3_600, "h", 60, "min"),
+        (60, "min", 1, "s"),
+    ] {
+        if seconds >= unit {
+            return format!(
+                "{} {name} {} {smaller_name}",
+                seconds / unit,
+                seconds % unit / smaller
+            );
+        }
+    }
+    format!("{seconds}.{:03} s", us / 1_000 % 1_000)
+}
+
 /// A rate in bytes per second as it is typed: `10M`, `250k`.
 pub fn rate(bytes: u64) -> String {
     for (unit, letter) in [(1_000_000_000, 'G'), (1_000_000, 'M'), (1000, 'k')] {
@@ -48,6 +67,11 @@ impl Table {
     /// Appends a row.
     pub fn row<const N: usize>(&mut self, cells: [String; N]) {
         self.rows.push(cells.into());
+    }
+
+    /// Appends a row of any number of cells.
+    pub fn line(&mut self, cells: Vec<String>) {
+        self.rows.push(cells);
     }
 
     /// As text, each line ending in a line feed, two spaces between columns and none at the end of a line. Each line
@@ -91,6 +115,8 @@ mod tests {
     #[test]
     fn figures_are_short_and_text_is_harmless() {
         assert_eq!(milliseconds(4100), "4.100 ms");
+        let durations = [1_250_999, 125_000_000, 7_260_000_000, 273_600_000_000].map(duration);
+        assert_eq!(durations, ["1.250 s", "2 min 5 s", "2 h 1 min", "3 d 4 h"]);
         let rates = [7, 1000, 1500, 10_000_000, 2_000_000_000].map(rate);
         assert_eq!(rates, ["7", "1k", "1500", "10M", "2G"]);
         assert_eq!(printable("a\x1b[2Jb\u{9b}c\r\n"), "a?[2Jb?c?\n");

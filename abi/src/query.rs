@@ -1,7 +1,7 @@
-//! What is asked of a brane from inside: by its clients through the socket library, and by an operator through the manager.
+//! Queries about a brane, which the brane answers: to its clients through the socket library, and to an operator through the manager.
 //!
-//! CBOR (RFC 8949) both ways. The brane answers for what is its own; anything else is [`Answer::Refused`] with the same words
-//! as a thing that does not exist. Who asks through the manager takes the answer for what an untrusted brane says.
+//! Queries and answers are CBOR (RFC 8949). The brane is not trusted: the manager checks an answer before it passes it on. The brane
+//! answers for its own interfaces and sockets only. A name of another brane is refused like a name that does not exist.
 
 use crate::control::{Family, InterfaceStatus, Protocol};
 use crate::net::{Cidr, MacAddr};
@@ -15,7 +15,7 @@ pub const MAX_QUERY: usize = 512;
 /// Longest CBOR text of an answer in bytes; longer tables come in pages.
 pub const MAX_ANSWER: usize = crate::control::MAX_MESSAGE;
 
-/// A question.
+/// A query.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Query {
     /// `ifconfig`: one interface by name, or all → [`Answer::Interfaces`].
@@ -78,9 +78,9 @@ pub enum Query {
 /// An answer.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Answer {
-    /// UTF-8: why there is none.
+    /// There is no answer.
     #[n(0)]
-    Refused(#[n(0)] String),
+    Refused(#[n(0)] Refusal),
     /// The brane's own interfaces.
     #[n(1)]
     Interfaces(#[n(0)] Vec<InterfaceStatus>),
@@ -115,6 +115,82 @@ pub enum Answer {
     /// Addresses of a name.
     #[n(7)]
     Host(#[n(0)] Vec<IpAddr>),
+}
+
+/// Why a brane does not answer a query: a code with data. The operator's end makes the words.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Refusal {
+    /// The brane has no interface of this name.
+    #[n(0)]
+    NoSuchInterface(#[n(0)] String),
+    /// The interface was removed after the query had begun.
+    #[n(1)]
+    InterfaceIsGone,
+    /// The interface has no port at a driver.
+    #[n(2)]
+    InterfaceIsDown,
+    /// This many queries of the kind are under way.
+    #[n(3)]
+    TooManyQueries(#[n(0)] u32),
+    /// The brane does not run this protocol.
+    #[n(4)]
+    NoSuchProtocol(#[n(0)] Protocol),
+    /// No route leads to this address.
+    #[n(5)]
+    NoRoute(#[n(0)] IpAddr),
+    /// More bytes of data than an echo request can have.
+    #[n(6)]
+    TooMuchData {
+        /// How many were given.
+        #[n(0)]
+        size: u16,
+        /// How many are allowed.
+        #[n(1)]
+        most: u16,
+    },
+    /// The request to this address cannot be sent.
+    #[n(7)]
+    CannotSend(#[n(0)] IpAddr),
+    /// This address has not answered in time.
+    #[n(8)]
+    NoReply(#[n(0)] IpAddr),
+    /// The query names no DNS server, and the brane knows none.
+    #[n(9)]
+    NoNameServer,
+    /// The text cannot be the name of a host.
+    #[n(10)]
+    NotAHostName(#[n(0)] String),
+    /// The DNS server has no address for this name.
+    #[n(11)]
+    NoSuchHost(#[n(0)] String),
+    /// The DNS server has not answered in time about this name.
+    #[n(12)]
+    NoAnswerAbout(#[n(0)] String),
+    /// The brane has answered with a record of another kind.
+    #[n(13)]
+    NoAnswer,
+}
+
+impl Refusal {
+    /// Returns the text that the refusal carries. The brane is not trusted, so whoever shows the text cleans it first.
+    pub fn text_mut(&mut self) -> Option<&mut String> {
+        match self {
+            Refusal::NoSuchInterface(text)
+            | Refusal::NotAHostName(text)
+            | Refusal::NoSuchHost(text)
+            | Refusal::NoAnswerAbout(text) => Some(text),
+            Refusal::InterfaceIsGone
+            | Refusal::InterfaceIsDown
+            | Refusal::TooManyQueries(_)
+            | Refusal::NoSuchProtocol(_)
+            | Refusal::NoRoute(_)
+            | Refusal::TooMuchData { .. }
+            | Refusal::CannotSend(_)
+            | Refusal::NoReply(_)
+            | Refusal::NoNameServer
+            | Refusal::NoAnswer => None,
+        }
+    }
 }
 
 /// A route.

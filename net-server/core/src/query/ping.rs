@@ -3,12 +3,11 @@
 //! smoltcp sends them, because it finds the neighbour; replies come from any host, checked by [`crate::frame`], and are matched
 //! by identifier, sequence number and sender.
 
-use super::{Asker, Inside, PINGS, until};
+use super::{PINGS, Queries, Requester, until};
 use crate::family::{control_of, family_of};
 use crate::stack::Stack;
-use alloc::string::String;
-use alloc::{format, vec};
-use brane_abi::inside::Answer;
+use alloc::vec;
+use brane_abi::query::{Answer, Refusal};
 use smoltcp::iface::SocketHandle;
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::socket::icmp::{Endpoint, PacketBuffer, PacketMetadata, Socket};
@@ -19,7 +18,7 @@ const LONGEST: u16 = 1400;
 
 /// One request under way.
 pub struct Ping {
-    pub asker: Asker,
+    pub requester: Requester,
     pub netif: usize,
     pub handle: SocketHandle,
     to: IpAddress,
@@ -30,32 +29,32 @@ pub struct Ping {
 }
 
 impl Stack {
-    /// Sends a request. Error: why not.
+    /// Sends an echo request.
     pub(super) fn ping(
         &mut self,
         now: u64,
-        asker: Asker,
+        requester: Requester,
         to: IpAddress,
         sequence: u16,
         size: u16,
         timeout_ms: u32,
-    ) -> Result<(), String> {
-        self.check_room(asker, self.inside.pings.len(), PINGS)?;
+    ) -> Result<(), Refusal> {
+        self.check_room(requester, self.queries.pings.len(), PINGS)?;
         let family = family_of(to);
         if !self.switch.takes(family, control_of(family)) {
-            return Err(format!("{} does not run here", control_of(family).name()));
+            return Err(Refusal::NoSuchProtocol(control_of(family)));
         }
         if size > LONGEST {
-            return Err(format!("size too large: {size} bytes, {LONGEST} allowed"));
+            return Err(Refusal::TooMuchData { size, most: LONGEST });
         }
         let netif = self.route(to).filter(|_| to.is_unicast());
-        let netif = netif.ok_or_else(|| format!("no route to {to}"))?;
+        let netif = netif.ok_or(Refusal::NoRoute(to.into()))?;
         let source = if netif == 0 {
             Some(to)
         } else {
             self.netifs[netif].source_for(to)
         };
-        let source = source.ok_or_else(|| format!("no route to {to}"))?;
+        let source = source.ok_or(Refusal::NoRoute(to.into()))?;
         let ident = self.random() as u16;
         let data: vec::Vec<u8> = (0..size).map(|n| n as u8).collect();
         let checksums = ChecksumCapabilities::default();
@@ -87,12 +86,12 @@ impl Stack {
         let mut socket = Socket::new(none, out);
         let sent = socket.bind(Endpoint::Ident(ident)).is_ok() && socket.send_slice(&bytes, to).is_ok();
         if !sent {
-            return Err(format!("{to} cannot be asked"));
+            return Err(Refusal::CannotSend(to.into()));
         }
         self.netifs[netif].resolve(now, to);
         let handle = self.netifs[netif].add_control(socket, now);
-        self.inside.pings.push(Ping {
-            asker,
+        self.queries.pings.push(Ping {
+            requester,
             netif,
             handle,
             to,
@@ -105,14 +104,14 @@ impl Stack {
     }
 
     pub(super) fn end_pings(&mut self, now: u64) {
-        let Inside { pings, done, .. } = &mut self.inside;
+        let Queries { pings, done, .. } = &mut self.queries;
         for ping in pings.extract_if(.., |ping| ping.until <= now) {
             self.netifs[ping.netif].remove_control(ping.handle);
-            done.push((ping.asker, Answer::Refused(format!("no answer from {}", ping.to))));
+            done.push((ping.requester, Answer::Refused(Refusal::NoReply(ping.to.into()))));
         }
     }
 
-    /// An ICMP packet has come whose IP header begins at `start`: perhaps the reply to a ping.
+    /// Handles a received ICMP packet whose IP header begins at `start`. If it is the reply to a ping, the ping is answered.
     pub fn echo_reply(&mut self, now: u64, frame: &[u8], start: usize) {
         let Some(packet) = frame.get(start..) else {
             return;
@@ -128,10 +127,10 @@ impl Stack {
             (ping.to, ping.ident, ping.sequence) == (from, ident, sequence)
                 && (kind == 129) == matches!(from, IpAddress::Ipv6(_))
         };
-        let Some(at) = self.inside.pings.iter().position(mine) else {
+        let Some(at) = self.queries.pings.iter().position(mine) else {
             return;
         };
-        let ping = self.inside.pings.swap_remove(at);
+        let ping = self.queries.pings.swap_remove(at);
         self.netifs[ping.netif].remove_control(ping.handle);
         let answer = Answer::Echo {
             from: from.into(),
@@ -139,11 +138,11 @@ impl Stack {
             ttl,
             rtt_us: (now.saturating_sub(ping.since) / 1000).min(u32::MAX.into()) as u32,
         };
-        self.inside.done.push((ping.asker, answer));
+        self.queries.done.push((ping.requester, answer));
     }
 }
 
-/// Sender, time to live and payload of an IP packet that [`crate::frame`] has passed.
+/// Returns sender, time to live and payload of an IP packet that [`crate::frame`] has passed.
 fn read(packet: &[u8]) -> Option<(IpAddress, u8, &[u8])> {
     if packet.first()? >> 4 == 4 {
         let total = usize::from(u16::from_be_bytes([*packet.get(2)?, *packet.get(3)?]));

@@ -1,0 +1,431 @@
+//! Why the manager refuses a request: a code with data. The operator's end makes the words.
+//!
+//! The manager builds refusals. It is trusted, but what branes and operators have told it is part of the data, so it cleans and bounds
+//! each text before it puts it into a refusal.
+
+use super::Kind;
+use crate::control::{Family, Protocol};
+use crate::net::{Cidr, MacAddr};
+use crate::vif;
+use alloc::string::String;
+use alloc::vec::Vec;
+use minicbor::{Decode, Encode};
+
+/// Why a request was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Refusal {
+    /// The request is not CBOR of a [`super::Request`].
+    #[n(0)]
+    UnreadableRequest,
+    /// The manager has no call with this label.
+    #[n(1)]
+    UnknownCall(#[n(0)] u64),
+    /// The request has this many bytes, more than [`super::MAX_REQUEST`].
+    #[n(2)]
+    RequestTooLong(#[n(0)] u32),
+    /// The answer has this many bytes, more than [`super::REPLY_SIZE`].
+    #[n(3)]
+    AnswerTooLong(#[n(0)] u32),
+    /// The operator's end cannot decode the manager's reply.
+    #[n(4)]
+    UnreadableReply,
+    /// No brane is configured, because the boot configuration cannot be used for this reason.
+    #[n(5)]
+    NoBootConfiguration(#[n(0)] String),
+    /// The operator has [`super::JOBS`] requests under way.
+    #[n(6)]
+    TooManyJobs,
+    /// The operator has no job with this number.
+    #[n(7)]
+    NoSuchJob(#[n(0)] u32),
+    /// The job's time is over. What it waits for goes on.
+    #[n(8)]
+    TakesLonger,
+    /// The batch is empty, longer than [`super::MAX_BATCH`], or has a request that a batch cannot have.
+    #[n(9)]
+    BadBatch,
+    /// The answer is too long for a part of a batch.
+    #[n(10)]
+    TooLongForBatch,
+    /// The name has this many bytes, more than [`super::MAX_NAME`].
+    #[n(11)]
+    NameTooLong(#[n(0)] u32),
+    /// The text cannot be a name.
+    #[n(12)]
+    NotAName(#[n(0)] String),
+    /// No brane has this name.
+    #[n(13)]
+    NoSuchBrane(#[n(0)] String, #[n(1)] Known),
+    /// No device has this name.
+    #[n(14)]
+    NoSuchDevice(#[n(0)] String, #[n(1)] Known),
+    /// The brane has no interface of this name.
+    #[n(15)]
+    NoSuchInterface {
+        /// Name of the brane.
+        #[n(0)]
+        brane: String,
+        /// The name that was given.
+        #[n(1)]
+        name: String,
+        /// Names of its interfaces.
+        #[n(2)]
+        known: Known,
+    },
+    /// No brane, device or NIC has this name.
+    #[n(16)]
+    NothingWithCounters(#[n(0)] String),
+    /// The system has no NIC with this number.
+    #[n(17)]
+    NoSuchNic {
+        /// The number that was given.
+        #[n(0)]
+        nic: u8,
+        /// How many NICs the system has.
+        #[n(1)]
+        nics: u32,
+    },
+    /// A brane has this name, or is being renamed to it.
+    #[n(18)]
+    BraneNameTaken(#[n(0)] String),
+    /// A device has this name.
+    #[n(19)]
+    DeviceNameTaken(#[n(0)] String),
+    /// An interface of the brane has this name.
+    #[n(20)]
+    InterfaceNameTaken {
+        /// Name of the brane.
+        #[n(0)]
+        brane: String,
+        /// Name of the interface.
+        #[n(1)]
+        name: String,
+    },
+    /// Names of this form are those of loopback devices.
+    #[n(21)]
+    LoopbackName(#[n(0)] String),
+    /// `lo0` cannot be changed.
+    #[n(22)]
+    LoopbackIsFixed,
+    /// Another operation changes the brane.
+    #[n(23)]
+    BraneIsChanging {
+        /// Name of the brane.
+        #[n(0)]
+        name: String,
+        /// Its state, as [`super::Brane::state`] names it.
+        #[n(1)]
+        state: String,
+    },
+    /// The brane is not started, so this cannot be done with it.
+    #[n(24)]
+    BraneIsNotStarted {
+        /// Name of the brane.
+        #[n(0)]
+        name: String,
+        /// Its state, as [`super::Brane::state`] names it.
+        #[n(1)]
+        state: String,
+        /// What the request was for.
+        #[n(2)]
+        purpose: Purpose,
+    },
+    /// All instances have a brane.
+    #[n(25)]
+    NoFreeInstance {
+        /// Name of the brane that was to be created.
+        #[n(0)]
+        name: String,
+        /// How many instances the system has.
+        #[n(1)]
+        instances: u32,
+    },
+    /// The primary brane, which has this name, is never deleted.
+    #[n(26)]
+    PrimaryIsNeverDeleted(#[n(0)] String),
+    /// The family is named twice.
+    #[n(27)]
+    FamilyTwice(#[n(0)] Family),
+    /// The family has no such protocol.
+    #[n(28)]
+    NotOfThisFamily(#[n(0)] Family, #[n(1)] Protocol),
+    /// The family names the protocol twice.
+    #[n(29)]
+    ProtocolTwice(#[n(0)] Family, #[n(1)] Protocol),
+    /// The new brane has failed for this reason, and nothing of it is left.
+    #[n(30)]
+    NotCreated(#[n(0)] String),
+    /// The brane cannot be started.
+    #[n(31)]
+    NotStarted {
+        /// Name of the brane.
+        #[n(0)]
+        name: String,
+        /// What the brane has done, as its last fault says.
+        #[n(1)]
+        why: String,
+    },
+    /// The brane refuses the change, in its own words.
+    #[n(32)]
+    RefusedByBrane(#[n(0)] String),
+    /// The brane has failed before it answered.
+    #[n(33)]
+    BraneFailed,
+    /// The brane has not answered in time.
+    #[n(34)]
+    NoAnswerInTime,
+    /// The brane's answer breaks a rule.
+    #[n(35)]
+    AnswerNotBelieved(#[n(0)] Unbelievable),
+    /// The query is longer than [`crate::query::MAX_QUERY`].
+    #[n(36)]
+    QueryTooLong,
+    /// The brane of this name has not answered as many queries as may be under way.
+    #[n(37)]
+    TooManyQueries(#[n(0)] String),
+    /// Another operation changes the device of this name.
+    #[n(38)]
+    DeviceIsChanging(#[n(0)] String),
+    /// The device was deleted after the request had begun.
+    #[n(39)]
+    DeviceIsGone,
+    /// The system has this many devices, which is the most.
+    #[n(40)]
+    TooManyDevices(#[n(0)] u32),
+    /// Devices of this kind cannot be created.
+    #[n(41)]
+    KindCannotBeMade(#[n(0)] Kind),
+    /// Both ends of the pair have this name.
+    #[n(42)]
+    PairWithOneName(#[n(0)] String),
+    /// No VLAN has this number.
+    #[n(43)]
+    NotAVlan(#[n(0)] u16),
+    /// No station can have this MAC address.
+    #[n(44)]
+    NotAStation(#[n(0)] MacAddr),
+    /// The named device has this MAC address.
+    #[n(45)]
+    MacTaken(#[n(0)] MacAddr, #[n(1)] String),
+    /// All addresses of the MAC pool are in use.
+    #[n(46)]
+    MacPoolIsEmpty,
+    /// More prefixes than a device can have.
+    #[n(47)]
+    TooManyPrefixes {
+        /// How many were given.
+        #[n(0)]
+        count: u32,
+        /// How many the driver takes.
+        #[n(1)]
+        most: u32,
+    },
+    /// The NIC driver refuses the limits of the named device.
+    #[n(48)]
+    LimitsRefusedByDriver(#[n(0)] String, #[n(1)] DriverRefusal),
+    /// The NIC driver refuses to add the named device.
+    #[n(49)]
+    DeviceRefusedByDriver(#[n(0)] String, #[n(1)] DriverRefusal),
+    /// The NIC driver refuses to bind the named device to the brane's port.
+    #[n(50)]
+    BindingRefusedByDriver(#[n(0)] String, #[n(1)] DriverRefusal),
+    /// No brane has the device of this name.
+    #[n(51)]
+    HasNoOwner(#[n(0)] String),
+    /// The brane has the device already.
+    #[n(52)]
+    OwnedAlready {
+        /// Name of the device.
+        #[n(0)]
+        device: String,
+        /// Name of the brane.
+        #[n(1)]
+        brane: String,
+        /// Name of the interface.
+        #[n(2)]
+        interface: String,
+    },
+    /// All ports of the brane at the NIC are in use.
+    #[n(53)]
+    NoFreePort {
+        /// Name of the brane.
+        #[n(0)]
+        brane: String,
+        /// Number of the NIC.
+        #[n(1)]
+        nic: u8,
+        /// How many ports the brane has there.
+        #[n(2)]
+        ports: u32,
+    },
+    /// A device that a brane has is not deleted.
+    #[n(54)]
+    OwnedDeviceIsNotDeleted {
+        /// Name of the device.
+        #[n(0)]
+        device: String,
+        /// Name of the brane.
+        #[n(1)]
+        brane: String,
+    },
+    /// A device that a brane has is not renamed.
+    #[n(55)]
+    OwnedDeviceIsNotRenamed {
+        /// Name of the device.
+        #[n(0)]
+        device: String,
+        /// Name of the brane.
+        #[n(1)]
+        brane: String,
+    },
+    /// The NIC itself, of this name, is not deleted.
+    #[n(56)]
+    NicIsNotDeleted(#[n(0)] String),
+    /// The NIC itself, of this name, is not renamed.
+    #[n(57)]
+    NicIsNotRenamed(#[n(0)] String),
+    /// More addresses than an interface can have.
+    #[n(58)]
+    TooManyAddresses {
+        /// How many were given.
+        #[n(0)]
+        count: u32,
+        /// How many an interface takes.
+        #[n(1)]
+        most: u32,
+    },
+    /// The address cannot have a prefix of this length.
+    #[n(59)]
+    ImpossiblePrefix(#[n(0)] Cidr),
+    /// No protection domain with a log has this name, and no brane.
+    #[n(60)]
+    NoSuchLog(#[n(0)] String, #[n(1)] Known),
+    /// Serial does not know the log of the protection domain of this name.
+    #[n(61)]
+    LogLevelRefused(#[n(0)] String),
+}
+
+/// Names that exist, at most [`Known::SHOWN`] of them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub struct Known {
+    /// The first names.
+    #[n(0)]
+    pub names: Vec<String>,
+    /// How many more exist.
+    #[n(1)]
+    pub more: u32,
+}
+
+impl Known {
+    /// Most names that a refusal carries.
+    pub const SHOWN: usize = 20;
+}
+
+impl<'a> FromIterator<&'a str> for Known {
+    fn from_iter<I: IntoIterator<Item = &'a str>>(names: I) -> Known {
+        let mut known = Known::default();
+        for name in names {
+            if known.names.len() < Known::SHOWN {
+                known.names.push(name.into());
+            } else {
+                known.more = known.more.saturating_add(1);
+            }
+        }
+        known
+    }
+}
+
+/// What a request to a brane was for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Purpose {
+    /// A query.
+    #[n(0)]
+    Query,
+    /// [`super::Request::Crash`].
+    #[n(1)]
+    Crash,
+    /// [`super::Request::Hang`].
+    #[n(2)]
+    Hang,
+}
+
+/// Why a brane's report or answer is not believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum Unbelievable {
+    /// Longer than a record may be.
+    #[n(0)]
+    TooLong,
+    /// Not CBOR of the expected type.
+    #[n(1)]
+    Malformed,
+    /// More interfaces, addresses or counters than any brane has.
+    #[n(2)]
+    TooMany,
+    /// A name that is too long or not plain text.
+    #[n(3)]
+    Name,
+    /// A prefix longer than its address.
+    #[n(4)]
+    Address,
+}
+
+impl Unbelievable {
+    /// Returns the code in words joined by `-`, for a log.
+    pub const fn code(self) -> &'static str {
+        match self {
+            Unbelievable::TooLong => "too-long",
+            Unbelievable::Malformed => "malformed",
+            Unbelievable::TooMany => "too-many-entries",
+            Unbelievable::Name => "impossible-name",
+            Unbelievable::Address => "impossible-address",
+        }
+    }
+}
+
+/// Why a NIC driver refuses a call of the manager.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+#[cbor(index_only)]
+pub enum DriverRefusal {
+    /// The system has no such NIC.
+    #[n(0)]
+    NoSuchNic,
+    /// The driver has no vif with this number.
+    #[n(1)]
+    NoSuchVif,
+    /// The number, the MAC address or the port is taken.
+    #[n(2)]
+    InUse,
+    /// No station can have the MAC address.
+    #[n(3)]
+    BadMac,
+    /// The brane has no such port.
+    #[n(4)]
+    NoSuchPort,
+    /// A rate, a prefix or the number of prefixes is impossible.
+    #[n(5)]
+    BadLimits,
+    /// The driver's table is full.
+    #[n(6)]
+    Full,
+    /// The driver does not know the call.
+    #[n(7)]
+    UnknownCall,
+}
+
+impl DriverRefusal {
+    /// Reads the label of a driver's reply ([`crate::vif`]).
+    pub const fn from_label(label: u64) -> Result<(), DriverRefusal> {
+        Err(match label {
+            vif::OK => return Ok(()),
+            vif::NO_SUCH_VIF => DriverRefusal::NoSuchVif,
+            vif::IN_USE => DriverRefusal::InUse,
+            vif::BAD_MAC => DriverRefusal::BadMac,
+            vif::NO_SUCH_PORT => DriverRefusal::NoSuchPort,
+            vif::BAD_LIMITS => DriverRefusal::BadLimits,
+            vif::FULL => DriverRefusal::Full,
+            _ => DriverRefusal::UnknownCall,
+        })
+    }
+}

@@ -1,0 +1,154 @@
+//! Answers queries about the brane ([`brane_abi::query`]). The module owns the queries that are under way.
+//!
+//! Queries come from clients, which are not trusted, and from the manager, which passes those of operators on. Only the brane's own
+//! interfaces and sockets are known here, so a foreign name is refused like a name that does not exist. The number of queries under way
+//! and the time of each are bounded.
+
+mod lookup;
+mod ping;
+mod tables;
+
+use crate::stack::Stack;
+use alloc::vec::Vec;
+use brane_abi::query::{Answer, Query, Refusal};
+use lookup::Lookup;
+use ping::Ping;
+
+/// The domain that waits for an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Requester {
+    /// The manager, with its token.
+    Manager(u32),
+    /// A client, with its own token.
+    Client {
+        /// Number of the client.
+        client: usize,
+        /// Its token.
+        token: u32,
+    },
+}
+
+/// Most pings under way. Clients have at most half of them, so that the manager's are not refused because of clients.
+const PINGS: usize = 16;
+/// Most lookups under way.
+const LOOKUPS: usize = 4;
+/// Longest wait in milliseconds.
+const PATIENCE: u32 = 10_000;
+
+/// Queries under way.
+#[derive(Default)]
+pub struct Queries {
+    pings: Vec<Ping>,
+    lookups: Vec<Lookup>,
+    done: Vec<(Requester, Answer)>,
+}
+
+impl Queries {
+    /// Returns true if no query is under way.
+    pub fn is_empty(&self) -> bool {
+        self.pings.is_empty() && self.lookups.is_empty() && self.done.is_empty()
+    }
+
+    /// Returns true if a lookup is under way.
+    pub fn looks_up(&self) -> bool {
+        !self.lookups.is_empty()
+    }
+
+    /// Returns the earliest deadline of a query, in nanoseconds.
+    pub fn deadline(&self) -> u64 {
+        let pings = self.pings.iter().map(|ping| ping.until);
+        let lookups = self.lookups.iter().map(|lookup| lookup.until);
+        pings.chain(lookups).min().unwrap_or(u64::MAX)
+    }
+
+    /// Counts the queries of clients.
+    fn of_clients(&self) -> usize {
+        let requesters = self.pings.iter().map(|ping| ping.requester);
+        let requesters = requesters.chain(self.lookups.iter().map(|lookup| lookup.requester));
+        requesters
+            .filter(|requester| matches!(requester, Requester::Client { .. }))
+            .count()
+    }
+}
+
+fn until(now: u64, timeout_ms: u32) -> u64 {
+    now + u64::from(timeout_ms.min(PATIENCE)) * 1_000_000
+}
+
+impl Stack {
+    /// Answers a query at once, or later by [`Self::answers`].
+    pub fn query(&mut self, now: u64, requester: Requester, query: Query) -> Option<Answer> {
+        match query {
+            Query::Interfaces(name) => Some(self.interfaces(name.as_deref())),
+            Query::Routes => Some(self.routes()),
+            Query::Neighbours { family, skip } => Some(self.neighbours(now, family, skip)),
+            Query::Sockets { skip } => Some(self.sockets(skip)),
+            Query::Protocols => Some(self.protocols()),
+            Query::Ping {
+                to,
+                sequence,
+                size,
+                timeout_ms,
+            } => self
+                .ping(now, requester, to.into(), sequence, size, timeout_ms)
+                .err()
+                .map(Answer::Refused),
+            Query::Host {
+                name,
+                server,
+                timeout_ms,
+            } => self
+                .look_up(now, requester, &name, server.map(Into::into), timeout_ms)
+                .err()
+                .map(Answer::Refused),
+        }
+    }
+
+    /// Returns the answers to queries that have ended or whose time is over.
+    pub fn answers(&mut self, now: u64) -> Vec<(Requester, Answer)> {
+        if self.queries.is_empty() {
+            return Vec::new();
+        }
+        self.end_pings(now);
+        self.end_lookups(now);
+        core::mem::take(&mut self.queries.done)
+    }
+
+    /// Ends the queries over an interface that is removed.
+    pub fn end_queries_over(&mut self, index: usize) {
+        let Queries { pings, lookups, done } = &mut self.queries;
+        let gone = |requester: &Requester| (*requester, Answer::Refused(Refusal::InterfaceIsGone));
+        done.extend(
+            pings
+                .extract_if(.., |p| p.netif == index)
+                .map(|p| gone(&p.requester)),
+        );
+        done.extend(
+            lookups
+                .extract_if(.., |l| l.netif == index)
+                .map(|l| gone(&l.requester)),
+        );
+    }
+
+    /// Ends the queries of a client that is gone.
+    pub fn forget_requester(&mut self, gone: usize) {
+        let of =
+            |requester: &Requester| matches!(requester, Requester::Client { client, .. } if *client == gone);
+        self.queries.done.retain(|(requester, _)| !of(requester));
+        for ping in self.queries.pings.extract_if(.., |p| of(&p.requester)) {
+            self.netifs[ping.netif].remove_control(ping.handle);
+        }
+        for lookup in self.queries.lookups.extract_if(.., |l| of(&l.requester)) {
+            self.netifs[lookup.netif].remove_control(lookup.handle);
+        }
+    }
+
+    /// Checks that one more query may begin when `there` of at most `limit` are under way.
+    fn check_room(&self, requester: Requester, there: usize, limit: usize) -> Result<(), Refusal> {
+        let clients = matches!(requester, Requester::Client { .. }) && self.queries.of_clients() >= limit / 2;
+        if there >= limit || clients {
+            return Err(Refusal::TooManyQueries(there as u32));
+        }
+        Ok(())
+    }
+}
