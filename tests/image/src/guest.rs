@@ -3,7 +3,7 @@
 use crate::BRANES;
 use crate::netns::{NetNs, TAP};
 use crate::patience::{PATIENCE, POLL, until};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use branes_branectl::remote::{Line, Patience};
 use branes_image::backtrace::Annotator;
 use branes_qemu::{Clock, Filter, Forward, Machine, Protocol, Qemu, Serial};
@@ -122,8 +122,24 @@ pub fn on_sdk() -> bool {
     std::env::var_os("BRANES_KERNEL").is_some_and(|kernel| kernel == "sdk")
 }
 
-/// Folder of an image that `cargo xtask test` has built.
-fn image(config: &str, release: bool, iommu: bool) -> PathBuf {
+/// Returns the path of a program that `cargo xtask test` has built.
+///
+/// # Errors
+/// It is not there.
+pub fn tool(name: &str) -> Result<PathBuf> {
+    let folder = std::env::var_os("BRANES_TOOLS").map(PathBuf::from);
+    let folder = folder.unwrap_or_else(|| concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/debug").into());
+    let path = folder.join(name);
+    ensure!(
+        path.is_file(),
+        "no {}: run the tests by `cargo xtask test`",
+        path.display()
+    );
+    Ok(path)
+}
+
+/// Returns the folder of an image that `cargo xtask test` has built.
+pub fn image_folder(config: &str, release: bool, iommu: bool) -> PathBuf {
     let images = std::env::var_os("BRANES_IMAGES").map(PathBuf::from);
     let images = images.unwrap_or_else(|| concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/images").into());
     let iommu = if iommu { "-iommu" } else { "" };
@@ -135,7 +151,7 @@ fn image(config: &str, release: bool, iommu: bool) -> PathBuf {
 
 /// Bytes of an image file.
 pub fn image_size(config: &str, release: bool) -> Result<u64> {
-    let path = image(config, release, false).join("loader.img");
+    let path = image_folder(config, release, false).join("loader.img");
     Ok(std::fs::metadata(&path)
         .with_context(|| format!("{}: build it by cargo xtask test", path.display()))?
         .len())
@@ -152,7 +168,7 @@ fn free_port() -> Result<SocketAddrV4> {
 impl Guest {
     /// Starts QEMU. It ends when the value is dropped.
     pub fn boot(boot: Boot) -> Result<Guest> {
-        let folder = image(boot.config, boot.release, boot.iommu.is_some());
+        let folder = image_folder(boot.config, boot.release, boot.iommu.is_some());
         ensure!(
             folder.is_dir(),
             "no image in {}: run the tests by `cargo xtask test`",
@@ -346,17 +362,11 @@ impl Guest {
     /// How long the emulator's processor has run, and how long it has waited for one of the host's.
     /// (`/proc/PID/task/TID/schedstat`, Linux's `sched-stats.rst`).
     pub fn processor_times(&self) -> Result<(Duration, Duration)> {
-        let threads = format!("/proc/{}/task", self.qemu.pid());
-        for thread in fs::read_dir(&threads).with_context(|| format!("reading {threads}"))? {
-            let thread = thread?.path();
-            if fs::read_to_string(thread.join("comm"))?.starts_with("CPU 0") {
-                let text = fs::read_to_string(thread.join("schedstat"))?;
-                let mut times = text.split_whitespace().map(str::parse);
-                let mut next = || times.next().context("schedstat is too short");
-                return Ok((Duration::from_nanos(next()??), Duration::from_nanos(next()??)));
-            }
-        }
-        bail!("QEMU has no thread for a processor in {threads}")
+        let thread = branes_bench::counters::processor_thread(self.qemu.pid())?;
+        let text = fs::read_to_string(thread.join("schedstat"))?;
+        let mut times = text.split_whitespace().map(str::parse);
+        let mut next = || times.next().context("schedstat is too short");
+        Ok((Duration::from_nanos(next()??), Duration::from_nanos(next()??)))
     }
 
     /// Fails when anything in the image has faulted or was restarted so far.

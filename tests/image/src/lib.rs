@@ -4,6 +4,7 @@
 //! The image under test is the real one that `cargo xtask image` writes. This library runs on the host and
 //! uses wire protocols and the console. Traffic stays on loopback and in namespaces that a test makes itself.
 
+pub use branes_bench::netns;
 pub use patience::{ANSWER, PATIENCE, SILENCE, until, until_well};
 
 use std::net::{Ipv4Addr, Ipv6Addr};
@@ -13,7 +14,6 @@ pub mod flood;
 pub mod guest;
 pub mod life;
 pub mod line;
-pub mod netns;
 pub mod patience;
 pub mod ping;
 pub mod probe;

@@ -2,7 +2,7 @@
 //!
 //! What the operator is refused, and what it is answered, are told apart here, so that a test says which of them it wants.
 
-use crate::guest::{Boot, Guest, Net};
+use crate::guest::{Boot, Guest, Net, tool};
 use anyhow::{Context, Result, bail, ensure};
 use brane_abi::control::{Family, FamilyConfig, Protocol};
 use brane_abi::net::{Cidr, MacAddr};
@@ -13,7 +13,6 @@ use brane_abi::query;
 use branes_branectl::remote::{Error, Line};
 use std::net::IpAddr;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -331,15 +330,7 @@ pub struct Said {
 
 /// `branectl` or `nicctl`, towards the control line of a guest.
 pub fn program(name: &str, guest: &Guest) -> Result<Command> {
-    let folder = std::env::var_os("BRANES_TOOLS").map(PathBuf::from);
-    let folder = folder.unwrap_or_else(|| concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/debug").into());
-    let path = folder.join(name);
-    ensure!(
-        path.is_file(),
-        "no {}: run the tests by `cargo xtask test`",
-        path.display()
-    );
-    let mut command = Command::new(path);
+    let mut command = Command::new(tool(name)?);
     command
         .env("BRANES_CONTROL", guest.control_path()?)
         .stdin(Stdio::null());

@@ -2,26 +2,16 @@
 
 use crate::patience::{ANSWER, PATIENCE};
 use anyhow::{Context, Result, bail, ensure};
+use branes_bench::load;
 use rand::rngs::SmallRng;
 use rand::{RngCore, SeedableRng};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
-/// Connects; a service that is not open yet (its brane answers, its client is still starting) is asked again.
+/// Connects. A service that is not open yet (its brane answers, its client is still starting) is asked again.
 fn connect(to: SocketAddr) -> Result<TcpStream> {
-    let end = Instant::now() + PATIENCE;
-    let stream = loop {
-        match TcpStream::connect_timeout(&to, ANSWER) {
-            Err(e) if e.kind() == ErrorKind::ConnectionRefused && Instant::now() < end => {
-                std::thread::sleep(Duration::from_millis(20));
-            }
-            other => break other.with_context(|| format!("connecting to {to}"))?,
-        }
-    };
-    stream.set_read_timeout(Some(ANSWER))?;
-    stream.set_write_timeout(Some(ANSWER))?;
-    Ok(stream)
+    load::connect(to, PATIENCE, ANSWER)
 }
 
 /// Bytes that a test can recognise: the same for the same seed.
@@ -93,14 +83,7 @@ pub fn tcp_discard(to: SocketAddr, len: usize) -> Result<f64> {
     let mut stream = connect(to)?;
     let block = noise(9, 1 << 18);
     let start = Instant::now();
-    let mut left = len;
-    while left > 0 {
-        let n = left.min(block.len());
-        stream.write_all(&block[..n]).context("writing to discard")?;
-        left -= n;
-    }
-    stream.shutdown(Shutdown::Write)?;
-    ensure!(stream.read(&mut [0; 16])? == 0, "discard of {to} sent something");
+    load::discard(&mut stream, &block, len).with_context(|| format!("discard of {to}"))?;
     Ok(len as f64 / (1 << 20) as f64 / start.elapsed().as_secs_f64())
 }
 
@@ -117,26 +100,19 @@ pub fn chargen(position: usize) -> u8 {
 /// Reads `len` bytes from a source service and compares each with its pattern. Returns MiB/s.
 pub fn tcp_source(to: SocketAddr, len: usize) -> Result<f64> {
     let mut stream = connect(to)?;
-    let mut buffer = vec![0; 1 << 18];
     let pattern: Vec<u8> = (0..74 * 95).map(chargen).collect();
     let start = Instant::now();
-    let mut at = 0;
-    while at < len {
-        let n = stream
-            .read(&mut buffer)
-            .with_context(|| format!("reading source of {to} at byte {at}"))?;
-        ensure!(n != 0, "source of {to} ended after {at} bytes");
-        for (i, byte) in buffer[..n].iter().enumerate() {
+    let mut seen = 0;
+    load::source(&mut stream, len, |at, bytes| {
+        for (i, byte) in bytes.iter().enumerate() {
             let want = pattern[(at + i) % pattern.len()];
-            ensure!(
-                *byte == want,
-                "source of {to}: byte {} is {byte:#x}, not {want:#x}",
-                at + i
-            );
+            ensure!(*byte == want, "byte {} is {byte:#x}, not {want:#x}", at + i);
         }
-        at += n;
-    }
-    Ok(at as f64 / (1 << 20) as f64 / start.elapsed().as_secs_f64())
+        seen = at + bytes.len();
+        Ok(())
+    })
+    .with_context(|| format!("source of {to}"))?;
+    Ok(seen as f64 / (1 << 20) as f64 / start.elapsed().as_secs_f64())
 }
 
 /// An HTTP answer.

@@ -48,6 +48,12 @@ pub struct Machine {
     /// The Unix socket of QEMU's gdb stub. If it is set, the machine waits before its first instruction until a debugger
     /// continues it.
     pub gdb: Option<PathBuf>,
+    /// The kernel's command line, if the kernel takes one.
+    pub kernel_arguments: Option<String>,
+    /// A plugin of QEMU with its arguments, as QEMU's option `-plugin` takes them.
+    pub plugin: Option<OsString>,
+    /// The file that holds the machine's RAM. Another process can then read RAM while the machine runs.
+    pub memory_file: Option<PathBuf>,
 }
 
 /// Source of the machine's clocks (TSC, HPET, PIT).
@@ -162,6 +168,9 @@ impl Machine {
             devices: Vec::new(),
             clock: Clock::Host,
             gdb: None,
+            kernel_arguments: None,
+            plugin: None,
+            memory_file: None,
         }
     }
 
@@ -236,6 +245,23 @@ impl Machine {
             socket.push(",server=on,wait=off");
             command.arg("-chardev").arg(socket);
             command.args(["-gdb", "chardev:gdb", "-S"]);
+        }
+        if let Some(file) = &self.memory_file {
+            let mut backend = OsString::from(format!(
+                "memory-backend-file,id=ram,size={}M,share=on,mem-path=",
+                self.memory_mib
+            ));
+            backend.push(escaped(file.as_os_str()));
+            command
+                .arg("-object")
+                .arg(backend)
+                .args(["-machine", "memory-backend=ram"]);
+        }
+        if let Some(plugin) = &self.plugin {
+            command.arg("-plugin").arg(plugin);
+        }
+        if let Some(arguments) = &self.kernel_arguments {
+            command.arg("-append").arg(arguments);
         }
         command
             .arg("-kernel")
@@ -459,6 +485,25 @@ mod tests {
             line.contains("socket,id=gdb,path=a,,b.sock,server=on,wait=off -gdb chardev:gdb -S"),
             "{line}"
         );
+    }
+
+    #[test]
+    fn ram_in_a_file_a_plugin_and_kernel_arguments_are_there_only_if_wanted() {
+        let mut machine = Machine::new("k", "i");
+        for absent in ["-object", "-plugin", "-append"] {
+            assert!(!line(&machine).contains(absent), "{absent}");
+        }
+        machine.memory_file = Some("a,b/ram".into());
+        machine.plugin = Some("count.so,out=x".into());
+        machine.kernel_arguments = Some("quiet panic=-1".to_owned());
+        let line = line(&machine);
+        for what in [
+            "-object memory-backend-file,id=ram,size=256M,share=on,mem-path=a,,b/ram -machine memory-backend=ram",
+            "-plugin count.so,out=x",
+            "-append quiet panic=-1",
+        ] {
+            assert!(line.contains(what), "no {what}: {line}");
+        }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::error::ErrorKind;
-use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use anyhow::{Result, bail};
 use branes_kernel::Flavour;
@@ -113,6 +113,18 @@ pub enum Verb {
         cargo xtask mutants nic --again     only what survived the last time, while tests are written\n  \
         cargo xtask mutants --all           every mutant: hours")]
     Mutants(MutantsOptions),
+    /// Measure the bench image from outside and compare with the committed figures (docs/bench)
+    ///
+    /// Boots the bench image in QEMU with a plugin that counts the guest's instructions, sends requests from a network namespace,
+    /// and prints what each costs, with the committed figure beside it. Writes the figures to docs/bench. Instructions hardly vary;
+    /// rates and times depend on what else the machine does. Needs root for the namespace.
+    #[command(after_help = "Examples:\n  \
+        cargo xtask bench                          the table of docs/performance.md\n  \
+        cargo xtask bench --guest linux            also Linux, made from Debian's packages\n  \
+        cargo xtask bench --only udp-echo-64 --only tcp-in   these rows; writes nothing\n  \
+        cargo xtask bench --profile                what each protection domain spends on an idle echo\n  \
+        cargo xtask bench --quick                  the count that `cargo xtask test` compares with")]
+    Bench(BenchOptions),
     /// Show how large each program, the kernel and the image are
     #[command(after_help = "Example:\n  cargo xtask sizes --release")]
     Sizes(BuildOptions),
@@ -257,6 +269,39 @@ pub struct MutantsOptions {
     pub jobs: u8,
 }
 
+/// Options of `bench`.
+#[derive(Debug, Args)]
+pub struct BenchOptions {
+    /// Also measure this guest, in the same sitting
+    #[arg(long, value_name = "GUEST", value_enum)]
+    pub guest: Option<OtherGuest>,
+    /// Say how many instructions, system calls and kernel entries each protection domain spends on an idle echo
+    #[arg(long, conflicts_with_all = ["guest", "only", "quick"])]
+    pub profile: bool,
+    /// Only the count that `cargo xtask test` compares with
+    #[arg(long, conflicts_with_all = ["guest", "only"])]
+    pub quick: bool,
+    /// Only this row; may be given more than once, and nothing is written then
+    #[arg(long, value_name = "ROW")]
+    pub only: Vec<String>,
+    /// Boot each guest so often, by turns, and take the median of each figure
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=20))]
+    pub boots: u8,
+    /// Factor on the durations of the measurements
+    #[arg(long, value_name = "FACTOR", default_value_t = 0.3, value_parser = factor)]
+    pub scale: f64,
+    /// Which kernel the bench image is for
+    #[arg(long, value_name = "KERNEL", value_enum, default_value_t)]
+    pub kernel: Choice,
+}
+
+/// Guests to compare with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OtherGuest {
+    /// Linux, made from Debian's kernel and busybox packages, which apt-get downloads
+    Linux,
+}
+
 /// Options of `image`.
 #[derive(Debug, Args)]
 pub struct ImageOptions {
@@ -296,6 +341,12 @@ pub fn one_line(error: &clap::Error) -> String {
     line
 }
 
+/// A factor on durations: not so short that nothing is measured, nor longer than anybody waits.
+fn factor(text: &str) -> Result<f64, String> {
+    let factor = text.parse().ok().filter(|factor| (0.05..=10.0).contains(factor));
+    factor.ok_or_else(|| "write a number from 0.05 to 10".to_owned())
+}
+
 /// MiB out of `512M`, `1G` or `512`.
 fn memory(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
@@ -323,6 +374,14 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn factors() {
+        assert_eq!(factor("0.3"), Ok(0.3));
+        for text in ["", "0", "-1", "11", "NaN", "inf", "x"] {
+            assert!(factor(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -2,10 +2,11 @@
 //! tests and checks everything.
 //!
 //! Owns: the verbs and the order of their steps; each step's work is in a crate of its own (`tools/kernel`,
-//! `tools/system`, `tools/bootconfig`, `tools/image`, `tools/audit`, `tools/qemu`). On the other side: the person at the keyboard, and cargo.
+//! `tools/system`, `tools/bootconfig`, `tools/image`, `tools/audit`, `tools/qemu`, `tools/bench`). On the other side: the person at the keyboard, and cargo.
 //! Every failure ends as one message that says what to do, and a non-zero exit.
 
 mod audit;
+mod bench;
 mod check;
 mod cli;
 mod fuzz;
@@ -51,6 +52,7 @@ fn main() -> ExitCode {
         Verb::Audit(options) => audit::audit(&workspace, &options),
         Verb::Mutants(options) => mutants::mutants(&workspace, &options),
         Verb::Sizes(options) => sizes::sizes(&workspace, &options),
+        Verb::Bench(options) => bench::bench(&workspace, &options),
     });
     match done {
         Ok(()) => ExitCode::SUCCESS,

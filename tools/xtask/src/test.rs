@@ -15,7 +15,7 @@ use crate::cli::TestOptions;
 use crate::kernel::{Choice, Target};
 use crate::runner::{self, Closing};
 use crate::workspace::{IMAGE_TESTS, Workspace};
-use crate::{audit, fuzz, image, progress};
+use crate::{audit, bench, fuzz, image, progress};
 
 /// Where the tests that boot the image are.
 const IMAGE_TESTS_FOLDER: &str = "tests/image/tests";
@@ -371,6 +371,7 @@ fn image_tests(
     if !tools.status().context("building branectl")?.success() {
         bail!("branectl does not compile; see above");
     }
+    bench::plugin(workspace)?;
     progress("tests that boot the image");
     // One at a time: each has a machine to itself, and some count what must not be lost.
     let mut command = runner.command(workspace, &[IMAGE_TESTS], which, true);

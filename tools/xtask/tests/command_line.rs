@@ -13,7 +13,7 @@ fn unknown_words_are_named_with_what_there_is() {
     run(xtask(&["imag"])).refuses(&[
         "unrecognized subcommand 'imag'",
         "a similar subcommand exists: 'image'",
-        "run, gdb, test, check, doc, image, release, audit, mutants, sizes",
+        "run, gdb, test, check, doc, image, release, audit, mutants, bench, sizes",
         "cargo xtask help",
     ]);
     run(xtask(&["run", "--nonsense"]))

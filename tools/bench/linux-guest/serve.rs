@@ -1,0 +1,326 @@
+//! The services: echo, discard, source and a web page over TCP, echo and discard over UDP, all in one loop.
+
+use std::collections::HashMap;
+use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::{AsRawFd, RawFd};
+
+use anyhow::{Context, Result};
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg, sendmmsg};
+
+/// Datagrams that one system call reads or sends.
+const BATCH: usize = 32;
+/// Bytes of a datagram's buffer.
+const DATAGRAM: usize = 2048;
+/// Bytes that are read at once from a connection.
+const READ: usize = 16 << 10;
+/// Bytes that are read at once from a connection whose bytes are dropped, and that the source sends at once.
+const BULK: usize = 64 << 10;
+/// Bytes that a request may have.
+const MOST_REQUEST: usize = 4096;
+/// Bytes of the page.
+const PAGE: usize = 1024;
+/// Events that are read at once.
+const EVENTS: usize = 64;
+
+/// A service over TCP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Service {
+    Echo,
+    Discard,
+    Source,
+    Page,
+}
+
+const TCP: [(u16, Service); 4] = [
+    (7, Service::Echo),
+    (9, Service::Discard),
+    (19, Service::Source),
+    (80, Service::Page),
+];
+
+enum Entry {
+    Listener(TcpListener, Service),
+    Connection(Connection),
+    /// Datagrams go back to their senders.
+    Echo(UdpSocket),
+    Discard(UdpSocket),
+}
+
+struct Connection {
+    stream: TcpStream,
+    service: Service,
+    /// What the connection waits for.
+    interest: EpollFlags,
+    /// Bytes of a request that is not complete.
+    request: Vec<u8>,
+    /// Bytes that could not be sent yet.
+    unsent: Vec<u8>,
+}
+
+/// What a connection does after an event.
+#[derive(PartialEq)]
+enum Then {
+    Wait,
+    Close,
+}
+
+/// Buffers that all connections share.
+struct Buffers {
+    bytes: Vec<u8>,
+    page: Vec<u8>,
+}
+
+/// Opens the sockets and serves until the guest ends.
+pub fn serve() -> Result<()> {
+    let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
+    let mut entries: HashMap<RawFd, Entry> = HashMap::new();
+    for (port, service) in TCP {
+        let listener =
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).with_context(|| format!("port {port}"))?;
+        listener.set_nonblocking(true)?;
+        add(
+            &epoll,
+            &mut entries,
+            listener.as_raw_fd(),
+            EpollFlags::EPOLLIN,
+            Entry::Listener(listener, service),
+        )?;
+    }
+    for (port, entry) in [(7, Entry::Echo as fn(UdpSocket) -> Entry), (9, Entry::Discard)] {
+        let socket =
+            UdpSocket::bind((Ipv4Addr::UNSPECIFIED, port)).with_context(|| format!("port {port}"))?;
+        socket.set_nonblocking(true)?;
+        add(
+            &epoll,
+            &mut entries,
+            socket.as_raw_fd(),
+            EpollFlags::EPOLLIN,
+            entry(socket),
+        )?;
+    }
+    let mut buffers = Buffers {
+        bytes: vec![0; BULK],
+        page: page(),
+    };
+    let mut datagrams = Datagrams::new();
+    let mut events = [EpollEvent::empty(); EVENTS];
+    loop {
+        let count = match epoll.wait(&mut events, EpollTimeout::NONE) {
+            Err(nix::errno::Errno::EINTR) => continue,
+            other => other?,
+        };
+        for event in &events[..count] {
+            let descriptor = event.data() as RawFd;
+            let mut accepted = Vec::new();
+            let then = match entries.get_mut(&descriptor) {
+                None => Then::Wait,
+                Some(Entry::Listener(listener, service)) => {
+                    accepted.extend(
+                        std::iter::from_fn(|| listener.accept().ok()).map(|(stream, _)| (stream, *service)),
+                    );
+                    Then::Wait
+                }
+                Some(Entry::Echo(socket)) => datagrams.turn(socket, true),
+                Some(Entry::Discard(socket)) => datagrams.turn(socket, false),
+                Some(Entry::Connection(connection)) => {
+                    let then = connection.turn(&mut buffers).unwrap_or(Then::Close);
+                    if then == Then::Wait {
+                        connection.change_interest(&epoll)?;
+                    }
+                    then
+                }
+            };
+            if then == Then::Close {
+                // Closing the socket removes it from the set that epoll watches.
+                entries.remove(&descriptor);
+            }
+            for (stream, service) in accepted {
+                stream.set_nonblocking(true)?;
+                stream.set_nodelay(true)?;
+                let interest = match service {
+                    Service::Source => EpollFlags::EPOLLOUT,
+                    _ => EpollFlags::EPOLLIN,
+                };
+                let descriptor = stream.as_raw_fd();
+                let (request, unsent) = (Vec::new(), Vec::new());
+                let connection = Connection {
+                    stream,
+                    service,
+                    interest,
+                    request,
+                    unsent,
+                };
+                add(
+                    &epoll,
+                    &mut entries,
+                    descriptor,
+                    interest,
+                    Entry::Connection(connection),
+                )?;
+            }
+        }
+    }
+}
+
+fn add(
+    epoll: &Epoll,
+    entries: &mut HashMap<RawFd, Entry>,
+    descriptor: RawFd,
+    interest: EpollFlags,
+    entry: Entry,
+) -> Result<()> {
+    let event = EpollEvent::new(interest, descriptor as u64);
+    match &entry {
+        Entry::Listener(listener, _) => epoll.add(listener, event)?,
+        Entry::Connection(connection) => epoll.add(&connection.stream, event)?,
+        Entry::Echo(socket) | Entry::Discard(socket) => epoll.add(socket, event)?,
+    }
+    entries.insert(descriptor, entry);
+    Ok(())
+}
+
+/// The answer to a request for the page.
+fn page() -> Vec<u8> {
+    let mut page =
+        format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {PAGE}\r\n\r\n").into_bytes();
+    page.extend(std::iter::repeat_n(b'x', PAGE));
+    page
+}
+
+impl Connection {
+    /// Goes on after an event.
+    ///
+    /// # Errors
+    /// The connection is of no more use.
+    fn turn(&mut self, buffers: &mut Buffers) -> io::Result<Then> {
+        if !self.unsent.is_empty() && !self.flush()? {
+            return Ok(Then::Wait);
+        }
+        match self.service {
+            Service::Source => match self.stream.write(&buffers.bytes) {
+                Err(e) if e.kind() != ErrorKind::WouldBlock => Err(e),
+                _ => Ok(Then::Wait),
+            },
+            Service::Discard => self.read(&mut buffers.bytes, |_, _| Ok(())),
+            Service::Echo => self.read(&mut buffers.bytes[..READ], |connection, bytes| {
+                connection.send(bytes)
+            }),
+            Service::Page => {
+                let page = &buffers.page;
+                self.read(&mut buffers.bytes[..MOST_REQUEST], |connection, bytes| {
+                    connection.answer(bytes, page)
+                })
+            }
+        }
+    }
+
+    /// Reads once and passes the bytes on.
+    fn read(
+        &mut self,
+        buffer: &mut [u8],
+        with: impl FnOnce(&mut Connection, &[u8]) -> io::Result<()>,
+    ) -> io::Result<Then> {
+        match self.stream.read(buffer) {
+            Ok(0) => Ok(Then::Close),
+            Ok(len) => with(self, &buffer[..len]).map(|()| Then::Wait),
+            Err(e) if e.kind() == ErrorKind::WouldBlock => Ok(Then::Wait),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Answers each complete request.
+    fn answer(&mut self, bytes: &[u8], page: &[u8]) -> io::Result<()> {
+        self.request.extend_from_slice(bytes);
+        while let Some(end) = self.request.windows(4).position(|bytes| bytes == b"\r\n\r\n") {
+            self.request.drain(..end + 4);
+            self.send(page)?;
+        }
+        match self.request.len() < MOST_REQUEST {
+            true => Ok(()),
+            false => Err(ErrorKind::InvalidData.into()),
+        }
+    }
+
+    /// Sends bytes, or keeps what the socket does not take.
+    fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.unsent.extend_from_slice(bytes);
+        self.flush().map(drop)
+    }
+
+    /// Sends what is kept. Returns true if nothing is left.
+    fn flush(&mut self) -> io::Result<bool> {
+        while !self.unsent.is_empty() {
+            match self.stream.write(&self.unsent) {
+                Ok(len) => drop(self.unsent.drain(..len)),
+                Err(e) if e.kind() == ErrorKind::WouldBlock => return Ok(false),
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(true)
+    }
+
+    /// Waits for room if bytes are kept, otherwise for bytes.
+    fn change_interest(&mut self, epoll: &Epoll) -> Result<()> {
+        let wanted = match self.service == Service::Source || !self.unsent.is_empty() {
+            true => EpollFlags::EPOLLOUT,
+            false => EpollFlags::EPOLLIN,
+        };
+        if wanted != self.interest {
+            self.interest = wanted;
+            epoll.modify(
+                &self.stream,
+                &mut EpollEvent::new(wanted, self.stream.as_raw_fd() as u64),
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// Buffers for datagrams that one system call reads.
+struct Datagrams {
+    received: MultiHeaders<SockaddrStorage>,
+    /// Sending leaves pointers to the addresses in its headers, so these are never used to receive.
+    sent: MultiHeaders<SockaddrStorage>,
+    buffers: Vec<[u8; DATAGRAM]>,
+}
+
+impl Datagrams {
+    fn new() -> Datagrams {
+        Datagrams {
+            received: MultiHeaders::preallocate(BATCH, None),
+            sent: MultiHeaders::preallocate(BATCH, None),
+            buffers: vec![[0; DATAGRAM]; BATCH],
+        }
+    }
+
+    /// Reads what is there, a batch at most, and sends it back if `echo`. What cannot be read or sent is dropped.
+    fn turn(&mut self, socket: &UdpSocket, echo: bool) -> Then {
+        let mut slices: Vec<[IoSliceMut<'_>; 1]> = self
+            .buffers
+            .iter_mut()
+            .map(|buffer| [IoSliceMut::new(buffer)])
+            .collect();
+        let flags = MsgFlags::MSG_DONTWAIT;
+        let descriptor = socket.as_raw_fd();
+        let Ok(received) = recvmmsg(descriptor, &mut self.received, slices.iter_mut(), flags, None) else {
+            return Then::Wait;
+        };
+        let (mut lens, mut senders) = (Vec::with_capacity(BATCH), Vec::with_capacity(BATCH));
+        for message in received {
+            lens.push(message.bytes.min(DATAGRAM));
+            senders.push(message.address);
+        }
+        if echo && !lens.is_empty() {
+            let answers: Vec<[IoSlice<'_>; 1]> = self
+                .buffers
+                .iter()
+                .zip(&lens)
+                .map(|(buffer, len)| [IoSlice::new(&buffer[..*len])])
+                .collect();
+            let _ = sendmmsg(descriptor, &mut self.sent, &answers, &senders, [], flags);
+        }
+        Then::Wait
+    }
+}
