@@ -162,7 +162,7 @@ impl Guest {
 
     /// Waits until the guest waits for an interrupt, and returns the instructions that it has executed so far.
     ///
-    /// All threads of QEMU must sleep, and the counter must not move for [`QUIET`]. A frame that was just sent wakes a thread of
+    /// All threads of QEMU must sleep, and the counter must not move for `QUIET`. A frame that was just sent wakes a thread of
     /// QEMU, which wakes the processor's thread before it sleeps again, so no frame is on its way then. A busy host can only make
     /// that later, because a thread that waits for a processor of the host does not sleep.
     pub fn settle(&self) -> Result<u64> {

@@ -8,7 +8,7 @@
 //! total. An iteration of a repeated string instruction is a block of its own, so it counts as one instruction; a processor
 //! that waits for an interrupt counts nothing.
 //!
-//! Counting by domain (arguments `memory`, `root` and `places`) calls [`executed`] for each block. A block in user space is
+//! Counting by domain (arguments `memory`, `root` and `places`) calls `executed` for each block. A block in user space is
 //! charged to the domain whose page-table root the kernel last loaded. A block of the kernel is charged to the domain that ran
 //! last in user space, until the kernel returns to another one or to its idle thread.
 //!
