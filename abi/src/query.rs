@@ -172,7 +172,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// Returns the text that the refusal carries. The brane is not trusted, so whoever shows the text cleans it first.
+    /// Returns the name in the refusal, if it has one. The brane is not trusted, so the caller makes the name printable.
     pub fn text_mut(&mut self) -> Option<&mut String> {
         match self {
             Refusal::NoSuchInterface(text)

@@ -13,12 +13,11 @@ mod control;
 mod nic;
 mod serial;
 
-use alloc::collections::BTreeMap;
-use alloc::string::String;
 use alloc::vec::Vec;
 use brane_abi::layout::PORTS_PER_BRANE;
 use brane_abi::{offender, operator};
 use brane_manager_core::boot::BootConfig;
+use brane_manager_core::fault_reports::FaultReports;
 use brane_manager_core::{Action, BraneId, Child, Event, Manager, OperatorId, Reply, Size, SubscriberId};
 use control::Control;
 use nic::Nics;
@@ -78,8 +77,8 @@ struct Shell {
     budgets: Budgets<MAX_CALLERS>,
     /// The calling operator was suspended in its call, so it gets no reply now.
     withheld: bool,
-    /// First faults of the children that write their backtraces now, by child id. The second fault of a child delivers its first one.
-    writing: BTreeMap<usize, String>,
+    /// First faults of the children that write their backtraces now.
+    reports: FaultReports,
 }
 
 #[protection_domain]
@@ -124,7 +123,7 @@ fn init() -> Shell {
                 budgets.with_terms(operator.index(), OPERATOR)
             }),
         withheld: false,
-        writing: BTreeMap::new(),
+        reports: FaultReports::default(),
     };
     // No brane runs yet. One that never says anything is noticed by the timer alone.
     shell.act();
@@ -164,7 +163,7 @@ impl Shell {
         while !self.actions.is_empty() {
             for action in core::mem::take(&mut self.actions) {
                 if let Action::Stop(child) | Action::Restart(child) | Action::Renew(child) = action {
-                    self.writing.remove(&thread(child).index());
+                    self.reports.take(thread(child).index());
                 }
                 match action {
                     Action::Log(text) => logln!("{text}"),
@@ -281,12 +280,36 @@ impl Shell {
         self.act();
     }
 
+    /// Handles the fault of a child, which stands still.
+    fn failed(&mut self, id: usize, what: &str) {
+        match child(id) {
+            Some(child) => {
+                self.event(Event::Fault { child, what });
+                self.act();
+            }
+            None => logln!("child {id}, which is in no family, failed: {what}"),
+        }
+    }
+
+    /// Stops the children that do not end their backtraces, and handles their faults.
+    fn end_reports(&mut self) {
+        for (id, what) in self.reports.take_late(self.clock.now_ns()) {
+            if let Err(why) = sel4_microkit::Child::new(id).stop() {
+                ::log::error!("child {id} cannot be stopped: {why}");
+            }
+            self.failed(id, &what);
+        }
+    }
+
     /// Before sleeping: the timer gets our next deadline.
     fn settle(&mut self) {
         let next = if self.unfinished {
             Some(self.clock.now_ns())
         } else {
-            self.manager.deadline()
+            [self.manager.deadline(), self.reports.deadline()]
+                .into_iter()
+                .flatten()
+                .min()
         };
         if let Some(at) = next {
             // A deadline that it does not take is tried again at the next wake.
@@ -321,6 +344,7 @@ impl Handler for Shell {
         }
         if tick {
             self.alarm.rang();
+            self.end_reports();
             self.event(Event::Tick);
             self.act();
         }
@@ -399,25 +423,17 @@ impl Handler for Shell {
     ) -> Result<Option<MessageInfo>, Never> {
         let index = child.index();
         // The second fault ends the backtrace that was started at the first one.
-        let what = match self.writing.remove(&index) {
-            Some(first) => first,
+        match self.reports.take(index) {
+            Some(first) => self.failed(index, &first),
             None => {
                 let what = alloc::format!("{}", Fault::read(info));
-                if child.write_backtrace().is_ok() {
-                    self.writing.insert(index, what);
-                    return Ok(None);
+                match child.write_backtrace() {
+                    Ok(()) => self.reports.hold(self.clock.now_ns(), index, what),
+                    Err(_) => self.failed(index, &what),
                 }
-                what
             }
-        };
-        match self::child(index) {
-            Some(child) => {
-                self.event(Event::Fault { child, what: &what });
-                self.act();
-                self.settle();
-            }
-            None => logln!("child {index}, which is in no family, failed: {what}"),
         }
+        self.settle();
         Ok(None)
     }
 }

@@ -7,9 +7,8 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 use brane_abi::control::{FamilyConfig, InterfaceConfig};
-use brane_abi::log::Level;
 use brane_abi::net::MacAddr;
-use brane_abi::operator::DeviceConfig;
+use brane_abi::operator::{DeviceConfig, LogLevel};
 use core::fmt;
 use minicbor::bytes::ByteVec;
 use minicbor::{Decode, Encode};
@@ -43,17 +42,6 @@ pub struct BootConfig {
     /// Log levels of protection domains that do not have the usual one.
     #[n(3)]
     pub log: Vec<LogLevel>,
-}
-
-/// The log level of a protection domain.
-#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct LogLevel {
-    /// Name of the domain in the system description, as in `brane-1`.
-    #[n(0)]
-    pub pd: String,
-    /// Its level.
-    #[n(1)]
-    pub level: Level,
 }
 
 /// One brane.
@@ -218,6 +206,7 @@ fn damaged(e: minicbor::decode::Error) -> BootError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use brane_abi::log::Level;
     use brane_abi::net::{Cidr, MacAddr};
     use brane_abi::operator::Mode;
     use proptest::prelude::*;

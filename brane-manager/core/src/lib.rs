@@ -28,6 +28,7 @@ mod devices;
 mod driver;
 mod effects;
 mod event_log;
+pub mod fault_reports;
 mod ids;
 mod instance;
 mod jobs;

@@ -2,11 +2,11 @@
 //!
 //! Serial keeps the lines and applies the levels. It is trusted with the screen, and its lines are text without authority.
 
-use crate::boot::LogLevel;
 use crate::driver::Driver;
 use alloc::string::String;
 use alloc::vec::Vec;
 use brane_abi::log::Level;
+use brane_abi::operator::LogLevel;
 
 /// A protection domain that has a log.
 #[derive(Clone, Debug)]

@@ -3,7 +3,7 @@
 //! The configuration is trusted, but may not fit the machine. A device or interface that cannot be is logged and left out.
 
 use crate::Manager;
-use crate::boot::{BootConfig, BootError, LogLevel};
+use crate::boot::{BootConfig, BootError};
 use crate::children::Operators;
 use crate::devices::{Attachment, Devices};
 use crate::driver::Driver;
@@ -20,7 +20,7 @@ use alloc::format;
 use alloc::string::ToString;
 use alloc::vec::Vec;
 use brane_abi::control::BraneConfig;
-use brane_abi::operator::{DeviceConfig, Kind};
+use brane_abi::operator::{DeviceConfig, Kind, LogLevel};
 
 impl Manager {
     /// Sets up a system of this size whose children start about `now` (nanoseconds), with the result of

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::protocol::{FILE_BYTES, MAX_DOMAINS, TOTAL, Word, record};
 use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
 /// The counters of one guest.
@@ -15,11 +16,9 @@ pub struct Counters {
     file: NamedTempFile,
 }
 
-/// What one domain has cost so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Domain {
-    /// Its page-table root: the value of CR3. Zero for the kernel's idle thread.
-    pub root: u64,
+/// What a domain spends: since the start of the guest, or on a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spent {
     /// Instructions in user mode.
     pub user: u64,
     /// Instructions of the kernel on its behalf.
@@ -32,6 +31,15 @@ pub struct Domain {
     pub faults: u64,
     /// How often the processor was given to it.
     pub switches: u64,
+}
+
+/// The record of one domain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Domain {
+    /// Its page-table root: the value of CR3. Zero for the kernel's idle thread.
+    pub root: u64,
+    /// What it has spent so far.
+    pub spent: Spent,
 }
 
 impl Counters {
@@ -82,12 +90,14 @@ fn records(bytes: &[u8]) -> Vec<Domain> {
         let at = |word: Word| words.get(record(index) - record(0) + word as usize).copied();
         Some(Domain {
             root: at(Word::Root)?,
-            user: at(Word::User)?,
-            kernel: at(Word::Kernel)?,
-            calls: at(Word::Calls)?,
-            interrupts: at(Word::Interrupts)?,
-            faults: at(Word::Faults)?,
-            switches: at(Word::Switches)?,
+            spent: Spent {
+                user: at(Word::User)?,
+                kernel: at(Word::Kernel)?,
+                calls: at(Word::Calls)?,
+                interrupts: at(Word::Interrupts)?,
+                faults: at(Word::Faults)?,
+                switches: at(Word::Switches)?,
+            },
         })
     });
     all.enumerate()
@@ -123,7 +133,10 @@ mod tests {
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
         let read = records(&bytes);
         assert_eq!(read.len(), 2);
-        assert_eq!((read[0].kernel, read[1].root, read[1].switches), (7, 0x1000, 3));
+        assert_eq!(
+            (read[0].spent.kernel, read[1].root, read[1].spent.switches),
+            (7, 0x1000, 3)
+        );
     }
 
     #[test]

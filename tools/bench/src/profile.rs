@@ -12,9 +12,8 @@ use std::path::Path;
 use crate::protocol::{Line, Place};
 use anyhow::{Context, Result};
 use object::{Object, ObjectSymbol};
-use serde::{Deserialize, Serialize};
 
-use crate::counters::Domain;
+use crate::counters::Spent;
 use crate::guest::Guest;
 use crate::load::quantile;
 use crate::quick::Quick;
@@ -172,25 +171,8 @@ impl Names {
     }
 }
 
-/// What one domain spends on a request.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Spent {
-    /// Instructions in user mode.
-    pub user: u64,
-    /// Instructions of the kernel on its behalf.
-    pub kernel: u64,
-    /// Kernel entries by a system call.
-    pub calls: u64,
-    /// Kernel entries by an interrupt.
-    pub interrupts: u64,
-    /// Kernel entries by a fault.
-    pub faults: u64,
-    /// How often it got the processor.
-    pub switches: u64,
-}
-
 impl Spent {
-    fn between(before: &Domain, after: &Domain) -> Spent {
+    fn between(before: &Spent, after: &Spent) -> Spent {
         Spent {
             user: after.user - before.user,
             kernel: after.kernel - before.kernel,
@@ -245,7 +227,10 @@ pub fn take(guest: &Guest, names: &Names, request: &Quick) -> Result<Profile> {
         let samples: Vec<Spent> = snapshots
             .windows(2)
             .filter_map(|pair| match pair {
-                [before, after] => Some(Spent::between(before.get(index)?, after.get(index)?)),
+                [before, after] => Some(Spent::between(
+                    &before.get(index)?.spent,
+                    &after.get(index)?.spent,
+                )),
                 _ => None,
             })
             .collect();

@@ -5,8 +5,9 @@
 use comfy_table::presets::ASCII_MARKDOWN;
 use comfy_table::{Cell, CellAlignment, Table};
 
+use crate::counters::Spent;
 use crate::figures::{Figures, rise};
-use crate::profile::{Profile, Spent};
+use crate::profile::Profile;
 use crate::quick;
 use crate::rows::ROWS;
 

@@ -20,6 +20,7 @@ extern "C" fn outer() -> ! {
     let numbers = core::hint::black_box([7u64; 40]);
     through(&numbers); // OUTER
     write(&numbers, 0);
+    // SAFETY: ends the program by a signal.
     unsafe { asm!("ud2", options(noreturn)) }
 }
 #[inline(always)]
@@ -31,12 +32,16 @@ fn through(numbers: &[u64]) {
 fn inner(numbers: &[u64]) {
     core::hint::black_box(numbers);
     let (ip, sp, bp): (u64, u64, u64);
+    // SAFETY: copies registers.
     unsafe { asm!("lea {}, [rip]", "mov {}, rsp", "mov {}, rbp", out(reg) ip, out(reg) sp, out(reg) bp) }; // INNER
     write(&[ip, sp, bp], 24);
+    // SAFETY: the frames of `outer` and `inner` have more than 64 words above the stack pointer.
     write(unsafe { core::slice::from_raw_parts(sp as *const u64, 64) }, 512);
+    // SAFETY: exit(2).
     unsafe { asm!("syscall", in("rax") 60, in("rdi") 0, options(noreturn)) }
 }
 fn write(words: &[u64], bytes: usize) {
+    // SAFETY: write(2) of at most as many bytes as `words` has.
     unsafe { asm!("syscall", inout("rax") 1u64 => _, in("rdi") 1, in("rsi") words.as_ptr(), in("rdx") bytes, out("rcx") _, out("r11") _) }
 }
 #[panic_handler]

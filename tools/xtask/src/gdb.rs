@@ -207,7 +207,7 @@ fn listens(socket: &Path) -> Result<bool> {
     }))
 }
 
-/// Returns the protection domain with this name, or the one that runs the brane with this name in the boot configuration.
+/// Returns the protection domain of this name. Otherwise returns the domain of the brane that has the name in the boot configuration.
 fn find<'a>(resolved: &'a Resolved, name: &str) -> Result<&'a ProtectionDomain> {
     let system = &resolved.system;
     let brane = resolved.boot.branes.iter().position(|brane| brane.name == name);

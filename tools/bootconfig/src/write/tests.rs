@@ -3,7 +3,7 @@ use brane_abi::control::{Family, all_families};
 use brane_abi::layout::PORTS_PER_BRANE;
 use brane_abi::log::Level;
 use brane_abi::net::{Cidr, MacAddr};
-use brane_manager_core::boot::LogLevel;
+use brane_abi::operator::LogLevel;
 use proptest::prelude::*;
 use std::path::Path;
 

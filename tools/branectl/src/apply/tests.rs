@@ -2,8 +2,8 @@ use super::*;
 use brane_abi::layout::PORTS_PER_BRANE;
 use brane_abi::log::Level;
 use brane_abi::net::{Cidr, MacAddr};
-use brane_abi::operator::Mode;
-use brane_manager_core::boot::{DEFAULT_POOL, LogLevel};
+use brane_abi::operator::{LogLevel, Mode};
+use brane_manager_core::boot::DEFAULT_POOL;
 use brane_manager_core::testing::World;
 use proptest::prelude::*;
 
