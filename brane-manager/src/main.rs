@@ -23,7 +23,7 @@ use control::Control;
 use nic::Nics;
 use sel4_microkit::time::{Alarm, Clock};
 use sel4_microkit::{
-    Channel, ChannelSet, Fault, Handler, MessageInfo, Never, Region, get_mr, heap, log, logln,
+    Channel, ChannelSet, Handler, MessageInfo, Never, Region, get_mr, heap, log, logln,
     protection_domain, set_mr, with_msg_bytes,
 };
 use work_budget::{Budgets, MAX_CALLERS, SWITCH_NS, Terms};
@@ -251,7 +251,7 @@ impl Shell {
     fn offenders(&mut self, service: Channel, name: &str) {
         for _ in 0..MAX_CALLERS {
             let reply = service.pp_call(MessageInfo::new(offender::TAKE, 0));
-            if reply.label() != offender::OFFENDER || reply.length() < 2 {
+            if reply.label() != offender::OFFENDER || reply.count() < 2 {
                 break;
             }
             let (id, until) = (get_mr(0), get_mr(1));
@@ -372,8 +372,8 @@ impl Handler for Shell {
         }
         // Copied first: the calls to the drivers use the same words.
         let mut argument = [0; operator::MAX_REQUEST];
-        let sent = info.length().saturating_sub(1) * 8;
-        let first = match info.length() {
+        let sent = info.count().saturating_sub(1) * 8;
+        let first = match info.count() {
             0 => 0,
             _ => get_mr(0),
         };
@@ -426,7 +426,7 @@ impl Handler for Shell {
         match self.reports.take(index) {
             Some(first) => self.failed(index, &first),
             None => {
-                let what = alloc::format!("{}", Fault::read(info));
+                let what = alloc::format!("{}", info.fault());
                 match child.write_backtrace() {
                     Ok(()) => self.reports.hold(self.clock.now_ns(), index, what),
                     Err(_) => self.failed(index, &what),

@@ -31,7 +31,7 @@ fn call<T: IntoBytes + Immutable>(nic: u8, label: u64, argument: &T) -> Result<M
 }
 
 fn answer<T: FromBytes>(reply: MessageInfo) -> Option<T> {
-    if reply.label() != vif::OK || reply.length() * 8 < size_of::<T>() {
+    if reply.label() != vif::OK || reply.count() * 8 < size_of::<T>() {
         return None;
     }
     with_msg_bytes(|bytes| T::read_from_prefix(bytes).ok().map(|(value, _)| value))

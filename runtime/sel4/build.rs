@@ -3,6 +3,8 @@
 //! `BRANES_SEL4` is `registry` (also when unset) or `mcs`. For `mcs`, `BRANES_SEL4_LABELS` names the SDK's own
 //! `invocations_all.json` for the configuration that is built; without it the recorded facts of the debug configuration
 //! are taken, which is enough to compile.
+//!
+//! `BRANES_SEL4_PRINTING` is set if the kernel has a debug console, so that programs print there.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -12,14 +14,19 @@ use std::path::Path;
 
 const KERNEL: &str = "BRANES_SEL4";
 const LABELS: &str = "BRANES_SEL4_LABELS";
+const PRINTING: &str = "BRANES_SEL4_PRINTING";
 const RECORDED: &str = "labels.txt";
 
 fn main() {
-    for variable in [KERNEL, LABELS] {
+    for variable in [KERNEL, LABELS, PRINTING] {
         println!("cargo::rerun-if-env-changed={variable}");
     }
     println!("cargo::rerun-if-changed={RECORDED}");
     println!("cargo::rustc-check-cfg=cfg(sel4_mcs)");
+    println!("cargo::rustc-check-cfg=cfg(sel4_printing)");
+    if env::var_os(PRINTING).is_some() {
+        println!("cargo::rustc-cfg=sel4_printing");
+    }
     if let Err(error) = write() {
         println!("cargo::error={error}");
     }

@@ -54,7 +54,7 @@ impl Manager {
 
     fn said<R>(&self, message: MessageInfo, read: impl FnOnce(Reply<'_>) -> R) -> R {
         let info = self.channel.pp_call(message);
-        let word = |i: usize| if i < info.length() { get_mr(i) } else { 0 };
+        let word = |i: usize| if i < info.count() { get_mr(i) } else { 0 };
         if info.label() == LATER {
             return read(Reply::Later(word(1)));
         }

@@ -294,7 +294,7 @@ impl Handler for Nic {
             interrupts: driver.interrupts,
             ..DeviceInfo::default()
         };
-        let (label, len) = (info.label(), info.length() * 8);
+        let (label, len) = (info.label(), info.count() * 8);
         let (label, bytes) = match &mut self.device {
             Some(device) => {
                 own.mac = device.mac();

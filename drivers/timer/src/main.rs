@@ -200,7 +200,7 @@ impl Handler for Timer {
         }
         let begin = self.clock.now_ns();
         let client = channel.index();
-        let answer = match (info.label(), info.length()) {
+        let answer = match (info.label(), info.count()) {
             (timer::SET_DEADLINE, 1..) => {
                 // All deadlines of an exhausted client are equal, so the comparator is set once for them.
                 let earliest = self.budgets.exhausted(client, begin).unwrap_or(0);

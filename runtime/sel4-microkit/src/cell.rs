@@ -2,6 +2,29 @@
 
 use core::cell::{Cell, UnsafeCell};
 
+/// A small value in static memory, for a program of one thread.
+pub(crate) struct Single<T>(Cell<T>);
+
+// SAFETY: a protection domain has exactly one thread.
+unsafe impl<T> Sync for Single<T> {}
+
+impl<T: Copy> Single<T> {
+    /// Makes the value.
+    pub(crate) const fn new(value: T) -> Self {
+        Self(Cell::new(value))
+    }
+
+    /// Returns a copy.
+    pub(crate) fn get(&self) -> T {
+        self.0.get()
+    }
+
+    /// Replaces the value.
+    pub(crate) fn set(&self, value: T) {
+        self.0.set(value);
+    }
+}
+
 /// A value in static memory that one owner takes for the life of the protection domain. It is as new after a restart.
 pub struct StaticCell<T> {
     value: UnsafeCell<T>,

@@ -2,52 +2,83 @@
 
 use crate::{CHILDREN, ENDPOINTS, IRQS, MAX_ID, MessageInfo, NOTIFICATIONS, message, symbols};
 use core::fmt;
+use sel4::cap;
 
 /// One channel or interrupt, by its id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Channel(usize);
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Channel {
+    index: usize,
+}
 
 /// The kernel refused to acknowledge an interrupt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct IrqAckError(sel4::Refused);
+pub struct IrqAckError(sel4::Error);
 
 impl fmt::Display for IrqAckError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "acknowledging an interrupt: {}", self.0)
+        write!(f, "irq ack error: {}", self.0)
     }
 }
 
+/// Panics unless the bit of the channel is set in what the description gives this domain.
+#[inline]
+fn check(mask: u64, channel: &Channel, method: &str) {
+    assert!(
+        mask & 1 << channel.index != 0,
+        "{method}: not valid for channel '{}'",
+        channel.index
+    );
+}
+
 impl Channel {
-    /// The channel with this id, 0 to 61.
-    pub const fn new(id: usize) -> Channel {
-        assert!(id <= MAX_ID, "channel ids end at 61");
-        Channel(id)
+    /// Names the channel or interrupt with this id, 0 to 61.
+    pub const fn new(index: usize) -> Channel {
+        assert!(index <= MAX_ID, "channel ids end at 61");
+        Channel { index }
     }
 
-    /// Its id.
-    pub const fn index(self) -> usize {
-        self.0
+    /// Returns the id.
+    pub const fn index(&self) -> usize {
+        self.index
     }
 
-    /// Notifies the other end. Never blocks.
+    /// Returns the capability that [`Self::notify`] uses. Panics if this end may not notify the other.
+    #[doc(hidden)]
     #[inline]
-    pub fn notify(self) {
-        sel4::signal(NOTIFICATIONS + self.0 as u64);
+    pub fn notification(&self) -> cap::Notification {
+        check(symbols::notifications(), self, "notify");
+        cap::Notification::from_bits(NOTIFICATIONS + self.index as u64)
     }
 
-    /// Whether this end may notify the other.
-    pub fn may_notify(self) -> bool {
-        symbols::notifications() & 1 << self.0 != 0
+    /// Returns the capability that [`Self::irq_ack`] uses. Panics if the id is no interrupt's.
+    #[doc(hidden)]
+    #[inline]
+    pub fn irq_handler(&self) -> cap::IrqHandler {
+        check(symbols::irqs(), self, "irq_ack");
+        cap::IrqHandler::from_bits(IRQS + self.index as u64)
+    }
+
+    /// Returns the capability that [`Self::pp_call`] uses. Panics if this end may not call the other.
+    #[doc(hidden)]
+    pub fn endpoint(&self) -> cap::Endpoint {
+        check(symbols::pps(), self, "pp_call");
+        cap::Endpoint::from_bits(ENDPOINTS + self.index as u64)
+    }
+
+    /// Notifies the other end. Never blocks. Panics if the description does not let this end notify.
+    #[inline]
+    pub fn notify(&self) {
+        self.notification().signal();
     }
 
     /// Acknowledges the interrupt with this id, so that it can come again.
     #[inline]
-    pub fn irq_ack(self) -> Result<(), IrqAckError> {
-        sel4::irq_ack(IRQS + self.0 as u64).map_err(IrqAckError)
+    pub fn irq_ack(&self) -> Result<(), IrqAckError> {
+        self.irq_handler().irq_handler_ack().map_err(IrqAckError)
     }
 
-    /// What a device must write to have the message-signalled interrupt of this vector (as the description counts it,
-    /// 0 to 107) come: address and data, for the first processor.
+    /// Returns the address and the data that a device must write to raise the message-signalled interrupt of this vector on
+    /// the first processor. Vectors count as in the description, 0 to 107.
     pub const fn message(vector: u8) -> (u64, u32) {
         // Intel SDM volume 3, 11.11: fixed delivery, edge, to the processor with APIC id 0. Vectors of 5.0.0: 32
         // exceptions, then 16 of the old controller, then these.
@@ -55,19 +86,14 @@ impl Channel {
     }
 
     /// Calls the protected procedure at the other end and waits for its answer. The message words are those of
-    /// [`crate::set_mr`].
-    pub fn pp_call(self, info: MessageInfo) -> MessageInfo {
-        assert!(
-            symbols::pps() & 1 << self.0 != 0,
-            "channel {} cannot be called",
-            self.0
-        );
-        message::call(ENDPOINTS + self.0 as u64, info)
+    /// [`crate::set_mr`]. Panics if the description does not let this end call.
+    pub fn pp_call(&self, msg_info: MessageInfo) -> MessageInfo {
+        message::call(self.endpoint().bits(), msg_info)
     }
 }
 
-/// Channels and interrupts that were signalled since the last look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Channels and interrupts that were signalled since the last event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ChannelSet(u64);
 
 impl ChannelSet {
@@ -75,27 +101,56 @@ impl ChannelSet {
         Self(bits)
     }
 
-    /// Whether this channel was signalled.
+    /// Returns true if this channel was signalled.
     pub const fn contains(&self, channel: Channel) -> bool {
-        self.0 & 1 << channel.0 != 0
+        self.0 & 1 << channel.index != 0
     }
 
-    /// Bit `n` for channel `n`.
+    /// Returns bit `n` for channel `n`.
     pub const fn bits(&self) -> u64 {
         self.0
     }
 
-    /// The channels, lowest first.
-    pub fn iter(&self) -> impl Iterator<Item = Channel> + use<> {
-        let mut bits = self.0;
-        core::iter::from_fn(move || {
-            if bits == 0 {
-                return None;
-            }
-            let id = bits.trailing_zeros() as usize;
-            bits &= bits - 1;
-            Some(Channel(id))
-        })
+    /// Returns the channels, lowest first.
+    pub fn iter(&self) -> ChannelSetIter {
+        ChannelSetIter(self.0)
+    }
+
+    /// Returns the set for printing: `{3, 5}`.
+    pub fn display(&self) -> DisplayChannelSet<'_> {
+        DisplayChannelSet(self)
+    }
+}
+
+/// The channels of a set, lowest first.
+#[derive(Clone, Debug)]
+pub struct ChannelSetIter(u64);
+
+impl Iterator for ChannelSetIter {
+    type Item = Channel;
+
+    fn next(&mut self) -> Option<Channel> {
+        let index = self.0.trailing_zeros() as usize;
+        if self.0 == 0 {
+            return None;
+        }
+        self.0 &= self.0 - 1;
+        Some(Channel { index })
+    }
+}
+
+/// Prints a set of channels as `{3, 5}`.
+#[derive(Clone, Copy, Debug)]
+pub struct DisplayChannelSet<'a>(&'a ChannelSet);
+
+impl fmt::Display for DisplayChannelSet<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("{")?;
+        for (i, channel) in self.0.iter().enumerate() {
+            let separator = if i == 0 { "" } else { ", " };
+            write!(f, "{separator}{}", channel.index())?;
+        }
+        f.write_str("}")
     }
 }
 
@@ -121,23 +176,27 @@ const fn start_message(entry: u64, reason: u64) -> [u64; 2 + REGISTERS] {
 }
 
 /// A child protection domain, by its id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Child(usize);
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Child {
+    index: usize,
+}
 
 impl Child {
-    /// The child with this id.
-    pub const fn new(id: usize) -> Child {
-        assert!(id <= MAX_ID, "child ids end at 61");
-        Child(id)
+    /// Names the child with this id, 0 to 61.
+    pub const fn new(index: usize) -> Child {
+        assert!(index <= MAX_ID, "child ids end at 61");
+        Child { index }
     }
 
-    /// Its id.
-    pub const fn index(self) -> usize {
-        self.0
+    /// Returns the id.
+    pub const fn index(&self) -> usize {
+        self.index
     }
 
-    pub(crate) fn tcb(self) -> u64 {
-        CHILDREN + self.0 as u64
+    /// Returns the capability of the child's thread.
+    #[doc(hidden)]
+    pub fn tcb(&self) -> cap::Tcb {
+        cap::Tcb::from_bits(CHILDREN + self.index as u64)
     }
 
     /// Starts the child anew at `entry` ([`Self::ENTRY`] for all programs of this project), on its own stack's top, with
@@ -154,7 +213,7 @@ impl Child {
 
     fn begin(self, entry: u64, reason: u64) -> Result<(), sel4::Refused> {
         message::invoke(
-            self.tcb(),
+            self.tcb().bits(),
             sel4::label::TCB_WRITE_REGISTERS,
             &start_message(entry, reason),
         )
@@ -162,12 +221,12 @@ impl Child {
 
     /// Stops the child. A call or receive that it waits in is begun anew when it is resumed.
     pub fn stop(self) -> Result<(), sel4::Refused> {
-        sel4::tcb_suspend(self.tcb())
+        self.tcb().tcb_suspend()
     }
 
     /// Lets a stopped child go on.
     pub fn resume(self) -> Result<(), sel4::Refused> {
-        sel4::tcb_resume(self.tcb())
+        self.tcb().tcb_resume()
     }
 
     /// The first instruction of every program that `runtime/pd-build` links.
@@ -187,11 +246,24 @@ mod tests {
         assert!(words[6..].iter().all(|word| *word == 0));
     }
 
+    #[test]
+    fn a_set_is_printed_in_braces() {
+        let set = |ids: &[usize]| ChannelSet::new(ids.iter().fold(0, |bits, id| bits | 1 << id));
+        let text = [&[][..], &[3], &[0, 7, 61]].map(|ids| set(ids).display().to_string());
+        assert_eq!(text, ["{}", "{3}", "{0, 7, 61}"]);
+    }
+
+    #[test]
+    #[should_panic(expected = "notify: not valid for channel '5'")]
+    fn a_channel_that_the_description_does_not_give_is_refused() {
+        Channel::new(5).notify();
+    }
+
     proptest! {
         #[test]
         fn a_set_lists_each_channel_once_from_the_lowest(ids in proptest::collection::btree_set(0..=MAX_ID, 0..20)) {
             let set = ChannelSet::new(ids.iter().fold(0, |bits, id| bits | 1 << id));
-            prop_assert_eq!(set.iter().map(Channel::index).collect::<Vec<_>>(), ids.iter().copied().collect::<Vec<_>>());
+            prop_assert_eq!(set.iter().map(|channel| channel.index()).collect::<Vec<_>>(), ids.iter().copied().collect::<Vec<_>>());
             for id in 0..=MAX_ID {
                 prop_assert_eq!(set.contains(Channel::new(id)), ids.contains(&id));
             }

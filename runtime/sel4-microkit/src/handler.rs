@@ -1,86 +1,167 @@
-//! The event loop and what a protection domain does at each event.
+//! The event loop, and what a protection domain does at each event.
+//!
+//! Owns the wait for events. On the other side are the kernel (trusted) and the domains that call, notify or fault: their
+//! messages are passed to the [`Handler`] unchecked.
 
 use crate::{Channel, ChannelSet, Child, DeferredAction, INPUT, MessageInfo, message, symbols};
+use alloc::boxed::Box;
 use core::fmt;
 use sel4::Origin;
 
 pub use core::convert::Infallible;
 
-/// The type without values.
+/// The type without values. As a [`Handler`] it is for domains that never wait.
 pub type Never = Infallible;
 
-/// What a protection domain does at each event. An error ends it, with the error's text as its panic message.
+/// What a protection domain does at each event. An error ends the domain, with the error's text as its panic message.
 pub trait Handler {
-    /// Why the domain cannot go on.
+    /// Why the domain cannot continue.
     type Error: fmt::Display;
 
-    /// Channels or interrupts were signalled; handle all of them.
+    /// Handles the channels and interrupts that were signalled. The default panics.
     fn notified(&mut self, channels: ChannelSet) -> Result<(), Self::Error> {
-        panic!("unexpected notification, channels {:#x}", channels.bits())
+        panic!("unexpected notification from channels {}", channels.display())
     }
 
-    /// A protected call; the answer goes back to the caller.
-    fn protected(&mut self, channel: Channel, info: MessageInfo) -> Result<MessageInfo, Self::Error> {
-        panic!(
-            "unexpected call with label {} on channel {}",
-            info.label(),
-            channel.index()
-        )
+    /// Answers a protected call. The default panics.
+    fn protected(&mut self, channel: Channel, msg_info: MessageInfo) -> Result<MessageInfo, Self::Error> {
+        panic!("unexpected protected procedure call from channel {channel:?} with msg_info={msg_info:?}")
     }
 
-    /// Asked after each protected call. `false` leaves the caller without an answer: for a caller that was stopped during its call
-    /// ([`Child::stop`]), which begins the call anew when it is resumed.
+    /// Returns false to leave the caller of the protected call just handled without an answer. A parent needs this if it stopped the
+    /// caller during the call ([`Child::stop`]): the caller begins the call anew when it is resumed.
     fn answers(&mut self) -> bool {
         true
     }
 
-    /// A child faulted. `Ok(Some(_))` answers the fault, which lets the child go on; `Ok(None)` leaves it stopped.
-    fn fault(&mut self, child: Child, info: MessageInfo) -> Result<Option<MessageInfo>, Self::Error> {
-        panic!("unexpected fault {} of child {}", info.label(), child.index())
+    /// Handles the fault of a child. `Ok(Some(_))` answers the fault, so the child continues; `Ok(None)` leaves the child
+    /// stopped. The default panics.
+    fn fault(&mut self, child: Child, msg_info: MessageInfo) -> Result<Option<MessageInfo>, Self::Error> {
+        panic!("unexpected fault from protection domain {child:?} with msg_info={msg_info:?}")
     }
 
-    /// Asked for after every event.
+    /// Returns an action to do before the next wait. Called after every event.
     fn take_deferred_action(&mut self) -> Option<DeferredAction> {
         None
     }
+
+    /// Handles events for ever. Returns at the first error.
+    #[doc(hidden)]
+    fn run(&mut self) -> Result<Never, Self::Error> {
+        // An interrupt that came before the domain waited for it is still unacknowledged.
+        for irq in ChannelSet::new(symbols::irqs()).iter() {
+            let _ = irq.irq_ack();
+        }
+        let mut reply: Option<MessageInfo> = None;
+        loop {
+            let (info, badge) = match reply.take() {
+                Some(answer) => message::reply_recv(INPUT, answer),
+                None => message::recv(INPUT),
+            };
+            match sel4::origin(badge) {
+                Origin::Call(id) => {
+                    let answer = self.protected(Channel::new(id % 62), info)?;
+                    reply = self.answers().then_some(answer);
+                }
+                Origin::Fault(id) => reply = self.fault(Child::new(id % 62), info)?,
+                Origin::Notification(bits) => self.notified(ChannelSet::new(bits))?,
+            }
+            if let Some(action) = self.take_deferred_action() {
+                // As with the SDK's joined system call, nobody learns of a refusal.
+                let _ = action.execute_now();
+            }
+        }
+    }
 }
 
-/// A handler for domains that expect nothing.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct NullHandler;
+/// A handler for domains that expect no event.
+#[derive(Debug)]
+pub struct NullHandler(());
+
+impl NullHandler {
+    /// Makes the handler.
+    #[allow(
+        clippy::new_without_default,
+        reason = "the upstream crate has no default either"
+    )]
+    pub const fn new() -> Self {
+        Self(())
+    }
+}
 
 impl Handler for NullHandler {
-    type Error = Never;
+    type Error = Infallible;
 }
 
-/// Runs `init` and then the event loop, for ever. Called by what `#[protection_domain]` generates.
-pub fn run<H: Handler>(init: impl FnOnce() -> H) -> ! {
-    let mut handler = init();
-    // An interrupt that came before anybody listened is still unacknowledged.
-    for irq in ChannelSet::new(symbols::irqs()).iter() {
-        let _ = irq.irq_ack();
+impl Handler for Never {
+    type Error = Infallible;
+}
+
+impl<T: Handler + ?Sized> Handler for Box<T> {
+    type Error = T::Error;
+
+    fn notified(&mut self, channels: ChannelSet) -> Result<(), Self::Error> {
+        (**self).notified(channels)
     }
-    let Err(error) = events(&mut handler);
-    panic!("{error}")
+
+    fn protected(&mut self, channel: Channel, msg_info: MessageInfo) -> Result<MessageInfo, Self::Error> {
+        (**self).protected(channel, msg_info)
+    }
+
+    fn answers(&mut self) -> bool {
+        (**self).answers()
+    }
+
+    fn fault(&mut self, child: Child, msg_info: MessageInfo) -> Result<Option<MessageInfo>, Self::Error> {
+        (**self).fault(child, msg_info)
+    }
+
+    fn take_deferred_action(&mut self) -> Option<DeferredAction> {
+        (**self).take_deferred_action()
+    }
+
+    fn run(&mut self) -> Result<Never, Self::Error> {
+        (**self).run()
+    }
 }
 
-fn events<H: Handler>(handler: &mut H) -> Result<Never, H::Error> {
-    let mut reply: Option<MessageInfo> = None;
-    loop {
-        if let Some(action) = handler.take_deferred_action() {
-            action.execute();
-        }
-        let (info, badge) = match reply.take() {
-            Some(answer) => message::reply_recv(INPUT, answer),
-            None => message::recv(INPUT),
-        };
-        match sel4::origin(badge) {
-            Origin::Call(id) => {
-                let answer = handler.protected(Channel::new(id % 62), info)?;
-                reply = handler.answers().then_some(answer);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Echo;
+
+    impl Handler for Echo {
+        type Error = String;
+
+        fn protected(&mut self, channel: Channel, info: MessageInfo) -> Result<MessageInfo, String> {
+            match channel.index() {
+                0 => Ok(info),
+                other => Err(format!("channel {other}")),
             }
-            Origin::Fault(id) => reply = handler.fault(Child::new(id % 62), info)?,
-            Origin::Notification(bits) => handler.notified(ChannelSet::new(bits))?,
         }
+
+        fn answers(&mut self) -> bool {
+            false
+        }
+    }
+
+    #[test]
+    fn a_boxed_handler_is_the_handler_in_it() {
+        let mut boxed: Box<dyn Handler<Error = String>> = Box::new(Echo);
+        let info = MessageInfo::new(7, 2);
+        assert_eq!(boxed.protected(Channel::new(0), info.clone()), Ok(info.clone()));
+        assert_eq!(
+            boxed.protected(Channel::new(1), info),
+            Err("channel 1".to_owned())
+        );
+        assert!(!boxed.answers());
+        assert_eq!(boxed.take_deferred_action(), None);
+    }
+
+    #[test]
+    #[should_panic(expected = "unexpected notification from channels {2, 9}")]
+    fn a_null_handler_expects_nothing() {
+        let _ = NullHandler::new().notified(ChannelSet::new(1 << 2 | 1 << 9));
     }
 }

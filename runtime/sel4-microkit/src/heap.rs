@@ -37,11 +37,15 @@ impl Heap {
 /// Gives the heap all of a region. To be called once at the start, before the first allocation.
 pub fn init(region: Region) {
     // SAFETY: the region is mapped for the domain's life and used by nobody else (the caller's contract by the
-    // system description); one thread, so no other reference to the pool exists now.
-    unsafe {
-        let memory = core::slice::from_raw_parts_mut(region.as_ptr().cast::<MaybeUninit<u8>>(), region.size);
-        (*HEAP.0.get()).insert_free_block(memory);
-    }
+    // system description).
+    give(unsafe { core::slice::from_raw_parts_mut(region.as_ptr().cast::<MaybeUninit<u8>>(), region.size) });
+}
+
+/// Gives memory to the heap, for `#[protection_domain(heap_size = N)]`.
+#[doc(hidden)]
+pub fn give(memory: &'static mut [MaybeUninit<u8>]) {
+    // SAFETY: one thread, and the allocator is never entered from itself, so no other reference to the pool exists now.
+    unsafe { (*HEAP.0.get()).insert_free_block(memory) };
 }
 
 // SAFETY: Tlsf fulfils the contract of an allocator; one thread, as said above.

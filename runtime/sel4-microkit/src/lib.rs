@@ -1,4 +1,5 @@
-//! Runtime of a protection domain, with the names of the upstream crate of this name, so that the two can be swapped.
+//! Runtime of a protection domain. A program for the upstream crate of this name compiles and runs here without a change; `README.md`
+//! lists what is there and what differs.
 //!
 //! It owns the entry point (fresh stack, `.data` restored, `.bss` cleared, at the first start and at every restart), the
 //! event loop, the capabilities' places, the message buffer, the memory functions and the panic path. On the other side
@@ -16,12 +17,14 @@ mod cell;
 mod channel;
 mod deferred;
 pub mod entropy;
+mod entry;
 mod handler;
 pub mod heap;
 mod ioport;
 pub mod log;
 mod mem;
 mod message;
+pub mod panicking;
 mod region;
 pub mod scrub;
 #[cfg(not(test))]
@@ -31,17 +34,28 @@ mod thread;
 pub mod time;
 
 pub use cell::StaticCell;
-pub use channel::{Channel, ChannelSet, Child, IrqAckError};
+pub use channel::{Channel, ChannelSet, Child, DisplayChannelSet, IrqAckError};
 pub use deferred::{DeferredAction, DeferredActionInterface, DeferredActionSlot};
-pub use handler::{Handler, Infallible, Never, NullHandler, run};
+pub use handler::{Handler, Infallible, Never, NullHandler};
 pub use ioport::IoPort;
 pub use message::{
-    Fault, MessageInfo, get_mr, set_mr, with_msg_bytes, with_msg_bytes_mut, with_msg_regs, with_msg_regs_mut,
+    MessageInfo, MessageLabel, MessageRegisterValue, get_mr, set_mr, with_msg_bytes, with_msg_bytes_mut,
+    with_msg_regs, with_msg_regs_mut,
 };
 pub use region::{IoPortRange, Region};
 pub use sel4_microkit_macros::protection_domain;
 pub use symbols::{pd_is_passive, pd_name};
 pub use thread::Thread;
+
+/// What the macros of this crate expand to.
+#[doc(hidden)]
+pub mod _private {
+    pub use crate::cell::StaticCell;
+    pub use crate::entry::{Stack, begin, run_main};
+    pub use crate::heap::give;
+    pub use crate::symbols::Patched;
+    pub use core::mem::MaybeUninit;
+}
 
 /// Lets the other domains of this priority have their turns. For one that has more to do than fits in a short one: who has a
 /// little to do then need not wait until a whole turn is over.

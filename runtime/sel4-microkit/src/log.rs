@@ -40,13 +40,20 @@ static LOG: Static = Static(UnsafeCell::new(Log {
     dropped: 0,
 }));
 
+/// Returns true if text goes to a log ring.
+#[cfg(not(test))]
+pub(crate) fn attached() -> bool {
+    with(|log| log.ring.is_some())
+}
+
 /// Runs `f` on the log. A `Display` that logs while it is being logged would get here twice; see [`write`].
 fn with<R>(f: impl FnOnce(&mut Log) -> R) -> R {
     // SAFETY: one thread, and no function passed in here formats anything of the caller's, so none comes back here.
     f(unsafe { &mut *LOG.0.get() })
 }
 
-/// Sets the log ring and the channel to the serial domain. What is written before that is lost. At a start for another tenant
+/// Sets the log ring and the channel to the serial domain. Text that is written before goes to the kernel's debug console, if
+/// the kernel has one ([`sel4::PRINTING`]), and is lost otherwise. At a start for another tenant
 /// ([`crate::scrub`]) the ring's text is cleared; serial leaves out zero bytes, so what it has not read yet is not printed.
 pub fn attach(region: Region, serial: Channel) {
     if crate::scrub::wanted() {
@@ -107,6 +114,9 @@ impl Log {
     }
 
     fn append(&mut self, text: &[u8]) {
+        if self.ring.is_none() {
+            return text.iter().copied().for_each(sel4::debug_put_char);
+        }
         // The last byte is kept for the line's end.
         let n = text.len().min(LINE - 1 - self.len);
         self.line[self.len..self.len + n].copy_from_slice(&text[..n]);
@@ -118,7 +128,7 @@ impl Log {
         let line = &self.line[..self.len + 1];
         self.len = 0;
         let Some((ring, serial)) = &mut self.ring else {
-            return;
+            return sel4::debug_put_char(b'\n');
         };
         let mut report = Digits {
             bytes: [0; 40],
@@ -214,5 +224,6 @@ macro_rules! debug_print {
 /// The upstream crate's name for [`logln!`].
 #[macro_export]
 macro_rules! debug_println {
+    () => { $crate::logln!("") };
     ($($argument:tt)*) => { $crate::logln!($($argument)*) };
 }

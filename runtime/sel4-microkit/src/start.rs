@@ -110,11 +110,7 @@ __sel4_microkit_start:
 fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
     // A panic while a panic is reported ends at once.
     if !PANICKING.swap(true, Ordering::Relaxed) {
-        if let Some(place) = info.location() {
-            crate::log::last_words(format_args!("panicked at {place}:"));
-        }
-        // A line of its own, so that it has the level too.
-        crate::log::last_words(format_args!("{}", info.message()));
+        crate::panicking::report(info);
         let (ip, sp, bp): (u64, u64, u64);
         // SAFETY: reads registers.
         unsafe {

@@ -10,7 +10,10 @@
 //! `BRANES_SEL4` at build time (`build.rs`), and re-exported here.
 #![no_std]
 
+mod cptr;
+mod fault;
 pub mod mcs;
+mod printing;
 pub mod registry;
 
 #[cfg(sel4_mcs)]
@@ -18,7 +21,10 @@ use mcs as kernel;
 #[cfg(not(sel4_mcs))]
 use registry as kernel;
 
-pub use kernel::{call, fault, label, origin, recv, reply_recv, signal, yield_turn};
+pub use cptr::{CPtrBits, Cap, CapType, cap, cap_type};
+pub use fault::{CapFault, Fault, NullFault, UnknownSyscall, UserException, VmFault, sys};
+pub use kernel::{call, label, origin, recv, reply_recv, signal, yield_turn};
+pub use printing::{DebugWrite, PRINTING, debug_put_char, print};
 
 /// Both kernels' modules offer the same, so that what compiles for one compiles for the other.
 const _: () = {
@@ -31,6 +37,7 @@ const _: () = {
     let _: [fn(CPtr); 2] = [registry::signal, mcs::signal];
     let _: [fn(); 2] = [registry::yield_turn, mcs::yield_turn];
     let _: [fn(u64) -> Origin; 2] = [registry::origin, mcs::origin];
+    let _: [fn(u8); 2] = [registry::debug_put_char, mcs::debug_put_char];
     macro_rules! labels {
         ($($module:ident: $($name:ident)*;)*) => {
             $($(let _: [u64; 2] = [registry::$module::$name, mcs::$module::$name];)*)*
@@ -43,8 +50,11 @@ const _: () = {
     }
 };
 
+/// A word of the kernel's interface.
+pub type Word = u64;
+
 /// A capability's place in the caller's capability space.
-pub type CPtr = u64;
+pub type CPtr = Word;
 
 /// Words in a message at most (`seL4_MsgMaxLength`).
 pub const MESSAGE_WORDS: usize = 120;
@@ -66,6 +76,9 @@ pub enum Origin {
 pub struct MessageInfo(u64);
 
 impl MessageInfo {
+    /// Bits of a label.
+    pub const LABEL_BITS: u32 = 52;
+
     /// A message with a label and a number of words, at most [`MESSAGE_WORDS`].
     pub const fn new(label: u64, length: usize) -> Self {
         let length = if length > MESSAGE_WORDS {
@@ -78,10 +91,6 @@ impl MessageInfo {
     /// The same message with `count` capabilities, at most 3; only the root task sends any.
     pub const fn with_caps(self, count: usize) -> Self {
         Self(self.0 & !(3 << 7) | (count as u64 & 3) << 7)
-    }
-    /// The number of words, by the name that the upstream crate gives it.
-    pub const fn count(self) -> usize {
-        self.length()
     }
     /// The label.
     pub const fn label(self) -> u64 {
@@ -104,6 +113,27 @@ pub type Registers = [u64; 4];
 /// Why the kernel refused an invocation: the label of its answer (`seL4_Error`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused(pub u64);
+
+/// [`Refused`], by the upstream crate's name.
+pub type Error = Refused;
+
+/// What an invocation returns.
+pub type Result<T> = core::result::Result<T, Error>;
+
+/// The reasons, by the upstream crate's names.
+#[allow(non_upper_case_globals, missing_docs)]
+impl Refused {
+    pub const InvalidArgument: Error = Refused(1);
+    pub const InvalidCapability: Error = Refused(2);
+    pub const IllegalOperation: Error = Refused(3);
+    pub const RangeError: Error = Refused(4);
+    pub const AlignmentError: Error = Refused(5);
+    pub const FailedLookup: Error = Refused(6);
+    pub const TruncatedMessage: Error = Refused(7);
+    pub const DeleteFirst: Error = Refused(8);
+    pub const RevokeFirst: Error = Refused(9);
+    pub const NotEnoughMemory: Error = Refused(10);
+}
 
 impl core::fmt::Display for Refused {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
@@ -128,7 +158,7 @@ impl core::error::Error for Refused {}
 
 /// An invocation of at most four words; the answer's first word.
 #[inline]
-pub fn invoke(object: CPtr, label: u64, length: usize, mut words: Registers) -> Result<u64, Refused> {
+pub fn invoke(object: CPtr, label: u64, length: usize, mut words: Registers) -> Result<u64> {
     let answer = call(object, MessageInfo::new(label, length.min(4)), &mut words);
     if answer.label() == 0 {
         Ok(words[0])
@@ -139,16 +169,16 @@ pub fn invoke(object: CPtr, label: u64, length: usize, mut words: Registers) -> 
 
 /// Acknowledges an interrupt at its handler.
 #[inline]
-pub fn irq_ack(handler: CPtr) -> Result<(), Refused> {
+pub fn irq_ack(handler: CPtr) -> Result<()> {
     invoke(handler, kernel::label::IRQ_ACK_IRQ, 0, [0; 4]).map(drop)
 }
 
 /// Stops a thread.
-pub fn tcb_suspend(tcb: CPtr) -> Result<(), Refused> {
+pub fn tcb_suspend(tcb: CPtr) -> Result<()> {
     invoke(tcb, kernel::label::TCB_SUSPEND, 0, [0; 4]).map(drop)
 }
 
 /// Lets a thread go on.
-pub fn tcb_resume(tcb: CPtr) -> Result<(), Refused> {
+pub fn tcb_resume(tcb: CPtr) -> Result<()> {
     invoke(tcb, kernel::label::TCB_RESUME, 0, [0; 4]).map(drop)
 }

@@ -30,6 +30,7 @@ const SYS_REPLY_RECV: i64 = -2;
 const SYS_SEND: i64 = -5;
 const SYS_RECV: i64 = -7;
 const SYS_YIELD: i64 = -11;
+const SYS_DEBUG_PUT_CHAR: i64 = -12;
 
 /// Where Microkit puts a protection domain's reply object.
 const REPLY: CPtr = 4;
@@ -114,6 +115,18 @@ pub fn yield_turn() {
         asm!("mov r14, rsp", "syscall", "mov rsp, r14",
             in("rdx") SYS_YIELD, inout("rdi") 0u64 => _, inout("rsi") 0u64 => _,
             out("r10") _, out("r8") _, out("r9") _, out("r15") _, in("r12") 0u64, out("rcx") _, out("r11") _, out("r14") _);
+    }
+}
+
+/// `seL4_DebugPutChar`: prints one byte on the kernel's console. Only a debug kernel has this system call; with any other the
+/// caller faults.
+pub fn debug_put_char(byte: u8) {
+    // SAFETY: as in `call`; no message is sent or received.
+    unsafe {
+        asm!("mov r14, rsp", "syscall", "mov rsp, r14",
+            in("rdx") SYS_DEBUG_PUT_CHAR, inout("rdi") u64::from(byte) => _, inout("rsi") 0u64 => _,
+            inout("r10") 0u64 => _, inout("r8") 0u64 => _, inout("r9") 0u64 => _, inout("r15") 0u64 => _,
+            in("r12") 0u64, out("rcx") _, out("r11") _, out("r14") _);
     }
 }
 

@@ -29,6 +29,8 @@ const SYS_REPLY_RECV: i64 = -2;
 const SYS_SEND: i64 = -3;
 const SYS_RECV: i64 = -5;
 const SYS_YIELD: i64 = -7;
+/// The system call that the debug flavour has beside those of the interface (`tools/kernel`).
+pub const SYS_DEBUG_PUT_CHAR: i64 = -9;
 
 /// `seL4_Call`: sends and waits for the answer.
 #[inline]
@@ -93,5 +95,17 @@ pub fn yield_turn() {
         asm!("mov r12, rsp", "syscall", "mov rsp, r12",
             in("rdx") SYS_YIELD, inout("rdi") 0u64 => _, inout("rsi") 0u64 => _,
             out("r10") _, out("r8") _, out("r9") _, out("r15") _, out("rcx") _, out("r11") _, out("r12") _);
+    }
+}
+
+/// `seL4_DebugPutChar`: prints one byte on the kernel's console. Only a debug kernel has this system call; with any other the
+/// caller faults.
+pub fn debug_put_char(byte: u8) {
+    // SAFETY: as in `call`; no message is sent or received.
+    unsafe {
+        asm!("mov r12, rsp", "syscall", "mov rsp, r12",
+            in("rdx") SYS_DEBUG_PUT_CHAR, inout("rdi") u64::from(byte) => _, inout("rsi") 0u64 => _,
+            inout("r10") 0u64 => _, inout("r8") 0u64 => _, inout("r9") 0u64 => _, inout("r15") 0u64 => _,
+            out("rcx") _, out("r11") _, out("r12") _);
     }
 }

@@ -22,5 +22,5 @@ fn init() -> NullHandler {
     // SAFETY: no memory of the program is at that address, so none changes; the processor refuses the write.
     unsafe { core::arch::asm!("mov byte ptr [{}], 1", in(reg) ADDRESS, options(nostack)) };
     logln!("stray: could write there");
-    NullHandler
+    NullHandler::new()
 }

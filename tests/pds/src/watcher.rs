@@ -48,7 +48,7 @@ struct Watcher {
 fn init() -> Watcher {
     log::attach(regions::LOG_WATCHER, SERIAL);
     heap::init(regions::HEAP_WATCHER);
-    let late = pd_name().ends_with("-1");
+    let late = pd_name().is_ok_and(|name| name.ends_with("-1"));
     let subscription = (!late).then(Subscription::all);
     let subscriber = Subscriber::start(regions::HOOKS.shared(), subscription, || MANAGER.notify())
         .expect("the system description's region is smaller than the layout");

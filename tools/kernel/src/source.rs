@@ -112,6 +112,22 @@ const CORRECTIONS: &[Correction] = &[
               setRegister(target, FaultIP, getRegister(target, NextIP));\n    }\n    \
               setThreadState(target, ThreadState_Inactive);\n",
     },
+    // The system call that prints one byte goes with the kernel's own printing, as in later versions. Here it goes with
+    // `CONFIG_DEBUG_BUILD`, with which this version does not compile.
+    Correction {
+        file: "include/api/syscall.xml",
+        old: "        <config condition=\"defined CONFIG_DEBUG_BUILD\">\n            <syscall name=\"DebugPutChar\"  />\n",
+        new: "        <config condition=\"defined CONFIG_PRINTING\">\n            <syscall name=\"DebugPutChar\"  />\n        \
+              </config>\n        <config condition=\"defined CONFIG_DEBUG_BUILD\">\n",
+    },
+    Correction {
+        file: "src/api/syscall.c",
+        old: "#ifdef CONFIG_DEBUG_BUILD\n    if (w == SysDebugPutChar) {\n        \
+              kernel_putchar(getRegister(NODE_STATE(ksCurThread), capRegister));\n        return EXCEPTION_NONE;\n    }\n",
+        new: "#ifdef CONFIG_PRINTING\n    if (w == SysDebugPutChar) {\n        \
+              kernel_putchar(getRegister(NODE_STATE(ksCurThread), capRegister));\n        return EXCEPTION_NONE;\n    }\n\
+              #endif\n#ifdef CONFIG_DEBUG_BUILD\n",
+    },
 ];
 
 /// Applies the corrections to a copy of the sources.

@@ -24,7 +24,14 @@ fn both_flavours_are_built_once_and_share_their_numbers() {
         assert!(!again.fresh, "built again without a change");
         assert_eq!(again.elf, kernel.elf);
     }
-    let [debug, release] = kernels.each_ref().map(json);
+    let [mut debug, release] = kernels.each_ref().map(json);
+    let printing = debug["syscall"].as_object_mut().unwrap().remove("DEBUG_PUT_CHAR");
+    let runtime = sel4::registry::SYS_DEBUG_PUT_CHAR;
+    assert_eq!(
+        printing,
+        Some(runtime.into()),
+        "only the debug flavour prints for programs"
+    );
     assert_eq!(debug, release);
     assert_eq!(debug["label"]["UNTYPED_RETYPE"], 1);
     assert_eq!(debug["label"]["X86_IO_PORT_OUT8"], 47);

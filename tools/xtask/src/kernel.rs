@@ -19,6 +19,7 @@ use crate::workspace::Workspace;
 /// What `runtime/sel4` calls the kernels, and the variables by which it is told (its build script).
 const CHOICE: &str = "BRANES_SEL4";
 const LABELS: &str = "BRANES_SEL4_LABELS";
+const PRINTING: &str = "BRANES_SEL4_PRINTING";
 
 /// The kernels that there are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -113,10 +114,14 @@ impl Ready {
     }
 
     /// What the build of a program must be told.
-    pub fn environment(&self) -> Vec<(&'static str, PathBuf)> {
-        match self {
+    pub fn environment(&self, flavour: Flavour) -> Vec<(&'static str, PathBuf)> {
+        let mut environment = match self {
             Ready::Registry(_) => Vec::new(),
             Ready::Sdk(sdk) => vec![(CHOICE, "mcs".into()), (LABELS, sdk.invocations())],
+        };
+        if flavour == Flavour::Debug {
+            environment.push((PRINTING, "1".into()));
         }
+        environment
     }
 }

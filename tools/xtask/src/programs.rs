@@ -71,7 +71,7 @@ pub fn build(
         workspace,
         folder: &folder,
         flavour: target.flavour,
-        environment: kernel.environment(),
+        environment: kernel.environment(target.flavour),
     };
     let mut binaries: Vec<&str> = wanted.intersection(&usual).map(|image| binary(image)).collect();
     let root_task = matches!(kernel, Ready::Registry(_)).then_some(ROOT_TASK);

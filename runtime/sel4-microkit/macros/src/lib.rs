@@ -1,28 +1,24 @@
-//! The attribute `#[protection_domain]`, by the name it has in the upstream crate.
+//! The attribute `#[protection_domain]`, by the name that it has in the upstream crate. It runs in the compiler; no protection
+//! domain is on the other side.
 
 use proc_macro::TokenStream;
 use quote::quote;
 use syn::{ItemFn, parse_macro_input};
 
-/// Makes `fn init() -> impl Handler` the entry of the protection domain: it runs once at each start, and what it
-/// returns handles all events from then on. Stack size and heap are the system description's, so there are no arguments.
+/// Makes `fn init() -> impl Handler` the entry of the protection domain. The function runs once at each start, and the value
+/// that it returns handles all events from then on.
+///
+/// `heap_size = N` gives the heap that many bytes of the program's own memory; without it, `sel4_microkit::heap::init` gives it a
+/// memory region. `stack_size = N` has the program run on a stack of its own in place of the one of the system description.
 #[proc_macro_attribute]
 pub fn protection_domain(arguments: TokenStream, item: TokenStream) -> TokenStream {
-    if !arguments.is_empty() {
-        let message =
-            "no arguments: the stack's size is in the system description, a heap is a memory region";
-        return quote!(compile_error!(#message);).into();
-    }
     let function = parse_macro_input!(item as ItemFn);
     let name = &function.sig.ident;
+    let arguments = proc_macro2::TokenStream::from(arguments);
     quote! {
-        #function
+        ::sel4_microkit::declare_protection_domain!(init = #name, #arguments);
 
-        #[unsafe(no_mangle)]
-        extern "C" fn __sel4_microkit_main(reason: u64) -> ! {
-            ::sel4_microkit::scrub::set(reason);
-            ::sel4_microkit::run(#name)
-        }
+        #function
     }
     .into()
 }

@@ -150,7 +150,7 @@ impl Handler for Nic {
             interrupts: self.interrupts,
             ..DeviceInfo::default()
         };
-        let len = info.length() * 8;
+        let len = info.count() * 8;
         let (label, bytes) =
             with_msg_bytes_mut(|message| self.switch.call(info.label(), len, message, device, &mut Silent));
         self.flush();
