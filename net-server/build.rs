@@ -1,5 +1,5 @@
 //! Links the protection domain and generates its constants.
 
 fn main() {
-    pd_build::protection_domain_with("net-server.elf", &["nic1", "ports-nic1"]);
+    pd_build::protection_domain("net-server.elf");
 }

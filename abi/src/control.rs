@@ -152,7 +152,7 @@ pub fn all_families() -> Vec<FamilyConfig> {
         .collect()
 }
 
-/// Another name for a brane, or for one of its interfaces.
+/// Another name for a brane, for one of its interfaces, or for the device of one.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Rename {
     /// The interface's present name; `None` for the brane itself.
@@ -161,6 +161,10 @@ pub struct Rename {
     /// The new name.
     #[n(1)]
     pub to: String,
+    /// The interface's device gets the name, not the interface.
+    #[n(2)]
+    #[cbor(default)]
+    pub device: bool,
 }
 
 /// All that a brane is told.

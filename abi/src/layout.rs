@@ -6,8 +6,12 @@
 /// Network ports of each brane at one NIC: how many interfaces on that NIC it can have at a time.
 pub const PORTS_PER_BRANE: usize = 2;
 
-/// NICs that a system can have. A brane's ports are numbered through: [`PORTS_PER_BRANE`] at `nic0`, then those at `nic1`.
-pub const MAX_NICS: usize = 2;
+/// NICs that any system can have. How many there are follows from `system.xml`. A brane's ports are numbered through:
+/// [`PORTS_PER_BRANE`] at `nic0`, then those at `nic1`, and so on.
+pub const MAX_NICS: usize = 8;
+
+/// Names of the NICs' drivers, by the number of the NIC.
+pub const NIC_NAMES: [&str; MAX_NICS] = ["nic0", "nic1", "nic2", "nic3", "nic4", "nic5", "nic6", "nic7"];
 
 /// A part of a region: offset and length in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,7 +15,6 @@ pub mod backtrace;
 pub mod control;
 pub mod doorbell;
 pub mod endpoint;
-pub mod hooks;
 pub mod layout;
 pub mod link;
 pub mod log;
@@ -29,6 +28,7 @@ pub mod ring;
 pub mod shared;
 pub mod socket;
 pub mod stream;
+pub mod subscription;
 pub mod timer;
 pub mod vif;
 

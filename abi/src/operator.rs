@@ -21,8 +21,8 @@ mod answer;
 mod refusal;
 
 pub use answer::{
-    Answer, Audit, Brane, Cell, CounterGroup, Device, Event, Free, Hook, LogLevel, LogLine, Names, Outcome,
-    Owner, Receipt, Report,
+    Answer, Audit, Brane, Cell, CounterGroup, Device, Event, Free, LogLevel, LogLine, Names, Outcome, Owner,
+    Receipt, Report, SubscriberInfo,
 };
 pub use refusal::{DriverRefusal, Known, Purpose, Refusal, Unbelievable};
 
@@ -303,9 +303,9 @@ pub enum Request {
         #[n(1)]
         to: String,
     },
-    /// Who is told of transitions → [`Answer::Hooks`].
+    /// Who is told of transitions → [`Answer::Subscribers`].
     #[n(17)]
-    Hooks,
+    Subscribers,
     /// Events in order, as many as one answer takes → [`Answer::Events`].
     #[n(18)]
     Events {
@@ -374,6 +374,9 @@ pub enum Request {
     /// Times since the boot, and since each brane's start and last restart → [`Answer::Report`].
     #[n(26)]
     Uptime,
+    /// Restart a quarantined subscriber → [`Answer::Done`].
+    #[n(33)]
+    Readmit(#[n(0)] String),
 }
 
 /// A request as its CBOR text: in a batch, so that reading one takes no deeper stack for what is in it.
@@ -411,7 +414,7 @@ impl Request {
             | Request::Show(_)
             | Request::Stats(_)
             | Request::Devices
-            | Request::Hooks
+            | Request::Subscribers
             | Request::Events { .. }
             | Request::Uptime
             | Request::Audit
@@ -436,7 +439,8 @@ impl Request {
             | Request::RenameDevice { .. }
             | Request::Crash(_)
             | Request::Hang(_)
-            | Request::SetLogLevel { .. } => true,
+            | Request::SetLogLevel { .. }
+            | Request::Readmit(_) => true,
         }
     }
 }

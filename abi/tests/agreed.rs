@@ -6,13 +6,13 @@ mod common;
 
 use brane_abi::control::{Family, Protocol, all_families};
 use brane_abi::doorbell::Doorbell;
-use brane_abi::hooks::Transition;
 use brane_abi::layout::{self, Part, ctl, ports, remote_line, sock, tty};
 use brane_abi::link::{Link, LinkHeader, LinkState, Side};
 use brane_abi::net::{Cidr, MacAddr, SockAddr, UnknownFamily};
 use brane_abi::operator::{Kind as Device, Request};
 use brane_abi::port::{self, FrameMeta};
 use brane_abi::shared::SharedRegion;
+use brane_abi::subscription::Transition;
 use brane_abi::vif::Prefix;
 use brane_abi::{log, remote, socket};
 use common::{region, word, write};
@@ -122,7 +122,14 @@ fn names_are_those_of_the_commands_and_reports() {
     assert!(!Family::Inet.protocols().contains(&Protocol::Icmp6));
     assert_eq!(
         Transition::ALL.map(Transition::name),
-        ["after-create", "after-start", "before-shutdown", "before-destroy"]
+        [
+            "after-create",
+            "after-start",
+            "before-shutdown",
+            "before-destroy",
+            "failed",
+            "renamed"
+        ]
     );
     let kinds = [
         Device::Vnic,
@@ -166,7 +173,7 @@ fn a_request_that_only_asks_changes_nothing() {
         Request::Show(name()),
         Request::Stats(None),
         Request::Devices,
-        Request::Hooks,
+        Request::Subscribers,
         Request::Events { after: 0, wait: true },
         Request::Uptime,
         Request::Audit,

@@ -14,17 +14,17 @@ mod nic;
 mod serial;
 
 use alloc::vec::Vec;
-use brane_abi::layout::PORTS_PER_BRANE;
+use brane_abi::layout::{MAX_NICS, NIC_NAMES, PORTS_PER_BRANE};
 use brane_abi::{offender, operator};
 use brane_manager_core::boot::BootConfig;
 use brane_manager_core::fault_reports::FaultReports;
 use brane_manager_core::{Action, BraneId, Child, Event, Manager, OperatorId, Reply, Size, SubscriberId};
 use control::Control;
-use nic::Nics;
+use nic::{NICS, Nics};
 use sel4_microkit::time::{Alarm, Clock};
 use sel4_microkit::{
-    Channel, ChannelSet, Handler, MessageInfo, Never, Region, get_mr, heap, log, logln,
-    protection_domain, set_mr, with_msg_bytes,
+    Channel, ChannelSet, Handler, MessageInfo, Never, Region, get_mr, heap, log, logln, protection_domain,
+    set_mr, with_msg_bytes,
 };
 use work_budget::{Budgets, MAX_CALLERS, SWITCH_NS, Terms};
 
@@ -43,20 +43,13 @@ const OPERATORS: [Channel; 2] = [Channel::new(channels::CONSOLE), Channel::new(c
 /// The operators' reply regions, in the same order.
 const REPLIES: [Region; 2] = [regions::CONSOLE_REPLY, regions::REMOTE_REPLY];
 const SERIAL: Channel = Channel::new(channels::SERIAL);
-/// Services that report offenders, and their names.
-const SERVICES: &[(Channel, &str)] = match channels::NIC1 {
-    Some(nic1) => &[
-        (TIMER, "timer"),
-        (SERIAL, "serial"),
-        (Channel::new(channels::NIC0), "nic0"),
-        (Channel::new(nic1), "nic1"),
-    ],
-    None => &[
-        (TIMER, "timer"),
-        (SERIAL, "serial"),
-        (Channel::new(channels::NIC0), "nic0"),
-    ],
-};
+const _: () = assert!(NICS.len() <= MAX_NICS, "more NICs than a system can have");
+
+/// Returns the services that report offenders, with their names.
+fn services() -> impl Iterator<Item = (Channel, &'static str)> {
+    let nics = NICS.into_iter().zip(NIC_NAMES);
+    [(TIMER, "timer"), (SERIAL, "serial")].into_iter().chain(nics)
+}
 
 /// Budget of a brane or subscriber: a twentieth of the processor, 5 ms at once. A wake for one takes 16 reports at most.
 const CHILD: Terms = Terms::new(50, 5_000_000, 1_000_000);
@@ -91,7 +84,7 @@ fn init() -> Shell {
     let text = unsafe { core::slice::from_raw_parts(text.as_ptr(), text.size) };
     let size = Size {
         instances: INSTANCES,
-        subscribers: channels::WATCHER.len(),
+        subscribers: channels::SUBSCRIBER.len(),
         operators: OPERATORS.len(),
         ports_per_nic: PORTS_PER_BRANE,
     };
@@ -107,7 +100,7 @@ fn init() -> Shell {
     let controls = (0..INSTANCES)
         .map(|i| Control::start(regions::CTL[i].shared(), Channel::new(channels::BRANE[i])))
         .collect();
-    let subscribers = regions::HOOKS.iter().zip(channels::WATCHER.iter());
+    let subscribers = regions::SUBSCRIPTION.iter().zip(channels::SUBSCRIBER.iter());
     let subscribers = subscribers.map(|(region, &id)| Control::start(region.shared(), Channel::new(id)));
     let mut shell = Shell {
         clock,
@@ -135,7 +128,7 @@ fn thread(child: Child) -> sel4_microkit::Child {
     sel4_microkit::Child::new(match child {
         Child::Brane(id) => children::BRANE[id.index()],
         Child::Client(id) => children::SERVICES[id.index()],
-        Child::Subscriber(id) => children::WATCHER[id.index()],
+        Child::Subscriber(id) => children::SUBSCRIBER[id.index()],
         Child::Operator(id) => [children::CONSOLE, children::REMOTE][id.index()],
     })
 }
@@ -145,7 +138,7 @@ fn child(id: usize) -> Option<Child> {
     let find = |family: &[usize]| family.iter().position(|&of| of == id);
     let brane = find(&children::BRANE).map(|n| Child::Brane(BraneId::new(n)));
     let client = || find(&children::SERVICES).map(|n| Child::Client(BraneId::new(n)));
-    let subscriber = || find(&children::WATCHER).map(|n| Child::Subscriber(SubscriberId::new(n)));
+    let subscriber = || find(&children::SUBSCRIBER).map(|n| Child::Subscriber(SubscriberId::new(n)));
     let operator =
         || find(&[children::CONSOLE, children::REMOTE]).map(|n| Child::Operator(OperatorId::new(n)));
     brane.or_else(client).or_else(subscriber).or_else(operator)
@@ -219,7 +212,7 @@ impl Shell {
         }
     }
 
-    /// Looks at the region of a brane or watcher, unless the child is exhausted. `notified` says that it asked for that.
+    /// Looks at the region of a brane or subscriber, unless the child is exhausted. `notified` says that it asked for that.
     fn serve(&mut self, child: Child, notified: bool) {
         let begin = self.clock.now_ns();
         let id = thread(child).index();
@@ -322,7 +315,7 @@ impl Handler for Shell {
     type Error = Never;
 
     fn notified(&mut self, channels: ChannelSet) -> Result<(), Never> {
-        for &(service, name) in SERVICES {
+        for (service, name) in services() {
             if channels.contains(service) {
                 self.offenders(service, name);
             }
@@ -336,7 +329,7 @@ impl Handler for Shell {
                 self.serve(Child::Brane(BraneId::new(brane)), notified);
             }
         }
-        for (k, &id) in channels::WATCHER.iter().enumerate() {
+        for (k, &id) in channels::SUBSCRIBER.iter().enumerate() {
             let notified = channels.contains(Channel::new(id));
             if all || notified {
                 self.serve(Child::Subscriber(SubscriberId::new(k)), notified);

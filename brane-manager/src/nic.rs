@@ -15,9 +15,14 @@ use sel4_microkit::{Channel, MessageInfo, heap, with_msg_bytes, with_msg_bytes_m
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 /// The drivers, by the number of their NIC.
-const NICS: &[Channel] = match channels::NIC1 {
-    Some(nic1) => &[Channel::new(channels::NIC0), Channel::new(nic1)],
-    None => &[Channel::new(channels::NIC0)],
+pub const NICS: [Channel; channels::NIC.len()] = {
+    let mut nics = [Channel::new(0); channels::NIC.len()];
+    let mut k = 0;
+    while k < nics.len() {
+        nics[k] = Channel::new(channels::NIC[k]);
+        k += 1;
+    }
+    nics
 };
 
 /// Parts of a driver's table that are read at most: more vifs than it can have.

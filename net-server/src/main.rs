@@ -19,19 +19,17 @@ mod wiring {
     include!(concat!(env!("OUT_DIR"), "/wiring.rs"));
 }
 
-const DRIVER: Channel = Channel::new(wiring::channels::NIC0);
-/// The second NIC's driver and the ports at it, in systems that have one.
-const SECOND: Option<(Channel, Region)> = match (wiring::channels::NIC1, wiring::regions::PORTS_NIC1) {
-    (Some(channel), Some(ports)) => Some((Channel::new(channel), ports)),
-    _ => None,
-};
+/// NICs of this system.
+const NICS: usize = wiring::channels::NIC.len();
+/// The ports at each NIC.
+const PORTS: [Region; NICS] = wiring::regions::PORTS_NIC;
 const MANAGER: Channel = Channel::new(wiring::channels::MANAGER);
 const CLIENT: Channel = Channel::new(wiring::channels::SERVICES);
 const TIMER: Channel = Channel::new(wiring::channels::TIMER);
 const SERIAL: Channel = Channel::new(wiring::channels::SERIAL);
 
 const _: () = assert!(
-    net_server_core::memory::NEEDED <= wiring::regions::HEAP.size,
+    net_server_core::memory::needed(NICS) <= wiring::regions::HEAP.size,
     "the heap of a brane does not hold what hosts and clients can make it take"
 );
 
@@ -60,15 +58,12 @@ enum Domain {
 /// rings only after the links are up again, and the links' heads are left as they are.
 fn forget_the_last_brane() {
     use brane_abi::layout::{ctl, ports, sock};
-    use wiring::regions::{CTL, HEAP, PORTS, SOCK};
+    use wiring::regions::{CTL, HEAP, SOCK};
     scrub::clear_stack(wiring::STACK_SIZE);
     scrub::clear(HEAP, 0, HEAP.size);
     scrub::clear(SOCK, sock::REQUESTS.offset, sock::SIZE);
     scrub::clear(CTL, ctl::COMMANDS.offset, ctl::SIZE);
-    for region in [Some(PORTS), SECOND.map(|(_, ports)| ports)]
-        .into_iter()
-        .flatten()
-    {
+    for region in PORTS {
         scrub::clear(region, ports::RX[0].offset, ports::SIZE);
     }
 }
@@ -96,12 +91,11 @@ fn init() -> Domain {
         );
         return Domain::Refused;
     };
-    let first = wiring::regions::PORTS.shared();
-    let ports = [first, SECOND.map_or(first, |(_, ports)| ports.shared())];
+    let ports = PORTS.map(|region| region.shared());
     let brane = Brane::start(
         seed,
         clock.now_ns(),
-        &ports[..1 + usize::from(SECOND.is_some())],
+        &ports,
         wiring::regions::CTL.shared(),
         &[wiring::regions::SOCK.shared()],
     )
@@ -111,7 +105,7 @@ fn init() -> Domain {
         clock,
         alarm: Alarm::new(TIMER),
     };
-    ::log::debug!("started with {} NICs", 1 + usize::from(SECOND.is_some()));
+    ::log::debug!("started with {NICS} NICs");
     shell.work();
     Domain::Running(shell)
 }
@@ -122,10 +116,9 @@ impl Shell {
         let mut deadline = 0;
         for _ in 0..TURNS {
             let turn = self.brane.turn(self.clock.now_ns(), |peer| match peer {
-                Peer::Driver(0) => DRIVER.notify(),
-                Peer::Driver(_) => {
-                    if let Some((driver, _)) = SECOND {
-                        driver.notify();
+                Peer::Driver(nic) => {
+                    if let Some(channel) = wiring::channels::NIC.get(nic) {
+                        Channel::new(*channel).notify();
                     }
                 }
                 Peer::Manager => MANAGER.notify(),

@@ -41,15 +41,15 @@ pub fn answer(answer: &Answer) -> Value {
             "home": texts(&r.home),
         }),
         Answer::Devices(list) => json!({"devices": all(list, device)}),
-        Answer::Hooks(list) => {
-            let hook = |h: &brane_abi::operator::Hook| {
+        Answer::Subscribers(list) => {
+            let subscriber = |h: &brane_abi::operator::SubscriberInfo| {
                 json!({
                     "subscriber": h.subscriber, "brane": text(h.brane.as_ref()),
                     "family": text(h.family.map(|f| f.name())), "transitions": texts(&h.transitions),
-                    "told": h.told, "cut": h.cut,
+                    "protocols": texts(&h.protocols), "notified": h.notified, "quarantined": h.quarantined,
                 })
             };
-            json!({"hooks": all(list, hook)})
+            json!({"subscribers": all(list, subscriber)})
         }
         Answer::Events(list) => json!({"events": all(list, event)}),
         Answer::LogLevels(list) => {

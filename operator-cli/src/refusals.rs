@@ -178,7 +178,7 @@ impl Words for Refusal {
             Refusal::LoopbackName(name) => say(
                 "loopback-name",
                 format!("\"{name}\" is kept for the lo0 of a brane"),
-                "choose a name that does not begin with `lo.`",
+                "choose a name other than `lo`, `loN` and `lo.N`",
             ),
             Refusal::LoopbackIsFixed => say(
                 "loopback-is-fixed",
@@ -351,10 +351,10 @@ impl Words for Refusal {
                 format!("\"{device}\" is in brane \"{brane}\""),
                 format!("`branectl remove {device}` takes it from there"),
             ),
-            Refusal::OwnedDeviceIsNotRenamed { device, brane } => say(
-                "owned-device-is-not-renamed",
-                format!("\"{device}\" is in brane \"{brane}\""),
-                format!("`branectl remove {device}` first; its name inside can be changed at any time"),
+            Refusal::LoopbackStays { device, brane } => say(
+                "loopback-stays",
+                format!("\"{device}\" is the loopback device of brane \"{brane}\""),
+                "it stays as it is, with its brane; other devices can be changed",
             ),
             Refusal::NicIsNotDeleted(device) => say(
                 "nic-is-not-deleted",
@@ -375,6 +375,16 @@ impl Words for Refusal {
                 "impossible-prefix",
                 format!("{} has no prefix of {} bits", cidr.ip, cidr.prefix),
                 "IPv4 addresses have 0 to 32, IPv6 addresses 0 to 128",
+            ),
+            Refusal::NoSuchSubscriber(name, known) => say(
+                "no-such-subscriber",
+                format!("no subscriber named \"{name}\""),
+                listed("subscribers", known),
+            ),
+            Refusal::NotQuarantined(name) => say(
+                "not-quarantined",
+                format!("{name} is not quarantined"),
+                "it needs no readmission; `branectl subscribers` shows those that do",
             ),
             Refusal::NoSuchLog(name, known) => say(
                 "no-such-log",

@@ -178,17 +178,18 @@ pub fn answers() -> Vec<(&'static str, Answer)> {
         ),
         ("devices", Answer::Devices(devices())),
         (
-            "hooks",
-            Answer::Hooks(vec![
-                Hook {
-                    subscriber: "watcher".into(),
+            "subscribers",
+            Answer::Subscribers(vec![
+                SubscriberInfo {
+                    subscriber: "subscriber".into(),
                     brane: None,
                     family: Some(Family::Inet6),
-                    transitions: vec!["after create".into()],
-                    told: 7,
-                    cut: "did not answer in 100 ms".into(),
+                    transitions: vec!["after-create".into()],
+                    notified: 7,
+                    quarantined: "no answer within 500 ms".into(),
+                    protocols: vec!["tcp".into()],
                 },
-                Hook::default(),
+                SubscriberInfo::default(),
             ]),
         ),
         (

@@ -11,7 +11,6 @@ pub const SCHEMAS: &[(&str, &str)] = &[
     ("done", include_str!("../schemas/done.json")),
     ("error", include_str!("../schemas/error.json")),
     ("event", include_str!("../schemas/event.json")),
-    ("hooks", include_str!("../schemas/hooks.json")),
     ("host", include_str!("../schemas/host.json")),
     ("interfaces", include_str!("../schemas/interfaces.json")),
     ("log-levels", include_str!("../schemas/log-levels.json")),
@@ -25,6 +24,7 @@ pub const SCHEMAS: &[(&str, &str)] = &[
     ("save", include_str!("../schemas/save.json")),
     ("sockets", include_str!("../schemas/sockets.json")),
     ("stats", include_str!("../schemas/stats.json")),
+    ("subscribers", include_str!("../schemas/subscribers.json")),
 ];
 
 /// A schema by its name.

@@ -42,11 +42,16 @@ impl Program {
         }
     }
 
-    /// A verb by its name.
+    /// A verb by its name, or by the name that it had in the version before.
     pub fn verb(self, name: &str) -> Option<&'static Verb> {
+        let former = FORMER_NAMES.iter().find(|(former, _)| *former == name);
+        let name = former.map_or(name, |(_, name)| name);
         self.verbs().iter().find(|v| v.name == name)
     }
 }
+
+/// Former names of verbs, which go on working for one version, with the names that they have now.
+const FORMER_NAMES: [(&str, &str); 1] = [("hooks", "subscribers")];
 
 /// What a word stands for; decides how it is completed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,8 +8,8 @@ use alloc::string::{String, ToString};
 use brane_abi::control::{Counter, FamilyConfig, InterfaceStatus, Origin};
 use brane_abi::log::Level;
 use brane_abi::operator::{
-    Answer, Audit, Brane, Cell, CounterGroup, Device, Event, Free, Hook, Kind, LogLevel, LogLine, Receipt,
-    Report,
+    Answer, Audit, Brane, Cell, CounterGroup, Device, Event, Free, Kind, LogLevel, LogLine, Receipt, Report,
+    SubscriberInfo,
 };
 use brane_abi::query;
 
@@ -22,7 +22,7 @@ pub fn answer(answer: &Answer) -> String {
         Answer::Stats(groups) => stats(groups, false),
         Answer::Receipt(r) => receipt(r),
         Answer::Devices(list) => devices(list),
-        Answer::Hooks(list) => hooks(list),
+        Answer::Subscribers(list) => subscribers(list),
         Answer::Events(list) => list.iter().map(event).collect(),
         Answer::LogLevels(list) => levels(list),
         Answer::Logs(list) => list.iter().map(log_line).collect(),
@@ -301,19 +301,28 @@ pub fn device(d: &Device) -> String {
     format!("device {}\n{}", c.name, facts.text("  "))
 }
 
-fn hooks(list: &[Hook]) -> String {
+fn subscribers(list: &[SubscriberInfo]) -> String {
     if list.is_empty() {
-        return "nobody is told\n".into();
+        return "no subscribers\n".into();
     }
-    let mut table = Table::new(["SUBSCRIBER", "BRANE", "FAMILY", "TRANSITIONS", "TOLD", "CUT OFF"]);
+    let mut table = Table::new([
+        "SUBSCRIBER",
+        "BRANE",
+        "FAMILY",
+        "PROTOCOLS",
+        "TRANSITIONS",
+        "NOTIFIED",
+        "QUARANTINED",
+    ]);
     for h in list {
         table.row([
             h.subscriber.clone(),
             h.brane.clone().unwrap_or_else(|| "all".into()),
             h.family.map_or("all".into(), |f| f.name().into()),
+            or_dash(join(&h.protocols)),
             join(&h.transitions),
-            h.told.to_string(),
-            or_dash(h.cut.clone()),
+            h.notified.to_string(),
+            or_dash(h.quarantined.clone()),
         ]);
     }
     table.text("")

@@ -116,6 +116,7 @@ pub fn line(request: &Request) -> Option<String> {
         }
         Request::DeleteDevice(name) => format!("nicctl delete {name}"),
         Request::RenameDevice { from, to } => format!("nicctl rename {from} {to}"),
+        Request::Readmit(name) => format!("branectl readmit {name}"),
         Request::SetLogLevel { pd, level } => format!("branectl log {pd} {}", level.name()),
         _ => return None,
     })

@@ -123,8 +123,27 @@ fn every_verb_says_what_it_is() {
 fn all_that_is_asked_for_is_there() {
     let names = |p: Program| p.verbs().iter().map(|v| v.name).collect::<Vec<_>>();
     for verb in [
-        "create", "delete", "list", "show", "start", "shutdown", "uptime", "assign", "remove", "rename",
-        "limit", "stats", "hooks", "events", "audit", "apply", "save", "crash", "hang", "address",
+        "create",
+        "delete",
+        "list",
+        "show",
+        "start",
+        "shutdown",
+        "uptime",
+        "assign",
+        "remove",
+        "rename",
+        "limit",
+        "stats",
+        "subscribers",
+        "readmit",
+        "events",
+        "audit",
+        "apply",
+        "save",
+        "crash",
+        "hang",
+        "address",
     ] {
         assert!(names(Program::Branectl).contains(&verb), "{verb}");
     }
@@ -399,7 +418,10 @@ fn completed(text: &str) -> Vec<String> {
 fn verbs_branes_devices_and_interfaces_are_completed() {
     for (text, expected) in [
         ("sho", &["show"][..]),
-        ("s", &["save", "show", "shutdown", "start", "stats"]),
+        (
+            "s",
+            &["save", "show", "shutdown", "start", "stats", "subscribers"],
+        ),
         ("show ", &["blue", "main", "red"]),
         ("show r", &["red"]),
         ("show red ", &[]),

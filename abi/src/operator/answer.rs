@@ -26,7 +26,7 @@ pub enum Answer {
     Devices(#[n(0)] Vec<Device>),
     /// Subscribers.
     #[n(6)]
-    Hooks(#[n(0)] Vec<Hook>),
+    Subscribers(#[n(0)] Vec<SubscriberInfo>),
     /// Events in order.
     #[n(7)]
     Events(#[n(0)] Vec<Event>),
@@ -259,7 +259,7 @@ pub struct Free {
 
 /// A subscriber to transitions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
-pub struct Hook {
+pub struct SubscriberInfo {
     /// Its protection domain.
     #[n(0)]
     pub subscriber: String,
@@ -272,12 +272,16 @@ pub struct Hook {
     /// The transitions that it asked for, in words.
     #[n(3)]
     pub transitions: Vec<String>,
-    /// How many it was told.
+    /// Notifications that it was sent.
     #[n(4)]
-    pub told: u64,
-    /// Whether it was cut off, and why; empty where it was not.
+    pub notified: u64,
+    /// Why it is quarantined; empty if it is not.
     #[n(5)]
-    pub cut: String,
+    pub quarantined: String,
+    /// The protocols that it asked for, in words; none if it asked for families.
+    #[n(6)]
+    #[cbor(default)]
+    pub protocols: Vec<String>,
 }
 
 /// Something that happened.
@@ -290,7 +294,8 @@ pub struct Event {
     #[n(1)]
     pub at_us: u64,
     /// What, in a word: `created`, `started`, `shutdown`, `deleted`, `renamed`, `assigned`, `removed`, `device-added`,
-    /// `device-deleted`, `limited`, `adjusted`, `failed`, `restarted`, `hook-joined`, `hook-left`, `hook-cut`.
+    /// `device-deleted`, `limited`, `adjusted`, `failed`, `restarted`, `subscriber-joined`,
+    /// `subscriber-left`, `subscriber-quarantined`, `subscriber-readmitted`.
     #[n(2)]
     pub what: String,
     /// The brane that it happened to, where it did to one.

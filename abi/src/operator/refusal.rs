@@ -268,9 +268,9 @@ pub enum Refusal {
         #[n(1)]
         brane: String,
     },
-    /// A device that a brane has is not renamed.
+    /// The loopback device of a brane stays as it is.
     #[n(55)]
-    OwnedDeviceIsNotRenamed {
+    LoopbackStays {
         /// Name of the device.
         #[n(0)]
         device: String,
@@ -303,6 +303,12 @@ pub enum Refusal {
     /// Serial does not know the log of the protection domain of this name.
     #[n(61)]
     LogLevelRefused(#[n(0)] String),
+    /// No subscriber has this name.
+    #[n(62)]
+    NoSuchSubscriber(#[n(0)] String, #[n(1)] Known),
+    /// The subscriber of this name is not quarantined.
+    #[n(63)]
+    NotQuarantined(#[n(0)] String),
 }
 
 /// Names that exist, at most [`Known::SHOWN`] of them.

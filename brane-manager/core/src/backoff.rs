@@ -50,6 +50,14 @@ pub(crate) struct RestartTimer {
 }
 
 impl RestartTimer {
+    /// The timer of a child that starts now and whose failures are forgiven.
+    pub(crate) fn running(now: u64) -> RestartTimer {
+        RestartTimer {
+            running_since: now,
+            ..RestartTimer::default()
+        }
+    }
+
     /// Takes notice of a failure.
     pub(crate) fn failed(&mut self, now: u64) {
         let up = now.saturating_sub(self.running_since);

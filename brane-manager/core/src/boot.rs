@@ -71,6 +71,12 @@ impl BootConfig {
     }
 }
 
+/// Returns true if a name is kept for loopback devices: `lo`, `lo.N` and, since they are called so inside, `loN`.
+pub fn is_loopback_name(name: &str) -> bool {
+    name.strip_prefix("lo")
+        .is_some_and(|rest| rest.starts_with('.') || rest.bytes().all(|c| c.is_ascii_digit()))
+}
+
 /// Chooses a MAC address from the pool for a device: the two bytes after `pool` follow from the device's name. If another device
 /// has that address, the next free one is taken. Returns `None` if the pool of 65,536 addresses is used up.
 ///

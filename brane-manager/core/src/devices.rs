@@ -14,6 +14,7 @@
 
 use crate::ids::{BraneId, DeviceId};
 use crate::refusals;
+use alloc::format;
 use alloc::vec::Vec;
 use brane_abi::net::MacAddr;
 use brane_abi::operator::{DeviceConfig, Kind, Refusal};
@@ -63,10 +64,20 @@ impl Device {
     }
 }
 
-/// All devices except the branes' `lo0`, which cannot be moved.
+/// The loopback device of a brane: `lo.N` for the instance N, called `lo0` inside.
+#[derive(Clone, Debug)]
+pub(crate) struct Loopback {
+    pub config: DeviceConfig,
+    pub brane: BraneId,
+}
+
+/// All devices.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Devices {
+    /// Those that have a vif, or can have one.
     all: Vec<Device>,
+    /// The loopback devices, one for each brane. Each stays with its brane and has no vif.
+    loopbacks: Vec<Loopback>,
     next: u32,
     pool: [u8; 4],
     nics: usize,
@@ -84,8 +95,36 @@ impl Devices {
         }
     }
 
+    /// The devices without the loopback devices.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Device> + Clone {
         self.all.iter()
+    }
+
+    pub(crate) fn loopbacks(&self) -> impl Iterator<Item = &Loopback> + Clone {
+        self.loopbacks.iter()
+    }
+
+    /// Returns the brane whose loopback device has this name.
+    pub(crate) fn loopback_owner(&self, name: &str) -> Option<BraneId> {
+        let named = self.loopbacks.iter().find(|lo| lo.config.name == name);
+        named.map(|lo| lo.brane)
+    }
+
+    /// Adds the loopback device of a new brane.
+    pub(crate) fn add_loopback(&mut self, brane: BraneId) {
+        let config = DeviceConfig {
+            name: format!("lo.{}", brane.index()),
+            kind: Kind::Lo,
+            ..DeviceConfig::default()
+        };
+        self.remove_loopback(brane);
+        let place = self.loopbacks.partition_point(|lo| lo.brane < brane);
+        self.loopbacks.insert(place, Loopback { config, brane });
+    }
+
+    /// Removes the loopback device of a deleted brane.
+    pub(crate) fn remove_loopback(&mut self, brane: BraneId) {
+        self.loopbacks.retain(|lo| lo.brane != brane);
     }
 
     pub(crate) fn len(&self) -> usize {

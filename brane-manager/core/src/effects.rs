@@ -13,8 +13,8 @@ use crate::text::subscriber_name;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use brane_abi::hooks::Transition;
 use brane_abi::operator::{JOBS, MAX_BATCH};
+use brane_abi::subscription::Transition;
 
 impl Audience for Subscribers {
     fn is_awaited(&self, id: BraneId) -> bool {
@@ -43,7 +43,7 @@ impl Manager {
                 Effect::Event { what, brane, detail } => self.event(cx.now, what, Some(&brane), None, detail),
                 Effect::Bind => self.devices.bind_all(id, cx),
                 Effect::Unbind => self.devices.unbind_all(id, cx),
-                Effect::Notify(brane, transition) => self.subscribers.notify(cx.now, &brane, transition),
+                Effect::Notify(brane, transition) => self.subscribers.notify(&brane, transition),
                 Effect::CommandResult(job, result) => {
                     operation::resume(self, job, Resume::Command(result), cx);
                 }
@@ -54,6 +54,7 @@ impl Manager {
                 Effect::NotCreated(job, why) => self.jobs.fail(job, Err(refusals::not_created(&why)).into()),
                 Effect::Deleted(job, aborted) => {
                     let released = self.devices.release_all(id, cx);
+                    self.devices.remove_loopback(id);
                     if let Some(job) = job {
                         operation::resume(self, job, Resume::Deleted { released, aborted }, cx);
                     }
@@ -85,6 +86,7 @@ impl Manager {
         // One turn for each request of a batch that begins now.
         for _ in 0..=MAX_BATCH * JOBS {
             self.advance_all(cx);
+            self.subscribers.send_due(cx.now);
             self.subscriber_events(cx);
             // A subscriber may have been quarantined: resumes branes that were waiting for it.
             self.advance_all(cx);
@@ -92,6 +94,7 @@ impl Manager {
                 break;
             }
         }
+        self.subscribers.send_due(cx.now);
         for (id, record) in self.subscribers.take_outgoing() {
             cx.actions.push(Action::Send {
                 child: Child::Subscriber(id),
@@ -102,16 +105,27 @@ impl Manager {
         }
     }
 
+    /// Notifies subscribers of a brane's new name, if they were notified of the brane.
+    pub(crate) fn notify_renamed(&mut self, id: BraneId, former_name: &str) {
+        let instance = &self.instances[id];
+        if instance.announced
+            && let Some(brane) = instance.snapshot()
+        {
+            self.subscribers.renamed(&brane, former_name);
+        }
+    }
+
     /// Writes what became of subscribers to log and events.
     fn subscriber_events(&mut self, cx: &mut Context<'_>) {
         for event in self.subscribers.take_events() {
             let (what, detail) = match event {
-                SubscriberEvent::Joined(id) => ("hook-joined", subscriber_name(id)),
-                SubscriberEvent::Left(id) => ("hook-left", subscriber_name(id)),
+                SubscriberEvent::Joined(id) => ("subscriber-joined", subscriber_name(id)),
+                SubscriberEvent::Left(id) => ("subscriber-left", subscriber_name(id)),
+                SubscriberEvent::Readmitted(id) => ("subscriber-readmitted", subscriber_name(id)),
                 SubscriberEvent::Quarantined(id, why) => {
                     let detail = format!("{}: {why}", subscriber_name(id));
-                    cx.log(format!("{detail}; it is told no more"));
-                    ("hook-cut", detail)
+                    cx.log(format!("{detail}; it is notified no more"));
+                    ("subscriber-quarantined", detail)
                 }
             };
             self.event(cx.now, what, None, None, detail);

@@ -18,8 +18,8 @@ use crate::snapshot::BraneSnapshot;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use brane_abi::control::{BraneConfig, BraneStatus, Family, FamilyConfig, InterfaceConfig, all_families};
-use brane_abi::hooks::Transition;
+use brane_abi::control::{BraneConfig, BraneStatus, FamilyConfig, InterfaceConfig, all_families};
+use brane_abi::subscription::Transition;
 
 mod commands;
 mod faults;
@@ -154,6 +154,8 @@ pub(crate) struct Times {
 #[derive(Debug)]
 pub(crate) struct Instance {
     id: BraneId,
+    /// The brane's number among all since the manager's start. 0 if the instance has no brane.
+    pub identity: u64,
     /// Configuration of the brane. `None` if the instance has no brane.
     pub config: Option<BraneConfig>,
     pub desired: DesiredState,
@@ -213,6 +215,7 @@ impl Instance {
             } else {
                 DesiredState::Running
             },
+            identity: 0,
             config,
             awaiting: Some(Awaiting::Link),
             deadline: None,
@@ -310,16 +313,13 @@ impl Instance {
     /// Returns what subscribers see of the brane. `None` if the instance has no brane.
     pub(crate) fn snapshot(&self) -> Option<BraneSnapshot> {
         let config = self.config.as_ref()?;
-        let families: Vec<Family> = match &config.families {
-            Some(families) => families.iter().map(|f| f.family).collect(),
-            None => all_families().iter().map(|f| f.family).collect(),
-        };
         Some(BraneSnapshot {
             id: self.id,
             name: config.name.clone(),
+            identity: self.identity,
             generation: self.restarts,
-            families,
-            started: matches!(self.state, LifecycleState::Started | LifecycleState::Stopping),
+            families: config.families.clone().unwrap_or_else(all_families),
+            started: self.state == LifecycleState::Started,
         })
     }
 
@@ -397,6 +397,8 @@ impl Instance {
 #[derive(Debug, Default)]
 pub(crate) struct Instances {
     all: Vec<Instance>,
+    /// Branes that were created since the manager's start.
+    created: u64,
 }
 
 impl Instances {
@@ -404,6 +406,10 @@ impl Instances {
     pub(crate) fn add(&mut self, now: u64, config: Option<BraneConfig>) -> BraneId {
         let id = BraneId::new(self.all.len());
         let mut instance = Instance::new(id, config);
+        if instance.config.is_some() {
+            self.created += 1;
+            instance.identity = self.created;
+        }
         instance.deadline = Some(now + LINK_TIMEOUT_NS);
         self.all.push(instance);
         id
@@ -472,6 +478,8 @@ impl Instances {
         let Some(b) = self.all.get_mut(id.index()) else {
             return;
         };
+        self.created += 1;
+        b.identity = self.created;
         b.config = Some(BraneConfig {
             id: id.index() as u32,
             name,
@@ -525,6 +533,15 @@ impl Instances {
             && let Some(old) = config.interfaces.iter_mut().find(|i| i.name == interface.name)
         {
             *old = interface;
+        }
+    }
+
+    /// Renames the device of an interface.
+    pub(crate) fn rename_device(&mut self, id: BraneId, from: &str, to: &str) {
+        if let Some(config) = self.config(id)
+            && let Some(interface) = config.interfaces.iter_mut().find(|i| i.device == from)
+        {
+            interface.device = to.into();
         }
     }
 

@@ -18,6 +18,8 @@ pub(crate) struct Locks {
     pub device: Option<DeviceId>,
     /// The name that a brane gets when the job ends.
     pub brane_name: Option<String>,
+    /// The name that a device gets when the job ends.
+    pub device_name: Option<String>,
 }
 
 /// Effect of an operator's cancellation on a running job.
@@ -261,6 +263,13 @@ impl<O, R> JobTable<O, R> {
         self.running
             .iter()
             .any(|j| j.locks.brane_name.as_deref() == Some(name))
+    }
+
+    /// Returns true if a device gets this name when a job ends.
+    pub(crate) fn locks_device_name(&self, name: &str) -> bool {
+        self.running
+            .iter()
+            .any(|j| j.locks.device_name.as_deref() == Some(name))
     }
 
     /// When the next deadline of a job is due.

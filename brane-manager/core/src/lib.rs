@@ -140,7 +140,7 @@ impl Manager {
                 Child::Subscriber(id) => {
                     let announced = self.instances.iter().filter(|b| b.announced);
                     let branes: Vec<_> = announced.filter_map(|b| b.snapshot()).collect();
-                    self.subscribers.record(now, id, kind, token, payload, &branes);
+                    self.subscribers.record(id, kind, token, payload, &branes);
                 }
                 Child::Client(_) | Child::Operator(_) => {}
             },

@@ -64,7 +64,11 @@ impl Manager {
     }
 
     /// Returns a device that no job is changing. A job on one end of a pair locks both, because the ends are deleted together.
+    /// A loopback device stays as it is.
     pub(crate) fn unlocked_device(&self, name: &str) -> Result<DeviceId, Refusal> {
+        if let Some(brane) = self.devices.loopback_owner(name) {
+            return Err(refusals::loopback_stays(name, self.instances[brane].name()));
+        }
         let device = self.devices.resolve(name)?;
         match self
             .devices
@@ -74,6 +78,14 @@ impl Manager {
         {
             true => Err(refusals::device_is_changing(name)),
             false => Ok(device),
+        }
+    }
+
+    /// Checks that no device is being renamed to this name.
+    pub(crate) fn check_device_name_is_free(&self, name: &str) -> Result<(), Refusal> {
+        match self.jobs.locks_device_name(name) {
+            true => Err(refusals::device_name_taken(name)),
+            false => Ok(()),
         }
     }
 

@@ -22,6 +22,7 @@ mod limit;
 mod provoke;
 mod query;
 mod reach_state;
+mod readmit;
 mod remove;
 mod rename;
 mod rename_device;
@@ -83,11 +84,12 @@ pub(crate) fn begin(
         } => limit::run(m, &device, (mode, allow), (rate_up, rate_down), cx),
         Request::AddDevice(config) => add_device::run(m, config, cx),
         Request::DeleteDevice(name) => delete_device::run(m, name, cx),
-        Request::RenameDevice { from, to } => rename_device::run(m, &from, &to, cx),
+        Request::RenameDevice { from, to } => rename_device::begin(m, operator, from, to, cx),
         Request::Query { brane, query } => query::begin(m, operator, &brane, &query, cx),
         Request::Crash(name) => provoke::crash(m, &name, cx),
         Request::Hang(name) => provoke::hang(m, &name, cx),
         Request::SetLogLevel { pd, level } => set_log_level::run(m, &pd, level, cx),
+        Request::Readmit(name) => readmit::run(m, &name, cx),
         Request::Batch(requests) => batch::begin(m, operator, &requests, cx),
         view => views::begin(m, operator, view, cx),
     }

@@ -88,6 +88,14 @@ pub(crate) fn log_level_refused(domain: &str) -> Refusal {
     Refusal::LogLevelRefused(domain.into())
 }
 
+pub(crate) fn no_such_subscriber<'a>(name: &str, subscribers: impl Iterator<Item = &'a str>) -> Refusal {
+    Refusal::NoSuchSubscriber(printable(name), subscribers.collect())
+}
+
+pub(crate) fn not_quarantined(name: &str) -> Refusal {
+    Refusal::NotQuarantined(name.into())
+}
+
 pub(crate) fn no_such_nic(nic: u8, nics: usize) -> Refusal {
     Refusal::NoSuchNic {
         nic,
@@ -112,6 +120,13 @@ pub(crate) fn interface_name_taken(brane: &str, name: &str) -> Refusal {
 
 pub(crate) fn loopback_name(name: &str) -> Refusal {
     Refusal::LoopbackName(name.into())
+}
+
+pub(crate) fn loopback_stays(device: &str, brane: &str) -> Refusal {
+    Refusal::LoopbackStays {
+        device: device.into(),
+        brane: brane.into(),
+    }
 }
 
 pub(crate) fn loopback_is_fixed() -> Refusal {
@@ -268,13 +283,6 @@ pub(crate) fn no_free_port(brane: &str, nic: u8, ports: usize) -> Refusal {
 
 pub(crate) fn owned_device_is_not_deleted(device: &str, brane: &str) -> Refusal {
     Refusal::OwnedDeviceIsNotDeleted {
-        device: device.into(),
-        brane: brane.into(),
-    }
-}
-
-pub(crate) fn owned_device_is_not_renamed(device: &str, brane: &str) -> Refusal {
-    Refusal::OwnedDeviceIsNotRenamed {
         device: device.into(),
         brane: brane.into(),
     }

@@ -65,7 +65,11 @@ impl Manager {
                 held: given.held,
                 interfaces: given.interfaces,
             });
+            let is_brane = config.is_some();
             let brane = manager.instances.add(now, config);
+            if is_brane {
+                manager.devices.add_loopback(brane);
+            }
             manager.boot_interfaces(brane, &mut cx);
         }
         manager

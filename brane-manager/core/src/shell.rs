@@ -14,7 +14,7 @@ pub enum Child {
     Brane(BraneId),
     /// `services-N`, the client of brane N.
     Client(BraneId),
-    /// `watcher-N`, which can subscribe to transitions.
+    /// `subscriber-N`, which can subscribe to transitions.
     Subscriber(SubscriberId),
     /// The console or the remote line.
     Operator(OperatorId),

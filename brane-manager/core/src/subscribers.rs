@@ -1,8 +1,13 @@
 //! Owns the subscriptions: which subscriber is notified of which transition, and whose acknowledgement a brane waits for.
 //!
 //! Subscribers are not trusted. Each gets one notification at a time and has [`ACK_NS`] to acknowledge it. A subscriber that is
-//! late, violates the protocol or faults is quarantined until it restarts, and the branes go on without it. The
-//! notifications that wait for one subscriber are bounded by [`QUEUE`].
+//! late, violates the protocol or faults is quarantined until it restarts or an operator readmits it, and the branes go on
+//! without it. The notifications that wait for one subscriber are bounded by [`QUEUE`].
+//!
+//! Subscribers are notified of one transition in turn. [`brane_abi::subscription`] defines their order, and what is balanced.
+
+mod known;
+mod selection;
 
 use crate::backoff::RestartTimer;
 use crate::ids::{BraneId, SubscriberId};
@@ -11,16 +16,20 @@ use crate::text::printable;
 use alloc::collections::VecDeque;
 use alloc::string::String;
 use alloc::vec::Vec;
-use brane_abi::control::Family;
-use brane_abi::hooks::{Subscription, Told, Transition, say, tell};
-use brane_abi::operator::Hook;
+use brane_abi::operator::SubscriberInfo;
+use brane_abi::subscription::{Notification, Subscription, Transition, notice, request};
+use known::KnownBranes;
 
 /// How long a subscriber may take to acknowledge a notification, in nanoseconds.
 pub(crate) const ACK_NS: u64 = 500_000_000;
 /// Subscriptions in one incarnation. Each makes an event, and operators shall see other events too.
 const MAX_SUBSCRIPTIONS: u32 = 64;
-/// Most notifications that wait for one subscriber. A replay for the largest number of branes in a system fits.
-const QUEUE: usize = 256;
+/// Most notifications that wait for one subscriber. The inverse of a subscription to all protocols of 17 branes fits, and the replay
+/// of another one.
+const QUEUE: usize = 512;
+
+/// Most protocols that a subscription may name: more than there are.
+const MAX_PROTOCOLS: usize = 16;
 
 /// A record for a subscriber's ring.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,11 +39,12 @@ pub(crate) struct Record {
     pub payload: Vec<u8>,
 }
 
+/// A notification in a subscriber's queue.
 #[derive(Debug)]
-struct Notification {
-    /// The instance that goes on when this is acknowledged.
-    instance: Option<BraneId>,
-    body: Told,
+struct Queued {
+    /// The transition, counted since the manager's start. Its subscribers take turns. `None` at a replay, which has no turn.
+    turn: Option<u64>,
+    body: Notification,
 }
 
 /// What became of a subscriber, for the log and the events.
@@ -43,12 +53,14 @@ pub(crate) enum SubscriberEvent {
     Joined(SubscriberId),
     Left(SubscriberId),
     Quarantined(SubscriberId, String),
+    Readmitted(SubscriberId),
 }
 
 #[derive(Debug, Default)]
 struct Subscriber {
     subscription: Option<Subscription>,
-    queue: VecDeque<Notification>,
+    known: KnownBranes,
+    queue: VecDeque<Queued>,
     /// Token and deadline of the notification that was sent last.
     unacknowledged: Option<(u32, u64)>,
     /// Token of the `LEAVE` that is answered when the queue is empty.
@@ -62,27 +74,78 @@ struct Subscriber {
     linked: bool,
 }
 
+impl Subscriber {
+    /// Queues the notifications of a transition that this subscriber is to be notified of.
+    fn enqueue(
+        &mut self,
+        subscription: &Subscription,
+        brane: &BraneSnapshot,
+        transition: Transition,
+        turn: Option<u64>,
+        former_name: Option<&str>,
+    ) {
+        if !subscription.transitions.contains(&transition) {
+            return;
+        }
+        for item in selection::items(subscription, &brane.families, transition) {
+            self.queue.push_back(Queued {
+                turn,
+                body: Notification {
+                    transition,
+                    brane: brane.name.clone(),
+                    id: brane.id.index() as u32,
+                    generation: brane.generation,
+                    family: item.family,
+                    replay: turn.is_none(),
+                    identity: brane.identity,
+                    protocol: item.protocol,
+                    former_name: former_name.map(Into::into),
+                },
+            });
+        }
+    }
+
+    /// Queues what the subscriber has missed of the branes.
+    fn replay<'a>(
+        &mut self,
+        subscription: &Subscription,
+        branes: impl IntoIterator<Item = &'a BraneSnapshot>,
+    ) {
+        for brane in branes {
+            for transition in [Transition::AfterCreate, Transition::AfterStart] {
+                let is_past = transition == Transition::AfterCreate || brane.started;
+                if is_past && self.known.follow(subscription, brane, transition) {
+                    self.enqueue(subscription, brane, transition, None, None);
+                }
+            }
+        }
+    }
+
+    /// Ends the subscription and queues the inverse of what the subscriber was notified of.
+    fn unwind(&mut self) {
+        if let Some(subscription) = self.subscription.take() {
+            for (brane, transition) in self.known.unwind() {
+                self.enqueue(&subscription, &brane, transition, None, None);
+            }
+        }
+    }
+
+    /// Returns true if a notification of this turn waits for an acknowledgement.
+    fn has_turn(&self, turn: u64) -> bool {
+        self.queue.iter().any(|queued| queued.turn == Some(turn))
+    }
+}
+
 /// All subscribers, by the number of their protection domain.
 #[derive(Debug, Default)]
 pub(crate) struct Subscribers {
     all: Vec<Subscriber>,
     restarts: Vec<RestartTimer>,
     token: u32,
+    /// The last transition's turn.
+    turn: u64,
     outgoing: Vec<(SubscriberId, Record)>,
     events: Vec<SubscriberEvent>,
-}
-
-fn is_wanted(s: &Subscription, brane: &str, family: Family, transition: Transition) -> bool {
-    s.brane.as_deref().is_none_or(|b| b == brane)
-        && s.family.is_none_or(|f| f == family)
-        && s.transitions.contains(&transition)
-}
-
-/// Returns the families in the order of their notifications.
-fn ordered(families: &[Family], transition: Transition) -> Vec<Family> {
-    let up = matches!(transition, Transition::AfterCreate | Transition::AfterStart);
-    let all = Family::ALL.into_iter().filter(|f| families.contains(f));
-    if up { all.collect() } else { all.rev().collect() }
 }
 
 impl Subscribers {
@@ -100,84 +163,114 @@ impl Subscribers {
 
     /// Returns true if a subscriber would be notified of this transition.
     pub(crate) fn wants(&self, brane: &BraneSnapshot, transition: Transition) -> bool {
-        let families = &brane.families;
-        self.all.iter().any(|s| {
-            s.subscription
-                .as_ref()
-                .is_some_and(|w| families.iter().any(|&f| is_wanted(w, &brane.name, f, transition)))
-        })
+        let subscriptions = self.all.iter().filter_map(|s| s.subscription.as_ref());
+        subscriptions
+            .into_iter()
+            .any(|subscription| selection::wants(subscription, brane, transition))
     }
 
     /// Notifies all subscribers to this transition of a brane. [`Self::is_awaited`] then tells whether one must acknowledge.
-    pub(crate) fn notify(&mut self, now: u64, brane: &BraneSnapshot, transition: Transition) {
-        for id in self.ids() {
-            self.enqueue(now, id, brane, transition, false);
+    pub(crate) fn notify(&mut self, brane: &BraneSnapshot, transition: Transition) {
+        self.notify_all(brane, transition, None);
+    }
+
+    /// Notifies all subscribers that know a brane of its new name, and those that have subscribed to the name of the brane.
+    /// `brane` has the new name.
+    pub(crate) fn renamed(&mut self, brane: &BraneSnapshot, former_name: &str) {
+        self.notify_all(brane, Transition::Renamed, Some(former_name));
+        for s in &mut self.all {
+            if let Some(subscription) = s.subscription.take() {
+                s.replay(&subscription, [brane]);
+                s.subscription = Some(subscription);
+            }
         }
+        self.quarantine_full();
+    }
+
+    fn notify_all(&mut self, brane: &BraneSnapshot, transition: Transition, former_name: Option<&str>) {
+        self.turn += 1;
+        for s in &mut self.all {
+            let Some(subscription) = s.subscription.take() else {
+                continue;
+            };
+            if s.known.follow(&subscription, brane, transition) {
+                s.enqueue(&subscription, brane, transition, Some(self.turn), former_name);
+            }
+            s.subscription = Some(subscription);
+        }
+        self.quarantine_full();
     }
 
     /// Returns true if a transition of the instance waits for an acknowledgement.
     pub(crate) fn is_awaited(&self, instance: BraneId) -> bool {
-        let mut waiting = self.all.iter().flat_map(|s| &s.queue);
-        waiting.any(|w| w.instance == Some(instance))
+        let mut queued = self.all.iter().flat_map(|s| &s.queue);
+        queued.any(|queued| {
+            let body = &queued.body;
+            body.id as usize == instance.index() && body.transition.waits() && queued.turn.is_some()
+        })
     }
 
-    fn enqueue(
-        &mut self,
-        now: u64,
-        id: SubscriberId,
-        brane: &BraneSnapshot,
-        transition: Transition,
-        replay: bool,
-    ) {
-        let s = &mut self.all[id.index()];
-        let Some(subscription) = &s.subscription else {
-            return;
-        };
-        for family in ordered(&brane.families, transition) {
-            if !is_wanted(subscription, &brane.name, family, transition) {
-                continue;
+    /// Quarantines the subscribers that more waits for than they take.
+    fn quarantine_full(&mut self) {
+        for id in self.ids() {
+            if self.all[id.index()].queue.len() > QUEUE {
+                self.quarantine(id, "more waits for it than it takes");
             }
-            s.queue.push_back(Notification {
-                instance: (!replay).then_some(brane.id),
-                body: Told {
-                    transition,
-                    brane: brane.name.clone(),
-                    id: brane.id.index() as u32,
-                    generation: brane.generation,
-                    family,
-                    replay,
-                },
-            });
         }
-        if s.queue.len() > QUEUE {
-            return self.quarantine(id, "more waits for it than it takes");
+    }
+
+    /// Sends each subscriber its next notification, if it is the subscriber's turn. Call it after every event.
+    pub(crate) fn send_due(&mut self, now: u64) {
+        for id in self.ids() {
+            self.send_next(now, id);
         }
-        self.send_next(now, id);
+    }
+
+    /// Returns true if another subscriber has to acknowledge first.
+    fn is_behind(&self, id: SubscriberId, turn: u64, transition: Transition) -> bool {
+        let (before, after) = self.all.split_at(id.index());
+        let mut first = if transition.is_up() {
+            before.iter()
+        } else {
+            after[1..].iter()
+        };
+        first.any(|s| s.has_turn(turn))
     }
 
     /// Sends the first notification of the queue if none is unacknowledged.
     fn send_next(&mut self, now: u64, id: SubscriberId) {
-        let s = &mut self.all[id.index()];
+        let s = &self.all[id.index()];
         if s.unacknowledged.is_some() {
             return;
         }
         if let Some(first) = s.queue.front() {
+            if first
+                .turn
+                .is_some_and(|turn| self.is_behind(id, turn, first.body.transition))
+            {
+                return;
+            }
+            let payload = crate::encode(&first.body);
             self.token = self.token.wrapping_add(1);
+            let s = &mut self.all[id.index()];
             s.unacknowledged = Some((self.token, now + ACK_NS));
             s.notified += 1;
             let record = Record {
-                kind: tell::TRANSITION,
+                kind: notice::TRANSITION,
                 token: self.token,
-                payload: crate::encode(&first.body),
+                payload,
             };
             self.outgoing.push((id, record));
-        } else if let Some(token) = s.leaving.take() {
+            return;
+        }
+        let s = &mut self.all[id.index()];
+        if let Some(token) = s.leaving.take() {
             *s = Subscriber {
                 subscriptions: s.subscriptions,
                 linked: s.linked,
                 ..Subscriber::default()
             };
-            self.send(id, tell::LEFT, token, &[]);
+            self.send(id, notice::LEFT, token, &[]);
             self.events.push(SubscriberEvent::Left(id));
         }
     }
@@ -194,7 +287,6 @@ impl Subscribers {
     /// Takes a record of a subscriber. `branes` are the announced branes, by number.
     pub(crate) fn record(
         &mut self,
-        now: u64,
         id: SubscriberId,
         kind: u32,
         token: u32,
@@ -208,48 +300,33 @@ impl Subscribers {
             return;
         }
         match kind {
-            say::SUBSCRIBE => self.subscribe(now, id, token, payload, branes),
-            say::DONE => match s.unacknowledged {
+            request::SUBSCRIBE => self.subscribe(id, token, payload, branes),
+            request::ACK => match s.unacknowledged {
                 Some((sent, _)) if sent == token => {
                     s.unacknowledged = None;
                     s.queue.pop_front();
-                    self.send_next(now, id);
                 }
                 _ => self.quarantine(id, "it answers what was not asked"),
             },
-            say::LEAVE if s.subscription.is_some() && s.leaving.is_none() => {
-                for brane in branes.iter().rev() {
-                    if brane.started {
-                        self.enqueue(now, id, brane, Transition::BeforeShutdown, true);
-                    }
-                    self.enqueue(now, id, brane, Transition::BeforeDestroy, true);
-                }
-                if let Some(s) = self.all.get_mut(id.index())
-                    && s.subscription.take().is_some()
-                {
-                    s.leaving = Some(token);
-                }
-                self.send_next(now, id);
+            request::LEAVE if s.subscription.is_some() && s.leaving.is_none() => {
+                s.unwind();
+                s.leaving = Some(token);
+                self.quarantine_full();
             }
             _ => self.quarantine(id, "it says what nobody understands"),
         }
     }
 
-    fn subscribe(
-        &mut self,
-        now: u64,
-        id: SubscriberId,
-        token: u32,
-        payload: &[u8],
-        branes: &[BraneSnapshot],
-    ) {
-        let refuse = |all: &mut Self, why: &[u8]| all.send(id, tell::REFUSED, token, why);
+    fn subscribe(&mut self, id: SubscriberId, token: u32, payload: &[u8], branes: &[BraneSnapshot]) {
+        let refuse = |all: &mut Self, why: &[u8]| all.send(id, notice::REFUSED, token, why);
         let Ok(subscription) = minicbor::decode::<Subscription>(payload) else {
             return refuse(self, b"the subscription is not readable");
         };
         let s = &mut self.all[id.index()];
-        if subscription.transitions.len() > Transition::ALL.len() || s.leaving.is_some() {
-            return refuse(self, b"each transition once, and not while leaving");
+        let too_many = subscription.transitions.len() > Transition::ALL.len()
+            || subscription.protocols.len() > MAX_PROTOCOLS;
+        if too_many || s.leaving.is_some() {
+            return refuse(self, b"each transition and protocol once, and not while leaving");
         }
         let name = subscription.brane.as_deref().unwrap_or("all");
         if crate::names::check(name).is_err() {
@@ -259,16 +336,13 @@ impl Subscribers {
         if s.subscriptions > MAX_SUBSCRIPTIONS {
             return self.quarantine(id, "it subscribes again and again");
         }
-        // Notifications that are on their way follow the earlier subscription.
+        // The inverse of what it was notified of follows the earlier subscription.
+        s.unwind();
+        s.replay(&subscription, branes);
         s.subscription = Some(subscription);
-        self.send(id, tell::JOINED, token, &[]);
+        self.send(id, notice::SUBSCRIBED, token, &[]);
         self.events.push(SubscriberEvent::Joined(id));
-        for brane in branes {
-            self.enqueue(now, id, brane, Transition::AfterCreate, true);
-            if brane.started {
-                self.enqueue(now, id, brane, Transition::AfterStart, true);
-            }
-        }
+        self.quarantine_full();
     }
 
     /// Takes notice of a link that is up. A subscriber that resets its link by itself is quarantined; otherwise it could end a
@@ -324,6 +398,20 @@ impl Subscribers {
         }
     }
 
+    /// Ends the quarantine of a subscriber, whose domain the caller restarts. Returns false if it is not quarantined.
+    pub(crate) fn readmit(&mut self, now: u64, id: SubscriberId) -> bool {
+        let Some(s) = self.all.get_mut(id.index()) else {
+            return false;
+        };
+        if s.quarantined.is_empty() {
+            return false;
+        }
+        *s = Subscriber::default();
+        self.restarts[id.index()] = RestartTimer::running(now);
+        self.events.push(SubscriberEvent::Readmitted(id));
+        true
+    }
+
     /// Quarantines the subscribers that are late.
     pub(crate) fn tick(&mut self, now: u64) {
         for id in self.ids() {
@@ -354,20 +442,23 @@ impl Subscribers {
     }
 
     /// Lists the subscribers that have a subscription or are quarantined.
-    pub(crate) fn list(&self, name: impl Fn(SubscriberId) -> String) -> Vec<Hook> {
+    pub(crate) fn list(&self, name: impl Fn(SubscriberId) -> String) -> Vec<SubscriberInfo> {
         let all = self.ids().zip(&self.all);
         all.filter(|(_, s)| s.subscription.is_some() || !s.quarantined.is_empty())
             .map(|(id, s)| {
                 let subscription = s.subscription.as_ref();
-                Hook {
+                SubscriberInfo {
                     subscriber: name(id),
                     brane: subscription.and_then(|w| w.brane.clone()),
                     family: subscription.and_then(|w| w.family),
                     transitions: subscription
                         .map(|w| w.transitions.iter().map(|t| t.name().into()).collect())
                         .unwrap_or_default(),
-                    told: s.notified,
-                    cut: s.quarantined.clone(),
+                    notified: s.notified,
+                    quarantined: s.quarantined.clone(),
+                    protocols: subscription
+                        .map(|w| w.protocols.iter().map(|p| p.name().into()).collect())
+                        .unwrap_or_default(),
                 }
             })
             .collect()

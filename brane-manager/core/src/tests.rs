@@ -16,9 +16,9 @@ use brane_abi::vif::{Prefix, VifLimits};
 use operator_cli::refusals::Words;
 
 mod addresses;
+mod balance;
 mod devices;
 mod heartbeat;
-mod hooks;
 mod interleaved;
 mod jobs;
 mod life;
@@ -28,6 +28,7 @@ mod meanwhile;
 mod model;
 mod offenders;
 mod steps;
+mod subscribers;
 mod views;
 
 use crate::testing::{Nics, World};

@@ -24,5 +24,5 @@ pub(crate) fn nic_name(nic: u8) -> String {
 
 /// Returns the name of a subscriber's protection domain.
 pub(crate) fn subscriber_name(id: SubscriberId) -> String {
-    format!("watcher-{}", id.index())
+    format!("subscriber-{}", id.index())
 }

@@ -64,7 +64,9 @@ pub(crate) fn begin(
         Request::Events { after, wait } => events::begin(m, operator, (after, wait), cx),
         Request::Uptime => Ok(Progress::Done(Answer::Report(uptime(m, cx.now)))),
         Request::Devices => Ok(Progress::Done(devices::show(m))),
-        Request::Hooks => Ok(Progress::Done(Answer::Hooks(m.subscribers.list(subscriber_name)))),
+        Request::Subscribers => Ok(Progress::Done(Answer::Subscribers(
+            m.subscribers.list(subscriber_name),
+        ))),
         Request::Save => Ok(Progress::Done(save::show(m))),
         Request::Names => Ok(Progress::Done(names::show(m))),
         Request::LogLevels(pd) => logs::levels(m, pd).map(Progress::Done),

@@ -1,4 +1,4 @@
-//! A subscription to the life cycle of branes, for any protection domain that shares a region `hooks-K` with the manager.
+//! A subscription to the life cycle of branes, for any protection domain that shares a region `subscription-K` with the manager.
 //!
 //! It owns side B of that region. On the other side is the manager, which is trusted: its notifications are believed, but one
 //! that cannot be decoded is reported instead of acted on. The manager starts, restarts and deletes a brane only when each
@@ -7,10 +7,10 @@
 //! Registering a protection domain takes this:
 //!
 //! ```ignore
-//! let subscriber = Subscriber::start(regions::HOOKS.shared(), Subscription::all(), || MANAGER.notify()).expect("a region of 64 KiB");
+//! let subscriber = Subscriber::start(regions::SUBSCRIPTION.shared(), Subscription::all(), || MANAGER.notify()).expect("a region of 64 KiB");
 //! // in `notified`, after each wake:
 //! self.subscriber.run(|event| match event {
-//!     Event::Transition(told) => logln!("{} {}", told.transition.name(), told.brane),
+//!     Event::Transition(notification) => logln!("{} {}", notification.transition.name(), notification.brane),
 //!     other => logln!("{other:?}"),
 //! });
 //! ```
@@ -28,12 +28,12 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use brane_abi::control::{CONTROL_BIT, MAX_MESSAGE};
 use brane_abi::endpoint::{Endpoint, LinkEvent, RingPair};
-use brane_abi::hooks::{say, tell};
 use brane_abi::layout::ctl;
 use brane_abi::link::Side;
 use brane_abi::shared::SharedRegion;
+use brane_abi::subscription::{notice, request};
 
-pub use brane_abi::hooks::{Subscription, Told, Transition};
+pub use brane_abi::subscription::{Notification, Subscription, Transition};
 
 /// Identifies the transition that an acknowledgement is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,8 +44,8 @@ pub struct Token(u32);
 pub enum Event {
     /// The manager has taken the subscription. Transitions of branes that exist already follow.
     Subscribed,
-    /// A brane waits at this transition until it is acknowledged.
-    Transition(Told),
+    /// A brane is at this transition, and waits until it is acknowledged ([`Transition::waits`]).
+    Transition(Notification),
     /// The manager does not take the subscription, and why.
     Refused(String),
     /// The subscription has ended, after [`Subscriber::leave`].
@@ -124,7 +124,7 @@ impl Subscriber {
             self.sent = true;
             // Writing to a vector cannot fail.
             let bytes = minicbor::to_vec(wanted).unwrap_or_default();
-            self.send(say::SUBSCRIBE, 0, &bytes);
+            self.send(request::SUBSCRIBE, 0, &bytes);
         }
         self.receive()
     }
@@ -137,7 +137,7 @@ impl Subscriber {
 
     /// Acknowledges a transition: the brane goes on when all subscribers have.
     pub fn acknowledge(&mut self, token: Token) {
-        self.send(say::DONE, token.0, &[]);
+        self.send(request::ACK, token.0, &[]);
     }
 
     /// Subscribes, or replaces the subscription. The answer is [`Event::Subscribed`] or [`Event::Refused`].
@@ -149,7 +149,7 @@ impl Subscriber {
     /// Ends the subscription. The manager sends the inverse of all transitions first, then [`Event::Left`].
     pub fn leave(&mut self) {
         if self.wanted.take().is_some() && self.sent {
-            self.send(say::LEAVE, 0, &[]);
+            self.send(request::LEAVE, 0, &[]);
         }
     }
 
@@ -174,13 +174,13 @@ impl Subscriber {
         }
         let text = &self.buffer[..len];
         Some(match kind {
-            tell::TRANSITION => match minicbor::decode(text) {
-                Ok(told) => (Some(Token(token)), Event::Transition(told)),
+            notice::TRANSITION => match minicbor::decode(text) {
+                Ok(notification) => (Some(Token(token)), Event::Transition(notification)),
                 Err(_) => (None, Event::Unknown(kind)),
             },
-            tell::JOINED => (None, Event::Subscribed),
-            tell::LEFT => (None, Event::Left),
-            tell::REFUSED => (None, Event::Refused(String::from_utf8_lossy(text).into())),
+            notice::SUBSCRIBED => (None, Event::Subscribed),
+            notice::LEFT => (None, Event::Left),
+            notice::REFUSED => (None, Event::Refused(String::from_utf8_lossy(text).into())),
             kind => (None, Event::Unknown(kind)),
         })
     }

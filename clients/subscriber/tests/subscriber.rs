@@ -3,11 +3,11 @@
 
 use brane_abi::control::{CONTROL_BIT, Family};
 use brane_abi::endpoint::{Endpoint, LinkEvent, RingPair};
-use brane_abi::hooks::{say, tell};
 use brane_abi::layout::ctl;
 use brane_abi::link::Side;
 use brane_abi::shared::SharedRegion;
-use brane_subscriber::{Event, Subscriber, Subscription, Told, Transition};
+use brane_abi::subscription::{notice, request};
+use brane_subscriber::{Event, Notification, Subscriber, Subscription, Transition};
 use std::alloc::{Layout, alloc_zeroed};
 use std::cell::Cell;
 use std::ptr::NonNull;
@@ -26,17 +26,21 @@ fn subscription() -> Subscription {
         brane: Some("red".into()),
         family: Some(Family::Inet),
         transitions: vec![Transition::AfterStart],
+        protocols: vec![],
     }
 }
 
-fn told(brane: &str) -> Told {
-    Told {
+fn told(brane: &str) -> Notification {
+    Notification {
         transition: Transition::AfterStart,
         brane: brane.into(),
         id: 1,
         generation: 2,
         family: Family::Inet,
         replay: false,
+        identity: 2,
+        protocol: None,
+        former_name: None,
     }
 }
 
@@ -65,7 +69,7 @@ impl Manager {
     }
 
     fn notify(&mut self, token: u32, brane: &str) -> bool {
-        self.send(tell::TRANSITION, token, &minicbor::to_vec(told(brane)).unwrap())
+        self.send(notice::TRANSITION, token, &minicbor::to_vec(told(brane)).unwrap())
     }
 
     /// All records of the subscriber: kind, token, payload.
@@ -130,7 +134,7 @@ impl Bench {
 }
 
 fn subscribe() -> (u32, u32, Vec<u8>) {
-    (say::SUBSCRIBE, 0, minicbor::to_vec(subscription()).unwrap())
+    (request::SUBSCRIBE, 0, minicbor::to_vec(subscription()).unwrap())
 }
 
 #[test]
@@ -140,10 +144,10 @@ fn it_subscribes_when_the_link_is_up_and_acknowledges_in_order() {
     assert_eq!(b.link(), []);
     assert_eq!(b.notified.get(), 2, "and of the acknowledged epoch");
     assert_eq!(b.manager.records(), [subscribe()]);
-    assert!(b.manager.send(tell::JOINED, 0, &[]), "it sleeps");
+    assert!(b.manager.send(notice::SUBSCRIBED, 0, &[]), "it sleeps");
     b.manager.notify(7, "red");
     assert_eq!(b.run(), [Event::Subscribed, Event::Transition(told("red"))]);
-    assert_eq!(b.manager.records(), [(say::DONE, 7, vec![])]);
+    assert_eq!(b.manager.records(), [(request::ACK, 7, vec![])]);
     assert_eq!(b.run(), [], "each event comes once");
     assert!(b.manager.notify(8, "blue"), "it sleeps again");
 }
@@ -172,7 +176,7 @@ fn a_domain_that_needs_longer_acknowledges_itself() {
     assert_eq!(b.subscriber.next_event(), None);
     assert_eq!(b.manager.records(), []);
     b.subscriber.acknowledge(token.unwrap());
-    assert_eq!(b.manager.records(), [(say::DONE, 7, vec![])]);
+    assert_eq!(b.manager.records(), [(request::ACK, 7, vec![])]);
 }
 
 #[test]
@@ -195,8 +199,8 @@ fn it_leaves_and_can_come_back() {
     assert_eq!(b.manager.records(), [subscribe()]);
     b.subscriber.leave();
     b.subscriber.leave();
-    assert_eq!(b.manager.records(), [(say::LEAVE, 0, vec![])]);
-    b.manager.send(tell::LEFT, 0, &[]);
+    assert_eq!(b.manager.records(), [(request::LEAVE, 0, vec![])]);
+    b.manager.send(notice::LEFT, 0, &[]);
     assert_eq!(b.run(), [Event::Left]);
     b.subscriber.subscribe(subscription());
     b.run();
@@ -208,11 +212,11 @@ fn what_cannot_be_decoded_is_an_event_and_no_transition() {
     let mut b = bench(subscription());
     b.link();
     b.manager.records();
-    b.manager.send(tell::TRANSITION, 3, &[0xff]);
+    b.manager.send(notice::TRANSITION, 3, &[0xff]);
     b.manager.send(99, 4, &[]);
-    b.manager.send(tell::REFUSED, 0, b"no \xff");
+    b.manager.send(notice::REFUSED, 0, b"no \xff");
     let want = [
-        Event::Unknown(tell::TRANSITION),
+        Event::Unknown(notice::TRANSITION),
         Event::Unknown(99),
         Event::Refused("no \u{fffd}".into()),
     ];

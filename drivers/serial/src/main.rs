@@ -14,7 +14,7 @@ mod remote;
 mod uart;
 
 use accounts::{Accounts, Meter};
-use brane_abi::layout::{log, tty};
+use brane_abi::layout::{MAX_NICS, NIC_NAMES, log, tty};
 use brane_abi::log::{self as logs, Level, LevelWord};
 use brane_abi::offender;
 use brane_abi::ring::{RingError, RingIndices};
@@ -51,10 +51,12 @@ const LINES: usize = 4;
 const CONSOLE_BYTES: usize = 512;
 const BRANES: usize = regions::LOG_BRANE.len();
 const SERVICES: usize = regions::LOG_SERVICES.len();
-const WATCHERS: usize = regions::LOG_WATCHER.len();
-/// Those in families.
-const NUMBERED: usize = BRANES + SERVICES + WATCHERS;
-const WRITERS: usize = NUMBERED + 4 + regions::LOG_NIC1.is_some() as usize;
+const SUBSCRIBERS: usize = regions::LOG_SUBSCRIBER.len();
+/// Domains of the branes' and subscribers' families.
+const NUMBERED: usize = BRANES + SERVICES + SUBSCRIBERS;
+const NICS: usize = regions::LOG_NIC.len();
+const _: () = assert!(NICS <= MAX_NICS && channels::NIC.len() == NICS);
+const WRITERS: usize = NUMBERED + NICS + 3;
 /// Writers that use their channel for more than their log: that is always looked at.
 const SHARED: u64 = 1 << CONSOLE.index() | 1 << REMOTE.index();
 
@@ -156,14 +158,19 @@ fn writer(i: usize) -> Writer {
         )
     } else if i < NUMBERED {
         let n = i - BRANES - SERVICES;
-        ("watcher", Some(n), channels::WATCHER[n], regions::LOG_WATCHER[n])
+        (
+            "subscriber",
+            Some(n),
+            channels::SUBSCRIBER[n],
+            regions::LOG_SUBSCRIBER[n],
+        )
+    } else if i < NUMBERED + NICS {
+        let k = i - NUMBERED;
+        (NIC_NAMES[k], None, channels::NIC[k], regions::LOG_NIC[k])
     } else {
-        let nic1 = channels::NIC1.zip(regions::LOG_NIC1);
-        match (i - NUMBERED, nic1) {
-            (0, _) => ("nic0", None, channels::NIC0, regions::LOG_NIC0),
-            (1, _) => ("manager", None, channels::MANAGER, regions::LOG_MANAGER),
-            (2, _) => ("remote", None, channels::REMOTE, regions::LOG_REMOTE),
-            (3, Some((channel, region))) => ("nic1", None, channel, region),
+        match i - NUMBERED - NICS {
+            0 => ("manager", None, channels::MANAGER, regions::LOG_MANAGER),
+            1 => ("remote", None, channels::REMOTE, regions::LOG_REMOTE),
             _ => ("console", None, channels::CONSOLE, regions::LOG_CONSOLE),
         }
     };
@@ -191,12 +198,8 @@ fn init() -> Serial {
         .iter()
         .fold(0, |known, writer| known | 1 << writer.channel.index());
     // The drivers and the manager are trusted.
-    let trusted = [
-        channels::NIC0,
-        channels::NIC1.unwrap_or(channels::NIC0),
-        channels::MANAGER,
-    ];
-    let bounded = known & !trusted.iter().fold(0, |bits, id| bits | 1 << id);
+    let trusted = channels::NIC.iter().chain([&channels::MANAGER]);
+    let bounded = known & !trusted.fold(0, |bits, id| bits | 1 << id);
     let mut serial = Serial {
         known,
         uart: Uart::start(IoPort::new(wiring::ioports::IOPORT[0]), Speed::Typed),

@@ -43,7 +43,7 @@ const fn bits(ids: &[usize]) -> u64 {
 /// Untrusted callers: the manager's children.
 const BOUNDED: u64 = bits(&channels::BRANE)
     | bits(&channels::SERVICES)
-    | bits(&channels::WATCHER)
+    | bits(&channels::SUBSCRIBER)
     | bits(&[channels::CONSOLE, channels::REMOTE]);
 
 /// Registers of the HPET by offset (specification, 2.3).

@@ -1,7 +1,7 @@
 //! The account of a brane's heap: what each thing takes at most, and the sum.
 //!
 //! Hosts on the wire and clients decide how much of it is in use, within these bounds. What they can make longer has its full
-//! size from the start, or is asked for where a refusal is a drop with a counter. The protection domain compares [`NEEDED`] with
+//! size from the start, or is asked for where a refusal is a drop with a counter. The protection domain compares [`needed`] with
 //! the size of its heap when it is built.
 
 use crate::client::EVENT_BYTES;
@@ -18,9 +18,6 @@ use brane_abi::control::MAX_MESSAGE;
 use brane_abi::layout::PORTS_PER_BRANE;
 use brane_abi::socket::QUESTIONS;
 use smoltcp::iface::{Interface, SocketStorage};
-
-/// NICs at most.
-const NICS: usize = 2;
 
 /// Buffers of TCP connections, in a region of their own.
 const TCP_BUFFERS: usize = buffers::MEMORY;
@@ -51,10 +48,11 @@ const QUERIES: usize = (2 * QUESTIONS + 16) * MAX_MESSAGE;
 /// What the manager (trusted) gives: the configuration and one message.
 const CONFIGURATION: usize = 8 * MAX_MESSAGE;
 
-/// All of it in bytes. One eighth of what is not of one piece from the start to the end is for the gaps in between.
-pub const NEEDED: usize = {
+/// Returns all of it in bytes, for a brane with ports at `nics` NICs. One eighth of what is not of one piece from the start to
+/// the end is for the gaps in between.
+pub const fn needed(nics: usize) -> usize {
     let fixed = TCP_BUFFERS + LISTENING + fragments::BYTES;
-    let ports = NICS * PORTS_PER_BRANE;
+    let ports = nics * PORTS_PER_BRANE;
     let rest = TCP_CONNECTIONS
         + ports * (INTERFACE + PARKED)
         + INTERFACE
@@ -64,7 +62,7 @@ pub const NEEDED: usize = {
         + QUERIES
         + CONFIGURATION;
     fixed + rest + rest / 8
-};
+}
 
 #[cfg(test)]
 mod tests {
@@ -74,6 +72,7 @@ mod tests {
     /// Another way to the sum: a thing that is left out, taken off or counted with another one is missed.
     #[test]
     fn the_account_is_the_sum_of_all_things_and_an_eighth_of_those_that_come_and_go() {
+        const NICS: usize = 3;
         let for_good = [TCP_BUFFERS, LISTENING, fragments::BYTES];
         let come_and_go = [
             vec![INTERFACE + PARKED; NICS * PORTS_PER_BRANE],
@@ -82,7 +81,7 @@ mod tests {
         ]
         .concat();
         let sum: usize = come_and_go.iter().sum();
-        assert_eq!(NEEDED, for_good.iter().sum::<usize>() + sum + sum / 8);
+        assert_eq!(needed(NICS), for_good.iter().sum::<usize>() + sum + sum / 8);
     }
 
     #[test]

@@ -112,6 +112,7 @@ fn names_change_and_refusals_say_why() {
         let rename = Rename {
             interface: interface.map(Into::into),
             to: to.into(),
+            device: false,
         };
         net.order(0, command::RENAME, &minicbor::to_vec(&rename).unwrap())
     };
@@ -132,6 +133,28 @@ fn names_change_and_refusals_say_why() {
     net.run(2 * MS);
     assert_eq!(net.members[0].stack.identity().name, "gate");
     assert_eq!(net.members[0].brane.status().interfaces[1].name, "wan");
+    // The device of an interface gets another name, and nothing else changes.
+    let rename_device = |net: &mut Net, interface: &str, to: &str| {
+        let rename = Rename {
+            interface: Some(interface.into()),
+            to: to.into(),
+            device: true,
+        };
+        net.order(0, command::RENAME, &minicbor::to_vec(&rename).unwrap())
+    };
+    let before = net.members[0].brane.status().interfaces[1].clone();
+    let taken = format!(
+        "name taken: there is an interface on the device {}",
+        before.device
+    );
+    assert_eq!(rename_device(&mut net, "wan", &before.device), Err(taken));
+    assert_eq!(
+        rename_device(&mut net, "lo0", "loop"),
+        Err("lo0 stays as it is: every brane has its own".into())
+    );
+    rename_device(&mut net, "wan", "uplink").unwrap();
+    let after = net.members[0].brane.status().interfaces[1].clone();
+    assert_eq!((after.device.as_str(), &after.name), ("uplink", &before.name));
     net.outside.coming.push_back(numbered(1, MOVING, 1));
     net.detach(0, "wan").unwrap();
 }

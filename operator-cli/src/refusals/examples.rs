@@ -98,7 +98,7 @@ pub fn examples() -> Vec<Refusal> {
             device: device.clone(),
             brane: brane.clone(),
         },
-        Refusal::OwnedDeviceIsNotRenamed { device, brane },
+        Refusal::LoopbackStays { device, brane },
         Refusal::NicIsNotDeleted(text("nic0")),
         Refusal::NicIsNotRenamed(text("nic0")),
         Refusal::TooManyAddresses { count: 5, most: 4 },
@@ -106,6 +106,8 @@ pub fn examples() -> Vec<Refusal> {
             ip: [10, 0, 0, 1].into(),
             prefix: 33,
         }),
+        Refusal::NoSuchSubscriber(text("subscriber-9"), known.clone()),
+        Refusal::NotQuarantined(text("subscriber-1")),
         Refusal::NoSuchLog(text("nic9"), known),
         Refusal::LogLevelRefused(text("nic0")),
     ]

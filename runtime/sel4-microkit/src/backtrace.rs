@@ -35,7 +35,12 @@ impl Child {
         let mut read = [0; REGISTERS];
         // Flags (bit 0: stop the thread), number of registers.
         let question = [0, REGISTERS as u64];
-        message::ask(self.tcb().bits(), sel4::label::TCB_READ_REGISTERS, question, &mut read)?;
+        message::ask(
+            self.tcb().bits(),
+            sel4::label::TCB_READ_REGISTERS,
+            question,
+            &mut read,
+        )?;
         let [ip, sp, .., bp] = read;
         let words = report_message(Registers { ip, sp, bp });
         message::invoke(self.tcb().bits(), sel4::label::TCB_WRITE_REGISTERS, &words)

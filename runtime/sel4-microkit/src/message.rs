@@ -170,7 +170,11 @@ pub(crate) fn ask(
     for (i, word) in saved.iter_mut().enumerate().take(behind) {
         *word = get_mr(registers.len() + i);
     }
-    let info = sel4::call(object, sel4::MessageInfo::new(label, question.len()), &mut registers);
+    let info = sel4::call(
+        object,
+        sel4::MessageInfo::new(label, question.len()),
+        &mut registers,
+    );
     for (i, word) in answer.iter_mut().enumerate().take(info.length()) {
         *word = match registers.get(i) {
             Some(register) => *register,

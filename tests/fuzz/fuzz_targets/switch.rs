@@ -3,7 +3,7 @@
 //! valid, and no frame with a group source address may leave.
 #![no_main]
 
-#[path = "../../../drivers/nic/core/tests/common/mod.rs"]
+#[path = "../../../drivers/nic/switch/tests/common/mod.rs"]
 mod common;
 
 use brane_abi::layout::ports;
@@ -13,7 +13,7 @@ use brane_abi::shared::SharedRegion;
 use brane_abi::vif::{self, DeviceInfo, MODE_BRIDGE};
 use common::{BRANES, Bench, BraneSide, frame, mac};
 use libfuzzer_sys::fuzz_target;
-use nic_core::header::{self, Header, Receive};
+use virtio_net::header::{self, Header, Receive};
 use zerocopy::FromBytes;
 
 const HONEST: usize = BRANES - 1;

@@ -50,8 +50,8 @@ pub struct Boot<'a> {
     pub third_serial: Option<&'a Path>,
     /// Whether there is somebody at the control line: [`Guest::control`].
     pub control: bool,
-    /// The network of a second NIC.
-    pub second_net: Option<Net<'a>>,
+    /// The networks of further NICs, that of nic1 first.
+    pub more_nets: &'a [Net<'a>],
     /// The image for a machine with an IOMMU, on such a machine. Only where [`has_iommu_images`].
     pub iommu: Option<Iommu>,
     /// More properties of the network devices, such as `csum=off`.
@@ -91,7 +91,7 @@ impl Default for Boot<'_> {
             devices: &[],
             third_serial: None,
             control: false,
-            second_net: None,
+            more_nets: &[],
             iommu: None,
             nic_options: &[],
             clock: Clock::Host,
@@ -182,12 +182,12 @@ impl Guest {
         machine.second_serial = control
             .as_ref()
             .map(|folder| Serial::Unix(folder.path().join(CONTROL)));
-        machine.second_net = match boot.second_net {
-            None => None,
-            Some(Net::Tap(_)) => Some(branes_qemu::Net::Tap(SECOND_TAP.to_owned())),
-            Some(Net::Wire(address)) => Some(branes_qemu::Net::Stream(address)),
-            Some(Net::User) => Some(branes_qemu::Net::user(Vec::new())),
-        };
+        let further = boot.more_nets.iter().map(|net| match net {
+            Net::Tap(_) => branes_qemu::Net::Tap(SECOND_TAP.to_owned()),
+            Net::Wire(address) => branes_qemu::Net::Stream(*address),
+            Net::User => branes_qemu::Net::user(Vec::new()),
+        });
+        machine.more_nets = further.collect();
         machine.nic_options = boot
             .nic_options
             .iter()

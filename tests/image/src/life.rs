@@ -25,7 +25,7 @@ pub fn boot(config: &str, first: Net, second: Option<Net>) -> Result<Guest> {
         release: true,
         control: true,
         net: first,
-        second_net: second,
+        more_nets: second.as_slice(),
         ..Boot::default()
     })
 }

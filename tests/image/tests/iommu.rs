@@ -55,7 +55,7 @@ fn behind_an_iommu_three_branes_serve() -> Result<()> {
 
 /// Boots the system whose NIC driver gives the device an address in the canary's memory. Sends frames that
 /// the device writes there.
-fn astray(boot: Boot) -> Result<(Guest, Wire)> {
+fn misdirected(boot: Boot) -> Result<(Guest, Wire)> {
     let socket = Socket::new()?;
     let mut guest = Guest::boot(Boot {
         config: "dma-escape",
@@ -66,7 +66,7 @@ fn astray(boot: Boot) -> Result<(Guest, Wire)> {
     guest.wait_for("canary: whole", PATIENCE)?;
     ensure!(
         guest.log().contains("dma-escape: the device writes to"),
-        "the driver does not go astray:\n{}",
+        "the driver does not misdirect its device:\n{}",
         guest.log()
     );
     for _ in 0..3 {
@@ -88,11 +88,11 @@ fn goes_on(guest: &mut Guest) -> Result<()> {
 }
 
 #[test]
-fn a_device_that_is_sent_astray_is_stopped_by_the_iommu() -> Result<()> {
-    if !has_iommu_images("a_device_that_is_sent_astray_is_stopped_by_the_iommu") {
+fn a_device_that_is_misdirected_is_stopped_by_the_iommu() -> Result<()> {
+    if !has_iommu_images("a_device_that_is_misdirected_is_stopped_by_the_iommu") {
         return Ok(());
     }
-    let (mut guest, _wire) = astray(Boot {
+    let (mut guest, _wire) = misdirected(Boot {
         iommu: Some(Iommu::Holds),
         ..Boot::default()
     })?;
@@ -122,7 +122,7 @@ fn a_device_that_goes_past_the_iommu_overwrites_the_canary() -> Result<()> {
         return Ok(());
     }
     // The same image and machine, but the device's accesses are not translated.
-    let (mut guest, _wire) = astray(Boot {
+    let (mut guest, _wire) = misdirected(Boot {
         iommu: Some(Iommu::Bypassed),
         ..Boot::default()
     })?;
@@ -130,8 +130,8 @@ fn a_device_that_goes_past_the_iommu_overwrites_the_canary() -> Result<()> {
 }
 
 #[test]
-fn without_an_iommu_a_device_that_is_sent_astray_overwrites_the_canary() -> Result<()> {
-    let (mut guest, _wire) = astray(Boot {
+fn without_an_iommu_a_device_that_is_misdirected_overwrites_the_canary() -> Result<()> {
+    let (mut guest, _wire) = misdirected(Boot {
         release: true,
         ..Boot::default()
     })?;

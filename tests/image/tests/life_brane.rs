@@ -20,7 +20,7 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
-const CONFIG: &str = "life";
+const CONFIG: &str = "two-nics";
 const GREEN: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 30);
 const GREEN6: Ipv6Addr = Ipv6Addr::new(0xfec0, 0, 0, 0, 0, 0, 0, 0x30);
 const ADDRESSES: [&str; 2] = ["10.0.2.30/24", "fec0::30/64"];

@@ -5,15 +5,15 @@ use anyhow::{Context, Result, ensure};
 use image_tests::guest::{Guest, Net, PROMPT};
 use image_tests::life::{Operator, PATIENCE, boot, well};
 
-const CONFIG: &str = "life";
+const CONFIG: &str = "two-nics";
 const UP: &[u8] = b"\x1b[A";
 const CTRL_C: &[u8] = b"\x03";
 
 fn started() -> Result<Guest> {
     let mut guest = boot(CONFIG, Net::User, None)?;
     drop(Operator::when_started(&guest)?);
-    // From here on the watchers print nothing that would interrupt typed input.
-    guest.wait_for("[watcher-1] missed after-start blue inet ", PATIENCE)?;
+    // From here on the subscribers print nothing that would interrupt typed input.
+    guest.wait_for("[subscriber-1] missed after-start blue inet ", PATIENCE)?;
     guest.command("help show")?;
     Ok(guest)
 }
@@ -42,7 +42,8 @@ fn the_commands_are_those_of_branectl() -> Result<()> {
         ("limit g0 --up 1M --mode private", "g0 has its new limits"),
         ("show green", "lan0"),
         ("stats g0", "g0"),
-        ("hooks", "watcher-0"),
+        ("subscribers", "subscriber-0"),
+        ("hooks", "subscriber-0"),
         ("audit", ""),
         ("remove green/lan0", "g0 is no longer lan0 of green"),
         ("delete green --now", "green"),

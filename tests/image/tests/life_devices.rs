@@ -11,11 +11,11 @@ use std::time::Instant;
 
 fn boot(first: Net, second: Option<Net>) -> Result<Guest> {
     Guest::boot(Boot {
-        config: "life",
+        config: "two-nics",
         release: true,
         control: true,
         net: first,
-        second_net: second,
+        more_nets: second.as_slice(),
         ..Boot::default()
     })
 }

@@ -21,7 +21,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-const CONFIG: &str = "life";
+const CONFIG: &str = "two-nics";
 const SECOND: Duration = Duration::from_secs(1);
 /// The address of the interface in green.
 const GREEN: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 30);

@@ -7,7 +7,7 @@ use image_tests::guest::{Guest, Net, PROMPT};
 use image_tests::life::{Operator, PATIENCE, Said, boot, run, vnic, well};
 use std::collections::BTreeSet;
 
-const CONFIG: &str = "life";
+const CONFIG: &str = "two-nics";
 /// A name that nothing has.
 const NONSENSE: &str = "xyzzy0";
 
@@ -203,6 +203,18 @@ fn no_name_and_no_mac_address_is_given_twice() -> Result<()> {
             "the name \"vnic1\" is taken by a device: choose another one, or delete that device first",
         ),
         (
+            &["nicctl", "create", "vnic", "lo0"],
+            "\"lo0\" is kept for the lo0 of a brane: choose a name other than `lo`, `loN` and `lo.N`",
+        ),
+        (
+            &["nicctl", "rename", "lo.0", "loop"],
+            "\"lo.0\" is the loopback device of brane \"main\": it stays as it is, with its brane; other devices can be changed",
+        ),
+        (
+            &["nicctl", "delete", "lo.1"],
+            "\"lo.1\" is the loopback device of brane \"red\": it stays as it is, with its brane; other devices can be changed",
+        ),
+        (
             &["branectl", "create", "red"],
             "the name \"red\" is taken by a brane: choose another one",
         ),
@@ -250,5 +262,29 @@ fn no_name_and_no_mac_address_is_given_twice() -> Result<()> {
         &["branectl", "rename", &format!("{right}/{right}"), "net0"],
     )?;
     well(&guest, &["branectl", "audit"])?;
+    guest.untroubled()
+}
+
+#[test]
+fn a_device_is_renamed_while_its_brane_has_it() -> Result<()> {
+    let (guest, _) = named()?;
+    let show = |device: &str| well(&guest, &["nicctl", "show", device]);
+    ensure!(show("lo.1")?.contains("red"), "{}", show("lo.1")?);
+    let before = show("vnic1")?;
+    well(&guest, &["nicctl", "rename", "vnic1", "red-link"])?;
+    let after = show("red-link")?;
+    ensure!(after == before.replace("vnic1", "red-link"), "{before}\n{after}");
+    // The brane itself calls it so too, as the audit finds.
+    let inside = well(&guest, &["branectl", "show", "red"])?;
+    ensure!(
+        inside.contains("red-link") && !inside.contains("vnic1"),
+        "{inside}"
+    );
+    well(&guest, &["branectl", "audit"])?;
+    // Neither the interface nor the brane was restarted.
+    let events = well(&guest, &["branectl", "events", "--once"])?;
+    ensure!(!events.contains("restarted"), "{events}");
+    well(&guest, &["nicctl", "rename", "red-link", "vnic1"])?;
+    ensure!(show("vnic1")? == before, "{before}");
     guest.untroubled()
 }

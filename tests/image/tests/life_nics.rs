@@ -12,7 +12,7 @@ use operator_cli::refusals::Words;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-const CONFIG: &str = "life";
+const CONFIG: &str = "two-nics";
 const SECOND: Duration = Duration::from_secs(1);
 /// An address at the second NIC.
 const THERE: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 40);

@@ -17,7 +17,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
-const CONFIG: &str = "life";
+const CONFIG: &str = "two-nics";
 const SECOND: Duration = Duration::from_secs(1);
 /// The longest delay of a restart in milliseconds (`brane-manager/core/src/backoff.rs`).
 const LONGEST_MS: u64 = 200;
@@ -291,7 +291,7 @@ fn a_storm_of_restarts_backs_off() -> Result<()> {
     );
     until(
         || Ok(wire.ping(mac, GREEN, 1, SECOND)?.then_some(())),
-        || "it does not answer after the storm".to_owned(),
+        || "it does not answer after the crashes".to_owned(),
     )?;
     // A later single failure has no delay.
     let restarts = operator.show("green")?.restarts;

@@ -12,7 +12,7 @@ use operator_cli::refusals::Words;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::{Duration, Instant};
 
-const CONFIG: &str = "life";
+const CONFIG: &str = "two-nics";
 const SECOND: Duration = Duration::from_secs(1);
 
 fn on_wire() -> Result<(Wire, Guest, Operator)> {

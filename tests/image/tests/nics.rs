@@ -5,7 +5,7 @@ use image_tests::guest::{Boot, Guest, Net};
 use image_tests::wire::Socket;
 use image_tests::{BRANES, PATIENCE};
 
-const CONFIG: &str = "life";
+const CONFIG: &str = "two-nics";
 
 /// Returns how often the log has this text about nic1's device.
 fn said(guest: &Guest, what: &str) -> usize {
@@ -18,7 +18,7 @@ fn each_driver_has_its_own_device() -> Result<()> {
     let mut guest = Guest::boot(Boot {
         config: CONFIG,
         net: Net::Wire(first.address()?),
-        second_net: Some(Net::Wire(second.address()?)),
+        more_nets: &[Net::Wire(second.address()?)],
         release: true,
         ..Boot::default()
     })?;

@@ -1,5 +1,5 @@
 //! The protection domain `signal-flood.elf`: in a client's place, it has the timer interrupt about every half millisecond while
-//! it calls the examiner without a pause, so that interrupts come while the kernel runs. For tests: the kernel goes on, no
+//! it calls the checker without a pause, so that interrupts come while the kernel runs. For tests: the kernel goes on, no
 //! floating-point register changes, and nobody else notices.
 //!
 //! It owns one deadline at the timer. On the other side are the timer and `irq-checker.elf`, which are trusted; of its brane it knows
@@ -13,7 +13,7 @@ use sel4_microkit::{
     Channel, ChannelSet, Handler, MessageInfo, Never, log, logln, protection_domain, set_mr,
 };
 use test_pds_core::registers::{Registers, Sequence};
-use test_pds_core::signal_flood::{Storm, Work};
+use test_pds_core::signal_flood::{SignalFlood, Work};
 
 #[allow(missing_docs)]
 mod wiring {
@@ -28,7 +28,7 @@ const SERIAL: Channel = Channel::new(wiring::channels::SERIAL);
 /// Deadlines between two lines in the log.
 const LOG_EVERY: u64 = 5_000;
 
-/// A label that the examiner refuses at once: calls with it cost only the way there and back.
+/// A label that the checker refuses at once: calls with it cost only the way there and back.
 const NOTHING: u64 = 0;
 
 /// Words of calls, in turn: none, which the kernel passes on by its short way, and as many as there can be, which it
@@ -39,7 +39,7 @@ const WORDS: [usize; 2] = [0, 120];
 const TURNS: u32 = 20_000;
 
 struct Client {
-    storm: Storm,
+    flood: SignalFlood,
     clock: Clock,
 }
 
@@ -48,7 +48,7 @@ fn init() -> Client {
     log::attach(wiring::regions::LOG_SERVICES, SERIAL);
     let clock = Clock::new(wiring::regions::TSC);
     let client = Client {
-        storm: Storm::default(),
+        flood: SignalFlood::default(),
         clock,
     };
     logln!("signal-flood: started");
@@ -59,7 +59,7 @@ fn init() -> Client {
 impl Client {
     /// Sets the next deadline and returns it.
     fn wake_later(&self) -> u64 {
-        let at = self.storm.next(self.clock.now_ns());
+        let at = self.flood.next(self.clock.now_ns());
         set_mr(0, at);
         // The timer knows this operation.
         let _ = TIMER.pp_call(MessageInfo::new(timer::SET_DEADLINE, 1));
@@ -68,7 +68,7 @@ impl Client {
 
     /// Calls until the time has come, and computes something between the calls.
     fn call(&self, until: u64) {
-        let seed = self.storm.deadlines();
+        let seed = self.flood.deadlines();
         let (mut sequence, mut calls) = (Sequence::new(seed), 0);
         while self.clock.now_ns() < until {
             let words = WORDS[calls as usize % WORDS.len()];
@@ -99,9 +99,9 @@ impl Handler for Client {
     fn notified(&mut self, channels: ChannelSet) -> Result<(), Never> {
         // The brane's notifications are not for us.
         if channels.contains(TIMER) {
-            let work = self.storm.deadline();
-            if self.storm.deadlines().is_multiple_of(LOG_EVERY) {
-                logln!("signal-flood: {} deadlines", self.storm.deadlines());
+            let work = self.flood.deadline();
+            if self.flood.deadlines().is_multiple_of(LOG_EVERY) {
+                logln!("signal-flood: {} deadlines", self.flood.deadlines());
             }
             let at = self.wake_later();
             match work {

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use branes_system::System;
-use branes_system::codegen::family;
+use branes_system::codegen::{family, nic};
 use serde::Serialize;
 
 use crate::model::MONITOR;
@@ -22,18 +22,15 @@ use crate::model::MONITOR;
 const BRANE: &str = "brane";
 const CLIENT: &str = "services";
 
-/// Domains that may connect branes, with the reason why each is trusted. A new line here trusts a domain with
-/// every brane.
-pub const TRUSTED: [(&str, Role, &str); 7] = [
+/// The drivers of NICs, `nic0` and so on, as one name of [`TRUSTED`].
+const NICS: &str = "nicN";
+
+/// Who may stand between branes, and why that is right. Whoever adds a line here trusts a domain with every brane.
+pub const TRUSTED: [(&str, Role, &str); 6] = [
     (
-        "nic0",
+        NICS,
         Role::Driver,
         "separates the frames of branes: copies between its device and each brane's own rings",
-    ),
-    (
-        "nic1",
-        Role::Driver,
-        "separates the frames of branes at the second NIC",
     ),
     (
         "irq-checker",
@@ -62,7 +59,14 @@ pub const TRUSTED: [(&str, Role, &str); 7] = [
     ),
 ];
 
-/// Role of a domain.
+/// Returns the line of [`TRUSTED`] for a domain.
+fn trusted(name: &str) -> Option<&'static (&'static str, Role, &'static str)> {
+    let is_nic = nic(name).is_some_and(|(base, _)| base == "nic");
+    let name = if is_nic { NICS } else { name };
+    TRUSTED.iter().find(|(trusted, ..)| *trusted == name)
+}
+
+/// What a domain is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {
@@ -129,8 +133,10 @@ impl Roles {
         };
         let names = system.protection_domains.iter().map(|pd| pd.name.as_str());
         let mut roles: BTreeMap<String, Role> = names.map(|name| (name.to_owned(), role(name))).collect();
-        for (name, role, _) in TRUSTED {
-            roles.entry(name.to_owned()).and_modify(|is| *is = role);
+        for (name, is) in &mut roles {
+            if let Some((_, role, _)) = trusted(name) {
+                *is = *role;
+            }
         }
         roles.insert(MONITOR.to_owned(), Role::Monitor);
         Roles(roles)
@@ -148,7 +154,6 @@ impl Roles {
 
     /// Returns the reason why a path may pass through a domain.
     pub fn reason(&self, name: &str) -> Option<&'static str> {
-        let trusted = TRUSTED.iter().find(|(trusted, ..)| *trusted == name);
-        trusted.map(|(_, _, why)| *why)
+        trusted(name).map(|(_, _, why)| *why)
     }
 }

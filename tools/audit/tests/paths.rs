@@ -325,7 +325,7 @@ fn the_listing_stays_short_for_many_branes() {
         let report = Report::of(config, &system(config), kernel).unwrap_or_else(|e| panic!("{e}"));
         let text = report.to_string();
         assert!(
-            text.contains("  brane-N    -> nic0        shared memory ports-N, notification 57/N\n"),
+            text.contains("  brane-N    -> nic0        shared memory ports-nic0-N, notification 57/N\n"),
             "{text}"
         );
         text.lines().count()
@@ -353,8 +353,7 @@ fn the_json_form_has_what_is_documented() {
             "{field} is not in docs/audit.md"
         );
     }
-    let edge =
-        serde_json::json!({"from": "brane-0", "to": "nic0", "by": {"kind": "memory", "what": "ports-0"}});
+    let edge = serde_json::json!({"from": "brane-0", "to": "nic0", "by": {"kind": "memory", "what": "ports-nic0-0"}});
     assert!(json["edges"].as_array().expect("a list").contains(&edge));
 }
 

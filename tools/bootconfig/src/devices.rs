@@ -3,7 +3,6 @@
 use crate::file::{self, Device, Interface};
 use crate::rules::{Rules, mode};
 use brane_abi::control::{Family, FamilyConfig};
-use brane_abi::layout::MAX_NICS;
 use brane_abi::operator::{DeviceConfig, Kind};
 use toml::Spanned;
 
@@ -91,10 +90,10 @@ impl Rules<'_> {
 
     fn nic(&mut self, text: &Spanned<String>) -> u8 {
         let number = text.get_ref().strip_prefix("nic").and_then(|n| n.parse().ok());
-        match number.filter(|n| usize::from(*n) < MAX_NICS) {
+        match number.filter(|n| usize::from(*n) < self.size.nics) {
             Some(n) => n,
             None => {
-                let last = MAX_NICS - 1;
+                let last = self.size.nics.saturating_sub(1);
                 self.wrong(
                     text.span(),
                     format!(

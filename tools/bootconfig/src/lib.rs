@@ -19,7 +19,16 @@ use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-/// An error in the file.
+/// The system that a boot configuration is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Size {
+    /// Branes that it has room for.
+    pub instances: usize,
+    /// NICs that it has.
+    pub nics: usize,
+}
+
+/// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// Line, from 1.
@@ -52,11 +61,11 @@ impl fmt::Display for Lines<'_> {
     }
 }
 
-/// Reads and checks the file at `path` for a system of `instances` branes.
-pub fn load(path: &Path, instances: usize) -> Result<BootConfig, Error> {
+/// Reads the file at `path` and checks it for a system of this size.
+pub fn load(path: &Path, size: Size) -> Result<BootConfig, Error> {
     let bytes = std::fs::read(path).map_err(|e| Error::Read(path.into(), e))?;
     match std::str::from_utf8(&bytes) {
-        Ok(text) => parse(path, text, instances),
+        Ok(text) => parse(path, text, size),
         Err(error) => {
             // The text up to the damage, so that its end is the damage's position.
             let good = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
@@ -70,14 +79,13 @@ pub fn load(path: &Path, instances: usize) -> Result<BootConfig, Error> {
     }
 }
 
-/// Compiles the file at `path` for a system of `instances` branes. Returns the bytes of the region
-/// `boot-config`.
-pub fn compile(path: &Path, instances: usize) -> Result<Vec<u8>, Error> {
-    Ok(load(path, instances)?.to_bytes())
+/// Compiles the file at `path`, for a system of this size, to the bytes of the region `boot-config`.
+pub fn compile(path: &Path, size: Size) -> Result<Vec<u8>, Error> {
+    Ok(load(path, size)?.to_bytes())
 }
 
-/// Parses and checks the text of a file for a system of `instances` branes. `path` is for the messages only.
-pub fn parse(path: &Path, text: &str, instances: usize) -> Result<BootConfig, Error> {
+/// Reads the text of a file and checks it for a system of this size. `path` is for the messages.
+pub fn parse(path: &Path, text: &str, size: Size) -> Result<BootConfig, Error> {
     let wrong = |problems| Error::Wrong(path.into(), problems);
     let file: file::File = toml::from_str(text).map_err(|e| {
         wrong(vec![problem(
@@ -86,7 +94,7 @@ pub fn parse(path: &Path, text: &str, instances: usize) -> Result<BootConfig, Er
             e.message().replace('\n', ", "),
         )])
     })?;
-    let mut rules = rules::Rules::new(text, instances);
+    let mut rules = rules::Rules::new(text, size);
     let config = rules.file(file);
     let mut problems = rules.problems;
     if problems.is_empty() && config.to_bytes().len() > MAX_SIZE {

@@ -1,13 +1,13 @@
 //! Rules of a boot configuration. Each rule is here once, with a message that names key, value and remedy.
 
 use crate::file::{self, Brane, File, Interface};
-use crate::{Problem, problem};
+use crate::{Problem, Size, problem};
 use brane_abi::control::InterfaceConfig;
 use brane_abi::layout::PORTS_PER_BRANE;
 use brane_abi::log::Level;
 use brane_abi::net::{Cidr, MacAddr};
 use brane_abi::operator::{DeviceConfig, Kind, LogLevel, Mode};
-use brane_manager_core::boot::{BootConfig, BraneBoot, DEFAULT_POOL, MAX_NAME, pool_mac};
+use brane_manager_core::boot::{BootConfig, BraneBoot, DEFAULT_POOL, MAX_NAME, is_loopback_name, pool_mac};
 use ipnet::IpNet;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::Hash;
@@ -22,7 +22,7 @@ const MAX_ADDRESSES: usize = 8;
 /// Checker of a file. Collects problems, and the values that must be unique.
 pub struct Rules<'a> {
     text: &'a str,
-    instances: usize,
+    pub(crate) size: Size,
     pool: [u8; 4],
     /// All problems found.
     pub problems: Vec<Problem>,
@@ -38,11 +38,11 @@ pub struct Rules<'a> {
 }
 
 impl<'a> Rules<'a> {
-    /// Makes a checker for this text and a system of `instances` branes.
-    pub fn new(text: &'a str, instances: usize) -> Rules<'a> {
+    /// Starts with nothing found, for this text and a system of this size.
+    pub fn new(text: &'a str, size: Size) -> Rules<'a> {
         Rules {
             text,
-            instances,
+            size,
             pool: DEFAULT_POOL,
             problems: Vec::new(),
             names: HashMap::new(),
@@ -77,8 +77,8 @@ impl<'a> Rules<'a> {
         if file.brane.is_empty() {
             self.wrong(0..0, "there is no brane: add a [[brane]] with a name".into());
         }
-        if let Some(extra) = file.brane.get(self.instances) {
-            let (have, can) = (file.brane.len(), self.instances);
+        if let Some(extra) = file.brane.get(self.size.instances) {
+            let (have, can) = (file.brane.len(), self.size.instances);
             self.wrong(
                 extra.span(),
                 format!(
@@ -224,6 +224,15 @@ impl<'a> Rules<'a> {
             );
         }
         let device = self.name("brane.interface.device", &given.device);
+        if is_loopback_name(&device) {
+            self.wrong(
+                given.device.span(),
+                format!(
+                    "brane.interface.device: `{device}` is kept for the lo0 of a brane: use a name other than `lo`, `loN` and \
+                     `lo.N`"
+                ),
+            );
+        }
         let here = format!("`{name}` of brane `{owner}`");
         self.unique(
             |r| &mut r.devices,

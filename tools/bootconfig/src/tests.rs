@@ -12,9 +12,14 @@ fn manager_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../brane-manager")
 }
 
+/// A system of two NICs.
+fn size(instances: usize) -> Size {
+    Size { instances, nics: 2 }
+}
+
 fn shipped(name: &str, instances: usize) -> BootConfig {
     let path = manager_dir().join(name);
-    let bytes = compile(&path, instances).unwrap_or_else(|e| panic!("{e}"));
+    let bytes = compile(&path, size(instances)).unwrap_or_else(|e| panic!("{e}"));
     let config = BootConfig::from_bytes(&bytes).expect("what was compiled reads back");
     config
         .check(instances, PORTS_PER_BRANE)
@@ -59,7 +64,7 @@ fn the_measured_system_keeps_the_harness_contract() {
 #[test]
 fn a_device_without_a_mac_address_gets_the_one_that_the_manager_would_choose() {
     let macs = |text: &str| {
-        let config = parse(Path::new("b.toml"), text, 3).unwrap_or_else(|e| panic!("{e}"));
+        let config = parse(Path::new("b.toml"), text, size(3)).unwrap_or_else(|e| panic!("{e}"));
         let interfaces = config.branes.into_iter().flat_map(|b| b.interfaces);
         interfaces.map(|i| (i.device, i.mac)).collect::<HashMap<_, _>>()
     };
@@ -113,7 +118,7 @@ device = "vnic2"
 "#;
 
 fn message(text: &str) -> String {
-    parse(Path::new("b.toml"), text, 3).map_or_else(|e| e.to_string(), |_| "accepted".into())
+    parse(Path::new("b.toml"), text, size(3)).map_or_else(|e| e.to_string(), |_| "accepted".into())
 }
 
 /// Breaks the good file once for each rule. Each case has the text to replace, its replacement, and the
@@ -167,6 +172,11 @@ fn every_rule_names_place_key_and_remedy() {
             "name = \"net1\"",
             "name = \"lo0\"",
             "b.toml:11:8: brane.interface.name: every brane has its own `lo0`",
+        ),
+        (
+            "\"vnic2\"",
+            "\"lo0\"",
+            "b.toml:17:10: brane.interface.device: `lo0` is kept for the lo0 of a brane",
         ),
         (
             "\"vnic2\"",
@@ -309,7 +319,7 @@ fn limits_reach_the_manager() {
         "allow = [\"addresses\", \"10.9.0.0/17\"]\nrate-up = 1_000_000\nrate-down = 5\ngateway4",
         1,
     );
-    let config = parse(Path::new("b.toml"), &limited, 3).unwrap();
+    let config = parse(Path::new("b.toml"), &limited, size(3)).unwrap();
     let config = BootConfig::from_bytes(&config.to_bytes()).unwrap();
     let net0 = &config.devices[0];
     let shown: Vec<_> = net0.allow.iter().map(ToString::to_string).collect();
@@ -329,7 +339,7 @@ fn limits_reach_the_manager() {
 #[test]
 fn log_levels_reach_the_manager() {
     let text = format!("{GOOD}\n[log]\nbrane-1 = \"debug\"\nnic0 = \"info\"\n");
-    let config = parse(Path::new("b.toml"), &text, 3).unwrap();
+    let config = parse(Path::new("b.toml"), &text, size(3)).unwrap();
     let levels: Vec<_> = config.log.iter().map(|l| (l.pd.as_str(), l.level)).collect();
     assert_eq!(levels, [("brane-1", Level::Debug)]);
     let refused = message(&format!("{GOOD}\n[log]\nnic0 = \"loud\"\n"));
@@ -369,7 +379,9 @@ fn all_problems_are_said_at_once_in_order() {
 #[test]
 fn a_missing_file_is_named() {
     let dir = tempfile::tempdir().unwrap();
-    let error = compile(&dir.path().join("none.toml"), 3).unwrap_err().to_string();
+    let error = compile(&dir.path().join("none.toml"), size(3))
+        .unwrap_err()
+        .to_string();
     assert!(
         error.contains("none.toml") && error.contains("configs.toml"),
         "{error}"
@@ -384,7 +396,7 @@ fn damage_is_found_where_it_is() {
     let at = GOOD.find("main").unwrap();
     bytes[at] = 0xff;
     std::fs::write(&path, bytes).unwrap();
-    let error = compile(&path, 3).unwrap_err().to_string();
+    let error = compile(&path, size(3)).unwrap_err().to_string();
     assert!(
         error.contains("damaged.toml:3:9: byte 0xff is no UTF-8 text"),
         "{error}"
@@ -422,7 +434,7 @@ fn devices_families_and_held_branes_are_understood() {
         "name = \"red\"",
         "name = \"red\"\nstarted = false\nfamilies = { inet = [\"icmp\", \"udp\"], inet6 = [] }",
     ) + DEVICES;
-    let config = parse(Path::new("b.toml"), &text, 3).unwrap_or_else(|e| panic!("{e}"));
+    let config = parse(Path::new("b.toml"), &text, size(3)).unwrap_or_else(|e| panic!("{e}"));
     config.check(3, PORTS_PER_BRANE).unwrap();
     let net1 = &config.branes[0].interfaces[1];
     assert_eq!(

@@ -2,6 +2,8 @@
 
 use crate::operator::{Failure, Operator};
 use crate::{REFUSED, USAGE, apply, complain, print};
+use brane_abi::layout::MAX_NICS;
+use branes_bootconfig::Size;
 use operator_cli::error::{self, Error};
 use operator_cli::parse::fits;
 use operator_cli::{json, unparse};
@@ -9,8 +11,11 @@ use serde_json::{Value, json};
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::Path;
 
-/// More branes than any system has: how many there can be is the manager's to say.
-const INSTANCES: usize = 1000;
+/// More branes and NICs than any system has. The manager refuses what its system does not have.
+const SIZE: Size = Size {
+    instances: 1000,
+    nics: MAX_NICS,
+};
 
 /// Whether changes may be made.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -75,7 +80,7 @@ pub fn save(file: Option<&str>, as_json: bool, system: &mut dyn Operator) -> u8 
 
 /// `apply FILE`.
 pub fn apply(file: &str, consent: Consent, as_json: bool, system: &mut dyn Operator) -> u8 {
-    let wanted = match branes_bootconfig::load(Path::new(file), INSTANCES) {
+    let wanted = match branes_bootconfig::load(Path::new(file), SIZE) {
         Ok(wanted) => wanted,
         Err(e) => {
             eprintln!("{e}");

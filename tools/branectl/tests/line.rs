@@ -74,7 +74,14 @@ fn system(folder: &Path) -> Arc<Mutex<Vec<Request>>> {
     let listener = UnixListener::bind(folder.join("line.sock")).unwrap();
     let told = Arc::default();
     let mut manager = Played {
-        config: branes_bootconfig::load(&shipped(), 17).unwrap(),
+        config: branes_bootconfig::load(
+            &shipped(),
+            branes_bootconfig::Size {
+                instances: 17,
+                nics: 1,
+            },
+        )
+        .unwrap(),
         told: Arc::clone(&told),
     };
     std::thread::spawn(move || {

@@ -492,7 +492,11 @@ fn the_whole_default_system_fits() {
         let config = branes_system::configs::Config::load(&root, name).unwrap();
         let system = System::parse(&config.xml, name).unwrap_or_else(|errors| panic!("{errors}"));
         for pd in &system.protection_domains {
-            bench.put(&pd.program, &Elf::pd().bytes());
+            let mut program = Elf::pd();
+            for (n, setvar) in pd.setvars.iter().enumerate() {
+                program.symbol(&setvar.symbol, 0x20_2070 + 8 * n as u64, 8);
+            }
+            bench.put(&pd.program, &program.bytes());
         }
         bench.put("boot-config.cbor", &[0xa0; 0x8000]);
         let folder = bench.folder.path();

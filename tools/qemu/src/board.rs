@@ -34,8 +34,6 @@ pub struct Qemu {
     pub cpu: &'static str,
     /// Name of the network device.
     pub nic: &'static str,
-    /// PCI address of the network device, as in `system.xml`.
-    pub nic_place: &'static str,
-    /// PCI address of the second network device, if there is one.
-    pub second_nic_place: &'static str,
+    /// The places of network devices, by the NIC's number, as `system.xml` has them.
+    pub nic_places: &'static [&'static str],
 }

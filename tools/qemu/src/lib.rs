@@ -13,5 +13,5 @@ mod socket;
 mod tap;
 
 pub use error::Error;
-pub use machine::{Clock, Forward, Machine, Net, Protocol, SECOND_MAC, Serial};
+pub use machine::{Clock, Forward, Machine, Net, Protocol, Serial, nic_mac};
 pub use process::{Filter, Qemu};

@@ -1,5 +1,5 @@
-//! The machine as a typed description that becomes QEMU's command line: a q35 PC with one processor, one or
-//! two virtio network devices (at 00:02.0 and 00:03.0), and one to three serial lines.
+//! The machine: a q35 PC with one processor, one to four virtio network devices, from 00:02.0 on, and one to three serial
+//! lines, as a typed description that becomes QEMU's command line.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
@@ -14,8 +14,10 @@ use crate::Error;
 use crate::host::QEMU;
 use crate::tap;
 
-/// MAC address of the second network device.
-pub const SECOND_MAC: &str = "02:77:01:00:00:00";
+/// Returns the own MAC address of network device `number`, from 1 on: 02:77:01:00:00:00 for the second one.
+pub fn nic_mac(number: usize) -> String {
+    format!("02:77:{number:02x}:00:00:00")
+}
 
 /// A machine to start. Start from [`Machine::new`] and change the fields that differ.
 #[derive(Clone, Debug)]
@@ -29,9 +31,9 @@ pub struct Machine {
     pub net: Net,
     /// MAC address of the network device.
     pub mac: String,
-    /// Peer of the second network device, if there is one. Its MAC address is [`SECOND_MAC`].
-    pub second_net: Option<Net>,
-    /// Adds an IOMMU (Intel VT-d) for the network devices' memory accesses.
+    /// What further network devices are connected to, the second one first. Their MAC addresses are those of [`nic_mac`].
+    pub more_nets: Vec<Net>,
+    /// An IOMMU (Intel VT-d), which the network devices' accesses to memory go through.
     pub iommu: bool,
     /// Additional properties of the network devices, such as `csum=off`.
     pub nic_options: Vec<String>,
@@ -159,7 +161,7 @@ impl Machine {
             memory_mib: 256,
             net: Net::Unplugged,
             mac: "02:77:f0:00:00:00".to_owned(),
-            second_net: None,
+            more_nets: Vec::new(),
             iommu: false,
             nic_options: Vec::new(),
             console: Serial::Harness,
@@ -176,7 +178,7 @@ impl Machine {
 
     /// Checks that the machine can start. Fails for a port in use or a missing tap device.
     pub fn check(&self) -> Result<(), Error> {
-        for net in [Some(&self.net), self.second_net.as_ref()].into_iter().flatten() {
+        for net in std::iter::once(&self.net).chain(&self.more_nets) {
             match net {
                 Net::User { forwards, .. } => forwards.iter().try_for_each(Forward::check)?,
                 Net::Tap(name) => tap::check(name)?,
@@ -232,9 +234,11 @@ impl Machine {
             // support that.
             command.args(["-device", "intel-iommu,intremap=off"]);
         }
-        self.nic(&mut command, 0, &self.net, &self.mac, BOARD.qemu.nic_place);
-        if let Some(net) = &self.second_net {
-            self.nic(&mut command, 1, net, SECOND_MAC, BOARD.qemu.second_nic_place);
+        let macs = std::iter::once(self.mac.clone()).chain((1..).map(nic_mac));
+        let nets = std::iter::once(&self.net).chain(&self.more_nets);
+        let nics = nets.zip(macs).zip(BOARD.qemu.nic_places);
+        for (number, ((net, mac), place)) in nics.enumerate() {
+            self.nic(&mut command, number, net, &mac, place);
         }
         for device in &self.devices {
             command.arg("-device").arg(device);
@@ -273,8 +277,8 @@ impl Machine {
 }
 
 impl Machine {
-    /// Adds network device `number` and its peer.
-    fn nic(&self, command: &mut Command, number: u8, net: &Net, mac: &str, place: &str) {
+    /// Adds network device `number` with what it is connected to.
+    fn nic(&self, command: &mut Command, number: usize, net: &Net, mac: &str, place: &str) {
         command.arg("-netdev").arg(net.netdev(number));
         // The device's ROM would only cost time, because the machine does not boot from the network.
         let mut device = format!(
@@ -311,7 +315,7 @@ impl Forward {
 }
 
 impl Net {
-    fn netdev(&self, number: u8) -> OsString {
+    fn netdev(&self, number: usize) -> OsString {
         match self {
             Net::User {
                 v4: (net, prefix, host),
@@ -395,17 +399,20 @@ mod tests {
     }
 
     #[test]
-    fn a_second_device_has_a_network_of_its_own() {
+    fn further_devices_have_networks_of_their_own() {
         let mut machine = Machine::new("k", "i");
         machine.net = Net::user(Vec::new());
         assert!(!line(&machine).contains("nic1"));
-        machine.second_net = Some(Net::Unplugged);
+        machine.more_nets = vec![Net::Unplugged; 3];
         let line = line(&machine);
         for what in [
             "-netdev user,id=net0,",
             "-netdev hubport,id=net1,hubid=1",
             "id=nic0,netdev=net0,mac=02:77:f0:00:00:00,addr=0x2.0,",
             "id=nic1,netdev=net1,mac=02:77:01:00:00:00,addr=0x3.0,",
+            "-netdev hubport,id=net3,hubid=3",
+            "id=nic2,netdev=net2,mac=02:77:02:00:00:00,addr=0x4.0,",
+            "id=nic3,netdev=net3,mac=02:77:03:00:00:00,addr=0x5.0,",
         ] {
             assert!(line.contains(what), "no {what}: {line}");
         }

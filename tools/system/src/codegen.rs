@@ -1,19 +1,28 @@
 //! The constants that a program gets from the description: channel ids, regions, interrupts, I/O ports, children.
 //!
 //! A name that ends in `-N` belongs to a family. Inside a domain that is itself instance N of a family, the names of its
-//! own number lose it (`ports-2` in `brane-2` is `PORTS`); elsewhere a family becomes an array, indexed by N. All
-//! domains that run one program must see the same constants.
+//! own number lose it (`sock-2` in `brane-2` is `SOCK`); elsewhere a family becomes an array, indexed by N. The NICs are a
+//! second dimension: a name with the part `nicK` belongs to NIC K. Inside the domain `nicK` its own number is lost
+//! (`nic1-dma` in `nic1` is `NIC_DMA`); elsewhere such names become an array, indexed by K (`ports-nic1-2` in `brane-2` is
+//! `PORTS_NIC[1]`).
+//!
+//! All domains that run one program must see the same constants. A physical address that the description gives to the program
+//! by a `setvar` is none of them, and neither are interrupt vectors that differ.
 //!
 //! A program that works with systems which lack something says so: its constants for that are `Option`s, or arrays of any
 //! length. See [`program_with`].
 
+use crate::configs::{self, Config};
 use crate::{ExtraCapKind, System};
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Environment variable with the path of the description to generate from.
 pub const SYSTEM_VARIABLE: &str = "BRANES_SYSTEM";
+
+/// The configuration whose constants a program gets if the variable is not set, as for clippy and the documentation.
+const DEFAULT: &str = "default";
 
 /// Splits `brane-12` into `brane` and 12.
 pub fn family(name: &str) -> Option<(&str, usize)> {
@@ -23,18 +32,59 @@ pub fn family(name: &str) -> Option<(&str, usize)> {
     Some((base, number.parse().ok()?))
 }
 
+/// Splits the name of a NIC's thing into its name without the NIC's number, and that number: `ports-nic1` into `ports-nic`
+/// and 1.
+pub fn nic(name: &str) -> Option<(String, usize)> {
+    let number = |part: &str| {
+        let digits = part.strip_prefix("nic")?;
+        let plain = digits.bytes().all(|b| b.is_ascii_digit()) && (digits == "0" || !digits.starts_with('0'));
+        plain.then(|| digits.parse().ok()).flatten()
+    };
+    let found = name.split('-').find_map(number)?;
+    let parts = name.split('-').map(|part| match number(part) {
+        Some(_) => "nic",
+        None => part,
+    });
+    Some((parts.collect::<Vec<_>>().join("-"), found))
+}
+
+/// The instance that a domain is of a family, and the NIC that it drives.
+#[derive(Clone, Copy)]
+struct Own {
+    instance: Option<usize>,
+    nic: Option<usize>,
+}
+
+impl Own {
+    fn of(name: &str) -> Own {
+        Own {
+            instance: family(name).map(|(_, n)| n),
+            nic: nic(name).map(|(_, k)| k),
+        }
+    }
+}
+
 /// Values under one name: a single one, or those of a family by number.
 #[derive(Default)]
 struct Names(BTreeMap<String, BTreeMap<Option<usize>, String>>);
 
 impl Names {
-    fn add(&mut self, own: Option<usize>, name: &str, value: String) -> Result<(), String> {
-        let (base, index) = match family(name) {
-            Some((base, n)) if own == Some(n) => (base, None),
-            Some((base, n)) => (base, Some(n)),
+    fn add(&mut self, own: Own, name: &str, value: String) -> Result<(), String> {
+        let (base, instance) = match family(name) {
+            Some((base, n)) => (base, Some(n).filter(|_| own.instance != Some(n))),
             None => (name, None),
         };
-        let entry = self.0.entry(constant(base)).or_default();
+        let (base, nic) = match nic(base) {
+            Some((base, k)) => (base, Some(k).filter(|_| own.nic != Some(k))),
+            None => (base.to_owned(), None),
+        };
+        if instance.is_some() && nic.is_some() {
+            return Err(format!(
+                "`{name}` has the number of a NIC and that of an instance, and neither is this domain's own"
+            ));
+        }
+        let index = instance.or(nic);
+        let entry = self.0.entry(constant(&base)).or_default();
         match entry.insert(index, value) {
             None => Ok(()),
             Some(_) => Err(format!(
@@ -110,11 +160,11 @@ fn constant(name: &str) -> String {
     name.to_uppercase().replace(['-', '.', ' '], "_")
 }
 
-fn domain(system: &System, name: &str, optional: &[&str]) -> Result<String, String> {
+fn domain(system: &System, name: &str, optional: &[&str], same_vectors: bool) -> Result<String, String> {
     let pd = system
         .pd(name)
         .ok_or_else(|| format!("no protection domain `{name}`"))?;
-    let own = family(name).map(|(_, n)| n);
+    let own = Own::of(name);
     let mut out = String::new();
 
     let mut channels = Names::default();
@@ -140,9 +190,11 @@ fn domain(system: &System, name: &str, optional: &[&str]) -> Result<String, Stri
                 map.mr
             )
         })?;
+        let is_set = pd.setvars.iter().any(|setvar| setvar.region == map.mr);
         let value = format!(
             "Region {{ vaddr: {:#x}, size: {size:#x}, paddr: {:?} }}",
-            map.vaddr, region.phys_addr
+            map.vaddr,
+            region.phys_addr.filter(|_| !is_set)
         );
         regions.add(own, &map.mr, value)?;
     }
@@ -174,14 +226,20 @@ fn domain(system: &System, name: &str, optional: &[&str]) -> Result<String, Stri
 
     let irqs: Vec<String> = pd.irqs.iter().map(|irq| irq.id.to_string()).collect();
     let vectors: Vec<String> = pd.irqs.iter().map(|irq| irq.vector.to_string()).collect();
+    let vectors = match same_vectors {
+        true => format!(
+            "    /// Their vectors, as the description counts them.\n    pub const VECTOR: [u8; {}] = [{}];\n",
+            vectors.len(),
+            vectors.join(", ")
+        ),
+        false => String::new(),
+    };
     let _ = writeln!(
         out,
         "/// Interrupts, in the description's order.\n#[allow(dead_code)]\npub mod irqs {{\n    /// Their ids.\n    \
-         pub const IRQ: [usize; {0}] = [{1}];\n    /// Their vectors, as the description counts them.\n    \
-         pub const VECTOR: [u8; {0}] = [{2}];\n}}",
+         pub const IRQ: [usize; {}] = [{}];\n{vectors}}}",
         irqs.len(),
         irqs.join(", "),
-        vectors.join(", ")
     );
     let port = |p: &crate::IoPort| {
         format!(
@@ -215,16 +273,18 @@ pub fn program(system: &System, program: &str) -> Result<String, String> {
 /// or those of families with `-N` for the number. In each of the modules, such a name's constant is an `Option`, and
 /// that of a family an array, which is empty where the family is not there.
 pub fn program_with(system: &System, program: &str, optional: &[&str]) -> Result<String, String> {
-    let users: Vec<&str> = system
-        .protection_domains
-        .iter()
-        .filter(|pd| pd.program == program)
-        .map(|pd| pd.name.as_str())
-        .collect();
+    let domains = || {
+        let all = system.protection_domains.iter();
+        all.filter(|pd| pd.program == program)
+    };
+    let users: Vec<&str> = domains().map(|pd| pd.name.as_str()).collect();
+    let vectors = || domains().map(|pd| pd.irqs.iter().map(|irq| irq.vector));
+    let same_vectors = vectors().zip(vectors().skip(1)).all(|(a, b)| a.eq(b));
     let Some((first, others)) = users.split_first() else {
         return Err(format!("no protection domain of this system runs `{program}`"));
     };
-    let constants = |name: &str| domain(system, name, optional).map_err(|e| format!("`{name}`: {e}"));
+    let constants =
+        |name: &str| domain(system, name, optional, same_vectors).map_err(|e| format!("`{name}`: {e}"));
     let text = constants(first)?;
     for other in others {
         let its = constants(other)?;
@@ -249,17 +309,35 @@ pub fn program_with(system: &System, program: &str, optional: &[&str]) -> Result
     ))
 }
 
-/// For build scripts: the constants for a program from the description that [`SYSTEM_VARIABLE`] names, or from
-/// `system.xml` above this crate. Prints cargo's lines for rebuilding.
+/// For build scripts: the constants for a program from the description that [`SYSTEM_VARIABLE`] names. Without the variable, they come
+/// from the configuration `default`, or from the first one that runs the program if `default` does not. Prints cargo's lines for
+/// rebuilding.
 pub fn from_env(name: &str, optional: &[&str]) -> Result<String, String> {
     println!("cargo:rerun-if-env-changed={SYSTEM_VARIABLE}");
-    let default = || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../system.xml"));
-    let path = std::env::var_os(SYSTEM_VARIABLE)
-        .map(PathBuf::from)
-        .unwrap_or_else(default);
+    let Some(path) = std::env::var_os(SYSTEM_VARIABLE).map(PathBuf::from) else {
+        return from_configurations(name, optional);
+    };
     println!("cargo:rerun-if-changed={}", path.display());
     let file = path.display().to_string();
     let text = std::fs::read_to_string(&path).map_err(|e| format!("{file}: {e}"))?;
     let system = System::parse(&text, &file).map_err(|e| e.to_string())?;
     program_with(&system, name, optional).map_err(|e| format!("{file}: {e}"))
+}
+
+fn from_configurations(program: &str, optional: &[&str]) -> Result<String, String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    for file in ["system.xml", "configs.toml"] {
+        println!("cargo:rerun-if-changed={}", root.join(file).display());
+    }
+    let entries = configs::entries(&root).map_err(|e| e.to_string())?;
+    let others = entries.keys().map(String::as_str).filter(|name| *name != DEFAULT);
+    let mut first_error = None;
+    for configuration in std::iter::once(DEFAULT).chain(others) {
+        let config = Config::load(&root, configuration).map_err(|e| e.to_string())?;
+        match program_with(&config.system, program, optional) {
+            Ok(text) => return Ok(text),
+            Err(e) => first_error = first_error.or(Some(format!("configuration {configuration}: {e}"))),
+        }
+    }
+    Err(first_error.unwrap_or_else(|| String::from("configs.toml describes no system")))
 }

@@ -125,27 +125,27 @@ fn a_constant_needs_a_size() {
 #[test]
 fn what_a_system_may_lack_is_an_option_or_an_array() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
-    let optional = ["nic1", "watcher-N", "hooks-N", "ports-nic1"];
+    let optional = ["subscriber-N", "subscription-N"];
     let constants = |config: &str, program: &str| {
         let config = Config::load(&root, config).unwrap_or_else(|e| panic!("{e}"));
         codegen::program_with(&config.system, program, &optional).unwrap_or_else(|e| panic!("{e}"))
     };
     let (with, none) = (
-        constants("life", "brane-manager.elf"),
+        constants("two-nics", "brane-manager.elf"),
         constants("default", "brane-manager.elf"),
     );
     for (with_them, without_them) in [
         (
-            "pub const NIC1: Option<usize> = Some(56);",
-            "pub const NIC1: Option<usize> = None;",
+            "pub const NIC: [usize; 2] = [57, 56];",
+            "pub const NIC: [usize; 1] = [57];",
         ),
         (
-            "pub const WATCHER: [usize; 2] = [40, 41];",
-            "pub const WATCHER: [usize; 0] = [];",
+            "pub const SUBSCRIBER: [usize; 3] = [40, 41, 42];",
+            "pub const SUBSCRIBER: [usize; 0] = [];",
         ),
         (
-            "pub const HOOKS: [Region; 2] = [Region",
-            "pub const HOOKS: [Region; 0] = [];",
+            "pub const SUBSCRIPTION: [Region; 3] = [Region",
+            "pub const SUBSCRIPTION: [Region; 0] = [];",
         ),
     ] {
         assert!(with.contains(with_them), "no `{with_them}` in {with}");
@@ -155,10 +155,45 @@ fn what_a_system_may_lack_is_an_option_or_an_array() {
         none.contains("pub const CONSOLE: usize = 59;"),
         "others are as ever"
     );
-    let brane = constants("life", "net-server.elf");
-    assert!(
-        brane.contains("pub const PORTS_NIC1: Option<Region> = Some(Region {"),
-        "{brane}"
+}
+
+#[test]
+fn nics_are_an_array_and_their_driver_sees_its_own_without_a_number() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let constants = |config: &str, program: &str| {
+        let config = Config::load(&root, config).unwrap_or_else(|e| panic!("{e}"));
+        codegen::program(&config.system, program).unwrap_or_else(|e| panic!("{e}"))
+    };
+    for (config, nics) in [("default", 1), ("two-nics", 2), ("four-nics", 4)] {
+        let brane = constants(config, "net-server.elf");
+        for array in [
+            format!("pub const NIC: [usize; {nics}] = ["),
+            format!("pub const PORTS_NIC: [Region; {nics}] = ["),
+        ] {
+            assert!(brane.contains(&array), "no `{array}` in {brane}");
+        }
+        let driver = constants(config, "nic.elf");
+        assert!(driver.contains(&format!("pub const INSTANCES: usize = {nics};")));
+        for own in [
+            "pub const LOG_NIC: Region = Region {",
+            "pub const NIC_DMA: Region = Region { vaddr: 0x20400000, size: 0x400000, paddr: None };",
+        ] {
+            assert!(driver.contains(own), "no `{own}` in {driver}");
+        }
+        assert_eq!(driver.contains("VECTOR"), nics == 1, "each has another vector");
+    }
+}
+
+#[test]
+fn a_name_of_a_nic_and_an_instance_needs_one_of_them_to_be_the_domains_own() {
+    let error = refusal(
+        "<memory_region name=\"ports-nic1-2\" size=\"0x1000\"/>\
+         <protection_domain name=\"app\"><program_image path=\"app.elf\"/>\
+         <map mr=\"ports-nic1-2\" vaddr=\"0x1000000\"/></protection_domain>",
     );
-    assert!(constants("default", "net-server.elf").contains("pub const PORTS_NIC1: Option<Region> = None;"));
+    assert!(
+        error.contains("`app`")
+            && error.contains("`ports-nic1-2` has the number of a NIC and that of an instance"),
+        "{error}"
+    );
 }

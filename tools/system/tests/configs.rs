@@ -333,25 +333,73 @@ fn a_continued_system_is_plain() {
     assert_eq!(config.xml.matches("<protection_domain ").count(), 7);
 }
 
-/// Two watchers of a parent, beside a family that follows the number of instances.
-const WATCHED: &str = r#"<system>
+#[test]
+fn subscribers_continue_by_a_number_of_their_own() {
+    let text = SMALL
+        .replace("data-", "subscription-")
+        .replace("child-", "subscriber-")
+        .replace("log-", "log-subscriber-");
+    for (subscribers, instances) in [(0, 3), (2, 6), (3, 3), (5, 1)] {
+        let entry = Entry {
+            subscribers,
+            ..entry(instances)
+        };
+        let system = resolve(&text, entry).unwrap_or_else(|e| panic!("{e}")).system;
+        assert_eq!(system.protection_domains.len(), 1 + subscribers, "{subscribers}");
+        assert_eq!(system.channels.len(), subscribers);
+        assert_eq!(system.memory_regions.len(), 2 * subscribers);
+    }
+}
+
+#[test]
+fn a_family_of_regions_gets_another_size() {
+    let sized = |key: &str| Entry {
+        sizes: [(key.to_owned(), 0x9000)].into(),
+        ..entry(5)
+    };
+    let system = resolve(SMALL, sized("data-N"))
+        .unwrap_or_else(|e| panic!("{e}"))
+        .system;
+    let sizes: Vec<_> = (0..5)
+        .map(|n| system.region(&format!("data-{n}")).and_then(|r| r.size))
+        .collect();
+    assert_eq!(sizes, [Some(0x9000); 5]);
+    assert_eq!(
+        system.region("log-4").and_then(|r| r.size),
+        Some(0x1000),
+        "others stay"
+    );
+    let system = resolve(SMALL, sized("data-3"))
+        .unwrap_or_else(|e| panic!("{e}"))
+        .system;
+    assert_eq!(system.region("data-3").and_then(|r| r.size), Some(0x9000));
+    assert_eq!(system.region("data-4").and_then(|r| r.size), Some(0x5000));
+    let error = resolve(SMALL, sized("logs-N")).expect_err("refused").to_string();
+    assert!(
+        error.contains("`logs-N` a size, but it does not exist; there are: data-0"),
+        "{error}"
+    );
+}
+
+/// Two children of a parent, beside a family that follows the number of instances.
+const PARENT: &str = r#"<system>
     <memory_region name="common" size="0x1000" />
-    <memory_region name="hooks-0" size="0x1000" />
-    <memory_region name="hooks-1" size="0x1000" />
+    <memory_region name="region-first" size="0x1000" />
+    <memory_region name="region-second" size="0x1000" />
     <memory_region name="own" size="0x1000" phys_addr="0x8000000" />
     <protection_domain name="parent" priority="100">
         <program_image path="parent.elf" />
         <map mr="common" vaddr="0x1000000" perms="r" />
-        <map mr="hooks-0" vaddr="0x1001000" />
-        <map mr="hooks-1" vaddr="0x1002000" />
-        <protection_domain name="watcher-0" id="9" priority="10">
-            <program_image path="watcher.elf" />
-            <map mr="hooks-0" vaddr="0x2000000" perms="rw" />
+        <map mr="region-first" vaddr="0x1001000" />
+        <map mr="region-second" vaddr="0x1002000" />
+        <protection_domain name="first" id="9" priority="10">
+            <program_image path="child.elf" />
+            <map mr="region-first" vaddr="0x2000000" perms="rw" />
             <map mr="common" vaddr="0x3000000" perms="r" />
         </protection_domain>
-        <protection_domain name="watcher-1" id="10" priority="10">
-            <program_image path="watcher.elf" />
-            <map mr="hooks-1" vaddr="0x2000000" perms="rw" />
+        <protection_domain name="second" id="10" priority="10">
+            <program_image path="child.elf" />
+            <map mr="region-second" vaddr="0x2000000" perms="rw" />
             <map mr="common" vaddr="0x3000000" perms="r" />
             <protection_domain name="deep" id="1" priority="5">
                 <program_image path="deep.elf" />
@@ -363,11 +411,11 @@ const WATCHED: &str = r#"<system>
         <iomap mr="own" iovaddr="0x8000000" perms="rw" />
     </io_address_space>
     <channel>
-        <end pd="watcher-0" id="0" />
+        <end pd="first" id="0" />
         <end pd="parent" id="30" />
     </channel>
     <channel>
-        <end pd="watcher-1" id="0" />
+        <end pd="second" id="0" />
         <end pd="parent" id="31" />
     </channel>
 </system>
@@ -386,23 +434,23 @@ fn without(names: &[&str]) -> Entry {
 
 #[test]
 fn what_is_not_continued_stays_as_it_is() {
-    let config = resolve(WATCHED, without(&[])).unwrap_or_else(|e| panic!("{e}"));
+    let config = resolve(PARENT, without(&[])).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(config.system.protection_domains.len(), 4);
     assert_eq!(config.system.channels.len(), 2);
 }
 
 #[test]
 fn a_domain_goes_with_all_that_is_of_no_use_without_it() {
-    let config = resolve(WATCHED, without(&["watcher-1"])).unwrap_or_else(|e| panic!("{e}"));
+    let config = resolve(PARENT, without(&["second"])).unwrap_or_else(|e| panic!("{e}"));
     let system = config.system;
     let names: Vec<_> = system
         .protection_domains
         .iter()
         .map(|pd| pd.name.as_str())
         .collect();
-    assert_eq!(names, ["parent", "watcher-0"], "its child goes too");
+    assert_eq!(names, ["parent", "first"], "its child goes too");
     let regions: Vec<_> = system.memory_regions.iter().map(|r| r.name.as_str()).collect();
-    assert_eq!(regions, ["common", "hooks-0"], "what two others use stays");
+    assert_eq!(regions, ["common", "region-first"], "what two others use stays");
     assert!(system.io_address_spaces.is_empty() && system.channels.len() == 1);
     let maps: Vec<_> = system
         .pd("parent")
@@ -411,9 +459,9 @@ fn a_domain_goes_with_all_that_is_of_no_use_without_it() {
         .iter()
         .map(|m| m.mr.as_str())
         .collect();
-    assert_eq!(maps, ["common", "hooks-0"]);
+    assert_eq!(maps, ["common", "region-first"]);
 
-    let config = resolve(WATCHED, without(&["watcher-0", "watcher-1"])).unwrap_or_else(|e| panic!("{e}"));
+    let config = resolve(PARENT, without(&["first", "second"])).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(config.system.protection_domains.len(), 1);
     assert!(
         config.system.memory_regions.is_empty(),
@@ -435,15 +483,15 @@ fn without_a_member_of_a_family_the_family_is_refused() {
 #[test]
 fn a_configuration_cannot_be_without_what_there_is_not() {
     let folder = tempfile::tempdir().expect("a folder");
-    std::fs::write(folder.path().join("system.xml"), WATCHED).expect("written");
+    std::fs::write(folder.path().join("system.xml"), PARENT).expect("written");
     let text =
-        "[default]\nabout = \"x\"\ninstances = 3\nboot = \"b.toml\"\nwithout = [\"watcher-0\", \"nic7\"]\n";
+        "[default]\nabout = \"x\"\ninstances = 3\nboot = \"b.toml\"\nwithout = [\"first\", \"nic7\"]\n";
     std::fs::write(folder.path().join("configs.toml"), text).expect("written");
     let error = Config::load(folder.path(), "default")
         .expect_err("refused")
         .to_string();
     assert!(
-        error.contains("configs.toml:5:25: configuration `default` is without `nic7`, which does not exist; there are: parent, watcher-0"),
+        error.contains("configs.toml:5:21: configuration `default` is without `nic7`, which does not exist; there are: parent, first"),
         "{error}"
     );
 }

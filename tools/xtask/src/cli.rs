@@ -42,7 +42,7 @@ pub enum Verb {
         cargo xtask run --config bench --memory 512M   17 branes\n  \
         cargo xtask run --kernel sdk                   with MICROKIT_SDK=/path/to/microkit-sdk-2.3.0 before it\n  \
         cargo xtask run --kernel sdk --iommu           likewise; the NIC reaches its driver's memory only\n  \
-        cargo xtask run --config life --control /tmp/life.sock   two NICs; branectl --socket /tmp/life.sock list\n  \
+        cargo xtask run --config two-nics --control /tmp/two.sock   two NICs; branectl --socket /tmp/two.sock list\n  \
         cargo xtask run --tap tap0                     after: ip tuntap add dev tap0 mode tap && ip link set dev tap0 up")]
     Run(RunOptions),
     /// Boot the image with QEMU's gdb stub and start gdb with the symbols of one protection domain

@@ -22,7 +22,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::cli::GdbOptions;
 use crate::image::{self, Built, Resolved};
-use crate::network::{second_user_network, user_network};
+use crate::network::{further_user_network, user_network};
 use crate::programs::SOURCES;
 use crate::progress;
 use crate::run::{self, POLL};
@@ -115,9 +115,9 @@ pub fn gdb(workspace: &Workspace, options: &GdbOptions) -> Result<()> {
     let mut machine = Machine::new("", "");
     machine.iommu = target.iommu;
     machine.net = user_network(&resolved.boot, options.port_base).net;
-    if resolved.system.pd("nic1").is_some() {
-        machine.second_net = Some(second_user_network());
-    }
+    machine.more_nets = (1..resolved.config.entry.nics)
+        .map(further_user_network)
+        .collect();
     let socket = |name: &str| run::socket(workspace, &options.build.config, name);
     let control = socket("branectl.sock")?;
     let stub = socket("gdb.sock")?;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use brane_manager_core::boot::{BootConfig, MAX_SIZE};
+use branes_bootconfig::Size;
 use branes_image::Report;
 use branes_kernel::sdk::ImageCall;
 use branes_system::System;
@@ -57,7 +58,13 @@ pub struct Built {
 pub fn resolve(workspace: &Workspace, name: &str, iommu: bool) -> Result<Resolved> {
     let config = Config::load_for(&workspace.root, name, iommu)?;
     let system = System::parse(&config.xml, &format!("system.xml as resolved for `{name}`"))?;
-    let boot = branes_bootconfig::load(&config.boot, config.entry.instances)?;
+    let boot = branes_bootconfig::load(
+        &config.boot,
+        Size {
+            instances: config.entry.instances,
+            nics: config.entry.nics,
+        },
+    )?;
     check_log_levels(&config.boot, &system, &boot)?;
     Ok(Resolved { config, system, boot })
 }

@@ -42,7 +42,7 @@ pub enum Subject {
     #[value(name = "abi", alias = "brane-abi")]
     Abi,
     /// The driver's switch
-    #[value(name = "nic", alias = "nic-core")]
+    #[value(name = "nic", alias = "nic-switch")]
     Nic,
     /// The brane's stack
     #[value(name = "net-server", alias = "net-server-core")]
@@ -56,7 +56,7 @@ impl Subject {
     fn package(self) -> &'static str {
         match self {
             Subject::Abi => "brane-abi",
-            Subject::Nic => "nic-core",
+            Subject::Nic => "nic-switch",
             Subject::NetServer => "net-server-core",
             Subject::Manager => "brane-manager-core",
         }
@@ -66,7 +66,7 @@ impl Subject {
     fn folder(self) -> &'static str {
         match self {
             Subject::Abi => "abi/",
-            Subject::Nic => "drivers/nic/core/",
+            Subject::Nic => "drivers/nic/switch/",
             Subject::NetServer => "net-server/core/",
             Subject::Manager => "brane-manager/core/",
         }

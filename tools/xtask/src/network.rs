@@ -44,14 +44,15 @@ impl UserNetwork {
     }
 }
 
-/// The user network of a second NIC: 10.0.3.0/24 with the host at 10.0.3.2, and fec0:0:0:1::/64.
-pub fn second_user_network() -> Net {
+/// Returns the user network of NIC `number`, from 1 on. That of nic1 is 10.0.3.0/24 with the host at 10.0.3.2, and
+/// fec0:0:0:1::/64.
+pub fn further_user_network(number: usize) -> Net {
+    let number = u8::try_from(number).unwrap_or(u8::MAX);
+    let v4 = |host| Ipv4Addr::new(10, 0, number.saturating_add(2), host);
+    let v6 = |host| Ipv6Addr::new(0xfec0, 0, 0, number.into(), 0, 0, 0, host);
     Net::User {
-        v4: (Ipv4Addr::new(10, 0, 3, 0), 24, Ipv4Addr::new(10, 0, 3, 2)),
-        v6: (
-            Ipv6Addr::new(0xfec0, 0, 0, 1, 0, 0, 0, 0),
-            Ipv6Addr::new(0xfec0, 0, 0, 1, 0, 0, 0, 2),
-        ),
+        v4: (v4(0), 24, v4(2)),
+        v6: (v6(0), v6(2)),
         forwards: Vec::new(),
     }
 }
@@ -143,10 +144,11 @@ fn free_host(boot: &BootConfig, prefix: u128) -> Ipv6Addr {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use branes_bootconfig::Size;
     use std::path::Path;
 
     fn boot(text: &str, instances: usize) -> BootConfig {
-        branes_bootconfig::parse(Path::new("boot.toml"), text, instances).unwrap()
+        branes_bootconfig::parse(Path::new("boot.toml"), text, Size { instances, nics: 1 }).unwrap()
     }
 
     #[test]

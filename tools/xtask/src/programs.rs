@@ -56,11 +56,15 @@ pub fn build(
         "" => String::new(),
         names => format!("-without{names}"),
     };
-    let instances = config.entry.instances;
-    let folder = workspace
-        .target
-        .join("pd")
-        .join(format!("instances-{instances}{without}{}", target.suffix()));
+    let (instances, nics) = (config.entry.instances, config.entry.nics);
+    let subscribers = match config.entry.subscribers {
+        0 => String::new(),
+        some => format!("-subscribers-{some}"),
+    };
+    let folder = workspace.target.join("pd").join(format!(
+        "instances-{instances}-nics-{nics}{subscribers}{without}{}",
+        target.suffix()
+    ));
     let (plain, plain_system) = plain(workspace, config)?;
     let description = folder.join("system.xml");
     write_if_changed(&description, plain.xml.as_bytes())?;
@@ -94,10 +98,13 @@ pub fn build(
     })
 }
 
-/// The configuration of as many instances and without the same in which nothing is replaced or added; the given one if there is none.
+/// The configuration of as many instances, NICs and subscribers and without the same in which nothing is replaced or added; the given one if there is none.
 fn plain(workspace: &Workspace, config: &Config) -> Result<(Config, System)> {
     let same_size = configs::entries(&workspace.root)?.into_iter().find(|(_, entry)| {
         entry.instances == config.entry.instances
+            && entry.nics == config.entry.nics
+            && entry.subscribers == config.entry.subscribers
+            && entry.sizes == config.entry.sizes
             && entry.without().eq(config.entry.without())
             && entry.replace.is_empty()
             && entry.add.is_none()

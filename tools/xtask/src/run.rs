@@ -15,7 +15,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::cli::RunOptions;
 use crate::image;
-use crate::network::{second_user_network, user_network};
+use crate::network::{further_user_network, user_network};
 use crate::progress;
 use crate::workspace::Workspace;
 
@@ -36,9 +36,9 @@ pub fn run(workspace: &Workspace, options: &RunOptions) -> Result<()> {
         Some(name) => Net::Tap(name.clone()),
         None => user.net.clone(),
     };
-    if resolved.system.pd("nic1").is_some() {
-        machine.second_net = Some(second_user_network());
-    }
+    machine.more_nets = (1..resolved.config.entry.nics)
+        .map(further_user_network)
+        .collect();
     let control = control(workspace, options)?;
     machine.second_serial = Some(Serial::Unix(control.clone()));
     machine.check()?;

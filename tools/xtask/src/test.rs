@@ -21,6 +21,8 @@ use crate::{audit, bench, fuzz, image, progress};
 const IMAGE_TESTS_FOLDER: &str = "tests/image/tests";
 /// The crate of the programs that talk to a running system.
 const OPERATORS_TOOLS: &str = "branes-branectl";
+/// The system whose programs print on the kernel's debug console alone. A release kernel has none.
+const ON_DEBUG_CONSOLE: &str = "upstream-api";
 /// Configurations that are tested on a machine with an IOMMU too.
 const WITH_IOMMU: [&str; 2] = ["default", "dma-escape"];
 
@@ -341,14 +343,14 @@ fn build_images(workspace: &Workspace, kernel: Choice, wanted: impl Fn(&str) -> 
         let built = image::build(workspace, image::resolve(workspace, name, iommu)?, target)?;
         audit::add(&mut audited, &built, kernel)
     };
-    for name in configs::entries(&workspace.root)?
-        .keys()
-        .filter(|name| wanted(name))
-    {
-        build(name, Flavour::Release, false)?;
-    }
-    if wanted("default") {
-        build("default", Flavour::Debug, false)?;
+    let names = configs::entries(&workspace.root)?;
+    for name in names.keys().map(String::as_str).filter(|name| wanted(name)) {
+        if name != ON_DEBUG_CONSOLE {
+            build(name, Flavour::Release, false)?;
+        }
+        if ["default", ON_DEBUG_CONSOLE].contains(&name) {
+            build(name, Flavour::Debug, false)?;
+        }
     }
     if kernel == Choice::Sdk {
         for name in WITH_IOMMU.into_iter().filter(|name| wanted(name)) {

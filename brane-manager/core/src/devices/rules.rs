@@ -1,7 +1,7 @@
 //! What a device may be: the rules of its name, NIC, VLAN tag, MAC address and number of prefixes.
 
 use super::{Devices, MAX_ALLOW};
-use crate::boot::pool_mac;
+use crate::boot::{is_loopback_name, pool_mac};
 use crate::names;
 use crate::refusals;
 use brane_abi::net::MacAddr;
@@ -14,7 +14,7 @@ impl Devices {
     /// Checks that a device can have this name.
     pub(crate) fn check_name(&self, name: &str) -> Result<(), Refusal> {
         names::check(name)?;
-        if name.starts_with("lo.") {
+        if is_loopback_name(name) {
             return Err(refusals::loopback_name(name));
         }
         match self.find(name) {
@@ -88,11 +88,11 @@ mod tests {
             })
         };
         for nic in 0..MAX_NICS {
-            for n in 0..nic_core::MAX_VIFS {
+            for n in 0..nic_switch::MAX_VIFS {
                 add(nic, n).unwrap();
             }
         }
-        let why = add(0, nic_core::MAX_VIFS).unwrap_err();
+        let why = add(0, nic_switch::MAX_VIFS).unwrap_err();
         assert_eq!(
             why.words().what,
             format!("there are {} devices already", 64 * MAX_NICS)

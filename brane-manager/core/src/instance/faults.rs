@@ -8,6 +8,7 @@ use alloc::format;
 use alloc::string::ToString;
 use alloc::vec::Vec;
 use brane_abi::control::{command, report as kind};
+use brane_abi::subscription::Transition;
 
 /// How long a brane may take to fault after `CRASH`, in nanoseconds. Then it is stopped.
 pub(crate) const CRASH_TIMEOUT_NS: u64 = 1_000_000_000;
@@ -100,6 +101,11 @@ impl Instance {
     pub(super) fn fail(&mut self, now: u64, how: &str, what: &str, effects: &mut Effects) {
         let label = self.label();
         effects.0.push(Effect::Unbind);
+        if core::mem::take(&mut self.announced)
+            && let Some(snapshot) = self.snapshot()
+        {
+            effects.0.push(Effect::Notify(snapshot, Transition::Failed));
+        }
         self.lose_commands(effects);
         let up = self.started_at.take().map(|at| now.saturating_sub(at));
         let idle = matches!(self.state, LifecycleState::Idle | LifecycleState::Recycling);

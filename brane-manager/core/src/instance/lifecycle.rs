@@ -8,7 +8,7 @@
 //! ```text
 //! free → starting → [after create] created → [after start] started
 //! started → [before shutdown] stopping → created → [before destroy] deleting → free
-//! any → failed → restarting → created / started
+//! any → [failed] failed → restarting → created / started
 //! ```
 
 use super::{Audience, Awaiting, DesiredState, Effect, Effects, Instance, LifecycleState};
@@ -20,7 +20,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use brane_abi::control::command;
-use brane_abi::hooks::Transition;
+use brane_abi::subscription::Transition;
 
 /// How long a brane may take from its start to the control link, in nanoseconds. It takes milliseconds. A boot of many branes in
 /// an emulator on a busy machine takes seconds, and a brane that needs longer than this would never come up.
@@ -163,10 +163,11 @@ impl Instance {
         if core::mem::take(&mut self.new) {
             effects.event("created", self.name(), String::new());
         }
-        if held {
-            return self.notify(Transition::AfterCreate, effects);
+        self.notify(Transition::AfterCreate, effects);
+        if !held {
+            // Nobody wanted the brane held for this transition, so it has started.
+            self.running(now, effects);
         }
-        self.running(now, effects);
     }
 
     fn start(&mut self, now: u64, effects: &mut Effects) {

@@ -1,6 +1,6 @@
 //! Words for where an instance stands, where it is to get to, and what it waits for.
 
-use brane_abi::hooks::Transition;
+use brane_abi::subscription::Transition;
 
 /// State of an instance and of the brane in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -49,6 +49,7 @@ fn add(
     cx: &mut Context<'_>,
 ) -> Result<(), Refusal> {
     for end in ends {
+        m.check_device_name_is_free(&end.name)?;
         added.push(m.devices.insert(end)?);
     }
     for &id in added.iter() {

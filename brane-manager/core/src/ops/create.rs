@@ -37,6 +37,7 @@ pub(super) fn begin(
     };
     let job = open(m, operator, ReachState { done }, cx)?;
     m.instances.create(instance, name, families, desired, job);
+    m.devices.add_loopback(instance);
     Ok(Progress::Pending(job))
 }
 

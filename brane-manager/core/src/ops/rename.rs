@@ -82,6 +82,7 @@ impl Rename {
         let payload = encode(&control::Rename {
             interface: self.interface.clone(),
             to: self.to.clone(),
+            device: false,
         });
         open_with_command(m, operator, self, (brane, command::RENAME, payload), cx)
     }
@@ -93,6 +94,7 @@ impl Rename {
         let (device, detail, done) = match interface {
             None => {
                 m.instances.rename(brane, to.clone());
+                m.notify_renamed(brane, &old);
                 (None, format!("to {to}"), format!("{old} is called {to} now"))
             }
             Some(from) => (

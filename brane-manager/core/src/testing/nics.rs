@@ -10,7 +10,7 @@ use brane_abi::vif::{
     self, AddVif, BindVif, DeviceInfo, SetMode, VifCounters, VifEntry, VifLimits, VifRef, VifTable,
     VifTableAt,
 };
-use nic_core::{Silent, Switch};
+use nic_switch::{Silent, Switch};
 use std::alloc::{Layout, alloc_zeroed};
 use std::collections::BTreeMap;
 use std::ptr::NonNull;

@@ -161,7 +161,10 @@ impl Pd {
                         let Some(place) = self.interface(&from) else {
                             return Effect::Report(kind::REFUSED, b"no such interface".to_vec());
                         };
-                        place.name = rename.to;
+                        match rename.device {
+                            true => place.device = rename.to,
+                            false => place.name = rename.to,
+                        }
                     }
                 }
                 done

@@ -1,19 +1,22 @@
-//! A whole system around the manager: branes and watchers that answer as real ones do, or fail in a way that a test wants.
+//! A whole system around the manager: branes and subscribers that answer as real ones do, or fail in a way that a test wants.
 
 use super::pd::{Effect, Pd};
-use super::{Nics, child};
+use super::{Balance, Nics, child};
 use crate::boot::BootConfig;
 use crate::{Action, Child, Event, Manager, OperatorId, Reply, Size};
-use brane_abi::hooks::{Subscription, Told, say, tell};
 use brane_abi::layout::PORTS_PER_BRANE;
 use brane_abi::operator::{Addressing, Answer, Audit, Free, Receipt, Refusal, Request};
+use brane_abi::subscription::{Notification, Subscription, Transition, notice, request};
 use operator_cli::refusals::Words;
 use std::collections::VecDeque;
 
-/// A watcher: what it was told, in order.
+/// A subscriber: what it was told, in order.
 #[derive(Clone, Debug, Default)]
-pub struct Watcher {
-    pub told: Vec<Told>,
+pub struct Subscriber {
+    pub told: Vec<Notification>,
+    /// Checks that what it is told is balanced, if it subscribes to all transitions.
+    pub balance: Balance,
+    partial: bool,
     pub said: Vec<u32>,
     /// It answers nothing any more.
     pub hangs: bool,
@@ -30,7 +33,7 @@ pub struct World {
     pub branes: Vec<Pd>,
     /// Which of the branes' clients run.
     pub clients: Vec<bool>,
-    pub watchers: Vec<Watcher>,
+    pub subscribers: Vec<Subscriber>,
     pub log: Vec<String>,
     /// Stops and restarts of brane domains, as they came.
     pub resets: u32,
@@ -61,7 +64,7 @@ impl Pending {
 /// Operators of the system.
 const OPERATORS: usize = 2;
 
-/// The token of what a watcher says on its own.
+/// The token of what a subscriber says on its own.
 const OWN: u32 = 7;
 
 impl World {
@@ -81,7 +84,7 @@ impl World {
             now: 1,
             branes: vec![Pd::default(); instances],
             clients: vec![true; instances],
-            watchers: vec![Watcher::default(); 2],
+            subscribers: vec![Subscriber::default(); 2],
             log: Vec::new(),
             resets: 0,
             renewed: Vec::new(),
@@ -175,7 +178,7 @@ impl World {
                 self.clients[brane] = true;
             }
             Child::Subscriber(id) => {
-                self.watchers[id.index()] = Watcher::default();
+                self.subscribers[id.index()] = Subscriber::default();
                 self.events.push_back(Pending::LinkUp(child));
             }
             Child::Operator(_) => {}
@@ -212,17 +215,21 @@ impl World {
     }
 
     fn tell(&mut self, k: usize, kind: u32, token: u32, payload: &[u8]) {
-        let watcher = &mut self.watchers[k];
-        watcher.said.push(kind);
-        if kind == tell::TRANSITION {
-            watcher.told.push(minicbor::decode(payload).unwrap());
-            watcher.asked = Some(token);
-            if watcher.dies {
+        let subscriber = &mut self.subscribers[k];
+        subscriber.said.push(kind);
+        if kind == notice::TRANSITION {
+            let told: Notification = minicbor::decode(payload).unwrap();
+            if !subscriber.partial {
+                subscriber.balance.follow(&told);
+            }
+            subscriber.told.push(told);
+            subscriber.asked = subscriber.hangs.then_some(token);
+            if subscriber.dies {
                 self.events.push_back(Pending::Fault(child::subscriber(k)));
-            } else if !watcher.hangs {
+            } else if !subscriber.hangs {
                 self.events.push_back(Pending::Report(
                     child::subscriber(k),
-                    say::DONE,
+                    request::ACK,
                     token,
                     Vec::new(),
                 ));
@@ -474,9 +481,11 @@ impl World {
 
     pub fn subscribe(&mut self, k: usize, wants: &Subscription) {
         let payload = minicbor::to_vec(wants).unwrap();
+        let all = |transition| wants.transitions.contains(transition);
+        self.subscribers[k].partial |= !Transition::ALL.iter().all(all);
         self.events.push_back(Pending::Report(
             child::subscriber(k),
-            say::SUBSCRIBE,
+            request::SUBSCRIBE,
             OWN,
             payload,
         ));
@@ -484,29 +493,39 @@ impl World {
     }
 
     pub fn leave(&mut self, k: usize) {
-        self.events
-            .push_back(Pending::Report(child::subscriber(k), say::LEAVE, OWN, Vec::new()));
+        self.events.push_back(Pending::Report(
+            child::subscriber(k),
+            request::LEAVE,
+            OWN,
+            Vec::new(),
+        ));
         self.run();
     }
 
-    /// A watcher that hangs answers what it was told last, and hangs on; `false` if it was told nothing.
+    /// A subscriber that hangs answers what it was told last, and hangs on; `false` if it was told nothing.
     pub fn answers(&mut self, k: usize) -> bool {
-        let Some(token) = self.watchers[k].asked.take() else {
+        let Some(token) = self.subscribers[k].asked.take() else {
             return false;
         };
-        let report = Pending::Report(child::subscriber(k), say::DONE, token, Vec::new());
+        let report = Pending::Report(child::subscriber(k), request::ACK, token, Vec::new());
         self.events.push_back(report);
         self.run();
         true
     }
 
-    /// What a watcher was told, in words, and forgets.
+    /// What a subscriber was told, in words, and forgets.
     pub fn told(&mut self, k: usize) -> Vec<String> {
-        let text = |t: &Told| {
+        let text = |t: &Notification| {
             let replay = if t.replay { " again" } else { "" };
-            format!("{} {} {}{replay}", t.transition.name(), t.brane, t.family.name())
+            let protocol = t.protocol.map_or(String::new(), |p| format!(" {}", p.name()));
+            let was = t
+                .former_name
+                .as_ref()
+                .map_or(String::new(), |was| format!(" was {was}"));
+            let (transition, brane, family) = (t.transition.name(), &t.brane, t.family.name());
+            format!("{transition} {brane} {family}{protocol}{was}{replay}")
         };
-        std::mem::take(&mut self.watchers[k].told)
+        std::mem::take(&mut self.subscribers[k].told)
             .iter()
             .map(text)
             .collect()

@@ -36,7 +36,13 @@ fn a_network_interface_name_is_unique_across_all_branes() {
         w.refused(add("nic0")).contains("taken"),
         "the NIC itself is a device"
     );
-    assert!(w.refused(add("lo.7")).contains("kept for the lo0 of a brane"));
+    for name in ["lo.7", "lo0", "lo12", "lo", "lo."] {
+        assert!(
+            w.refused(add(name)).contains("kept for the lo0 of a brane"),
+            "{name}"
+        );
+    }
+    w.done(add("lorry"));
     assert!(w.refused(add("Vif")).contains("is not a name"));
     let to = |to: &str| Request::RenameDevice {
         from: "vif9".into(),
@@ -63,7 +69,20 @@ fn every_brane_has_its_own_lo0() {
         panic!()
     };
     assert!(all.iter().all(|d| d.config.name != "lo.3"));
-    assert!(w.refused(remove("lo.0")).starts_with("no device named"));
+    let stays = |brane: &str| format!("is the loopback device of brane \"{brane}\"");
+    for request in [
+        remove("lo.0"),
+        Request::DeleteDevice("lo.0".into()),
+        Request::RenameDevice {
+            from: "lo.0".into(),
+            to: "loop".into(),
+        },
+        crate::testing::assign("lo.0", "red"),
+    ] {
+        let why = w.refused(request.clone());
+        assert!(why.contains(&stays("main")), "{request:?}: {why}");
+    }
+    assert!(w.refused(remove("lo.3")).starts_with("no device named"));
 }
 
 #[test]
@@ -442,4 +461,47 @@ fn a_device_that_the_driver_does_not_bind_is_named_in_the_log() {
     w.nics.refuse_after = None;
     let named = |line: &String| line.contains("`vnic1` gets no frames") && line.contains("Full");
     assert!(w.log.iter().any(named), "{:?}", w.log);
+}
+
+#[test]
+fn a_device_is_renamed_while_a_brane_has_it() {
+    let mut w = World::new();
+    let to = |from: &str, to: &str| Request::RenameDevice {
+        from: from.into(),
+        to: to.into(),
+    };
+    w.done(to("vnic1", "uplink"));
+    assert_eq!(w.owner("uplink"), "red/net0");
+    let config = w.branes[1].config.clone().unwrap();
+    assert_eq!(config.interfaces[0].device, "uplink", "the brane knows it");
+    w.clean();
+    // The next incarnation, and the owner after it, have it under the new name.
+    w.done(Request::Crash("red".into()));
+    w.until_started("red");
+    w.assign("uplink", "main").unwrap();
+    assert_eq!(w.owner("uplink"), "main/net1");
+    w.clean();
+    let refused = w.refused(to("uplink", "vnic2"));
+    assert!(refused.contains("taken"), "{refused}");
+}
+
+#[test]
+fn nobody_takes_the_name_that_a_device_is_to_get() {
+    let mut w = World::new();
+    w.branes[1].manner = crate::testing::Manner::Deaf(brane_abi::control::command::RENAME);
+    let rename = Request::RenameDevice {
+        from: "vnic1".into(),
+        to: "uplink".into(),
+    };
+    let job = w.begin(&rename).unwrap_err();
+    assert!(w.refused(add("uplink")).contains("taken"));
+    // The brane does not answer in time: nothing has changed.
+    for _ in 0..100 {
+        if let Some(end) = w.poll(job) {
+            assert!(end.is_err());
+            break;
+        }
+        w.tick();
+    }
+    w.done(add("uplink"));
 }

@@ -387,7 +387,7 @@ fn a_created_brane_is_told_its_own_number() {
 
 #[test]
 fn a_shutdown_waits_while_the_brane_is_on_its_way_to_either_state() {
-    use brane_abi::hooks::{Subscription, Transition};
+    use brane_abi::subscription::{Subscription, Transition};
     let shutdown = |name: &str| Request::Shutdown {
         name: named(name),
         deadline_ms: 10,
@@ -409,14 +409,15 @@ fn a_shutdown_waits_while_the_brane_is_on_its_way_to_either_state() {
             brane: Some(named("red")),
             family: None,
             transitions: vec![Transition::AfterCreate],
+            protocols: vec![],
         },
     );
-    w.watchers[0].hangs = true;
+    w.subscribers[0].hangs = true;
     w.faults(1);
     w.run();
     assert_eq!(w.state("red"), "created");
     let job = w.begin(&shutdown("red")).expect_err("it waits");
-    w.watchers[0].hangs = false;
+    w.subscribers[0].hangs = false;
     w.answers(0);
     w.run();
     assert_eq!(w.state("red"), "created");

@@ -241,15 +241,16 @@ fn two_branes_cannot_be_renamed_to_one_name_at_the_same_time() {
 
 #[test]
 fn a_shutdown_that_takes_longer_than_its_job_is_not_turned_round_halfway() {
-    use brane_abi::hooks::{Subscription, Transition};
+    use brane_abi::subscription::{Subscription, Transition};
     let mut w = World::new();
     // A subscriber with much to answer, each time just in time.
     let wants = Subscription {
         brane: None,
         family: None,
         transitions: Transition::ALL.to_vec(),
+        protocols: vec![],
     };
-    w.watchers[0].hangs = true;
+    w.subscribers[0].hangs = true;
     for _ in 0..12 {
         w.subscribe(0, &wants);
     }
@@ -268,7 +269,7 @@ fn a_shutdown_that_takes_longer_than_its_job_is_not_turned_round_halfway() {
     assert_eq!(w.state("red"), "stopping");
     let what = w.meets(&Request::Start("red".into()));
     assert_eq!(what, "brane \"red\" is being changed (stopping)");
-    w.watchers[0].hangs = false;
+    w.subscribers[0].hangs = false;
     w.answers(0);
     w.run();
     assert_eq!(w.state("red"), "created");
@@ -278,24 +279,32 @@ fn a_shutdown_that_takes_longer_than_its_job_is_not_turned_round_halfway() {
 
 #[test]
 fn a_brane_that_is_deleted_while_it_starts_carries_no_frame_until_it_is_gone() {
-    use brane_abi::hooks::{Subscription, Transition};
+    use brane_abi::subscription::{Subscription, Transition};
     let mut w = World::new();
     w.subscribe(
         0,
         &Subscription {
             brane: Some("red".into()),
-            family: None,
-            transitions: vec![Transition::BeforeDestroy],
+            transitions: vec![Transition::AfterCreate, Transition::BeforeDestroy],
+            ..Subscription::all()
         },
     );
-    w.watchers[0].hangs = true;
-    // It was bound for a configuration that it never answers.
-    w.branes[1].manner = Manner::Deaf(command::CONFIGURE);
+    // It is bound for a start that it never confirms.
+    w.branes[1].manner = Manner::Deaf(command::START);
     w.done(Request::Crash("red".into()));
     let bound = |w: &mut World| w.nics.table(0).iter().filter(|v| v.brane == 2).count();
-    assert_eq!((w.state("red"), bound(&mut w)), ("restarting", 1));
+    assert_eq!((w.state("red"), bound(&mut w)), ("created", 1));
+    w.subscribers[0].hangs = true;
     let job = w.first(&delete("red"));
     assert_eq!((w.state("red"), bound(&mut w)), ("deleting", 0));
+    w.end(job).unwrap();
+    // Nor does one that was bound for a configuration that it never answers.
+    w.branes[2].manner = Manner::Deaf(command::CONFIGURE);
+    w.done(Request::Crash("blue".into()));
+    let bound = |w: &mut World| w.nics.table(0).iter().filter(|v| v.brane == 3).count();
+    assert_eq!((w.state("blue"), bound(&mut w)), ("restarting", 1));
+    let job = w.first(&delete("blue"));
+    assert_eq!(bound(&mut w), 0);
     w.end(job).unwrap();
     w.clean();
 }

@@ -80,7 +80,7 @@ fn suspensions_are_counted_and_told_once_in_a_while() {
     for (group, name) in [
         ("manager: red", "suspensions"),
         ("manager: red", "client_suspensions"),
-        ("manager: others", "suspensions of watcher-1"),
+        ("manager: others", "suspensions of subscriber-1"),
         ("manager: others", "suspensions of remote"),
     ] {
         assert_eq!(bench.suspensions(group, name), 3, "{group} {name}");
@@ -98,7 +98,7 @@ fn suspensions_are_counted_and_told_once_in_a_while() {
         [
             (Some("red"), "brane `red` at timer"),
             (Some("red"), "the client of brane `red` at timer"),
-            (None, "watcher-1 at timer"),
+            (None, "subscriber-1 at timer"),
             (None, "remote at timer")
         ]
     );

@@ -1,9 +1,8 @@
-//! `nicctl list`: all devices with their owners, each brane's `lo0` last.
+//! `nicctl list`: all devices with their owners, the loopback devices last.
 
 use crate::Manager;
-use alloc::format;
 use alloc::vec::Vec;
-use brane_abi::operator::{Answer, Device, DeviceConfig, Kind, Owner};
+use brane_abi::operator::{Answer, Device, Owner};
 
 pub(super) fn show(m: &Manager) -> Answer {
     let listed = m.devices.iter().map(|d| {
@@ -18,14 +17,10 @@ pub(super) fn show(m: &Manager) -> Answer {
             }),
         }
     });
-    let loopbacks = m.instances.branes().map(|b| Device {
-        config: DeviceConfig {
-            name: format!("lo.{}", b.id().index()),
-            kind: Kind::Lo,
-            ..DeviceConfig::default()
-        },
+    let loopbacks = m.devices.loopbacks().map(|lo| Device {
+        config: lo.config.clone(),
         owner: Some(Owner {
-            brane: b.name().into(),
+            brane: m.instances[lo.brane].name().into(),
             interface: "lo0".into(),
         }),
     });

@@ -214,6 +214,9 @@ impl Brane {
             return Ok(());
         };
         let index = self.own(from)?;
+        if rename.device {
+            return self.rename_device(index, from, &rename.to);
+        }
         if self.stack.find(&rename.to).is_some_and(|taken| taken != index) {
             return Err(format!("name taken: there is an interface {}", rename.to));
         }
@@ -223,6 +226,21 @@ impl Brane {
             place.name = rename.to.clone();
         }
         self.stack.netifs[index].rename(&rename.to);
+        Ok(())
+    }
+
+    /// Gives the device of an interface another name. Nothing but its name changes.
+    fn rename_device(&mut self, index: usize, interface: &str, to: &str) -> Result<(), String> {
+        let Some(config) = &mut self.config else {
+            return Err(UNCONFIGURED.to_string());
+        };
+        if config.interfaces.iter().any(|other| other.device == to) {
+            return Err(format!("name taken: there is an interface on the device {to}"));
+        }
+        if let Some(place) = config.interfaces.iter_mut().find(|i| i.name == *interface) {
+            place.device = to.to_string();
+        }
+        self.stack.netifs[index].device = to.to_string();
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use super::*;
 use brane_abi::port::FLAG_DATA_VALID;
 use brane_abi::vif::{AddVif, BindVif, MODE_BRIDGE};
-use nic_core::{Device, Link as WireLink, Switch};
+use nic_switch::{Device, Link as WireLink, Switch};
 use std::collections::VecDeque;
 
 pub const MEMBERS: usize = 3;

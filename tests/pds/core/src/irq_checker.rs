@@ -1,4 +1,4 @@
-//! What the examiner does at each step, and what it must find: interrupts that come when they were raised and at no other
+//! What the checker does at each step, and what it must find: interrupts that come when they were raised and at no other
 //! time, and a thread that stands while it is stopped.
 //!
 //! Knows nothing of devices and capabilities. The devices are trusted; what is examined is the kernel, and what the image
@@ -55,7 +55,7 @@ pub struct Step {
 
 /// Where the examination is.
 #[derive(Clone, Copy, Debug)]
-pub struct Examiner {
+pub struct IrqChecker {
     sources: usize,
     steps: u64,
     awaited: Option<usize>,
@@ -64,10 +64,10 @@ pub struct Examiner {
     count: u64,
 }
 
-impl Examiner {
+impl IrqChecker {
     /// An examination with so many sources of interrupts (above 0), and the subject's count now. The subject runs.
-    pub fn new(sources: usize, count: u64) -> Examiner {
-        Examiner {
+    pub fn new(sources: usize, count: u64) -> IrqChecker {
+        IrqChecker {
             sources,
             steps: 0,
             awaited: None,
@@ -126,14 +126,14 @@ mod tests {
     const SOURCES: usize = 5;
 
     /// Steps in which all is well, with a subject that counts unless it is stopped; returns where that ends.
-    fn sound(steps: u64) -> (Examiner, u64, bool) {
-        let (mut examiner, mut count, mut runs) = (Examiner::new(SOURCES, 0), 0, true);
+    fn sound(steps: u64) -> (IrqChecker, u64, bool) {
+        let (mut checker, mut count, mut runs) = (IrqChecker::new(SOURCES, 0), 0, true);
         let mut sweeps = 0;
         for _ in 0..steps {
-            let step = examiner.step(count).unwrap();
-            assert_eq!(examiner.sweeps(), None);
-            examiner.came(step.raise).unwrap();
-            sweeps = examiner.sweeps().unwrap_or(sweeps);
+            let step = checker.step(count).unwrap();
+            assert_eq!(checker.sweeps(), None);
+            checker.came(step.raise).unwrap();
+            sweeps = checker.sweeps().unwrap_or(sweeps);
             match step.subject {
                 Subject::Keep => {}
                 Subject::Stop => runs = false,
@@ -142,7 +142,7 @@ mod tests {
             count += u64::from(runs);
         }
         assert_eq!(sweeps, steps / SOURCES as u64);
-        (examiner, count, runs)
+        (checker, count, runs)
     }
 
     #[test]
@@ -153,23 +153,23 @@ mod tests {
 
     #[test]
     fn interrupts_that_are_lost_or_wrong_are_seen() {
-        let (mut examiner, count, _) = sound(3);
-        let step = examiner.step(count).unwrap();
-        assert_eq!(examiner.step(count), Err(Failure::Missing(step.raise)));
+        let (mut checker, count, _) = sound(3);
+        let step = checker.step(count).unwrap();
+        assert_eq!(checker.step(count), Err(Failure::Missing(step.raise)));
         assert_eq!(
-            examiner.came(step.raise + 1),
+            checker.came(step.raise + 1),
             Err(Failure::Unexpected(step.raise + 1))
         );
-        let (mut examiner, _, _) = sound(3);
-        assert_eq!(examiner.came(0), Err(Failure::Unexpected(0)));
+        let (mut checker, _, _) = sound(3);
+        assert_eq!(checker.came(0), Err(Failure::Unexpected(0)));
     }
 
     #[test]
     fn a_subject_that_runs_or_stands_at_the_wrong_time_is_seen() {
-        let (mut examiner, count, runs) = sound(PHASE);
+        let (mut checker, count, runs) = sound(PHASE);
         assert!(!runs);
-        assert_eq!(examiner.step(count + 1), Err(Failure::Moves));
-        let (mut examiner, _, _) = sound(PHASE - 1);
-        assert_eq!(examiner.step(0), Err(Failure::Stands));
+        assert_eq!(checker.step(count + 1), Err(Failure::Moves));
+        let (mut checker, _, _) = sound(PHASE - 1);
+        assert_eq!(checker.step(0), Err(Failure::Stands));
     }
 }

@@ -1,4 +1,4 @@
-//! A storm of timer interrupts on a kernel that is busy with system calls: when the next deadline is, and what is done
+//! A flood of timer interrupts on a kernel that is busy with system calls: when the next deadline is, and what is done
 //! until then. Knows nothing of the timer; time is an argument.
 
 /// Nanoseconds between two deadlines: at least, and how much more at most.
@@ -17,19 +17,19 @@ pub enum Work {
     Hold,
 }
 
-/// Where the storm is.
+/// Where the flood is.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Storm {
+pub struct SignalFlood {
     deadlines: u64,
     gap: u64,
 }
 
-impl Storm {
+impl SignalFlood {
     /// A deadline has come; returns what is done until the next.
     pub fn deadline(&mut self) -> Work {
         self.deadlines += 1;
         self.gap = (self.gap + DRIFT) % GAP.1;
-        // Calls three times out of four: they are what the storm is for.
+        // Calls three times out of four: they are what the flood is for.
         match self.deadlines % 4 {
             0 => Work::Hold,
             _ => Work::Calls,
@@ -54,16 +54,16 @@ mod tests {
     #[test]
     fn deadlines_come_about_every_half_millisecond_and_in_all_phases() {
         const TICK: u64 = 5_000_000;
-        let (mut storm, mut now) = (Storm::default(), 0);
+        let (mut flood, mut now) = (SignalFlood::default(), 0);
         let mut phases = [false; 500];
         let mut holds = 0;
         for i in 1..=20_000 {
-            holds += u64::from(storm.deadline() == Work::Hold);
-            let next = storm.next(now);
+            holds += u64::from(flood.deadline() == Work::Hold);
+            let next = flood.next(now);
             assert!((400_000..600_000).contains(&(next - now)));
             now = next;
             phases[(now % TICK / (TICK / 500)) as usize] = true;
-            assert_eq!(storm.deadlines(), i);
+            assert_eq!(flood.deadlines(), i);
         }
         assert_eq!(holds, 5_000);
         assert!(phases.iter().all(|&seen| seen));

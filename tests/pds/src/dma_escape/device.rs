@@ -4,7 +4,7 @@
 //! Owns all three regions. The other side is the device, which does what its queue says. The queue holds an address in
 //! another domain's memory, so the device is the weapon here and not a peer.
 
-use crate::wiring::regions::{NIC0_BAR as BAR, NIC0_DMA as DMA, NIC0_ECAM as ECAM};
+use crate::wiring::regions::{NIC_BAR as BAR, NIC_DMA as DMA, NIC_ECAM as ECAM};
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicUsize, Ordering};
 use virtio_drivers::transport::pci::bus::{
@@ -29,6 +29,26 @@ const BUFFER: usize = 8192;
 pub const BUFFERS: usize = 8;
 
 const _: () = assert!(QUEUES + BUFFERS * BUFFER <= DMA.size);
+
+/// Symbols that the image builder sets (`setvar` in `system.xml`): the physical addresses of the regions.
+macro_rules! symbol {
+    ($symbol:ident) => {
+        #[used]
+        #[unsafe(no_mangle)]
+        #[unsafe(link_section = ".microkit.var")]
+        static $symbol: u64 = 0;
+    };
+}
+symbol!(nic_ecam_paddr);
+symbol!(nic_bar_paddr);
+symbol!(nic_dma_paddr);
+
+/// Reads one of the symbols.
+fn address(symbol: *const u64) -> PhysAddr {
+    // SAFETY: a static of this program that nobody writes while it runs. Volatile, because the image builder changes it after
+    // compilation.
+    unsafe { symbol.read_volatile() }
+}
 
 /// Returns receive buffer `i`, which must be below [`BUFFERS`].
 ///
@@ -60,7 +80,7 @@ unsafe impl Hal for Misdirected {
             NonNull::new(DMA.as_ptr().wrapping_add(offset)).expect("the DMA region lies at an address");
         // SAFETY: inside the region, as just asserted, and part of no other allocation.
         unsafe { start.write_bytes(0, bytes) };
-        let place = DMA.paddr.expect("the region for DMA needs a phys_addr");
+        let place = address(&raw const nic_dma_paddr);
         (place + offset as u64, start)
     }
 
@@ -70,7 +90,7 @@ unsafe impl Hal for Misdirected {
     }
 
     unsafe fn mmio_phys_to_virt(paddr: PhysAddr, size: usize) -> NonNull<u8> {
-        let offset = BAR.paddr.and_then(|start| paddr.checked_sub(start));
+        let offset = paddr.checked_sub(address(&raw const nic_bar_paddr));
         let offset = offset
             .map(|offset| offset as usize)
             .filter(|offset| offset.checked_add(size).is_some_and(|end| end <= BAR.size))
@@ -125,7 +145,7 @@ pub fn open() -> PciTransport {
         .find(|c| c.id == PCI_CAP_ID_VNDR && (c.private_header >> 8) as u8 == VIRTIO_PCI_CAP_COMMON_CFG)
         .expect("there is no virtio device to misdirect");
     let bar = Page.read_word(function, common.offset.saturating_add(4)) as u8;
-    let place = BAR.paddr.expect("the region of the registers needs a phys_addr");
+    let place = address(&raw const nic_bar_paddr);
     root.set_command(function, Command::empty());
     root.set_bar_64(function, bar, place);
     root.set_command(function, Command::MEMORY_SPACE | Command::BUS_MASTER);

@@ -14,7 +14,7 @@ use brane_abi::vif::{BAD_REQUEST, DeviceInfo};
 use core::cell::UnsafeCell;
 use core::sync::atomic::{Ordering, fence};
 use device::{BUFFERS, Misdirected, TARGET};
-use nic_core::{Link, Silent, Switch};
+use nic_switch::{Link, Silent, Switch};
 use sel4_microkit::{
     Channel, ChannelSet, Handler, MessageInfo, Never, logln, protection_domain, with_msg_bytes_mut,
 };
@@ -30,7 +30,7 @@ mod wiring {
 const IRQ: Channel = Channel::new(wiring::irqs::IRQ[0]);
 const SERIAL: Channel = Channel::new(wiring::channels::SERIAL);
 const MANAGER: Channel = Channel::new(wiring::channels::MANAGER);
-const BRANES: usize = wiring::regions::PORTS.len();
+const BRANES: usize = wiring::regions::PORTS_NIC.len();
 const RX: u16 = 0;
 
 bitflags! {
@@ -60,7 +60,7 @@ struct Nic {
 
 #[protection_domain]
 fn init() -> Nic {
-    sel4_microkit::log::attach(wiring::regions::LOG_NIC0, SERIAL);
+    sel4_microkit::log::attach(wiring::regions::LOG_NIC, SERIAL);
     // SAFETY: one thread, and this function runs once for each start: the only reference there is.
     let switch = unsafe { &mut *SWITCH.0.get() };
     switch.set_link(Link {
@@ -68,7 +68,7 @@ fn init() -> Nic {
         up: true,
         ..Link::default()
     });
-    for (n, region) in wiring::regions::PORTS.into_iter().enumerate() {
+    for (n, region) in wiring::regions::PORTS_NIC.into_iter().enumerate() {
         assert!(
             switch.attach(n, region.shared()),
             "the region ports-{n} is too small"

@@ -17,7 +17,7 @@ mod wiring {
     include!(concat!(env!("OUT_DIR"), "/wiring-flood-brane.rs"));
 }
 
-const DRIVER: Channel = Channel::new(wiring::channels::NIC0);
+const DRIVER: Channel = Channel::new(wiring::channels::NIC[0]);
 const MANAGER: Channel = Channel::new(wiring::channels::MANAGER);
 const TIMER: Channel = Channel::new(wiring::channels::TIMER);
 const SERIAL: Channel = Channel::new(wiring::channels::SERIAL);
@@ -34,7 +34,11 @@ struct Flood {
 fn init() -> Flood {
     log::attach(wiring::regions::LOG_BRANE, SERIAL);
     let mut flood = Flood {
-        brane: HostileBrane::new(wiring::regions::PORTS.shared(), wiring::regions::CTL.shared(), 0),
+        brane: HostileBrane::new(
+            wiring::regions::PORTS_NIC[0].shared(),
+            wiring::regions::CTL.shared(),
+            0,
+        ),
         sleeper: Sleeper::start(Clock::new(wiring::regions::TSC), TIMER),
     };
     flood.brane.start();

@@ -4,10 +4,10 @@
 #![no_std]
 #![no_main]
 
-mod pace;
+mod interval;
 
 use core::sync::atomic::{AtomicU64, Ordering};
-use pace::Pace;
+use interval::Interval;
 use sel4_microkit::time::Clock;
 use sel4_microkit::{Channel, ChannelSet, Handler, Never, log, logln, protection_domain};
 use test_pds_core::brane::{HostileBrane, Notify};
@@ -17,7 +17,7 @@ mod wiring {
     include!(concat!(env!("OUT_DIR"), "/wiring-hostile-brane.rs"));
 }
 
-const DRIVER: Channel = Channel::new(wiring::channels::NIC0);
+const DRIVER: Channel = Channel::new(wiring::channels::NIC[0]);
 const MANAGER: Channel = Channel::new(wiring::channels::MANAGER);
 const TIMER: Channel = Channel::new(wiring::channels::TIMER);
 const SERIAL: Channel = Channel::new(wiring::channels::SERIAL);
@@ -25,7 +25,7 @@ const SERIAL: Channel = Channel::new(wiring::channels::SERIAL);
 struct Hostile {
     brane: HostileBrane,
     life: u64,
-    pace: Pace,
+    interval: Interval,
     /// The links are of a new life, for the next piece of rubbish.
     fresh: bool,
 }
@@ -38,11 +38,14 @@ fn init() -> Hostile {
     let lives =
         unsafe { wiring::regions::HEAP.shared().object::<AtomicU64>(0) }.expect("the heap holds eight bytes");
     let life = lives.fetch_add(1, Ordering::Relaxed);
-    let (ports, ctl) = (wiring::regions::PORTS.shared(), wiring::regions::CTL.shared());
+    let (ports, ctl) = (
+        wiring::regions::PORTS_NIC[0].shared(),
+        wiring::regions::CTL.shared(),
+    );
     let mut hostile = Hostile {
         brane: HostileBrane::new(ports, ctl, life),
         life,
-        pace: Pace::start(Clock::new(wiring::regions::TSC), TIMER),
+        interval: Interval::start(Clock::new(wiring::regions::TSC), TIMER),
         fresh: true,
     };
     logln!("hostile: started, life {life}");
@@ -71,7 +74,7 @@ impl Hostile {
             let before = self.brane.rounds();
             notify(self.brane.round());
             let rounds = self.brane.rounds();
-            if rounds != before && Pace::is_told(rounds) {
+            if rounds != before && Interval::is_told(rounds) {
                 logln!("hostile: round {rounds} of life {}", self.life);
             }
             self.fresh = false;
@@ -83,7 +86,7 @@ impl Hostile {
             });
             self.fresh = true;
         }
-        self.pace.wake_later();
+        self.interval.wake_later();
     }
 }
 

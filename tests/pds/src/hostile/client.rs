@@ -3,9 +3,9 @@
 #![no_std]
 #![no_main]
 
-mod pace;
+mod interval;
 
-use pace::Pace;
+use interval::Interval;
 use sel4_microkit::time::Clock;
 use sel4_microkit::{Channel, ChannelSet, Handler, Never, heap, log, logln, protection_domain};
 use test_pds_core::client::HostileClient;
@@ -24,7 +24,7 @@ const SEED: u64 = 0x6272_616e_6573;
 
 struct Hostile {
     client: HostileClient,
-    pace: Pace,
+    interval: Interval,
     /// The link is of a new life, for the next piece of rubbish. A round takes two steps.
     fresh: bool,
 }
@@ -35,7 +35,7 @@ fn init() -> Hostile {
     heap::init(wiring::regions::HEAP_SERVICES);
     let hostile = Hostile {
         client: HostileClient::new(wiring::regions::SOCK.shared(), SEED),
-        pace: Pace::start(Clock::new(wiring::regions::TSC), TIMER),
+        interval: Interval::start(Clock::new(wiring::regions::TSC), TIMER),
         fresh: false,
     };
     logln!("hostile: started");
@@ -49,7 +49,7 @@ impl Hostile {
             for _ in 0..self.client.round() {
                 BRANE.notify();
             }
-            if Pace::is_told(self.client.rounds()) {
+            if Interval::is_told(self.client.rounds()) {
                 logln!("hostile: round {}", self.client.rounds());
             }
         } else {
@@ -58,7 +58,7 @@ impl Hostile {
             BRANE.notify();
         }
         self.fresh = !self.fresh;
-        self.pace.wake_later();
+        self.interval.wake_later();
     }
 }
 

@@ -14,7 +14,7 @@ mod wiring {
     include!(concat!(env!("OUT_DIR"), "/wiring-hostile-nic.rs"));
 }
 
-const DRIVER: Channel = Channel::new(wiring::channels::NIC0);
+const DRIVER: Channel = Channel::new(wiring::channels::NIC[0]);
 const MANAGER: Channel = Channel::new(wiring::channels::MANAGER);
 const TIMER: Channel = Channel::new(wiring::channels::TIMER);
 const SERIAL: Channel = Channel::new(wiring::channels::SERIAL);
@@ -55,7 +55,10 @@ struct Hostile {
 fn init() -> Hostile {
     log::attach(wiring::regions::LOG_BRANE, SERIAL);
     let clock = Clock::new(wiring::regions::TSC);
-    let (ports, ctl) = (wiring::regions::PORTS.shared(), wiring::regions::CTL.shared());
+    let (ports, ctl) = (
+        wiring::regions::PORTS_NIC[0].shared(),
+        wiring::regions::CTL.shared(),
+    );
     let mut hostile = Hostile {
         brane: HostileBrane::new(ports, ctl, 0),
         clock,

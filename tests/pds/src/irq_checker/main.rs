@@ -15,7 +15,7 @@ use core::sync::atomic::{AtomicU64, Ordering};
 use edu::Edu;
 use sel4_microkit::time::Clock;
 use sel4_microkit::{Channel, ChannelSet, Handler, IoPort, MessageInfo, Thread, protection_domain, set_mr};
-use test_pds_core::irq_checker::{Examiner, Failure, Subject};
+use test_pds_core::irq_checker::{Failure, IrqChecker, Subject};
 
 #[allow(missing_docs)]
 mod wiring {
@@ -46,7 +46,7 @@ impl Write for Line {
 }
 
 struct Device {
-    examiner: Examiner,
+    checker: IrqChecker,
     clock: Clock,
     count: &'static AtomicU64,
     messages: Edu,
@@ -61,7 +61,7 @@ fn init() -> Device {
     let count = unsafe { regions::SUBJECT_COUNT.shared().object::<AtomicU64>(0) }
         .expect("the region holds eight bytes");
     let device = Device {
-        examiner: Examiner::new(IRQ.len(), count.load(Ordering::Relaxed)),
+        checker: IrqChecker::new(IRQ.len(), count.load(Ordering::Relaxed)),
         clock,
         count,
         messages: Edu::open(regions::EDU_MESSAGE_ECAM, regions::EDU_MESSAGE_BAR),
@@ -86,8 +86,8 @@ impl Device {
         }
         // The kernel cannot refuse it for a handler of our own.
         let _ = Channel::new(IRQ[source]).irq_ack();
-        self.examiner.came(source)?;
-        if let Some(sweeps) = self.examiner.sweeps() {
+        self.checker.came(source)?;
+        if let Some(sweeps) = self.checker.sweeps() {
             // A line that does not get out is missed by the test.
             let _ = writeln!(
                 self.line,
@@ -98,7 +98,7 @@ impl Device {
     }
 
     fn step(&mut self) -> Result<(), Failure> {
-        let step = self.examiner.step(self.count.load(Ordering::Relaxed))?;
+        let step = self.checker.step(self.count.load(Ordering::Relaxed))?;
         // First: a subject that is stopped is stopped with a notification that it has received and not seen, since we keep
         // it from running. It must see it when it goes on.
         SUBJECT.notify();
@@ -128,7 +128,7 @@ impl Handler for Device {
         done
     }
 
-    /// The storm calls for the way there and back alone.
+    /// The flood calls for the way there and back alone.
     fn protected(&mut self, _: Channel, _: MessageInfo) -> Result<MessageInfo, Failure> {
         Ok(MessageInfo::new(timer::BAD_REQUEST, 0))
     }

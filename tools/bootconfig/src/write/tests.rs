@@ -9,6 +9,10 @@ use std::path::Path;
 
 /// Levels that a file has to name, because they are not the usual one.
 const LEVELS: [Level; 4] = [Level::Off, Level::Error, Level::Warn, Level::Debug];
+/// A system of two NICs.
+fn size(instances: usize) -> crate::Size {
+    crate::Size { instances, nics: 2 }
+}
 
 /// What a file can say: some branes with interfaces on devices of all kinds, and devices at home.
 fn configs() -> impl Strategy<Value = BootConfig> {
@@ -142,7 +146,7 @@ proptest! {
     #[test]
     fn what_is_written_compiles_to_the_same(config in configs()) {
         let text = to_toml(&config);
-        let read = crate::parse(Path::new("saved.toml"), &text, 17);
+        let read = crate::parse(Path::new("saved.toml"), &text, size(17));
         let read = read.map_err(|e| TestCaseError::fail(format!("{e}\n{text}")))?;
         prop_assert_eq!(read.check(17, PORTS_PER_BRANE), Ok(()));
         prop_assert_eq!(sorted(read), sorted(config), "{}", text);
@@ -155,8 +159,8 @@ fn the_shipped_files_come_back() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR"))
             .join("../../brane-manager")
             .join(name);
-        let config = crate::load(&path, instances).unwrap();
-        let again = crate::parse(&path, &to_toml(&config), instances).unwrap();
+        let config = crate::load(&path, size(instances)).unwrap();
+        let again = crate::parse(&path, &to_toml(&config), size(instances)).unwrap();
         assert_eq!(sorted(again), sorted(config), "{name}");
     }
 }
@@ -164,7 +168,7 @@ fn the_shipped_files_come_back() {
 #[test]
 fn a_file_is_as_a_person_would_write_it() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../brane-manager/branes.toml");
-    let text = to_toml(&crate::load(&path, 6).unwrap());
+    let text = to_toml(&crate::load(&path, size(6)).unwrap());
     let start = "# The desired state of the system when this was saved; brane-manager/branes.toml explains the keys.\n\nmac-pool = \
                  \"02:77:00:00\"\n\n[[brane]]\nname = \"main\"\nprimary = true\n\n[[brane.interface]]\nname = \"net0\"\naddresses = \
                  [\"10.0.2.15/24\", \"fec0::15/64\"]\ndevice = \"vnic0\"\ngateway4 = \"10.0.2.2\"\nmac = \

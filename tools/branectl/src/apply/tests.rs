@@ -5,7 +5,14 @@ use brane_abi::net::{Cidr, MacAddr};
 use brane_abi::operator::{LogLevel, Mode};
 use brane_manager_core::boot::DEFAULT_POOL;
 use brane_manager_core::testing::World;
+use branes_bootconfig::Size;
 use proptest::prelude::*;
+
+/// The largest system that the tests play.
+const SIZE: Size = Size {
+    instances: 17,
+    nics: 2,
+};
 
 /// The real manager over a real switch, with simulated branes.
 struct Real(World);
@@ -146,14 +153,14 @@ proptest! {
 
 fn shipped() -> BootConfig {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../brane-manager/branes.toml");
-    branes_bootconfig::load(path.as_ref(), 17).unwrap()
+    branes_bootconfig::load(path.as_ref(), SIZE).unwrap()
 }
 
 #[test]
 fn what_was_saved_changes_nothing() {
     let now = shipped();
     let text = branes_bootconfig::to_toml(&now);
-    let wanted = branes_bootconfig::parse("saved.toml".as_ref(), &text, 17).unwrap();
+    let wanted = branes_bootconfig::parse("saved.toml".as_ref(), &text, SIZE).unwrap();
     assert_eq!(plan(&now, &wanted), Ok(vec![]));
 }
 
@@ -184,7 +191,7 @@ fn the_difference_is_shown_as_commands_in_a_safe_order() {
         .replace("name = \"blue\"", "name = \"green\"")
         .replace("[\"10.0.2.16/24\", ", "[\"10.0.2.66/24\", ")
         + "[[device]]\nname = \"office\"\nkind = \"vlan\"\ntag = 12\n";
-    let wanted = branes_bootconfig::parse("new.toml".as_ref(), &text, 17).unwrap();
+    let wanted = branes_bootconfig::parse("new.toml".as_ref(), &text, SIZE).unwrap();
     let plan = plan(&now, &wanted).unwrap();
     let lines: Vec<String> = plan.iter().filter_map(operator_cli::unparse::line).collect();
     assert_eq!(

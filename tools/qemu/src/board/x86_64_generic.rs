@@ -14,7 +14,6 @@ pub const BOARD: Board = Board {
         machine: "q35",
         cpu: "qemu64,+fsgsbase,+pdpe1gb,+xsave,+xsaveopt,+rdrand",
         nic: "virtio-net-pci",
-        nic_place: "0x2.0",
-        second_nic_place: "0x3.0",
+        nic_places: &["0x2.0", "0x3.0", "0x4.0", "0x5.0"],
     },
 };

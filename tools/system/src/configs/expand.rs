@@ -4,17 +4,18 @@
 //! Each family is described for N = 0, 1, 2. A system of more instances has, after each element of instance 2, a copy for
 //! each further N: every number v of it is `v(2) + (N - 2) * (v(2) - v(1))`, and its names end in N. A system of fewer
 //! leaves the instances above out. What stands inside an instance's element belongs to that instance. The families in
-//! [`FIXED`] are as large as they are described, in every system.
+//! [`SUBSCRIBERS`] follow the same rule with a number of their own.
 //!
+//! The NICs are a second dimension, which is not continued: a system of `nics` NICs is without the domains `nicK` of all others.
 //! Protection domains that an entry is `without` are left out before all that, and with them their children, their channels,
 //! and each memory region that they share with one other domain at most: nobody would be at its other end.
 //!
-//! Besides, an entry can run other programs, put regions at physical addresses, and leave the I/O address spaces out: the
+//! Besides, an entry can run other programs, give regions sizes and physical addresses, and leave the I/O address spaces out: the
 //! SDK's root task ends with a panic where a description has some and the machine has no IOMMU.
 
 use super::Entry;
 use crate::Position;
-use crate::codegen;
+use crate::codegen::family;
 use crate::xml::{Lines, number};
 use roxmltree::{Document, Node};
 use std::collections::{BTreeMap, BTreeSet};
@@ -32,13 +33,8 @@ pub struct Fault {
 
 /// Instances that are described.
 const DESCRIBED: usize = 3;
-/// Families that have nothing to do with the number of branes.
-const FIXED: [&str; 4] = ["watcher", "hooks", "log-watcher", "heap-watcher"];
-
-/// Splits the name of an instance that follows the rule.
-fn family(name: &str) -> Option<(&str, usize)> {
-    codegen::family(name).filter(|(base, _)| !FIXED.contains(base))
-}
+/// Families of the subscribers. All others are families of the branes.
+const SUBSCRIBERS: [&str; 4] = ["subscriber", "subscription", "log-subscriber", "heap-subscriber"];
 
 /// The description that an entry asks for.
 pub fn expand(text: &str, entry: &Entry) -> Result<String, Fault> {
@@ -51,20 +47,27 @@ pub fn expand(text: &str, entry: &Entry) -> Result<String, Fault> {
         what: error.to_string(),
         help: "mend the markup".to_owned(),
     })?;
+    let gone = Gone::of(document.root_element(), entry);
+    let complete = gone.domains.is_empty();
     let mut writer = Writer {
         out: "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<!-- Generated; edit the description that it comes from. -->\n"
             .to_owned(),
         entry,
         lines: &lines,
-        gone: Gone::of(document.root_element(), entry),
+        gone,
     };
     writer.check_families(document.root_element())?;
     let has_spaces = || elements(document.root_element()).any(is_io_address_space);
     let as_written = entry.replace.is_empty()
+        && entry.sizes.is_empty()
         && entry.place.is_empty()
-        && entry.without.is_empty()
+        && complete
         && (entry.iommu || !has_spaces());
-    if entry.instances == DESCRIBED && as_written {
+    let subscribers = document
+        .descendants()
+        .filter(|node| node.is_element() && is_subscribers(*node));
+    let all_subscribers = entry.subscribers == DESCRIBED || subscribers.count() == 0;
+    if entry.instances == DESCRIBED && all_subscribers && as_written {
         return Ok(text.to_owned());
     }
     writer.element(document.root_element(), None, 0)?;
@@ -109,6 +112,18 @@ fn instance(node: Node) -> Option<usize> {
     }
 }
 
+/// Returns true if an element belongs to a subscriber.
+fn is_subscribers(node: Node) -> bool {
+    match node.tag_name().name() {
+        "channel" => elements(node).any(is_subscribers),
+        tag => {
+            let name = naming_attribute(tag).and_then(|name| node.attribute(name));
+            name.and_then(family)
+                .is_some_and(|(base, _)| SUBSCRIBERS.contains(&base))
+        }
+    }
+}
+
 /// What the elements of all instances have in common: tag and names without numbers.
 fn kin(node: Node) -> Vec<String> {
     let tag = node.tag_name().name();
@@ -131,7 +146,7 @@ impl<'a> Gone<'a> {
         let is_domain = |node: &Node| node.tag_name().name() == "protection_domain";
         let left_out = |node: Node<'a, '_>| {
             let name = node.attribute("name").filter(|_| is_domain(&node));
-            name.is_some_and(|name| entry.without.iter().any(|without| without.get_ref() == name))
+            name.is_some_and(|name| entry.leaves_out(name))
         };
         let mut gone = Gone::default();
         let mut users: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
@@ -273,9 +288,13 @@ impl<'a, 'i> Writer<'_, 'i> {
         let name = named.map(|(_, value)| value.as_str());
         let place = name.filter(|_| tag == "memory_region");
         let place = place.and_then(|name| self.entry.place.get(name));
+        let size = name.filter(|_| tag == "memory_region");
+        let size = size.and_then(|name| self.entry.size(name));
         for (attribute, value) in &attributes {
-            if *attribute != "phys_addr" || place.is_none() {
-                let _ = write!(self.out, " {attribute}=\"{}\"", escape(value));
+            match (*attribute, size) {
+                ("size", Some(size)) => drop(write!(self.out, " size=\"{size:#x}\"")),
+                ("phys_addr", _) if place.is_some() => {}
+                _ => drop(write!(self.out, " {attribute}=\"{}\"", escape(value))),
             }
         }
         if let Some(place) = place {
@@ -332,19 +351,24 @@ impl<'a, 'i> Writer<'_, 'i> {
     /// Writes a described element, unless it or its instance is left out, and after one of instance 2 the further ones.
     fn member(&mut self, node: Node<'a, 'i>, depth: usize) -> Result<(), Fault> {
         let own = instance(node);
-        if own.is_some_and(|n| n >= self.entry.instances)
+        let wanted = if is_subscribers(node) {
+            self.entry.subscribers
+        } else {
+            self.entry.instances
+        };
+        if own.is_some_and(|n| n >= wanted)
             || is_io_address_space(node) && !self.entry.iommu
             || self.gone.has(node)
         {
             return Ok(());
         }
         self.element(node, None, depth)?;
-        if !matches!(own, Some(1 | 2)) || self.entry.instances <= DESCRIBED {
+        if !matches!(own, Some(1 | 2)) || wanted <= DESCRIBED {
             return Ok(());
         }
         let other = self.counterpart(node, if own == Some(2) { 1 } else { 2 })?;
         if own == Some(2) {
-            for n in DESCRIBED..self.entry.instances {
+            for n in DESCRIBED..wanted {
                 self.element(node, Some(Copy { one: other, n }), depth)?;
             }
         }

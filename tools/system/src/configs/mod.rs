@@ -6,20 +6,26 @@
 
 mod expand;
 
-use crate::{Errors, Position, System};
+use crate::{Errors, Position, System, codegen};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use toml::Spanned;
 
 /// One entry of `configs.toml`.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Entry {
     /// What it is, in a line.
     pub about: String,
     /// Instances of each numbered family.
     pub instances: usize,
+    /// Subscribers to the life cycle of branes.
+    #[serde(default)]
+    pub subscribers: usize,
+    /// NICs: the domains `nic0` to `nicK` that the system has.
+    #[serde(default = "one")]
+    pub nics: usize,
     /// Boot configuration, relative to the root.
     pub boot: PathBuf,
     /// Protection domains that are left out, with what has no use without them.
@@ -31,6 +37,9 @@ pub struct Entry {
     /// A description whose elements are added to the system's, relative to the root.
     #[serde(default)]
     pub add: Option<PathBuf>,
+    /// Memory region, or family of regions as in `heap-N`, to the size that it gets.
+    #[serde(default)]
+    pub sizes: BTreeMap<String, u64>,
     /// Memory region to the physical address that it gets.
     #[serde(default)]
     pub place: BTreeMap<String, u64>,
@@ -40,7 +49,44 @@ pub struct Entry {
     pub iommu: bool,
 }
 
+impl Default for Entry {
+    fn default() -> Entry {
+        Entry {
+            about: String::new(),
+            instances: 0,
+            subscribers: 0,
+            nics: one(),
+            boot: PathBuf::new(),
+            without: Vec::new(),
+            replace: BTreeMap::new(),
+            add: None,
+            sizes: BTreeMap::new(),
+            place: BTreeMap::new(),
+            iommu: false,
+        }
+    }
+}
+
 impl Entry {
+    /// Returns true if the system lacks the protection domain of this name, by [`Self::without`] or [`Self::nics`].
+    pub fn leaves_out(&self, name: &str) -> bool {
+        let nic = codegen::nic(name).filter(|(base, _)| base == "nic");
+        nic.is_some_and(|(_, number)| number >= self.nics) || self.without().any(|without| without == name)
+    }
+
+    /// Returns the size that a memory region of this name gets, if it is not the described one.
+    pub fn size(&self, region: &str) -> Option<u64> {
+        let sizes = self.sizes.iter();
+        let mut own = sizes.filter(|(key, _)| Self::is_size_of(key, region));
+        own.next().map(|(_, size)| *size)
+    }
+
+    /// Returns true if a key of [`Self::sizes`] is for the memory region of this name.
+    fn is_size_of(key: &str, region: &str) -> bool {
+        let family = codegen::family(region).map(|(base, _)| base);
+        key == region || family.is_some() && key.strip_suffix("-N") == family
+    }
+
     /// Names of the protection domains that are left out.
     pub fn without(&self) -> impl Iterator<Item = &str> {
         self.without.iter().map(|name| name.get_ref().as_str())
@@ -74,9 +120,15 @@ pub enum ConfigError {
     /// No such name.
     #[error("no configuration is called `{0}`; configs.toml has: {1}")]
     Unknown(String, String),
+    /// The description has not so many NICs.
+    #[error("configuration `{0}` has {1} NICs; the description has {2}, and 1 is the least")]
+    Nics(String, usize, usize),
     /// The number of instances makes no system.
     #[error("configuration `{0}` has {1} instances; 1 to {MAX_INSTANCES} are allowed")]
     Instances(String, usize),
+    /// The number of subscribers makes no system.
+    #[error("configuration `{0}` has {1} subscribers; at most {MAX_INSTANCES} are allowed")]
+    Subscribers(String, usize),
     /// A replaced protection domain is not there.
     #[error("configuration `{0}` replaces the program of `{1}`, which does not exist; there are: {2}")]
     Replace(String, String, String),
@@ -97,6 +149,11 @@ pub enum ConfigError {
     /// A placed memory region is not there.
     #[error("configuration `{0}` places the memory region `{1}`, which does not exist; there are: {2}")]
     Place(String, String, String),
+    /// A memory region that gets another size is not there.
+    #[error(
+        "configuration `{0}` gives the memory region `{1}` a size, but it does not exist; there are: {2}"
+    )]
+    Size(String, String, String),
     /// `system.xml` is wrong, or what follows from it.
     #[error("{0}")]
     System(Errors),
@@ -115,6 +172,11 @@ pub enum ConfigError {
         /// What would be right.
         help: String,
     },
+}
+
+/// NICs of a system of which nothing else is said.
+fn one() -> usize {
+    1
 }
 
 /// As many instances as protection domains that a system can have.
@@ -189,13 +251,22 @@ impl Config {
         if !(1..=MAX_INSTANCES).contains(&entry.instances) {
             return Err(ConfigError::Instances(name.to_owned(), entry.instances));
         }
+        if entry.subscribers > MAX_INSTANCES {
+            return Err(ConfigError::Subscribers(name.to_owned(), entry.subscribers));
+        }
         let file = path.display().to_string();
         let whole = System::parse(text, &file);
         // What is added may need the place of what is left out: then only the result can be held to the rules.
-        if entry.add.is_none() || entry.without.is_empty() {
+        let complete = !expand::domains(text).iter().any(|name| entry.leaves_out(name));
+        if entry.add.is_none() || complete {
             whole.map_err(ConfigError::System)?;
         }
         let domains = expand::domains(text);
+        let is_nic = |name: &&String| codegen::nic(name).is_some_and(|(base, _)| base == "nic");
+        let described = domains.iter().filter(is_nic).count();
+        if described > 0 && !(1..=described).contains(&entry.nics) {
+            return Err(ConfigError::Nics(name.to_owned(), entry.nics, described));
+        }
         if let Some(wrong) = entry.without.iter().find(|pd| !domains.contains(pd.get_ref())) {
             let file = root.join("configs.toml");
             let text = std::fs::read_to_string(&file).unwrap_or_default();
@@ -222,6 +293,17 @@ impl Config {
             let names = system.protection_domains.iter().map(|pd| pd.name.as_str());
             let known = names.collect::<Vec<_>>().join(", ");
             return Err(ConfigError::Replace(name.to_owned(), pd.clone(), known));
+        }
+        let resized = |key: &&String| {
+            !system
+                .memory_regions
+                .iter()
+                .any(|mr| Entry::is_size_of(key, &mr.name))
+        };
+        if let Some(region) = entry.sizes.keys().find(resized) {
+            let names = system.memory_regions.iter().map(|mr| mr.name.as_str());
+            let known = names.collect::<Vec<_>>().join(", ");
+            return Err(ConfigError::Size(name.to_owned(), region.clone(), known));
         }
         if let Some(region) = entry.place.keys().find(|mr| system.region(mr).is_none()) {
             let names = system.memory_regions.iter().map(|mr| mr.name.as_str());

@@ -1,0 +1,25 @@
+//! `readmit`: ends the quarantine of a subscriber. Its protection domain is restarted, and subscribes anew.
+
+use crate::Manager;
+use crate::operation::Progress;
+use crate::refusals;
+use crate::shell::{Action, Child, Context};
+use crate::text::subscriber_name;
+use alloc::format;
+use alloc::string::String;
+use alloc::vec::Vec;
+use brane_abi::operator::{Answer, Refusal};
+
+pub(super) fn run(m: &mut Manager, name: &str, cx: &mut Context<'_>) -> Result<Progress, Refusal> {
+    let mut ids = m.subscribers.ids();
+    let Some(id) = ids.find(|&id| subscriber_name(id) == name) else {
+        let names: Vec<_> = m.subscribers.ids().map(subscriber_name).collect();
+        let names = names.iter().map(String::as_str);
+        return Err(refusals::no_such_subscriber(name, names));
+    };
+    if !m.subscribers.readmit(cx.now, id) {
+        return Err(refusals::not_quarantined(name));
+    }
+    cx.actions.push(Action::Restart(Child::Subscriber(id)));
+    Ok(Progress::Done(Answer::Done(format!("{name} is restarted"))))
+}

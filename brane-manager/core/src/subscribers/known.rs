@@ -1,0 +1,56 @@
+//! What one subscriber knows of the branes. Each transition that does not follow from it is left out, so what a subscriber
+//! learns of a brane is balanced whatever happens to the brane, the subscriber and the subscription.
+
+use super::selection::selects;
+use crate::snapshot::BraneSnapshot;
+use alloc::vec::Vec;
+use brane_abi::subscription::{Subscription, Transition};
+
+/// The branes that a subscriber was notified of, by number, as they were at the last notification.
+#[derive(Debug, Default)]
+pub(super) struct KnownBranes(Vec<BraneSnapshot>);
+
+impl KnownBranes {
+    /// Takes notice of a transition. Returns true if the subscriber is to be notified of it.
+    pub(super) fn follow(
+        &mut self,
+        subscription: &Subscription,
+        brane: &BraneSnapshot,
+        transition: Transition,
+    ) -> bool {
+        let place = self.0.binary_search_by_key(&brane.id, |known| known.id);
+        match (transition, place) {
+            (Transition::AfterCreate, Err(place)) if selects(subscription, &brane.name) => {
+                let known = BraneSnapshot {
+                    started: false,
+                    ..brane.clone()
+                };
+                self.0.insert(place, known);
+                true
+            }
+            (Transition::AfterCreate, _) | (_, Err(_)) => false,
+            (Transition::AfterStart, Ok(k)) => !core::mem::replace(&mut self.0[k].started, true),
+            (Transition::BeforeShutdown, Ok(k)) => core::mem::take(&mut self.0[k].started),
+            (Transition::BeforeDestroy | Transition::Failed, Ok(k)) => {
+                self.0.remove(k);
+                true
+            }
+            (Transition::Renamed, Ok(k)) => {
+                self.0[k].name.clone_from(&brane.name);
+                true
+            }
+        }
+    }
+
+    /// Forgets all branes. Returns the inverse of what the subscriber was notified of, in its order.
+    pub(super) fn unwind(&mut self) -> Vec<(BraneSnapshot, Transition)> {
+        let mut inverse = Vec::new();
+        for brane in core::mem::take(&mut self.0).into_iter().rev() {
+            if brane.started {
+                inverse.push((brane.clone(), Transition::BeforeShutdown));
+            }
+            inverse.push((brane, Transition::BeforeDestroy));
+        }
+        inverse
+    }
+}

@@ -1,0 +1,57 @@
+//! Follows what a subscriber is notified of, and fails if it is not a sequence of whole lives.
+
+use brane_abi::control::{Family, Protocol};
+use brane_abi::subscription::{Notification, Transition};
+use std::collections::BTreeMap;
+
+/// An item of a brane: the brane's identity, family and protocol.
+type Item = (u64, Family, Option<Protocol>);
+
+/// What a subscriber to all transitions knows of each item: its generation, name, and whether it is started.
+#[derive(Clone, Debug, Default)]
+pub struct Balance(BTreeMap<Item, (u32, String, bool)>);
+
+impl Balance {
+    /// Takes a notification. Panics if it does not follow from those before.
+    pub fn follow(&mut self, told: &Notification) {
+        let item = (told.identity, told.family, told.protocol);
+        let known = self.0.get_mut(&item);
+        match (told.transition, known) {
+            (Transition::AfterCreate, None) => {
+                let same_name = self
+                    .0
+                    .iter()
+                    .find(|((identity, ..), (_, name, _))| *name == told.brane && *identity != told.identity);
+                assert_eq!(same_name, None, "two branes have one name: {told:?}");
+                self.0.insert(item, (told.generation, told.brane.clone(), false));
+            }
+            (Transition::AfterCreate, Some(known)) => panic!("created twice: {told:?}, known: {known:?}"),
+            (_, None) => panic!("not created: {told:?}"),
+            (Transition::Renamed, Some((_, name, _))) => {
+                assert_eq!(told.former_name.as_ref(), Some(&*name), "{told:?}");
+                name.clone_from(&told.brane);
+            }
+            (transition, Some((generation, name, started))) => {
+                assert_eq!((told.generation, &told.brane), (*generation, &*name), "{told:?}");
+                match transition {
+                    Transition::AfterStart => {
+                        assert!(!core::mem::replace(started, true), "started twice: {told:?}")
+                    }
+                    Transition::BeforeShutdown => assert!(core::mem::take(started), "not started: {told:?}"),
+                    _ => {
+                        assert!(
+                            transition == Transition::Failed || !*started,
+                            "destroyed without a shutdown: {told:?}"
+                        );
+                        self.0.remove(&item);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Returns true if no brane is known.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}

@@ -1,0 +1,171 @@
+//! From a MAC address to the vif that has it, in a few instructions.
+//!
+//! The same address may exist in several VLANs, so a vif is known by both: the number of the VLAN lies above the
+//! address, and is 0 without a tag, so that frames without one are looked up by their address as it is.
+
+use crate::MAX_VIFS;
+
+/// An Ethernet address in the low 48 bits, first byte lowest, and the VLAN in the 12 above ([`in_vlan`]).
+pub type Mac = u64;
+
+const MASK: u64 = (1 << 48) - 1;
+/// Four times the vifs, so that a miss ends after a step or two.
+const SLOTS: usize = 4 * MAX_VIFS;
+const NONE: u8 = u8::MAX;
+const _: () = assert!(SLOTS == 256 && MAX_VIFS < NONE as usize);
+
+/// What an Ethernet header says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct EthernetHeader {
+    /// Destination, without a VLAN.
+    pub dst: Mac,
+    /// Source, without a VLAN.
+    pub src: Mac,
+    /// The two bytes after the addresses, the first one lowest.
+    pub ethertype: u16,
+}
+
+/// The header of a frame; `None` when it is shorter.
+#[inline]
+pub fn ethernet_header(frame: &[u8]) -> Option<EthernetHeader> {
+    let (low, high) = (frame.get(..8)?, frame.get(6..14)?);
+    let word = |bytes: &[u8]| bytes.try_into().map_or(0, u64::from_le_bytes);
+    let (low, high) = (word(low), word(high));
+    Some(EthernetHeader {
+        dst: low & MASK,
+        src: high & MASK,
+        ethertype: (high >> 48) as u16,
+    })
+}
+
+/// That address in VLAN `vlan` (0: without a tag).
+#[inline]
+pub fn in_vlan(mac: Mac, vlan: u16) -> Mac {
+    mac | u64::from(vlan) << 48
+}
+
+/// The reserved group addresses (IEEE 802.1Q, 8.6.3): the lowest of the sixteen, and the bits that they have in common.
+const RESERVED: Mac = from_bytes([0x01, 0x80, 0xc2, 0, 0, 0]);
+const RESERVED_MASK: Mac = from_bytes([0xff, 0xff, 0xff, 0xff, 0xff, 0xf0]);
+/// EtherType of MAC control, which pause frames have (IEEE 802.3, 31A).
+const MAC_CONTROL: u16 = 0x8808;
+/// The lowest EtherType; what is below is a length, and an LLC header follows (IEEE 802.3, 3.2.6).
+const LOWEST_TYPE: u16 = 0x0600;
+/// EtherTypes of IP, as [`EthernetHeader::kind`] has them.
+pub const IPV4: u16 = 0x0800u16.swap_bytes();
+/// See [`IPV4`].
+pub const IPV6: u16 = 0x86ddu16.swap_bytes();
+
+/// Returns true if the frame is for the bridges and stations of the link itself: spanning tree, pause, LACP, LLDP, 802.1X.
+/// A frame with an LLC header counts as one, since spanning tree uses LLC at other group addresses too.
+#[inline]
+pub fn is_link_control(header: &EthernetHeader) -> bool {
+    let ethertype = header.ethertype.swap_bytes();
+    header.dst & RESERVED_MASK == RESERVED || ethertype < LOWEST_TYPE || ethertype == MAC_CONTROL
+}
+
+/// Returns true for an IP packet to one station, which is neither tagged nor link control. Most frames are of this sort.
+#[inline]
+pub fn is_plain(header: &EthernetHeader) -> bool {
+    (header.ethertype == IPV4 || header.ethertype == IPV6) && !is_group(header.dst)
+}
+
+/// From the order of transmission.
+pub const fn from_bytes(mac: [u8; 6]) -> Mac {
+    let [a, b, c, d, e, f] = mac;
+    u64::from_le_bytes([a, b, c, d, e, f, 0, 0])
+}
+
+/// Multicast and broadcast (IEEE 802, I/G bit).
+#[inline]
+pub fn is_group(mac: Mac) -> bool {
+    mac & 1 != 0
+}
+
+/// Open addressing over vif slots. The owner rebuilds it when a vif comes or goes.
+pub struct MacTable {
+    slots: [u8; SLOTS],
+    macs: [Mac; MAX_VIFS],
+}
+
+impl MacTable {
+    pub const fn new() -> Self {
+        Self {
+            slots: [NONE; SLOTS],
+            macs: [0; MAX_VIFS],
+        }
+    }
+
+    #[inline]
+    fn hash(mac: Mac) -> usize {
+        // Fibonacci hashing: the high bits of the product depend on all bits of the address.
+        (mac.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as usize
+    }
+
+    /// The vif slot with this address.
+    #[inline]
+    pub fn find(&self, mac: Mac) -> Option<usize> {
+        let mut at = Self::hash(mac);
+        // Ends: at most a quarter of the slots is taken.
+        loop {
+            let slot = self.slots[at % SLOTS];
+            if slot == NONE {
+                return None;
+            }
+            if self.macs[usize::from(slot) % MAX_VIFS] == mac {
+                return Some(usize::from(slot));
+            }
+            at += 1;
+        }
+    }
+
+    /// Replaces all entries.
+    pub fn rebuild(&mut self, entries: impl Iterator<Item = (usize, Mac)>) {
+        self.slots = [NONE; SLOTS];
+        for (slot, mac) in entries.take(MAX_VIFS) {
+            let mut at = Self::hash(mac);
+            while self.slots[at % SLOTS] != NONE {
+                at += 1;
+            }
+            self.slots[at % SLOTS] = slot as u8;
+            self.macs[slot % MAX_VIFS] = mac;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::HashMap;
+
+    proptest! {
+        #[test]
+        fn finds_exactly_what_was_put_in(
+            macs in proptest::collection::hash_set(any::<[u8; 6]>(), 0..=MAX_VIFS), other in any::<[u8; 6]>(),
+        ) {
+            let macs: HashMap<Mac, usize> = macs.into_iter().enumerate().map(|(i, m)| (from_bytes(m), i)).collect();
+            let mut table = MacTable::new();
+            table.rebuild(macs.iter().map(|(m, i)| (*i, *m)));
+            for (mac, slot) in &macs {
+                prop_assert_eq!(table.find(*mac), Some(*slot));
+            }
+            let other = from_bytes(other);
+            prop_assert_eq!(table.find(other), macs.get(&other).copied());
+        }
+    }
+
+    #[test]
+    fn addresses_of_a_frame() {
+        let frame = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 8, 0];
+        let found = ethernet_header(&frame).unwrap();
+        let expected = EthernetHeader {
+            dst: from_bytes([1, 2, 3, 4, 5, 6]),
+            src: from_bytes([7, 8, 9, 10, 11, 12]),
+            ethertype: 8,
+        };
+        assert_eq!(found, expected);
+        assert!(is_group(found.dst) && is_group(found.src));
+        assert_eq!(ethernet_header(&frame[..13]), None);
+    }
+}

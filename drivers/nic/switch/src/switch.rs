@@ -1,0 +1,345 @@
+//! The switch itself: who is there, and frames from the wire to the vifs. What the vifs send is in [`crate::transmit`].
+
+use crate::account::Accounts;
+use crate::mac::{self, Mac, MacTable};
+use crate::port::{Brane, Change};
+use crate::vifs::{Limits, Vif};
+use crate::{Device, Link, MAX_BRANES, MAX_VIFS, vlan};
+use brane_abi::layout::PORTS_PER_BRANE;
+use brane_abi::port::{FrameMeta, port_bit};
+use brane_abi::ring::RingError;
+use brane_abi::shared::SharedRegion;
+
+/// What is counted for the whole switch. "Rx" is from the wire.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SwitchCounters {
+    /// Frames received from the device.
+    pub rx_frames: u64,
+    /// Dropped: no vif has that destination.
+    pub rx_unclaimed: u64,
+    /// Dropped: shorter than an Ethernet header.
+    pub rx_malformed: u64,
+    /// Frames given to the device.
+    pub tx_frames: u64,
+    /// Dropped: the port that it came from has no vif.
+    pub tx_unbound: u64,
+    /// Restarts of branes seen.
+    pub link_resets: u64,
+    /// Times a brane broke the ring protocol and was cut off.
+    pub peer_errors: u64,
+}
+
+/// The result of [`Switch::flush`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flushed {
+    /// Branes that sleep and have pending: bit `n` for brane `n`.
+    pub notify: u64,
+    /// The domain `turn` is to be notified: a brane waits for its turn.
+    pub turn: bool,
+    /// The manager is to be notified: there is a brane to be suspended ([`Switch::take_offender`]).
+    pub offender: bool,
+}
+
+/// The switch for `N` branes.
+pub struct Switch<const N: usize> {
+    pub(crate) branes: [Option<Brane>; N],
+    pub(crate) vifs: [Vif; MAX_VIFS],
+    /// Of the vif in the same slot.
+    pub(crate) limits: [Limits; MAX_VIFS],
+    /// Some vif has a rate: the caller has to bring the time.
+    pub(crate) timed: bool,
+    /// The time that [`Self::set_time`] brought.
+    pub(crate) now: u64,
+    pub(crate) table: MacTable,
+    pub(crate) wire: Link,
+    /// Vif slots that are bound to a port and on the wire without a tag.
+    pub(crate) untagged: u64,
+    /// Branes that may have frames to send.
+    pub(crate) active: u64,
+    /// Branes with something to publish.
+    pub(crate) pending: u64,
+    /// Whose turn is first in the next round.
+    pub(crate) first: u32,
+    /// The brane whose turn the device ended for want of room.
+    pub(crate) resume: Option<usize>,
+    pub(crate) counters: SwitchCounters,
+    pub(crate) accounts: Accounts<N>,
+}
+
+impl<const N: usize> Default for Switch<N> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<const N: usize> Switch<N> {
+    /// Without branes and vifs.
+    pub const fn new() -> Self {
+        assert!(
+            N <= MAX_BRANES,
+            "more branes than a protection domain has channels"
+        );
+        Self {
+            branes: [const { None }; N],
+            vifs: [const { Vif::EMPTY }; MAX_VIFS],
+            limits: [const { Limits::NONE }; MAX_VIFS],
+            timed: false,
+            now: 0,
+            table: MacTable::new(),
+            wire: Link {
+                features: 0,
+                mtu: 1500,
+                up: false,
+            },
+            untagged: 0,
+            active: 0,
+            pending: 0,
+            first: 0,
+            resume: None,
+            counters: SwitchCounters {
+                rx_frames: 0,
+                rx_unclaimed: 0,
+                rx_malformed: 0,
+                tx_frames: 0,
+                tx_unbound: 0,
+                link_resets: 0,
+                peer_errors: 0,
+            },
+            accounts: Accounts::new(),
+        }
+    }
+
+    /// Takes brane `brane`'s region `ports-N`. `false` when there is no such brane or the region is too small.
+    pub fn attach(&mut self, brane: usize, region: SharedRegion) -> bool {
+        let Some(place) = self.branes.get_mut(brane) else {
+            return false;
+        };
+        *place = Brane::start(region);
+        self.pending |= 1 << brane;
+        self.active |= 1 << brane;
+        place.is_some()
+    }
+
+    /// What the device is like from here on; tells all branes.
+    pub fn set_link(&mut self, link: Link) {
+        self.wire = link;
+        for b in 0..N {
+            if let Some(brane) = &mut self.branes[b] {
+                for port in &mut brane.ports {
+                    port.info_due = true;
+                }
+            }
+            self.inform(b);
+        }
+    }
+
+    /// The device as the branes know it.
+    pub fn link(&self) -> Link {
+        self.wire
+    }
+
+    /// Whether some vif has a rate, so that [`Self::set_time`] has to be called at each wake.
+    #[inline]
+    pub fn timed(&self) -> bool {
+        self.timed
+    }
+
+    /// The time for the rates, in nanoseconds of a clock that does not go backwards. It stands still until the next call.
+    pub fn set_time(&mut self, now: u64) {
+        self.now = now;
+    }
+
+    /// Counters of the whole switch.
+    pub fn counters(&self) -> SwitchCounters {
+        self.counters
+    }
+
+    /// These branes (bit `n` for brane `n`) have notified: looks at their links; [`Self::transmit`] will look at their
+    /// rings, unless the brane waits for its turn. `clock` gives the time in nanoseconds.
+    pub fn wake(&mut self, branes: u64, clock: &impl Fn() -> u64) {
+        let mut left = branes;
+        while left != 0 {
+            let b = left.trailing_zeros() as usize;
+            left &= left - 1;
+            if b < N {
+                if self.accounts.waits(b) {
+                    self.accounts.knock(b, clock());
+                } else {
+                    self.accounts.woke(b);
+                    self.active |= 1 << b;
+                }
+                self.follow(b);
+            }
+        }
+    }
+
+    /// The domain `turn` has notified, at `now` nanoseconds: [`Self::transmit`] will look at the rings of the branes that have waited.
+    pub fn turn_came(&mut self, now: u64) {
+        self.active |= self.accounts.turn_came(now);
+    }
+
+    /// The next brane that the manager is to suspend because it notifies all the time, and until when.
+    pub fn take_offender(&mut self, now: u64) -> Option<(usize, u64)> {
+        self.accounts.take_offender(now)
+    }
+
+    fn follow(&mut self, b: usize) {
+        let Some(brane) = &mut self.branes[b] else {
+            return;
+        };
+        let was_up = brane.up;
+        if brane.follow() == Change::Restarted {
+            self.counters.link_resets += 1;
+        }
+        if brane.must_notify {
+            self.pending |= 1 << b;
+        }
+        if brane.up && (!was_up || brane.ports.iter().any(|p| p.info_due)) {
+            self.inform(b);
+        }
+    }
+
+    /// Tells a brane what its ports are, where that is due.
+    pub(crate) fn inform(&mut self, b: usize) {
+        let Some(brane) = self.branes[b].as_mut().filter(|brane| brane.up) else {
+            return;
+        };
+        for p in 0..PORTS_PER_BRANE {
+            let vif = brane.ports[p].vif.map(|slot| &self.vifs[usize::from(slot)]);
+            let link = vif.map_or(self.wire, |vif| vif.link(self.wire));
+            if brane.inform(p, vif.map(|vif| vif.address), &link).is_err() {
+                return self.quarantine(b);
+            }
+        }
+        if brane.pending != 0 {
+            self.pending |= 1 << b;
+        }
+    }
+
+    /// A ring of this brane made no sense: it has restarted, or it is cut off.
+    pub(crate) fn quarantine(&mut self, b: usize) {
+        let Some(brane) = &mut self.branes[b] else {
+            return;
+        };
+        if brane.follow() == Change::Restarted {
+            self.counters.link_resets += 1;
+            self.pending |= 1 << b;
+            if brane.up {
+                self.inform(b);
+            }
+            return;
+        }
+        brane.quarantine();
+        self.counters.peer_errors += 1;
+        for port in &brane.ports {
+            if let Some(slot) = port.vif {
+                self.vifs[usize::from(slot)].counters.peer_errors += 1;
+            }
+        }
+    }
+
+    /// Hands out up to `budget` received frames. Returns whether the device has no more.
+    pub fn receive(&mut self, device: &mut impl Device, budget: u32) -> bool {
+        for _ in 0..budget {
+            if !device.receive(|meta, parts| self.switch_received(meta, parts)) {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn switch_received(&mut self, meta: FrameMeta, parts: &[&[u8]]) {
+        self.counters.rx_frames += 1;
+        let Some(header) = parts.first().and_then(|part| mac::ethernet_header(part)) else {
+            self.counters.rx_malformed += 1;
+            return;
+        };
+        if vlan::is_tag(header.ethertype) {
+            return self.switch_tagged(header, meta, parts);
+        }
+        self.switch_to(header.dst, header.src, 0, parts, meta);
+    }
+
+    /// A group frame to all vifs of `slots`, but for the one with address `except`.
+    pub(crate) fn flood(&mut self, slots: u64, except: Option<Mac>, parts: &[&[u8]], meta: FrameMeta) {
+        let mut left = slots;
+        while left != 0 {
+            let slot = left.trailing_zeros() as usize;
+            left &= left - 1;
+            if except != Some(self.vifs[slot].mac) {
+                self.deliver(slot, parts, meta);
+            }
+        }
+    }
+
+    /// One frame into the ring of the vif's port, or dropped and counted.
+    pub(crate) fn deliver(&mut self, slot: usize, parts: &[&[u8]], meta: FrameMeta) {
+        let vif = &mut self.vifs[slot];
+        let Some((b, p)) = vif.port else {
+            vif.counters.rx_dropped += 1;
+            return;
+        };
+        let len = match parts {
+            [all] => all.len(),
+            _ => parts.iter().map(|part| part.len()).sum(),
+        };
+        if vif.enforced.down && !self.limits[slot].down.take(len, self.now) {
+            vif.counters.rx_limited += 1;
+            return;
+        }
+        let (b, p) = (usize::from(b), usize::from(p));
+        let Some(brane) = self.branes[b].as_mut().filter(|brane| brane.up) else {
+            vif.counters.rx_dropped += 1;
+            return;
+        };
+        let told = match brane.ports[p].info_due {
+            false => Ok(true),
+            true => brane.inform(p, Some(vif.address), &vif.link(self.wire)),
+        };
+        let pushed = match told {
+            Ok(true) => brane.ports[p].rx.push(parts, meta.to_words()),
+            Ok(false) => Err(RingError::Full),
+            Err(e) => Err(e),
+        };
+        match pushed {
+            Ok(()) => {
+                vif.counters.rx_frames += 1;
+                vif.counters.rx_bytes += len as u64;
+                brane.pending |= port_bit(p);
+                self.pending |= 1 << b;
+            }
+            Err(e) => {
+                vif.counters.rx_dropped += 1;
+                if e == RingError::Peer {
+                    self.quarantine(b);
+                }
+            }
+        }
+    }
+
+    /// Returns true if [`Self::flush`] has something to do.
+    #[inline]
+    pub fn has_pending(&self) -> bool {
+        self.pending != 0 || self.accounts.has_pending()
+    }
+
+    /// Publishes all frames to the branes. To be called at the end of each wake and call.
+    pub fn flush(&mut self) -> Flushed {
+        let mut flushed = Flushed::default();
+        if self.accounts.has_pending() {
+            flushed.turn = self.accounts.take_request();
+            flushed.offender = self.accounts.take_offence();
+        }
+        let mut left = core::mem::take(&mut self.pending);
+        while left != 0 {
+            let b = left.trailing_zeros() as usize;
+            left &= left - 1;
+            if let Some(brane) = &mut self.branes[b]
+                && brane.publish()
+            {
+                flushed.notify |= 1 << b;
+            }
+        }
+        flushed
+    }
+}
