@@ -1,10 +1,10 @@
-//! The text of a raw backtrace: a protection domain that failed writes it to its log, and a tool on the host, which has the
-//! program's symbols, reads it there.
+//! The text of a raw backtrace. A protection domain that failed writes it to its log. A tool on the host, which has the program's
+//! symbols, reads it there.
 //!
-//! Owns: the form of the lines. The writer is not trusted: the reader takes the lines for text that may say anything.
+//! Owns the format of the lines. The writer is not trusted: the reader treats the lines as arbitrary text.
 //!
-//! The first line has the registers. Lines with words of the stack follow: only words that may be return addresses or
-//! saved frame pointers, each with its offset from the stack pointer. The last of these lines says that it is the last.
+//! The first line has the registers. Lines with words of the stack follow: only words that may be return addresses or saved frame
+//! pointers, each with its offset from the stack pointer. The last of these lines is marked as the last.
 
 use core::fmt;
 
@@ -17,14 +17,14 @@ const FRAME: &str = ", frame ";
 const WORDS: &str = "stack:";
 const END: &str = " end";
 
-/// The registers that a backtrace begins from.
+/// The registers at the start of a backtrace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Registers {
     /// Instruction pointer (RIP).
     pub ip: u64,
     /// Stack pointer (RSP).
     pub sp: u64,
-    /// Frame pointer (RBP), which may hold anything.
+    /// Frame pointer (RBP), which may have any value.
     pub bp: u64,
 }
 
@@ -36,7 +36,7 @@ impl fmt::Display for Registers {
 }
 
 impl Registers {
-    /// Reads the first line of a backtrace. Returns `None` if the line is something else.
+    /// Parses the first line of a backtrace. Returns `None` if the line has another format.
     pub fn parse(line: &str) -> Option<Registers> {
         let (ip, rest) = line.strip_prefix(FAILED)?.split_once(STACK)?;
         let (sp, bp) = rest.split_once(FRAME)?;
@@ -110,10 +110,10 @@ impl fmt::Display for Words {
     }
 }
 
-/// Digits of the longest number.
+/// Digits of the longest hexadecimal number.
 const HEX: usize = 16;
 
-/// Writes a number in hexadecimal digits. Returns how many digits there are. `text` has room for [`HEX`].
+/// Writes a number in hexadecimal digits. Returns the number of digits. `text` has room for [`HEX`].
 fn hex(number: u64, text: &mut [u8]) -> usize {
     let digits = (number.checked_ilog2().unwrap_or(0) / 4 + 1) as usize;
     for (place, digit) in text.iter_mut().take(digits).enumerate() {
@@ -123,7 +123,7 @@ fn hex(number: u64, text: &mut [u8]) -> usize {
     digits
 }
 
-/// Reads a line of stack words. Returns the words, and true if this is the last line; `None` if the line is something else.
+/// Parses a line of stack words. Returns the words, and true for the last line. Returns `None` if the line has another format.
 pub fn parse_words(line: &str) -> Option<(impl Iterator<Item = Word> + '_, bool)> {
     let rest = line.strip_prefix(WORDS)?;
     let (rest, last) = match rest.strip_suffix(END) {

@@ -1,7 +1,7 @@
 //! Commands of the manager to a brane, and the brane's reports (layout: [`crate::layout::ctl`]).
 //!
-//! Records whose meta word 0 is the kind and word 1 a token that a report repeats. Larger things are CBOR (RFC 8949).
-//! The brane believes the manager; the manager takes a report for what an untrusted brane says of itself.
+//! In each record, meta word 0 is the kind and word 1 a token that the report repeats. Larger payloads are CBOR (RFC 8949). The
+//! brane trusts the manager. The manager does not trust the brane: it treats a report as a claim and checks it.
 
 use crate::net::{Cidr, MacAddr};
 use alloc::string::String;
@@ -17,51 +17,51 @@ pub const MAX_MESSAGE: usize = 4096;
 
 /// Kind of a command.
 pub mod command {
-    /// CBOR [`super::BraneConfig`]: become this brane. Sent once after each link-up. Answer `CONFIGURED` or `REFUSED`.
+    /// CBOR [`super::BraneConfig`]: take this configuration. Sent once after each link-up. Answer `CONFIGURED` or `REFUSED`.
     pub const CONFIGURE: u32 = 1;
-    /// No payload: answer `STATUS` with the same token.
+    /// No payload: report the status. Answer `STATUS` with the command's token.
     pub const REPORT: u32 = 2;
     /// No payload: fault. For tests of the recovery.
     pub const CRASH: u32 = 3;
-    /// No payload: answer `ALIVE` with the same token at once. It need not wake the manager, which looks for the answer when it
-    /// asks again. Sent about once a second to a brane that has answered `CONFIGURED`.
+    /// No payload: answer `ALIVE` with the command's token at once. The brane need not notify the manager, because the manager
+    /// reads the answer before the next heartbeat. Sent about once a second to a brane that has answered `CONFIGURED`.
     pub const HEARTBEAT: u32 = 4;
-    /// No payload: answer nobody any more, but do not fault. For tests of the recovery.
+    /// No payload: stop answering, but do not fault. For tests of the recovery.
     pub const HANG: u32 = 5;
-    /// CBOR [`super::InterfaceConfig`]: this interface is yours from now on. Answer `DONE` or `REFUSED`. The driver has bound
-    /// its port already, or will in a moment.
+    /// CBOR [`super::InterfaceConfig`]: attach this interface. Answer `DONE` or `REFUSED`. The driver has bound its port, or will
+    /// do so soon.
     pub const ATTACH: u32 = 6;
-    /// UTF-8 name of an interface: it is yours no longer; what used it is reset. Answer `DONE` or `REFUSED`. The driver has
+    /// UTF-8 name of an interface: detach it and reset everything that uses it. Answer `DONE` or `REFUSED`. The driver has
     /// unbound its port before.
     pub const DETACH: u32 = 7;
-    /// CBOR [`super::InterfaceConfig`] of an interface that the brane has, by its name: addresses, routers, DHCP and SLAAC are
-    /// to be these, in place; device, port and MAC address are the same as before. Answer `DONE` or `REFUSED`.
+    /// CBOR [`super::InterfaceConfig`] of an interface that the brane has, selected by its name: replace addresses, routers, DHCP
+    /// and SLAAC in place. Device, port and MAC address are unchanged. Answer `DONE` or `REFUSED`.
     pub const ADJUST: u32 = 8;
-    /// CBOR [`super::Rename`]: the brane or one of its interfaces gets another name. Answer `DONE` or `REFUSED`.
+    /// CBOR [`super::Rename`]: rename the brane or one of its interfaces. Answer `DONE` or `REFUSED`.
     pub const RENAME: u32 = 9;
-    /// Four bytes, little-endian: milliseconds. Take no new sockets and connections, end those that there are as their
-    /// protocols have it, and answer `DRAINED` when none is left, or when the time is over.
+    /// Four bytes, little-endian: a time limit in milliseconds. Accept no new sockets and connections, and end the present ones
+    /// as their protocols require. Answer `DRAINED` when none is left or the time is over.
     pub const SHUTDOWN: u32 = 10;
-    /// CBOR [`crate::query::Query`]: answer `ANSWER`, when there is one.
+    /// CBOR [`crate::query::Query`]: a query. Answer `ANSWER` when the result is known.
     pub const QUERY: u32 = 11;
-    /// No payload: after a `CONFIGURE` with [`super::BraneConfig::held`], serve clients and carry packets from now on. Cannot
-    /// fail. Answer `DONE`.
+    /// No payload: serve clients and carry packets from now on. Sent after a `CONFIGURE` with [`super::BraneConfig::held`].
+    /// Cannot fail. Answer `DONE`.
     pub const START: u32 = 12;
 }
 
 /// Kind of a report.
 pub mod report {
-    /// No payload: the configuration is in force, sockets are open for clients.
+    /// No payload: the configuration is in force, and clients can open sockets.
     pub const CONFIGURED: u32 = 1;
-    /// UTF-8 text: why the configuration was refused.
+    /// UTF-8 text: the reason of the refusal.
     pub const REFUSED: u32 = 2;
     /// CBOR [`super::BraneStatus`].
     pub const STATUS: u32 = 3;
     /// No payload: the answer to `HEARTBEAT`.
     pub const ALIVE: u32 = 4;
-    /// No payload: what was ordered is in force.
+    /// No payload: the command is in force.
     pub const DONE: u32 = 5;
-    /// Four bytes, little-endian: how many sockets and connections were left and are cut off. The answer to `SHUTDOWN`.
+    /// Four bytes, little-endian: number of sockets and connections that remained and are cut off. The answer to `SHUTDOWN`.
     pub const DRAINED: u32 = 6;
     /// CBOR [`crate::query::Answer`]: the answer to `QUERY`.
     pub const ANSWER: u32 = 7;
@@ -83,10 +83,10 @@ pub enum Family {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
 #[cbor(index_only)]
 pub enum Protocol {
-    /// ICMP (RFC 792), of `inet` alone.
+    /// ICMP (RFC 792), in `inet` only.
     #[n(0)]
     Icmp,
-    /// ICMPv6 (RFC 4443), of `inet6` alone. Neighbour discovery is the family's own and there without it.
+    /// ICMPv6 (RFC 4443), in `inet6` only. Neighbour discovery belongs to the family and works without it.
     #[n(1)]
     Icmp6,
     /// TCP (RFC 9293).
@@ -98,10 +98,10 @@ pub enum Protocol {
 }
 
 impl Family {
-    /// All families, in the order in which they are created.
+    /// All families, in the order of their creation.
     pub const ALL: [Family; 2] = [Family::Inet, Family::Inet6];
 
-    /// Its name, as in `inet`.
+    /// Returns the family's name, such as `inet`.
     pub const fn name(self) -> &'static str {
         match self {
             Family::Inet => "inet",
@@ -109,7 +109,7 @@ impl Family {
         }
     }
 
-    /// The protocols that it can have, in the order in which they are created.
+    /// Returns the protocols that the family can have, in the order of their creation.
     pub const fn protocols(self) -> &'static [Protocol] {
         match self {
             Family::Inet => &[Protocol::Icmp, Protocol::Udp, Protocol::Tcp],
@@ -119,7 +119,7 @@ impl Family {
 }
 
 impl Protocol {
-    /// Its name, as in `tcp`.
+    /// Returns the protocol's name, such as `tcp`.
     pub const fn name(self) -> &'static str {
         match self {
             Protocol::Icmp => "icmp",
@@ -130,10 +130,10 @@ impl Protocol {
     }
 }
 
-/// A family that a brane is to have, with its protocols.
+/// A family of a brane, with its protocols.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct FamilyConfig {
-    /// Which.
+    /// The family.
     #[n(0)]
     pub family: Family,
     /// Its protocols, each once.
@@ -141,7 +141,7 @@ pub struct FamilyConfig {
     pub protocols: Vec<Protocol>,
 }
 
-/// All families with all their protocols: what a brane has of which nothing else is said.
+/// Returns all families with all their protocols: the default of a brane.
 pub fn all_families() -> Vec<FamilyConfig> {
     Family::ALL
         .iter()
@@ -152,7 +152,7 @@ pub fn all_families() -> Vec<FamilyConfig> {
         .collect()
 }
 
-/// Another name for a brane, for one of its interfaces, or for the device of one.
+/// A new name for a brane, for one of its interfaces, or for the device of an interface.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Rename {
     /// The interface's present name; `None` for the brane itself.
@@ -167,7 +167,7 @@ pub struct Rename {
     pub device: bool,
 }
 
-/// All that a brane is told.
+/// The whole configuration of a brane.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct BraneConfig {
     /// The brane's number.
@@ -176,19 +176,19 @@ pub struct BraneConfig {
     /// Unique name, up to 31 bytes.
     #[n(1)]
     pub name: String,
-    /// How often the manager has restarted it.
+    /// Count of restarts by the manager.
     #[n(2)]
     pub generation: u32,
-    /// Whether it is the primary brane.
+    /// True for the primary brane.
     #[n(3)]
     pub primary: bool,
-    /// Its interfaces but for `lo0`, which every brane has.
+    /// Its interfaces without `lo0`, which every brane has.
     #[n(4)]
     pub interfaces: Vec<InterfaceConfig>,
     /// Its families and protocols; `None` for all of them.
     #[n(5)]
     pub families: Option<Vec<FamilyConfig>>,
-    /// Create everything, but serve nobody before `START`.
+    /// Create everything, but serve no client and carry no packet before `START`.
     #[n(6)]
     #[cbor(default)]
     pub held: bool,
@@ -203,10 +203,10 @@ pub struct InterfaceConfig {
     /// Name of the device, unique over all branes, such as `vnic0`.
     #[n(1)]
     pub device: String,
-    /// Which of the brane's ports carries it: [`crate::layout::PORTS_PER_BRANE`] at each NIC, those of `nic0` first.
+    /// Number of the brane's port that carries it: each NIC has [`crate::layout::ports::count`], and those of `nic0` come first.
     #[n(2)]
     pub port: u8,
-    /// The vif's MAC address, as the driver will confirm it.
+    /// The vif's MAC address, which the driver confirms.
     #[n(3)]
     pub mac: MacAddr,
     /// Fixed addresses.
@@ -218,15 +218,15 @@ pub struct InterfaceConfig {
     /// Fixed IPv6 default router.
     #[n(6)]
     pub gateway6: Option<Ipv6Addr>,
-    /// Ask DHCP for an IPv4 address (RFC 2131).
+    /// Use DHCP for an IPv4 address (RFC 2131).
     #[n(7)]
     pub dhcp4: bool,
-    /// Take IPv6 addresses from router advertisements (RFC 4862).
+    /// Use router advertisements for IPv6 addresses (RFC 4862).
     #[n(8)]
     pub slaac: bool,
 }
 
-/// What a brane says of itself.
+/// Status that a brane reports about itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct BraneStatus {
     /// Its interfaces, `lo0` first.
@@ -237,7 +237,7 @@ pub struct BraneStatus {
     pub counters: Vec<Counter>,
 }
 
-/// One interface as it is now.
+/// Present state of one interface.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct InterfaceStatus {
     /// Name inside the brane.
@@ -252,7 +252,7 @@ pub struct InterfaceStatus {
     /// Largest IP packet in bytes.
     #[n(3)]
     pub mtu: u32,
-    /// Whether frames can flow.
+    /// True if frames can flow.
     #[n(4)]
     pub up: bool,
     /// Addresses in force.
@@ -272,11 +272,11 @@ pub struct InterfaceStatus {
     #[n(9)]
     #[cbor(default)]
     pub rx_bytes: u64,
-    /// Those of them that made no sense.
+    /// Received frames that were malformed.
     #[n(10)]
     #[cbor(default)]
     pub rx_errors: u64,
-    /// Frames sent; one that the device cuts into segments counts once.
+    /// Frames sent. A frame that the device segments counts once.
     #[n(11)]
     #[cbor(default)]
     pub tx_packets: u64,
@@ -284,13 +284,13 @@ pub struct InterfaceStatus {
     #[n(12)]
     #[cbor(default)]
     pub tx_bytes: u64,
-    /// Frames not sent for want of room.
+    /// Frames not sent because there was no room.
     #[n(13)]
     #[cbor(default)]
     pub tx_errors: u64,
 }
 
-/// One address and where it came from.
+/// One address and its origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct AddressStatus {
     /// The address.
@@ -301,7 +301,7 @@ pub struct AddressStatus {
     pub origin: Origin,
 }
 
-/// Where an address came from.
+/// Origin of an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(index_only)]
 pub enum Origin {
@@ -319,13 +319,13 @@ pub enum Origin {
     Link,
 }
 
-/// A named count.
+/// A named counter.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Counter {
-    /// What is counted.
+    /// Its name.
     #[n(0)]
     pub name: String,
-    /// How often.
+    /// Its value.
     #[n(1)]
     pub value: u64,
 }

@@ -1,17 +1,17 @@
-//! Waking the other side, and not waking it when it is awake.
+//! Wake-ups of the other side, without notifications while it is awake.
 //!
-//! One [`Doorbell`] lies in shared memory for each direction. The side that is woken by it *takes* the dirty bits and,
-//! before it sleeps, *arms* it; the other side *rings* it after it has published something, and needs a notification
-//! only where the ring found it armed. Both sides may write both words: a peer that lies here can only miss its own
-//! wake-ups or cause needless ones of the two that share the region.
+//! One [`Doorbell`] lies in shared memory for each direction. The woken side *takes* the dirty bits and, before it sleeps, *arms*
+//! the doorbell. The other side *rings* it after each publication, and notifies only if the ring found the doorbell armed. Both
+//! sides may write both words and need not trust each other. A dishonest peer can only miss its own wake-ups or cause needless
+//! wake-ups of the two sides that share the region.
 //!
-//! The order that makes it lossless: ring = publish, set the bit, *then* look whether the other is armed; sleep = arm,
-//! *then* look whether a bit is set. With a sequentially consistent fence between the two steps of each side, one of the
-//! two sees the other's write (checked by loom in `tests/ring_loom.rs`).
+//! The order makes it lossless. To ring: publish, set the bit, *then* check if the other side is armed. To sleep: arm, *then*
+//! check if a bit is set. A sequentially consistent fence stands between the two steps of each side. So at least one of the two
+//! sides sees the other's write (checked by loom in `tests/ring_loom.rs`).
 
 use crate::sync::{AtomicU32, AtomicU64, Ordering, fence};
 
-/// One direction's doorbell. 64 bytes, so that the two directions do not share a cache line.
+/// Doorbell of one direction. 64 bytes, so that the two directions do not share a cache line.
 #[repr(C, align(64))]
 pub struct Doorbell {
     dirty: AtomicU64,
@@ -25,7 +25,7 @@ impl Default for Doorbell {
 }
 
 impl Doorbell {
-    /// An unarmed doorbell with nothing to do: what zeroed memory holds.
+    /// Creates an unarmed doorbell without dirty bits. Zeroed memory has this value.
     #[cfg(not(loom))]
     pub const fn new() -> Self {
         Self {
@@ -34,7 +34,7 @@ impl Doorbell {
         }
     }
 
-    /// As above, for the model checker.
+    /// Creates an unarmed doorbell without dirty bits, for the model checker.
     #[cfg(loom)]
     pub fn new() -> Self {
         Self {
@@ -43,7 +43,7 @@ impl Doorbell {
         }
     }
 
-    /// Producer: marks `bits` as having news. Returns whether the other side sleeps and must be notified.
+    /// Sets `bits`. The producer calls this. Returns true if the other side sleeps and must be notified.
     #[must_use = "a true result means that the peer sleeps until it is notified"]
     pub fn ring(&self, bits: u64) -> bool {
         self.dirty.fetch_or(bits, Ordering::AcqRel);
@@ -51,7 +51,7 @@ impl Doorbell {
         self.armed.load(Ordering::Relaxed) != 0 && self.armed.swap(0, Ordering::AcqRel) != 0
     }
 
-    /// Consumer: takes all that is marked, leaving nothing marked.
+    /// Takes all set bits and clears them. The consumer calls this.
     pub fn take(&self) -> u64 {
         if self.dirty.load(Ordering::Relaxed) == 0 {
             return 0;
@@ -59,11 +59,11 @@ impl Doorbell {
         self.dirty.swap(0, Ordering::AcqRel)
     }
 
-    /// Consumer: announces sleep. Returns `false` when there is news after all: then look again instead of sleeping.
+    /// Announces sleep. The consumer calls this. Returns false if a bit is set already; then poll again instead of sleeping.
     #[must_use = "a false result means that there is work"]
     pub fn arm(&self) -> bool {
-        // An exchange rather than a store: it is ordered after the other side's exchange, whose 0 could otherwise be
-        // taken for the newer value.
+        // An exchange rather than a store, because an exchange is ordered after the other side's exchange. After a store, the 0
+        // of that exchange could count as the newer value.
         self.armed.swap(1, Ordering::AcqRel);
         fence(Ordering::SeqCst);
         if self.dirty.load(Ordering::Acquire) != 0 {
@@ -73,7 +73,7 @@ impl Doorbell {
         true
     }
 
-    /// Consumer: awake again, no notification needed until the next [`Self::arm`].
+    /// Ends the sleep: no notification is needed until the next [`Self::arm`]. The consumer calls this.
     pub fn disarm(&self) {
         if self.armed.load(Ordering::Relaxed) != 0 {
             self.armed.store(0, Ordering::Release);

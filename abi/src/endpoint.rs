@@ -1,8 +1,8 @@
 //! One end of a shared region: link header, rings and doorbells, and the handshake that ties them together.
 //!
-//! An [`Endpoint`] owns its side of the link ([`crate::link`]) and its handles of the region's rings. On the other side is
-//! the peer, which may restart at any moment and need not be trusted: whatever it writes into the region costs bounded
-//! work and ends, at worst, in quarantine.
+//! An [`Endpoint`] owns its side of the link ([`crate::link`]) and its handles of the region's rings. On the other side is the
+//! peer. The peer may restart at any moment and need not be trusted: its writes into the region cost bounded work and lead, at
+//! worst, to quarantine.
 //!
 //! | state | the rings | leaves it |
 //! | --- | --- | --- |
@@ -11,9 +11,9 @@
 //! | quarantined | must not be used | when the peer restarts with a new epoch; without one the link does not come back |
 //!
 //! **Use.** After each wake: [`Endpoint::wake`], then [`Endpoint::poll`]. If the peer has restarted, drop all state about it,
-//! call [`Endpoint::accept`] and poll again. If the link has come up, look at every ring, because doorbell bits of before
-//! are lost. After the work: [`Endpoint::flush`], which says whether the peer must be notified. Before sleep:
-//! [`Endpoint::arm`]. If a ring operation returns [`RingError::Peer`](crate::ring::RingError::Peer): [`Endpoint::violation`].
+//! call [`Endpoint::accept`] and poll again. If the link has come up, poll every ring, because earlier doorbell bits are lost.
+//! After the work: [`Endpoint::flush`], which returns whether the peer must be notified. Before sleep: [`Endpoint::arm`]. If a
+//! ring operation returns [`RingError::Peer`](crate::ring::RingError::Peer): [`Endpoint::violation`].
 
 use crate::doorbell::Doorbell;
 use crate::layout::Part;
@@ -24,7 +24,7 @@ use crate::ring::{Consumer, Producer, RingIndices};
 use crate::shared::SharedRegion;
 use alloc::vec::Vec;
 
-/// The handles of a region's rings that begin anew with each incarnation of the peer.
+/// The handles of a region's rings, which are reset for each incarnation of the peer.
 pub trait Rings {
     /// Empties every ring: zeroes the shared indices of both directions and this end's private ones.
     fn reset(&mut self);
@@ -39,7 +39,7 @@ pub struct RingPair {
 }
 
 impl RingPair {
-    /// The rings with these places of indices and data. Returns `None` if they do not fit in the region.
+    /// Creates both handles, each from the place of its indices and its data. Returns `None` if they do not fit in the region.
     pub fn new(region: SharedRegion, tx: (usize, Part), rx: (usize, Part)) -> Option<RingPair> {
         let at = |(indices, data): (usize, Part)| -> Option<(&'static RingIndices, SharedRegion)> {
             // SAFETY: RingIndices is made of atomics only.
@@ -75,27 +75,27 @@ impl<R: Rings> Rings for Vec<R> {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    /// The peer's incarnation is accepted, or there was none yet.
+    /// The peer's incarnation is accepted, or the peer has not started yet.
     Down,
     Up,
-    /// The peer has restarted, and that is not accepted yet. A peer that takes its new epoch back stays here.
+    /// The peer has restarted, and this side has not accepted it yet. A peer that takes its new epoch back stays here.
     Restarted,
     Quarantined,
 }
 
-/// What has happened to the link since the last poll.
+/// Change of the link since the last poll.
 #[must_use = "the rings may have to be dropped"]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LinkEvent {
     /// Nothing: the rings may be used if they could be before.
     Unchanged,
-    /// The peer has restarted. Drop all state about it, then call [`Endpoint::accept`]. Returned until then.
+    /// The peer has restarted. Drop all state about it, then call [`Endpoint::accept`]. Returned at each poll until then.
     PeerRestarted,
     /// Both sides agree: the rings are empty and may be used from now on.
     CameUp,
     /// The link was up, and the peer has withdrawn without a new epoch: quarantined. Its restart may follow at once.
     Lost,
-    /// The peer speaks another version, or rubbish: quarantined. Returned once.
+    /// The peer has another version or an invalid magic: quarantined. Returned once.
     Incompatible,
 }
 
@@ -103,7 +103,7 @@ pub enum LinkEvent {
 pub struct Endpoint<R> {
     link: Link,
     state: State,
-    /// The peer must be notified whatever its doorbell says.
+    /// True if the peer must be notified whatever its doorbell returns.
     notify: bool,
     /// The handles of the rings. Use them only while [`Self::is_up`].
     pub rings: R,
@@ -116,7 +116,7 @@ impl<R: Rings> Endpoint<R> {
         Some(Endpoint::new(Link::start(region, side)?, rings))
     }
 
-    /// As [`Self::start`], over a header of the model checker's.
+    /// Starts as [`Self::start`], over a header of the model checker.
     #[cfg(loom)]
     pub fn start_at(header: &'static LinkHeader, side: Side, rings: R) -> Endpoint<R> {
         Endpoint::new(Link::start_at(header, side), rings)
@@ -131,7 +131,7 @@ impl<R: Rings> Endpoint<R> {
         }
     }
 
-    /// Reads the peer's words in the link header and follows them. Costs a few loads.
+    /// Reads the peer's words in the link header and changes the state accordingly. Returns what has changed. Costs a few loads.
     #[inline]
     pub fn poll(&mut self) -> LinkEvent {
         match (self.link.poll(), self.state) {
@@ -166,10 +166,10 @@ impl<R: Rings> Endpoint<R> {
         self.notify = true;
     }
 
-    /// Judges a breach of the rules: quarantines the peer and returns true, unless the peer has just restarted. In that case
-    /// impossible indices are those of its new incarnation: returns false, and the next poll reports the restart.
+    /// Handles a protocol violation. Quarantines the peer and returns true, unless the peer has just restarted. After a restart
+    /// the impossible indices belong to the new incarnation: returns false, and the next poll reports the restart.
     ///
-    /// The rings must not be used afterwards, whatever it returns.
+    /// In both cases the rings must not be used afterwards.
     #[must_use = "a true result is a protocol violation to be counted"]
     pub fn violation(&mut self) -> bool {
         // The peer's new incarnation raises its epoch before it writes an index, so the epoch tells the two cases apart.
@@ -202,15 +202,15 @@ impl<R> Endpoint<R> {
         self.link.own_bell().take()
     }
 
-    /// Arms the doorbell that wakes this side. Returns false if it was rung meanwhile: then work again instead of sleeping.
+    /// Arms the doorbell that wakes this side. Returns false if it was rung meanwhile; then work again instead of sleeping.
     #[inline]
     #[must_use = "a false result means that there is work"]
     pub fn arm(&self) -> bool {
         self.link.own_bell().arm()
     }
 
-    /// Rings `bits` of the peer's doorbell, if any. Returns true if the peer must be notified, for these or for a step of the
-    /// handshake.
+    /// Rings `bits` of the peer's doorbell, if any. Returns true if the peer must be notified, for these bits or for a step of
+    /// the handshake.
     #[inline]
     #[must_use = "a true result means that the peer sleeps until it is notified"]
     pub fn flush(&mut self, bits: u64) -> bool {
@@ -224,22 +224,22 @@ impl<R> Endpoint<R> {
         self.notify
     }
 
-    /// This side's epoch: it numbers the incarnations.
+    /// Returns this side's epoch, the number of its incarnation.
     pub fn epoch(&self) -> u32 {
         self.link.epoch()
     }
 
-    /// The peer's epoch that was accepted; 0 if none.
+    /// Returns the peer's epoch that was accepted; 0 if none.
     pub fn peer_epoch(&self) -> u32 {
         self.link.peer_epoch()
     }
 
-    /// The doorbell that wakes this side.
+    /// Returns the doorbell that wakes this side.
     pub fn own_bell(&self) -> &'static Doorbell {
         self.link.own_bell()
     }
 
-    /// The doorbell that wakes the peer.
+    /// Returns the doorbell that wakes the peer.
     pub fn peer_bell(&self) -> &'static Doorbell {
         self.link.peer_bell()
     }

@@ -1,19 +1,17 @@
-//! Where things lie inside the shared regions, and how large they are: said once, for both sides.
+//! Places and sizes inside the shared regions, defined once for both sides.
 //!
-//! Offsets are in bytes from the start of a region; data parts of rings are powers of two. The regions' own sizes are
-//! in `system.xml`; each `assert!` below ties them to what is laid out here.
+//! Offsets are in bytes from the start of a region; data parts of rings are powers of two. The regions' own sizes are in
+//! `system.xml`; each `assert!` below compares them with this layout. No side can change a layout at run time, so the peer need
+//! not be trusted for it.
 
-/// Network ports of each brane at one NIC: how many interfaces on that NIC it can have at a time.
-pub const PORTS_PER_BRANE: usize = 2;
-
-/// NICs that any system can have. How many there are follows from `system.xml`. A brane's ports are numbered through:
-/// [`PORTS_PER_BRANE`] at `nic0`, then those at `nic1`, and so on.
+/// NICs that any system can have. The number of NICs follows from `system.xml`. A brane's ports are numbered through: those at
+/// `nic0` first, then those at `nic1`, and so on. Each NIC has the same number of them ([`ports::count`]).
 pub const MAX_NICS: usize = 8;
 
-/// Names of the NICs' drivers, by the number of the NIC.
+/// Names of the NICs' drivers, by NIC number.
 pub const NIC_NAMES: [&str; MAX_NICS] = ["nic0", "nic1", "nic2", "nic3", "nic4", "nic5", "nic6", "nic7"];
 
-/// A part of a region: offset and length in bytes.
+/// A part of a region.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Part {
     /// Bytes from the start of the region.
@@ -36,41 +34,55 @@ pub const INDICES: usize = 128;
 
 /// `ports-N`, between a NIC driver (side A) and a brane (side B). A [`crate::link::LinkHeader`] comes first.
 pub mod ports {
-    use super::{INDICES, PORTS_PER_BRANE, Part};
+    use super::{INDICES, Part};
     use crate::endpoint::RingPair;
     use crate::shared::SharedRegion;
-    /// Bytes that the region must have.
+    /// Bytes of the region for each two ports.
     pub const SIZE: usize = 0x20_0000;
+    /// Ports of a brane at one NIC in the largest region. Those of [`super::MAX_NICS`] NICs have a doorbell bit each.
+    pub const MAX_PORTS: usize = 8;
+    /// Returns the number of ports in a region of `size` bytes. A brane can have as many interfaces at one NIC at a time.
+    pub const fn count(size: usize) -> usize {
+        let count = size / SIZE * 2;
+        if count < MAX_PORTS { count } else { MAX_PORTS }
+    }
     /// Indices of port `p`'s receive ring (driver to brane).
     pub const fn rx_indices(p: usize) -> usize {
         0x1000 + 2 * p * INDICES
     }
-    /// Indices of port `p`'s transmit ring (brane to driver).
+    /// Returns the offset of the indices of port `p`'s transmit ring (brane to driver).
     pub const fn tx_indices(p: usize) -> usize {
         rx_indices(p) + INDICES
     }
-    /// Data of the receive rings.
-    pub const RX: [Part; PORTS_PER_BRANE] = [Part::new(0x8_0000, 0x8_0000), Part::new(0x18_0000, 0x4_0000)];
-    /// Data of the transmit rings.
-    pub const TX: [Part; PORTS_PER_BRANE] = [Part::new(0x10_0000, 0x8_0000), Part::new(0x1c_0000, 0x4_0000)];
+    /// Data of the receive rings of the first two ports.
+    pub const RX: [Part; 2] = [Part::new(0x8_0000, 0x8_0000), Part::new(0x18_0000, 0x4_0000)];
+    /// Data of the transmit rings of the first two ports.
+    pub const TX: [Part; 2] = [Part::new(0x10_0000, 0x8_0000), Part::new(0x1c_0000, 0x4_0000)];
     const _: () = assert!(TX[1].end() == SIZE && RX[0].end() == TX[0].offset && TX[0].end() == RX[1].offset);
+    const _: () = assert!(rx_indices(MAX_PORTS) <= RX[0].offset && MAX_PORTS * super::MAX_NICS <= 64);
 
-    /// The driver's ends of port `p` (side A). Returns `None` if the region is too small or has no such port.
-    pub fn driver_rings(region: SharedRegion, p: usize) -> Option<RingPair> {
-        RingPair::new(
-            region.part(0, SIZE)?,
-            (rx_indices(p), *RX.get(p)?),
-            (tx_indices(p), *TX.get(p)?),
-        )
+    /// Returns the data of port `p`'s receive ring: each further pair of ports lies [`SIZE`] bytes behind the one before.
+    pub const fn rx(p: usize) -> Part {
+        let Part { offset, len } = RX[p % 2];
+        Part::new(p / 2 * SIZE + offset, len)
     }
 
-    /// The brane's ends of port `p` (side B). Returns `None` if the region is too small or has no such port.
+    /// Returns the data of port `p`'s transmit ring.
+    pub const fn tx(p: usize) -> Part {
+        let Part { offset, len } = TX[p % 2];
+        Part::new(p / 2 * SIZE + offset, len)
+    }
+
+    /// Returns the driver's ends of port `p` (side A). Returns `None` if the region is too small or has no such port.
+    pub fn driver_rings(region: SharedRegion, p: usize) -> Option<RingPair> {
+        (p < count(region.len()))
+            .then(|| RingPair::new(region, (rx_indices(p), rx(p)), (tx_indices(p), tx(p))))?
+    }
+
+    /// Returns the brane's ends of port `p` (side B). Returns `None` if the region is too small or has no such port.
     pub fn brane_rings(region: SharedRegion, p: usize) -> Option<RingPair> {
-        RingPair::new(
-            region.part(0, SIZE)?,
-            (tx_indices(p), *TX.get(p)?),
-            (rx_indices(p), *RX.get(p)?),
-        )
+        (p < count(region.len()))
+            .then(|| RingPair::new(region, (tx_indices(p), tx(p)), (rx_indices(p), rx(p))))?
     }
 }
 
@@ -87,11 +99,11 @@ pub mod sock {
     pub const REQUEST_INDICES: usize = 0x1000;
     /// Indices of the event ring (brane to client).
     pub const EVENT_INDICES: usize = REQUEST_INDICES + INDICES;
-    /// Indices of slot `s`'s receive ring (brane to client).
+    /// Returns the offset of the indices of slot `s`'s receive ring (brane to client).
     pub const fn rx_indices(s: usize) -> usize {
         0x2000 + 2 * s * INDICES
     }
-    /// Indices of slot `s`'s transmit ring (client to brane).
+    /// Returns the offset of the indices of slot `s`'s transmit ring (client to brane).
     pub const fn tx_indices(s: usize) -> usize {
         rx_indices(s) + INDICES
     }
@@ -99,15 +111,15 @@ pub mod sock {
     pub const REQUESTS: Part = Part::new(0x8000, 0x8000);
     /// Data of the event ring.
     pub const EVENTS: Part = Part::new(0x1_0000, 0x8000);
-    /// What the client divides among its sockets' rings as it likes.
+    /// Data area: the client divides it among its sockets' rings.
     pub const DATA: Part = Part::new(0x2_0000, SIZE - 0x2_0000);
-    /// Smallest and largest data part of a socket's ring.
+    /// Smallest data part of a socket's ring in bytes.
     pub const RING_MIN: usize = 1024;
-    /// See [`RING_MIN`].
+    /// Largest data part of a socket's ring in bytes.
     pub const RING_MAX: usize = 1 << 20;
     const _: () = assert!(rx_indices(SLOTS) <= REQUESTS.offset && EVENTS.end() <= DATA.offset);
 
-    /// The brane's ends of the rings of events and requests (side A). Returns `None` if the region is too small.
+    /// Returns the brane's ends of the event and request rings (side A). Returns `None` if the region is too small.
     pub fn brane_rings(region: SharedRegion) -> Option<RingPair> {
         RingPair::new(
             region.part(0, SIZE)?,
@@ -116,7 +128,7 @@ pub mod sock {
         )
     }
 
-    /// The client's ends of the rings of requests and events (side B). Returns `None` if the region is too small.
+    /// Returns the client's ends of the request and event rings (side B). Returns `None` if the region is too small.
     pub fn client_rings(region: SharedRegion) -> Option<RingPair> {
         RingPair::new(
             region.part(0, SIZE)?,
@@ -143,7 +155,7 @@ pub mod ctl {
     pub const REPORTS: Part = Part::new(0x8000, 0x8000);
     const _: () = assert!(REPORTS.end() <= SIZE);
 
-    /// The manager's ends (side A). Returns `None` if the region is too small.
+    /// Returns the manager's ends (side A). Returns `None` if the region is too small.
     pub fn manager_rings(region: SharedRegion) -> Option<RingPair> {
         RingPair::new(
             region.part(0, SIZE)?,
@@ -152,7 +164,7 @@ pub mod ctl {
         )
     }
 
-    /// The ends of a brane or subscriber (side B). Returns `None` if the region is too small.
+    /// Returns the ends of a brane or subscriber (side B). Returns `None` if the region is too small.
     pub fn brane_rings(region: SharedRegion) -> Option<RingPair> {
         RingPair::new(
             region.part(0, SIZE)?,
@@ -162,8 +174,8 @@ pub mod ctl {
     }
 }
 
-/// `log-NAME`, from one protection domain to serial: a [`crate::stream`] ring. No link: serial is never restarted, and
-/// a restarted writer goes on where its indices stand.
+/// `log-NAME`, from one protection domain to serial: a [`crate::stream`] ring. It has no link: serial never restarts, and a
+/// restarted writer continues at the present indices.
 pub mod log {
     use super::Part;
     /// Bytes that the region must have.
@@ -191,23 +203,24 @@ pub mod tty {
     pub const OUTPUT: Part = Part::new(0x2000, 0x2000);
 }
 
-/// `remote-line`, between serial and the remote line's domain: as [`tty`], for frames that come and go at the line's speed.
+/// `remote-line`, between serial and the remote line's domain: two [`crate::stream`] rings for frames, which move at the line's
+/// speed.
 pub mod remote_line {
     use super::Part;
     /// Bytes that the region must have.
     pub const SIZE: usize = 0x1_0000;
-    /// Indices of the ring of what was received (serial to remote).
+    /// Indices of the receive ring (serial to remote).
     pub const INPUT_INDICES: usize = 0;
-    /// Indices of the ring of what is to be sent (remote to serial).
+    /// Indices of the transmit ring (remote to serial).
     pub const OUTPUT_INDICES: usize = super::INDICES;
-    /// Data of the ring of what was received.
+    /// Data of the receive ring.
     pub const INPUT: Part = Part::new(0x4000, 0x4000);
-    /// Data of the ring of what is to be sent.
+    /// Data of the transmit ring.
     pub const OUTPUT: Part = Part::new(0x8000, 0x8000);
     const _: () = assert!(INPUT.end() == OUTPUT.offset && OUTPUT.end() == SIZE);
 }
 
-/// Memory for tests that plays a shared region.
+/// Memory for tests that stands in for a shared region.
 #[cfg(all(test, not(loom)))]
 pub mod testing {
     use crate::shared::SharedRegion;
@@ -218,15 +231,15 @@ pub mod testing {
     pub struct Backing(NonNull<u8>, Layout);
 
     impl Backing {
-        /// `len` bytes of it.
+        /// Allocates `len` bytes.
         pub fn new(len: usize) -> Backing {
             let layout = Layout::from_size_align(len, 4096).unwrap();
             // SAFETY: the layout has a size above zero.
             Backing(NonNull::new(unsafe { alloc_zeroed(layout) }).unwrap(), layout)
         }
-        /// The whole as a region.
+        /// Returns the whole memory as a region.
         pub fn region(&self) -> SharedRegion {
-            // SAFETY: valid for the layout's size until drop; the tests keep the backing alive.
+            // SAFETY: valid for the layout's size until drop; the tests do not drop the backing before the region.
             unsafe { SharedRegion::new(self.0, self.1.size()) }
         }
         /// Overwrites a range, as a hostile peer would.

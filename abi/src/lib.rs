@@ -1,11 +1,11 @@
-//! What two protection domains must agree on, and nothing else: ids, rings, region layouts, message layouts.
+//! Agreements between two protection domains, and nothing else: ids, rings, region layouts, message layouts.
 //!
-//! Both sides of every shared region include this crate, so a number in here is never typed a second time. It knows
-//! nothing of seL4: memory, time and notifications belong to the caller.
+//! Both sides of every shared region include this crate, so each number is written once. The crate knows nothing of seL4: memory,
+//! time and notifications belong to the caller.
 //!
-//! **Trust.** All that is read from a shared region is an allegation of the side that can write there. The types here
-//! keep the authoritative state (indices, capacities, epochs) in private memory, read the peer's part once, check it,
-//! and report a lie as an error ([`ring::RingError::Peer`]); they never panic and never index out of bounds for it.
+//! **Trust.** All data in a shared region is a claim of the side that can write there. The types here keep the authoritative
+//! state (indices, capacities, epochs) in private memory. They read the peer's part once, check it, and return a lie as an error
+//! ([`ring::RingError::Peer`]). No value of the peer makes them panic or index out of bounds.
 #![cfg_attr(not(any(test, loom)), no_std)]
 #![warn(missing_docs)]
 
@@ -32,7 +32,7 @@ pub mod subscription;
 pub mod timer;
 pub mod vif;
 
-/// The atomics that the rings are built on: the processor's, or loom's when the protocol is model-checked.
+/// The atomics under the rings: the processor's, or loom's if the protocol is model-checked.
 pub(crate) mod sync {
     #[cfg(not(loom))]
     pub use core::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};

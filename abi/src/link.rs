@@ -1,34 +1,37 @@
-//! The head of every region that two restartable sides share: who is alive, since when, and who knows of it.
+//! The header of every region that two restartable sides share. It shows which sides run and in which incarnations.
 //!
-//! Each side has an epoch (raised at each of its starts, never 0 while alive) and an acknowledgement (the epoch of the
-//! peer that it has seen). A side that starts withdraws its acknowledgement, raises its epoch and notifies. A side
-//! that sees a new epoch of its peer drops all private state about the region, zeroes the ring indices of both
-//! directions, and acknowledges. The link is up for a side when both have acknowledged each other's present epoch:
-//! then all indices are 0 and both know it. A side uses the rings only while the link is up.
+//! Each side has an epoch, which it raises at each of its starts and which is never 0 while it runs. Each side also has an
+//! acknowledgement: the peer's epoch that the side has seen. The handshake:
 //!
-//! Both words of a side are written by that side alone in an honest system; a side that lies can only break its own
-//! link, and each reset it causes is bounded work that the other counts.
+//! - A side that starts withdraws its acknowledgement, raises its epoch and notifies the peer.
+//! - A side that sees a new epoch of its peer drops all private state about the region. It then zeroes the ring indices of both
+//!   directions, and acknowledges.
+//! - The link is up for a side when both sides have acknowledged each other's present epoch. All indices are then 0, and both
+//!   sides know it. A side uses the rings only while the link is up.
+//!
+//! The peer need not be trusted. In an honest system only the side itself writes its two words. A dishonest side can only break
+//! its own link, and each reset that it causes is bounded work that the peer counts.
 
 use crate::doorbell::Doorbell;
 use crate::shared::SharedRegion;
 use crate::sync::{AtomicU32, Ordering};
 
-/// `b"BRN1"`, in every side's mark.
+/// `b"BRN1"`, the magic of both sides.
 pub const MAGIC: u32 = u32::from_le_bytes(*b"BRN1");
 
-/// Version of everything in this crate; two sides of different versions do not talk.
+/// Version of everything in this crate. Sides of different versions do not communicate.
 pub const VERSION: u32 = 1;
 
-/// Which side of a region one is. By convention the more trusted side is `A` (driver, manager, brane before client).
+/// Side of a region. By convention the more trusted side is `A`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Side {
     /// The server's side: driver towards brane, manager towards brane, brane towards client.
     A,
-    /// The user's side.
+    /// The user's side: brane towards driver and manager, client towards brane.
     B,
 }
 
-/// What one side says of itself.
+/// State that one side publishes.
 #[repr(C, align(64))]
 #[derive(Default)]
 pub struct SideState {
@@ -38,7 +41,7 @@ pub struct SideState {
     ack: AtomicU32,
 }
 
-/// The first bytes of a shared region: both sides' state and both doorbells. All zero before anybody started.
+/// First bytes of a shared region: state and doorbell of both sides. All zero before the first start.
 #[repr(C, align(64))]
 #[derive(Default)]
 pub struct LinkHeader {
@@ -46,20 +49,20 @@ pub struct LinkHeader {
     bell: [Doorbell; 2],
 }
 
-/// What a look at the header says; see [`Link::poll`].
+/// State of the header; see [`Link::poll`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LinkState {
-    /// The peer has not started or has not yet seen us: do not touch the rings.
+    /// The peer has not started, or has not acknowledged this side yet: do not use the rings.
     Down,
-    /// The peer speaks another version, or rubbish: do not touch the rings.
+    /// The peer has another version or an invalid magic: do not use the rings.
     Incompatible,
-    /// The peer has (re)started: drop everything about it, zero the rings' indices, call [`Link::acknowledge`].
+    /// The peer has (re)started: drop all state about it, zero the rings' indices, call [`Link::acknowledge`].
     PeerRestarted,
     /// Both sides agree: use the rings.
     Up,
 }
 
-/// One side's private handle of a link.
+/// Private handle of one side of a link.
 pub struct Link {
     header: &'static LinkHeader,
     me: usize,
@@ -69,15 +72,15 @@ pub struct Link {
 }
 
 impl Link {
-    /// Starts our side: withdraws our acknowledgement, raises our epoch. The caller notifies the peer once after it,
-    /// whatever the doorbell says. `None` when the region is too small or not aligned.
+    /// Starts this side: withdraws its acknowledgement and raises its epoch. The caller then notifies the peer once, whatever the
+    /// doorbell returns. Returns `None` if the region is too small or not aligned.
     pub fn start(region: SharedRegion, side: Side) -> Option<Link> {
         // SAFETY: LinkHeader is made of atomics only.
         let header = unsafe { region.object(0)? };
         Some(Link::start_at(header, side))
     }
 
-    /// Starts our side over a header that the caller has found.
+    /// Starts this side over a header that the caller has found.
     pub(crate) fn start_at(header: &'static LinkHeader, side: Side) -> Link {
         let me = side as usize;
         let mine = &header.side[me];
@@ -98,7 +101,7 @@ impl Link {
         }
     }
 
-    /// Looks at the peer's state. Cheap: a few loads.
+    /// Reads the peer's state. Costs a few loads.
     pub fn poll(&mut self) -> LinkState {
         let peer = &self.header.side[1 - self.me];
         let epoch = peer.epoch.load(Ordering::Acquire);
@@ -120,8 +123,8 @@ impl Link {
         }
     }
 
-    /// Acknowledges the peer's epoch that [`Self::poll`] last reported. Our rings must be zeroed by now. The caller
-    /// notifies the peer once after it.
+    /// Acknowledges the peer's epoch that [`Self::poll`] last reported. The caller zeroes the rings before the call, and notifies
+    /// the peer once after it.
     pub fn acknowledge(&mut self) {
         self.peer_epoch = self.pending;
         self.header.side[self.me]
@@ -129,22 +132,22 @@ impl Link {
             .store(self.peer_epoch, Ordering::SeqCst);
     }
 
-    /// Our own epoch: how often this side has started, as far as the region remembers.
+    /// Returns this side's epoch: the number of its starts since the region was zeroed. After an overflow it continues at 1.
     pub fn epoch(&self) -> u32 {
         self.epoch
     }
 
-    /// The peer's epoch that we have acknowledged; 0 when none.
+    /// Returns the peer's epoch that this side has acknowledged; 0 if none.
     pub fn peer_epoch(&self) -> u32 {
         self.peer_epoch
     }
 
-    /// The doorbell that wakes us.
+    /// Returns the doorbell that wakes this side.
     pub fn own_bell(&self) -> &'static Doorbell {
         &self.header.bell[self.me]
     }
 
-    /// The doorbell that wakes the peer.
+    /// Returns the doorbell that wakes the peer.
     pub fn peer_bell(&self) -> &'static Doorbell {
         &self.header.bell[1 - self.me]
     }

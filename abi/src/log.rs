@@ -1,10 +1,10 @@
-//! Logs: the ring of lines that a protection domain (PD) writes to serial, log levels, and the calls by which the manager sets
-//! a level and reads what serial keeps.
+//! Logs of protection domains (PDs): the ring of lines that a PD writes to serial, and log levels. Also the calls by which the
+//! manager sets a level and reads the lines that serial keeps.
 //!
-//! The writer of a log ring (layout: [`crate::layout::log`]) is not trusted. It never waits: it drops a line that does not fit and
-//! counts it. Serial knows the writer's name from the system description and takes the bytes for text without authority. A line may
-//! begin with its level ([`Level::to_byte`]); it has the level `info` without one. Serial writes the writer's level into the region,
-//! so that the writer can save itself the lines that serial would drop.
+//! The writer of a log ring (layout: [`crate::layout::log`]) is not trusted. It never waits: if a line does not fit, the writer
+//! drops and counts it. Serial knows the writer's name from the system description, and the bytes are text without authority. A
+//! line may begin with its level ([`Level::to_byte`]); without one its level is `info`. Serial writes the writer's level into the
+//! region, so that the writer can skip lines that serial would drop.
 
 use crate::layout::log::{DATA, INDICES, LEVEL};
 use crate::shared::SharedRegion;
@@ -20,10 +20,10 @@ pub enum Level {
     /// As the level of a PD: writes nothing.
     #[n(0)]
     Off,
-    /// The PD cannot do what it is for.
+    /// The PD cannot do its task.
     #[n(1)]
     Error,
-    /// The PD goes on, and something needs attention.
+    /// The PD continues, and something needs attention.
     #[n(2)]
     Warn,
     /// Events that an operator expects to see.
@@ -73,12 +73,12 @@ impl Level {
     }
 }
 
-/// The word of a log ring's region that holds the writer's level. Zero, as the memory is at boot, stands for [`Level::Info`].
+/// Word of a log ring's region that holds the writer's level. Zero, the value at boot, stands for [`Level::Info`].
 #[repr(transparent)]
 pub struct LevelWord(AtomicU32);
 
 impl LevelWord {
-    /// Stores the level. Serial alone does this.
+    /// Stores the level. Only serial calls this.
     pub fn set(&self, level: Level) {
         self.0.store(u32::from(level.to_byte()), Ordering::Relaxed);
     }
@@ -110,30 +110,30 @@ pub fn level(region: SharedRegion) -> Option<&'static LevelWord> {
     unsafe { region.object(LEVEL) }
 }
 
-/// Label of a call to serial: sets the level of a PD. Word 0 is the PD's number (its channel id at serial, or [`OWN`]), word 1 the level's byte.
-/// The reply is [`OK`] or [`UNKNOWN`].
+/// Label of a call to serial: sets the level of a PD. Word 0 is the PD's number (its channel id at serial, or [`OWN`]), word 1
+/// the level's byte. The reply is [`OK`] or [`UNKNOWN`].
 pub const SET_LEVEL: u64 = 0x110;
-/// Label of a call to serial: reads the kept lines of a PD. Word 0 is the PD's number, word 1 a line number. Serial writes lines with higher
-/// numbers into the region `kept-lines`, the oldest first, as many as fit: a [`LineHeader`] and the text for each. The reply is [`OK`], with
-/// the length in bytes in word 0 and the PD's level in word 1, or [`UNKNOWN`].
+/// Label of a call to serial: reads the kept lines of a PD. Word 0 is the PD's number, word 1 a line number. Serial writes lines
+/// with higher numbers into the region `kept-lines`, the oldest first, as many as fit. Each is a [`LineHeader`] and the text. The
+/// reply is [`OK`], with the length in bytes in word 0 and the PD's level in word 1, or [`UNKNOWN`].
 pub const READ: u64 = 0x111;
 /// Reply: done.
 pub const OK: u64 = 0x112;
-/// Reply: no PD that logs has this number, or no level this byte.
+/// Reply: no PD with a log has this number, or no level has this byte.
 pub const UNKNOWN: u64 = 0x113;
 
-/// In a call to serial: the number of the caller's own log.
+/// Number of the caller's own log, in a call to serial.
 pub const OWN: u32 = u32::MAX;
 /// Longest text of a kept line in bytes.
 pub const MAX_TEXT: usize = 240;
 
-/// What stands before the text of each line in `kept-lines`. All integers are little-endian.
+/// Header before the text of each line in `kept-lines`. All integers are little-endian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct LineHeader {
     /// Number of the line: 1 for the first line since boot, over all PDs.
     pub number: u64,
-    /// When serial printed it, in nanoseconds of the shared clock.
+    /// Time at which serial printed it, in nanoseconds of the shared clock.
     pub at_ns: u64,
     /// Byte of its level.
     pub level: u32,
@@ -154,7 +154,7 @@ pub struct Line<'a> {
     pub text: &'a str,
 }
 
-/// Reads the lines of a copy of `kept-lines`. Ends at the first line that breaks the rules.
+/// Reads the lines of a copy of `kept-lines`. Stops at the first malformed line.
 pub fn lines(mut bytes: &[u8]) -> impl Iterator<Item = Line<'_>> {
     core::iter::from_fn(move || {
         let (header, rest) = LineHeader::read_from_prefix(bytes).ok()?;

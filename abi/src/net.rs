@@ -1,4 +1,6 @@
-//! Network words that several layouts share: MAC addresses, IP addresses with prefix, socket addresses.
+//! Network types that several layouts share: MAC addresses, IP addresses with prefix, socket addresses.
+//!
+//! Owns no state. Any side of a region may have written such a value, so its user checks it.
 
 use core::fmt;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -34,11 +36,11 @@ pub struct MacAddr(
 impl MacAddr {
     /// ff:ff:ff:ff:ff:ff
     pub const BROADCAST: MacAddr = MacAddr([0xff; 6]);
-    /// Whether the group bit is set (multicast and broadcast).
+    /// Returns true if the group bit is set (multicast and broadcast).
     pub const fn is_group(self) -> bool {
         self.0[0] & 1 != 0
     }
-    /// Whether a station may have it: neither a group address nor all zero.
+    /// Returns true if a station may have the address: it is neither a group address nor all zero.
     pub fn is_station(self) -> bool {
         !self.is_group() && self.0 != [0; 6]
     }
@@ -72,22 +74,22 @@ impl fmt::Display for Cidr {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct SockAddr {
-    /// The address, network order; IPv4 takes the first four bytes.
+    /// The address, in network order; IPv4 uses the first four bytes.
     pub ip: [u8; 16],
     /// UDP or TCP port.
     pub port: u16,
-    /// 0 any, 4 or 6.
+    /// 0 for any, 4 or 6.
     pub family: u8,
     /// Zero.
     pub reserved: u8,
 }
 
-/// The `family` of a [`SockAddr`] is none that exists.
+/// Error: the `family` of a [`SockAddr`] does not exist.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UnknownFamily;
 
 impl SockAddr {
-    /// From an address (or none, for "any") and a port.
+    /// Creates the value from an address (`None` for any) and a port.
     pub fn new(ip: Option<IpAddr>, port: u16) -> SockAddr {
         let mut out = SockAddr {
             port,
@@ -107,7 +109,7 @@ impl SockAddr {
         out
     }
 
-    /// The address; `Ok(None)` for any, `Err` for a family that does not exist.
+    /// Returns the address; `Ok(None)` for any. Fails if the family does not exist.
     pub fn address(&self) -> Result<Option<IpAddr>, UnknownFamily> {
         match self.family {
             0 => Ok(None),

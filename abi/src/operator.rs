@@ -1,12 +1,15 @@
-//! Calls of an operator's domain (the console, or the remote line to the host's `branectl`) to the manager.
+//! Calls of an operator's domain to the manager. The operator is the console, or the remote line to the host's `branectl`.
 //!
-//! A protected call: label [`CALL`], message word 0 the length of the CBOR [`Request`] in the bytes after it. The reply's
-//! label is [`OK`] (the region `NAME-reply` holds a CBOR [`Answer`]), [`ERROR`] (it holds a [`Refusal`]) or [`LATER`] (word 1 is
-//! the number of a job): word 0 is the length of the text in the region. The manager notifies the operator when one of its
-//! jobs has come to an end; the operator then fetches the answer with label [`POLL`] and the job's number in word 0. The
-//! end of a job is kept until it is fetched or [`JOBS`] newer ones of the same operator have been begun.
+//! A request is a protected call with label [`CALL`]. Message word 0 is the length of the CBOR [`Request`] in the bytes after it.
+//! The manager writes the reply into the region `NAME-reply`. Word 0 of the reply is the length of this text in bytes. The label
+//! says what the region holds: with [`OK`] a CBOR [`Answer`], with [`ERROR`] a [`Refusal`]. With [`LATER`] word 1 is the number
+//! of a job.
 //!
-//! Operators are not trusted with the manager's life: requests are checked, answers bounded.
+//! When one of the operator's jobs ends, the manager notifies the operator. The operator then fetches the answer with label
+//! [`POLL`] and the job's number in word 0. The manager keeps the result until the operator fetches it, or until the operator has
+//! begun [`JOBS`] newer jobs.
+//!
+//! The manager does not trust operators: it checks requests and bounds answers.
 
 use crate::control::{FamilyConfig, InterfaceConfig};
 use crate::log::Level;
@@ -21,8 +24,8 @@ mod answer;
 mod refusal;
 
 pub use answer::{
-    Answer, Audit, Brane, Cell, CounterGroup, Device, Event, Free, LogLevel, LogLine, Names, Outcome, Owner,
-    Receipt, Report, SubscriberInfo,
+    Answer, Audit, Brane, Cell, CounterGroup, DevNet, Event, Free, IfNet, LogLevel, LogLine, Names, Outcome,
+    Owner, Receipt, Report, SubscriberInfo,
 };
 pub use refusal::{DriverRefusal, Known, Purpose, Refusal, Unbelievable};
 
@@ -30,8 +33,8 @@ pub use refusal::{DriverRefusal, Known, Purpose, Refusal, Unbelievable};
 pub const CALL: u64 = 16;
 /// Label: the answer to a job; word 0 is its number.
 pub const POLL: u64 = 17;
-/// Label: nobody waits for a job any more; word 0 is its number. A question is given up, a batch begins nothing more, and a
-/// change goes on; its end is not kept.
+/// Label: cancels a job; word 0 is its number. The job's result is not kept. A query is dropped, a batch begins no further
+/// request, and a change goes on.
 pub const CANCEL: u64 = 18;
 
 /// Reply: the region holds an [`Answer`].
@@ -45,7 +48,7 @@ pub const LATER: u64 = 2;
 pub const MAX_REQUEST: usize = 768;
 /// Bytes of an operator's reply region.
 pub const REPLY_SIZE: usize = 0x1_0000;
-/// Jobs of one operator whose end is kept or awaited.
+/// Jobs of one operator that run or have a kept result, at most.
 pub const JOBS: usize = 8;
 /// Longest name of a brane, a device or an interface in bytes.
 pub const MAX_NAME: usize = 31;
@@ -56,42 +59,42 @@ pub const LOG_LINES: usize = 64;
 /// Events that the manager remembers.
 pub const EVENTS_KEPT: usize = 256;
 
-/// Who can reach an interface besides the outside.
+/// Peers that can reach an interface besides the outside.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
 #[cbor(index_only)]
 pub enum Mode {
-    /// Other branes on the same NIC too, through the driver's switch.
+    /// Also other branes on the NIC, through the driver's switch.
     #[default]
     #[n(0)]
     Bridge,
-    /// Nobody else.
+    /// No other brane.
     #[n(1)]
     Private,
 }
 
-/// What a device is.
+/// Kind of a device.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub enum Kind {
     /// A virtual interface with a MAC address of its own on a physical NIC.
     #[default]
     #[n(0)]
     Vnic,
-    /// The physical NIC itself: a virtual interface with the NIC's own MAC address. There is one for each NIC, by its name.
+    /// The physical NIC itself: a virtual interface with the NIC's own MAC address and name. Each NIC has one.
     #[n(1)]
     Phys,
-    /// One end of a wire whose other end is the named device.
+    /// One end of a wire; the named device is the other end.
     #[n(2)]
     Pair(#[n(0)] String),
     /// A vnic whose frames carry this VLAN tag on the wire (IEEE 802.1Q), 1 to 4094; the brane sees them without it.
     #[n(3)]
     Vlan(#[n(0)] u16),
-    /// A brane's own `lo0`: made with the brane, gone with it, never anywhere else.
+    /// A brane's own `lo0`. It is created and deleted with the brane and never moves.
     #[n(4)]
     Lo,
 }
 
 impl Kind {
-    /// In a word: `vnic`, `phys`, `pair`, `vlan`, `lo`.
+    /// Returns the kind in one word: `vnic`, `phys`, `pair`, `vlan` or `lo`.
     pub const fn word(&self) -> &'static str {
         match self {
             Kind::Vnic => "vnic",
@@ -103,13 +106,13 @@ impl Kind {
     }
 }
 
-/// A device (DevNet): what manager and driver know of an interface, whoever has it.
+/// A device (DevNet): what manager and driver know of an interface, independent of the brane that has it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct DeviceConfig {
     /// Its name, unique in the whole system.
     #[n(0)]
     pub name: String,
-    /// What it is.
+    /// Its kind.
     #[n(1)]
     pub kind: Kind,
     /// Number of the NIC whose driver carries it: 0 for `nic0`.
@@ -119,23 +122,23 @@ pub struct DeviceConfig {
     /// Its MAC address; `None` for one from the pool.
     #[n(3)]
     pub mac: Option<MacAddr>,
-    /// Who can reach it.
+    /// Peers that can reach it.
     #[n(4)]
     #[cbor(default)]
     pub mode: Mode,
-    /// Where what it sends may come from, besides its link-local address; empty: anything.
+    /// Source addresses that it may send from, besides its link-local address. Empty: any.
     #[n(5)]
     #[cbor(default)]
     pub allow: Vec<Cidr>,
     /// Bytes per second that it may send.
     #[n(6)]
     pub rate_up: Option<u64>,
-    /// Bytes per second that it gets.
+    /// Bytes per second that it may receive.
     #[n(7)]
     pub rate_down: Option<u64>,
 }
 
-/// How an interface gets its addresses.
+/// Addresses of an interface and the ways to obtain more.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Addressing {
     /// Fixed addresses.
@@ -148,11 +151,11 @@ pub struct Addressing {
     /// Fixed IPv6 default router.
     #[n(2)]
     pub gateway6: Option<Ipv6Addr>,
-    /// Ask DHCP.
+    /// Use DHCP.
     #[n(3)]
     #[cbor(default)]
     pub dhcp4: bool,
-    /// Take router advertisements.
+    /// Use router advertisements.
     #[n(4)]
     #[cbor(default)]
     pub slaac: bool,
@@ -161,20 +164,20 @@ pub struct Addressing {
 /// A request.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Request {
-    /// All branes → [`Answer::Branes`]. `fresh`: after each has been asked how it is, or has had its time for it.
+    /// All branes → [`Answer::Branes`].
     #[n(0)]
     List {
-        /// See above.
+        /// Wait until each brane has reported its present state, or its time for the report is over.
         #[n(0)]
         fresh: bool,
     },
-    /// One brane, asked how it is → [`Answer::Brane`].
+    /// One brane, with its present state → [`Answer::Brane`].
     #[n(1)]
     Show(#[n(0)] String),
     /// Counters of everything, or of the named brane, device or NIC → [`Answer::Stats`].
     #[n(2)]
     Stats(#[n(0)] Option<String>),
-    /// Make a brane → [`Answer::Done`].
+    /// Create a brane → [`Answer::Done`].
     #[n(3)]
     Create {
         /// Its name.
@@ -190,27 +193,27 @@ pub enum Request {
     /// Start a brane that is created or shut down → [`Answer::Done`].
     #[n(4)]
     Start(#[n(0)] String),
-    /// End a brane's connections in good order, then hold it; it stays created → [`Answer::Done`].
+    /// Shut a brane down: end its connections as their protocols require, then stop it. It stays created → [`Answer::Done`].
     #[n(5)]
     Shutdown {
-        /// Which.
+        /// Name of the brane.
         #[n(0)]
         name: String,
-        /// Milliseconds after which what is left is cut off.
+        /// Milliseconds after which the remaining connections are cut off.
         #[n(1)]
         deadline_ms: u32,
     },
-    /// Shut down and delete a brane; its devices go home → [`Answer::Receipt`].
+    /// Shut down and delete a brane; no brane has its devices afterwards → [`Answer::Receipt`].
     #[n(6)]
     Delete {
-        /// Which.
+        /// Name of the brane.
         #[n(0)]
         name: String,
-        /// Milliseconds after which what is left is cut off; 0: at once.
+        /// Milliseconds after which the remaining connections are cut off; 0: at once.
         #[n(1)]
         deadline_ms: u32,
     },
-    /// Give a brane another name → [`Answer::Done`].
+    /// Rename a brane → [`Answer::Done`].
     #[n(7)]
     RenameBrane {
         /// Its present name.
@@ -220,7 +223,7 @@ pub enum Request {
         #[n(1)]
         to: String,
     },
-    /// Give a brane a device as an interface; from whatever brane has it now → [`Answer::Done`].
+    /// Assign a device to a brane as an interface. If another brane has the device, it moves → [`Answer::Done`].
     #[n(8)]
     Assign {
         /// Name of the device.
@@ -232,11 +235,11 @@ pub enum Request {
         /// Name of the interface in the brane; `None` for the first free of `net0`, `net1`, ...
         #[n(2)]
         interface: Option<String>,
-        /// Its addresses; `None`: where it moves, those that it has, otherwise none but its link-local one.
+        /// Its addresses. `None`: a device that moves keeps its addresses; any other device has only its link-local address.
         #[n(3)]
         addressing: Option<Addressing>,
     },
-    /// Take a device from its brane; it goes home → [`Answer::Done`].
+    /// Remove a device from its brane; no brane has it afterwards → [`Answer::Done`].
     #[n(9)]
     Remove(#[n(0)] String),
     /// Change the addresses of a brane's interface → [`Answer::Done`].
@@ -248,11 +251,11 @@ pub enum Request {
         /// Name of the interface in it.
         #[n(1)]
         interface: String,
-        /// What it is to have instead of what it has.
+        /// The new addressing; it replaces the present one.
         #[n(2)]
         addressing: Addressing,
     },
-    /// Give a brane's interface another name → [`Answer::Done`].
+    /// Rename a brane's interface → [`Answer::Done`].
     #[n(11)]
     RenameInterface {
         /// Name of the brane.
@@ -265,7 +268,7 @@ pub enum Request {
         #[n(2)]
         to: String,
     },
-    /// Change a device's mode and limits: those fields that are given → [`Answer::Done`].
+    /// Change those of a device's mode and limits that are given → [`Answer::Done`].
     #[n(12)]
     Limit {
         /// Name of the device.
@@ -287,13 +290,13 @@ pub enum Request {
     /// All devices → [`Answer::Devices`].
     #[n(13)]
     Devices,
-    /// Make a device (of kind vnic or vlan), or for kind pair both ends → [`Answer::Done`].
+    /// Create a device of kind vnic or vlan, or both ends of kind pair → [`Answer::Done`].
     #[n(14)]
     AddDevice(#[n(0)] DeviceConfig),
-    /// Delete a device that no brane has; of a pair, both ends → [`Answer::Receipt`].
+    /// Delete a device that no brane has; for an end of a pair, both ends → [`Answer::Receipt`].
     #[n(15)]
     DeleteDevice(#[n(0)] String),
-    /// Give a device another name → [`Answer::Done`].
+    /// Rename a device → [`Answer::Done`].
     #[n(16)]
     RenameDevice {
         /// Its present name.
@@ -303,7 +306,7 @@ pub enum Request {
         #[n(1)]
         to: String,
     },
-    /// Who is told of transitions → [`Answer::Subscribers`].
+    /// Subscribers to transitions → [`Answer::Subscribers`].
     #[n(17)]
     Subscribers,
     /// Events in order, as many as one answer takes → [`Answer::Events`].
@@ -312,23 +315,23 @@ pub enum Request {
         /// Only events with numbers above this one.
         #[n(0)]
         after: u64,
-        /// If there is no such event: true to be answered when there is one, false to be answered at once.
+        /// If there is no such event: true waits for one, false returns at once.
         #[n(1)]
         wait: bool,
     },
-    /// Compare what manager, drivers and branes say of who has what → [`Answer::Audit`].
+    /// Compare the views that manager, drivers and branes have of devices and interfaces → [`Answer::Audit`].
     #[n(19)]
     Audit,
     /// The whole configuration as it is wanted now → [`Answer::Saved`].
     #[n(20)]
     Save,
-    /// A question to a brane → [`Answer::Query`].
+    /// A query to a brane → [`Answer::Query`].
     #[n(21)]
     Query {
         /// Name of the brane.
         #[n(0)]
         brane: String,
-        /// What to ask.
+        /// The query.
         #[n(1)]
         query: query::Query,
     },
@@ -341,8 +344,8 @@ pub enum Request {
     /// Names that exist, for completion → [`Answer::Names`].
     #[n(24)]
     Names,
-    /// Several requests, each begun when the one before is done, up to the first that is refused → [`Answer::Batch`]. Each is
-    /// one that changes something ([`Request::changes`]), or asks inside for a ping or a host: answers that are short.
+    /// Several requests → [`Answer::Batch`]. Each begins when the previous one has ended; the batch ends at the first refusal. A
+    /// batch takes only requests with short answers: changes ([`Request::changes`]), and ping and host queries.
     #[n(25)]
     Batch(#[n(0)] Vec<Encoded>),
     /// Log levels of all protection domains, or of the named one → [`Answer::LogLevels`].
@@ -351,7 +354,7 @@ pub enum Request {
     /// Set a log level → [`Answer::Done`].
     #[n(31)]
     SetLogLevel {
-        /// Name of a protection domain, or of a brane for that of its domain.
+        /// Name of a protection domain, or of a brane to select the brane's domain.
         #[n(0)]
         pd: String,
         /// The level.
@@ -361,13 +364,13 @@ pub enum Request {
     /// Kept lines of logs → [`Answer::Logs`].
     #[n(32)]
     Logs {
-        /// As in [`Request::SetLogLevel`]; `None` for all domains.
+        /// See [`Request::SetLogLevel`]; `None` for all domains.
         #[n(0)]
         pd: Option<String>,
-        /// Lines with higher numbers than this one.
+        /// Only lines with numbers above this one.
         #[n(1)]
         after: u64,
-        /// If there are none, wait for some. The answer can have none all the same.
+        /// If there are no such lines, wait for some. The answer may still be empty.
         #[n(2)]
         wait: bool,
     },
@@ -379,7 +382,7 @@ pub enum Request {
     Readmit(#[n(0)] String),
 }
 
-/// A request as its CBOR text: in a batch, so that reading one takes no deeper stack for what is in it.
+/// A CBOR-encoded request. Batches hold these instead of [`Request`] so that decoding cannot recurse.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(transparent)]
 pub struct Encoded(
@@ -389,25 +392,25 @@ pub struct Encoded(
 );
 
 impl Encoded {
-    /// The request; `None` where it is not readable.
+    /// Decodes the request. Returns `None` if it is malformed.
     pub fn read(&self) -> Option<Request> {
         minicbor::decode(&self.0).ok()
     }
 }
 
 impl Request {
-    /// A batch of these.
+    /// Builds a batch of these requests.
     pub fn batch(requests: &[Request]) -> Request {
         let encoded = requests.iter().map(|request| {
             let mut text = Vec::new();
-            // Writing to a vector cannot fail, and no request refuses to be encoded.
+            // Writing to a vector cannot fail, and every request can be encoded.
             let _ = minicbor::encode(request, &mut text);
             Encoded(text)
         });
         Request::Batch(encoded.collect())
     }
 
-    /// Whether it changes something; the answer then is [`Answer::Done`] or [`Answer::Receipt`].
+    /// Returns true if the request changes something. Its answer is then [`Answer::Done`] or [`Answer::Receipt`].
     pub const fn changes(&self) -> bool {
         match self {
             Request::List { .. }

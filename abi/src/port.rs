@@ -1,39 +1,39 @@
 //! Records in the port rings between a NIC driver and a brane (layout: [`crate::layout::ports`]).
 //!
-//! A record is either one Ethernet frame without FCS, or (driver to brane only) a [`PortInfo`] that says what the port
-//! is bound to from here on. The brane trusts the driver for keeping frames apart and may read received frames in
-//! place; the driver trusts a brane with nothing and checks its own copy.
+//! A record is either one Ethernet frame without FCS, or (driver to brane only) a [`PortInfo`] that describes the port's binding
+//! from here on. The brane trusts the driver to keep frames apart and may read received frames in place. The driver does not
+//! trust the brane and checks its own copy.
 //!
-//! The three meta words carry what virtio-net's header carries (virtio 1.2, 5.1.6 `struct virtio_net_hdr`), so that
-//! checksums and segmentation can be left to the device on the far side.
+//! The three meta words carry the fields of virtio-net's header (virtio 1.2, 5.1.6 `struct virtio_net_hdr`), so that the device
+//! can do checksums and segmentation.
 
 use crate::net::MacAddr;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-/// Doorbell bit of port `p`: the ring towards the woken side has records, or the ring from it has room.
+/// Returns the doorbell bit of port `p`: the ring towards the woken side has records, or the ring from it has room.
 pub const fn port_bit(p: usize) -> u64 {
     1 << p
 }
 
-/// Longest frame in a port ring in bytes: a 64 KiB IP packet behind an Ethernet header.
+/// Longest frame in a port ring in bytes: an Ethernet header and an IP packet of up to 65535 bytes.
 pub const MAX_FRAME: usize = 14 + 65535;
 
-/// Kind of record in a port ring.
+/// Kind of a record: an Ethernet frame.
 pub const KIND_FRAME: u8 = 0;
-/// See [`PortInfo`].
+/// Kind of a record: a [`PortInfo`].
 pub const KIND_INFO: u8 = 1;
 
-/// The transport checksum holds only the pseudo header's sum; complete it from `csum_start` on, at `csum_start +
-/// csum_offset`. On receive: the frame never left a machine, so its data may be taken as intact.
+/// The transport checksum holds only the pseudo header's sum. Complete it from `csum_start` on, at `csum_start + csum_offset`. On
+/// receive: the frame never left a machine, so its data counts as intact.
 pub const FLAG_NEEDS_CSUM: u8 = 1;
 /// Receive only: the device has verified the transport checksum.
 pub const FLAG_DATA_VALID: u8 = 2;
 
-/// Segmentation wanted (transmit) or undone (receive); values of virtio's `gso_type`.
+/// No segmentation. `GSO_*` are the segmentation to do (transmit) or undone (receive), as values of virtio's `gso_type`.
 pub const GSO_NONE: u8 = 0;
-/// TCP over IPv4.
+/// Segmentation of TCP over IPv4.
 pub const GSO_TCPV4: u8 = 1;
-/// TCP over IPv6.
+/// Segmentation of TCP over IPv6.
 pub const GSO_TCPV6: u8 = 4;
 
 /// Meta of a record, packed in its three words.
@@ -45,18 +45,18 @@ pub struct FrameMeta {
     pub flags: u8,
     /// `GSO_*`.
     pub gso_type: u8,
-    /// Where the checksum starts, bytes from the frame's start.
+    /// Start of the checksummed bytes, in bytes from the frame's start.
     pub csum_start: u16,
-    /// Where it is stored, bytes from `csum_start`.
+    /// Place of the checksum, in bytes from `csum_start`.
     pub csum_offset: u16,
-    /// Payload bytes of each segment.
+    /// Payload bytes of each segment, for segmentation.
     pub gso_size: u16,
     /// Bytes of all headers of the frame, for segmentation.
     pub header_len: u16,
 }
 
 impl FrameMeta {
-    /// Packs into a record's words.
+    /// Packs the meta into a record's words.
     pub const fn to_words(self) -> [u32; 3] {
         [
             self.kind as u32 | (self.flags as u32) << 8 | (self.gso_type as u32) << 16,
@@ -65,7 +65,7 @@ impl FrameMeta {
         ]
     }
 
-    /// Unpacks; any words give some value, so check it.
+    /// Unpacks the meta. Any words give some value, so check it.
     pub const fn from_words(w: [u32; 3]) -> FrameMeta {
         FrameMeta {
             kind: w[0] as u8,
@@ -86,23 +86,23 @@ pub const FEATURE_TSO4: u32 = 2;
 /// The device segments TCP over IPv6.
 pub const FEATURE_TSO6: u32 = 4;
 
-/// What a port is from here on: sent by the driver at link-up and at each change.
+/// State of a port from here on: sent by the driver at link-up and at each change.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct PortInfo {
-    /// 1 when a vif is bound to the port, else 0 (then the rest is zero).
+    /// 1 if a vif is bound to the port, else 0; the other fields are then zero.
     pub bound: u32,
     /// `FEATURE_*` bits that the vif offers.
     pub features: u32,
-    /// Raised at each bind, so that a brane can tell a new vif from the old.
+    /// Raised at each bind, so that a brane can distinguish a new vif from the old one.
     pub generation: u32,
     /// Largest IP packet in bytes (1500 on Ethernet).
     pub mtu: u16,
-    /// 1 when the physical link is up; for an end of a pair, when the other end is bound to a port.
+    /// 1 if the physical link is up; for an end of a pair, 1 if the other end is bound to a port.
     pub link_up: u8,
     /// Zero.
     pub reserved: u8,
-    /// The vif's MAC address: the only one that may be a source.
+    /// The vif's MAC address, the only allowed source address.
     pub mac: MacAddr,
     /// Zero.
     pub reserved2: [u8; 2],

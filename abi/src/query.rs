@@ -1,7 +1,8 @@
-//! Queries about a brane, which the brane answers: to its clients through the socket library, and to an operator through the manager.
+//! Queries about a brane, which the brane answers: to its clients through the socket library, and to an operator through the
+//! manager.
 //!
-//! Queries and answers are CBOR (RFC 8949). The brane is not trusted: the manager checks an answer before it passes it on. The brane
-//! answers for its own interfaces and sockets only. A name of another brane is refused like a name that does not exist.
+//! Queries and answers are CBOR (RFC 8949). The manager does not trust the brane: it checks an answer before it forwards it. The
+//! brane answers for its own interfaces and sockets only. It refuses the name of another brane like a name that does not exist.
 
 use crate::control::{Family, InterfaceStatus, Protocol};
 use crate::net::{Cidr, MacAddr};
@@ -24,30 +25,30 @@ pub enum Query {
     /// `route` → [`Answer::Routes`].
     #[n(1)]
     Routes,
-    /// `arp` and `ndp`: neighbours of one family, the first `skip` left out → [`Answer::Neighbours`].
+    /// `arp` and `ndp`: neighbours of one family, without the first `skip` → [`Answer::Neighbours`].
     #[n(2)]
     Neighbours {
-        /// Which.
+        /// The family.
         #[n(0)]
         family: Family,
-        /// Entries that were shown already.
+        /// Number of entries that were shown already.
         #[n(1)]
         skip: u32,
     },
-    /// `netstat`: sockets and connections, the first `skip` left out → [`Answer::Sockets`].
+    /// `netstat`: sockets and connections, without the first `skip` → [`Answer::Sockets`].
     #[n(3)]
     Sockets {
-        /// Entries that were shown already.
+        /// Number of entries that were shown already.
         #[n(0)]
         skip: u32,
     },
     /// `netstat -s`: counters of each protocol → [`Answer::Protocols`].
     #[n(4)]
     Protocols,
-    /// `ping`: one echo request → [`Answer::Echo`] when the reply is there, [`Answer::Refused`] when it is not in time.
+    /// `ping`: one echo request → [`Answer::Echo`] if the reply comes in time, [`Answer::Refused`] if it does not.
     #[n(5)]
     Ping {
-        /// Where to.
+        /// The destination.
         #[n(0)]
         to: IpAddr,
         /// Sequence number (RFC 792, RFC 4443).
@@ -60,13 +61,13 @@ pub enum Query {
         #[n(3)]
         timeout_ms: u32,
     },
-    /// `host`: look a name up at a DNS server (RFC 1035) → [`Answer::Host`].
+    /// `host`: resolves a name at a DNS server (RFC 1035) → [`Answer::Host`].
     #[n(6)]
     Host {
         /// The name.
         #[n(0)]
         name: String,
-        /// The server; `None` for the one that DHCP or the configuration gave.
+        /// The server; `None` for the server from DHCP or the configuration.
         #[n(1)]
         server: Option<IpAddr>,
         /// Milliseconds to wait, up to 10000.
@@ -87,10 +88,10 @@ pub enum Answer {
     /// The routing table, the most special routes first.
     #[n(2)]
     Routes(#[n(0)] Vec<Route>),
-    /// Neighbours; whether there are more after them.
+    /// Neighbours, and true if more follow.
     #[n(3)]
     Neighbours(#[n(0)] Vec<Neighbour>, #[n(1)] bool),
-    /// Sockets; whether there are more after them.
+    /// Sockets, and true if more follow.
     #[n(4)]
     Sockets(#[n(0)] Vec<Socket>, #[n(1)] bool),
     /// Counters in groups named `inet tcp` and the like.
@@ -99,7 +100,7 @@ pub enum Answer {
     /// An echo reply.
     #[n(6)]
     Echo {
-        /// Who answered.
+        /// Source address of the reply.
         #[n(0)]
         from: IpAddr,
         /// Bytes of data in the reply.
@@ -141,10 +142,10 @@ pub enum Refusal {
     /// More bytes of data than an echo request can have.
     #[n(6)]
     TooMuchData {
-        /// How many were given.
+        /// Number of bytes that were requested.
         #[n(0)]
         size: u16,
-        /// How many are allowed.
+        /// Number of bytes that are allowed.
         #[n(1)]
         most: u16,
     },
@@ -196,13 +197,13 @@ impl Refusal {
 /// A route.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Route {
-    /// Which destinations.
+    /// The destinations.
     #[n(0)]
     pub to: Cidr,
-    /// By which router; `None` for a network that is attached.
+    /// The router; `None` for an attached network.
     #[n(1)]
     pub via: Option<IpAddr>,
-    /// Through which interface.
+    /// The interface.
     #[n(2)]
     pub interface: String,
 }
@@ -216,10 +217,10 @@ pub struct Neighbour {
     /// Its MAC address.
     #[n(1)]
     pub mac: MacAddr,
-    /// At which interface.
+    /// The interface that it is reached through.
     #[n(2)]
     pub interface: String,
-    /// Milliseconds until it is asked for anew.
+    /// Milliseconds until the entry expires and is resolved anew.
     #[n(3)]
     pub expires_ms: u32,
 }
@@ -230,16 +231,16 @@ pub struct Socket {
     /// `tcp` or `udp`.
     #[n(0)]
     pub protocol: Protocol,
-    /// Own address and port; an address of all zero for any.
+    /// Own address and port; an all-zero address for any.
     #[n(1)]
     pub local: SocketAddr,
-    /// The other side, where there is one.
+    /// The other end, if any.
     #[n(2)]
     pub remote: Option<SocketAddr>,
     /// State of a TCP connection as RFC 9293 names it, or empty.
     #[n(3)]
     pub state: String,
-    /// Bytes received that the client has not taken.
+    /// Bytes received that the client has not read.
     #[n(4)]
     pub receive_queue: u32,
     /// Bytes that wait to be sent or acknowledged.
@@ -253,7 +254,7 @@ pub struct ProtocolStatus {
     /// Its family.
     #[n(0)]
     pub family: Family,
-    /// Which.
+    /// The protocol.
     #[n(1)]
     pub protocol: Protocol,
     /// `created`, `started`, `draining`.

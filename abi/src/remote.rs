@@ -1,20 +1,21 @@
-//! What the remote line's domain and a program on the operator's machine say to each other over the second serial line.
+//! Frames between the remote line's domain (the guest) and a program on the operator's machine (the host), on the second serial
+//! line.
 //!
-//! Frames: kind (1 byte), number (4, little-endian), body (up to [`MAX_BODY`]), CRC-32 (IEEE 802.3) of all that (4, little-endian),
-//! encoded by COBS (Cheshire and Baker, 1999), a zero byte behind it. A zero byte before a frame ends what noise there was.
-//! A garbled frame is dropped and counted: the guest then sends [`Kind::Garbled`], and the host asks again.
+//! A frame has a kind (1 byte), a number (4 bytes, little-endian) and a body (up to [`MAX_BODY`]). The CRC-32 (IEEE 802.3) of all
+//! these follows (4 bytes, little-endian). COBS (Cheshire and Baker, 1999) encodes the frame, and a zero byte ends it. A zero
+//! byte before a frame ends any noise. A garbled frame is dropped and counted: the guest then sends [`Kind::Garbled`], and the
+//! host repeats its requests.
 //!
-//! The host begins with [`Kind::Hello`]: version, and a number for its session, which it draws at random. Each request has
-//! a number that is not used twice in a session. A request that comes a second time is not done a second time: the guest says
-//! [`Kind::Pending`] or sends the same answer again, as long as it knows the number ([`KNOWN`]). So the host repeats a request
-//! for as long as it likes; after the end of a session (the machine was started anew, another program said hello) it
-//! cannot know whether a request was done.
+//! The host begins with [`Kind::Hello`]: version, and a random number for its session. Each request has a number that is used
+//! once in a session. The guest does not execute a repeated request: it sends [`Kind::Pending`] or the first answer again, while
+//! it still knows the number ([`KNOWN`]). So the host may repeat a request as often as it likes. A session ends if the machine
+//! restarts or another program sends hello. After that the host cannot know whether a request was executed.
 //!
-//! Nobody trusts the line: lengths are checked, and what is kept is bounded.
+//! Neither side trusts the line: lengths are checked, and all stored data is bounded.
 
 use alloc::vec::Vec;
 
-/// Version of all this. Others are refused.
+/// Version of these frames. Other versions are refused.
 pub const VERSION: u16 = 1;
 /// Longest body of a frame in bytes.
 pub const MAX_BODY: usize = 1024;
@@ -24,31 +25,31 @@ pub const CHUNK: usize = MAX_BODY - ANSWER_HEADER;
 pub const ANSWER_HEADER: usize = 9;
 /// Numbers of past requests that the guest knows.
 pub const KNOWN: usize = 64;
-/// Longest frame as it is before it is encoded.
+/// Longest frame in bytes, before it is encoded.
 const MAX_FRAME: usize = HEADER + MAX_BODY + CRC;
 const HEADER: usize = 5;
 const CRC: usize = 4;
-/// Longest frame on the line, with its zero byte: COBS adds one byte for each 254 begun.
+/// Longest frame on the line, with its zero byte: COBS adds one byte for each started block of 254.
 pub const MAX_ENCODED: usize = MAX_FRAME + MAX_FRAME.div_ceil(254) + 1;
 
-/// What a frame is. Host to guest: `Hello`, `Request`, `Cancel`; guest to host: the others, and `Hello`.
+/// Kind of a frame. The host sends `Hello`, `Request` and `Cancel`; the guest sends the others, and `Hello`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Kind {
-    /// [`Hello`]; the number is 0. The guest answers with its own version and the session that is in force, 0 for none: it
-    /// takes requests only in a session of its own version. To a request without a session it says the same.
+    /// [`Hello`]; the number is 0. The guest answers with its own version and the present session, 0 for none. It accepts
+    /// requests only in a session of its own version. It answers a request without a session with this frame too.
     Hello = 1,
     /// CBOR of a [`crate::operator::Request`].
     Request = 2,
-    /// The host wants no answer any more; no body. What was asked for may happen all the same.
+    /// The host drops the request's answer; no body. The request may be executed nevertheless.
     Cancel = 3,
-    /// [`Chunk`]: a part of the answer. They come in order.
+    /// [`Chunk`]: a part of the answer. The parts are sent in order.
     Answer = 4,
-    /// The request has come and is not answered yet; no body.
+    /// The guest has received the request and not answered it yet; no body.
     Pending = 5,
-    /// The request has come and is not taken, because [`crate::operator::JOBS`] others wait; no body. Ask again later.
+    /// The guest has refused the request, because [`crate::operator::JOBS`] others are under way; no body. Repeat it later.
     Busy = 6,
-    /// A frame was dropped; the number is how many were so far. Repeat requests that nothing was heard of.
+    /// A frame was dropped; the number counts the dropped frames so far. Repeat all requests without an answer.
     Garbled = 7,
 }
 
@@ -64,7 +65,7 @@ impl Kind {
 pub const STATUS_OK: u8 = 0;
 /// Status of an answer: CBOR of an [`crate::operator::Refusal`].
 pub const STATUS_ERROR: u8 = 1;
-/// Status of an answer: the request was answered before, and the answer is not kept any more. No bytes.
+/// Status of an answer: the request was answered before, and the answer is not kept any longer. No bytes.
 pub const STATUS_GONE: u8 = 2;
 
 /// Body of [`Kind::Hello`].
@@ -72,12 +73,12 @@ pub const STATUS_GONE: u8 = 2;
 pub struct Hello {
     /// See [`VERSION`].
     pub version: u16,
-    /// The session; never 0 from the host.
+    /// Number of the session; never 0 if the host sends it.
     pub session: u64,
 }
 
 impl Hello {
-    /// As bytes.
+    /// Encodes the body.
     pub fn to_bytes(self) -> [u8; 10] {
         let mut bytes = [0; 10];
         bytes[..2].copy_from_slice(&self.version.to_le_bytes());
@@ -85,7 +86,7 @@ impl Hello {
         bytes
     }
 
-    /// Out of a body. What later versions append is not looked at.
+    /// Decodes a body. Ignores bytes that later versions append. Returns `None` if the body is too short.
     pub fn from_bytes(body: &[u8]) -> Option<Hello> {
         let (version, rest) = body.split_first_chunk()?;
         let session = rest.first_chunk()?;
@@ -103,14 +104,14 @@ pub struct Chunk<'a> {
     pub status: u8,
     /// Bytes of the whole answer.
     pub total: u32,
-    /// Where these are in it.
+    /// Offset of these bytes in the answer.
     pub offset: u32,
     /// The bytes, at most [`CHUNK`].
     pub bytes: &'a [u8],
 }
 
 impl<'a> Chunk<'a> {
-    /// As bytes.
+    /// Encodes the body.
     pub fn to_bytes(self) -> Vec<u8> {
         let mut body = Vec::with_capacity(ANSWER_HEADER + self.bytes.len());
         body.push(self.status);
@@ -120,7 +121,7 @@ impl<'a> Chunk<'a> {
         body
     }
 
-    /// Out of a body; `None` unless the bytes lie within the answer.
+    /// Decodes a body. Returns `None` unless the bytes lie within the answer.
     pub fn from_bytes(body: &'a [u8]) -> Option<Chunk<'a>> {
         let (&status, rest) = body.split_first()?;
         let (total, rest) = rest.split_first_chunk()?;
@@ -136,18 +137,18 @@ impl<'a> Chunk<'a> {
     }
 }
 
-/// A frame as it was received.
+/// A received frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Frame<'a> {
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
-    /// The request's number, or what the kind says.
+    /// Number of the request, or the number that the kind defines.
     pub number: u32,
     /// The body.
     pub body: &'a [u8],
 }
 
-/// A frame for the line, zero byte and all. Of a body longer than [`MAX_BODY`] only so much goes into it.
+/// Encodes a frame for the line, with its zero byte. Cuts the body off after [`MAX_BODY`] bytes.
 pub fn encode(kind: Kind, number: u32, body: &[u8]) -> Vec<u8> {
     let body = &body[..body.len().min(MAX_BODY)];
     let mut frame = Vec::with_capacity(HEADER + body.len() + CRC);
@@ -162,7 +163,7 @@ pub fn encode(kind: Kind, number: u32, body: &[u8]) -> Vec<u8> {
     line
 }
 
-/// What is received, as far as it has come.
+/// Decoder of the line: it keeps the bytes of the incomplete frame.
 pub struct Decoder {
     bytes: Vec<u8>,
     too_long: bool,
@@ -177,7 +178,7 @@ impl Default for Decoder {
 }
 
 impl Decoder {
-    /// Nothing has come yet.
+    /// Creates a decoder without bytes.
     pub fn new() -> Decoder {
         Decoder {
             bytes: Vec::new(),
@@ -186,8 +187,8 @@ impl Decoder {
         }
     }
 
-    /// Takes bytes from the line up to the end of a frame, and says how many that was. If a whole frame has come, `each` gets
-    /// it; one that is garbled is counted instead.
+    /// Consumes bytes from the line up to the end of a frame. Returns how many bytes it consumed. If a whole frame is there,
+    /// passes it to `each`, or counts it if it is garbled.
     pub fn feed(&mut self, line: &[u8], each: impl FnOnce(Frame<'_>)) -> usize {
         let end = line.iter().position(|byte| *byte == 0);
         let part = &line[..end.unwrap_or(line.len())];
@@ -229,7 +230,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// All frames in a text, fed in pieces.
+    /// Feeds a text in pieces. Returns all frames in it.
     fn frames(decoder: &mut Decoder, line: &[u8], piece: usize) -> Vec<(Kind, u32, Vec<u8>)> {
         let mut found = Vec::new();
         for mut part in line.chunks(piece) {

@@ -1,16 +1,16 @@
 //! Single-producer single-consumer ring of records of variable length: frames, datagrams, requests and events.
 //!
-//! In shared memory lie the two free-running byte indices ([`RingIndices`]) and the data. Everything that decides
-//! anything (own index, capacity) is private to the handle. An index of the peer is read with acquire, its step is
-//! checked, and ours is stored with release after the bytes it covers.
+//! Shared memory holds the two free-running byte indices ([`RingIndices`]) and the data. All state that decisions depend on (own
+//! index, capacity) is private to the handle. Each side loads the peer's index with acquire and checks its step. Each side stores
+//! its own index with release, after the bytes that the index covers.
 //!
-//! A record is a 16-byte header ([`RecordHeader`]: length, three words of meta) and its payload, padded to 16 bytes. It
-//! never wraps: where the rest up to the end of the data is too short, a skip mark fills it. The longest payload is
-//! therefore a little less than half the capacity ([`Producer::max_payload`]).
+//! A record is a 16-byte header ([`RecordHeader`]: length, three words of meta) and its payload, padded to 16 bytes. A record
+//! never wraps: if the rest up to the end of the data is too short, a skip mark fills it. The longest payload is therefore a
+//! little less than half the capacity ([`Producer::max_payload`]).
 //!
-//! **Trust.** The consumer takes header and index for claims. [`Record::copy_to`] copies the payload once; what was
-//! copied is the caller's own. [`Record::as_slice`] looks in place and is for consumers that trust their producer
-//! (a brane reading what the driver gave it).
+//! **Trust.** The consumer does not trust header and index. [`Record::copy_to`] copies the payload once; the copy belongs to the
+//! caller. [`Record::as_slice`] reads in place. It is for consumers that trust their producer (a brane reads frames of the
+//! driver).
 
 use crate::shared::SharedRegion;
 use crate::sync::{AtomicU32, Ordering};
@@ -19,10 +19,10 @@ use core::fmt;
 /// Bytes of a record's header, and the alignment of every record.
 pub const RECORD_ALIGN: u32 = 16;
 const SKIP: u32 = u32::MAX;
-/// The length of a record that was taken ([`Consumer::spend`]): none that a record can have.
+/// Length that marks a record as taken ([`Consumer::spend`]). No record has this length.
 const SPENT: u32 = u32::MAX - 1;
 
-/// Indices of one ring, each on a cache line of its own. All zero when the ring is empty and new.
+/// Indices of one ring, each on a cache line of its own. All zero if the ring is new and empty.
 #[repr(C)]
 #[derive(Default)]
 pub struct RingIndices {
@@ -35,7 +35,7 @@ pub struct RingIndices {
 struct Line(AtomicU32);
 
 impl RingIndices {
-    /// Back to the empty ring. Only within the handshake of [`crate::link`], while neither side uses the ring.
+    /// Empties the ring. Only within the handshake of [`crate::link`], while neither side uses the ring.
     pub fn reset(&self) {
         self.tail.0.store(0, Ordering::Release);
         self.head.0.store(0, Ordering::Release);
@@ -48,15 +48,15 @@ impl RingIndices {
     }
 }
 
-/// Why a ring operation gave nothing.
+/// Why a ring operation failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RingError {
-    /// No room now; the consumer has to take something first. Drop and count, or try again after its doorbell.
+    /// No room now. The consumer must take records first: drop and count, or try again after its doorbell.
     Full,
-    /// Longer than this ring can ever take.
+    /// Longer than any record of this ring can be.
     TooLong,
-    /// The other side wrote what it never may (an index that jumps, a length past the end). Check the link's epoch
-    /// first (it may just have restarted), then count it and cut the peer off.
+    /// The peer wrote an impossible value (an index that jumps, a length past the end). Check the link's epoch first, because the
+    /// peer may just have restarted. If it has not, count the violation and quarantine the peer.
     Peer,
 }
 
@@ -72,7 +72,7 @@ impl fmt::Display for RingError {
 
 impl core::error::Error for RingError {}
 
-/// What precedes each payload: its length in bytes and three words whose meaning the ring's user defines.
+/// Header before each payload: its length in bytes and three words that the ring's user defines.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RecordHeader {
@@ -107,7 +107,7 @@ impl Data {
         index & (self.capacity - 1)
     }
     fn write_header(&self, offset: u32, header: RecordHeader) {
-        // SAFETY: offsets handed in are multiples of 16 below the capacity, so 16 aligned bytes lie inside the data.
+        // SAFETY: every offset passed in is a multiple of 16 below the capacity, so 16 aligned bytes lie inside the data.
         unsafe {
             self.base
                 .add(offset as usize)
@@ -116,12 +116,12 @@ impl Data {
         }
     }
     fn write_length(&self, offset: u32, len: u32) {
-        // SAFETY: as in `write_header`; the length is the header's first four bytes.
+        // SAFETY: the offset is as in `write_header`; the length is the header's first four bytes.
         unsafe { self.base.add(offset as usize).cast::<u32>().write_volatile(len) }
     }
     fn read_header(&self, offset: u32) -> RecordHeader {
-        // SAFETY: as in `write_header`; every bit pattern is a valid header; read once, so a later change by the
-        // peer is not seen.
+        // SAFETY: the offset is as in `write_header`, and every bit pattern is a valid header. The header is read once, so a
+        // later change by the peer is not seen.
         unsafe {
             self.base
                 .add(offset as usize)
@@ -131,11 +131,11 @@ impl Data {
     }
 }
 
-/// The end that writes. Exactly one may exist for a ring.
+/// The writing end. Exactly one may exist for each ring.
 pub struct Producer {
     indices: &'static RingIndices,
     data: Data,
-    /// Up to here records are committed (published or not).
+    /// End of the committed records, published or not.
     tail: u32,
     published: u32,
     /// The consumer's index as last read and checked.
@@ -143,11 +143,11 @@ pub struct Producer {
     reserved: Option<(u32, u32)>,
 }
 
-// SAFETY: the raw pointer is to shared memory reached only through this handle on the producer's behalf.
+// SAFETY: the pointer is to shared memory, and on the producer's side only this handle reaches it.
 unsafe impl Send for Producer {}
 
 impl Producer {
-    /// A handle of a new (zeroed) ring. `None` unless the data's length is a power of two from 64 B to 1 GiB.
+    /// Creates the handle of a new (zeroed) ring. Returns `None` unless the data's length is a power of two from 64 B to 1 GiB.
     pub fn new(indices: &'static RingIndices, data: SharedRegion) -> Option<Producer> {
         Some(Producer {
             indices,
@@ -159,7 +159,7 @@ impl Producer {
         })
     }
 
-    /// The longest payload that fits whatever the position.
+    /// Returns the length of the longest payload that fits at any position.
     pub fn max_payload(&self) -> usize {
         (self.data.capacity / 2 - RECORD_ALIGN) as usize
     }
@@ -174,7 +174,7 @@ impl Producer {
         self.reserved = None;
     }
 
-    /// Whether `len` bytes would fit now.
+    /// Returns true if a payload of `len` bytes fits now.
     pub fn has_room(&mut self, len: usize) -> Result<bool, RingError> {
         match self.place(len) {
             Ok(_) => Ok(true),
@@ -192,7 +192,7 @@ impl Producer {
         let skip = if need > to_end { to_end } else { 0 };
         if self.data.capacity - self.tail.wrapping_sub(self.head) < skip + need {
             let head = self.indices.head().load(Ordering::Acquire);
-            // The consumer may only move forward, at most to what is published, by whole records.
+            // The consumer may only move forward, by whole records, at most to the published index.
             let moved = head.wrapping_sub(self.head);
             if moved > self.published.wrapping_sub(self.head) || !head.is_multiple_of(RECORD_ALIGN) {
                 return Err(RingError::Peer);
@@ -205,17 +205,19 @@ impl Producer {
         Ok((skip, need))
     }
 
-    /// To be called after [`RingError::Full`], before the producer waits for room. Where the record that was refused cannot
-    /// lie in the rest up to the end of the data, fills that rest with the skip mark at once, as far as it is free; it is
-    /// published like a record. Afterwards at least half of the ring is in use, whatever the position: a consumer that
-    /// takes everything gives back that much, and may tell of it by the amount alone.
+    /// Fills the rest up to the end of the data with a skip mark. Call it after [`RingError::Full`], before the producer waits
+    /// for room.
+    ///
+    /// Does so only if the rest is free and the refused record cannot lie in it. The mark is published like a record. Afterwards
+    /// at least half of the ring is in use at any position. A consumer that takes all records gives back that much, so it may
+    /// notify the producer by the amount alone.
     #[cold]
     pub fn skip_to_start(&mut self) {
         self.reserved = None;
         let offset = self.data.offset(self.tail);
         let to_end = self.data.capacity - offset;
         let room = self.data.capacity - self.tail.wrapping_sub(self.head);
-        // A record that the rest is long enough for was refused because not all of the rest is free.
+        // If the rest is long enough for the refused record, the record was refused because not all of the rest is free.
         if offset != 0 && to_end <= room {
             self.write_skip();
             self.tail = self.tail.wrapping_add(to_end);
@@ -232,8 +234,8 @@ impl Producer {
         );
     }
 
-    /// Room for a record of `len` bytes, to be written in place and then [committed](Self::commit). Not published by
-    /// itself; a second call without a commit forgets the first.
+    /// Reserves room for a record of `len` bytes. Returns the room; the caller writes it in place, then [commits](Self::commit).
+    /// A reservation is not published. A second call without a commit cancels the first reservation.
     pub fn reserve(&mut self, len: usize) -> Result<&mut [u8], RingError> {
         let (skip, need) = self.place(len)?;
         if skip != 0 {
@@ -241,9 +243,9 @@ impl Producer {
         }
         self.reserved = Some((skip, need));
         let start = self.data.offset(self.tail.wrapping_add(skip)) + RECORD_ALIGN;
-        // SAFETY: `place` made sure that need bytes from here lie before the data's end and that the consumer is done
-        // with them. A peer that reads or writes them all the same sees or gets rubbish of its own making; nothing
-        // is decided by reading them back.
+        // SAFETY: `place` made sure that `need` bytes from here lie before the data's end and that the consumer is done with
+        // them. If the peer reads or writes them in spite of this, it only sees or makes rubbish. The producer decides nothing by
+        // reading them back.
         Ok(unsafe { core::slice::from_raw_parts_mut(self.data.base.add(start as usize), len) })
     }
 
@@ -259,7 +261,7 @@ impl Producer {
         self.tail = self.tail.wrapping_add(RECORD_ALIGN + padded(len));
     }
 
-    /// Appends one record that is the concatenation of `parts`. Not yet visible to the consumer.
+    /// Appends one record, the concatenation of `parts`. The consumer does not see it yet.
     #[inline]
     pub fn push(&mut self, parts: &[&[u8]], meta: [u32; 3]) -> Result<(), RingError> {
         if let [all] = parts {
@@ -278,13 +280,13 @@ impl Producer {
         Ok(())
     }
 
-    /// Takes back what is committed and not published: the consumer never sees it.
+    /// Discards the records that are committed and not published: the consumer never sees them.
     pub fn retract(&mut self) {
         self.tail = self.published;
         self.reserved = None;
     }
 
-    /// Makes all committed records visible. Returns whether there were any: then ring the peer's doorbell.
+    /// Makes all committed records visible. Returns true if there were any; the caller then rings the peer's doorbell.
     pub fn publish(&mut self) -> bool {
         if self.published == self.tail {
             return false;
@@ -295,7 +297,7 @@ impl Producer {
     }
 }
 
-/// The end that reads. Exactly one may exist for a ring.
+/// The reading end. Exactly one may exist for each ring.
 pub struct Consumer {
     indices: &'static RingIndices,
     data: Data,
@@ -305,10 +307,10 @@ pub struct Consumer {
     tail: u32,
 }
 
-// SAFETY: as for the producer.
+// SAFETY: the pointer is to shared memory, and on the consumer's side only this handle reaches it.
 unsafe impl Send for Consumer {}
 
-/// One record, still in the ring. Take what you need of it, then [`Consumer::pop`].
+/// One record, still in the ring. Read it, then call [`Consumer::pop`].
 pub struct Record<'a> {
     base: *const u8,
     len: usize,
@@ -319,26 +321,26 @@ pub struct Record<'a> {
 }
 
 impl<'a> Record<'a> {
-    /// Payload length in bytes: checked to lie inside the ring.
+    /// Returns the payload's length in bytes. It was checked to lie inside the ring.
     pub fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether the payload is empty.
+    /// Returns true if the payload is empty.
     pub fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// Copies as much of the payload as fits and returns that much of `out`.
+    /// Copies as much of the payload as fits. Returns the part of `out` that was written.
     pub fn copy_to<'b>(&self, out: &'b mut [u8]) -> &'b mut [u8] {
         let n = self.len.min(out.len());
-        // SAFETY: `len` bytes from `base` lie inside the ring's data (checked when the record was made); `out` is
-        // ours and cannot overlap it.
+        // SAFETY: `len` bytes from `base` lie inside the ring's data (checked when the record was made). `out` belongs to this
+        // side and cannot overlap them.
         unsafe { core::ptr::copy_nonoverlapping(self.base, out.as_mut_ptr(), n) };
         &mut out[..n]
     }
 
-    /// Copies `out.len()` bytes of the payload from `offset`; `false` (and nothing copied) where they are not all there.
+    /// Copies `out.len()` bytes of the payload from `offset`. Returns false, and copies nothing, if the payload ends before.
     pub fn copy_at(&self, offset: usize, out: &mut [u8]) -> bool {
         if offset.checked_add(out.len()).is_none_or(|end| end > self.len) {
             return false;
@@ -348,18 +350,18 @@ impl<'a> Record<'a> {
         true
     }
 
-    /// The payload in place.
+    /// Returns the payload in place.
     ///
     /// # Safety
     /// The producer must be trusted not to write to a record it has published.
     pub unsafe fn as_slice(&self) -> &'a [u8] {
-        // SAFETY: in bounds as above; the caller vouches that nobody writes to it meanwhile.
+        // SAFETY: in bounds as in `copy_to`; the caller guarantees that the producer does not write to it meanwhile.
         unsafe { core::slice::from_raw_parts(self.base, self.len) }
     }
 }
 
 impl Consumer {
-    /// A handle of a new (zeroed) ring; same condition as [`Producer::new`].
+    /// Creates the handle of a new (zeroed) ring. Returns `None` unless the data's length is a power of two from 64 B to 1 GiB.
     pub fn new(indices: &'static RingIndices, data: SharedRegion) -> Option<Consumer> {
         Some(Consumer {
             indices,
@@ -379,29 +381,29 @@ impl Consumer {
         self.tail = 0;
     }
 
-    /// Bytes of the ring that records known to this end take up, given back ones excepted. The producer may have added
-    /// more since the last [`Self::peek`] that found none.
+    /// Returns how many bytes of the ring the known records use, without the released ones. The producer may have added records
+    /// since the last [`Self::peek`] that found none.
     pub fn backlog(&self) -> u32 {
         self.tail.wrapping_sub(self.released)
     }
 
-    /// Bytes that the next [`Self::release`] gives back: popped records and what was skipped before and between them.
+    /// Returns how many bytes the next [`Self::release`] gives back: popped records, and skipped bytes before and between them.
     pub fn unreleased(&self) -> u32 {
         self.head.wrapping_sub(self.released)
     }
 
-    /// Bytes that the ring's data has.
+    /// Returns the length of the ring's data in bytes.
     pub fn capacity(&self) -> u32 {
         self.data.capacity
     }
 
-    /// The oldest record not yet popped, or `None`.
+    /// Returns the oldest record that is not popped yet, or `None`.
     pub fn peek(&mut self) -> Result<Option<Record<'_>>, RingError> {
-        // At most one skip mark can precede a record, so two turns decide.
+        // At most one skip mark precedes a record, so two turns are enough.
         for _ in 0..2 {
             if self.head == self.tail {
                 let tail = self.indices.tail().load(Ordering::Acquire);
-                // The producer may only move forward, by whole records, and never past what we have given back.
+                // The producer may only move forward, by whole records, and at most one capacity past the released index.
                 if tail.wrapping_sub(self.released) > self.data.capacity
                     || tail.wrapping_sub(self.released) < self.head.wrapping_sub(self.released)
                     || !tail.is_multiple_of(RECORD_ALIGN)
@@ -441,7 +443,7 @@ impl Consumer {
                 _ring: core::marker::PhantomData,
             }));
         }
-        // A skip mark must be followed by a record within the same publication.
+        // A skip mark must be followed by a record in the publication of the mark.
         if self.head == self.tail {
             Ok(None)
         } else {
@@ -449,28 +451,28 @@ impl Consumer {
         }
     }
 
-    /// Size in the ring of the record that `peek` returned, for [`Self::pop`].
+    /// Returns the record's size in the ring, for [`Self::pop`].
     pub fn size_of(record: &Record<'_>) -> u32 {
         record.size
     }
 
-    /// Steps over a record, by what [`Self::size_of`] gave for it. The producer gets the room back with
-    /// [`Self::release`].
+    /// Steps over the record that [`Self::peek`] returned. `size` is its [`Self::size_of`]. [`Self::release`] gives the room back
+    /// to the producer.
     pub fn pop(&mut self, size: u32) {
         self.head = self
             .head
             .wrapping_add(size.min(self.tail.wrapping_sub(self.head)));
     }
 
-    /// Like [`Self::pop`], for a producer that is not trusted: marks the record as taken. A producer that moves its index on
-    /// without writing new records is then found by [`Self::peek`] ([`RingError::Peer`]).
+    /// Pops a record of a producer that is not trusted: steps over it like [`Self::pop`] and marks it as taken. If the producer
+    /// moves its index on without new records, [`Self::peek`] finds the mark and returns [`RingError::Peer`].
     #[inline]
     pub fn spend(&mut self, size: u32) {
         self.data.write_length(self.data.offset(self.head), SPENT);
         self.pop(size);
     }
 
-    /// Gives the room of all popped records back. Returns whether there was any.
+    /// Gives the room of all popped records back. Returns true if there were any.
     pub fn release(&mut self) -> bool {
         if self.released == self.head {
             return false;
@@ -480,7 +482,7 @@ impl Consumer {
         true
     }
 
-    /// Takes the oldest record: hands it to `f`, pops it. `Ok(None)` when there is none.
+    /// Passes the oldest record to `f`, then pops it. Returns `Ok(None)` if there is no record.
     pub fn take<R>(&mut self, f: impl FnOnce(&Record<'_>) -> R) -> Result<Option<R>, RingError> {
         let Some(record) = self.peek()? else {
             return Ok(None);

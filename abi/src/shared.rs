@@ -1,12 +1,12 @@
 //! A view of a memory region that another protection domain maps too.
 //!
-//! Owns no memory: it carries the address and the length that the system description gave, and hands out the typed
-//! parts of it. The other side can write at any time, so nothing here ever returns a plain reference to bytes that a
-//! peer may change, but for the atomics.
+//! Owns no memory: it carries the address and the length from the system description, and returns typed parts of the region. The
+//! other side is not trusted and can write at any time. So nothing here returns a plain reference to bytes that the peer may
+//! change; only atomics are returned by reference.
 
 use core::ptr::NonNull;
 
-/// A shared region, by address and length; the bounds come from our own system description, never from the peer.
+/// A shared region: address and length. The bounds come from our own system description, never from the peer.
 #[derive(Clone, Copy, Debug)]
 pub struct SharedRegion {
     base: NonNull<u8>,
@@ -17,7 +17,7 @@ pub struct SharedRegion {
 unsafe impl Send for SharedRegion {}
 
 impl SharedRegion {
-    /// Claims `len` bytes at `base`.
+    /// Creates the region of `len` bytes at `base`.
     ///
     /// # Safety
     /// The range must stay mapped, readable and writable for the life of the program, be aligned to 64 bytes, and
@@ -26,33 +26,33 @@ impl SharedRegion {
         Self { base, len }
     }
 
-    /// Length in bytes.
+    /// Returns the length in bytes.
     pub const fn len(&self) -> usize {
         self.len
     }
 
-    /// Whether the region has no bytes.
+    /// Returns true if the region has no bytes.
     pub const fn is_empty(&self) -> bool {
         self.len == 0
     }
 
-    /// First byte.
+    /// Returns the address of the first byte.
     pub const fn base(&self) -> *mut u8 {
         self.base.as_ptr()
     }
 
-    /// The part `offset .. offset + len`, or `None` where that is not inside this region.
+    /// Returns the part `offset .. offset + len`. Returns `None` if it is not inside this region.
     pub fn part(&self, offset: usize, len: usize) -> Option<SharedRegion> {
         let end = offset.checked_add(len)?;
         if end > self.len {
             return None;
         }
-        // SAFETY: offset <= self.len, so the address stays inside the region (or one past it for an empty part).
+        // SAFETY: offset <= self.len, so the address is inside the region, or one past its end for an empty part.
         let base = unsafe { self.base.add(offset) };
         Some(Self { base, len })
     }
 
-    /// A shared object made only of atomics at `offset`; `None` when it does not fit or is not aligned.
+    /// Returns a shared object of atomics at `offset`. Returns `None` if it does not fit or is not aligned.
     ///
     /// # Safety
     /// `T` must consist of atomics (and padding) only, valid for every bit pattern.

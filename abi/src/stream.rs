@@ -1,7 +1,7 @@
 //! Single-producer single-consumer ring of bytes: a TCP stream between a brane and its client, a log, a console line.
 //!
-//! The same rules as in [`crate::ring`]: indices in shared memory, decisions from private state, the peer's index
-//! checked at every step. The bytes themselves may be anything, so no reading of them can harm.
+//! The rules are those of [`crate::ring`]: indices in shared memory, decisions from private state, the peer's index checked at
+//! every step. The peer need not be trusted. The bytes themselves may have any value, so reading them does no harm.
 
 use crate::ring::{RingError, RingIndices};
 use crate::shared::SharedRegion;
@@ -22,14 +22,14 @@ impl Bytes {
         })
     }
 
-    /// The longest run of at most `want` bytes from `index` that does not wrap: offset and length.
+    /// Returns the longest run of at most `want` bytes from `index` that does not wrap: offset and length.
     fn run(&self, index: u32, want: u32) -> (usize, usize) {
         let offset = index & (self.capacity - 1);
         (offset as usize, want.min(self.capacity - offset) as usize)
     }
 }
 
-/// The end that writes bytes. Exactly one may exist for a ring.
+/// The writing end. Exactly one may exist for each ring.
 pub struct StreamProducer {
     indices: &'static RingIndices,
     data: Bytes,
@@ -37,11 +37,11 @@ pub struct StreamProducer {
     head: u32,
 }
 
-// SAFETY: the pointer is to shared memory that only this handle writes on our side.
+// SAFETY: the pointer is to shared memory, and on this side only this handle writes there.
 unsafe impl Send for StreamProducer {}
 
 impl StreamProducer {
-    /// A handle of a new (zeroed) ring. `None` unless the data's length is a power of two of at most 1 GiB.
+    /// Creates the handle of a new (zeroed) ring. Returns `None` unless the data's length is a power of two of at most 1 GiB.
     pub fn new(indices: &'static RingIndices, data: SharedRegion) -> Option<Self> {
         Some(Self {
             indices,
@@ -51,7 +51,7 @@ impl StreamProducer {
         })
     }
 
-    /// A handle that goes on where the indices stand: for a restarted writer whose reader knows of no restarts.
+    /// Creates a handle that continues at the present indices. It is for a restarted writer whose reader sees no restarts.
     pub fn resume(indices: &'static RingIndices, data: SharedRegion) -> Option<Self> {
         let tail = indices.tail().load(Ordering::Acquire);
         let head = indices.head().load(Ordering::Acquire);
@@ -63,15 +63,14 @@ impl StreamProducer {
         })
     }
 
-    /// Empties the ring: zeroes the shared indices and this end's private ones. Only while the other end does not use the
-    /// ring.
+    /// Empties the ring: zeroes the shared indices and this end's private ones. Only while the other end does not use the ring.
     pub fn reset(&mut self) {
         self.indices.reset();
         self.tail = 0;
         self.head = 0;
     }
 
-    /// Bytes that can be written now.
+    /// Returns how many bytes can be written now.
     pub fn room(&mut self) -> Result<usize, RingError> {
         let head = self.indices.head().load(Ordering::Acquire);
         if head.wrapping_sub(self.head) > self.tail.wrapping_sub(self.head) {
@@ -85,13 +84,13 @@ impl StreamProducer {
             .ok_or(RingError::Peer)
     }
 
-    /// Lets `f` fill the next free bytes in place (one run, no wrap; empty when there is no room): it returns how many
-    /// it wrote. Visible to the consumer at once; ring its doorbell afterwards.
+    /// Lets `f` fill the next free bytes in place: one run without a wrap, empty if there is no room. `f` returns how many bytes
+    /// it wrote. The consumer sees them at once; ring its doorbell afterwards.
     pub fn write_with<R>(&mut self, f: impl FnOnce(&mut [u8]) -> (usize, R)) -> Result<R, RingError> {
         let room = self.room()? as u32;
         let (offset, len) = self.data.run(self.tail, room);
-        // SAFETY: offset + len <= capacity; the consumer has given these bytes back. Should the peer touch them all
-        // the same it spoils only what it will read.
+        // SAFETY: offset + len <= capacity, and the consumer has given these bytes back. If the peer writes to them in spite of
+        // this, it spoils only the bytes that it will read.
         let slice = unsafe { core::slice::from_raw_parts_mut(self.data.base.add(offset), len) };
         let (written, result) = f(slice);
         if written != 0 {
@@ -101,7 +100,7 @@ impl StreamProducer {
         Ok(result)
     }
 
-    /// Writes as much of `bytes` as there is room for and says how much that was.
+    /// Writes as many of `bytes` as there is room for. Returns how many were written.
     pub fn write(&mut self, bytes: &[u8]) -> Result<usize, RingError> {
         let mut done = 0;
         for _ in 0..2 {
@@ -115,7 +114,7 @@ impl StreamProducer {
     }
 }
 
-/// The end that reads bytes. Exactly one may exist for a ring.
+/// The reading end. Exactly one may exist for each ring.
 pub struct StreamConsumer {
     indices: &'static RingIndices,
     data: Bytes,
@@ -123,11 +122,11 @@ pub struct StreamConsumer {
     tail: u32,
 }
 
-// SAFETY: as for the producer.
+// SAFETY: the pointer is to shared memory, and on this side only this handle reads there.
 unsafe impl Send for StreamConsumer {}
 
 impl StreamConsumer {
-    /// A handle of a new (zeroed) ring; same condition as [`StreamProducer::new`].
+    /// Creates the handle of a new (zeroed) ring. Returns `None` unless the data's length is a power of two of at most 1 GiB.
     pub fn new(indices: &'static RingIndices, data: SharedRegion) -> Option<Self> {
         Some(Self {
             indices,
@@ -145,7 +144,7 @@ impl StreamConsumer {
         self.tail = 0;
     }
 
-    /// Bytes that can be read now.
+    /// Returns how many bytes can be read now.
     pub fn available(&mut self) -> Result<usize, RingError> {
         let tail = self.indices.tail().load(Ordering::Acquire);
         let ahead = tail.wrapping_sub(self.head);
@@ -156,13 +155,13 @@ impl StreamConsumer {
         Ok(ahead as usize)
     }
 
-    /// Hands the next bytes (one run, no wrap; empty when there are none) to `f`, which says how many it took. The
-    /// bytes may change under it if the producer is hostile: copy, do not decide twice by the same byte.
+    /// Passes the next bytes to `f`: one run without a wrap, empty if there are none. `f` returns how many bytes it consumed. A
+    /// hostile producer may change the bytes meanwhile: copy them, and do not decide twice by one byte.
     pub fn read_with<R>(&mut self, f: impl FnOnce(&[u8]) -> (usize, R)) -> Result<R, RingError> {
         let available = self.available()? as u32;
         let (offset, len) = self.data.run(self.head, available);
-        // SAFETY: offset + len <= capacity. A hostile producer can change the bytes while they are copied; they are
-        // bytes of a stream without meaning to us, so any value is as good as another.
+        // SAFETY: offset + len <= capacity. A hostile producer can change the bytes while they are copied. They are bytes of a
+        // stream without meaning to this end, so any value is valid.
         let slice = unsafe { core::slice::from_raw_parts(self.data.base.add(offset), len) };
         let (taken, result) = f(slice);
         if taken != 0 {
@@ -172,7 +171,7 @@ impl StreamConsumer {
         Ok(result)
     }
 
-    /// Reads as many bytes as there are and fit, and says how many that was.
+    /// Reads as many bytes as are available and fit. Returns how many were read.
     pub fn read(&mut self, out: &mut [u8]) -> Result<usize, RingError> {
         let mut done = 0;
         for _ in 0..2 {

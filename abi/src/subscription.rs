@@ -1,26 +1,27 @@
 //! Subscriptions to the life cycle of branes: messages between the manager and a subscriber.
 //!
-//! The region `subscription-K` between manager (side A) and subscriber (side B) has the layout [`crate::layout::ctl`]. Records carry
-//! their kind in meta word 0 and a token in word 1. Subscribers are not trusted: one that does not acknowledge in time, violates
-//! the rings' rules or faults is quarantined, and the transition goes on.
+//! The region `subscription-K` between manager (side A) and subscriber (side B) has the layout [`crate::layout::ctl`]. Records
+//! carry their kind in meta word 0 and a token in word 1. The manager does not trust subscribers. It quarantines a subscriber
+//! that does not acknowledge in time, violates the rings' rules or faults, and the transition goes on.
 //!
-//! **Items.** A transition of a brane is notified once for each item of the subscription that the brane has: each family, or each
-//! protocol of a family if the subscription names protocols.
+//! **Items.** The manager notifies a transition of a brane once for each item of the subscription that the brane has. An item is
+//! a family, or a protocol of a family if the subscription names protocols.
 //!
-//! **Order.** Families and protocols are notified in the order of their creation on the way up (after create, after start), and in
-//! the inverse order otherwise. Subscribers are notified one after the other, in the order of `system.xml` on the way up, and in the
-//! inverse order otherwise. The next one is notified when the one before it has acknowledged all items.
+//! **Order.** After create and after start are the way up. On the way up, families and protocols come in the order of their
+//! creation, and subscribers in the order of `system.xml`. For all other transitions both orders are inverse. The manager
+//! notifies the next subscriber when the previous one has acknowledged all items.
 //!
-//! **Balance.** What a subscriber learns of a brane is a sequence of whole lives: after create, any number of pairs after start
-//! and before shutdown, then before destroy; or `failed` at any point, which ends the incarnation. The brane goes on when all
-//! subscribers have acknowledged. Nobody waits for the acknowledgements of `failed`, `renamed` and replays.
+//! **Balance.** For each brane a subscriber sees a sequence of whole lives: after create, any number of pairs after start and
+//! before shutdown, then before destroy. `failed` may come at any point and ends the incarnation. The brane goes on when all
+//! subscribers have acknowledged. The brane does not wait for the acknowledgements of `failed`, `renamed` and replays.
 //!
-//! **Replay.** A subscriber that subscribes late is notified first of what it missed: for each brane, by number, after create, then
-//! after start if it is started. A subscriber that leaves, or subscribes to something else, is notified of the inverse first,
-//! branes from the last to the first.
+//! **Replay.** If a subscriber subscribes late, the manager first sends what it missed: for each brane, by number, after create,
+//! then after start if the brane is started. If a subscriber leaves or changes its subscription, the manager first sends the
+//! inverse, from the last brane to the first.
 //!
-//! **Identity.** A name can be given to another brane. [`Notification::identity`] never is: with the generation it identifies an
-//! incarnation. A subscription by name selects the brane that has the name, and keeps it under any name until it is destroyed.
+//! **Identity.** A name can pass to another brane. [`Notification::identity`] never does: with the generation it identifies an
+//! incarnation. A subscription by name selects the brane that has the name now, and keeps this brane under any name until it is
+//! destroyed.
 
 use crate::control::{Family, Protocol};
 use alloc::string::String;
@@ -29,23 +30,23 @@ use minicbor::{Decode, Encode};
 
 /// Kinds of records from the subscriber.
 pub mod request {
-    /// CBOR [`super::Subscription`]. It replaces an earlier one. Answer: `SUBSCRIBED`, then what was missed, or `REFUSED`.
+    /// CBOR [`super::Subscription`]. It replaces an earlier one. Answer: `SUBSCRIBED`, then the missed transitions, or `REFUSED`.
     pub const SUBSCRIBE: u32 = 1;
     /// No payload: acknowledges the notification with this token.
     pub const ACK: u32 = 2;
-    /// No payload. Answer: the inverse of what was notified, then `LEFT`.
+    /// No payload. Answer: the inverse of the earlier notifications, then `LEFT`.
     pub const LEAVE: u32 = 3;
 }
 
 /// Kinds of records from the manager.
 pub mod notice {
-    /// CBOR [`super::Notification`]. The subscriber answers `ACK` with the same token.
+    /// CBOR [`super::Notification`]. The subscriber answers `ACK` with its token.
     pub const TRANSITION: u32 = 1;
     /// No payload: subscribed.
     pub const SUBSCRIBED: u32 = 2;
     /// No payload: the subscription has ended.
     pub const LEFT: u32 = 3;
-    /// UTF-8: why the subscription is not taken.
+    /// UTF-8: the reason for which the subscription is refused.
     pub const REFUSED: u32 = 4;
 }
 
@@ -65,11 +66,11 @@ pub enum Transition {
     /// The brane will be destroyed. It waits.
     #[n(3)]
     BeforeDestroy,
-    /// The incarnation has ended without being asked to: the brane faulted, hung or violated a protocol. If it restarts, after
-    /// create follows with the next generation. Nobody waits.
+    /// The incarnation has ended without a command: the brane faulted, hung or violated a protocol. If it restarts, after create
+    /// follows with the next generation. The brane does not wait.
     #[n(4)]
     Failed,
-    /// The brane has another name. Nobody waits.
+    /// The brane has another name. It does not wait.
     #[n(5)]
     Renamed,
 }
@@ -85,7 +86,7 @@ impl Transition {
         Transition::Renamed,
     ];
 
-    /// Its name, as in `after-create`.
+    /// Returns the transition's name, such as `after-create`.
     pub const fn name(self) -> &'static str {
         match self {
             Transition::AfterCreate => "after-create",
@@ -97,7 +98,7 @@ impl Transition {
         }
     }
 
-    /// Returns true if families, protocols and subscribers come in the order of their creation, not in the inverse one.
+    /// Returns true if families, protocols and subscribers come in the order of their creation, false if in the inverse order.
     pub const fn is_up(self) -> bool {
         matches!(self, Transition::AfterCreate | Transition::AfterStart)
     }
@@ -108,7 +109,7 @@ impl Transition {
     }
 }
 
-/// What a subscriber wants to be notified of.
+/// Selection of the notifications that a subscriber receives.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Subscription {
     /// Selects the brane of this name, and keeps it when it is renamed. `None`: all branes.
@@ -127,7 +128,7 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    /// All transitions of all families of all branes.
+    /// Selects all transitions of all families of all branes.
     pub fn all() -> Subscription {
         Subscription {
             brane: None,
@@ -147,7 +148,7 @@ pub struct Notification {
     /// The brane's name at this transition.
     #[n(1)]
     pub brane: String,
-    /// Number of the instance (protection domain) that the brane has. A later brane may get it.
+    /// Number of the brane's instance (protection domain). A later brane may get this number.
     #[n(2)]
     pub id: u32,
     /// Counts the brane's restarts after failures.
@@ -156,7 +157,7 @@ pub struct Notification {
     /// The family.
     #[n(4)]
     pub family: Family,
-    /// The subscriber missed this transition, or it is the inverse for one that leaves: the brane does not wait.
+    /// The subscriber missed this transition, or leaves and this is the inverse. The brane does not wait.
     #[n(5)]
     pub replay: bool,
     /// Counts the branes created since the manager's start. No other brane gets this number.
@@ -165,7 +166,7 @@ pub struct Notification {
     /// The protocol, if the subscription names protocols.
     #[n(7)]
     pub protocol: Option<Protocol>,
-    /// The name before, at `renamed`.
+    /// The earlier name, for `renamed` only.
     #[n(8)]
     pub former_name: Option<String>,
 }

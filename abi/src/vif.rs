@@ -1,16 +1,18 @@
 //! Protected calls of the manager to a NIC driver: virtual interfaces, their binding to ports, counters.
 //!
-//! Only the manager has this channel. Each call is a label and one fixed structure in the message bytes; the reply's
-//! label is [`OK`] or one of the refusals, its bytes the answer's structure where there is one.
+//! Only the manager has this channel. Each call is a label and one fixed structure in the message bytes. The reply's label is
+//! [`OK`] or a refusal; if the call has an answer, the reply's bytes are the answer's structure.
+//!
+//! On the other side is the driver, which checks every request before it changes anything.
 
 use crate::net::{Cidr, MacAddr, SockAddr};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 /// Reply: done.
 pub const OK: u64 = 0;
-/// Reply: no such operation, or its bytes are not all there.
+/// Reply: no such operation, or its structure is incomplete.
 pub const BAD_REQUEST: u64 = 1;
-/// Reply: no vif of that number.
+/// Reply: no vif with this number.
 pub const NO_SUCH_VIF: u64 = 2;
 /// Reply: the number, the MAC address or the port is taken.
 pub const IN_USE: u64 = 3;
@@ -21,34 +23,34 @@ pub const NO_SUCH_PORT: u64 = 5;
 /// Reply: the driver's table is full.
 pub const FULL: u64 = 6;
 
-/// Reply: a prefix, their number or a rate in [`VifLimits`] cannot be.
+/// Reply: in [`VifLimits`] a prefix, the number of prefixes or a rate is impossible.
 pub const BAD_LIMITS: u64 = 7;
 
-/// Label: create vif ([`AddVif`]); unbound at first.
+/// Label: create a vif ([`AddVif`]). It is not bound yet.
 pub const ADD_VIF: u64 = 1;
-/// Label: remove a vif ([`VifRef`]), unbinding it.
+/// Label: unbind and remove a vif ([`VifRef`]).
 pub const REMOVE_VIF: u64 = 2;
-/// Label: bind a vif to a port ([`BindVif`]). No frame that came in before reaches the port, and none that its brane put into
-/// the ring before is sent.
+/// Label: bind a vif to a port ([`BindVif`]). Frames from before the call do not pass: the port receives no earlier frame, and
+/// frames that the brane enqueued before are not sent.
 pub const BIND_VIF: u64 = 3;
-/// Label: take a vif from its port ([`VifRef`]). From the reply on the driver gives the port nothing of the vif and sends nothing
-/// from there.
+/// Label: unbind a vif from its port ([`VifRef`]). From the reply on, the driver passes no frame of the vif to the port and sends
+/// none from there.
 pub const UNBIND_VIF: u64 = 4;
 /// Label: a vif's counters ([`VifRef`] → [`VifCounters`]).
 pub const VIF_COUNTERS: u64 = 5;
 /// Label: the device's facts and counters (nothing → [`DeviceInfo`]).
 pub const DEVICE_INFO: u64 = 6;
 
-/// Label: what a vif may send, and how much of what it may send and get ([`VifLimits`]); replaces what was set before.
-/// A vif starts without limits.
+/// Label: set the sources that a vif may send from, and its rates in both directions ([`VifLimits`]). Replaces the earlier
+/// limits. A new vif has no limits.
 pub const SET_LIMITS: u64 = 7;
 
 /// Label: change a vif's `MODE_*` ([`SetMode`]).
 pub const SET_MODE: u64 = 8;
-/// Label: a part of the vif table ([`VifTableAt`] → [`VifTable`]), for an audit.
+/// Label: read a part of the vif table ([`VifTableAt`] → [`VifTable`]), for an audit.
 pub const VIF_TABLE: u64 = 9;
 
-/// Prefixes in [`VifLimits`] at most.
+/// Most prefixes in [`VifLimits`].
 pub const MAX_ALLOWED: usize = 16;
 /// Highest rate in [`VifLimits`], in bytes per second.
 pub const MAX_RATE: u64 = 100_000_000_000;
@@ -66,12 +68,12 @@ pub struct AddVif {
     pub vif: u32,
     /// `MODE_*`.
     pub mode: u32,
-    /// Its address: what it may send from, what it receives for. Unique among the vifs of the same `vlan`.
+    /// Its address: the source of all frames that it sends, the destination of those that it receives. Unique in its `vlan`.
     pub mac: MacAddr,
-    /// Its VLAN (IEEE 802.1Q), 1 to 4094: its frames carry this tag on the wire, and the brane sees them without. 0: none.
+    /// Its VLAN (IEEE 802.1Q), 1 to 4094. Its frames carry this tag on the wire only; the brane sees them without it. 0: none.
     pub vlan: u16,
-    /// For one end of a pair, 1 more than the number of the vif at the other end (which may be added later): frames go from
-    /// the one to the other and nowhere else. 0: a vif on the wire.
+    /// For an end of a pair, 1 more than the number of the vif at the other end, which may be added later. Frames pass only
+    /// between the two ends. 0: a vif on the wire.
     pub peer: u32,
 }
 
@@ -79,7 +81,7 @@ pub struct AddVif {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct SetMode {
-    /// Which vif.
+    /// Number of the vif.
     pub vif: u32,
     /// `MODE_*`.
     pub mode: u32,
@@ -89,7 +91,7 @@ pub struct SetMode {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct VifTableAt {
-    /// Entries to leave out: those of the parts before.
+    /// Entries to skip: those of the earlier parts.
     pub skip: u32,
 }
 
@@ -100,23 +102,23 @@ pub const TABLE_PART: usize = 32;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct VifTable {
-    /// How many of `entries` count; fewer than there are places in the last part.
+    /// Number of used `entries`; only the last part has fewer than [`TABLE_PART`].
     pub count: u32,
-    /// Vifs in all.
+    /// Number of all vifs.
     pub total: u32,
     /// The vifs.
     pub entries: [VifEntry; TABLE_PART],
 }
 
-/// A vif and where it is bound.
+/// A vif and its binding.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct VifEntry {
     /// Its number.
     pub vif: u32,
-    /// 1 more than the number of the brane whose port it is bound to; 0: to none.
+    /// 1 more than the number of the brane that it is bound to; 0: not bound.
     pub brane: u16,
-    /// That port.
+    /// The brane's port that it is bound to.
     pub port: u16,
     /// Its address.
     pub mac: MacAddr,
@@ -128,11 +130,11 @@ pub struct VifEntry {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct BindVif {
-    /// Which vif.
+    /// Number of the vif.
     pub vif: u32,
-    /// The brane's number (of the region `ports-N`).
+    /// Number of the brane (of its region `ports-nicK-N`).
     pub brane: u32,
-    /// Which of the brane's ports, below [`crate::layout::PORTS_PER_BRANE`].
+    /// Number of the brane's port, below [`crate::layout::ports::count`].
     pub port: u32,
 }
 
@@ -140,11 +142,11 @@ pub struct BindVif {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct Prefix {
-    /// Its first bits, network order; IPv4 takes the first four bytes.
+    /// Its first bits, in network order; IPv4 uses the first four bytes.
     pub ip: [u8; 16],
     /// 4 or 6.
     pub family: u8,
-    /// How many of the bits count: up to 32 or 128.
+    /// Number of bits that count: up to 32 or 128.
     pub length: u8,
     /// Zero.
     pub reserved: [u8; 2],
@@ -176,15 +178,15 @@ impl From<Cidr> for Prefix {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct VifLimits {
-    /// Which vif.
+    /// Number of the vif.
     pub vif: u32,
-    /// How many of `allow` count. 0: any source may be sent from.
+    /// Number of used entries of `allow`. 0: any source is allowed.
     pub allowed: u32,
     /// Bytes per second that the brane may send, up to [`MAX_RATE`]. 0: no limit.
     pub rate_up: u64,
-    /// Bytes per second that the brane gets, likewise.
+    /// Bytes per second that the brane may receive, up to [`MAX_RATE`]. 0: no limit.
     pub rate_down: u64,
-    /// Where what it sends may come from, besides the vif's link-local address.
+    /// Source addresses that the brane may send from, besides the vif's link-local address.
     pub allow: [Prefix; MAX_ALLOWED],
 }
 
@@ -192,50 +194,50 @@ pub struct VifLimits {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct VifRef {
-    /// Which vif.
+    /// Number of the vif.
     pub vif: u32,
 }
 
-/// Counters of a vif since it was added. "rx" is towards the brane.
+/// Counters of a vif since it was added. "rx" counts frames to the brane.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C)]
 pub struct VifCounters {
-    /// Frames given to the brane.
+    /// Frames delivered to the brane.
     pub rx_frames: u64,
     /// Their bytes.
     pub rx_bytes: u64,
-    /// Dropped because the brane's ring was full, or nobody was there.
+    /// Dropped because the brane's ring was full, the vif was not bound, or the brane's link was down.
     pub rx_dropped: u64,
-    /// Frames taken from the brane and sent.
+    /// Frames received from the brane and sent.
     pub tx_frames: u64,
     /// Their bytes.
     pub tx_bytes: u64,
-    /// Dropped: sent to itself, or by an end of a pair to nobody at the other end.
+    /// Dropped because the destination is the vif itself, or because no vif at the pair's other end has the destination.
     pub tx_dropped: u64,
     /// Refused: the source MAC address is not the vif's.
     pub tx_spoofed: u64,
     /// Refused: shorter than an Ethernet header, longer than allowed, or offload fields that do not fit the frame.
     pub tx_malformed: u64,
-    /// Times the brane broke the ring protocol and was cut off until it restarts.
+    /// Times that the brane violated the ring protocol and was quarantined until its restart.
     pub peer_errors: u64,
-    /// Refused by a vif with allowed addresses: its IP source is none of them, or its IP headers are cut short.
+    /// Refused by a vif with allowed addresses: its IP source is not allowed, or its IP headers are truncated.
     pub tx_bad_ip: u64,
-    /// Likewise: ARP (RFC 826) that claims another address, or is none for IPv4 on Ethernet.
+    /// Refused by a vif with allowed addresses: ARP (RFC 826) that claims another address, or is not for IPv4 on Ethernet.
     pub tx_bad_arp: u64,
-    /// Likewise: neighbour discovery (RFC 4861) that claims another address or announces a router.
+    /// Refused by a vif with allowed addresses: neighbour discovery (RFC 4861) that claims another address or announces a router.
     pub tx_bad_nd: u64,
-    /// Refused: a VLAN tag (IEEE 802.1Q), which is the driver's to insert; and by a vif with allowed addresses, whatever is
-    /// neither IPv4 nor IPv6 nor ARP.
+    /// Refused: a VLAN tag (IEEE 802.1Q), which only the driver inserts. By a vif with allowed addresses also: any EtherType
+    /// other than IPv4, IPv6 and ARP.
     pub tx_bad_type: u64,
-    /// Dropped: more than [`VifLimits::rate_up`].
+    /// Dropped: above [`VifLimits::rate_up`].
     pub tx_limited: u64,
-    /// Dropped: more than [`VifLimits::rate_down`].
+    /// Dropped: above [`VifLimits::rate_down`].
     pub rx_limited: u64,
     /// Refused: a frame for the bridges and stations of the link itself, such as spanning tree or pause. It has a
     /// destination from 01:80:c2:00:00:00 to 0f (IEEE 802.1Q, 8.6.3), EtherType 0x8808 (IEEE 802.3, 31A), or a length in
     /// place of an EtherType (IEEE 802.3, 3.2.6).
     pub tx_link_control: u64,
-    /// Times that its brane's frames had to wait for their turn, because the driver had worked enough for that brane.
+    /// Times that the brane's frames waited for their turn, because the driver's work for the brane had used up its share.
     pub tx_waits: u64,
 }
 
@@ -245,22 +247,22 @@ pub struct VifCounters {
 pub struct DeviceInfo {
     /// Its own MAC address.
     pub mac: MacAddr,
-    /// 1 when the link is up.
+    /// 1 if the link is up.
     pub link_up: u8,
     /// Zero.
     pub reserved: u8,
-    /// Ports there are: branes times [`crate::layout::PORTS_PER_BRANE`].
+    /// Number of ports: branes times [`crate::layout::ports::count`].
     pub ports: u32,
     /// `FEATURE_*` of [`crate::port`].
     pub features: u32,
     /// Frames received from the device.
     pub rx_frames: u64,
-    /// Dropped: no vif has that destination.
+    /// Dropped: no vif has the destination.
     pub rx_unclaimed: u64,
-    /// Dropped: shorter than an Ethernet header, or the device's own header makes no sense.
+    /// Dropped: shorter than an Ethernet header, or the device's own header is malformed.
     pub rx_malformed: u64,
-    /// Frames given to the device.
+    /// Frames passed to the device.
     pub tx_frames: u64,
-    /// Interrupts taken.
+    /// Interrupts handled.
     pub interrupts: u64,
 }

@@ -1,5 +1,5 @@
-//! What both sides of a region compute for themselves: places, names, packed words. Held against figures, for a side that
-//! was built another time computes the same ones.
+//! Values that both sides of a region compute for themselves: places, names, packed words. The tests compare them with fixed
+//! figures, because a side from another build must compute equal values.
 #![cfg(not(loom))]
 
 mod common;
@@ -17,7 +17,7 @@ use brane_abi::vif::Prefix;
 use brane_abi::{log, remote, socket};
 use common::{region, word, write};
 
-/// Parts of a region that must not meet: each is inside, and indices begin on a cache line.
+/// Asserts that the parts of a region are inside it and do not overlap, and that indices begin on a cache line.
 fn apart(size: usize, indices: &[usize], data: &[Part]) {
     let mut parts: Vec<(usize, usize)> = indices.iter().map(|at| (*at, layout::INDICES)).collect();
     assert!(parts.iter().all(|(at, _)| at.is_multiple_of(64)), "{indices:?}");
@@ -46,7 +46,7 @@ fn no_two_parts_of_a_region_meet() {
     };
     assert_eq!(header.len, 256);
 
-    let places: Vec<usize> = (0..layout::PORTS_PER_BRANE)
+    let places: Vec<usize> = (0..ports::count(ports::SIZE))
         .flat_map(|p| [ports::rx_indices(p), ports::tx_indices(p)])
         .collect();
     apart(
@@ -87,7 +87,7 @@ fn the_longest_frames_and_the_bits_are_what_they_are() {
     assert_eq!(port::MAX_FRAME, 65549);
     assert_eq!([0, 1, 5, 63].map(port::port_bit), [1, 2, 32, 1 << 63]);
     assert_eq!(socket::CONTROL_BIT, 0x8000_0000_0000_0000);
-    // Five bytes of header, 1024 of body, four of checksum; COBS adds one for each 254 begun; then the zero byte.
+    // Five bytes of header, 1024 of body, four of checksum. COBS adds one for each started block of 254. Then the zero byte.
     assert_eq!(remote::MAX_ENCODED, 1033 + 5 + 1);
     assert_eq!(remote::CHUNK, 1015);
 }
@@ -154,7 +154,7 @@ fn a_batch_is_read_as_it_was_written_and_rubbish_in_it_is_none() {
     };
     let read: Vec<_> = entries.iter().map(|entry| entry.read()).collect();
     assert_eq!(read, requests.map(Some));
-    // In a batch of one the entry's text is at the end.
+    // In a batch of one request, the entry's text is at the end.
     let entry = minicbor::to_vec(Request::Devices).unwrap();
     let mut text = minicbor::to_vec(Request::batch(&[Request::Devices])).unwrap();
     let begin = text.len() - entry.len();
@@ -262,7 +262,7 @@ fn a_log_goes_from_its_writer_to_serial_and_needs_its_whole_region() {
     assert_eq!(writer.write(b"one\n"), Ok(4));
     let mut text = [0; 16];
     assert_eq!(serial.read(&mut text), Ok(4));
-    // A writer that was restarted goes on where its indices stand.
+    // A restarted writer continues at the present indices.
     let mut writer = log::producer(whole).unwrap();
     assert_eq!(writer.write(b"two\n"), Ok(4));
     assert_eq!(serial.read(&mut text), Ok(4));

@@ -1,4 +1,4 @@
-//! Rings and streams at their edges: exactly full, exactly at the end of the data, and each lie that a peer can tell.
+//! Rings and streams at their edges: exactly full, exactly at the end of the data, and each possible lie of a peer.
 #![cfg(not(loom))]
 
 mod common;
@@ -7,7 +7,7 @@ use brane_abi::ring::{Consumer, Producer, RingError};
 use brane_abi::stream::{StreamConsumer, StreamProducer};
 use common::{CAPACITY, DATA, data, indices, memory, ring, word, write};
 
-/// Where the two indices lie in the region.
+/// Places of the two indices in the region.
 const TAIL: usize = 0;
 const HEAD: usize = 64;
 const SKIP: u32 = u32::MAX;
@@ -16,7 +16,7 @@ fn push(producer: &mut Producer, len: usize) -> Result<(), RingError> {
     producer.push(&[&vec![0xab; len]], [len as u32, 0, 0])
 }
 
-/// Takes one record: its length.
+/// Takes one record. Returns its length.
 fn take(consumer: &mut Consumer) -> Result<Option<usize>, RingError> {
     consumer.take(|record| {
         assert_eq!(record.meta, [record.len() as u32, 0, 0]);
@@ -39,7 +39,7 @@ fn half_of_the_ring_less_a_header_is_the_longest_payload() {
     assert_eq!(producer.max_payload(), 496);
     assert_eq!(push(&mut producer, 497), Err(RingError::TooLong));
     assert_eq!(producer.has_room(497), Err(RingError::TooLong));
-    // Two of them fill the ring to the last byte, without a skip mark between them.
+    // Two such records fill the ring to the last byte, without a skip mark between them.
     for _ in 0..2 {
         assert_eq!(producer.has_room(496), Ok(true));
         assert_eq!(push(&mut producer, 496), Ok(()));
@@ -66,7 +66,7 @@ fn a_ring_takes_records_until_every_byte_is_used() {
     assert_eq!(take(&mut consumer), Ok(Some(0)));
     assert_eq!((consumer.backlog(), consumer.unreleased()), (1024, 16));
     assert_eq!(consumer.capacity(), 1024);
-    // What is taken and not given back is no room yet.
+    // Taken records that are not given back leave no room yet.
     assert_eq!(push(&mut producer, 0), Err(RingError::Full));
     assert!(consumer.release());
     assert!(!consumer.release());
@@ -74,7 +74,7 @@ fn a_ring_takes_records_until_every_byte_is_used() {
     assert_eq!((consumer.backlog(), consumer.unreleased()), (1008, 0));
     assert_eq!(push(&mut producer, 0), Ok(()));
     assert_eq!(push(&mut producer, 0), Err(RingError::Full));
-    // All that is published is taken and given back: an index of the consumer that stands exactly there is no lie.
+    // All published records are taken and given back: a consumer's index at exactly this place is valid.
     producer.publish();
     while take(&mut consumer).unwrap().is_some() {}
     consumer.release();
@@ -96,7 +96,7 @@ fn a_record_that_does_not_fit_before_the_end_goes_to_the_start() {
         take(&mut consumer).unwrap();
     }
     consumer.release();
-    // 192 bytes are left up to the end: a record of exactly that size lies there, one byte more does not.
+    // 192 bytes remain up to the end. A record of exactly this size fits there; a record with one more byte does not.
     producer.reserve(177).unwrap();
     producer.commit(177, [177, 0, 0]);
     producer.publish();
@@ -122,7 +122,7 @@ fn no_more_is_committed_than_was_reserved() {
     let (mut producer, mut consumer) = ring(memory());
     producer.reserve(32).unwrap();
     producer.commit(100, [32, 0, 0]);
-    // There is no reservation any more.
+    // No reservation is left.
     producer.commit(16, [16, 0, 0]);
     producer.publish();
     assert_eq!(take(&mut consumer), Ok(Some(32)));
@@ -142,11 +142,11 @@ fn the_rest_before_the_end_is_skipped_only_where_it_is_free() {
     assert_eq!(take(&mut consumer), Ok(Some(240)));
     assert_eq!(take(&mut consumer), Ok(None), "a skip mark alone is no record");
     assert_eq!(consumer.unreleased(), 1024);
-    // Not given back yet: the producer at the start must not go over it.
+    // Not given back yet, so the producer at the start must not overwrite it.
     producer.skip_to_start();
     assert!(!producer.publish());
     consumer.release();
-    // The records behind the tail reach to 512; only what lies before them is free.
+    // The records behind the tail reach to 512; only the bytes before them are free.
     push(&mut producer, 496).unwrap();
     push(&mut producer, 400).unwrap();
     producer.publish();
@@ -217,7 +217,7 @@ fn a_payload_is_copied_as_a_whole_or_in_parts() {
         }
         assert_eq!(&few, b"efg", "what is not all there is not copied at all");
         assert!(record.copy_at(7, &mut []));
-        // SAFETY: nobody writes to the record meanwhile.
+        // SAFETY: the test does not write to the record meanwhile.
         assert_eq!(unsafe { record.as_slice() }, b"abcdefg");
     });
     assert_eq!(done, Ok(Some(())));
@@ -278,7 +278,7 @@ fn a_producer_whose_index_jumps_is_a_liar() {
         let expected = if lie { Err(RingError::Peer) } else { Ok(Some(0)) };
         assert_eq!(take(&mut consumer), expected, "{tail}");
     }
-    // Back over what was taken, and forth over what was not given back.
+    // Back before the taken records, and ahead of the records that were not given back.
     let memory = memory();
     let (mut producer, mut consumer) = ring(memory);
     push(&mut producer, 496).unwrap();
@@ -298,7 +298,7 @@ fn a_producer_whose_index_jumps_is_a_liar() {
 
 #[test]
 fn a_record_that_reaches_beyond_what_is_published_or_the_end_is_a_lie() {
-    // Published bytes, claimed length, and whether that can be.
+    // Published bytes, claimed length, and true if this is a lie.
     for (tail, len, lie) in [
         (16, 0, false),
         (16, 1, true),
@@ -323,7 +323,7 @@ fn a_record_that_reaches_beyond_what_is_published_or_the_end_is_a_lie() {
         };
         assert_eq!(found, expected, "{tail} {len}");
     }
-    // All of it is published, but it does not end before the end of the data.
+    // All of it is published, but the record reaches past the end of the data.
     let memory = memory();
     let (mut producer, mut consumer) = ring(memory);
     for len in [496, 464] {
@@ -349,7 +349,7 @@ fn a_record_that_reaches_beyond_what_is_published_or_the_end_is_a_lie() {
 
 #[test]
 fn a_skip_mark_stands_before_the_end_and_nowhere_else() {
-    // At the start of the data, even if all of it is published.
+    // At the start of the data, even if the whole ring is published.
     let memory = memory();
     let (_, mut consumer) = ring(memory);
     claim(memory, 0, SKIP);
@@ -357,7 +357,7 @@ fn a_skip_mark_stands_before_the_end_and_nowhere_else() {
         publish(memory, tail);
         assert_eq!(take(&mut consumer), Err(RingError::Peer), "{tail}");
     }
-    // Beyond what is published.
+    // Past the published bytes.
     for (tail, expected) in [
         (1008, Err(RingError::Peer)),
         (1024, Ok(None)),
@@ -374,7 +374,7 @@ fn a_skip_mark_stands_before_the_end_and_nowhere_else() {
         publish(memory, tail);
         assert_eq!(take(&mut consumer), expected, "{tail}");
     }
-    // A second one behind the first is at the start again.
+    // A second mark directly behind the first is at the start again.
     let memory = common::memory();
     let (mut producer, mut consumer) = ring(memory);
     push(&mut producer, 240).unwrap();

@@ -22,7 +22,7 @@ fn brane(memory: SharedRegion) -> Endpoint<RingPair> {
     Endpoint::start(memory, Side::B, ctl::brane_rings(memory).unwrap()).unwrap()
 }
 
-/// A pair that has come up.
+/// Returns a pair whose link is up.
 fn pair(memory: SharedRegion) -> (Endpoint<RingPair>, Endpoint<RingPair>) {
     let (mut a, mut b) = (manager(memory), brane(memory));
     assert_eq!(a.poll(), LinkEvent::PeerRestarted);
@@ -116,7 +116,7 @@ fn impossible_indices_are_a_violation_unless_the_peer_has_restarted() {
     assert_eq!(a.poll(), LinkEvent::PeerRestarted);
     a.accept();
     assert_eq!((a.poll(), b.poll()), (LinkEvent::CameUp, LinkEvent::CameUp));
-    // The same without a new epoch.
+    // Now without a new epoch.
     send(&mut b, 1);
     assert_eq!(receive(&mut a), Ok(Some(1)));
     b.rings.tx.reset();

@@ -1,9 +1,11 @@
 //! The handshake of a shared region under many interleavings: run with
 //! `RUSTFLAGS="--cfg loom" cargo test -p brane-abi --release --test endpoint_loom`.
 //!
-//! Both sides are honest, and each may end at any step and start again as a new incarnation. Checked: a record is taken only
-//! by the incarnation that it was sent to, from the incarnation that is accepted; both sides end up with each other's present
-//! incarnation; and no wake-up is lost, because a side that sleeps for ever is reported as a deadlock.
+//! Both sides are honest. Each may end at any step and start again as a new incarnation. The test checks three properties:
+//!
+//! - A record reaches only the incarnation that it was sent to, and comes from the accepted incarnation.
+//! - In the end both sides have accepted each other's present incarnation.
+//! - No wake-up is lost: a side that sleeps for ever is reported as a deadlock.
 #![cfg(loom)]
 
 use brane_abi::endpoint::{Endpoint, LinkEvent, RingPair, Rings};
@@ -17,7 +19,7 @@ use std::ptr::NonNull;
 
 const CAPACITY: usize = 64;
 
-/// Where an incarnation ends.
+/// The step at which an incarnation ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Death {
     /// It has raised its epoch.
@@ -46,7 +48,7 @@ const DEATHS: [Death; 7] = [
     Death::Received,
 ];
 
-/// What both sides map, and the notification of each.
+/// The regions that both sides map, and the notification of each side.
 #[derive(Clone)]
 struct World {
     header: &'static LinkHeader,
@@ -66,7 +68,7 @@ fn data() -> SharedRegion {
 impl World {
     fn new() -> World {
         World {
-            // They live as long as the run that made them.
+            // The objects live as long as the run that created them.
             header: Box::leak(Box::default()),
             indices: [Box::leak(Box::default()), Box::leak(Box::default())],
             data: [data(), data()],
@@ -83,7 +85,7 @@ impl World {
         Endpoint::start_at(self.header, side, rings)
     }
 
-    /// One incarnation: it ends at `death`, or once it has exchanged records with the peer's incarnation `last`.
+    /// Runs one incarnation. It ends at `death`, or when it has exchanged records with the peer's incarnation `last`.
     fn live(&self, side: Side, last: u32, death: Option<Death>) {
         let me = side as usize;
         let mut end = self.start(side);
@@ -128,7 +130,7 @@ impl World {
                     flush(&mut end, 1);
                 }
                 LinkEvent::Unchanged => {}
-                // The peer is starting: it has withdrawn, and its epoch follows.
+                // The peer is starting: it has withdrawn its acknowledgement, and its epoch follows.
                 LinkEvent::Lost => {}
                 LinkEvent::Incompatible => panic!("both have this version"),
             }
@@ -159,7 +161,7 @@ impl World {
         }
     }
 
-    /// All incarnations of a side.
+    /// Runs all incarnations of a side.
     fn side(&self, side: Side, death: Option<Death>, peer: Option<Death>) {
         let incarnations = |death: Option<Death>| 1 + u32::from(death.is_some());
         if death.is_some() {
@@ -169,7 +171,7 @@ impl World {
     }
 }
 
-/// Interleavings that are tried of one pair of restarts at most. Trying all takes hours.
+/// Most interleavings that are tried for one pair of restarts. Trying all takes hours.
 const PERMUTATIONS: usize = 1_000;
 
 fn check(a: Option<Death>, b: Option<Death>, permutations: usize) {

@@ -1,4 +1,4 @@
-//! The rings against a model, and against peers that write what they like.
+//! The rings against a model, and against peers that write anything.
 #![cfg(not(loom))]
 
 mod common;
@@ -24,7 +24,7 @@ fn taken(consumer: &mut Consumer) -> Result<Option<Taken>, RingError> {
 #[derive(Clone, Debug)]
 enum Step {
     Push(usize),
-    /// Reserve more than is committed.
+    /// Reserve the first number of bytes and commit the second.
     Reserve(usize, usize),
     Publish,
     Retract,
@@ -100,7 +100,8 @@ proptest! {
         }
     }
 
-    /// A producer that waits for room leaves at least half of the ring in use, and all of it given back is room enough.
+    /// Checks that a producer that waits for room leaves at least half of the ring in use. When the consumer gives all of it
+    /// back, there is room.
     #[test]
     fn a_ring_that_is_waited_for_is_half_full(steps in proptest::collection::vec((0usize..=496, any::<bool>()), 1..300)) {
         let (mut producer, mut consumer) = ring(memory());
@@ -126,7 +127,7 @@ proptest! {
         }
     }
 
-    /// A producer that writes what it likes: no read outside, no endless loop, at worst an error.
+    /// Checks that a producer that writes anything causes no read outside of the ring and no endless loop, but at worst an error.
     #[test]
     fn a_consumer_survives_any_producer(
         contents in proptest::collection::vec(any::<u8>(), CAPACITY),
@@ -152,7 +153,7 @@ proptest! {
         }
     }
 
-    /// A consumer that writes what it likes into its index.
+    /// Checks that a consumer that writes anything into its index causes at worst an error.
     #[test]
     fn a_producer_survives_any_consumer(
         heads in proptest::collection::vec((prop_oneof![(0u32..200).prop_map(|n| n * 16), any::<u32>()], 0usize..600), 1..100),
@@ -216,7 +217,7 @@ proptest! {
 #[test]
 fn indices_go_on_past_the_largest_number() {
     let (mut producer, mut consumer) = ring(memory());
-    // Each turn moves the indices by 512: more turns than 2^32 / 512.
+    // Each turn moves the indices by 512, and there are more than 2^32 / 512 turns.
     let record = vec![1; 496];
     for turn in 0..(1u32 << 23) + 5 {
         producer.push(&[&record], [turn, 0, 0]).unwrap();

@@ -1,9 +1,9 @@
 //! The ring and doorbell protocols under every interleaving and every allowed reordering: run with
 //! `RUSTFLAGS="--cfg loom" cargo test -p brane-abi --release --test ring_loom`.
 //!
-//! The data itself is reached through raw pointers, which the checker does not see. Each record is therefore shadowed by a
-//! checked cell: written before the record is published, read when it is taken, and written again only when its room
-//! has been given back. Were an index published or read too weakly, the checker would report the race on the cell.
+//! The data itself is reached through raw pointers, which the checker does not see. So each record has a checked cell beside it.
+//! The cell is written before the record is published, and read when the record is taken. It is written again only when the
+//! record's room has been given back. If an index is published or read too weakly, the checker reports the race on the cell.
 #![cfg(loom)]
 
 use brane_abi::doorbell::Doorbell;
@@ -25,7 +25,7 @@ fn shared() -> (&'static RingIndices, SharedRegion) {
     let base = NonNull::new(unsafe { alloc_zeroed(layout) }).unwrap();
     // SAFETY: never freed, aligned; the two threads reach it through the ring's handles only.
     let data = unsafe { SharedRegion::new(base, CAPACITY) };
-    // Lives as long as the run that made it.
+    // It lives as long as the run that created it.
     (Box::leak(Box::default()), data)
 }
 
@@ -98,7 +98,7 @@ fn records_are_handed_over_whole() {
 
 #[test]
 fn no_wake_up_is_lost() {
-    // Without a bound this takes hours. A doorbell that does not order its two writers' values fails from 4 on.
+    // Without a bound this takes hours. A doorbell that does not order its two writers' values fails with a bound of 4 or more.
     let mut model = loom::model::Builder::new();
     model.preemption_bound = Some(5);
     model.check(|| {
@@ -118,8 +118,7 @@ fn no_wake_up_is_lost() {
                 }
             }
         });
-        // The consumer's loop: look, arm, look again, sleep. A lost wake-up would be a sleep without end, which the
-        // checker reports.
+        // The consumer's loop: poll, arm, poll again, sleep. A lost wake-up would be an endless sleep, which the checker reports.
         let mut taken = 0;
         while taken < 2 {
             bell.take();
@@ -176,7 +175,7 @@ fn bytes_of_a_stream_are_handed_over() {
         let mut consumer = StreamConsumer::new(indices, data).unwrap();
         let cells = cells();
         let theirs = cells.clone();
-        // 32 bytes at a time: two fill the ring, and do before the threads run.
+        // 32 bytes at a time. Two pieces fill the ring; they are written before the threads run.
         let send = |producer: &mut StreamProducer, cells: &Cells, n: u32| {
             if producer.room().unwrap() < 32 {
                 return false;
@@ -191,7 +190,7 @@ fn bytes_of_a_stream_are_handed_over() {
         };
         assert!(send(&mut producer, &cells, 0) && send(&mut producer, &cells, 1));
         let writer = thread::spawn(move || {
-            // One look too early, perhaps; the second may find room.
+            // The first try may be too early; the second may find room.
             send(&mut producer, &theirs, 2) || send(&mut producer, &theirs, 2)
         });
         let mut taken = 0;

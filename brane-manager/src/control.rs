@@ -1,7 +1,7 @@
 //! The manager's end of the control region of one brane or subscriber: commands out, reports in (side A).
 //!
-//! The other side is not trusted. One that violates the protocol is quarantined until it restarts, and reported to the core,
-//! which stops it.
+//! The other side is not trusted. If it violates the protocol, it is quarantined until it restarts, and reported to the
+//! core, which stops it.
 
 use brane_abi::control::{CONTROL_BIT, MAX_MESSAGE};
 use brane_abi::endpoint::{Endpoint, LinkEvent, RingPair};
@@ -12,14 +12,14 @@ use brane_abi::shared::SharedRegion;
 use brane_manager_core::{Child, Event};
 use sel4_microkit::Channel;
 
-/// Reports taken from one brane in one wake.
+/// Maximum number of reports received from one brane in one wake.
 const REPORT_BUDGET: usize = 16;
-/// Handshakes with one brane in one wake.
+/// Maximum number of handshakes with one brane in one wake.
 const HANDSHAKE_BUDGET: usize = 2;
 /// The violation that a ring operation finds.
 const RING_VIOLATION: &str = "an impossible index or length in its ring";
 
-/// Why a command was not sent.
+/// Reason why a command was not sent.
 pub enum SendError {
     /// The ring is full, or the link is down.
     NoRoom,
@@ -27,18 +27,18 @@ pub enum SendError {
     Peer(&'static str),
 }
 
-/// The region and the manager's private state of it.
+/// The region, and the manager's private state for it.
 pub struct Control {
     endpoint: Endpoint<RingPair>,
     channel: Channel,
-    /// A report's payload, copied once. One byte longer than allowed, so that a report that is too long shows.
+    /// A report's payload, copied once. One byte longer than the maximum, so that a longer report is detected.
     buffer: [u8; MAX_MESSAGE + 1],
 }
 
 impl Control {
     /// Starts the manager's side and notifies the other.
     pub fn start(region: SharedRegion, channel: Channel) -> Control {
-        // The region's size is the system description's, so these hold or the image is wrong.
+        // The system description determines the region's size, so these succeed or the image is wrong.
         let rings = ctl::manager_rings(region).expect("a control region has 64 KiB");
         let mut control = Control {
             endpoint: Endpoint::start(region, Side::A, rings).expect("a control region has 64 KiB"),
@@ -49,8 +49,8 @@ impl Control {
         control
     }
 
-    /// Polls the link and passes link-ups, reports and violations to `sink`. Returns true if there may be more: then poll
-    /// again soon.
+    /// Polls the link and passes link-ups, reports and violations to `sink`. Returns true if there may be more; the
+    /// caller must then poll again soon.
     pub fn poll(&mut self, child: Child, sink: &mut dyn FnMut(Event<'_>)) -> bool {
         let mut reports = 0;
         let mut handshakes = 0;
@@ -87,7 +87,7 @@ impl Control {
             if self.endpoint.arm() {
                 return false;
             }
-            // The doorbell rang meanwhile. A peer that rings for ever gets no more than the budget.
+            // The doorbell rang meanwhile. A peer that rings forever gets no more than the budget.
             reports += 1;
             if reports >= REPORT_BUDGET {
                 return true;
@@ -95,7 +95,8 @@ impl Control {
         }
     }
 
-    /// Passes reports to `sink`. Fails if the other side violated the protocol or has restarted: then poll the link again.
+    /// Passes reports to `sink`. Fails if the other side violated the protocol or has restarted; the caller must then
+    /// poll the link again.
     fn take(&mut self, child: Child, budget: usize, sink: &mut dyn FnMut(Event<'_>)) -> Result<usize, ()> {
         let Self { endpoint, buffer, .. } = self;
         for taken in 0..budget {
@@ -128,7 +129,7 @@ impl Control {
         Ok(budget)
     }
 
-    /// Puts a command into the ring and wakes the other side if it sleeps.
+    /// Puts a command into the ring and notifies the other side if it sleeps.
     pub fn send(&mut self, kind: u32, token: u32, payload: &[u8]) -> Result<(), SendError> {
         if !self.endpoint.is_up() || payload.len() > MAX_MESSAGE {
             return Err(SendError::NoRoom);

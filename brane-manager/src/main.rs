@@ -14,7 +14,7 @@ mod nic;
 mod serial;
 
 use alloc::vec::Vec;
-use brane_abi::layout::{MAX_NICS, NIC_NAMES, PORTS_PER_BRANE};
+use brane_abi::layout::{MAX_NICS, NIC_NAMES, ports};
 use brane_abi::{offender, operator};
 use brane_manager_core::boot::BootConfig;
 use brane_manager_core::fault_reports::FaultReports;
@@ -34,13 +34,13 @@ mod wiring {
 }
 use wiring::{channels, children, regions};
 
-/// Branes of this system.
+/// Number of branes of this system.
 const INSTANCES: usize = channels::BRANE.len();
 
 const TIMER: Channel = Channel::new(channels::TIMER);
 /// Operators, by their number in the core.
 const OPERATORS: [Channel; 2] = [Channel::new(channels::CONSOLE), Channel::new(channels::REMOTE)];
-/// The operators' reply regions, in the same order.
+/// The operators' reply regions, in the order of [`OPERATORS`].
 const REPLIES: [Region; 2] = [regions::CONSOLE_REPLY, regions::REMOTE_REPLY];
 const SERIAL: Channel = Channel::new(channels::SERIAL);
 const _: () = assert!(NICS.len() <= MAX_NICS, "more NICs than a system can have");
@@ -51,7 +51,8 @@ fn services() -> impl Iterator<Item = (Channel, &'static str)> {
     [(TIMER, "timer"), (SERIAL, "serial")].into_iter().chain(nics)
 }
 
-/// Budget of a brane or subscriber: a twentieth of the processor, 5 ms at once. A wake for one takes 16 reports at most.
+/// Budget of a brane or subscriber: a twentieth of the processor, 5 ms at once. A wake receives at most 16 reports from
+/// each.
 const CHILD: Terms = Terms::new(50, 5_000_000, 1_000_000);
 /// Budget of an operator. It is larger, because answers are large and a person waits for them.
 const OPERATOR: Terms = Terms::new(150, 40_000_000, 20_000_000);
@@ -64,11 +65,12 @@ struct Shell {
     subscribers: Vec<Control>,
     actions: Vec<Action>,
     alarm: Alarm,
-    /// A ring holds more reports than one wake may take. The next wake comes soon, after others had their turn.
+    /// True if a ring has more reports than one wake may receive. The next wake comes soon, after the turns of other
+    /// domains.
     unfinished: bool,
     /// Accounts of all children, by their ids.
     budgets: Budgets<MAX_CALLERS>,
-    /// The calling operator was suspended in its call, so it gets no reply now.
+    /// True if the calling operator was suspended in its call, so that it gets no reply now.
     withheld: bool,
     /// First faults of the children that write their backtraces now.
     reports: FaultReports,
@@ -80,13 +82,13 @@ fn init() -> Shell {
     heap::init(regions::HEAP_MANAGER);
     let clock = Clock::new(regions::TSC);
     let text = regions::BOOT_CONFIG;
-    // SAFETY: mapped readable for this domain's life, and nobody writes it after the boot.
+    // SAFETY: mapped readable for this domain's life, and not written after the boot.
     let text = unsafe { core::slice::from_raw_parts(text.as_ptr(), text.size) };
     let size = Size {
         instances: INSTANCES,
         subscribers: channels::SUBSCRIBER.len(),
         operators: OPERATORS.len(),
-        ports_per_nic: PORTS_PER_BRANE,
+        ports_per_nic: ports::count(wiring::sizes::PORTS_NIC),
     };
     let mut actions = Vec::new();
     let boot = BootConfig::from_bytes(text);
@@ -118,7 +120,7 @@ fn init() -> Shell {
         withheld: false,
         reports: FaultReports::default(),
     };
-    // No brane runs yet. One that never says anything is noticed by the timer alone.
+    // No brane runs yet. If a brane never reports, only the timer detects that.
     shell.act();
     shell.settle();
     shell
@@ -133,7 +135,7 @@ fn thread(child: Child) -> sel4_microkit::Child {
     })
 }
 
-/// The child of this id.
+/// Returns the child with this id.
 fn child(id: usize) -> Option<Child> {
     let find = |family: &[usize]| family.iter().position(|&of| of == id);
     let brane = find(&children::BRANE).map(|n| Child::Brane(BraneId::new(n)));
@@ -150,8 +152,8 @@ impl Shell {
         self.manager.handle(now, event, &mut Nics, &mut self.actions);
     }
 
-    /// Carries out what the core has asked for. A command that cannot be sent is an event again, which ends the life of a brane, a
-    /// subscription or a part of a batch; of these there are so many, so this ends.
+    /// Carries out the core's actions. A command that cannot be sent becomes an event, which ends the incarnation of a
+    /// brane, a subscription or a part of a batch. Their number is bounded, so this loop ends.
     fn act(&mut self) {
         while !self.actions.is_empty() {
             for action in core::mem::take(&mut self.actions) {
@@ -171,7 +173,7 @@ impl Shell {
                         if let Err(why) = thread(child).resume() {
                             ::log::error!("{child:?} cannot be resumed: {why}");
                         }
-                        // What it left in its ring was not taken while it had no budget.
+                        // Reports in the child's ring were not received while it had no budget.
                         self.unfinished = true;
                     }
                     Action::Restart(child) => {
@@ -212,7 +214,8 @@ impl Shell {
         }
     }
 
-    /// Looks at the region of a brane or subscriber, unless the child is exhausted. `notified` says that it asked for that.
+    /// Polls the region of a brane or subscriber, unless the child's budget is exhausted. `notified` is true if the
+    /// child has notified.
     fn serve(&mut self, child: Child, notified: bool) {
         let begin = self.clock.now_ns();
         let id = thread(child).index();
@@ -229,7 +232,7 @@ impl Shell {
         }
     }
 
-    /// A service has named an offender.
+    /// Handles an offender that a service has reported.
     fn offender(&mut self, id: usize, until: u64, service: &str) {
         if let Some(child) = child(id) {
             self.event(Event::Offender {
@@ -240,7 +243,7 @@ impl Shell {
         }
     }
 
-    /// Fetches the offenders of a service that has notified us.
+    /// Fetches the offenders of a service that has notified the manager.
     fn offenders(&mut self, service: Channel, name: &str) {
         for _ in 0..MAX_CALLERS {
             let reply = service.pp_call(MessageInfo::new(offender::TAKE, 0));
@@ -273,7 +276,7 @@ impl Shell {
         self.act();
     }
 
-    /// Handles the fault of a child, which stands still.
+    /// Handles the fault of a child, which is stopped.
     fn failed(&mut self, id: usize, what: &str) {
         match child(id) {
             Some(child) => {
@@ -284,7 +287,7 @@ impl Shell {
         }
     }
 
-    /// Stops the children that do not end their backtraces, and handles their faults.
+    /// Stops the children that do not end their backtraces in time, and handles their faults.
     fn end_reports(&mut self) {
         for (id, what) in self.reports.take_late(self.clock.now_ns()) {
             if let Err(why) = sel4_microkit::Child::new(id).stop() {
@@ -294,7 +297,7 @@ impl Shell {
         }
     }
 
-    /// Before sleeping: the timer gets our next deadline.
+    /// Arms the timer for the next deadline. Must be called before sleep.
     fn settle(&mut self) {
         let next = if self.unfinished {
             Some(self.clock.now_ns())
@@ -305,7 +308,7 @@ impl Shell {
                 .min()
         };
         if let Some(at) = next {
-            // A deadline that it does not take is tried again at the next wake.
+            // If the timer rejects the deadline, the next wake sets it again.
             self.alarm.set(at);
         }
     }
@@ -321,7 +324,7 @@ impl Handler for Shell {
             }
         }
         let tick = channels.contains(TIMER);
-        // Before a tick all that was said in time is heard: answers to a heartbeat wake nobody.
+        // Reports sent in time are received before a tick. Answers to a heartbeat do not wake the manager.
         let all = core::mem::take(&mut self.unfinished) || tick;
         for brane in 0..INSTANCES {
             let notified = channels.contains(Channel::new(channels::BRANE[brane]));
@@ -347,12 +350,12 @@ impl Handler for Shell {
 
     fn protected(&mut self, channel: Channel, info: MessageInfo) -> Result<MessageInfo, Never> {
         let Some(operator) = OPERATORS.iter().position(|&o| o == channel) else {
-            // Nobody else has a channel to call on.
+            // No other domain has a channel for calls.
             return Ok(MessageInfo::new(operator::ERROR, 0));
         };
         let begin = self.clock.now_ns();
         if let Some(until) = self.budgets.exhausted(channel.index(), begin) {
-            // It is stopped in its call, which begins anew when it is resumed.
+            // The operator is stopped in its call, which begins anew after the resumption.
             self.offender(channel.index(), until, "manager");
             self.act();
             self.settle();
@@ -363,7 +366,7 @@ impl Handler for Shell {
                 return Ok(MessageInfo::default());
             }
         }
-        // Copied first: the calls to the drivers use the same words.
+        // Copied first, because the calls to the drivers overwrite the message words.
         let mut argument = [0; operator::MAX_REQUEST];
         let sent = info.count().saturating_sub(1) * 8;
         let first = match info.count() {
@@ -396,7 +399,7 @@ impl Handler for Shell {
         self.act();
         self.settle();
         let end = self.clock.now_ns();
-        // An operator that is exhausted now is stopped at its next call: stopped in this one it would repeat it.
+        // An exhausted operator is stopped at its next call. If it were stopped in this one, it would repeat the call.
         let _ = self
             .budgets
             .charge(channel.index(), end, end.saturating_sub(begin) + SWITCH_NS);

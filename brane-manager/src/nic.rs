@@ -25,7 +25,7 @@ pub const NICS: [Channel; channels::NIC.len()] = {
     nics
 };
 
-/// Parts of a driver's table that are read at most: more vifs than it can have.
+/// Maximum number of parts read from a driver's table: more than its vifs need.
 const TABLE_PARTS: usize = 64;
 
 fn call<T: IntoBytes + Immutable>(nic: u8, label: u64, argument: &T) -> Result<MessageInfo, DriverRefusal> {
@@ -46,7 +46,7 @@ fn done(reply: MessageInfo) -> Result<(), DriverRefusal> {
     DriverRefusal::from_label(reply.label())
 }
 
-/// The drivers, for the core.
+/// The drivers, as the core calls them.
 pub struct Nics;
 
 impl Driver for Nics {

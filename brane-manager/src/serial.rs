@@ -1,5 +1,5 @@
-//! Calls to serial: log levels, and the lines that serial keeps of each domain. Serial is trusted with the screen; what it writes into
-//! the region `kept-lines` is copied and checked.
+//! Calls to serial: log levels, and the stored lines of each domain. Serial is trusted with the screen. The text that
+//! it writes into the region `kept-lines` is copied and checked.
 
 use crate::wiring::{channels, regions};
 use alloc::format;
@@ -35,7 +35,7 @@ pub fn set_level(number: u32, level: Level) -> bool {
     SERIAL.pp_call(MessageInfo::new(log::SET_LEVEL, 2)).label() == log::OK
 }
 
-/// Reads the kept lines of a domain with numbers above `after`, the oldest first.
+/// Reads the stored lines of a domain with numbers above `after`, the oldest first.
 pub fn read(number: u32, after: u64, line: &mut dyn FnMut(Line<'_>)) {
     set_mr(0, number.into());
     set_mr(1, after);
@@ -45,8 +45,8 @@ pub fn read(number: u32, after: u64, line: &mut dyn FnMut(Line<'_>)) {
     let region = regions::KEPT_LINES;
     let len = usize::try_from(get_mr(0)).map_or(0, |len| len.min(region.size));
     let mut copy = Vec::with_capacity(len);
-    // SAFETY: `len` bytes lie in the region, which is mapped readable for this domain's life. Serial writes it in a call of ours only;
-    // if it wrote now, the copy would hold other bytes, which are checked as any.
+    // SAFETY: `len` bytes lie in the region, which is mapped readable for this domain's life. Serial writes it only in
+    // a call of this domain. If it wrote now, the copy would have other bytes, which are checked like any bytes.
     unsafe {
         core::ptr::copy_nonoverlapping(region.as_ptr(), copy.as_mut_ptr(), len);
         copy.set_len(len);

@@ -23,13 +23,15 @@ mod wiring {
 const NICS: usize = wiring::channels::NIC.len();
 /// The ports at each NIC.
 const PORTS: [Region; NICS] = wiring::regions::PORTS_NIC;
+/// Ports at each NIC.
+const PORTS_PER_NIC: usize = brane_abi::layout::ports::count(PORTS[0].size);
 const MANAGER: Channel = Channel::new(wiring::channels::MANAGER);
 const CLIENT: Channel = Channel::new(wiring::channels::SERVICES);
 const TIMER: Channel = Channel::new(wiring::channels::TIMER);
 const SERIAL: Channel = Channel::new(wiring::channels::SERIAL);
 
 const _: () = assert!(
-    net_server_core::memory::needed(NICS) <= wiring::regions::HEAP.size,
+    net_server_core::memory::needed(NICS * PORTS_PER_NIC) <= wiring::regions::HEAP.size,
     "the heap of a brane does not hold what hosts and clients can make it take"
 );
 
@@ -64,7 +66,7 @@ fn forget_the_last_brane() {
     scrub::clear(SOCK, sock::REQUESTS.offset, sock::SIZE);
     scrub::clear(CTL, ctl::COMMANDS.offset, ctl::SIZE);
     for region in PORTS {
-        scrub::clear(region, ports::RX[0].offset, ports::SIZE);
+        scrub::clear(region, ports::RX[0].offset, region.size);
     }
 }
 

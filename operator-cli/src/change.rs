@@ -1,5 +1,5 @@
-//! Changes of a brane's addressing: `ifconfig net0 inet ...`, `route add default ...`. The manager is told the whole addressing
-//! of an interface, so what the brane has now is read first and changed here.
+//! Changes of a brane's addressing: `ifconfig net0 inet ...`, `route add default ...`. A request to the manager has the whole
+//! addressing of an interface. So the session first reads the present one, and this module changes it. It owns no state.
 
 use crate::error::{Error, NO_SUCH_NAME};
 use crate::value_parsers;
@@ -11,7 +11,7 @@ use brane_abi::net::Cidr;
 use brane_abi::operator::{Addressing, Brane, Request};
 use core::net::IpAddr;
 
-/// The words that `ifconfig` knows behind the interface.
+/// Words that `ifconfig` accepts after the interface.
 pub const WORDS: &[&str] = &[
     "inet",
     "inet6",
@@ -25,36 +25,36 @@ pub const WORDS: &[&str] = &[
     "noslaac",
 ];
 
-/// A change.
+/// A change of one interface's addressing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
-    /// The interface; `None`: the one that the gateway belongs to.
+    /// The interface; `None` for the interface of the gateway.
     pub interface: Option<String>,
-    /// What changes there.
+    /// The change of its addressing.
     pub what: What,
 }
 
-/// What changes.
+/// Kind of change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum What {
-    /// This is the only fixed address of its family.
+    /// Make this the only fixed address of its family.
     Set(Cidr),
-    /// One more address.
+    /// Add an address.
     Add(Cidr),
-    /// One less.
+    /// Delete an address.
     Delete(IpAddr),
-    /// Default router.
+    /// Set the default router.
     Gateway(IpAddr),
-    /// No default router of this family any more (`true` for IPv6), or not this one.
+    /// Delete the default router of a family (`true` for IPv6), but only if it is the given router, if any.
     NoGateway(bool, Option<IpAddr>),
-    /// DHCP on or off.
+    /// Switch DHCP on or off.
     Dhcp(bool),
-    /// Router advertisements on or off.
+    /// Switch router advertisements on or off.
     Slaac(bool),
 }
 
 impl Change {
-    /// From the words behind `ifconfig INTERFACE`.
+    /// Parses the words after `ifconfig INTERFACE`.
     pub fn ifconfig(interface: String, words: &[&str]) -> Result<Change, Error> {
         let on = |what| {
             Ok(Change {
@@ -81,7 +81,7 @@ impl Change {
             ["prefixlen", length, rest @ ..] => (format!("{address}/{length}"), rest),
             rest => (address.to_string(), rest),
         };
-        // What is deleted need not be given with its prefix length.
+        // A deleted address needs no prefix length.
         let what = match rest {
             ["delete"] if !address.contains('/') => What::Delete(value_parsers::address(&address)?),
             ["delete"] => What::Delete(value_parsers::cidr(&address)?.ip),
@@ -108,7 +108,7 @@ impl Change {
         }
     }
 
-    /// A default router.
+    /// Builds the change that sets the default router.
     pub fn gateway(interface: Option<String>, gateway: IpAddr) -> Change {
         Change {
             interface,
@@ -116,7 +116,7 @@ impl Change {
         }
     }
 
-    /// No default router.
+    /// Builds the change that deletes the default router.
     pub fn no_gateway(interface: Option<String>, gateway: Option<IpAddr>, six: bool) -> Change {
         Change {
             interface,
@@ -124,7 +124,7 @@ impl Change {
         }
     }
 
-    /// The request for it, where `brane` is what the brane has now.
+    /// Builds the request. `brane` is the brane's present state.
     pub fn request(&self, brane: &Brane) -> Result<Request, Error> {
         let interface = match (&self.interface, self.what) {
             (Some(name), _) => find(brane, name)?,
@@ -152,7 +152,7 @@ impl What {
                 }
                 a.addresses.retain(|c| c.ip != cidr.ip);
                 a.addresses.push(cidr);
-                // A fixed address takes the place of DHCP's.
+                // A fixed address replaces the address of DHCP.
                 a.dhcp4 &= cidr.ip.is_ipv6();
             }
             What::Delete(ip) => {
@@ -191,7 +191,7 @@ impl What {
     }
 }
 
-/// What an interface has, as a request says it.
+/// Returns an interface's addressing in the form of a request.
 pub fn addressing(interface: &InterfaceConfig) -> Addressing {
     Addressing {
         addresses: interface.addresses.clone(),
@@ -211,7 +211,7 @@ fn list(items: impl Iterator<Item = String>) -> String {
     }
 }
 
-/// A brane's interface by its name there.
+/// Returns a brane's interface by its name in the brane.
 pub fn find<'a>(brane: &'a Brane, name: &str) -> Result<&'a InterfaceConfig, Error> {
     if name == "lo0" {
         return Err(Error::new(
@@ -254,7 +254,7 @@ fn routed(brane: &Brane, six: bool, ip: Option<IpAddr>) -> Result<&InterfaceConf
         .ok_or_else(|| no_router(ip, six))
 }
 
-/// The interface in whose network an address is, by what it is to have or by what it has.
+/// Returns the interface whose network has the address, by its configured or present addresses.
 fn reaching(brane: &Brane, ip: IpAddr) -> Result<&InterfaceConfig, Error> {
     let reaches = |i: &&InterfaceConfig| -> bool {
         let status = brane.status.interfaces.iter().filter(|s| s.name == i.name);

@@ -1,4 +1,4 @@
-//! A line as understood: what is to be done.
+//! Commands: the results of parsing.
 
 use crate::change::Change;
 use crate::ping::Echo;
@@ -8,93 +8,93 @@ use alloc::string::String;
 use brane_abi::control::Family;
 use brane_abi::operator::Request;
 
-/// What is to be done.
+/// A command.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Command {
-    /// One request; its answer is shown.
+    /// Send one request and show its answer.
     Send(Request),
-    /// Counters.
+    /// Show counters.
     Stats {
-        /// Of what; `None` for everything.
+        /// A brane, device or NIC; `None` for all.
         of: Option<String>,
-        /// Those that are 0 too.
+        /// Show counters that are 0 too.
         zeros: bool,
     },
-    /// One device.
+    /// Show one device.
     ShowDevice(String),
-    /// Take an interface from a brane: the device behind it is looked up first.
+    /// Remove an interface from a brane. The device behind it is looked up first.
     RemoveInterface {
         /// The brane.
         brane: String,
         /// The interface in it.
         interface: String,
     },
-    /// Change a brane's addressing: what it has is read first.
+    /// Change a brane's addressing. The present addressing is read first.
     Change {
         /// The brane.
         brane: String,
-        /// How.
+        /// The change.
         change: Box<Change>,
     },
-    /// A table of neighbours, page by page.
+    /// Show the table of neighbours, page by page.
     Neighbours {
         /// The brane.
         brane: String,
-        /// Of which family.
+        /// The family.
         family: Family,
     },
-    /// A table of sockets, page by page.
+    /// Show the table of sockets, page by page.
     Sockets {
         /// The brane.
         brane: String,
-        /// `tcp` or `udp` alone.
+        /// Only this protocol, `tcp` or `udp`.
         protocol: Option<String>,
     },
-    /// Counters of protocols.
+    /// Show the counters of protocols.
     Protocols {
         /// The brane.
         brane: String,
-        /// Those of this protocol only.
+        /// Only this protocol.
         protocol: Option<String>,
     },
-    /// Echo requests.
+    /// Send echo requests.
     Ping(Echo),
-    /// Events, as they come.
+    /// Show events as they occur.
     Events {
-        /// Those with numbers above this.
+        /// Only events with numbers above this one.
         after: u64,
-        /// Only those that are there already.
+        /// Only events that exist already.
         once: bool,
     },
-    /// Lines of logs.
+    /// Show lines of logs.
     Logs {
-        /// Of which domain or brane; `None` for all.
+        /// The domain or brane; `None` for all.
         pd: Option<String>,
-        /// Lines with numbers above this.
+        /// Only lines with numbers above this one.
         after: u64,
-        /// Shows new lines too, until the command is cancelled.
+        /// Show new lines too, until the command is cancelled.
         follow: bool,
     },
-    /// Make the system as a file says. The host does it.
+    /// Change the system to the configuration in a file. Only the host does this.
     Apply {
         /// The file.
         file: String,
         /// Only show the difference.
         dry_run: bool,
-        /// Do not ask.
+        /// Do not ask for confirmation.
         yes: bool,
     },
-    /// Write the system's configuration. The host does it.
+    /// Save the system's configuration. Only the host does this.
     Save {
         /// The file; `None` for standard output.
         file: Option<String>,
     },
-    /// Help about a word, or in general.
+    /// Show help about a word, or general help.
     Help(Option<String>),
-    /// Help about a program, or the verb of it with this name: `--help`.
+    /// Show help about a program or about its verb with this name: `--help`.
     HelpOf(Program, Option<&'static str>),
-    /// From now on commands are those inside this brane. The console does it.
+    /// Enter this brane: further commands are those inside it. Only the console does this.
     Enter(String),
-    /// No longer so.
+    /// Leave the entered brane.
     Exit,
 }

@@ -1,4 +1,4 @@
-//! Completion: what the word at the cursor can become, from the table and from the names that exist.
+//! Completion of the word at the cursor, from the table and from existing names. Owns no state.
 
 use crate::parse::{Context, start};
 use crate::table::{Arity, Program, Value, Verb};
@@ -7,17 +7,17 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use brane_abi::operator::Names;
 
-/// What the word at the cursor can become.
+/// Possible completions of the word at the cursor.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Completion {
-    /// Where the word begins, in bytes of the line.
+    /// Start of the word, in bytes of the line.
     pub start: usize,
-    /// Whole words, in order.
+    /// Whole words, sorted.
     pub candidates: Vec<String>,
 }
 
 impl Completion {
-    /// The longest beginning that all candidates share.
+    /// Returns the longest common prefix of all candidates.
     pub fn shared(&self) -> &str {
         let mut all = self.candidates.iter();
         let Some(first) = all.next() else {
@@ -52,7 +52,7 @@ pub fn line(line: &str, context: &Context, names: &Names) -> Completion {
     }
 }
 
-/// What can stand behind the words `before`, where `word` is begun.
+/// Returns the words that can follow `before`. `word` is the start of the word at the cursor.
 fn words(before: &[&str], word: &str, context: &Context, names: &Names) -> Vec<String> {
     if context.brane.is_some()
         && before
@@ -75,7 +75,7 @@ fn words(before: &[&str], word: &str, context: &Context, names: &Names) -> Vec<S
         return Vec::new();
     };
     let brane = start.brane.as_deref();
-    // The value of an option.
+    // The word is the value of an option.
     if let Some((_, value)) = arguments.last().and_then(|last| option(verb, last)) {
         return of(value, brane, names);
     }
@@ -90,7 +90,7 @@ fn words(before: &[&str], word: &str, context: &Context, names: &Names) -> Vec<S
     if word.starts_with('-') {
         return verb.all_options().map(|o| format!("--{}", o.long)).collect();
     }
-    // Which argument it is: options and their values do not count.
+    // Find the argument's position. Options and their values do not count.
     let mut position = 0;
     let mut value = false;
     for word in arguments {
@@ -108,7 +108,7 @@ fn words(before: &[&str], word: &str, context: &Context, names: &Names) -> Vec<S
     argument.map_or(Vec::new(), |a| of(a.value, brane, names))
 }
 
-/// The option that a word names, where its value is to follow.
+/// Returns name and meaning of the value, if `word` is an option that takes a value.
 fn option(verb: &'static Verb, word: &str) -> Option<(&'static str, Value)> {
     let mut all = verb.options.iter();
     let found = match word.strip_prefix("--") {
@@ -140,7 +140,7 @@ fn every_verb() -> Vec<String> {
     out
 }
 
-/// All that a word of this meaning can be.
+/// Returns all words with this meaning.
 fn of(value: Value, brane: Option<&str>, names: &Names) -> Vec<String> {
     let mut out = Vec::new();
     match value {

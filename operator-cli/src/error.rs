@@ -1,20 +1,20 @@
-//! Why a line cannot be carried out: a code, what is wrong, naming the thing, and what to do.
+//! Errors of a line: a code, the fault with the name of the faulty object, and the fix.
 
 use alloc::string::String;
 use core::fmt;
 
 /// Code of a line that the grammar does not accept.
 pub const INVALID_COMMAND: &str = "invalid-command";
-/// Code of a name that the system does not have, found out by the operator's end.
+/// Code of a name that the system does not have, as the operator's end has found.
 pub const NO_SUCH_NAME: &str = "no-such-name";
-/// Code of a command that this program cannot carry out, because another program does.
+/// Code of a command that this program cannot execute, because it belongs to another program.
 pub const WRONG_PROGRAM: &str = "wrong-program";
 /// Code of a system that does not answer, or not in time.
 pub const NO_SYSTEM: &str = "no-system";
 /// Code of a file that cannot be read, written or applied.
 pub const BAD_FILE: &str = "bad-file";
 
-/// The codes of the operator's end, each with what it stands for. Those of refusals are in [`crate::refusals`].
+/// The codes of the operator's end, each with its meaning. The codes of refusals are in [`crate::refusals`].
 pub const OWN_CODES: &[(&str, &str)] = &[
     (
         INVALID_COMMAND,
@@ -26,14 +26,14 @@ pub const OWN_CODES: &[(&str, &str)] = &[
     (BAD_FILE, "the file cannot be read, written or applied"),
 ];
 
-/// What is wrong and what to do, shown as `WHAT: FIX`.
+/// A fault and its fix, shown as `WHAT: FIX`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
     /// A stable word for programs, in kebab case.
     pub code: &'static str,
-    /// What is wrong, naming the thing.
+    /// The fault, with the name of the faulty object.
     pub what: String,
-    /// What to do, or which limit there is.
+    /// The fix, or the limit that was exceeded. May be empty.
     pub fix: String,
 }
 

@@ -1,4 +1,4 @@
-//! `help`, from the table.
+//! The texts of `help`, from the table. Owns no state.
 
 use crate::error::Error;
 use crate::parse::near;
@@ -7,10 +7,10 @@ use crate::table_layout::Table;
 use alloc::format;
 use alloc::string::{String, ToString};
 
-/// Width of the texts in columns.
+/// Width of the texts in characters.
 const WIDTH: usize = 100;
 
-/// All verbs of a program in a line each.
+/// Returns all verbs of a program, one for each line.
 pub fn list(program: Program) -> String {
     let mut table = Table::default();
     for v in program.verbs() {
@@ -57,7 +57,7 @@ fn arguments(v: &Verb) -> String {
     out
 }
 
-/// All about a verb.
+/// Returns the full help of a verb.
 pub fn verb(program: Program, v: &Verb) -> String {
     let mut out = format!("{}\n\n  usage  {}\n\n", v.help, v.usage());
     out += &wrapped(v.long, WIDTH);
@@ -76,7 +76,7 @@ pub fn verb(program: Program, v: &Verb) -> String {
     out
 }
 
-/// The example of a verb as it is typed at the host's shell, and at the console.
+/// Returns the example of a verb, as typed at the host's shell and at the console.
 pub fn example(program: Program, v: &Verb) -> String {
     match program {
         Program::InBrane => format!("branectl in red {}", v.example),
@@ -84,7 +84,7 @@ pub fn example(program: Program, v: &Verb) -> String {
     }
 }
 
-/// The answer of `help WORD`.
+/// Returns the answer of `help WORD`.
 pub fn about(word: Option<&str>) -> Result<String, Error> {
     let Some(word) = word else {
         return Ok(list(Program::Branectl));
@@ -118,7 +118,7 @@ pub fn about(word: Option<&str>) -> Result<String, Error> {
     })
 }
 
-/// Text in lines of at most `width` characters, broken at spaces.
+/// Wraps text at spaces to lines of at most `width` characters.
 pub fn wrapped(text: &str, width: usize) -> String {
     let mut out = String::new();
     for paragraph in text.lines() {

@@ -1,4 +1,4 @@
-//! Answers as JSON, one object each; what is in them is said by the schemas ([`crate::schema`]).
+//! Converts answers to JSON, one object for each. The schemas ([`crate::schema`]) define the fields. Owns no state.
 
 use crate::error::Error;
 use crate::refusals::Words;
@@ -7,7 +7,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use brane_abi::control::{AddressStatus, Counter, FamilyConfig, InterfaceConfig, InterfaceStatus, Origin};
 use brane_abi::operator::{
-    Answer, Brane, Cell, CounterGroup, Device, Event, Free, Kind, LogLevel, LogLine, Mode, Report,
+    Answer, Brane, Cell, CounterGroup, DevNet, Event, Free, Kind, LogLevel, LogLine, Mode, Report,
 };
 use brane_abi::query;
 use serde_json::{Map, Value, json};
@@ -24,12 +24,12 @@ fn all<T>(items: &[T], one: fn(&T) -> Value) -> Value {
     Value::Array(items.iter().map(one).collect())
 }
 
-/// Why there is no answer.
+/// Converts an error.
 pub fn error(e: &Error) -> Value {
     json!({"error": {"code": e.code, "what": e.what, "fix": e.fix}})
 }
 
-/// An answer. Events are told one by one by [`event`].
+/// Converts an answer. The session shows events one by one with [`event`].
 pub fn answer(answer: &Answer) -> Value {
     match answer {
         Answer::Done(what) => json!({"done": what}),
@@ -82,7 +82,7 @@ pub fn answer(answer: &Answer) -> Value {
     }
 }
 
-/// Returns a line of a log.
+/// Converts a line of a log.
 pub fn log_line(l: &LogLine) -> Value {
     json!({"number": l.number, "at_us": l.at_us, "pd": l.pd, "level": l.level.name(), "text": l.text})
 }
@@ -106,7 +106,7 @@ fn report(report: &Report) -> Value {
     json!({"facts": facts, "rows": rows})
 }
 
-/// An event.
+/// Converts an event.
 pub fn event(e: &Event) -> Value {
     json!({
         "number": e.number, "at_us": e.at_us, "what": e.what, "brane": text(e.brane.as_ref()),
@@ -115,7 +115,7 @@ pub fn event(e: &Event) -> Value {
 }
 
 /// A device.
-pub fn device(d: &Device) -> Value {
+pub fn device(d: &DevNet) -> Value {
     let c = &d.config;
     let (tag, peer) = match &c.kind {
         Kind::Vlan(tag) => (json!(tag), Value::Null),
@@ -125,11 +125,11 @@ pub fn device(d: &Device) -> Value {
     json!({
         "name": c.name, "kind": c.kind.word(), "nic": format!("nic{}", c.nic), "tag": tag, "peer": peer,
         "mac": text(c.mac), "mode": mode(c.mode), "allow": texts(&c.allow), "rate_up": c.rate_up, "rate_down": c.rate_down,
-        "owner": d.owner.as_ref().map(|o| json!({"brane": o.brane, "interface": o.interface})),
+        "state": d.ifnet.state(), "owner": d.ifnet.owner().map(|o| json!({"brane": o.brane, "interface": o.interface})),
     })
 }
 
-/// In a word.
+/// Returns the mode in one word.
 pub const fn mode(mode: Mode) -> &'static str {
     match mode {
         Mode::Bridge => "bridge",
@@ -137,7 +137,7 @@ pub const fn mode(mode: Mode) -> &'static str {
     }
 }
 
-/// In a word.
+/// Returns the origin in one word.
 pub const fn origin(origin: Origin) -> &'static str {
     match origin {
         Origin::Static => "static",

@@ -1,9 +1,9 @@
-//! What operators type and what they get to see: one grammar for the console and for the host's `branectl` and `nicctl`.
+//! The operators' commands and their output: one grammar for the console and for the host's `branectl` and `nicctl`.
 //!
-//! Everything follows from one table of verbs ([`table`]): the parser ([`parse`]), help ([`help`]), completion ([`complete`]),
-//! the documents. A parsed [`Command`](command::Command) is carried out by a [`Session`](session::Session), which says which request to
-//! send next and turns the answers into text or JSON. Whoever types is not trusted, and neither is what a brane says of
-//! itself: words, answers and loops are bounded, and no character that commands a terminal gets through.
+//! One table of verbs ([`table`]) is the source of the parser ([`parse`]), help ([`help`]), completion ([`complete`]) and the
+//! documents. A [`Session`](session::Session) executes a parsed [`Command`](command::Command): it decides which request to send
+//! next, and converts the answers to text or JSON. Neither the person who types nor the text of branes is trusted. So words,
+//! answers and loops are bounded, and control characters of terminals are replaced.
 #![cfg_attr(not(test), no_std)]
 
 extern crate alloc;

@@ -1,5 +1,7 @@
-//! From a line to a [`Command`]. Words are split as a shell does (crate `shlex`), options are told from arguments by the crate
-//! `getargs`; what they may be is in the [`table`](crate::table).
+//! Parses a line into a [`Command`]. The crate `shlex` splits words as a shell does, and the crate `getargs` separates options
+//! from arguments. The [`table`](crate::table) defines which of them are valid.
+//!
+//! Owns no state. The person who types is not trusted, so the length of a line and the number of its words are bounded.
 
 use crate::command::Command;
 use crate::error::Error;
@@ -16,28 +18,28 @@ pub const MAX_LINE: usize = 512;
 /// Most words of a line.
 pub const MAX_WORDS: usize = 64;
 
-/// Where a line is typed.
+/// Context in which a line is typed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Context {
-    /// Whose verbs are meant where the line does not say.
+    /// Program of the verb if the line names none.
     pub program: Program,
-    /// The brane that was entered, for [`Program::InBrane`].
+    /// The entered brane, for [`Program::InBrane`].
     pub brane: Option<String>,
 }
 
 impl Context {
-    /// Of one of the programs.
+    /// Returns the context of a program, without a brane.
     pub const fn of(program: Program) -> Context {
         Context { program, brane: None }
     }
 }
 
-/// A line as understood.
+/// A parsed line.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parsed {
-    /// What is to be done.
+    /// The command.
     pub command: Command,
-    /// Whether the answer is wanted in JSON.
+    /// True if the answer is shown as JSON.
     pub json: bool,
 }
 
@@ -50,46 +52,46 @@ pub struct Matches {
 }
 
 impl Matches {
-    /// All values of an argument or option.
+    /// Returns all values of an argument or option.
     pub fn all(&self, key: &str) -> &[String] {
         let found = self.values.iter().find(|(k, _)| *k == key);
         found.map_or(&[], |(_, v)| v)
     }
 
-    /// Whether an option without a value is given.
+    /// Returns true if the option is given.
     pub fn flag(&self, key: &str) -> bool {
         self.values.iter().any(|(k, _)| *k == key)
     }
 
-    /// The value of an option, or of an argument that may be left out.
+    /// Returns the value of an option or of an optional argument.
     pub fn value(&self, key: &str) -> Option<&str> {
         self.all(key).first().map(String::as_str)
     }
 
-    /// Same as [`Self::value`], for arguments.
+    /// Returns the value of an optional argument.
     pub fn optional(&self, key: &str) -> Option<&str> {
         self.value(key)
     }
 
-    /// The value of an argument that stands there.
+    /// Returns the value of a required argument. Fails if it is missing.
     pub fn one(&self, key: &str) -> Result<&str, Error> {
         self.value(key)
             .ok_or_else(|| Error::new(format!("missing {key}"), format!("usage: {}", self.usage)))
     }
 
-    /// The value of an argument that is the name of something that exists.
+    /// Returns the value of an argument that is an existing name. Checks its length only.
     pub fn name(&self, key: &str) -> Result<String, Error> {
         value_parsers::name(self.one(key)?)
     }
 
-    /// The value of an option that is a number.
+    /// Returns the value of an option that is a number from `least` to `most`.
     pub fn number(&self, key: &str, least: u64, most: u64) -> Result<Option<u64>, Error> {
         self.value(key)
             .map(|w| value_parsers::number(w, least, most))
             .transpose()
     }
 
-    /// The brane that a command inside is for.
+    /// Returns the brane of a command inside a brane. Fails if there is none.
     pub fn brane(&self) -> Result<String, Error> {
         self.brane.clone().ok_or_else(|| {
             Error::new(
@@ -99,7 +101,7 @@ impl Matches {
         })
     }
 
-    /// Refuses two options that exclude each other.
+    /// Fails if both options are given, because they exclude each other.
     pub fn not_both(&self, a: &str, b: &str) -> Result<(), Error> {
         if self.flag(a) && self.flag(b) {
             return Err(Error::new(
@@ -119,7 +121,7 @@ impl Matches {
     }
 }
 
-/// The words of a line; a comment (`#`) ends it.
+/// Splits a line into words. A comment (`#`) ends the line.
 pub fn words(line: &str) -> Result<Vec<String>, Error> {
     if line.len() > MAX_LINE {
         return Err(Error::new(
@@ -135,7 +137,7 @@ pub fn words(line: &str) -> Result<Vec<String>, Error> {
     })
 }
 
-/// What a line says; `None` where it has no words.
+/// Parses a line. Returns `None` if it has no words.
 pub fn line(line: &str, context: &Context) -> Result<Option<Parsed>, Error> {
     let words = words(line)?;
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -145,18 +147,18 @@ pub fn line(line: &str, context: &Context) -> Result<Option<Parsed>, Error> {
     self::words_of(&words, context).map(Some)
 }
 
-/// Where the verb of a line is: whose verbs, in which brane, and how many words stand before it.
+/// Start of a line: the program and brane of its verb, and the number of words before the verb.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Start {
     pub program: Program,
     pub brane: Option<String>,
     pub skip: usize,
-    /// An option that all verbs have stands before it already.
+    /// True if `-j` stands before the verb. `help` is the flag for `--help` there.
     pub json: bool,
     pub help: bool,
 }
 
-/// Reads `branectl`, `nicctl` and `in BRANE` at the beginning of a line, and the options that all verbs have among them.
+/// Reads `branectl`, `nicctl` and `in BRANE` at the start of a line, and the common options among them.
 pub(crate) fn start(words: &[&str], context: &Context) -> Start {
     let mut start = Start {
         program: context.program,
@@ -203,7 +205,7 @@ fn is_help(word: &str) -> bool {
     matches!(word, "-h" | "--help")
 }
 
-/// What the words of a line say.
+/// Parses the words of a line.
 pub fn words_of(words: &[&str], context: &Context) -> Result<Parsed, Error> {
     if words.len() > MAX_WORDS {
         return Err(Error::new(
@@ -244,8 +246,7 @@ pub fn words_of(words: &[&str], context: &Context) -> Result<Parsed, Error> {
         (Program::Branectl, "in", _) => {
             return Err(Error::new("missing BRANE", "usage: in BRANE COMMAND..."));
         }
-        (Program::Branectl, "enter", [brane]) => return plain(Command::Enter(value_parsers::name(brane)?)),
-        (Program::Branectl, "enter", _) => return Err(Error::new("missing BRANE", "usage: enter BRANE")),
+        (Program::Branectl, "enter", _) => return enter(arguments, start.json),
         (_, "exit", []) => return plain(Command::Exit),
         (Program::InBrane | Program::Nicctl, "help", []) => {
             let of = if start.program == Program::InBrane {
@@ -274,6 +275,35 @@ pub fn words_of(words: &[&str], context: &Context) -> Result<Parsed, Error> {
     })
 }
 
+/// Parses the arguments of `enter`.
+fn enter(arguments: &[&str], mut json: bool) -> Result<Parsed, Error> {
+    const USAGE: &str = "usage: enter BRANE";
+    let mut branes = Vec::new();
+    for word in arguments {
+        match *word {
+            "-j" | "--json" => json = true,
+            option if option.starts_with('-') => {
+                return Err(Error::new(
+                    format!("no option {} of enter", shortened(option)),
+                    USAGE,
+                ));
+            }
+            brane => branes.push(brane),
+        }
+    }
+    match branes[..] {
+        [] => Err(Error::new("missing BRANE", USAGE)),
+        [brane] => Ok(Parsed {
+            command: Command::Enter(value_parsers::name(brane)?),
+            json,
+        }),
+        [_, extra, ..] => Err(Error::new(
+            format!("\"{}\" is one word too many", shortened(extra)),
+            USAGE,
+        )),
+    }
+}
+
 /// Refuses the programs that manage the whole system when the prompt is that of a brane.
 fn check_scope(words: &[&str], context: &Context) -> Result<(), Error> {
     let Some(brane) = &context.brane else {
@@ -293,12 +323,12 @@ fn check_scope(words: &[&str], context: &Context) -> Result<(), Error> {
     }
 }
 
-/// What is near a word that is none of `among`, by the number of changed letters.
+/// Returns the word of `among` with the fewest changed letters. Returns `None` if no word is near enough.
 pub fn near<'a>(word: &str, among: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     let word: String = word.chars().take(32).collect();
     let distance = |name: &&str| textdistance::str::levenshtein(&word, name);
     let best = among.min_by_key(distance)?;
-    // Half of the letters may be wrong: two letters that changed places count twice.
+    // Half of the letters may be wrong, because two exchanged letters count as two changes.
     (distance(&best) <= (best.len() / 2).max(1)).then_some(best)
 }
 
@@ -313,7 +343,7 @@ fn unknown(program: Program, name: &str, in_brane: bool) -> Error {
     if let Some(near) = near(name, here.chain(extra.iter().copied())) {
         return Error::new(what, format!("did you mean {near}?"));
     }
-    // A verb of another program is the likeliest mistake after a slip of the finger.
+    // After a typing error, a verb of another program is the most likely mistake.
     for other in Program::ALL.into_iter().filter(|p| *p != program) {
         if other.verb(name).is_some() {
             let fix = match other {
@@ -330,7 +360,7 @@ fn unknown(program: Program, name: &str, in_brane: bool) -> Error {
     Error::new(what, "`help` lists the verbs")
 }
 
-/// A word for a message.
+/// Returns a word for a message, cut after 40 characters.
 fn shortened(word: &str) -> String {
     match word.char_indices().nth(40) {
         Some((at, _)) => format!("{}...", &word[..at]),
@@ -407,7 +437,7 @@ fn matched(verb: &'static Verb, words: &[&str]) -> Result<(Matches, bool), Error
     Ok((matches, json))
 }
 
-/// Requests have a longest length; what does not fit is refused here, with a word about it.
+/// Fails if the command's request is longer than the manager accepts.
 fn bounded(command: &Command) -> Result<(), Error> {
     match command {
         Command::Send(request) => fits(request),
@@ -415,10 +445,10 @@ fn bounded(command: &Command) -> Result<(), Error> {
     }
 }
 
-/// Whether a request is as short as the manager takes it.
+/// Fails if a request is longer than [`MAX_REQUEST`].
 pub fn fits(request: &Request) -> Result<(), Error> {
     let mut bytes = Vec::new();
-    // Writing to a vector cannot fail, and a request never refuses to be encoded.
+    // Writing to a vector cannot fail, and every request can be encoded.
     let _ = minicbor::encode(request, &mut bytes);
     let length = bytes.len();
     if length > MAX_REQUEST {

@@ -1,4 +1,4 @@
-//! `ping`: one echo request after the other, and what became of them.
+//! `ping`: the options and results of a sequence of echo requests. The brane is not trusted: stored replies are bounded.
 
 use crate::refusals::Words;
 use crate::table_layout::milliseconds;
@@ -8,34 +8,34 @@ use brane_abi::query;
 use core::net::IpAddr;
 use serde_json::{Value, json};
 
-/// What is to be sent.
+/// Options of the echo requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Echo {
-    /// From which brane.
+    /// The brane that sends them.
     pub brane: String,
-    /// To whom: an address or a name.
+    /// The destination: an address or a name.
     pub host: String,
-    /// How many; `None` for no end.
+    /// Number of requests; `None` for no limit.
     pub count: Option<u16>,
     /// Bytes of data.
     pub size: u16,
-    /// Milliseconds between two.
+    /// Milliseconds between two requests.
     pub interval_ms: u32,
-    /// Milliseconds to wait for an answer.
+    /// Milliseconds to wait for a reply.
     pub timeout_ms: u32,
 }
 
-/// Replies that are kept for the answer in JSON.
+/// Most replies that are kept for the answer in JSON.
 const KEPT: usize = 1000;
 
-/// What became of them.
+/// Results of the echo requests.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
-    /// To whom, once it is known.
+    /// The destination's address, if it is known.
     pub to: Option<IpAddr>,
-    /// How many were sent.
+    /// Number of sent requests.
     pub sent: u64,
-    /// How many were answered.
+    /// Number of received replies.
     pub received: u64,
     least: u32,
     most: u32,
@@ -44,7 +44,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Nothing is sent yet.
+    /// Creates the results before the first request.
     pub fn new(to: Option<IpAddr>) -> Outcome {
         Outcome {
             to,
@@ -52,7 +52,7 @@ impl Outcome {
         }
     }
 
-    /// A reply, as a line for a person.
+    /// Counts a reply. Returns its line for the screen.
     pub fn reply(&mut self, sequence: u16, from: IpAddr, size: u16, ttl: u8, rtt_us: u32) -> String {
         self.least = if self.received == 0 {
             rtt_us
@@ -72,7 +72,7 @@ impl Outcome {
         )
     }
 
-    /// An answer from the brane that is no reply, as a line for a person.
+    /// Returns the line for an answer of the brane that is no reply.
     pub fn none(&mut self, sequence: u16, answer: &query::Answer) -> String {
         match answer {
             query::Answer::Refused(why) => format!("no reply to seq {sequence}: {}\n", why.words().what),
@@ -80,7 +80,7 @@ impl Outcome {
         }
     }
 
-    /// Percentage of those that were not answered.
+    /// Returns the percentage of requests without a reply.
     fn lost(&self) -> u64 {
         (self.sent - self.received.min(self.sent)) * 100 / self.sent.max(1)
     }
@@ -89,7 +89,7 @@ impl Outcome {
         self.sum / self.received.max(1)
     }
 
-    /// The end, for a person.
+    /// Returns the summary for the screen.
     pub fn text(&self) -> String {
         let mut out = format!(
             "{} sent, {} received, {}% lost\n",
@@ -108,7 +108,7 @@ impl Outcome {
         out
     }
 
-    /// All of it.
+    /// Returns the results as JSON.
     pub fn json(&self) -> Value {
         let mut out = json!({
             "to": self.to.map(|to| format!("{to}")),

@@ -1,6 +1,6 @@
 //! The words of every refusal: one text and one help for each code. The manager and the branes send codes with data and no words.
 //!
-//! A refusal of the manager is trusted, but its data may repeat what a brane or an operator has said. A refusal of a brane is not
+//! A refusal of the manager is trusted, but its data may include text from a brane or an operator. A refusal of a brane is not
 //! trusted. The code that prints the words makes them printable first ([`crate::table_layout::printable`]).
 
 use crate::error::Error;

@@ -1,4 +1,4 @@
-//! Answers as they are shown, and their JSON against the schemas.
+//! Tests of the answers' text, and of their JSON against the schemas.
 
 use crate::samples;
 use crate::schema::{SCHEMAS, schema};
@@ -17,7 +17,7 @@ fn valid(name: &str, value: &Value) -> Result<(), String> {
     let index = compiler
         .compile(&url, &mut schemas)
         .map_err(|e| format!("{e:#}"))?;
-    // By its text, as a reader gets it.
+    // Converts to text and back, because a reader receives text.
     let value: Value = serde_json::from_str(&value.to_string()).map_err(|e| e.to_string())?;
     schemas.validate(&value, index).map_err(|e| format!("{e:#}"))
 }
@@ -43,7 +43,7 @@ fn every_answer_is_as_its_schema_says() {
     valid("ping", &outcome.json()).unwrap();
     seen.extend(["device", "event", "log-line", "ping"]);
     for (name, text) in SCHEMAS {
-        // The host's own answers are checked where they are made.
+        // The host's own answers are checked in `tools/branectl`.
         assert!(
             seen.contains(name) || ["apply", "save"].contains(name),
             "{name} is never seen"
@@ -112,15 +112,15 @@ fn stats_leaves_zeros_out_unless_they_are_wanted() {
 fn devices_and_receipts_are_tables() {
     assert_eq!(
         text::answer(&Answer::Devices(samples::devices())),
-        "DEVICE   KIND          NIC   MAC                MODE     OWNER\n\
-         nic0     phys          nic0  -                  bridge   -\n\
-         office0  vlan 12       nic0  -                  bridge   -\n\
-         pa       pair with pb  -     -                  bridge   -\n\
-         vnic1    vnic          nic0  02:77:00:00:00:01  private  red/net0\n"
+        "DEVICE   KIND          NIC   MAC                MODE     STATE       OWNER\n\
+         nic0     phys          nic0  -                  bridge   unattached  -\n\
+         office0  vlan 12       nic0  -                  bridge   unattached  -\n\
+         pa       pair with pb  -     -                  bridge   unattached  -\n\
+         vnic1    vnic          nic0  02:77:00:00:00:01  private  attached    red/net0\n"
     );
     assert_eq!(
         text::device(&samples::devices()[3]),
-        "device vnic1\n  kind       vnic\n  nic        nic0\n  mac        02:77:00:00:00:01\n  owner      red/net0\n  mode       \
+        "device vnic1\n  kind       vnic\n  nic        nic0\n  mac        02:77:00:00:00:01\n  state      attached\n  owner      red/net0\n  mode       \
          private\n  allowed    10.0.2.16/32\n  rate up    10M bytes per second\n  rate down  no limit\n"
     );
     let receipt = samples::answers()

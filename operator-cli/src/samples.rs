@@ -1,4 +1,4 @@
-//! Answers for the tests: one of each kind, with something in every field.
+//! Answers for the tests: one of each kind, with a value in every field.
 
 use alloc::vec;
 use alloc::vec::Vec;
@@ -89,21 +89,21 @@ pub fn group(name: &str) -> CounterGroup {
     }
 }
 
-pub fn devices() -> Vec<Device> {
-    let device = |name: &str, kind| Device {
+pub fn devices() -> Vec<DevNet> {
+    let device = |name: &str, kind| DevNet {
         config: DeviceConfig {
             name: name.into(),
             kind,
             ..DeviceConfig::default()
         },
-        owner: None,
+        ifnet: IfNet::Unattached,
     };
     let mut vnic1 = device("vnic1", Kind::Vnic);
     vnic1.config.mac = Some(MacAddr([2, 0x77, 0, 0, 0, 1]));
     vnic1.config.mode = Mode::Private;
     vnic1.config.allow = vec![cidr("10.0.2.16/32")];
     vnic1.config.rate_up = Some(10_000_000);
-    vnic1.owner = Some(Owner {
+    vnic1.ifnet = IfNet::Attached(Owner {
         brane: "red".into(),
         interface: "net0".into(),
     });
@@ -147,7 +147,7 @@ pub fn event(number: u64) -> Event {
     }
 }
 
-/// An answer of each kind and the name of its schema.
+/// Returns an answer of each kind with the name of its schema.
 pub fn answers() -> Vec<(&'static str, Answer)> {
     use query::Answer as In;
     let query = Answer::Query;

@@ -1,6 +1,6 @@
 //! The JSON schemas (draft 2020-12) of the answers with `-j`. `docs/json.md` shows them.
 
-/// Name of a schema and its text, in the order of the names.
+/// Name and text of each schema, in the order of the names.
 pub const SCHEMAS: &[(&str, &str)] = &[
     ("apply", include_str!("../schemas/apply.json")),
     ("audit", include_str!("../schemas/audit.json")),
@@ -27,7 +27,7 @@ pub const SCHEMAS: &[(&str, &str)] = &[
     ("subscribers", include_str!("../schemas/subscribers.json")),
 ];
 
-/// A schema by its name.
+/// Returns a schema by its name.
 pub fn schema(name: &str) -> Option<&'static str> {
     SCHEMAS.iter().find(|(n, _)| *n == name).map(|(_, text)| *text)
 }

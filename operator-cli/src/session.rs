@@ -1,6 +1,6 @@
-//! Carries a command out: says which request to send next, and what to show. It owns what is known so far, and never waits. Console and
-//! host send the requests in their own ways and hand the answers in. The manager's answers are trusted; what branes have said in them
-//! is not.
+//! Executes a command: decides which request to send next, and what to show. It owns the results so far and never waits. The
+//! console and the host send the requests in their own ways and pass the answers in. The manager's answers are trusted; text of
+//! branes in them is not.
 
 use crate::command::Command;
 use crate::error::{self, Error};
@@ -18,27 +18,27 @@ use core::net::IpAddr;
 /// Most pages of one table that are fetched.
 const MAX_PAGES: usize = 256;
 
-/// What comes next.
+/// The caller's next action.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Send this, then hand in the answer.
+    /// Send this request, then pass its answer in.
     Send(Request),
-    /// Wait so many milliseconds, then go on without an answer.
+    /// Wait for this many milliseconds, then continue without an answer.
     Pause(u32),
-    /// That was all.
+    /// The command has ended.
     Done(End),
 }
 
-/// How a command came to its end.
+/// Result of a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum End {
-    /// As it should.
+    /// The command has succeeded.
     Success,
-    /// It was refused, or found something bad: a disagreement, a host that does not answer.
+    /// The request was refused, or the result is bad: a disagreement, or a host that does not answer.
     Failure,
 }
 
-/// Where what is shown belongs.
+/// Output of a step, by stream.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Output {
     /// Answers.
@@ -47,13 +47,13 @@ pub struct Output {
     pub error: String,
 }
 
-/// A command being carried out.
+/// A command under execution.
 #[derive(Debug)]
 pub struct Session {
     command: Command,
     json: bool,
     begun: bool,
-    /// How much is known already of what comes in parts.
+    /// Results so far of an answer that comes in parts.
     part: Part,
 }
 
@@ -62,16 +62,16 @@ enum Part {
     None,
     Neighbours(Vec<query::Neighbour>, usize),
     Sockets(Vec<query::Socket>, usize),
-    /// The change is computed and on its way.
+    /// The change is computed and its request is sent.
     Changing,
-    /// Echo requests: the number of the next one.
+    /// Echo requests: the results, and the number of the next request.
     Ping(Outcome, u64),
-    /// Number of answers with log lines or events that have come.
+    /// Number of answers with log lines or events so far.
     Pages(usize),
 }
 
 impl Session {
-    /// Nothing is sent yet.
+    /// Creates the session before its first request.
     pub fn new(parsed: parse::Parsed) -> Session {
         let part = match &parsed.command {
             Command::Neighbours { .. } => Part::Neighbours(Vec::new(), 0),
@@ -88,7 +88,7 @@ impl Session {
         }
     }
 
-    /// Goes on: `reply` is the answer to the last request, `None` at the beginning and after a pause.
+    /// Executes the next step. `reply` is the answer to the last request; `None` at the beginning and after a pause.
     pub fn step(&mut self, reply: Option<Result<Answer, Refusal>>, out: &mut Output) -> Step {
         let begun = core::mem::replace(&mut self.begun, true);
         let next = match reply {
@@ -100,7 +100,7 @@ impl Session {
         next.unwrap_or_else(|e| self.failed(&e, out))
     }
 
-    /// Stops it, as Ctrl-C does: shows what is known.
+    /// Stops the command, as Ctrl-C does. Shows the results so far.
     pub fn cancel(&mut self, out: &mut Output) -> End {
         match core::mem::replace(&mut self.part, Part::None) {
             Part::Ping(outcome, _) => self.pinged(&outcome, out),
@@ -269,8 +269,8 @@ impl Session {
                     after: last,
                     once: *once,
                 };
-                // An answer has a limited number of events, so a command that does not follow asks until none is left. A system in
-                // which events happen faster does not keep the command from its end.
+                // An answer has a limited number of events. So a command with --once requests more until none is left.
+                // `MAX_PAGES` ends the command even if new events come faster than it reads them.
                 let Part::Pages(pages) = &mut self.part else {
                     return Ok(Step::Done(End::Failure));
                 };
@@ -290,8 +290,8 @@ impl Session {
                         out.text += &printable(&text::log_line(line));
                     }
                 }
-                // Lines come in parts. A part that is not full is the last one that is kept, and a domain that goes on writing
-                // does not keep the command from its end.
+                // Lines come in parts. A part that is not full is the last part. `MAX_PAGES` ends the command even
+                // if a domain writes on.
                 let Part::Pages(pages) = &mut self.part else {
                     return Ok(Step::Done(End::Failure));
                 };
@@ -337,7 +337,7 @@ impl Session {
         let none = list.is_empty();
         all.extend(list);
         *pages += 1;
-        // A brane that always has one more page is not followed for ever.
+        // `MAX_PAGES` bounds the requests to a brane that always reports one more page.
         if more && !none && *pages < MAX_PAGES {
             let query = Query::Neighbours {
                 family,
@@ -381,7 +381,7 @@ impl Session {
         Step::Done(End::Success)
     }
 
-    /// The next echo request, or the question for the host's address.
+    /// Returns the next echo request, or the query for the host's address.
     fn ping(&mut self) -> Step {
         let (Command::Ping(echo), Part::Ping(outcome, next)) = (&self.command, &mut self.part) else {
             return Step::Done(End::Failure);

@@ -1,4 +1,5 @@
-//! The table of verbs: what can be typed, as data. Parser, help, completion, the man pages and `docs/commands.md` come from it.
+//! The table of verbs: the grammar as data. Parser, help, completion, the man pages and `docs/commands.md` are derived from it.
+//! The table is constant.
 
 mod branectl;
 mod in_brane;
@@ -9,7 +10,7 @@ use crate::error::Error;
 use crate::parse::Matches;
 use alloc::string::String;
 
-/// Who has a verb.
+/// Program that has a verb.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Program {
     /// `branectl`, and the console without a word before it.
@@ -21,10 +22,10 @@ pub enum Program {
 }
 
 impl Program {
-    /// All of them.
+    /// All programs.
     pub const ALL: [Program; 3] = [Program::Branectl, Program::Nicctl, Program::InBrane];
 
-    /// What is typed before its verbs at the console and in examples.
+    /// Returns the words before its verbs, at the console and in examples.
     pub const fn prefix(self) -> &'static str {
         match self {
             Program::Branectl => "branectl",
@@ -33,7 +34,7 @@ impl Program {
         }
     }
 
-    /// Its verbs.
+    /// Returns its verbs.
     pub fn verbs(self) -> &'static [Verb] {
         match self {
             Program::Branectl => branectl::VERBS,
@@ -42,7 +43,7 @@ impl Program {
         }
     }
 
-    /// A verb by its name, or by the name that it had in the version before.
+    /// Returns a verb by its name, or by its name in the previous version.
     pub fn verb(self, name: &str) -> Option<&'static Verb> {
         let former = FORMER_NAMES.iter().find(|(former, _)| *former == name);
         let name = former.map_or(name, |(_, name)| name);
@@ -50,17 +51,17 @@ impl Program {
     }
 }
 
-/// Former names of verbs, which go on working for one version, with the names that they have now.
+/// Former names of verbs, each with its present name. A former name works for one more version.
 const FORMER_NAMES: [(&str, &str); 1] = [("hooks", "subscribers")];
 
-/// What a word stands for; decides how it is completed.
+/// Meaning of a word. It decides how the word is completed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Value {
-    /// A brane that exists.
+    /// An existing brane.
     Brane,
-    /// A device that exists.
+    /// An existing device.
     Device,
-    /// `BRANE/INTERFACE` that exists.
+    /// An existing `BRANE/INTERFACE`.
     Interface,
     /// A device, or `BRANE/INTERFACE`.
     DeviceOrInterface,
@@ -70,7 +71,7 @@ pub enum Value {
     AnyTarget,
     /// A protection domain that has a log, or a brane.
     Domain,
-    /// An interface inside the brane that is asked.
+    /// An interface of the command's brane.
     Local,
     /// A NIC.
     Nic,
@@ -84,27 +85,27 @@ pub enum Value {
     Text,
 }
 
-/// How often an argument stands in a line.
+/// Number of times that an argument may stand in a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arity {
     /// Once.
     One,
     /// Once or not at all.
     Optional,
-    /// As often as one likes, also not at all.
+    /// Any number of times, also zero.
     Many,
 }
 
 /// An argument.
 #[derive(Clone, Copy, Debug)]
 pub struct Argument {
-    /// As in the usage line: `BRANE`.
+    /// Its name in the usage line: `BRANE`.
     pub name: &'static str,
-    /// What it stands for.
+    /// Meaning of its words.
     pub value: Value,
-    /// How often.
+    /// Number of times that it may stand in a line.
     pub arity: Arity,
-    /// What it is.
+    /// Its help text.
     pub help: &'static str,
 }
 
@@ -115,11 +116,11 @@ pub struct Opt {
     pub long: &'static str,
     /// Its letter.
     pub short: Option<char>,
-    /// Name and meaning of its value, where it takes one.
+    /// Name and meaning of its value, if it has one.
     pub value: Option<(&'static str, Value)>,
-    /// Whether it can be given more than once.
+    /// True if it may be given more than once.
     pub many: bool,
-    /// What it does.
+    /// Its help text.
     pub help: &'static str,
 }
 
@@ -129,22 +130,22 @@ pub struct Verb {
     pub name: &'static str,
     /// Its arguments in order.
     pub arguments: &'static [Argument],
-    /// Its options but for `-j`, which all have.
+    /// Its options, without the common option `-j`.
     pub options: &'static [Opt],
-    /// What it does, in a line.
+    /// Its help text, in one line.
     pub help: &'static str,
-    /// More about it, in paragraphs of one line each.
+    /// Its long help text, in paragraphs of one line each.
     pub long: &'static str,
-    /// A line that does something.
+    /// A line that is a useful example.
     pub example: &'static str,
-    /// Names of the schemas of its answers with `-j`, as in `schemas/NAME.json`, with spaces between; empty where it has no
-    /// answer of its own.
+    /// Names of the schemas of its answers with `-j`, as in `schemas/NAME.json`, separated by spaces. Empty if it has no answer
+    /// of its own.
     pub schema: &'static str,
-    /// From the words of a line to what is to be done.
+    /// Builds the command from a line's arguments and options.
     pub build: fn(&Matches) -> Result<Command, Error>,
 }
 
-/// The option that every verb has.
+/// The common option of all verbs.
 pub const JSON: Opt = flag("json", Some('j'), "answer in JSON");
 
 const fn flag(long: &'static str, short: Option<char>, help: &'static str) -> Opt {
@@ -210,17 +211,17 @@ const fn many(name: &'static str, value: Value, help: &'static str) -> Argument 
 }
 
 impl Verb {
-    /// The schemas of its answers.
+    /// Returns the names of the schemas of its answers.
     pub fn schemas(&self) -> impl Iterator<Item = &'static str> {
         self.schema.split_whitespace()
     }
 
-    /// All its options, `-j` last.
+    /// Returns all its options, `-j` last.
     pub fn all_options(&self) -> impl Iterator<Item = &Opt> {
         self.options.iter().chain(core::iter::once(&JSON))
     }
 
-    /// As in `delete BRANE [--deadline TIME] [-j]`.
+    /// Returns its usage line, such as `delete BRANE [--deadline TIME] [-j]`.
     pub fn usage(&self) -> String {
         let mut out = String::from(self.name);
         for a in self.arguments {

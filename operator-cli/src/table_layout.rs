@@ -1,15 +1,15 @@
-//! Aligned columns, and figures for people.
+//! Aligned columns, and readable numbers. Owns no state beside a [`Table`] under construction.
 
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-/// Microseconds as milliseconds: `0.123 ms`.
+/// Formats microseconds as milliseconds: `0.123 ms`.
 pub fn milliseconds(us: u64) -> String {
     format!("{}.{:03} ms", us / 1000, us % 1000)
 }
 
-/// Formats microseconds in the two largest units that count: `3 d 4 h`, `2 min 5 s`, `1.250 s`.
+/// Formats microseconds in the largest unit that is not zero and the next smaller one: `3 d 4 h`, `2 min 5 s`, `1.250 s`.
 pub fn duration(us: u64) -> String {
     let seconds = us / 1_000_000;
     for (unit, name, smaller, smaller_name) in [
@@ -28,7 +28,7 @@ pub fn duration(us: u64) -> String {
     format!("{seconds}.{:03} s", us / 1_000 % 1_000)
 }
 
-/// A rate in bytes per second as it is typed: `10M`, `250k`.
+/// Formats a rate in bytes per second as it is typed: `10M`, `250k`.
 pub fn rate(bytes: u64) -> String {
     for (unit, letter) in [(1_000_000_000, 'G'), (1_000_000, 'M'), (1000, 'k')] {
         if bytes >= unit && bytes.is_multiple_of(unit) {
@@ -38,7 +38,7 @@ pub fn rate(bytes: u64) -> String {
     format!("{bytes}")
 }
 
-/// Text without the characters that command a terminal; only line feeds are left, and tabs.
+/// Replaces control characters by `?`, so that text cannot control a terminal. Keeps line feeds and tabs.
 pub fn printable(text: &str) -> String {
     let harmless = |c: char| {
         if c.is_control() && c != '\n' && c != '\t' {
@@ -57,7 +57,7 @@ pub struct Table {
 }
 
 impl Table {
-    /// With a first row of headings.
+    /// Creates a table with a first row of headings.
     pub fn new<const N: usize>(headings: [&str; N]) -> Table {
         Table {
             rows: [headings.iter().map(|h| (*h).into()).collect()].into(),
@@ -74,8 +74,8 @@ impl Table {
         self.rows.push(cells);
     }
 
-    /// As text, each line ending in a line feed, two spaces between columns and none at the end of a line. Each line
-    /// starts with `indent`.
+    /// Formats the table. Each line starts with `indent` and ends with a line feed. Two spaces separate columns, and no line has
+    /// spaces at its end.
     pub fn text(&self, indent: &str) -> String {
         let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
         let width = |c: usize| {

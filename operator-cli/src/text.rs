@@ -1,4 +1,5 @@
-//! Answers as text for a person.
+//! Converts answers to text for a person. Owns no state. The caller makes the text printable, because it may include text of
+//! branes.
 
 use crate::json::{mode, origin};
 use crate::refusals::Words;
@@ -8,12 +9,12 @@ use alloc::string::{String, ToString};
 use brane_abi::control::{Counter, FamilyConfig, InterfaceStatus, Origin};
 use brane_abi::log::Level;
 use brane_abi::operator::{
-    Answer, Audit, Brane, Cell, CounterGroup, Device, Event, Free, Kind, LogLevel, LogLine, Receipt, Report,
-    SubscriberInfo,
+    Answer, Audit, Brane, Cell, CounterGroup, DevNet, Event, Free, IfNet, Kind, LogLevel, LogLine, Receipt,
+    Report, SubscriberInfo,
 };
 use brane_abi::query;
 
-/// An answer.
+/// Converts an answer.
 pub fn answer(answer: &Answer) -> String {
     match answer {
         Answer::Done(what) => format!("{what}\n"),
@@ -45,7 +46,7 @@ pub fn answer(answer: &Answer) -> String {
     }
 }
 
-/// Shows the facts in a line each, then the rows in columns. Names that end in `_us` are shown without that.
+/// Shows each fact in one line, then the rows in columns. Removes the ending `_us` of names.
 fn report(report: &Report) -> String {
     let cell = |cell: &Cell| match cell {
         Cell::None => String::from("-"),
@@ -72,7 +73,7 @@ fn report(report: &Report) -> String {
     facts.text("") + &rows.text("")
 }
 
-/// `-` for nothing.
+/// Returns `-` for an empty text.
 fn or_dash(text: String) -> String {
     if text.is_empty() { "-".into() } else { text }
 }
@@ -195,7 +196,7 @@ fn counters<'a>(list: impl Iterator<Item = &'a Counter>) -> String {
     table.text("  ")
 }
 
-/// Counters; those that are 0 only where they are wanted.
+/// Converts counters. Omits counters that are 0, unless `zeros`.
 pub fn stats(groups: &[CounterGroup], zeros: bool) -> String {
     let mut out = String::new();
     for CounterGroup { name, counters: all } in groups {
@@ -248,9 +249,14 @@ fn kind(kind: &Kind) -> String {
     }
 }
 
-fn devices(list: &[Device]) -> String {
-    let mut table = Table::new(["DEVICE", "KIND", "NIC", "MAC", "MODE", "OWNER"]);
-    for Device { config: c, owner } in list {
+fn owner(ifnet: &IfNet) -> String {
+    let owner = ifnet.owner();
+    owner.map_or("-".into(), |o| format!("{}/{}", o.brane, o.interface))
+}
+
+fn devices(list: &[DevNet]) -> String {
+    let mut table = Table::new(["DEVICE", "KIND", "NIC", "MAC", "MODE", "STATE", "OWNER"]);
+    for DevNet { config: c, ifnet } in list {
         let nic = match c.kind {
             Kind::Pair(_) | Kind::Lo => "-".into(),
             _ => format!("nic{}", c.nic),
@@ -261,16 +267,15 @@ fn devices(list: &[Device]) -> String {
             nic,
             c.mac.map_or("-".into(), |m| m.to_string()),
             mode(c.mode).into(),
-            owner
-                .as_ref()
-                .map_or("-".into(), |o| format!("{}/{}", o.brane, o.interface)),
+            ifnet.state().into(),
+            owner(ifnet),
         ]);
     }
     table.text("")
 }
 
 /// One device in full.
-pub fn device(d: &Device) -> String {
+pub fn device(d: &DevNet) -> String {
     let c = &d.config;
     let mut facts = Table::default();
     let mut fact = |name: &str, value: String| facts.row([name.into(), value]);
@@ -281,11 +286,8 @@ pub fn device(d: &Device) -> String {
     if let Some(mac) = c.mac {
         fact("mac", mac.to_string());
     }
-    let owner = d.owner.as_ref();
-    fact(
-        "owner",
-        owner.map_or("-".into(), |o| format!("{}/{}", o.brane, o.interface)),
-    );
+    fact("state", d.ifnet.state().into());
+    fact("owner", owner(&d.ifnet));
     fact("mode", mode(c.mode).into());
     fact(
         "allowed",
@@ -336,7 +338,7 @@ fn levels(list: &[LogLevel]) -> String {
     table.text("")
 }
 
-/// Returns a line of a log as text: number, time, domain, level if it is not the usual one, text.
+/// Converts a line of a log: number, time, domain, level if it is not `info`, text.
 pub fn log_line(line: &LogLine) -> String {
     let seconds = format!("{}.{:03}", line.at_us / 1_000_000, line.at_us / 1000 % 1000);
     let level = match line.level {
@@ -349,7 +351,7 @@ pub fn log_line(line: &LogLine) -> String {
     )
 }
 
-/// An event in a line.
+/// Converts an event to one line.
 pub fn event(e: &Event) -> String {
     let seconds = format!("{}.{:03}", e.at_us / 1_000_000, e.at_us / 1000 % 1000);
     let mut out = format!("{:>6}  {seconds:>10} s  {}", e.number, e.what);
@@ -382,7 +384,7 @@ fn audit(a: &Audit) -> String {
     out + &table.text("  ")
 }
 
-/// What a brane answered.
+/// Converts a brane's answer to a query.
 fn query_answer(answer: &query::Answer) -> String {
     match answer {
         query::Answer::Refused(why) => format!("{}\n", why.words()),

@@ -1,4 +1,4 @@
-//! From a request back to the line that stands for it: what `apply` shows, and what a person can type.
+//! Converts a request to the line that has its effect. `apply` shows these lines, and a person can type them. Owns no state.
 
 use crate::json::mode;
 use crate::table_layout::rate;
@@ -7,7 +7,7 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use brane_abi::operator::{Addressing, Kind, Request};
 
-/// The line for a request that changes something; `None` for others.
+/// Returns the line for a request that changes something; `None` for other requests.
 pub fn line(request: &Request) -> Option<String> {
     Some(match request {
         Request::Create {

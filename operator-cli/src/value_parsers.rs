@@ -1,4 +1,6 @@
-//! What a word can stand for: names, addresses, times, rates. Each says what is wrong with a word and what would be right.
+//! Parsers of single words: names, addresses, times, rates. Each error states the fault of the word and the correct form.
+//!
+//! Owns no state. The person who types is not trusted: each parser checks the whole word.
 
 use crate::error::Error;
 use alloc::format;
@@ -10,10 +12,10 @@ use brane_abi::net::{Cidr, MacAddr};
 use brane_abi::operator::MAX_NAME;
 use core::net::IpAddr;
 
-/// Highest rate in bytes per second; the driver's bucket takes no more.
+/// Highest rate in bytes per second that the driver's token bucket accepts.
 pub const MAX_RATE: u64 = 100_000_000_000;
 
-/// The name of something that exists: only its length is looked at.
+/// Parses an existing name. Checks only its length.
 pub fn name(word: &str) -> Result<String, Error> {
     match word.len() {
         0 => Err(Error::new(
@@ -28,7 +30,7 @@ pub fn name(word: &str) -> Result<String, Error> {
     }
 }
 
-/// The name of something new.
+/// Parses the name of a new object.
 pub fn new_name(word: &str) -> Result<String, Error> {
     let name = name(word)?;
     let fine = name.starts_with(|c: char| c.is_ascii_lowercase())
@@ -45,7 +47,7 @@ pub fn new_name(word: &str) -> Result<String, Error> {
     }
 }
 
-/// A log level.
+/// Parses a log level.
 pub fn level(word: &str) -> Result<Level, Error> {
     Level::from_name(word).ok_or_else(|| {
         let all = Level::ALL.map(Level::name).join(", ");
@@ -56,7 +58,7 @@ pub fn level(word: &str) -> Result<Level, Error> {
     })
 }
 
-/// `BRANE/INTERFACE`.
+/// Parses `BRANE/INTERFACE`.
 pub fn interface(word: &str) -> Result<(String, String), Error> {
     match word.split_once('/') {
         Some((brane, interface)) => Ok((name(brane)?, name(interface)?)),
@@ -67,7 +69,7 @@ pub fn interface(word: &str) -> Result<(String, String), Error> {
     }
 }
 
-/// An IP address.
+/// Parses an IP address.
 pub fn address(word: &str) -> Result<IpAddr, Error> {
     word.parse().map_err(|_| {
         Error::new(
@@ -77,7 +79,7 @@ pub fn address(word: &str) -> Result<IpAddr, Error> {
     })
 }
 
-/// An address with its prefix length.
+/// Parses an address with its prefix length.
 pub fn cidr(word: &str) -> Result<Cidr, Error> {
     let parsed = word.split_once('/').and_then(|(ip, prefix)| {
         let ip: IpAddr = ip.parse().ok()?;
@@ -94,12 +96,12 @@ pub fn cidr(word: &str) -> Result<Cidr, Error> {
     })
 }
 
-/// Prefixes with commas between.
+/// Parses prefixes that are separated by commas.
 pub fn cidrs(word: &str) -> Result<Vec<Cidr>, Error> {
     word.split(',').map(cidr).collect()
 }
 
-/// A MAC address of one station.
+/// Parses the MAC address of a station.
 pub fn mac(word: &str) -> Result<MacAddr, Error> {
     let mut out = [0; 6];
     let mut parts = word.split(':');
@@ -117,7 +119,7 @@ pub fn mac(word: &str) -> Result<MacAddr, Error> {
     ))
 }
 
-/// A number from `least` to `most`.
+/// Parses a number from `least` to `most`.
 pub fn number(word: &str, least: u64, most: u64) -> Result<u64, Error> {
     let digits = word.bytes().all(|c| c.is_ascii_digit());
     match word.parse() {
@@ -129,7 +131,7 @@ pub fn number(word: &str, least: u64, most: u64) -> Result<u64, Error> {
     }
 }
 
-/// A span of time in milliseconds: `500ms`, `5s`, `1.5s`, `2m`; a number alone is seconds.
+/// Parses a time: `500ms`, `5s`, `1.5s`, `2m`. A number without a unit is in seconds. Returns milliseconds.
 pub fn time_ms(word: &str) -> Result<u32, Error> {
     let (digits, unit) = if let Some(d) = word.strip_suffix("ms") {
         (d, 1)
@@ -148,7 +150,7 @@ pub fn time_ms(word: &str) -> Result<u32, Error> {
         })
 }
 
-/// Bytes per second: `250k`, `10M`, `1.5G` (thousands, not 1024); `none` is 0, for no limit.
+/// Parses a rate in bytes per second: `250k`, `10M`, `1.5G` (powers of 1000, not of 1024). `none` is 0: no limit.
 pub fn rate(word: &str) -> Result<u64, Error> {
     if word == "none" {
         return Ok(0);
@@ -168,7 +170,7 @@ pub fn rate(word: &str) -> Result<u64, Error> {
     }
 }
 
-/// A decimal fraction times `unit`, where the product is whole.
+/// Returns a decimal fraction times `unit`. Returns `None` if the product is not a whole number.
 fn decimal(digits: &str, unit: u64) -> Option<u64> {
     let (whole, part) = digits.split_once('.').unwrap_or((digits, ""));
     let plain = |s: &str| s.bytes().all(|c| c.is_ascii_digit());
@@ -185,7 +187,7 @@ fn decimal(digits: &str, unit: u64) -> Option<u64> {
         .checked_add(fraction)
 }
 
-/// A netmask as a prefix length.
+/// Converts a netmask to a prefix length.
 pub fn netmask(word: &str) -> Result<u8, Error> {
     let mask: Option<u32> = word.parse::<core::net::Ipv4Addr>().ok().map(u32::from);
     match mask {
@@ -199,7 +201,7 @@ pub fn netmask(word: &str) -> Result<u8, Error> {
     }
 }
 
-/// The number of a NIC: `nic1` is 1.
+/// Parses the name of a NIC. Returns its number: 1 for `nic1`.
 pub fn nic(word: &str) -> Result<u8, Error> {
     word.strip_prefix("nic")
         .filter(|n| !n.is_empty() && n.bytes().all(|c| c.is_ascii_digit()))
@@ -207,7 +209,7 @@ pub fn nic(word: &str) -> Result<u8, Error> {
         .ok_or_else(|| Error::new(format!("\"{word}\" is not a NIC"), "write nic0, nic1, ..."))
 }
 
-/// A family with its protocols: `inet`, or `inet=icmp,udp`.
+/// Parses a family with its protocols: `inet`, or `inet=icmp,udp`.
 pub fn family(word: &str) -> Result<FamilyConfig, Error> {
     let (name, protocols) = match word.split_once('=') {
         Some((name, list)) => (name, Some(list)),
@@ -251,7 +253,7 @@ pub fn family(word: &str) -> Result<FamilyConfig, Error> {
     })
 }
 
-/// One of some words.
+/// Parses a word that must be one of `among`.
 pub fn word(given: &str, among: &[&str]) -> Result<String, Error> {
     if among.contains(&given) {
         return Ok(given.to_string());

@@ -1,6 +1,5 @@
-//! `docs/commands.md`, `docs/json.md` and `docs/refusals.md` are generated from the table, the schemas and the words of refusals. This
-//! test fails when they are out of date.
-//! `BRANES_WRITE_DOCS=1 cargo test -p operator-cli --test docs` writes them.
+//! `docs/commands.md`, `docs/json.md` and `docs/refusals.md` are generated from the table, the schemas and the words of refusals.
+//! This test fails if they are out of date. `BRANES_WRITE_DOCS=1 cargo test -p operator-cli --test docs` writes them.
 
 use operator_cli::error::OWN_CODES;
 use operator_cli::help;

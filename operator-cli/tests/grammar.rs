@@ -1,4 +1,4 @@
-//! The grammar from outside: every verb of the table, every kind of mistake, completion.
+//! The grammar through its public interface: every verb of the table, every kind of mistake, completion.
 
 use brane_abi::operator::{Kind, Names, Request};
 use operator_cli::command::Command;
@@ -109,7 +109,7 @@ fn every_verb_says_what_it_is() {
         assert!(help::list(program).contains(verb.help));
         let known = verb.schemas().all(|s| operator_cli::schema::schema(s).is_some());
         assert!(known, "{} has schema {}", verb.name, verb.schema);
-        // Letters and long names of options are each used once.
+        // Each letter and each long name of an option is used once.
         let mut all: Vec<String> = verb.all_options().map(|o| o.long.into()).collect();
         all.extend(verb.all_options().filter_map(|o| o.short).map(String::from));
         let count = all.len();
@@ -226,7 +226,7 @@ fn a_brane_that_was_entered_is_meant() {
         inside("show red").unwrap_err().to_string(),
         "no verb \"show\": it is a command of branectl, outside of this brane: write exit first"
     );
-    // Commands about the whole system, or about another brane, are refused.
+    // Commands for the whole system, or for another brane, are refused.
     for text in [
         "branectl show red",
         "branectl create x",
@@ -244,7 +244,9 @@ fn a_brane_that_was_entered_is_meant() {
         inside("branectl create x").unwrap_err().to_string(),
         "branectl manages the whole system, and this prompt only brane red: write exit first; `help` lists the commands here"
     );
-    assert_eq!(parse("enter red"), Ok(Command::Enter("red".into())));
+    for text in ["enter red", "enter red -j", "enter --json red", "-j enter red"] {
+        assert_eq!(parse(text), Ok(Command::Enter("red".into())), "{text}");
+    }
 }
 
 #[test]
@@ -352,6 +354,12 @@ fn every_mistake_names_the_thing_and_the_fix() {
         ("in", "missing BRANE: usage: in BRANE COMMAND..."),
         ("in red", "missing COMMAND: usage: in BRANE COMMAND..."),
         ("enter", "missing BRANE: usage: enter BRANE"),
+        ("enter -j", "missing BRANE: usage: enter BRANE"),
+        ("enter -x red", "no option -x of enter: usage: enter BRANE"),
+        (
+            "enter red blue",
+            "\"blue\" is one word too many: usage: enter BRANE",
+        ),
         (
             "in red route add 10.0.0.0/8 10.0.2.2",
             "\"add 10.0.0.0/8 10.0.2.2\" is no change of a route: write add default GATEWAY, or delete default [GATEWAY]",
@@ -470,7 +478,7 @@ fn verbs_branes_devices_and_interfaces_are_completed() {
     assert_eq!((two.shared(), two.start), ("vnic", 7));
 }
 
-/// Words that the grammar knows, and some that it does not.
+/// Generates words that the grammar knows, and some that it does not know.
 fn word() -> impl Strategy<Value = String> {
     let mut known: Vec<String> = every_verb().map(|(_, v)| v.name.to_string()).collect();
     for (_, verb) in every_verb() {
@@ -516,7 +524,7 @@ proptest! {
 
     #[test]
     fn what_is_completed_is_taken(words in proptest::collection::vec(word(), 0..4)) {
-        // A verb that completion offers is one that the parser knows.
+        // The parser knows every verb that completion offers.
         let text = format!("{} ", words.join(" "));
         for candidate in completed(&text) {
             let whole = format!("{text}{candidate}");

@@ -1,8 +1,8 @@
-//! Chooses the kernel that the system calls are for, and writes the labels of the one whose labels vary.
+//! Chooses the kernel for the system calls, and writes the labels of the kernel whose labels vary.
 //!
-//! `BRANES_SEL4` is `registry` (also when unset) or `mcs`. For `mcs`, `BRANES_SEL4_LABELS` names the SDK's own
-//! `invocations_all.json` for the configuration that is built; without it the recorded facts of the debug configuration
-//! are taken, which is enough to compile.
+//! `BRANES_SEL4` is `registry` (also if unset) or `mcs`. For `mcs`, `BRANES_SEL4_LABELS` names the SDK's own
+//! `invocations_all.json` for the configuration being built. Without it, the recorded facts of the debug configuration
+//! are used, which is enough to compile.
 //!
 //! `BRANES_SEL4_PRINTING` is set if the kernel has a debug console, so that programs print there.
 

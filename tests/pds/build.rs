@@ -1,6 +1,6 @@
 //! Links the protection domains and generates their constants. The default system runs none of them.
 
-/// The configuration whose NIC driver misdirects its device.
+/// Configuration whose NIC driver misdirects its device.
 const DMA_ESCAPE: &str = "dma-escape";
 
 fn main() {

@@ -1,4 +1,4 @@
-//! What operators are answered.
+//! Answers of the manager to operators. Operators trust the manager.
 
 use super::*;
 use crate::control::{BraneStatus, Counter};
@@ -6,7 +6,7 @@ use crate::control::{BraneStatus, Counter};
 /// An answer.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Answer {
-    /// It is done: in words, for instance which name an interface got.
+    /// The request is done. The text has details, for instance the name of a new interface.
     #[n(0)]
     Done(#[n(0)] String),
     /// The branes, by number.
@@ -18,12 +18,12 @@ pub enum Answer {
     /// Counters, in groups.
     #[n(3)]
     Stats(#[n(0)] Vec<CounterGroup>),
-    /// What was freed.
+    /// Resources before and after a deletion.
     #[n(4)]
     Receipt(#[n(0)] Receipt),
     /// Devices, by name.
     #[n(5)]
-    Devices(#[n(0)] Vec<Device>),
+    Devices(#[n(0)] Vec<DevNet>),
     /// Subscribers.
     #[n(6)]
     Subscribers(#[n(0)] Vec<SubscriberInfo>),
@@ -33,7 +33,7 @@ pub enum Answer {
     /// The result of an audit.
     #[n(8)]
     Audit(#[n(0)] Audit),
-    /// CBOR of the boot configuration that would bring the system up as it is wanted now
+    /// CBOR of the boot configuration that starts the system as it is wanted now
     /// (`brane_manager_core::boot::BootConfig::to_bytes`).
     #[n(9)]
     Saved(
@@ -41,16 +41,16 @@ pub enum Answer {
         #[cbor(with = "minicbor::bytes")]
         Vec<u8>,
     ),
-    /// What the brane answered.
+    /// The brane's answer to a query.
     #[n(10)]
     Query(#[n(0)] query::Answer),
     /// Names.
     #[n(11)]
     Names(#[n(0)] Names),
-    /// What became of each request of a batch, in order.
+    /// Results of a batch's requests, in order.
     #[n(12)]
     Batch(#[n(0)] Vec<Outcome>),
-    /// The table of a view that has no type of its own.
+    /// The table of a view that has no answer type of its own.
     #[n(13)]
     Report(#[n(0)] Report),
     /// Log levels of all protection domains.
@@ -78,7 +78,7 @@ pub struct LogLine {
     /// Number, from 1, over all domains.
     #[n(0)]
     pub number: u64,
-    /// When it was printed, in microseconds of the system's clock.
+    /// Time of printing, in microseconds of the system's clock.
     #[n(1)]
     pub at_us: u64,
     /// The domain that wrote it.
@@ -92,16 +92,16 @@ pub struct LogLine {
     pub text: String,
 }
 
-/// Named values, then rows of named values. The operator's end shows any report in the same way, as text and as JSON.
+/// Named values, then rows of cells in named columns. The operator's end shows every report by one rule, as text and as JSON.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Report {
     /// Values of the system: name and value.
     #[n(0)]
     pub facts: Vec<(String, Cell)>,
-    /// Names of the columns, as JSON has them: lower case, words joined by `_`.
+    /// Names of the columns as in JSON: lower case, words joined by `_`.
     #[n(1)]
     pub columns: Vec<String>,
-    /// Rows. Each has a cell for each column.
+    /// Rows, each with one cell for each column.
     #[n(2)]
     pub rows: Vec<Vec<Cell>>,
 }
@@ -123,13 +123,13 @@ pub enum Cell {
     Micros(#[n(0)] u64),
 }
 
-/// What became of a request of a batch.
+/// Result of one request of a batch.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Outcome {
-    /// The answer, where it was not refused.
+    /// The answer, if the request was not refused.
     #[n(0)]
     pub answer: Option<Answer>,
-    /// The refusal, where it was.
+    /// The refusal, if the request was refused.
     #[n(1)]
     pub refusal: Option<Refusal>,
     /// Microseconds from the beginning of the batch to this answer.
@@ -137,7 +137,7 @@ pub struct Outcome {
     pub at_us: u64,
 }
 
-/// One brane as the manager knows it.
+/// One brane, as the manager knows it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Brane {
     /// Number.
@@ -146,16 +146,16 @@ pub struct Brane {
     /// Name.
     #[n(1)]
     pub name: String,
-    /// State in a word: `creating`, `created`, `starting`, `started`, `stopping`, `restarting`, `failed`.
+    /// State in one word: `creating`, `created`, `starting`, `started`, `stopping`, `restarting`, `failed`.
     #[n(2)]
     pub state: String,
     /// Restarts so far.
     #[n(3)]
     pub restarts: u32,
-    /// The last fault, in words; empty when there was none.
+    /// The last fault, in words; empty if there was none.
     #[n(4)]
     pub last_fault: String,
-    /// Its own last report.
+    /// The brane's last report.
     #[n(5)]
     pub status: BraneStatus,
     /// Age of that report in milliseconds.
@@ -164,24 +164,24 @@ pub struct Brane {
     /// The driver's counters of its vifs, one group for each.
     #[n(7)]
     pub vifs: Vec<CounterGroup>,
-    /// Whether it is the primary brane.
+    /// True for the primary brane.
     #[n(8)]
     pub primary: bool,
-    /// Time from the last fault to being configured again, in microseconds; 0 when there was none.
+    /// Microseconds from the last fault until the brane was configured again; 0 if there was none.
     #[n(9)]
     pub recovery_us: u64,
     /// Its families and protocols.
     #[n(10)]
     pub families: Vec<FamilyConfig>,
-    /// Its interfaces as they are wanted.
+    /// Its interfaces as they are configured.
     #[n(11)]
     pub interfaces: Vec<InterfaceConfig>,
 }
 
-/// Counters of one thing.
+/// Named counters of one source.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct CounterGroup {
-    /// The thing's name.
+    /// Name of the source: for instance a brane, a vif or a NIC.
     #[n(0)]
     pub name: String,
     /// Its counters.
@@ -189,55 +189,91 @@ pub struct CounterGroup {
     pub counters: Vec<Counter>,
 }
 
-/// A device and who has it.
+/// A device: its name is unique over all branes. Each has exactly one interface.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
-pub struct Device {
-    /// What it is, its MAC address as it is in force.
+pub struct DevNet {
+    /// Its settings, with the MAC address in force.
     #[n(0)]
     pub config: DeviceConfig,
-    /// Brane that has it and its name there; `None` where it is at home.
+    /// Its interface.
     #[n(1)]
-    pub owner: Option<Owner>,
+    pub ifnet: IfNet,
 }
 
-/// Who has a device.
+/// The interface of a device, one to one, also while no brane has the device.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
+pub enum IfNet {
+    /// No brane has the device. The interface has no name.
+    #[default]
+    #[n(0)]
+    Unattached,
+    /// A brane has the device.
+    #[n(1)]
+    Attached(#[n(0)] Owner),
+}
+
+impl IfNet {
+    /// Returns the brane that has the device, with the interface's name there. Returns `None` if it is unattached.
+    pub fn owner(&self) -> Option<&Owner> {
+        match self {
+            IfNet::Unattached => None,
+            IfNet::Attached(owner) => Some(owner),
+        }
+    }
+
+    /// Returns the word for the state.
+    pub fn state(&self) -> &'static str {
+        match self {
+            IfNet::Unattached => "unattached",
+            IfNet::Attached(_) => "attached",
+        }
+    }
+}
+
+impl From<Option<Owner>> for IfNet {
+    fn from(owner: Option<Owner>) -> IfNet {
+        owner.map_or(IfNet::Unattached, IfNet::Attached)
+    }
+}
+
+/// The brane that has a device.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Owner {
     /// The brane.
     #[n(0)]
     pub brane: String,
-    /// The interface in it.
+    /// The interface in the brane.
     #[n(1)]
     pub interface: String,
 }
 
-/// What there is of things that can run out, before and after.
+/// Free and used resources before and after a deletion.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Receipt {
-    /// The brane or device that is gone.
+    /// The deleted brane or device.
     #[n(0)]
     pub name: String,
-    /// What was free before it was deleted.
+    /// Resources before the deletion.
     #[n(1)]
     pub before: Free,
-    /// What is free now.
+    /// Resources now.
     #[n(2)]
     pub after: Free,
-    /// From the request to the end of it, in microseconds.
+    /// Microseconds from the request to its end.
     #[n(3)]
     pub took_us: u64,
     /// Sockets and connections that were cut off.
     #[n(4)]
     pub cut: u32,
-    /// Devices that went home, by name.
+    /// Names of the brane's devices that no brane has now.
     #[n(5)]
     pub home: Vec<String>,
 }
 
-/// Things that can run out.
+/// Free and used amounts of each limited resource.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Free {
-    /// Free instances: branes that could be made.
+    /// Free instances: the number of branes that could be created.
     #[n(0)]
     pub slots: u32,
     /// Free ports of all branes at all NICs.
@@ -249,7 +285,7 @@ pub struct Free {
     /// MAC addresses in use.
     #[n(3)]
     pub macs: u32,
-    /// Vifs that the drivers have.
+    /// Vifs in the drivers' tables.
     #[n(4)]
     pub vifs: u32,
     /// Bytes of the manager's heap in use.
@@ -260,71 +296,71 @@ pub struct Free {
 /// A subscriber to transitions.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct SubscriberInfo {
-    /// Its protection domain.
+    /// Name of its protection domain.
     #[n(0)]
     pub subscriber: String,
-    /// The brane that it asked for; `None` for all.
+    /// The brane of its subscription; `None` for all.
     #[n(1)]
     pub brane: Option<String>,
-    /// The family that it asked for; `None` for all.
+    /// The family of its subscription; `None` for all.
     #[n(2)]
     pub family: Option<crate::control::Family>,
-    /// The transitions that it asked for, in words.
+    /// The transitions of its subscription, by name.
     #[n(3)]
     pub transitions: Vec<String>,
-    /// Notifications that it was sent.
+    /// Number of notifications sent to it.
     #[n(4)]
     pub notified: u64,
-    /// Why it is quarantined; empty if it is not.
+    /// The reason of its quarantine; empty if it is not quarantined.
     #[n(5)]
     pub quarantined: String,
-    /// The protocols that it asked for, in words; none if it asked for families.
+    /// The protocols of its subscription, by name; empty if it subscribed to whole families.
     #[n(6)]
     #[cbor(default)]
     pub protocols: Vec<String>,
 }
 
-/// Something that happened.
+/// An event.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Event {
-    /// Its number; one more than that of the event before.
+    /// Its number, one more than that of the previous event.
     #[n(0)]
     pub number: u64,
-    /// When, in microseconds since the manager's start.
+    /// Its time in microseconds since the manager's start.
     #[n(1)]
     pub at_us: u64,
-    /// What, in a word: `created`, `started`, `shutdown`, `deleted`, `renamed`, `assigned`, `removed`, `device-added`,
-    /// `device-deleted`, `limited`, `adjusted`, `failed`, `restarted`, `subscriber-joined`,
-    /// `subscriber-left`, `subscriber-quarantined`, `subscriber-readmitted`.
+    /// Its kind in one word: `created`, `started`, `shutdown`, `deleted`, `renamed`, `assigned`, `removed`, `device-added`,
+    /// `device-deleted`, `limited`, `adjusted`, `failed`, `restarted`, `subscriber-joined`, `subscriber-left`,
+    /// `subscriber-quarantined`, `subscriber-readmitted`.
     #[n(2)]
     pub what: String,
-    /// The brane that it happened to, where it did to one.
+    /// The brane that the event concerns, if any.
     #[n(3)]
     pub brane: Option<String>,
-    /// The device, likewise.
+    /// The device that the event concerns, if any.
     #[n(4)]
     pub device: Option<String>,
-    /// More, in words; may be empty.
+    /// Further details in words; may be empty.
     #[n(5)]
     pub detail: String,
 }
 
-/// What an audit found.
+/// Result of an audit.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Audit {
-    /// Devices looked at.
+    /// Number of compared devices.
     #[n(0)]
     pub devices: u32,
-    /// Branes that answered.
+    /// Number of branes that answered.
     #[n(1)]
     pub branes: u32,
-    /// Branes that did not answer in time, by name; their view is missing.
+    /// Names of the branes that did not answer in time. Their view is missing.
     #[n(2)]
     pub silent: Vec<String>,
-    /// Every disagreement, in words; empty where there is none.
+    /// Every disagreement, in words; empty if there is none.
     #[n(3)]
     pub findings: Vec<String>,
-    /// What is free.
+    /// Free and used resources.
     #[n(4)]
     pub free: Free,
 }

@@ -1,7 +1,7 @@
-//! Why the manager refuses a request: a code with data. The operator's end makes the words.
+//! Reasons for which the manager refuses a request: a code with data. The operator's end makes the words.
 //!
-//! The manager builds refusals. It is trusted, but what branes and operators have told it is part of the data, so it cleans and bounds
-//! each text before it puts it into a refusal.
+//! The manager builds refusals. Operators trust it, but the data includes text from branes and operators. So the manager cleans
+//! and bounds each text before it puts it into a refusal.
 
 use super::Kind;
 use crate::control::{Family, Protocol};
@@ -11,7 +11,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use minicbor::{Decode, Encode};
 
-/// Why a request was refused.
+/// Reason of a refusal.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Refusal {
     /// The request is not CBOR of a [`super::Request`].
@@ -38,10 +38,10 @@ pub enum Refusal {
     /// The operator has no job with this number.
     #[n(7)]
     NoSuchJob(#[n(0)] u32),
-    /// The job's time is over. What it waits for goes on.
+    /// The job's time limit is over. The operation that it waits for goes on.
     #[n(8)]
     TakesLonger,
-    /// The batch is empty, longer than [`super::MAX_BATCH`], or has a request that a batch cannot have.
+    /// The batch is empty, longer than [`super::MAX_BATCH`], or has a request that is not allowed in a batch.
     #[n(9)]
     BadBatch,
     /// The answer is too long for a part of a batch.
@@ -81,7 +81,7 @@ pub enum Refusal {
         /// The number that was given.
         #[n(0)]
         nic: u8,
-        /// How many NICs the system has.
+        /// Number of NICs of the system.
         #[n(1)]
         nics: u32,
     },
@@ -101,7 +101,7 @@ pub enum Refusal {
         #[n(1)]
         name: String,
     },
-    /// Names of this form are those of loopback devices.
+    /// Names of this form are reserved for loopback devices.
     #[n(21)]
     LoopbackName(#[n(0)] String),
     /// `lo0` cannot be changed.
@@ -117,7 +117,7 @@ pub enum Refusal {
         #[n(1)]
         state: String,
     },
-    /// The brane is not started, so this cannot be done with it.
+    /// The brane is not started, so the request is impossible.
     #[n(24)]
     BraneIsNotStarted {
         /// Name of the brane.
@@ -126,17 +126,17 @@ pub enum Refusal {
         /// Its state, as [`super::Brane::state`] names it.
         #[n(1)]
         state: String,
-        /// What the request was for.
+        /// Purpose of the request.
         #[n(2)]
         purpose: Purpose,
     },
-    /// All instances have a brane.
+    /// Every instance has a brane, so none is free.
     #[n(25)]
     NoFreeInstance {
         /// Name of the brane that was to be created.
         #[n(0)]
         name: String,
-        /// How many instances the system has.
+        /// Number of instances of the system.
         #[n(1)]
         instances: u32,
     },
@@ -161,7 +161,7 @@ pub enum Refusal {
         /// Name of the brane.
         #[n(0)]
         name: String,
-        /// What the brane has done, as its last fault says.
+        /// The brane's last fault, in words.
         #[n(1)]
         why: String,
     },
@@ -180,7 +180,7 @@ pub enum Refusal {
     /// The query is longer than [`crate::query::MAX_QUERY`].
     #[n(36)]
     QueryTooLong,
-    /// The brane of this name has not answered as many queries as may be under way.
+    /// The brane of this name has too many unanswered queries.
     #[n(37)]
     TooManyQueries(#[n(0)] String),
     /// Another operation changes the device of this name.
@@ -213,10 +213,10 @@ pub enum Refusal {
     /// More prefixes than a device can have.
     #[n(47)]
     TooManyPrefixes {
-        /// How many were given.
+        /// Number of prefixes in the request.
         #[n(0)]
         count: u32,
-        /// How many the driver takes.
+        /// Most prefixes that the driver accepts.
         #[n(1)]
         most: u32,
     },
@@ -254,11 +254,11 @@ pub enum Refusal {
         /// Number of the NIC.
         #[n(1)]
         nic: u8,
-        /// How many ports the brane has there.
+        /// Number of ports of the brane at the NIC.
         #[n(2)]
         ports: u32,
     },
-    /// A device that a brane has is not deleted.
+    /// A device that belongs to a brane cannot be deleted.
     #[n(54)]
     OwnedDeviceIsNotDeleted {
         /// Name of the device.
@@ -268,7 +268,7 @@ pub enum Refusal {
         #[n(1)]
         brane: String,
     },
-    /// The loopback device of a brane stays as it is.
+    /// The loopback device of a brane cannot be changed.
     #[n(55)]
     LoopbackStays {
         /// Name of the device.
@@ -278,26 +278,26 @@ pub enum Refusal {
         #[n(1)]
         brane: String,
     },
-    /// The NIC itself, of this name, is not deleted.
+    /// The NIC itself, of this name, cannot be deleted.
     #[n(56)]
     NicIsNotDeleted(#[n(0)] String),
-    /// The NIC itself, of this name, is not renamed.
+    /// The NIC itself, of this name, cannot be renamed.
     #[n(57)]
     NicIsNotRenamed(#[n(0)] String),
     /// More addresses than an interface can have.
     #[n(58)]
     TooManyAddresses {
-        /// How many were given.
+        /// Number of addresses in the request.
         #[n(0)]
         count: u32,
-        /// How many an interface takes.
+        /// Most addresses of an interface.
         #[n(1)]
         most: u32,
     },
     /// The address cannot have a prefix of this length.
     #[n(59)]
     ImpossiblePrefix(#[n(0)] Cidr),
-    /// No protection domain with a log has this name, and no brane.
+    /// Neither a protection domain with a log nor a brane has this name.
     #[n(60)]
     NoSuchLog(#[n(0)] String, #[n(1)] Known),
     /// Serial does not know the log of the protection domain of this name.
@@ -311,13 +311,13 @@ pub enum Refusal {
     NotQuarantined(#[n(0)] String),
 }
 
-/// Names that exist, at most [`Known::SHOWN`] of them.
+/// Existing names, at most [`Known::SHOWN`] of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
 pub struct Known {
     /// The first names.
     #[n(0)]
     pub names: Vec<String>,
-    /// How many more exist.
+    /// Number of further names.
     #[n(1)]
     pub more: u32,
 }
@@ -341,7 +341,7 @@ impl<'a> FromIterator<&'a str> for Known {
     }
 }
 
-/// What a request to a brane was for.
+/// Purpose of a request to a brane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(index_only)]
 pub enum Purpose {
@@ -356,7 +356,7 @@ pub enum Purpose {
     Hang,
 }
 
-/// Why a brane's report or answer is not believed.
+/// Reason for which the manager rejects a brane's report or answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(index_only)]
 pub enum Unbelievable {
@@ -390,7 +390,7 @@ impl Unbelievable {
     }
 }
 
-/// Why a NIC driver refuses a call of the manager.
+/// Reason for which a NIC driver refuses a call of the manager.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(index_only)]
 pub enum DriverRefusal {
@@ -421,7 +421,7 @@ pub enum DriverRefusal {
 }
 
 impl DriverRefusal {
-    /// Reads the label of a driver's reply ([`crate::vif`]).
+    /// Converts the label of a driver's reply ([`crate::vif`]).
     pub const fn from_label(label: u64) -> Result<(), DriverRefusal> {
         Err(match label {
             vif::OK => return Ok(()),

@@ -1,6 +1,6 @@
-//! An endpoint whose peer writes whatever it likes into the region, at any time between two of the endpoint's steps.
+//! An endpoint whose peer writes anything into the region, at any time between two of the endpoint's steps.
 //!
-//! A program of bytes drives both: [`run`] is the property that `tests/endpoint.rs` and the fuzz target `endpoint` check.
+//! A program of bytes drives both. The tests in `tests/endpoint.rs` and the fuzz target `endpoint` check the property [`run`].
 
 use crate::common::{word, write};
 use brane_abi::endpoint::{Endpoint, LinkEvent, RingPair};
@@ -9,7 +9,7 @@ use brane_abi::link::Side;
 use brane_abi::ring::RingError;
 use brane_abi::shared::SharedRegion;
 
-/// Bytes of one step: what, where, and a value.
+/// Bytes of one step: its kind, its place, and a value.
 pub const STEP: usize = 6;
 /// Kinds of steps.
 pub const KINDS: u8 = 12;
@@ -21,7 +21,7 @@ const ACK: usize = PEER + 12;
 /// The acknowledgement of the endpoint (side A).
 const OWN_ACK: usize = 12;
 
-/// Places that decide something: both sides' words, the doorbells, and the indices of both rings.
+/// Returns a place that influences decisions: a word of either side, a doorbell, or an index of either ring.
 fn place(selector: u8) -> usize {
     let indices = ctl::COMMAND_INDICES;
     let places = [
@@ -46,7 +46,7 @@ struct Run {
     endpoint: Endpoint<RingPair>,
     /// The last poll has reported a restart.
     offered: bool,
-    /// A restart was seen and not accepted yet: until then the link stays down, even if the peer takes its epoch back.
+    /// The test has seen a restart and not accepted it. The link stays down until then, even if the peer takes its epoch back.
     must_accept: bool,
     /// The link has come up since the last acceptance.
     came_up: bool,
@@ -121,7 +121,7 @@ impl Run {
         assert!(!self.endpoint.is_up());
     }
 
-    /// Takes all records. There are no more than fit in the ring.
+    /// Takes all records. The ring limits their number.
     fn take(&mut self) {
         let mut buffer = [0; 64];
         for turn in 0.. {
@@ -159,7 +159,8 @@ impl Run {
     }
 }
 
-/// Clears the memory and runs a program, then lets an honest incarnation of the peer take over: the link comes up and carries a record each way.
+/// Clears the memory and runs a program. Then an honest incarnation of the peer takes over. Asserts that the link comes up and
+/// carries a record each way.
 pub fn run(memory: SharedRegion, program: &[u8]) {
     let clear = vec![0; ctl::SIZE];
     write(memory, 0, &clear);
@@ -179,7 +180,7 @@ pub fn run(memory: SharedRegion, program: &[u8]) {
         let value = u32::from_le_bytes(value);
         match kind % KINDS {
             0 => write(memory, place(selector), &value.to_le_bytes()),
-            // The word moves a little, as an index or epoch that nearly makes sense.
+            // The word changes a little, as an index or epoch that is nearly valid.
             1 => {
                 let at = place(selector);
                 let near = word(memory, at).wrapping_add((value % 64).wrapping_sub(24));
@@ -190,7 +191,7 @@ pub fn run(memory: SharedRegion, program: &[u8]) {
                 let at = ctl::REPORTS.offset + usize::from(selector) * 16;
                 write(memory, at, &value.to_le_bytes());
             }
-            // The peer consents to whatever it was offered.
+            // The peer acknowledges the endpoint's epoch, whatever it is.
             3 => {
                 write(memory, ACK, &epoch.to_le_bytes());
                 if word(memory, EPOCH) == 0 {
@@ -226,7 +227,7 @@ fn honest(memory: SharedRegion) -> Option<Endpoint<RingPair>> {
     Endpoint::start(memory, Side::B, ctl::brane_rings(memory)?)
 }
 
-/// An honest side's step of the handshake.
+/// Executes an honest side's step of the handshake.
 fn follow(end: &mut Endpoint<RingPair>) {
     if end.poll() == LinkEvent::PeerRestarted {
         end.accept();
@@ -237,10 +238,10 @@ fn follow(end: &mut Endpoint<RingPair>) {
 fn recover(mut run: Run) {
     let mut peer = honest(run.memory).unwrap();
     if peer.epoch() == run.endpoint.peer_epoch() {
-        // The incarnation before had used this epoch up.
+        // The previous incarnation had already used this epoch.
         peer = honest(run.memory).unwrap();
     }
-    // The endpoint first: what it sees of the new incarnation, it accepts.
+    // The endpoint polls first: it accepts the incarnation that it sees.
     for _ in 0..3 {
         run.poll();
         run.accept();

@@ -1,4 +1,4 @@
-//! Memory that plays a shared region, and one ring in it.
+//! Memory that stands in for a shared region, and one ring in it.
 #![allow(dead_code, reason = "each test file uses its own part of it")]
 
 use brane_abi::ring::{Consumer, Producer, RingIndices};
@@ -6,11 +6,11 @@ use brane_abi::shared::SharedRegion;
 use std::alloc::{Layout, alloc_zeroed};
 use std::ptr::NonNull;
 
-/// Bytes of the data; the indices lie in front.
+/// Bytes of the data; the indices lie before it.
 pub const CAPACITY: usize = 1024;
 pub const DATA: usize = 128;
 
-/// Zeroed memory, never freed, as regions never are.
+/// Allocates zeroed memory. It is never freed, as shared regions are not.
 pub fn region(len: usize) -> SharedRegion {
     let layout = Layout::from_size_align(len, 4096).unwrap();
     // SAFETY: the layout has a size above zero.
@@ -19,7 +19,7 @@ pub fn region(len: usize) -> SharedRegion {
     unsafe { SharedRegion::new(base, len) }
 }
 
-/// Memory of one ring.
+/// Allocates the memory of one ring.
 pub fn memory() -> SharedRegion {
     region(DATA + CAPACITY)
 }
@@ -40,14 +40,14 @@ pub fn ring(memory: SharedRegion) -> (Producer, Consumer) {
     )
 }
 
-/// Writes as the other side of the region could.
+/// Writes to the region as the other side could.
 pub fn write(memory: SharedRegion, offset: usize, bytes: &[u8]) {
     let part = memory.part(offset, bytes.len()).unwrap();
     // SAFETY: inside the region; one thread.
     unsafe { part.base().copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) }
 }
 
-/// Reads a word as the other side of the region could.
+/// Reads a word of the region as the other side could.
 pub fn word(memory: SharedRegion, offset: usize) -> u32 {
     let part = memory.part(offset, 4).unwrap();
     let mut bytes = [0; 4];

@@ -1,16 +1,16 @@
-//! When a child that has failed may restart: at once, but with growing delays if it keeps failing quickly.
+//! Computes when a failed child may restart: at once, or with growing delays if it keeps failing quickly.
 //!
-//! A failure after a healthy time is forgiven entirely, so any number of failures with a recovery between them each get
-//! an immediate restart. Only quick repeats wait, because other children and the console must get their turn. A child that
-//! came up each time waits less.
+//! A failure after a healthy time is forgiven entirely. So each failure with a recovery before it gets an immediate
+//! restart, however many there are. Only quick repeats wait, because other children and the console must get their
+//! turn. A child that came up each time waits less.
 
 /// A child that was up for this time before it failed restarts at once, in nanoseconds.
 pub const HEALTHY_NS: u64 = 50_000_000;
 /// Delay of the third start in quick succession, in nanoseconds. It doubles with each further one.
 pub const FIRST_DELAY_NS: u64 = 10_000_000;
-/// Longest delay of a child that had come up before it failed, in nanoseconds.
+/// Longest delay of a child that came up before it failed, in nanoseconds.
 pub const MAX_DELAY_STARTED_NS: u64 = 200_000_000;
-/// Longest delay of a child that failed before it had come up, in nanoseconds.
+/// Longest delay of a child that failed before it came up, in nanoseconds.
 pub const MAX_DELAY_NS: u64 = 5_000_000_000;
 
 /// Counts one child's failures in quick succession.
@@ -20,8 +20,8 @@ pub struct Backoff {
 }
 
 impl Backoff {
-    /// Counts a failure `up_for` nanoseconds after the child had come up (`None`: it had not). Returns the delay before
-    /// it may restart, in nanoseconds.
+    /// Counts a failure `up_for` nanoseconds after the child came up; `None` means that it did not come up. Returns the
+    /// delay before the restart, in nanoseconds.
     pub fn failed(&mut self, up_for: Option<u64>) -> u64 {
         if up_for.is_some_and(|ns| ns >= HEALTHY_NS) {
             self.quick = 0;
@@ -45,12 +45,12 @@ impl Backoff {
 pub(crate) struct RestartTimer {
     backoff: Backoff,
     pub running_since: u64,
-    /// When the stopped child restarts. `None` if it runs.
+    /// Time at which the stopped child restarts. `None` if it runs.
     pub restart_at: Option<u64>,
 }
 
 impl RestartTimer {
-    /// The timer of a child that starts now and whose failures are forgiven.
+    /// Creates the timer of a child that starts now. Earlier failures are forgiven.
     pub(crate) fn running(now: u64) -> RestartTimer {
         RestartTimer {
             running_since: now,
@@ -58,15 +58,15 @@ impl RestartTimer {
         }
     }
 
-    /// Takes notice of a failure.
+    /// Records a failure.
     pub(crate) fn failed(&mut self, now: u64) {
         let up = now.saturating_sub(self.running_since);
-        // Nothing reports the end of the start, so a quick failure counts as one before the child came up.
+        // No event reports the end of the start, so a quick failure counts as one before the child came up.
         let delay = self.backoff.failed((up >= HEALTHY_NS).then_some(up));
         self.restart_at = Some(now + delay);
     }
 
-    /// Returns true if the child is to be restarted now.
+    /// Returns true if the child must be restarted now.
     pub(crate) fn due(&mut self, now: u64) -> bool {
         let due = self.restart_at.is_some_and(|at| at <= now);
         if due {

@@ -16,7 +16,7 @@ use minicbor::{Decode, Encode};
 /// First element of the envelope.
 pub const MAGIC: &str = "branes-boot-config";
 
-/// Version of the format. Every other one is refused, an older one too, because it may lack limits.
+/// Version of the format. All other versions are refused. That includes older ones, because they may lack limits.
 pub const VERSION: u32 = 4;
 
 pub use brane_abi::operator::MAX_NAME;
@@ -33,13 +33,13 @@ pub struct BootConfig {
     /// Brane 0, 1, ... in order.
     #[n(0)]
     pub branes: Vec<BraneBoot>,
-    /// All devices except `lo`: those that interfaces name, and those that no brane has.
+    /// All devices except `lo`: devices with an interface, and devices without a brane.
     #[n(1)]
     pub devices: Vec<DeviceConfig>,
-    /// First four bytes of the MAC addresses of devices that name none ([`pool_mac`]).
+    /// First four bytes of the MAC addresses of devices without a configured address ([`pool_mac`]).
     #[n(2)]
     pub mac_pool: [u8; 4],
-    /// Log levels of protection domains that do not have the usual one.
+    /// Log levels of the protection domains that differ from the usual level.
     #[n(3)]
     pub log: Vec<LogLevel>,
 }
@@ -50,7 +50,7 @@ pub struct BraneBoot {
     /// Unique name, up to [`MAX_NAME`] bytes.
     #[n(0)]
     pub name: String,
-    /// Whether it is the primary brane; exactly one is.
+    /// True for the primary brane; exactly one brane is primary.
     #[n(1)]
     pub primary: bool,
     /// Its interfaces except `lo0`. Each names one of [`BootConfig::devices`].
@@ -59,7 +59,7 @@ pub struct BraneBoot {
     /// Its families and protocols; `None` for all of them.
     #[n(3)]
     pub families: Option<Vec<FamilyConfig>>,
-    /// The brane is created and not started.
+    /// True if the brane is created but not started.
     #[n(4)]
     pub held: bool,
 }
@@ -71,16 +71,18 @@ impl BootConfig {
     }
 }
 
-/// Returns true if a name is kept for loopback devices: `lo`, `lo.N` and, since they are called so inside, `loN`.
+/// Returns true if a name is reserved for loopback devices: `lo`, `lo.N` and `loN`, their name inside the brane.
 pub fn is_loopback_name(name: &str) -> bool {
     name.strip_prefix("lo")
         .is_some_and(|rest| rest.starts_with('.') || rest.bytes().all(|c| c.is_ascii_digit()))
 }
 
-/// Chooses a MAC address from the pool for a device: the two bytes after `pool` follow from the device's name. If another device
-/// has that address, the next free one is taken. Returns `None` if the pool of 65,536 addresses is used up.
+/// Chooses a MAC address from the pool for a device. The two bytes after `pool` follow from the device's name. If
+/// another device has that address, the next free one is chosen. Returns `None` if the pool of 65,536 addresses is used
+/// up.
 ///
-/// A device without a MAC address of its own thus keeps its address while its name stays, whichever brane has it.
+/// A device without a configured MAC address thus keeps its address as long as it keeps its name, whichever brane has
+/// it.
 pub fn pool_mac(pool: [u8; 4], device: &str, is_taken: impl Fn(MacAddr) -> bool) -> Option<MacAddr> {
     let [a, b, c, d] = pool;
     let first = crc32fast::hash(device.as_bytes()) as u16;
@@ -104,18 +106,18 @@ struct Envelope {
     body: ByteVec,
 }
 
-/// Why a boot configuration cannot be used.
+/// Reason why a boot configuration cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BootError {
     /// The region holds no boot configuration at all.
     Missing,
-    /// The bytes begin as a boot configuration, but are cut short or not well formed.
+    /// The bytes begin like a boot configuration, but are truncated or malformed.
     Damaged(String),
     /// The format has this other version.
     Version(u32),
     /// The checksum does not match the bytes.
     Checksum,
-    /// The configuration needs something that this system does not have.
+    /// The configuration needs a resource that this system does not have.
     Impossible(String),
 }
 
@@ -135,7 +137,7 @@ impl core::error::Error for BootError {}
 
 fn to_vec<T: Encode<()>>(value: &T) -> Vec<u8> {
     let mut out = Vec::new();
-    // Writing to a vector cannot fail, and none of these types refuses to be encoded.
+    // Writing to a vector cannot fail, and all these types can be encoded.
     let _ = minicbor::encode(value, &mut out);
     out
 }
@@ -171,7 +173,8 @@ impl BootConfig {
         minicbor::decode(&envelope.body).map_err(damaged)
     }
 
-    /// Checks that a system with these numbers of instances and of ports for each brane and NIC can be brought up so.
+    /// Checks that a system with this number of instances, and of ports for each brane and NIC, can be brought up with
+    /// this configuration.
     pub fn check(&self, instances: usize, ports_per_nic: usize) -> Result<(), BootError> {
         let impossible = |why| Err(BootError::Impossible(why));
         if self.branes.len() > instances {

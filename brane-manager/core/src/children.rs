@@ -27,14 +27,14 @@ impl Operators {
         OperatorId::first(self.0.len())
     }
 
-    /// When the next operator restarts.
+    /// Returns the time at which the next operator restarts.
     pub(crate) fn deadline(&self) -> Option<u64> {
         self.0.iter().filter_map(|timer| timer.restart_at).min()
     }
 }
 
 impl Manager {
-    /// Takes notice of a fault. The child is stopped.
+    /// Handles a fault. The child is stopped.
     pub(crate) fn child_fault(&mut self, child: Child, what: &str, cx: &mut Context<'_>) {
         match child {
             Child::Brane(id) => self.step(id, Input::Fault(what), cx),
@@ -56,7 +56,7 @@ impl Manager {
         }
     }
 
-    /// Restarts subscribers and operators whose time has come.
+    /// Restarts the subscribers and operators with a due restart.
     pub(crate) fn restart_children(&mut self, cx: &mut Context<'_>) {
         for id in self.subscribers.take_restarts(cx.now) {
             cx.actions.push(Action::Restart(Child::Subscriber(id)));
@@ -68,7 +68,8 @@ impl Manager {
         }
     }
 
-    /// Suspends a child that has used up its budget at `service`. A child that is stopped for another reason is left alone.
+    /// Suspends a child that has used up its budget at `service`. Does nothing if the child is stopped for another
+    /// reason.
     pub(crate) fn offender(&mut self, child: Child, until: u64, service: &str, cx: &mut Context<'_>) {
         if !self.runs(child) {
             return;

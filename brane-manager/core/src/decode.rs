@@ -1,5 +1,5 @@
-//! Decodes and checks the reports of branes, which are not trusted: a report must not fill the manager's memory or a person's
-//! screen.
+//! Decodes and checks the reports of branes, which are not trusted. A report must fill neither the manager's memory nor
+//! an operator's screen.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -8,15 +8,15 @@ use brane_abi::net::Cidr;
 use brane_abi::operator::Unbelievable;
 use brane_abi::query::Answer;
 
-/// Most interfaces of a believable status.
+/// Maximum number of interfaces in a believable status.
 pub const MAX_INTERFACES: usize = 8;
-/// Most addresses of one interface.
+/// Maximum number of addresses of an interface.
 pub const MAX_ADDRESSES: usize = 16;
-/// Most counters.
+/// Maximum number of counters.
 pub const MAX_COUNTERS: usize = 128;
 /// Longest name of an interface, a device or a counter, in bytes.
 pub const MAX_NAME: usize = 31;
-/// Longest reason of a refusal that is kept, in characters.
+/// Longest stored reason of a refusal, in characters.
 pub const MAX_REASON: usize = 160;
 
 /// Decodes a status.

@@ -1,14 +1,14 @@
-//! Owns the devices (DevNets) of the whole system, and every call to a NIC driver that changes something.
+//! Owns the devices (DevNets) of the whole system, and every call to a NIC driver that changes state.
 //!
-//! The table alone says which brane has a device. An attachment is an instance and one of its ports; one device at most has it.
-//! The drivers are trusted and their tables follow this one. Branes are not trusted and not asked: the driver unbinds a
-//! device first, so from then on no frame passes between it and its old owner, whatever that owner does. While
-//! a brane is down, stopped or being deleted, its devices are bound to no port.
+//! Only the table decides which brane has a device. An attachment is an instance and one of its ports; at most one
+//! device has it. The drivers are trusted, and their tables follow this one. Branes are not trusted and not asked. The
+//! driver unbinds a device first, so from then on no frame passes between the device and its old owner, whatever the
+//! old owner does. While a brane is down, stopped or being deleted, its devices are bound to no port.
 //!
 //! | module | owns |
 //! | --- | --- |
 //! | here | the table: names, MAC addresses, attachments |
-//! | [`rules`] | what a device may be: name, address, VLAN |
+//! | [`rules`] | the rules for name, address and VLAN of a device |
 //! | [`binding`] | vifs at the drivers, and their ports |
 //! | [`limits`] | modes, allowed addresses and rates |
 
@@ -36,13 +36,13 @@ pub(crate) struct Attachment {
 #[derive(Clone, Debug)]
 pub(crate) struct Device {
     pub id: DeviceId,
-    /// Its configuration. The MAC address is set.
+    /// The configuration, with a MAC address.
     pub config: DeviceConfig,
-    /// The instance and port that have it.
+    /// The attachment of the device, if any.
     pub owner: Option<Attachment>,
-    /// The driver has bound it to that port.
+    /// True if the driver has bound the device to that port.
     pub bound: bool,
-    /// The driver has its vif. A NIC itself has one only while a brane has the device.
+    /// True if the driver has the device's vif. The NIC itself has a vif only while a brane has the device.
     pub added: bool,
 }
 
@@ -74,7 +74,7 @@ pub(crate) struct Loopback {
 /// All devices.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Devices {
-    /// Those that have a vif, or can have one.
+    /// Devices that have a vif, or can have one.
     all: Vec<Device>,
     /// The loopback devices, one for each brane. Each stays with its brane and has no vif.
     loopbacks: Vec<Loopback>,
@@ -85,7 +85,7 @@ pub(crate) struct Devices {
 }
 
 impl Devices {
-    /// A table without devices. `pool` is the start of the MAC addresses that the manager chooses.
+    /// Creates a table without devices. `pool` is the start of the MAC addresses that the manager chooses.
     pub(crate) fn new(nics: usize, ports_per_nic: usize, pool: [u8; 4]) -> Devices {
         Devices {
             pool,
@@ -95,7 +95,7 @@ impl Devices {
         }
     }
 
-    /// The devices without the loopback devices.
+    /// Returns all devices except the loopback devices.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Device> + Clone {
         self.all.iter()
     }
@@ -131,12 +131,12 @@ impl Devices {
         self.all.len()
     }
 
-    /// The numbers of the NICs.
+    /// Returns the numbers of the NICs.
     pub(crate) fn nics(&self) -> impl Iterator<Item = u8> + use<> {
         0..self.nics as u8
     }
 
-    /// Number of each brane's ports at each NIC.
+    /// Returns the number of each brane's ports at each NIC.
     pub(crate) fn ports_per_nic(&self) -> usize {
         self.ports_per_nic
     }
@@ -146,7 +146,7 @@ impl Devices {
         usize::from(port) % self.ports_per_nic.max(1)
     }
 
-    /// First four bytes of the MAC addresses that the manager chooses.
+    /// Returns the first four bytes of the MAC addresses that the manager chooses.
     pub(crate) fn pool(&self) -> [u8; 4] {
         self.pool
     }
@@ -186,7 +186,7 @@ impl Devices {
         ends
     }
 
-    /// Adds a device that obeys the rules. If it has no MAC address, it gets one from the pool.
+    /// Adds a device that complies with the rules. If it has no MAC address, it gets one from the pool.
     pub(crate) fn insert(&mut self, config: DeviceConfig) -> Result<DeviceId, Refusal> {
         let config = self.checked(config)?;
         let id = DeviceId::new(self.next);

@@ -1,6 +1,8 @@
-//! The core's view of the NIC drivers, of serial's logs and of the shell's heap: calls that are answered at once.
+//! The core's view of the NIC drivers, of serial's logs and of the shell's heap: calls that return their answers at
+//! once.
 //!
-//! The drivers are trusted and run above the manager. In the shell these are protected calls; in tests they call a real switch.
+//! The drivers are trusted and run above the manager. In the shell these are protected calls; in tests they call a real
+//! switch.
 
 use alloc::string::String;
 use alloc::vec::Vec;
@@ -10,7 +12,7 @@ use brane_abi::vif::{AddVif, BindVif, DeviceInfo, VifCounters, VifEntry, VifLimi
 
 /// The NIC drivers, each by its number, serial, and the manager's own memory.
 pub trait Driver {
-    /// Number of NICs in this system.
+    /// Returns the number of NICs in this system.
     fn nics(&self) -> usize;
     /// Creates a vif that is bound to no port.
     fn add(&mut self, nic: u8, vif: AddVif) -> Result<(), DriverRefusal>;
@@ -30,12 +32,12 @@ pub trait Driver {
     fn device(&mut self, nic: u8) -> Option<DeviceInfo>;
     /// Returns all vifs of the driver.
     fn table(&mut self, nic: u8) -> Vec<VifEntry>;
-    /// Returns the domains that have a log: their names and numbers at serial.
+    /// Returns the domains that have a log: their names, and their numbers at serial.
     fn logs(&self) -> Vec<(String, u32)>;
     /// Sets the log level of a domain. Returns false if serial does not know the domain.
     fn set_log_level(&mut self, domain: u32, level: Level) -> bool;
-    /// Calls `line` with each kept line of a domain that has a number above `after`, the oldest first.
+    /// Calls `line` with each stored line of a domain that has a number above `after`, the oldest first.
     fn log_lines(&mut self, domain: u32, after: u64, line: &mut dyn FnMut(Line<'_>));
-    /// Bytes of the manager's heap in use.
+    /// Returns the bytes of the manager's heap in use.
     fn heap_used(&self) -> u64;
 }

@@ -1,4 +1,4 @@
-//! Carries the effects of instances to the other owners, and resumes what no longer has to wait.
+//! Carries the effects of instances to the other owners, and resumes operations and instances after their wait.
 
 use crate::Manager;
 use crate::ids::BraneId;
@@ -26,11 +26,11 @@ impl Audience for Subscribers {
     }
 }
 
-/// Most steps of an instance in a row: more than its whole way has.
+/// Maximum number of steps of an instance in a row: more than its whole lifecycle has.
 const MAX_STEPS: usize = 12;
 
 impl Manager {
-    /// Gives an input to an instance and carries the effects out.
+    /// Passes an input to an instance and carries out the effects.
     pub(crate) fn step(&mut self, id: BraneId, input: Input<'_>, cx: &mut Context<'_>) {
         let effects = self.instances.step(id, cx.now, input);
         self.carry_out(id, effects, cx);
@@ -64,7 +64,7 @@ impl Manager {
         }
     }
 
-    /// Lets an instance take its next steps, up to one that has to wait.
+    /// Runs the next steps of an instance until it must wait.
     fn advance(&mut self, id: BraneId, cx: &mut Context<'_>) {
         for _ in 0..MAX_STEPS {
             let effects = self.instances.step(id, cx.now, Input::Advance(&self.subscribers));
@@ -81,9 +81,10 @@ impl Manager {
         }
     }
 
-    /// Follows every event: resumes what no longer has to wait, and sends the subscribers' notifications.
+    /// Resumes operations and instances after their wait, and sends the subscribers' notifications. Must be called
+    /// after every event.
     pub(crate) fn settle(&mut self, cx: &mut Context<'_>) {
-        // One turn for each request of a batch that begins now.
+        // One pass for each request of a batch that begins now.
         for _ in 0..=MAX_BATCH * JOBS {
             self.advance_all(cx);
             self.subscribers.send_due(cx.now);
@@ -105,7 +106,7 @@ impl Manager {
         }
     }
 
-    /// Notifies subscribers of a brane's new name, if they were notified of the brane.
+    /// Notifies subscribers of a brane's new name, if they know the brane.
     pub(crate) fn notify_renamed(&mut self, id: BraneId, former_name: &str) {
         let instance = &self.instances[id];
         if instance.announced
@@ -115,7 +116,7 @@ impl Manager {
         }
     }
 
-    /// Writes what became of subscribers to log and events.
+    /// Writes the subscribers' events to the log and to the events.
     fn subscriber_events(&mut self, cx: &mut Context<'_>) {
         for event in self.subscribers.take_events() {
             let (what, detail) = match event {
@@ -132,7 +133,7 @@ impl Manager {
         }
     }
 
-    /// Returns a time of the shell's clock as operators see it, in nanoseconds since the manager's start.
+    /// Converts a time of the shell's clock to the operators' time: nanoseconds since the manager's start.
     pub(crate) fn since_start(&self, now: u64) -> u64 {
         now.saturating_sub(self.epoch)
     }

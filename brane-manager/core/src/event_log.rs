@@ -1,6 +1,7 @@
 //! Owns the last events, for operators who follow them.
 //!
-//! Events are kept as CBOR in memory that is allocated once, so that the manager's use of memory does not depend on them.
+//! The events are stored as CBOR in memory that is allocated once, so the manager's use of memory does not depend on
+//! them.
 
 use crate::encode;
 use alloc::collections::VecDeque;
@@ -8,15 +9,15 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use brane_abi::operator::{EVENTS_KEPT, Event};
 
-/// Most events in one answer.
+/// Maximum number of events in one answer.
 const PER_ANSWER: usize = 64;
-/// Bytes of all events that are kept: 96 for each, which is more than most take.
+/// Bytes of all stored events: 96 for each, which is more than most need.
 const BYTES: usize = 96 * EVENTS_KEPT;
 
-/// The events that are kept: bounded in number and bytes. The oldest are dropped first.
+/// The stored events, bounded in number and bytes. The oldest are dropped first.
 #[derive(Debug)]
 pub(crate) struct EventLog {
-    /// The events in CBOR, one after the other.
+    /// The events in CBOR, one after another.
     bytes: VecDeque<u8>,
     /// Length of each event in bytes.
     lengths: VecDeque<u16>,
@@ -51,7 +52,8 @@ impl EventLog {
             device: device.map(Into::into),
             detail,
         });
-        // Names have 31 bytes and details are short, so this holds. Otherwise the event is missing, and a gap in the numbers shows it.
+        // Names have 31 bytes and details are short, so this succeeds. Otherwise the event is missing, and the gap in
+        // the numbers shows that.
         let Ok(length) = u16::try_from(text.len()) else {
             return;
         };
@@ -65,7 +67,7 @@ impl EventLog {
         self.lengths.push_back(length);
     }
 
-    /// Returns events with numbers above `after`, the oldest first, as many as one answer takes.
+    /// Returns events with numbers above `after`, the oldest first, as many as fit into one answer.
     pub(crate) fn after(&self, after: u64) -> Vec<Event> {
         if after >= self.last {
             return Vec::new();

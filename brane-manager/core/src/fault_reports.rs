@@ -1,47 +1,48 @@
 //! Owns the faults of children that write their backtraces now.
 //!
-//! A child that faults is made to write its backtrace, and faults once more at its end. The first fault is what the manager
-//! acts on. The child is not trusted: its memory may hold anything, so it may never come to the second fault. Then it is
-//! stopped after [`REPORT_NS`].
+//! The manager makes a faulted child write its backtrace; the child faults again at the end. The manager then handles
+//! the first fault. The child is not trusted: its memory may contain anything, so the second fault may never come. In
+//! that case the child is stopped after [`REPORT_NS`].
 
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-/// How long a child may take to write its backtrace, in nanoseconds. It takes less than a millisecond.
+/// Maximum time in which a child writes its backtrace, in nanoseconds. It needs less than a millisecond.
 pub const REPORT_NS: u64 = 100_000_000;
 
-/// A fault that is held back.
+/// A delayed fault.
 #[derive(Debug)]
 struct Held {
     what: String,
     until: u64,
 }
 
-/// The faults that are held back, by child id.
+/// The delayed faults, by child id.
 #[derive(Debug, Default)]
 pub struct FaultReports(BTreeMap<usize, Held>);
 
 impl FaultReports {
-    /// Holds back the first fault of a child, which writes its backtrace from now on.
+    /// Delays the first fault of a child, which writes its backtrace from now on.
     pub fn hold(&mut self, now: u64, child: usize, what: String) {
         let until = now.saturating_add(REPORT_NS);
         self.0.insert(child, Held { what, until });
     }
 
-    /// Returns the first fault of a child that has faulted again, and holds it no more. `None`: this is the first fault.
+    /// Removes and returns the first fault of a child that has faulted again. Returns `None` if this is the first
+    /// fault.
     pub fn take(&mut self, child: usize) -> Option<String> {
         self.0.remove(&child).map(|held| held.what)
     }
 
-    /// Returns the children that have not come to the second fault in time, with their first faults, and holds these no more. The caller
-    /// stops the children.
+    /// Removes the children without a second fault in time, and returns them with their first faults. The caller must
+    /// stop the children.
     pub fn take_late(&mut self, now: u64) -> Vec<(usize, String)> {
         let late = self.0.extract_if(.., |_, held| held.until <= now);
         late.map(|(child, held)| (child, held.what)).collect()
     }
 
-    /// When [`Self::take_late`] is due, in nanoseconds.
+    /// Returns the time at which [`Self::take_late`] is due, in nanoseconds.
     pub fn deadline(&self) -> Option<u64> {
         self.0.values().map(|held| held.until).min()
     }

@@ -1,16 +1,16 @@
-//! Identifiers of what the manager owns. Each is valid in the table of its owner only.
+//! Identifiers of the manager's objects. Each is valid only in the table of its owner.
 //!
-//! A table is reached by its own identifier and by nothing else, so a brane's number cannot be taken for a device's.
+//! A table accepts only its own identifier type, so a brane's number cannot be used as a device's.
 
-/// An instance: a protection domain `brane-N` with its client `services-N`, and the brane in it if there is one.
+/// An instance: a protection domain `brane-N` with its client `services-N`, and its brane if it has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct BraneId(usize);
 
-/// A device. This is its number at the NIC driver (vif id), which is never used twice.
+/// A device. The value is its number at the NIC driver (vif id), which is never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct DeviceId(u32);
 
-/// A job of an operator, as the operator sees it.
+/// A job of an operator. The operator knows this number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct JobId(u32);
 
@@ -25,17 +25,17 @@ pub struct OperatorId(usize);
 macro_rules! positions {
     ($($id:ident)*) => {$(
         impl $id {
-            /// The member of this number, as `system.xml` numbers them from zero.
+            /// Creates the identifier of the member with this number, counted from zero as in `system.xml`.
             pub const fn new(number: usize) -> $id {
                 $id(number)
             }
 
-            /// The number in `system.xml`: the position in the owner's table.
+            /// Returns the number in `system.xml`: the position in the owner's table.
             pub const fn index(self) -> usize {
                 self.0
             }
 
-            /// The first `count` members.
+            /// Returns the first `count` members.
             pub(crate) fn first(count: usize) -> impl DoubleEndedIterator<Item = $id> {
                 (0..count).map($id)
             }
@@ -51,7 +51,7 @@ macro_rules! numbers {
                 $id(number)
             }
 
-            /// The number on the wire.
+            /// Returns the number on the wire.
             pub(crate) const fn number(self) -> u32 {
                 self.0
             }

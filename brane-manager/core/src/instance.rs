@@ -1,13 +1,14 @@
 //! Owns the instances: each is a protection domain for a brane, with the domain of the brane's client.
 //!
-//! Branes and clients are not trusted. An instance changes only by [`Instances::step`], a function of the instance, the time
-//! and an input, which returns effects. It calls nothing and knows no operation, device table or subscriber.
+//! Branes and clients are not trusted. An instance changes only by [`Instances::step`], a function of the instance, the
+//! time and an input, which returns effects. It makes no calls, and depends on no operation, device table or
+//! subscriber.
 //!
 //! | module | owns |
 //! | --- | --- |
-//! | [`state`] | the words |
-//! | [`lifecycle`] | the way to the desired state: create, start, shut down, delete |
-//! | [`commands`] | commands whose answers are awaited |
+//! | [`state`] | the states |
+//! | [`lifecycle`] | the steps to the desired state: create, start, shut down, delete |
+//! | [`commands`] | commands with pending answers |
 //! | [`faults`] | reports of branes, failures and restarts |
 //! | [`heartbeat`] | detection of branes that hang |
 
@@ -37,7 +38,7 @@ pub(crate) use {
     lifecycle::CONFIGURE_TIMEOUT_NS,
 };
 
-/// What happens to an instance.
+/// Input to an instance.
 pub(crate) enum Input<'a> {
     /// The brane's incarnation is up on the control region.
     LinkUp,
@@ -47,7 +48,7 @@ pub(crate) enum Input<'a> {
         token: u32,
         payload: &'a [u8],
     },
-    /// The brane broke a rule of the control region.
+    /// The brane violated a rule of the control region.
     Violation(&'a str),
     /// A command with this token did not fit into the brane's ring.
     Dropped(u32),
@@ -57,7 +58,7 @@ pub(crate) enum Input<'a> {
     ClientFault(&'a str),
     /// A deadline may have passed.
     Tick,
-    /// Something else has changed: the instance may take its next step.
+    /// Another owner's state has changed, so the instance may have a next step.
     Advance(&'a dyn Audience),
     /// A heartbeat period has passed. The flag is true if the brane is suspended now.
     Beat(bool),
@@ -80,38 +81,38 @@ pub(crate) enum Provocation {
     Hang,
 }
 
-/// What a step of an instance asks of the rest of the manager.
+/// A request of an instance to the rest of the manager, caused by a step.
 #[derive(Debug)]
 pub(crate) enum Effect {
-    /// The shell carries this out.
+    /// An action for the shell.
     Act(Action),
-    /// Operators who follow the events see this.
+    /// An event for operators who follow the events.
     Event {
         what: &'static str,
         brane: String,
         detail: String,
     },
-    /// Frames may pass between the instance's ports and its devices.
+    /// Bind the devices of the instance, so that frames pass.
     Bind,
-    /// No frame may pass between the instance's ports and its devices.
+    /// Unbind the devices of the instance, so that no frame passes.
     Unbind,
-    /// Subscribers are notified.
+    /// Notify the subscribers.
     Notify(BraneSnapshot, Transition),
-    /// The brane has answered the command of this job, or will not.
+    /// The command of this job has ended, with or without the brane's answer.
     CommandResult(JobId, CommandResult),
-    /// The brane has reached the desired state. The number counts the connections that were aborted.
+    /// The brane has reached the desired state. The number counts the aborted connections.
     GoalReached(JobId, u32),
     /// The brane refuses its configuration, so it cannot start.
     NotStarted(JobId, String),
     /// The brane failed before it was created, so it is deleted.
     NotCreated(JobId, String),
-    /// The brane is deleted and its devices are to be released. The number counts the connections that were aborted.
+    /// The brane is deleted and its devices must be released. The number counts the aborted connections.
     Deleted(Option<JobId>, u32),
     /// The instance of a deleted brane is free again.
     Recycled(JobId),
 }
 
-/// What the lifecycle needs to know of the subscribers.
+/// The lifecycle's view of the subscribers.
 pub(crate) trait Audience {
     /// Returns true if a transition of the instance waits for an acknowledgement.
     fn is_awaited(&self, id: BraneId) -> bool;
@@ -141,12 +142,12 @@ impl Effects {
     }
 }
 
-/// When a brane was started and restarted, in nanoseconds since the boot.
+/// Times of a brane's start and restart, in nanoseconds since the boot.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Times {
-    /// The start that no shutdown has followed.
+    /// Last start without a shutdown after it.
     pub started: Option<u64>,
-    /// The last restart since then.
+    /// Last restart since that start.
     pub restarted: Option<u64>,
 }
 
@@ -154,35 +155,35 @@ pub(crate) struct Times {
 #[derive(Debug)]
 pub(crate) struct Instance {
     id: BraneId,
-    /// The brane's number among all since the manager's start. 0 if the instance has no brane.
+    /// The brane's number among all branes since the manager's start. 0 if the instance has no brane.
     pub identity: u64,
     /// Configuration of the brane. `None` if the instance has no brane.
     pub config: Option<BraneConfig>,
     pub desired: DesiredState,
     pub state: LifecycleState,
     pub awaiting: Option<Awaiting>,
-    /// When the awaited event has failed to come, in nanoseconds.
+    /// Time by which the awaited event must come, in nanoseconds.
     pub deadline: Option<u64>,
-    /// The present incarnation is up on the control region.
+    /// True if the present incarnation is up on the control region.
     pub linked: bool,
-    /// `CONFIGURE` was sent in the present incarnation, so that changes have to be sent as commands.
+    /// True if `CONFIGURE` was sent in the present incarnation, so changes must be sent as commands.
     pub configured: bool,
-    /// Subscribers were notified of the brane's creation.
+    /// True if subscribers were notified of the brane's creation.
     pub announced: bool,
-    /// The brane was never created. If that fails, it is deleted.
+    /// True if the brane has not been created yet. If the creation fails, the brane is deleted.
     pub new: bool,
     /// The job that waits for the desired state.
     pub job: Option<JobId>,
-    /// Connections that the last shutdown aborted.
+    /// Number of connections that the last shutdown aborted.
     pub aborted: u32,
     pub commands: Vec<PendingCommand>,
-    /// When a fault that an operator provoked must have come, in nanoseconds.
+    /// Time by which a fault that an operator provoked must come, in nanoseconds.
     pub crash_deadline: Option<u64>,
-    /// Token of the `REPORT` that has no answer yet, and when it was sent.
+    /// Token of the `REPORT` without an answer, and the time at which it was sent.
     pub reporting: Option<(u32, u64)>,
     pub heartbeat: Heartbeat,
     pub started_at: Option<u64>,
-    /// What `uptime` shows.
+    /// Times for `uptime`.
     pub times: Times,
     pub failed_at: Option<u64>,
     pub recovery_ns: u64,
@@ -200,7 +201,7 @@ pub(crate) struct Instance {
 }
 
 impl Instance {
-    /// An instance whose domain starts. Without a configuration it has no brane.
+    /// Creates an instance whose domain starts now. Without a configuration it has no brane.
     fn new(id: BraneId, config: Option<BraneConfig>) -> Instance {
         let held = config.as_ref().is_some_and(|c| c.held);
         Instance {
@@ -272,7 +273,7 @@ impl Instance {
         self.interfaces().iter().find(|i| i.device == device)
     }
 
-    /// Returns true if frames pass: the brane is started, or has been told to start.
+    /// Returns true if frames pass: the brane is started, or its start was commanded.
     pub(crate) fn passes_frames(&self) -> bool {
         match self.state {
             LifecycleState::Started | LifecycleState::Stopping => true,
@@ -284,8 +285,9 @@ impl Instance {
         }
     }
 
-    /// Returns true if the brane is on its way to the desired state, so that no request may change that state. The way goes
-    /// on after the job has timed out: a shutdown until the brane is stopped, a deletion until the instance is free.
+    /// Returns true if the brane is changing to the desired state; no request may then change that state. The change
+    /// continues after the job has timed out: a shutdown until the brane is stopped, a deletion until the instance is
+    /// free.
     pub(crate) fn is_changing(&self) -> bool {
         let deleted = self.config.is_some() && matches!(self.desired, DesiredState::Absent(_));
         let ending = matches!(
@@ -305,12 +307,12 @@ impl Instance {
         self.state != LifecycleState::Recycling && self.client.restart_at.is_none()
     }
 
-    /// Returns true if the brane, if started, has reported since this time.
+    /// Returns false if the brane is started but has not reported since this time.
     pub(crate) fn has_reported(&self, since: u64) -> bool {
         self.state != LifecycleState::Started || self.status_at.is_some_and(|at| at >= since)
     }
 
-    /// Returns what subscribers see of the brane. `None` if the instance has no brane.
+    /// Returns the subscribers' view of the brane, or `None` if the instance has no brane.
     pub(crate) fn snapshot(&self) -> Option<BraneSnapshot> {
         let config = self.config.as_ref()?;
         Some(BraneSnapshot {
@@ -323,7 +325,7 @@ impl Instance {
         })
     }
 
-    /// When the instance's next deadline is due, heartbeats excepted.
+    /// Returns the time of the instance's next deadline, heartbeats excepted.
     fn due(&self) -> Option<u64> {
         let command = self.commands.iter().map(|c| c.deadline).min();
         let all = [
@@ -378,7 +380,7 @@ impl Instance {
         self.note_times(now, before);
     }
 
-    /// Notes a start, a restart or a shutdown that has happened since `before`: the state and the number of restarts.
+    /// Records a start, a restart or a shutdown since `before`: the state and the number of restarts at that time.
     fn note_times(&mut self, now: u64, before: (LifecycleState, u32)) {
         match (before.0, self.state) {
             (LifecycleState::Stopping, LifecycleState::Created) => self.times = Times::default(),
@@ -397,7 +399,7 @@ impl Instance {
 #[derive(Debug, Default)]
 pub(crate) struct Instances {
     all: Vec<Instance>,
-    /// Branes that were created since the manager's start.
+    /// Number of branes created since the manager's start.
     created: u64,
 }
 
@@ -427,7 +429,7 @@ impl Instances {
         self.all.iter()
     }
 
-    /// The instances that have a brane.
+    /// Returns the instances that have a brane.
     pub(crate) fn branes(&self) -> impl DoubleEndedIterator<Item = &Instance> + Clone {
         self.all.iter().filter(|b| b.config.is_some())
     }
@@ -442,7 +444,7 @@ impl Instances {
         self.branes().find(|b| b.name() == name)
     }
 
-    /// Takes an input and returns what follows from it.
+    /// Handles an input and returns its effects.
     pub(crate) fn step(&mut self, id: BraneId, now: u64, input: Input<'_>) -> Vec<Effect> {
         let mut effects = Effects::default();
         if let Some(instance) = self.all.get_mut(id.index()) {
@@ -451,12 +453,12 @@ impl Instances {
         effects.0
     }
 
-    /// When a deadline other than the heartbeat's is due, in nanoseconds.
+    /// Returns the time of the next deadline in nanoseconds, heartbeats excepted.
     pub(crate) fn due(&self) -> Option<u64> {
         self.all.iter().filter_map(Instance::due).min()
     }
 
-    /// Reserves a free instance for a new brane. One whose domain is up comes first.
+    /// Returns a free instance for a new brane. Prefers an instance whose domain is up.
     pub(crate) fn free(&self) -> Option<BraneId> {
         let mut free = self
             .all
@@ -527,7 +529,7 @@ impl Instances {
             .map_or_else(Vec::new, |config| core::mem::take(&mut config.interfaces))
     }
 
-    /// Replaces the interface with the same name.
+    /// Replaces the interface of equal name.
     pub(crate) fn replace_interface(&mut self, id: BraneId, interface: InterfaceConfig) {
         if let Some(config) = self.config(id)
             && let Some(old) = config.interfaces.iter_mut().find(|i| i.name == interface.name)
@@ -553,7 +555,7 @@ impl Instances {
         Some(interface.device.clone())
     }
 
-    /// Makes no instance wait for this job any more.
+    /// Clears this job from all instances that wait for it.
     pub(crate) fn forget_job(&mut self, job: JobId) {
         for b in &mut self.all {
             if b.job == Some(job) {

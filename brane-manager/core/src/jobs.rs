@@ -1,10 +1,10 @@
 //! Owns the jobs: requests of operators that take time, their locks, and their results until these are fetched.
 //!
-//! Operators are not trusted. Each has at most [`JOBS`] jobs. A new job displaces the oldest result of its operator. If all jobs
-//! are still running, another one is refused. A job locks branes, a device and a name, so that two operators cannot
-//! change the same thing at once.
+//! Operators are not trusted. Each has at most [`JOBS`] jobs. A new job displaces the oldest result of its operator. If
+//! all jobs are still running, another one is refused. A job locks branes, a device and a name, so that two operators
+//! cannot change one object at once.
 //!
-//! The table knows no operation: `O` is what resumes a job, `R` is a job's result.
+//! The table depends on no operation: `O` is the operation that a job resumes, `R` is a job's result.
 
 use crate::ids::{BraneId, DeviceId, JobId, OperatorId};
 use alloc::string::String;
@@ -16,9 +16,9 @@ use brane_abi::operator::JOBS;
 pub(crate) struct Locks {
     pub branes: Vec<BraneId>,
     pub device: Option<DeviceId>,
-    /// The name that a brane gets when the job ends.
+    /// The name that a brane gets at the end of the job.
     pub brane_name: Option<String>,
-    /// The name that a device gets when the job ends.
+    /// The name that a device gets at the end of the job.
     pub device_name: Option<String>,
 }
 
@@ -27,16 +27,16 @@ pub(crate) struct Locks {
 pub(crate) enum OnCancel {
     /// The job is dropped.
     Drop,
-    /// The job goes on and its result is dropped.
+    /// The job continues and its result is dropped.
     Continue,
 }
 
-/// How to begin a job.
+/// Parameters of a new job.
 #[derive(Debug)]
 pub(crate) struct Opening<O> {
     pub operation: O,
     pub locks: Locks,
-    /// When the job has to be resumed at the latest, in nanoseconds.
+    /// Time by which the job must be resumed, in nanoseconds.
     pub deadline: Option<u64>,
     pub on_cancel: OnCancel,
 }
@@ -46,22 +46,22 @@ pub(crate) struct Opening<O> {
 pub(crate) struct Job<O, R> {
     pub id: JobId,
     pub operator: OperatorId,
-    /// When the job began, in nanoseconds.
+    /// Start of the job, in nanoseconds.
     pub since: u64,
     pub deadline: Option<u64>,
     pub operation: O,
     pub locks: Locks,
     on_cancel: OnCancel,
-    /// The result is known already; the job ends when everything is undone.
+    /// The result, if it is known already. The job then ends when everything is undone.
     pub failure: Option<R>,
-    /// The batch that the job is a part of.
+    /// The batch that the job belongs to.
     batch: Option<JobId>,
-    /// The operator has cancelled the job.
+    /// True if the operator has cancelled the job.
     pub cancelled: bool,
 }
 
 impl<O, R> Job<O, R> {
-    /// Replaces what resumes the job, and returns it.
+    /// Replaces the operation that the job resumes, and returns the old one.
     pub(crate) fn replace<P>(self, operation: P) -> (O, Job<P, R>) {
         let job = Job {
             id: self.id,
@@ -79,24 +79,24 @@ impl<O, R> Job<O, R> {
     }
 }
 
-/// Where the result of a job goes.
+/// Destination of a job's result.
 pub(crate) enum Finished {
     /// The operator can fetch it.
     Kept(OperatorId),
-    /// The batch takes it by [`JobTable::take_parts`].
+    /// The batch fetches it by [`JobTable::take_parts`].
     Part,
     /// The operator has cancelled the job, so its result is dropped.
     Dropped,
 }
 
-/// State of a job that an operator asks for.
+/// State of a job for the operator.
 pub(crate) enum Poll<R> {
     Running,
     Ended(R),
     Unknown,
 }
 
-/// No other job of this operator can begin.
+/// Error: no other job of this operator can begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TooMany;
 
@@ -109,7 +109,7 @@ pub(crate) struct JobTable<O, R> {
     last: u32,
     /// The batch whose request begins now.
     batch: Option<JobId>,
-    /// Results of parts of batches, with the batch.
+    /// Results of parts of batches, with their batches.
     parts: Vec<(JobId, R)>,
 }
 
@@ -164,7 +164,7 @@ impl<O, R> JobTable<O, R> {
         self.batch = batch;
     }
 
-    /// The running jobs.
+    /// Returns the running jobs.
     pub(crate) fn running(&self) -> &[Job<O, R>] {
         &self.running
     }
@@ -173,7 +173,7 @@ impl<O, R> JobTable<O, R> {
         self.running.iter_mut().find(|j| j.id == id)
     }
 
-    /// Takes a job out of the table to resume it. [`Self::put_back`] or [`Self::finish`] has to follow.
+    /// Takes a job out of the table to resume it. The caller must then call [`Self::put_back`] or [`Self::finish`].
     pub(crate) fn take(&mut self, id: JobId) -> Option<Job<O, R>> {
         let at = self.running.iter().position(|j| j.id == id)?;
         Some(self.running.swap_remove(at))
@@ -199,12 +199,12 @@ impl<O, R> JobTable<O, R> {
         }
     }
 
-    /// Forgets a job that did not begin.
+    /// Removes a job that did not begin.
     pub(crate) fn abandon(&mut self, id: JobId) {
         self.running.retain(|j| j.id != id);
     }
 
-    /// Returns the result of an operator's job and forgets it.
+    /// Returns and removes the result of an operator's job.
     pub(crate) fn poll(&mut self, operator: OperatorId, id: JobId) -> Poll<R> {
         if self.running.iter().any(|j| j.id == id && j.operator == operator) {
             return Poll::Running;
@@ -272,7 +272,7 @@ impl<O, R> JobTable<O, R> {
             .any(|j| j.locks.device_name.as_deref() == Some(name))
     }
 
-    /// When the next deadline of a job is due.
+    /// Returns the time of the jobs' next deadline.
     pub(crate) fn deadline(&self) -> Option<u64> {
         self.running.iter().filter_map(|j| j.deadline).min()
     }
@@ -286,7 +286,7 @@ impl<O, R> JobTable<O, R> {
         !self.parts.is_empty()
     }
 
-    /// Returns how many jobs of an operator run or have a result that is kept.
+    /// Returns the number of an operator's jobs that run or have a stored result.
     #[cfg(any(test, feature = "testing"))]
     pub(crate) fn kept(&self, operator: OperatorId) -> usize {
         let own = |j: &&Job<O, R>| j.operator == operator && j.batch.is_none();

@@ -1,10 +1,10 @@
 //! The manager's decisions, without a kernel: events go in, actions come out, time is an argument.
 //!
-//! The shell (`brane-manager`) turns faults, notifications and calls into [`Event`]s and carries the [`Action`]s out. The NIC
-//! drivers are trusted, answer at once and are called through [`Driver`]. Branes, clients, subscribers and operators are not
-//! trusted: reports and requests are allegations, checked and counted.
+//! The shell (`brane-manager`) turns faults, notifications and calls into [`Event`]s and carries the [`Action`]s out.
+//! The NIC drivers are trusted, return their answers at once, and are called through [`Driver`]. Branes, clients,
+//! subscribers and operators are not trusted: their reports and requests are checked and counted.
 //!
-//! [`Manager`] routes an event to the owner of the state that it is about, and an owner's effect to the others. Owners:
+//! [`Manager`] routes an event to the owner of the state concerned, and an owner's effect to the other owners:
 //!
 //! | module | owns |
 //! | --- | --- |
@@ -14,8 +14,8 @@
 //! | `jobs` | operators' jobs and their locks |
 //! | `suspensions`, `event_log`, `logs` | suspended children; the last events; log levels |
 //!
-//! No owner knows another one. `ops` and `views` know them all: an operation changes something for an operator, a view shows
-//! something. `children` and `effects` are parts of the routing, `setup` is the beginning.
+//! No owner depends on another one. `ops` and `views` use them all: an operation changes state for an operator, a view
+//! shows state. `children` and `effects` are parts of the routing, `setup` brings the system up.
 #![cfg_attr(not(any(test, feature = "testing")), no_std)]
 
 extern crate alloc;
@@ -82,30 +82,30 @@ pub struct Manager {
     pub(crate) events: EventLog,
     pub(crate) logs: Logs,
     pub(crate) boot_error: Option<String>,
-    /// When the next heartbeat is due, in nanoseconds.
+    /// Time of the next heartbeat, in nanoseconds.
     beat_at: u64,
-    /// When the manager started, in nanoseconds: the zero of the times that operators see.
+    /// Time of the manager's start, in nanoseconds: the zero of the operators' times.
     epoch: u64,
 }
 
 impl Manager {
-    /// Returns why the boot configuration cannot be used, if so.
+    /// Returns the reason if the boot configuration cannot be used.
     pub fn boot_error(&self) -> Option<&str> {
         self.boot_error.as_deref()
     }
 
-    /// When [`Event::Tick`] is due, in nanoseconds of the caller's clock.
+    /// Returns the time at which [`Event::Tick`] is due, in nanoseconds of the caller's clock.
     pub fn deadline(&self) -> Option<u64> {
         [self.due(), self.next_beat()].into_iter().flatten().min()
     }
 
-    /// When the next heartbeat is due. Never, if no brane is started.
+    /// Returns the time of the next heartbeat, or `None` if no brane is started.
     pub(crate) fn next_beat(&self) -> Option<u64> {
         let started = |b: &instance::Instance| b.state == instance::LifecycleState::Started;
         self.instances.iter().any(started).then_some(self.beat_at)
     }
 
-    /// When something other than the heartbeat is due.
+    /// Returns the time of the next deadline, heartbeats excepted.
     pub(crate) fn due(&self) -> Option<u64> {
         let all = [
             self.instances.due(),
@@ -117,7 +117,7 @@ impl Manager {
         all.into_iter().flatten().min()
     }
 
-    /// Handles an event that happened at `now` (nanoseconds) and appends the actions that follow from it.
+    /// Handles an event that happened at `now` (nanoseconds) and appends the resulting actions.
     pub fn handle(&mut self, now: u64, event: Event<'_>, driver: &mut dyn Driver, actions: &mut Vec<Action>) {
         let first = actions.len();
         let cx = &mut Context { now, driver, actions };
@@ -187,7 +187,7 @@ impl Manager {
 /// Encodes a message to a brane, a subscriber or an operator in CBOR.
 pub(crate) fn encode<T: minicbor::Encode<()>>(value: &T) -> Vec<u8> {
     let mut out = Vec::new();
-    // Writing to a vector cannot fail, and none of the encoded types refuses.
+    // Writing to a vector cannot fail, and all the types used can be encoded.
     let _ = minicbor::encode(value, &mut out);
     out
 }

@@ -1,6 +1,6 @@
 //! Owns the log levels of all protection domains that have a log.
 //!
-//! Serial keeps the lines and applies the levels. It is trusted with the screen, and its lines are text without authority.
+//! Serial stores the lines and applies the levels. It is trusted with the screen; its lines are text without authority.
 
 use crate::driver::Driver;
 use alloc::string::String;
@@ -57,7 +57,7 @@ impl Logs {
         done
     }
 
-    /// Returns the levels that a boot configuration has to name.
+    /// Returns the levels for a boot configuration: those that differ from the usual one.
     pub(crate) fn saved(&self) -> Vec<LogLevel> {
         let changed = self.domains.iter().filter(|d| d.level != Level::default());
         let entry = |d: &Domain| LogLevel {

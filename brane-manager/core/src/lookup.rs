@@ -1,4 +1,4 @@
-//! Names in requests. Each kind of name is looked up in one place, whose refusal lists what there is instead.
+//! Looks up names in requests. Each kind of name is looked up in one place. Its refusal lists the names that exist.
 
 use crate::Manager;
 use crate::ids::{BraneId, DeviceId};
@@ -11,7 +11,7 @@ use brane_abi::control::InterfaceConfig;
 use brane_abi::operator::{Purpose, Refusal};
 
 impl Manager {
-    /// Returns the brane of this name. No other code turns a name into a brane.
+    /// Returns the brane of this name. All other code calls this function to look up a brane.
     pub(crate) fn brane(&self, name: &str) -> Result<BraneId, Refusal> {
         let names = || self.instances.branes().map(Instance::name);
         match self.instances.find(name) {
@@ -20,7 +20,7 @@ impl Manager {
         }
     }
 
-    /// Returns the interface of this name. No other code turns a name into an interface.
+    /// Returns the interface of this name. All other code calls this function to look up an interface.
     pub(crate) fn interface(&self, brane: BraneId, name: &str) -> Result<&InterfaceConfig, Refusal> {
         let b = &self.instances[brane];
         let found = b.interfaces().iter().find(|i| i.name == name);
@@ -33,8 +33,8 @@ impl Manager {
         })
     }
 
-    /// Returns the log of the protection domain of this name, or else of the brane of this name. The order matters to saved levels,
-    /// which name domains: a brane can have the name of a domain.
+    /// Returns the log of the protection domain of this name, or else of the brane of this name. The order matters
+    /// because a brane can have the name of a domain, and saved levels name domains.
     pub(crate) fn log_of(&self, name: &str) -> Result<&Domain, Refusal> {
         let of_brane = || {
             let brane = self.instances.find(name)?;
@@ -63,8 +63,8 @@ impl Manager {
         }
     }
 
-    /// Returns a device that no job is changing. A job on one end of a pair locks both, because the ends are deleted together.
-    /// A loopback device stays as it is.
+    /// Returns a device that no job is changing. A job on one end of a pair locks both, because the ends are deleted
+    /// together. Refuses loopback devices, because they cannot be changed.
     pub(crate) fn unlocked_device(&self, name: &str) -> Result<DeviceId, Refusal> {
         if let Some(brane) = self.devices.loopback_owner(name) {
             return Err(refusals::loopback_stays(name, self.instances[brane].name()));

@@ -1,6 +1,7 @@
 //! Names of branes, devices and interfaces.
 //!
-//! Names come from operators, who are not trusted. Every name passes [`check`]. The owners of the tables check that a name is free.
+//! Names come from operators, who are not trusted. Every name passes [`check`]. The owners of the tables check that a
+//! name is free.
 
 use crate::refusals;
 use brane_abi::operator::{MAX_NAME, Refusal};

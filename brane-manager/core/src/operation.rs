@@ -1,7 +1,8 @@
-//! What an operation is: a request of an operator that is done at once, or begun and resumed until it ends.
+//! The trait of operations. An operation is a request of an operator that is done at once, or begun and resumed until
+//! it ends.
 //!
-//! Each file of [`crate::ops`] has both halves of one operation: `begin` checks the request and changes nothing before
-//! all of it is possible; [`Operation::resume`] takes what the operation has waited for.
+//! Each file of [`crate::ops`] has both halves of one operation. `begin` checks the request, and changes nothing unless
+//! all of it is possible. [`Operation::resume`] handles the awaited event.
 
 use crate::Manager;
 use crate::ids::{BraneId, JobId, OperatorId};
@@ -16,7 +17,7 @@ use brane_abi::operator::{Answer, Refusal};
 use core::any::Any;
 use core::fmt::Debug;
 
-/// How far a request has got.
+/// Progress of a request.
 #[expect(
     clippy::large_enum_variant,
     reason = "there is one at a time, and it is encoded at once"
@@ -26,7 +27,7 @@ pub(crate) enum Progress {
     Pending(JobId),
 }
 
-/// What an operation was waiting for.
+/// The awaited event of an operation.
 pub(crate) enum Resume {
     /// The end of the command that the operation has sent.
     Command(CommandResult),
@@ -34,7 +35,7 @@ pub(crate) enum Resume {
     GoalReached { aborted: u32 },
     /// The brane refuses its configuration.
     NotStarted(BraneId, String),
-    /// The brane is deleted and its devices, of these names, are released.
+    /// The brane is deleted, and its devices with these names are released.
     Deleted { released: Vec<String>, aborted: u32 },
     /// The instance of the deleted brane is free.
     Recycled,
@@ -47,7 +48,7 @@ pub(crate) enum Resume {
 }
 
 impl Resume {
-    /// Returns a refusal unless the brane has done what the command wanted.
+    /// Returns a refusal unless the brane has carried out the command.
     pub(crate) fn command_done(self) -> Result<(), Refusal> {
         match self {
             Resume::Command(CommandResult::Refused(why)) => Err(refusals::refused_by_brane(&why)),
@@ -58,7 +59,7 @@ impl Resume {
     }
 }
 
-/// How a job goes on.
+/// Next state of a job.
 #[expect(
     clippy::large_enum_variant,
     reason = "there is one at a time, and it is taken apart at once"
@@ -73,44 +74,44 @@ pub(crate) enum Next {
 pub(crate) struct Resumed {
     pub id: JobId,
     pub operator: OperatorId,
-    /// When the job began, in nanoseconds.
+    /// Start of the job, in nanoseconds.
     pub since: u64,
-    /// The operator has cancelled the job.
+    /// True if the operator has cancelled the job.
     pub cancelled: bool,
 }
 
 /// An operation that waits.
 pub(crate) trait Operation: Debug + Any {
-    /// Goes on after a wait.
+    /// Continues after a wait.
     fn resume(self: Box<Self>, m: &mut Manager, job: Resumed, resume: Resume, cx: &mut Context<'_>) -> Next;
 
-    /// Returns true if the operation waits for a state that has come. Called after every event.
+    /// Returns true if the operation waits for a state and the state has come. Called after every event.
     fn is_ready(&self, _m: &Manager, _since: u64) -> bool {
         false
     }
 
-    /// When the operation has to be resumed at the latest, in nanoseconds after its beginning.
+    /// Returns the longest time from the operation's beginning until it must be resumed, in nanoseconds.
     fn patience_ns(&self) -> Option<u64> {
         None
     }
 
-    /// What a cancellation does to the job.
+    /// Returns the effect of a cancellation on the job.
     fn on_cancel(&self) -> OnCancel {
         OnCancel::Continue
     }
 
-    /// What the job locks.
+    /// Returns the locks of the job.
     fn locks(&self) -> Locks {
         Locks::default()
     }
 }
 
-/// An answer that is made when it is fetched, so that results which operators do not fetch take little of the manager's heap.
+/// An answer that is computed when it is fetched, so unfetched results need little of the manager's heap.
 pub(crate) trait Deferred: Debug {
     fn answer(self: Box<Self>, m: &mut Manager, cx: &mut Context<'_>) -> Result<Answer, Refusal>;
 }
 
-/// How a job has ended.
+/// Result of a job.
 #[derive(Debug)]
 #[expect(
     clippy::large_enum_variant,
@@ -144,7 +145,7 @@ impl From<Result<Answer, Refusal>> for Next {
 
 pub(crate) type Jobs = JobTable<Box<dyn Operation>, JobResult>;
 
-/// Begins the job of an operation that has to wait.
+/// Begins the job of an operation that must wait.
 pub(crate) fn open(
     m: &mut Manager,
     operator: OperatorId,
@@ -175,7 +176,7 @@ pub(crate) fn open_with_command(
     Ok(Progress::Pending(job))
 }
 
-/// Sends a brane the command of a change. The job is resumed with the answer.
+/// Sends a brane the command for a change. The job is resumed with the answer.
 pub(crate) fn send_change(
     m: &mut Manager,
     job: JobId,
@@ -191,7 +192,7 @@ pub(crate) fn send_change(
     cx.actions.extend(m.instances.command(brane, cx.now, command));
 }
 
-/// Resumes a job. Nothing happens if the job has ended.
+/// Resumes a job. Does nothing if the job has ended.
 pub(crate) fn resume(m: &mut Manager, id: JobId, resume: Resume, cx: &mut Context<'_>) {
     let Some(job) = m.jobs.take(id) else { return };
     let (operation, job) = job.replace(());

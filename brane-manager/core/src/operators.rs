@@ -1,6 +1,7 @@
-//! Calls of operators: a request, the result of a job, a cancellation.
+//! Handles the calls of operators: a request, a poll for a job's result, a cancellation.
 //!
-//! Operators are not trusted. The bytes of a call may be anything, and the answer is bounded by the operator's reply region.
+//! Operators are not trusted. The bytes of a call may be arbitrary, and the answer is bounded by the operator's reply
+//! region.
 
 use crate::Manager;
 use crate::driver::Driver;
@@ -32,7 +33,7 @@ fn job(argument: &[u8]) -> JobId {
 }
 
 impl Manager {
-    /// Serves one call of an operator: label and message bytes.
+    /// Handles one call of an operator, with its label and message bytes.
     pub fn operator(
         &mut self,
         now: u64,

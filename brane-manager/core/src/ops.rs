@@ -1,6 +1,7 @@
-//! Operations: one file for each, with both halves. A request is checked first, and nothing changes before all of it is possible.
+//! Operations: one file for each, with both halves. A request is checked first, and nothing changes unless all of it is
+//! possible.
 //!
-//! Operators are not trusted. Requests that only read are those of [`crate::views`].
+//! Operators are not trusted. Requests that only read are views ([`crate::views`]).
 
 use crate::Manager;
 use crate::ids::OperatorId;
@@ -34,7 +35,7 @@ mod start;
 #[cfg(any(test, feature = "testing"))]
 pub(crate) use {address::Address, assign::Assign, rename::Rename};
 
-/// Begins a request. A request that is none of these operations is a view's.
+/// Begins a request. All requests other than these operations are views.
 pub(crate) fn begin(
     m: &mut Manager,
     operator: OperatorId,
@@ -95,7 +96,7 @@ pub(crate) fn begin(
     }
 }
 
-/// Resumes the jobs whose wait is over. Returns true if a batch has gone on, so that there may be more to do.
+/// Resumes the jobs whose wait is over. Returns true if a batch has continued, so that there may be more to do.
 pub(crate) fn resume_due(m: &mut Manager, cx: &mut Context<'_>) -> bool {
     let parts = m.jobs.take_parts();
     let more = !parts.is_empty();

@@ -1,7 +1,7 @@
 //! Every refusal that an operator can get: one constructor for each reason.
 //!
-//! A refusal is a code with data; its words are made at the operator's end. Operators are not trusted, so each text of theirs that is
-//! repeated here passes [`printable`], except a name that was checked before.
+//! A refusal is a code with data; the operator's end forms the words. Operators are not trusted. So each text of theirs
+//! that is repeated here passes [`printable`], except for names that were checked before.
 
 use crate::text::printable;
 use brane_abi::control::{Family, Protocol};

@@ -1,11 +1,11 @@
-//! Counts the resources that can run out.
+//! Counts the resources that can be exhausted.
 
 use crate::Manager;
 use crate::driver::Driver;
 use crate::instance::LifecycleState;
 use brane_abi::operator::Free;
 
-/// Counts what is free or in use in the whole system.
+/// Counts the free and used resources of the whole system.
 pub(crate) fn free(m: &Manager, driver: &mut dyn Driver) -> Free {
     let interfaces: usize = m.instances.branes().map(|b| b.interfaces().len()).sum();
     let branes = m.instances.branes().count();

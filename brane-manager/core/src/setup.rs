@@ -1,6 +1,7 @@
 //! Brings the system up: devices, instances and interfaces of the boot configuration.
 //!
-//! The configuration is trusted, but may not fit the machine. A device or interface that cannot be is logged and left out.
+//! The configuration is trusted, but may not fit the machine. A device or interface that does not fit is logged and
+//! left out.
 
 use crate::Manager;
 use crate::boot::{BootConfig, BootError};
@@ -23,9 +24,9 @@ use brane_abi::control::BraneConfig;
 use brane_abi::operator::{DeviceConfig, Kind, LogLevel};
 
 impl Manager {
-    /// Sets up a system of this size whose children start about `now` (nanoseconds), with the result of
-    /// [`BootConfig::from_bytes`]. Devices are added at the drivers. If the configuration is not usable, there is no brane, and
-    /// each change that an operator requests is refused with the reason.
+    /// Sets up a system of this size, with the result of [`BootConfig::from_bytes`]. The children start at about `now`
+    /// (nanoseconds). Devices are added at the drivers. If the configuration is not usable, there is no brane, and each
+    /// change that an operator requests is refused with the reason.
     pub fn new(
         now: u64,
         boot: Result<BootConfig, BootError>,
@@ -126,7 +127,7 @@ impl Manager {
         }
     }
 
-    /// Attaches the devices of a brane of the boot configuration. Interfaces that cannot be are left out.
+    /// Attaches the devices of a brane of the boot configuration. Interfaces that do not fit are left out.
     fn boot_interfaces(&mut self, brane: BraneId, cx: &mut Context<'_>) {
         for mut interface in self.instances.take_interfaces(brane) {
             let owner = Attachment {

@@ -1,6 +1,6 @@
 //! The contract between the core and its shell: events go in, actions come out.
 //!
-//! The shell is trusted. What an event carries from a brane, client or subscriber is an allegation.
+//! The shell is trusted. Data in an event that come from a brane, client or subscriber are not trusted.
 
 use crate::driver::Driver;
 use crate::ids::{BraneId, OperatorId, SubscriberId};
@@ -20,7 +20,7 @@ pub enum Child {
     Operator(OperatorId),
 }
 
-/// What happened.
+/// An event.
 #[derive(Clone, Copy, Debug)]
 pub enum Event<'a> {
     /// A new incarnation of a brane or subscriber is up on its region. Its rings are empty.
@@ -36,7 +36,7 @@ pub enum Event<'a> {
         /// Up to one byte more than `MAX_MESSAGE`.
         payload: &'a [u8],
     },
-    /// The child broke the rules of its region.
+    /// The child violated the rules of its region.
     Violation {
         /// The sender.
         child: Child,
@@ -61,16 +61,16 @@ pub enum Event<'a> {
     Offender {
         /// The child.
         child: Child,
-        /// When the service allows it more, in nanoseconds.
+        /// Time from which the service allows the child more, in nanoseconds.
         until: u64,
         /// Name of the service's protection domain.
         service: &'a str,
     },
-    /// A deadline may have passed. Comes after all reports that were sent before the deadline.
+    /// A deadline may have passed. The event follows all reports that were sent before the deadline.
     Tick,
 }
 
-/// What the shell does.
+/// An action of the shell.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Stops the child.
@@ -81,7 +81,8 @@ pub enum Action {
     Resume(Child),
     /// Starts the child at its entry point.
     Restart(Child),
-    /// Starts the child at its entry point for another tenant: the child clears the memory that it keeps.
+    /// Starts the child at its entry point for another tenant: the child first clears the memory that lasts over
+    /// restarts.
     Renew(Child),
     /// Puts a record into the ring of a brane or subscriber.
     Send {
@@ -100,7 +101,7 @@ pub enum Action {
     Log(String),
 }
 
-/// Answer to an operator's call.
+/// The answer to an operator's call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reply {
     /// `brane_abi::operator::OK`, `ERROR` or `LATER`.
@@ -111,7 +112,7 @@ pub struct Reply {
     pub job: u32,
 }
 
-/// Size of the system, as `system.xml` has it.
+/// Size of the system, as defined in `system.xml`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Size {
     /// Instances of branes.
@@ -124,7 +125,7 @@ pub struct Size {
     pub ports_per_nic: usize,
 }
 
-/// Time, drivers and the list of actions of the event that is being handled.
+/// Time, drivers and list of actions of the event that is being handled.
 pub(crate) struct Context<'a> {
     /// Nanoseconds of the shell's clock.
     pub now: u64,

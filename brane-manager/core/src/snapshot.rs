@@ -1,4 +1,4 @@
-//! A brane as subscribers see it: the part of an instance that a notification carries.
+//! The subscribers' view of a brane: the part of an instance that a notification carries.
 
 use crate::ids::BraneId;
 use alloc::string::String;
@@ -9,10 +9,10 @@ use brane_abi::control::FamilyConfig;
 pub(crate) struct BraneSnapshot {
     pub id: BraneId,
     pub name: String,
-    /// Counts the branes since the manager's start, so that no other brane has it.
+    /// The brane's number among all branes since the manager's start, so it is unique.
     pub identity: u64,
     pub generation: u32,
     pub families: Vec<FamilyConfig>,
-    /// Subscribers were notified of its start, and not of its shutdown.
+    /// True if subscribers were notified of the brane's start, and not yet of its shutdown.
     pub started: bool,
 }

@@ -1,10 +1,13 @@
-//! Owns the subscriptions: which subscriber is notified of which transition, and whose acknowledgement a brane waits for.
+//! Owns the subscriptions. Decides which subscriber is notified of a transition, and which acknowledgements a brane
+//! waits for.
 //!
-//! Subscribers are not trusted. Each gets one notification at a time and has [`ACK_NS`] to acknowledge it. A subscriber that is
-//! late, violates the protocol or faults is quarantined until it restarts or an operator readmits it, and the branes go on
-//! without it. The notifications that wait for one subscriber are bounded by [`QUEUE`].
+//! Subscribers are not trusted. Each gets one notification at a time and must acknowledge it within [`ACK_NS`]. A
+//! subscriber that is late, violates the protocol or faults is quarantined, and the branes continue without it. The
+//! quarantine ends when the subscriber restarts or an operator readmits it. The notifications that wait for one
+//! subscriber are bounded by [`QUEUE`].
 //!
-//! Subscribers are notified of one transition in turn. [`brane_abi::subscription`] defines their order, and what is balanced.
+//! The subscribers of a transition are notified in turn. [`brane_abi::subscription`] defines their order, and the
+//! balance of transitions.
 
 mod known;
 mod selection;
@@ -20,15 +23,16 @@ use brane_abi::operator::SubscriberInfo;
 use brane_abi::subscription::{Notification, Subscription, Transition, notice, request};
 use known::KnownBranes;
 
-/// How long a subscriber may take to acknowledge a notification, in nanoseconds.
+/// Maximum time until a subscriber acknowledges a notification, in nanoseconds.
 pub(crate) const ACK_NS: u64 = 500_000_000;
-/// Subscriptions in one incarnation. Each makes an event, and operators shall see other events too.
+/// Maximum number of subscriptions in one incarnation. Each causes an event, and these must not displace all other
+/// events.
 const MAX_SUBSCRIPTIONS: u32 = 64;
-/// Most notifications that wait for one subscriber. The inverse of a subscription to all protocols of 17 branes fits, and the replay
-/// of another one.
+/// Maximum number of notifications that wait for one subscriber. The inverse of a subscription to all protocols of 17
+/// branes fits, and the replay of another such subscription.
 const QUEUE: usize = 512;
 
-/// Most protocols that a subscription may name: more than there are.
+/// Maximum number of protocols in a subscription: more than exist.
 const MAX_PROTOCOLS: usize = 16;
 
 /// A record for a subscriber's ring.
@@ -42,12 +46,13 @@ pub(crate) struct Record {
 /// A notification in a subscriber's queue.
 #[derive(Debug)]
 struct Queued {
-    /// The transition, counted since the manager's start. Its subscribers take turns. `None` at a replay, which has no turn.
+    /// Number of the transition since the manager's start. Its subscribers take turns. `None` for a replay, which has
+    /// no turn.
     turn: Option<u64>,
     body: Notification,
 }
 
-/// What became of a subscriber, for the log and the events.
+/// Event of a subscriber, for the log and the events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum SubscriberEvent {
     Joined(SubscriberId),
@@ -66,16 +71,16 @@ struct Subscriber {
     /// Token of the `LEAVE` that is answered when the queue is empty.
     leaving: Option<u32>,
     notified: u64,
-    /// Why the subscriber is quarantined. Empty if it is not.
+    /// Reason for the quarantine; empty if the subscriber is not quarantined.
     quarantined: String,
-    /// Subscriptions in this incarnation.
+    /// Number of subscriptions in this incarnation.
     subscriptions: u32,
-    /// The incarnation is up on its region. Another one comes only after a restart.
+    /// True if the incarnation is up on its region. The link comes up again only after a restart.
     linked: bool,
 }
 
 impl Subscriber {
-    /// Queues the notifications of a transition that this subscriber is to be notified of.
+    /// Enqueues the notifications of a transition for this subscriber.
     fn enqueue(
         &mut self,
         subscription: &Subscription,
@@ -105,7 +110,7 @@ impl Subscriber {
         }
     }
 
-    /// Queues what the subscriber has missed of the branes.
+    /// Enqueues the notifications of the branes that the subscriber has missed.
     fn replay<'a>(
         &mut self,
         subscription: &Subscription,
@@ -121,7 +126,7 @@ impl Subscriber {
         }
     }
 
-    /// Ends the subscription and queues the inverse of what the subscriber was notified of.
+    /// Ends the subscription and enqueues the inverse of the subscriber's earlier notifications.
     fn unwind(&mut self) {
         if let Some(subscription) = self.subscription.take() {
             for (brane, transition) in self.known.unwind() {
@@ -142,7 +147,7 @@ pub(crate) struct Subscribers {
     all: Vec<Subscriber>,
     restarts: Vec<RestartTimer>,
     token: u32,
-    /// The last transition's turn.
+    /// Number of the last transition.
     turn: u64,
     outgoing: Vec<(SubscriberId, Record)>,
     events: Vec<SubscriberEvent>,
@@ -169,13 +174,14 @@ impl Subscribers {
             .any(|subscription| selection::wants(subscription, brane, transition))
     }
 
-    /// Notifies all subscribers to this transition of a brane. [`Self::is_awaited`] then tells whether one must acknowledge.
+    /// Notifies all subscribers to this transition of a brane. [`Self::is_awaited`] then returns true if an
+    /// acknowledgement is awaited.
     pub(crate) fn notify(&mut self, brane: &BraneSnapshot, transition: Transition) {
         self.notify_all(brane, transition, None);
     }
 
-    /// Notifies all subscribers that know a brane of its new name, and those that have subscribed to the name of the brane.
-    /// `brane` has the new name.
+    /// Notifies all subscribers that know a brane of its new name, and all subscribers to the brane's name. `brane` has
+    /// the new name.
     pub(crate) fn renamed(&mut self, brane: &BraneSnapshot, former_name: &str) {
         self.notify_all(brane, Transition::Renamed, Some(former_name));
         for s in &mut self.all {
@@ -210,7 +216,7 @@ impl Subscribers {
         })
     }
 
-    /// Quarantines the subscribers that more waits for than they take.
+    /// Quarantines the subscribers with too many waiting notifications.
     fn quarantine_full(&mut self) {
         for id in self.ids() {
             if self.all[id.index()].queue.len() > QUEUE {
@@ -219,14 +225,14 @@ impl Subscribers {
         }
     }
 
-    /// Sends each subscriber its next notification, if it is the subscriber's turn. Call it after every event.
+    /// Sends each subscriber its next notification, if it is the subscriber's turn. Must be called after every event.
     pub(crate) fn send_due(&mut self, now: u64) {
         for id in self.ids() {
             self.send_next(now, id);
         }
     }
 
-    /// Returns true if another subscriber has to acknowledge first.
+    /// Returns true if another subscriber must acknowledge first.
     fn is_behind(&self, id: SubscriberId, turn: u64, transition: Transition) -> bool {
         let (before, after) = self.all.split_at(id.index());
         let mut first = if transition.is_up() {
@@ -284,7 +290,7 @@ impl Subscribers {
         self.outgoing.push((id, record));
     }
 
-    /// Takes a record of a subscriber. `branes` are the announced branes, by number.
+    /// Handles a record of a subscriber. `branes` are the announced branes, by number.
     pub(crate) fn record(
         &mut self,
         id: SubscriberId,
@@ -336,7 +342,7 @@ impl Subscribers {
         if s.subscriptions > MAX_SUBSCRIPTIONS {
             return self.quarantine(id, "it subscribes again and again");
         }
-        // The inverse of what it was notified of follows the earlier subscription.
+        // The inverse of the notifications ends the earlier subscription.
         s.unwind();
         s.replay(&subscription, branes);
         s.subscription = Some(subscription);
@@ -345,8 +351,8 @@ impl Subscribers {
         self.quarantine_full();
     }
 
-    /// Takes notice of a link that is up. A subscriber that resets its link by itself is quarantined; otherwise it could end a
-    /// quarantine so.
+    /// Handles a link that is up. A subscriber that resets its link by itself is quarantined; otherwise it could end a
+    /// quarantine by a reset.
     pub(crate) fn link_up(&mut self, id: SubscriberId) {
         let Some(s) = self.all.get_mut(id.index()) else {
             return;
@@ -356,7 +362,7 @@ impl Subscribers {
         }
     }
 
-    /// Takes notice of a fault. The subscriber restarts later.
+    /// Handles a fault. The subscriber restarts later.
     pub(crate) fn fault(&mut self, now: u64, id: SubscriberId) {
         if let Some(timer) = self.restarts.get_mut(id.index()) {
             timer.failed(now);
@@ -364,7 +370,7 @@ impl Subscribers {
         }
     }
 
-    /// Returns the subscribers to restart now and forgets their earlier incarnations.
+    /// Returns the subscribers that must restart now, and removes the state of their earlier incarnations.
     pub(crate) fn take_restarts(&mut self, now: u64) -> Vec<SubscriberId> {
         let restarts = &mut self.restarts;
         let due: Vec<_> = SubscriberId::first(restarts.len())
@@ -383,7 +389,7 @@ impl Subscribers {
             .is_some_and(|timer| timer.restart_at.is_none())
     }
 
-    /// Ends the subscription of a subscriber that does not do what it must. No brane waits for it any more.
+    /// Ends the subscription of a subscriber that violates the protocol or is late. No brane waits for it any more.
     pub(crate) fn quarantine(&mut self, id: SubscriberId, why: &str) {
         let Some(s) = self.all.get_mut(id.index()) else {
             return;
@@ -422,7 +428,7 @@ impl Subscribers {
         }
     }
 
-    /// When [`Self::tick`] or [`Self::take_restarts`] is due.
+    /// Returns the time at which [`Self::tick`] or [`Self::take_restarts`] is due.
     pub(crate) fn deadline(&self) -> Option<u64> {
         let acks = self
             .all
@@ -432,7 +438,7 @@ impl Subscribers {
             .min()
     }
 
-    /// Takes the records for the subscribers' rings.
+    /// Removes and returns the records for the subscribers' rings.
     pub(crate) fn take_outgoing(&mut self) -> Vec<(SubscriberId, Record)> {
         core::mem::take(&mut self.outgoing)
     }

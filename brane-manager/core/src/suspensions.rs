@@ -1,15 +1,15 @@
 //! Owns the suspensions of children that have used up their budget at a service above them.
 //!
-//! The service (timer, serial, a NIC driver, the manager's own shell) names the offender and the end of the suspension. It is
-//! trusted for that; the child is not trusted. A suspension loses nothing: the child goes on where it was stopped, and its
-//! requests wait.
+//! The service (timer, serial, a NIC driver, the manager's own shell) names the offender and the end of the suspension.
+//! It is trusted for that; the child is not trusted. A suspension loses nothing: the child continues at the point where
+//! it was stopped, and its requests wait.
 
 use crate::shell::{Action, Child};
 use alloc::vec::Vec;
 
-/// Longest suspension in nanoseconds, whatever a service asks for.
+/// Maximum length of a suspension in nanoseconds, whatever a service asks for.
 pub(crate) const LONGEST_NS: u64 = 1_000_000_000;
-/// Least time between two events and log lines about one child, in nanoseconds.
+/// Minimum time between two events and log lines about one child, in nanoseconds.
 const QUIET_NS: u64 = 10_000_000_000;
 
 /// Suspensions of one child, over all of its incarnations.
@@ -19,16 +19,16 @@ struct Record {
     /// End of the present suspension. `None` if the child is not suspended.
     until: Option<u64>,
     count: u64,
-    /// No event about the child before this time.
+    /// Time before which there is no other event about the child.
     quiet_until: u64,
 }
 
 /// A suspension that begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Suspension {
-    /// Its length in nanoseconds.
+    /// Length in nanoseconds.
     pub ns: u64,
-    /// Operators shall see an event.
+    /// True if operators must see an event.
     pub is_news: bool,
 }
 
@@ -50,12 +50,12 @@ impl Suspensions {
         self.0.iter().find(|r| r.child == child).map_or(0, |r| r.count)
     }
 
-    /// When the next suspension ends.
+    /// Returns the time at which the next suspension ends.
     pub(crate) fn deadline(&self) -> Option<u64> {
         self.0.iter().filter_map(|r| r.until).min()
     }
 
-    /// Suspends a running child until this time, or extends its suspension. Returns a suspension that begins.
+    /// Suspends a running child until this time, or extends its suspension. Returns a new suspension.
     pub(crate) fn suspend(&mut self, now: u64, child: Child, until: u64) -> Option<Suspension> {
         let until = until.min(now.saturating_add(LONGEST_NS));
         if until <= now {
@@ -98,7 +98,7 @@ impl Suspensions {
         due
     }
 
-    /// Forgets the suspension of each child that one of these actions stops or starts.
+    /// Removes the suspension of each child that one of these actions stops or starts.
     pub(crate) fn forget(&mut self, actions: &[Action]) {
         for action in actions {
             if let Action::Stop(child) | Action::Restart(child) | Action::Renew(child) = *action

@@ -1,6 +1,6 @@
-//! For tests, here and in other crates (feature `testing`): a whole system around the manager. The switches of its NICs are the
-//! driver's own, called with the bytes of the protected calls; branes and subscribers are simulated, and answer or fail as told.
-//! After everything that the manager does, the rules of `invariants` are checked.
+//! For tests, here and in other crates (feature `testing`): a whole system around the manager. The switches of its NICs
+//! are the driver's own, called with the bytes of the protected calls. Branes and subscribers are simulated; they
+//! answer, or fail as the test determines. After every action of the manager, the rules of `invariants` are checked.
 
 mod balance;
 pub mod child;

@@ -9,7 +9,6 @@ use crate::testing::child;
 use crate::views::{all_stats, show};
 use brane_abi::control::{BraneConfig, command, report as kind};
 use brane_abi::control::{BraneStatus, Counter, InterfaceConfig};
-use brane_abi::layout::PORTS_PER_BRANE;
 use brane_abi::net::{Cidr, MacAddr};
 use brane_abi::operator::{self, Answer, DeviceConfig, Refusal, Request};
 use brane_abi::vif::{Prefix, VifLimits};
@@ -77,7 +76,7 @@ struct Bench {
     manager: Manager,
     nics: Nics,
     now: u64,
-    /// What the start had to be done and said.
+    /// Actions of the manager's start.
     boot: Vec<Action>,
 }
 
@@ -92,7 +91,7 @@ impl Bench {
             instances,
             subscribers: 2,
             operators: 2,
-            ports_per_nic: PORTS_PER_BRANE,
+            ports_per_nic: 2,
         };
         Bench {
             manager: Manager::new(1, boot, size, &mut nics, &mut actions),
@@ -106,7 +105,7 @@ impl Bench {
         self.manager.handle(self.now, event, &mut self.nics, &mut actions);
         actions
     }
-    /// Link up, CONFIGURE, CONFIGURED: returns what the brane was sent.
+    /// Starts a brane: link up, CONFIGURE, CONFIGURED. Returns the configuration that was sent.
     fn start(&mut self, brane: usize) -> BraneConfig {
         let actions = self.event(Event::LinkUp(child::brane(brane)));
         let [
@@ -139,7 +138,7 @@ impl Bench {
             payload,
         })
     }
-    /// Time passes; every brane that is asked whether it is alive answers. Returns what else is to be done.
+    /// Lets time pass; every brane answers its heartbeat. Returns the other actions.
     fn tick(&mut self) -> Vec<Action> {
         let mut actions = self.event(Event::Tick);
         actions.retain(|action| match *action {
@@ -162,7 +161,7 @@ impl Bench {
             what: "invalid instruction",
         })
     }
-    /// A request of an operator: what it is answered, or the number of its job, and what is to be done.
+    /// Makes a request of an operator. Returns its answer or the number of its job, and the actions.
     fn ask(&mut self, request: &Request) -> (Result<Result<Answer, Refusal>, u32>, Vec<Action>) {
         self.call(operator::CALL, &minicbor::to_vec(request).unwrap())
     }
@@ -192,7 +191,7 @@ impl Bench {
         let (answer, _) = self.call(operator::POLL, &job.to_le_bytes());
         answer.expect("the job is over").unwrap()
     }
-    /// How a brane is now; nobody is asked for it.
+    /// Returns the manager's view of a brane, without asking the brane.
     fn shown(&mut self, name: &str) -> operator::Brane {
         let brane = self.manager.brane(name).unwrap();
         let mut actions = Vec::new();
@@ -402,7 +401,7 @@ fn a_brane_that_never_opens_its_link_is_stopped_and_started_anew_later_and_later
 fn a_link_that_opens_in_time_or_before_a_failure_leaves_no_deadline() {
     let mut bench = Bench::new();
     bench.start_all();
-    // A fault during the wait for the link: the wait is that of the next life.
+    // A fault during the wait for the link: the wait begins anew in the next incarnation.
     bench.fault(child::brane(0));
     bench.now += LINK_TIMEOUT_NS - 1;
     bench.fault(child::brane(0));
@@ -438,7 +437,7 @@ fn stale_forged_and_unbelievable_reports_change_nothing_and_count() {
         1
     );
     assert_eq!(bench.shown("main").state, "started");
-    // It goes on like that: it is stopped and starts anew.
+    // The brane continues in this way: it is stopped and restarted.
     let mut actions = Vec::new();
     for _ in 0..MAX_VIOLATIONS {
         actions.extend(bench.report(0, 77, 0, &[]));

@@ -1,6 +1,6 @@
-//! Views: requests that only read. One file for each; a short view stands here.
+//! Views: requests that only read. One file for each; short views are in this file.
 //!
-//! A view of what branes report asks them first and waits until all have answered, or [`REPORTS_NS`].
+//! A view of the branes' reports first asks the branes, and waits until all have answered, at most [`REPORTS_NS`].
 
 use crate::Manager;
 use crate::ids::OperatorId;
@@ -28,10 +28,10 @@ mod stats;
 #[cfg(test)]
 pub(crate) use {show::show, stats::all as all_stats};
 
-/// How long a view waits for the reports of all branes, in nanoseconds.
+/// Maximum time that a view waits for the reports of all branes, in nanoseconds.
 const REPORTS_NS: u64 = 500_000_000;
 
-/// Since when branes were asked for their reports, in nanoseconds.
+/// Time at which branes were asked for their reports, in nanoseconds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Fresh {
     pub since: u64,
@@ -111,11 +111,11 @@ fn ask_branes(
     Ok(Progress::Pending(job))
 }
 
-/// The branes have been asked for a report.
+/// State after the branes were asked for a report.
 #[derive(Debug)]
 struct AwaitReports(Box<dyn View>);
 
-/// The branes have reported. The view is shown when the operator fetches it.
+/// State after the branes have reported. The view is computed when the operator fetches it.
 #[derive(Debug)]
 struct Shown {
     view: Box<dyn View>,

@@ -1,8 +1,9 @@
-//! One line being typed: cursor, deletion, history. What it shows are characters and the escape sequences of ECMA-48 that
-//! every terminal knows; it never repeats the prompt, so that what is shown stays readable as a log.
+//! One line that is typed: cursor, deletion, history. It owns the line and the history; the person at the keyboard is not
+//! trusted, so both are bounded. It writes characters and the escape sequences of ECMA-48 that every terminal knows. It never
+//! repeats the prompt, so the output stays readable as a log.
 //!
-//! Not by a crate, because none of those without `std` that were looked at (`embedded-cli`, `noline`, `ushell`) can complete
-//! arguments from names that change at run time.
+//! It uses no crate, because none of the checked crates without `std` (`embedded-cli`, `noline`, `ushell`) can complete arguments
+//! from names that change at run time.
 
 use alloc::collections::VecDeque;
 use alloc::format;
@@ -10,15 +11,15 @@ use alloc::string::String;
 
 /// Longest line in bytes.
 pub const MAX_LINE: usize = 256;
-/// Lines that are remembered.
+/// Most lines in the history.
 pub const HISTORY: usize = 32;
 
-/// What a key means to whoever has the line.
+/// Effect of a key outside of the editor.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// The line is complete.
     Line(String),
-    /// What is before the cursor is to be completed.
+    /// The text before the cursor must be completed.
     Complete,
     /// Ctrl-C: the line is dropped.
     Cancel,
@@ -30,7 +31,7 @@ enum Escape {
     None,
     /// After ESC.
     Begun,
-    /// After ESC [ with the number so far.
+    /// After ESC [, with the number so far.
     Sequence(u8),
     /// After ESC O.
     Single,
@@ -39,23 +40,23 @@ enum Escape {
 /// A line being typed.
 #[derive(Debug, Default)]
 pub struct Editor {
-    /// ASCII alone, so that bytes are columns.
+    /// ASCII only, so each byte is one column.
     line: String,
     cursor: usize,
     history: VecDeque<String>,
-    /// Which line of the history is shown, from the last one back, and what was typed before.
+    /// Number of the shown history line, counted back from the last one, and the text that was typed before.
     recalled: Option<(usize, String)>,
     escape: Escape,
     after_return: bool,
 }
 
 impl Editor {
-    /// The line and where the cursor is.
+    /// Returns the line and the position of the cursor.
     pub fn line(&self) -> (&str, usize) {
         (&self.line, self.cursor)
     }
 
-    /// Takes a typed byte; what is to be shown is appended to `out`.
+    /// Handles a typed byte. Appends the output for the screen to `out`.
     pub fn key(&mut self, byte: u8, out: &mut String) -> Option<Event> {
         let after_return = core::mem::replace(&mut self.after_return, byte == b'\r');
         match core::mem::take(&mut self.escape) {
@@ -80,7 +81,7 @@ impl Editor {
                         3 => self.delete(self.cursor, self.cursor + 1, out),
                         _ => {}
                     },
-                    // Modifiers, as in ESC [ 1 ; 5 C: the key counts without them.
+                    // Modifiers, as in ESC [ 1 ; 5 C, are ignored.
                     b';' => self.escape = Escape::Sequence(0),
                     _ => self.arrow(byte, out),
                 }
@@ -93,7 +94,7 @@ impl Editor {
         }
         match byte {
             b'\r' => return self.enter(out),
-            // Some terminals send both.
+            // Some terminals send both bytes.
             b'\n' if after_return => {}
             b'\n' => return self.enter(out),
             b'\t' => return Some(Event::Complete),
@@ -127,7 +128,7 @@ impl Editor {
         None
     }
 
-    /// Puts text at the cursor.
+    /// Inserts text at the cursor.
     pub fn insert(&mut self, text: &str, out: &mut String) {
         if self.line.len() + text.len() > MAX_LINE || !text.bytes().all(|b| (b' '..=b'~').contains(&b)) {
             // The bell.
@@ -140,7 +141,7 @@ impl Editor {
         left(self.line.len() - self.cursor, out);
     }
 
-    /// Shows the line anew, where something else was shown meanwhile.
+    /// Shows the line anew, after other output.
     pub fn redraw(&self, out: &mut String) {
         *out += &self.line;
         left(self.line.len() - self.cursor, out);
@@ -183,7 +184,7 @@ impl Editor {
         self.go(from, out);
         self.line.replace_range(from..to, "");
         *out += &self.line[from..];
-        // To the end of the row.
+        // Erases to the end of the row.
         *out += "\x1b[K";
         left(self.line.len() - from, out);
     }
@@ -200,7 +201,7 @@ impl Editor {
         }
     }
 
-    /// Shows the line before or after the one that is shown.
+    /// Shows the next older line of the history if `back`, else the next newer one.
     fn recall(&mut self, back: bool, out: &mut String) {
         let (now, typed) = match self.recalled.take() {
             Some((n, typed)) => (Some(n), typed),
@@ -227,7 +228,7 @@ impl Editor {
     }
 }
 
-/// Moves the cursor to the left.
+/// Moves the cursor to the left by this many columns.
 fn left(columns: usize, out: &mut String) {
     match columns {
         0 => {}
@@ -240,7 +241,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// A terminal of one row: what is seen after some output.
+    /// Returns the content of a terminal with one row after some output.
     fn seen(out: &str) -> String {
         let (mut row, mut at): (Vec<char>, usize) = (Vec::new(), 0);
         let mut chars = out.chars();

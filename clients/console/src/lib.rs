@@ -1,8 +1,8 @@
-//! The console's decisions, without a kernel in it: editing of the line, history, completion, who is waited for.
+//! The console's logic, without a kernel: editing of the line, history, completion, and the running command.
 //!
-//! On one side is whoever types (not trusted, so every buffer has a bound), on the other the manager, whose answers are
-//! well formed; what branes say of themselves has been checked by it. The grammar and the answers' text are the crate
-//! `operator-cli`'s, which the host's `branectl` uses too.
+//! On one side is the person at the keyboard, who is not trusted, so every buffer has a bound. On the other side is the manager.
+//! Its answers are well-formed, and it has checked the data that branes report about themselves. The crate `operator-cli` owns
+//! the grammar and the text of the answers; the host's `branectl` uses it too.
 #![cfg_attr(not(test), no_std)]
 
 extern crate alloc;

@@ -1,9 +1,10 @@
 //! The console's shell: the serial line on one side, calls to the manager on the other.
 //!
-//! It owns the console's half of the region `tty` (serial, trusted, has the other) and reads the manager's answers in
-//! `console-reply`, which it cannot write. Nobody trusts the console. It waits for nobody but within a call to the
-//! manager or the timer, both of which answer at once: what takes longer is a job of the manager, which notifies the console
-//! when the answer can be fetched. Keys are taken meanwhile, so that Ctrl-C is heard.
+//! It owns the console's half of the region `tty`. Serial, which is trusted, has the other half. The manager writes its answers
+//! to `console-reply`, which the console can only read. No other domain trusts the console.
+//!
+//! The console waits only within a call to the manager or the timer, and both answer at once. If a request takes longer, it is a
+//! job of the manager, and the manager notifies the console at its end. The console handles keys meanwhile, so Ctrl-C works.
 #![no_std]
 #![no_main]
 
@@ -35,12 +36,12 @@ const BY_CALL: calls::Manager = calls::Manager {
 const SERIAL: Channel = Channel::new(channels::SERIAL);
 const TIMER: Channel = Channel::new(channels::TIMER);
 
-/// Typed bytes taken in one wake.
+/// Typed bytes handled in one wake.
 const KEY_BUDGET: usize = 256;
-/// Requests sent in one wake; a command that has more goes on after others had their turn.
+/// Requests sent in one wake. A command with more requests continues after other domains had their turn.
 const REQUEST_BUDGET: usize = 32;
 
-/// What the session waits for.
+/// Event that the session waits for.
 enum Waiting {
     /// Nothing.
     None,
@@ -48,7 +49,7 @@ enum Waiting {
     Job(u64),
     /// This moment, in nanoseconds.
     Until(u64),
-    /// Its turn: there are more requests than one wake may send.
+    /// The next wake: there are more requests than one wake may send.
     Turn(Request),
 }
 
@@ -57,7 +58,7 @@ enum Waiting {
 enum Reply {
     /// The answer.
     Now(Result<Answer, Refusal>),
-    /// It will come: the number of the job.
+    /// The number of the job that will have the answer.
     Later(u64),
 }
 
@@ -68,7 +69,7 @@ struct Shell {
     keyboard: StreamConsumer,
     screen: StreamProducer,
     waiting: Waiting,
-    /// Whether the tty's indices made no sense; then nothing is read or written any more.
+    /// True if the tty's indices were impossible; then nothing is read or written any more.
     broken: bool,
 }
 
@@ -101,7 +102,7 @@ fn init() -> Shell {
 }
 
 impl Shell {
-    /// Moves what is to be shown into the ring. Serial notifies us when it has taken some of a full one.
+    /// Moves output for the screen into the ring. If the ring was full, serial notifies the console when it has taken some bytes.
     fn flush(&mut self) {
         if self.broken {
             return;
@@ -132,7 +133,7 @@ impl Shell {
         logln!("the console's line to serial makes no sense: the console is off until the next boot");
     }
 
-    /// Takes typed bytes.
+    /// Handles typed bytes.
     fn keys(&mut self) {
         for _ in 0..KEY_BUDGET {
             if self.broken {
@@ -150,14 +151,14 @@ impl Shell {
                 Err(_) => self.give_up(),
             }
         }
-        // More than anybody types: go on after others had their turn.
+        // More bytes than a person types: continue after other domains had their turn.
         self.alarm.set(self.clock.now_ns());
     }
 
-    /// Does what the session wants next, up to something that has to be waited for.
+    /// Executes the session's next steps, up to a step that has to wait.
     fn go_on(&mut self, mut todo: Option<Todo>) {
         if let Waiting::Job(job) = core::mem::replace(&mut self.waiting, Waiting::None) {
-            // A key ended the wait for it.
+            // A key ended the wait for the job.
             BY_CALL.cancel(job);
         }
         for _ in 0..REQUEST_BUDGET {
@@ -187,7 +188,7 @@ impl Shell {
         self.alarm.set(self.clock.now_ns());
     }
 
-    /// The manager says that a job has come to its end.
+    /// Fetches the result of the job, after a notification of the manager.
     fn fetch(&mut self) {
         if let Waiting::Job(job) = self.waiting
             && let Reply::Now(answer) = BY_CALL.poll(job, read)
@@ -198,7 +199,7 @@ impl Shell {
         }
     }
 
-    /// The timer has come.
+    /// Continues the session when the timer has notified.
     fn rang(&mut self) {
         match core::mem::replace(&mut self.waiting, Waiting::None) {
             Waiting::Until(at) if at <= self.clock.now_ns() => {
@@ -218,7 +219,7 @@ impl Shell {
 /// Sends a request to the manager.
 fn ask(request: &Request) -> Reply {
     let mut bytes = Vec::new();
-    // Writing to a vector cannot fail, and a request never refuses to be encoded.
+    // Writing to a vector cannot fail, and every request can be encoded.
     let _ = minicbor::encode(request, &mut bytes);
     if bytes.len() > MAX_REQUEST {
         return Reply::Now(Err(Refusal::RequestTooLong(bytes.len() as u32)));
@@ -226,7 +227,7 @@ fn ask(request: &Request) -> Reply {
     BY_CALL.call(&bytes, read)
 }
 
-/// Reads what the manager says.
+/// Decodes the manager's reply.
 fn read(reply: calls::Reply<'_>) -> Reply {
     let unreadable = || Reply::Now(Err(Refusal::UnreadableReply));
     match reply {

@@ -1,7 +1,7 @@
-//! The console's conversation with one person: the line that is typed, the command that runs, the brane that was entered.
+//! The console's session with one person: the typed line, the running command, and the entered brane.
 //!
-//! While a command runs, what is typed is kept for later (bounded by [`TYPEAHEAD`]), but for Ctrl-C, which ends it; `events` is
-//! ended by any key. What is to be shown collects in the session and is bounded by [`MAX_PENDING`].
+//! The person is not trusted. While a command runs, typed bytes are kept for later (at most [`TYPEAHEAD`]). Ctrl-C ends the
+//! command instead, and any key ends `events`. Output for the screen collects in the session, at most [`MAX_PENDING`] bytes.
 
 use crate::editor::{Editor, Event};
 use alloc::collections::VecDeque;
@@ -16,10 +16,10 @@ use operator_cli::session::{Output, Session as CommandSession, Step};
 use operator_cli::table::Program;
 use operator_cli::table_layout::printable;
 
-/// What is shown when a command can be typed.
+/// Text that is shown when a command can be typed.
 pub const PROMPT: &str = "branes> ";
 
-/// Most bytes that wait for the screen; what comes beyond is lost and counted.
+/// Most bytes that wait for the screen. Further bytes are dropped and counted.
 pub const MAX_PENDING: usize = 0x2_0000;
 
 /// Most typed bytes that are kept while a command runs.
@@ -27,23 +27,23 @@ pub const TYPEAHEAD: usize = 256;
 
 const CANCEL: u8 = 0x03;
 
-/// What the session waits for.
+/// Event that the session waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Todo {
     /// The answer to this request, by [`Session::answer`].
     Send(Request),
-    /// So many milliseconds to pass, by [`Session::passed`].
+    /// The end of this many milliseconds, by [`Session::passed`].
     Pause(u32),
 }
 
-/// Why names are asked for.
+/// Purpose of a request for names.
 #[derive(Debug)]
 enum Asked {
     Complete,
     Enter(String),
 }
 
-/// The console's conversation with one person.
+/// The console's session with one person.
 pub struct Session {
     editor: Editor,
     context: Context,
@@ -63,7 +63,7 @@ impl Default for Session {
 }
 
 impl Session {
-    /// Greets and shows the prompt.
+    /// Creates a session that shows a greeting and the prompt.
     pub fn new() -> Session {
         let mut session = Session {
             editor: Editor::default(),
@@ -87,7 +87,7 @@ impl Session {
         self.lost += (text.len() - fits) as u64;
     }
 
-    /// Shows text in lines.
+    /// Shows the lines of a text.
     fn show_lines(&mut self, text: &str) {
         for line in text.lines() {
             self.show(line);
@@ -103,18 +103,18 @@ impl Session {
         self.show(&prompt);
     }
 
-    /// Whether a command waits for something.
+    /// Returns true if a command waits for an event.
     pub fn is_busy(&self) -> bool {
         self.command.is_some() || self.asked.is_some()
     }
 
-    /// Takes a typed byte. What it returns takes the place of what was waited for before; `None` changes nothing, unless
-    /// [`Self::is_busy`] has become false: then nothing is waited for any more.
+    /// Handles a typed byte. A returned [`Todo`] replaces the earlier one. `None` changes nothing, unless [`Self::is_busy`] has
+    /// become false: then the session waits for nothing any more.
     pub fn key(&mut self, byte: u8) -> Option<Todo> {
         if !self.is_busy() {
             return self.typed(byte);
         }
-        // The line feed of the return that began it is no key of its own.
+        // The line feed after the return that began the command is not a key of its own.
         let ends = byte == CANCEL || self.follows && byte != b'\n';
         if !ends {
             if self.kept.len() < TYPEAHEAD {
@@ -185,7 +185,7 @@ impl Session {
         self.prompt();
     }
 
-    /// The answer to the request that was asked for last.
+    /// Handles the answer to the last request.
     pub fn answer(&mut self, answer: Result<Answer, Refusal>) -> Option<Todo> {
         match self.asked.take() {
             Some(why) => {
@@ -196,7 +196,7 @@ impl Session {
         }
     }
 
-    /// The time that was asked for has passed.
+    /// Continues when the requested time has passed.
     pub fn passed(&mut self) -> Option<Todo> {
         self.step(None)
     }
@@ -218,7 +218,7 @@ impl Session {
         }
     }
 
-    /// Takes what was typed meanwhile, up to the next command that has to wait.
+    /// Handles the bytes that were typed meanwhile, up to the next command that has to wait.
     fn replay(&mut self) -> Option<Todo> {
         while !self.is_busy() {
             let byte = self.kept.pop_front()?;
@@ -229,7 +229,7 @@ impl Session {
         None
     }
 
-    /// The names that exist are known, or cannot be had.
+    /// Continues with the existing names, or with the old ones if the request was refused.
     fn named(&mut self, why: &Asked, answer: Result<Answer, Refusal>) {
         if let Ok(Answer::Names(names)) = answer {
             self.names = names;
@@ -273,7 +273,7 @@ impl Session {
         self.show(&out);
     }
 
-    /// Hands bytes for the screen to `sink`, which says how many it took, until it takes none or there are none.
+    /// Passes bytes for the screen to `sink`, which returns how many it took. Ends when it takes none or none are left.
     pub fn flush(&mut self, mut sink: impl FnMut(&[u8]) -> usize) {
         loop {
             let (first, _) = self.screen.as_slices();
@@ -288,7 +288,7 @@ impl Session {
         }
     }
 
-    /// Bytes lost because nobody took them.
+    /// Returns the number of bytes that were dropped because too many waited for the screen.
     pub fn lost(&self) -> u64 {
         self.lost
     }

@@ -1,38 +1,39 @@
-//! Protected calls of an operator's domain to the manager ([`brane_abi::operator`]): of the console, of the remote line, and of tests.
+//! Protected calls of an operator's domain to the manager ([`brane_abi::operator`]), for the console, the remote line and tests.
 //!
-//! The module owns no state: the caller owns the channel and the reply region. The manager is trusted and answers at once. If a request
-//! takes longer, the manager answers with the number of a job and notifies the caller when the job has ended.
+//! The module owns no state: the caller owns the channel and the reply region. The manager is trusted and answers at once. If a
+//! request takes longer, the manager answers with the number of a job and notifies the caller when the job has ended.
 //!
-//! Each program compiles this file as a module of its own: a library that makes calls would not link into the host tests of this crate.
+//! Each program compiles this file as a module of its own, because a library with these calls would not link into the crate's
+//! host tests.
 
 use brane_abi::operator::{CALL, CANCEL, LATER, MAX_REQUEST, POLL};
 use sel4_microkit::{Channel, MessageInfo, Region, get_mr, set_mr, with_msg_bytes_mut};
 
-/// The manager, as one operator reaches it.
+/// The manager, as an operator reaches it.
 #[derive(Clone, Copy, Debug)]
 pub struct Manager {
-    /// The channel to it.
+    /// The channel to the manager.
     pub channel: Channel,
-    /// The region that it answers in, which only it can write.
+    /// The region of the manager's answers. Only the manager can write it.
     pub reply: Region,
 }
 
-/// What it says.
+/// Reply of the manager.
 #[derive(Clone, Copy, Debug)]
 pub enum Reply<'a> {
-    /// A job of this number has begun, or is still under way.
+    /// A job with this number has begun, or is still under way.
     Later(u64),
-    /// The end, by the label of the reply.
+    /// The final reply.
     Ended {
-        /// `OK`, `ERROR` or something that is not known.
+        /// Label of the reply: `OK`, `ERROR` or an unknown label.
         label: u64,
-        /// CBOR, as the label has it.
+        /// CBOR, of the type that the label defines.
         text: &'a [u8],
     },
 }
 
 impl Manager {
-    /// Sends a request of [`MAX_REQUEST`] bytes at most, the rest of a longer one being left out, and reads what is said.
+    /// Sends a request and passes the reply to `read`. Cuts the request off after [`MAX_REQUEST`] bytes.
     pub fn call<R>(&self, request: &[u8], read: impl FnOnce(Reply<'_>) -> R) -> R {
         let len = request.len().min(MAX_REQUEST);
         with_msg_bytes_mut(|bytes| bytes[8..8 + len].copy_from_slice(&request[..len]));
@@ -40,13 +41,13 @@ impl Manager {
         self.said(MessageInfo::new(CALL, 1 + len.div_ceil(8)), read)
     }
 
-    /// Asks for the end of a job.
+    /// Fetches the result of a job and passes the reply to `read`.
     pub fn poll<R>(&self, job: u64, read: impl FnOnce(Reply<'_>) -> R) -> R {
         set_mr(0, job);
         self.said(MessageInfo::new(POLL, 1), read)
     }
 
-    /// Says that nobody waits for a job any more.
+    /// Cancels a job.
     pub fn cancel(&self, job: u64) {
         set_mr(0, job);
         self.channel.pp_call(MessageInfo::new(CANCEL, 1));
@@ -61,9 +62,9 @@ impl Manager {
         let len = usize::try_from(word(0))
             .unwrap_or(usize::MAX)
             .min(self.reply.size);
-        // SAFETY: the length lies inside the region, which is mapped for this domain's life. Its only writer is the manager,
-        // which writes only while a call of ours is answered, and `read` makes none that could change what it was given: the
-        // reference ends with it, and this domain has one thread, which is in `read`.
+        // SAFETY: the length lies inside the region, which stays mapped for this domain's life. The manager is its only writer,
+        // and writes only while it answers a call of this domain. `read` makes no call that could change the bytes. The reference
+        // ends with `read`, and this domain has one thread, which runs `read`.
         let text = unsafe { core::slice::from_raw_parts(self.reply.as_ptr(), len) };
         read(Reply::Ended {
             label: info.label(),

@@ -1,8 +1,8 @@
-//! The remote line's decisions, without a kernel in it: frames in, frames out, and calls to the manager between them.
+//! The remote line's logic, without a kernel: it decodes frames, calls the manager, and encodes frames.
 //!
-//! On one side is a program on the operator's machine, by a line that loses and garbles bytes: it is not trusted, so what is
-//! kept for it is bounded ([`JOBS`] requests under way, [`KEPT`] bytes of answers that it has got). On the other is the manager,
-//! which checks requests; of a request no more is looked at here than its number and its length. Neither is waited for.
+//! On one side is a program on the operator's machine, over a line that loses and garbles bytes. The program is not trusted, so
+//! its state is bounded: [`JOBS`] requests under way, and [`KEPT`] bytes of answers that were sent already. On the other side is
+//! the manager, which checks requests. This crate reads only a request's number and length. It waits for neither side.
 #![cfg_attr(not(test), no_std)]
 
 extern crate alloc;
@@ -15,12 +15,12 @@ use brane_abi::remote::{
     CHUNK, Chunk, Decoder, Frame, Hello, KNOWN, Kind, STATUS_ERROR, STATUS_GONE, VERSION, encode,
 };
 
-/// Bytes of answers that were sent and are kept, should they be asked for again.
+/// Bytes of sent answers that are kept in case the host repeats the request.
 pub const KEPT: usize = 4 * REPLY_SIZE;
-/// Short frames that wait for the line at most; what comes beyond is asked for again by the host.
+/// Most short frames that wait for the line. Further ones are dropped, and the host repeats its requests.
 const SHORT: usize = 32;
 
-/// What the manager says.
+/// Reply of the manager.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
     /// An answer, with a `STATUS_*` and its text.
@@ -29,19 +29,19 @@ pub enum Reply {
     Later(u64),
 }
 
-/// The manager.
+/// The manager, as the session calls it.
 pub trait Manager {
-    /// A request, as CBOR.
+    /// Sends a request, as CBOR. Returns the reply.
     fn call(&mut self, request: &[u8]) -> Reply;
-    /// Whether a job has come to an end.
+    /// Fetches the result of a job. Returns [`Reply::Later`] if the job has not ended.
     fn poll(&mut self, job: u64) -> Reply;
-    /// Nobody waits for a job any more.
+    /// Cancels a job.
     fn cancel(&mut self, job: u64);
 }
 
 enum State {
     Waiting(u64),
-    /// Of the text, how much was sent; `None` when all was.
+    /// `sent` is the number of sent bytes of the text; `None` if all are sent.
     Ready {
         status: u8,
         text: Vec<u8>,
@@ -66,21 +66,21 @@ impl Slot {
     }
 }
 
-/// The conversation with one program after the other.
+/// The session with the present program on the host. A new program replaces the earlier one.
 pub struct Session {
     decoder: Decoder,
-    /// Frames that the host was told to have been dropped.
+    /// Number of dropped frames that the host was notified of.
     told_garbled: u32,
-    /// 0: nobody has said hello.
+    /// Number of the session; 0 before the first hello.
     session: u64,
-    /// In the order of their numbers' first coming.
+    /// Requests in the order of their first arrival.
     slots: Vec<Slot>,
-    /// Numbers whose answers are not kept any more.
+    /// Numbers of requests whose answers are no longer kept.
     gone: VecDeque<u32>,
     short: VecDeque<Vec<u8>>,
-    /// The frame that is being sent, and how much of it was.
+    /// The frame that is being sent, and the number of its bytes that are sent.
     out: (Vec<u8>, usize),
-    /// Whose chunk is next.
+    /// Index of the slot that sends the next chunk.
     turn: usize,
 }
 
@@ -91,7 +91,7 @@ impl Default for Session {
 }
 
 impl Session {
-    /// Nobody has said anything.
+    /// Creates a session before the first hello.
     pub fn new() -> Session {
         Session {
             decoder: Decoder::new(),
@@ -105,19 +105,19 @@ impl Session {
         }
     }
 
-    /// Frames that were dropped because they were garbled.
+    /// Returns the number of frames that were dropped because they were garbled.
     pub fn garbled(&self) -> u32 {
         self.decoder.garbled
     }
 
-    /// Whether a job is under way: then the manager's notifications matter.
+    /// Returns true if a job is under way. Only then the manager's notifications matter.
     pub fn waits(&self) -> bool {
         self.slots
             .iter()
             .any(|slot| matches!(slot.state, State::Waiting(_)))
     }
 
-    /// Takes bytes from the line, and calls the manager for each request in them that is new.
+    /// Handles bytes from the line. Calls the manager for each new request in them.
     pub fn receive(&mut self, mut bytes: &[u8], manager: &mut impl Manager) {
         while !bytes.is_empty() {
             let mut decoder = core::mem::take(&mut self.decoder);
@@ -131,7 +131,7 @@ impl Session {
         }
     }
 
-    /// The manager has notified: asks for the ends of all jobs under way.
+    /// Fetches the results of all jobs under way. Called when the manager has notified.
     pub fn poll(&mut self, manager: &mut impl Manager) {
         for slot in &mut self.slots {
             if let State::Waiting(job) = slot.state {
@@ -140,7 +140,7 @@ impl Session {
         }
     }
 
-    /// Hands bytes for the line to `sink`, which says how many it took, until it takes none or there are none.
+    /// Passes bytes for the line to `sink`, which returns how many it took. Ends when it takes none or none are left.
     pub fn flush(&mut self, mut sink: impl FnMut(&[u8]) -> usize) {
         loop {
             if self.out.1 >= self.out.0.len() {
@@ -176,7 +176,7 @@ impl Session {
             Kind::Hello => match Hello::from_bytes(frame.body) {
                 Some(theirs) if theirs.version == VERSION && theirs.session != 0 => {
                     if theirs.session != self.session {
-                        // What another program asked for is nobody's: questions are given up, changes go on.
+                        // Drops the requests of the earlier program: its queries are cancelled, and its changes go on.
                         self.session = theirs.session;
                         for slot in self.slots.drain(..) {
                             slot.give_up(manager);
@@ -197,7 +197,7 @@ impl Session {
                     self.forget(frame.number);
                 }
             }
-            // A guest's own.
+            // Only the guest sends these kinds.
             Kind::Answer | Kind::Pending | Kind::Busy | Kind::Garbled => {}
         }
     }
@@ -233,7 +233,7 @@ impl Session {
         self.trim();
     }
 
-    /// Forgets answers that were sent, the oldest first, where they are too many or too long.
+    /// Drops the oldest sent answers if there are more than [`JOBS`] or they are longer than [`KEPT`].
     fn trim(&mut self) {
         let mut bytes = 0;
         let mut count = 0;

@@ -1,8 +1,8 @@
 //! The remote line's shell: serial's bytes on one side, calls to the manager on the other.
 //!
-//! It owns its half of the region `remote-line` (serial, trusted, has the other) and reads the manager's answers in
-//! `remote-reply`, which it cannot write. Nobody trusts it. It waits for nobody but within a call to the manager or the timer, both
-//! of which answer at once; what takes longer the manager notifies the end of.
+//! It owns its half of the region `remote-line`. Serial, which is trusted, has the other half. The manager writes its answers to
+//! `remote-reply`, which this domain can only read. No other domain trusts this one. It waits only within a call to the manager
+//! or the timer, and both answer at once. If a request takes longer, the manager notifies this domain at the end.
 #![no_std]
 #![no_main]
 
@@ -30,7 +30,7 @@ const MANAGER: Channel = Channel::new(channels::MANAGER);
 const SERIAL: Channel = Channel::new(channels::SERIAL);
 const TIMER: Channel = Channel::new(channels::TIMER);
 
-/// Received bytes taken in one wake: some short requests, or the half of a garbled flood.
+/// Received bytes handled in one wake: some short requests, or half of a garbled flood.
 const BUDGET: usize = 2048;
 
 struct Shell {
@@ -39,7 +39,7 @@ struct Shell {
     session: Session,
     input: StreamConsumer,
     output: StreamProducer,
-    /// Whether serial's indices made no sense; then nothing is read or written any more.
+    /// True if serial's indices were impossible; then nothing is read or written any more.
     broken: bool,
 }
 
@@ -74,7 +74,7 @@ fn init() -> Shell {
     }
 }
 
-/// The manager by its channel.
+/// The manager, reached by its channel.
 struct ByCall;
 
 const BY_CALL: calls::Manager = calls::Manager {
@@ -115,7 +115,7 @@ impl Shell {
         logln!("the remote line to serial makes no sense: it is off until the next boot");
     }
 
-    /// Takes what was received; whether there was anything, for serial may wait for room.
+    /// Handles received bytes. Returns true if there were any; serial must then be notified, because it may wait for room.
     fn receive(&mut self) -> bool {
         let mut taken = 0;
         let mut buffer = [0; BUDGET / 4];
@@ -129,13 +129,13 @@ impl Shell {
                 Err(_) => self.give_up(),
             }
         }
-        // There may be more: go on after others had their turn.
+        // There may be more bytes: continue after other domains had their turn.
         self.alarm.set(self.clock.now_ns());
         taken != 0
     }
 
-    /// Moves what is to be sent into the ring; whether there was anything. Serial notifies us when it has taken some of a
-    /// full one.
+    /// Moves the bytes to send into the ring. Returns true if there were any. If the ring was full, serial notifies this domain
+    /// when it has taken some bytes.
     fn flush(&mut self) -> bool {
         if self.broken {
             return false;

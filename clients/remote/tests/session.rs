@@ -1,4 +1,4 @@
-//! The conversation with a host, before a manager that is played.
+//! A session with a host, over a simulated manager.
 
 use brane_abi::operator::JOBS;
 use brane_abi::remote::{
@@ -8,7 +8,8 @@ use proptest::prelude::*;
 use remote_core::{Manager, Reply, Session};
 use std::collections::BTreeMap;
 
-/// Answers a request by its own bytes, repeated; one that begins with `l` is a job.
+/// Simulated manager. It answers a request with the request's own bytes twice. A request that begins with `l` is a job, one with
+/// `x` is refused, and one with `b` has a long answer.
 #[derive(Default)]
 struct Played {
     calls: Vec<Vec<u8>>,
@@ -62,7 +63,7 @@ impl Bench {
         self.say(Kind::Hello, 0, &Hello { version, session }.to_bytes())
     }
 
-    /// Says a frame and hears what comes of it.
+    /// Sends a frame. Returns the session's frames in reply.
     fn say(&mut self, kind: Kind, number: u32, body: &[u8]) -> Vec<(Kind, u32, Vec<u8>)> {
         self.bytes(&encode(kind, number, body))
     }
@@ -117,7 +118,7 @@ fn a_request_is_done_once_however_often_it_comes() {
     }
     assert_eq!(bench.say(Kind::Request, 2, b"x"), [answer(2, STATUS_ERROR, b"x")]);
     assert_eq!(bench.manager.calls, [b"ab".to_vec(), b"x".to_vec()]);
-    // Long after, its answer is not kept, but it is known.
+    // Much later its answer is no longer kept, but its number is known.
     for number in 3..40 {
         bench.say(Kind::Request, number, b"c");
     }
@@ -165,7 +166,7 @@ fn so_many_are_under_way_and_no_more() {
         [answer(3, STATUS_GONE, b"")],
         "it is not done again"
     );
-    // Another program begins: what the last one waited for is nobody's.
+    // Another program begins: the jobs of the earlier program are cancelled.
     bench.hello(VERSION, 6);
     assert_eq!(bench.manager.cancelled.len(), 1 + JOBS);
 }
@@ -227,7 +228,7 @@ fn a_new_session_has_numbers_of_its_own() {
         bench.say(Kind::Request, 1, b"cd"),
         [answer(1, STATUS_OK, b"cdcd")]
     );
-    // Said again in the same session, hello changes nothing.
+    // A repeated hello in one session changes nothing.
     bench.hello(VERSION, 6);
     assert_eq!(
         bench.say(Kind::Request, 1, b"cd"),
@@ -260,7 +261,7 @@ proptest! {
             bench.session.receive(&line, &mut bench.manager);
         }
         let heard = bench.heard();
-        // At most the short frames that wait, and the answers under way.
+        // At most the waiting short frames and the answers under way.
         prop_assert!(heard.len() <= 32 + JOBS * 70);
         let mut known = BTreeMap::new();
         for (kind, number, body) in heard {

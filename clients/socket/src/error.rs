@@ -1,22 +1,22 @@
-//! The one error type of the library; each variant says what the caller can do.
+//! The only error type of the library. Each variant states how the caller can continue.
 
 use brane_abi::ring::RingError;
 use brane_abi::socket::error as code;
 use core::fmt;
 use embedded_io_async::ErrorKind;
 
-/// Why a socket operation failed.
+/// Error of a socket operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Error {
-    /// The remote reset the connection, or it timed out inside the brane. Drop the socket.
+    /// The remote reset the connection, or the connection timed out inside the brane. Drop the socket.
     ConnectionReset,
-    /// The brane has restarted since the socket was opened; all its sockets are gone. Drop it, wait for
-    /// [`Stack::ready`](crate::Stack::ready), open a new one.
+    /// The brane has restarted since the socket was opened; all its sockets are gone. Drop the socket, wait for
+    /// [`Stack::ready`](crate::Stack::ready), and open a new one.
     BraneRestarted,
     /// The remote refused the connection.
     ConnectionRefused,
-    /// Nothing happened within the time limit that the caller set, or the connection attempt got no answer.
+    /// Nothing was received or sent within the caller's time limit, or the connection attempt had no answer.
     TimedOut,
     /// Another socket of the brane has that local address and port.
     AddressInUse,
@@ -24,23 +24,23 @@ pub enum Error {
     AddressNotAvailable,
     /// No route to the remote address.
     Unreachable,
-    /// The brane's memory or quota, or the shared region's room for rings, is used up. Close something, try again.
+    /// The brane's memory or quota is used up, or the shared region has no room for the rings. Close a socket and try again.
     NoResources,
     /// The brane runs without this protocol.
     NotSupported,
     /// The brane is not configured yet: wait for [`Stack::ready`](crate::Stack::ready).
     NotReady,
-    /// The caller's argument can never work: a ring size that is no power of two, a datagram longer than the ring
-    /// takes, port 0 for a listener, an unspecified remote address.
+    /// The argument can never be valid: a ring size that is no power of two, a datagram too long for the ring, port 0 for a
+    /// listener, an unspecified remote address.
     InvalidInput,
-    /// This direction was shut down by the caller.
+    /// The caller has shut this direction down.
     Closed,
-    /// The brane broke the ring protocol. It is ignored until it restarts, and this socket is dead.
+    /// The brane violated the ring protocol. It is ignored until it restarts, and this socket is lost.
     Protocol,
 }
 
 impl Error {
-    /// From the brane's `FAILED` event; an unknown number counts as a breach of protocol.
+    /// Converts the code of the brane's `FAILED` event. An unknown code is a protocol error.
     pub(crate) fn from_code(error: u32) -> Error {
         match error {
             code::INVALID => Error::InvalidInput,
@@ -56,7 +56,7 @@ impl Error {
         }
     }
 
-    /// From a ring operation where a full ring is not an error by itself.
+    /// Converts the error of a ring operation. Callers for which a full ring is no error handle `Full` before.
     pub(crate) fn from_ring(error: RingError) -> Error {
         match error {
             RingError::TooLong => Error::InvalidInput,

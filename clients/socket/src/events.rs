@@ -1,8 +1,8 @@
-//! The brane's events, applied to the slots.
+//! Events of the brane, applied to the slots.
 //!
-//! **Trust.** Events are allegations of the brane: kind, slot, generation and length are checked against private state.
-//! A stale event (of an earlier use of its slot) is normal and counted; an impossible one is counted and ignored; an
-//! impossible ring index ends the link until the brane restarts. Work for each look is bounded by [`EVENT_BUDGET`].
+//! **Trust.** The brane is not trusted: kind, slot, generation and length of each event are checked against private state. A
+//! stale event (of an earlier use of its slot) is normal and counted. An impossible event is counted and ignored. An impossible
+//! ring index ends the link until the brane restarts. [`EVENT_BUDGET`] bounds the work of each poll.
 
 use crate::error::Error;
 use crate::identity::Identity;
@@ -16,11 +16,11 @@ use brane_abi::ring::Consumer;
 use brane_abi::socket::{self, CONTROL_BIT, Endpoints, Failed, event};
 use zerocopy::FromBytes;
 
-/// Events taken in one look; the rest waits for the next turn of the loop.
+/// Most events taken in one poll; the rest waits for the next turn of the loop.
 const EVENT_BUDGET: usize = 256;
 
 impl Core {
-    /// Takes all events there are, up to the budget.
+    /// Takes all events in the ring, up to the budget.
     pub fn take_events(&mut self, shared: &Shared) {
         self.more_events = false;
         let mut bytes = 0;
@@ -63,13 +63,13 @@ impl Core {
             }
         }
         self.endpoint.rings.rx.release();
-        // The brane waits for room only when the ring was nearly full.
+        // The brane waits for room only if the ring was nearly full.
         if bytes > sock::EVENTS.len / 4 {
             shared.mark(CONTROL_BIT);
         }
     }
 
-    /// Applies one event; `false` when it makes no sense.
+    /// Applies one event. Returns false if the event is impossible.
     fn take_event(&mut self, [kind, slot, generation]: [u32; 3], payload: &[u8]) -> bool {
         if kind == event::IDENTITY {
             let Ok(identity) = socket::Identity::read_from_bytes(payload) else {
@@ -94,7 +94,7 @@ impl Core {
                 slot.endpoints = endpoints;
                 slot.phase = Phase::Open;
             }
-            // The answer to a request that was withdrawn meanwhile.
+            // The answer to a request that the client has withdrawn meanwhile.
             (event::BOUND | event::ACCEPTED | event::CONNECTED, Phase::Closing) => {}
             (event::FAILED, Phase::Opening | Phase::Closing) => {
                 let Ok(failed) = Failed::read_from_bytes(payload) else {

@@ -1,26 +1,26 @@
-//! What the brane says of itself, checked and put into the caller's own words.
+//! The brane's own description of itself, checked and converted.
 
 use alloc::string::String;
 use alloc::vec::Vec;
 use brane_abi::net::{Cidr, MacAddr};
 use brane_abi::socket::{self, IDENTITY_ADDRESSES};
 
-/// Which brane this client is in.
+/// Identity of the client's brane.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Identity {
     /// The brane's number.
     pub id: u32,
-    /// How often the manager has restarted it.
+    /// Count of the manager's restarts of the brane.
     pub generation: u32,
-    /// Whether it is configured and takes sockets.
+    /// True if it is configured and accepts sockets.
     pub ready: bool,
-    /// Whether it is the primary brane.
+    /// True if it is the primary brane.
     pub primary: bool,
     /// MAC address of its first interface.
     pub mac: MacAddr,
-    /// Its name; what was no UTF-8 is replaced.
+    /// Its name; bytes that are not UTF-8 are replaced.
     pub name: String,
-    /// Addresses of its interfaces but loopback; such of a family or prefix that does not exist are left out.
+    /// Addresses of its interfaces except loopback. Addresses with an impossible family or prefix are left out.
     pub addresses: Vec<Cidr>,
 }
 

@@ -1,13 +1,13 @@
 //! The socket library of a client: TCP and UDP over the region `sock-N` that it shares with its brane.
 //!
-//! It owns the client's end of that region: which slots are in use, where each socket's rings lie, who waits for what.
-//! On the other side is the client's brane. The client believes what the brane says about the network, for it has no
-//! other, but a brane can crash and restart at any moment: every event is checked, an impossible one is counted, and a
-//! restart ends every socket with [`Error::BraneRestarted`]. Nothing here panics or spins on the brane's behalf.
+//! It owns the client's end of that region: the slots in use, the place of each socket's rings, and the waiting tasks. On the
+//! other side is the client's brane. The client relies on the brane's data about the network, because it has no other source. But
+//! a brane can crash and restart at any moment. So every event is checked, an impossible event is counted, and a restart ends
+//! every socket with [`Error::BraneRestarted`]. No event of the brane causes a panic or an endless loop here.
 //!
-//! It knows nothing of seL4: notification and clock come from the caller ([`Platform`]). The caller's loop is
-//! [`Stack::run`]: take the doorbell's news, poll the tasks that were woken (and no others), ring the brane's doorbell
-//! once for all that they did, arm the own one, sleep.
+//! The library knows nothing of seL4: notification and clock come from the caller ([`Platform`]). The caller's loop is
+//! [`Stack::run`]: handle the doorbell's events, poll the woken tasks (and no others), ring the brane's doorbell once for all of
+//! them, arm this side's doorbell, sleep.
 //!
 //! [`TcpStream`] implements `embedded-io-async`, [`Stack`] and [`UdpSocket`] the traits of `embedded-nal-async`.
 #![cfg_attr(not(test), no_std)]

@@ -1,4 +1,4 @@
-//! The traits of `embedded-nal-async`, so that crates written against them run over a brane unchanged.
+//! The traits of `embedded-nal-async`, so that crates written for them run over a brane unchanged. The module owns no state.
 
 use crate::error::Error;
 use crate::slot::RingSizes;
@@ -17,7 +17,7 @@ impl TcpConnect for Stack {
     }
 }
 
-/// A UDP socket with one remote: what others send is thrown away.
+/// A UDP socket with one remote. Datagrams of other senders are discarded.
 pub struct ConnectedSocket {
     socket: UdpSocket,
     remote: SocketAddr,
@@ -71,7 +71,7 @@ impl UdpStack for Stack {
         Ok((socket.local_addr(), ConnectedSocket { socket, remote }))
     }
 
-    /// Where `local` leaves the address open, the first of the brane's addresses of that family is taken.
+    /// Binds to `local`. If its address is unspecified, uses the brane's first address of that family.
     async fn bind_single(&self, local: SocketAddr) -> Result<(SocketAddr, UdpSocket), Error> {
         let mut local = local;
         if local.ip().is_unspecified() {

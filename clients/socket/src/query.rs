@@ -1,6 +1,6 @@
-//! Questions to the brane: what `ifconfig`, `netstat`, `ping` and the like ask (`brane_abi::query`).
+//! Queries to the brane, such as those of `ifconfig`, `netstat` and `ping` (`brane_abi::query`).
 //!
-//! What the brane answers is an allegation like any event: it is bounded, and what cannot be read is a breach of protocol.
+//! The brane is not trusted: its answer is bounded, and an answer that cannot be decoded is a protocol error.
 
 use crate::error::Error;
 use crate::stack::{Core, Shared, Stack};
@@ -10,16 +10,16 @@ use brane_abi::query::{Answer, MAX_QUERY, Query};
 use brane_abi::socket::{CONTROL_BIT, QUESTIONS, request};
 use core::task::{Poll, Waker};
 
-/// A question under way.
+/// A query under way.
 pub(crate) struct Question {
     token: u32,
     outcome: Option<Result<Answer, Error>>,
-    /// Its task has gone; the place is free when the answer comes.
+    /// Its task has ended; the entry is freed when the answer arrives.
     dropped: bool,
     waker: Option<Waker>,
 }
 
-/// Forgets a question that nobody waits for any more.
+/// Drops the query when its task ends.
 struct Pending {
     shared: Rc<Shared>,
     token: u32,
@@ -36,8 +36,12 @@ impl Drop for Pending {
 }
 
 impl Stack {
-    /// Asks the brane. A refusal is an answer ([`Answer::Refused`]). Errors: [`Error::NoResources`] with too many questions under
-    /// way, [`Error::InvalidInput`] for one that is too long, and what ends the link meanwhile.
+    /// Sends a query to the brane and waits for its answer. A refusal is an answer ([`Answer::Refused`]).
+    ///
+    /// # Errors
+    /// - [`Error::NoResources`]: too many queries are under way.
+    /// - [`Error::InvalidInput`]: the query is too long.
+    /// - The link's error, if the link ends meanwhile.
     pub async fn query(&self, query: &Query) -> Result<Answer, Error> {
         // Writing to a vector cannot fail.
         let text = minicbor::to_vec(query).unwrap_or_default();
@@ -85,7 +89,7 @@ impl Core {
         Ok(token)
     }
 
-    /// An answer has come; `false` when it makes no sense.
+    /// Stores an answer and wakes its task. Returns false if no query has this token or the answer cannot be decoded.
     pub(crate) fn take_answer(&mut self, token: u32, text: &[u8]) -> bool {
         let Some(at) = self
             .questions
@@ -107,7 +111,7 @@ impl Core {
         sound
     }
 
-    /// The link has ended: no question is answered any more.
+    /// Ends all queries with the link.
     pub(crate) fn lose_questions(&mut self, error: Error) {
         for question in &mut self.questions {
             question.outcome.get_or_insert(Err(error));
@@ -119,7 +123,7 @@ impl Core {
     }
 }
 
-/// No questions yet.
+/// Returns an empty list of queries.
 pub(crate) fn none() -> Vec<Question> {
     Vec::with_capacity(QUESTIONS)
 }

@@ -1,7 +1,8 @@
-//! One slot of the region: a socket's private state, and the handle that holds it.
+//! One slot of the region: a socket's private state, and the handle that owns it.
 //!
-//! The brane's events move a slot between its phases; what does not fit the present phase is counted by the stack and
-//! ignored. A slot's rings return to the data area only when neither the brane nor a handle can touch them any more.
+//! The brane's events move a slot between its phases. The brane is not trusted: the stack counts and ignores an event that does
+//! not fit the present phase. A slot's rings return to the data area only when neither the brane nor a handle can use them any
+//! more.
 
 use crate::error::Error;
 use crate::space::Range;
@@ -13,9 +14,9 @@ use core::task::{Context, Poll, Waker};
 /// Lengths in bytes of a socket's two rings: powers of two from 1 KiB to 1 MiB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RingSizes {
-    /// From the brane to us.
+    /// From the brane to the client.
     pub rx: usize,
-    /// From us to the brane.
+    /// From the client to the brane.
     pub tx: usize,
 }
 
@@ -28,33 +29,33 @@ impl Default for RingSizes {
     }
 }
 
-/// Where a slot is in its life.
+/// Phase of a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// Nobody uses it.
+    /// Not in use.
     Free,
     /// Requested; the brane has not answered.
     Opening,
-    /// The brane has answered well.
+    /// The brane has opened the socket.
     Open,
-    /// `CLOSE` or `ABORT` is sent, or `FAILED` has come: the brane's `CLOSED` is due.
+    /// `CLOSE` or `ABORT` is sent, or `FAILED` was received: the brane's `CLOSED` is due.
     Closing,
-    /// The brane is done with it, a handle still exists.
+    /// The brane has freed it, and a handle still exists.
     Gone,
 }
 
-/// Somebody who waits for news of a slot.
+/// A task that waits for an event of a slot.
 #[derive(Default)]
 pub(crate) struct Waiter {
     waker: Option<Waker>,
     pub waiting: bool,
-    /// When the wait ends with [`Error::TimedOut`]; `u64::MAX` for never.
+    /// Time at which the wait ends with [`Error::TimedOut`]; `u64::MAX` for never.
     pub deadline: u64,
     pub timed_out: bool,
 }
 
 impl Waiter {
-    /// Wakes the waiter if there is one. Never runs a task: it only queues it.
+    /// Wakes the task, if one waits. It only queues the task and never runs it.
     pub fn wake(&mut self) {
         if self.waiting {
             self.waiting = false;
@@ -64,7 +65,7 @@ impl Waiter {
         }
     }
 
-    /// Remembers whom to wake. Keeps the old waker where it would wake the same task.
+    /// Stores the waker of the task. Keeps the old waker if it wakes that task already.
     pub fn register(&mut self, cx: &Context<'_>) {
         match &self.waker {
             Some(waker) if waker.will_wake(cx.waker()) => {}
@@ -77,23 +78,23 @@ impl Waiter {
 /// Private state of one slot.
 pub(crate) struct Slot {
     pub phase: Phase,
-    /// Of the present use; never 0 while in use.
+    /// Generation of the present use; never 0 during a use.
     pub generation: u32,
     /// A handle exists.
     pub held: bool,
-    /// What ended the socket, if anything has.
+    /// The error that ended the socket, if any.
     pub error: Option<Error>,
-    /// The remote has closed its direction; all it sent is in the ring.
+    /// The remote has closed its direction; all its bytes are in the ring.
     pub eof: bool,
     pub endpoints: Endpoints,
     pub rings: Option<(Range, Range)>,
-    /// Waits for the answer to the request, for bytes or for datagrams.
+    /// Task that waits for the answer to the request, for bytes or for datagrams.
     pub rx: Waiter,
-    /// Waits for room.
+    /// Task that waits for room.
     pub tx: Waiter,
     /// Limit in nanoseconds for one wait; `u64::MAX` for none.
     pub timeout: u64,
-    /// While closing without a handle: when to reset the connection instead of waiting longer.
+    /// While closing without a handle: the time at which the connection is reset.
     pub linger: u64,
 }
 
@@ -114,7 +115,7 @@ impl Slot {
         }
     }
 
-    /// Starts a new use, with a generation that differs from the last one's.
+    /// Starts a new use, with a generation other than the last one.
     pub fn begin(&mut self, rings: Option<(Range, Range)>) {
         let generation = self.generation.wrapping_add(1).max(1);
         *self = Slot {
@@ -126,14 +127,14 @@ impl Slot {
         };
     }
 
-    /// There is news: wakes both waiters, and no limit has been reached after all.
+    /// Wakes both waiters after an event. Clears time-outs that no task has seen yet.
     pub fn wake(&mut self) {
         (self.rx.timed_out, self.tx.timed_out) = (false, false);
         self.rx.wake();
         self.tx.wake();
     }
 
-    /// The rings' places as the protocol words them; all zero for a slot without rings.
+    /// Returns the rings' places in the protocol's form; all zero for a slot without rings.
     pub fn places(&self) -> Rings {
         match &self.rings {
             Some((rx, tx)) => Rings {
@@ -147,39 +148,39 @@ impl Slot {
     }
 }
 
-/// Which of a slot's two waiters.
+/// One of a slot's two waiters.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Direction {
     Rx,
     Tx,
 }
 
-/// What keeps a slot in use; dropping it closes the socket.
+/// Handle that keeps a slot in use. Dropping it closes the socket.
 pub(crate) struct Handle {
     pub shared: Rc<Shared>,
     pub slot: usize,
-    /// Reset the connection on drop instead of closing it in order.
+    /// If true, dropping the handle resets the connection instead of closing it in order.
     pub abort: bool,
 }
 
 impl Handle {
-    /// The slot's doorbell bit.
+    /// Returns the slot's doorbell bit.
     pub fn bit(&self) -> u64 {
         1 << self.slot
     }
 
-    /// Marks the slot as having news for the brane, for the next flush.
+    /// Marks the slot's doorbell bit for the next flush.
     pub fn mark(&self) {
         self.shared.mark(self.bit());
     }
 
-    /// What ended the socket, if anything has.
+    /// Returns the error that ended the socket, if any.
     pub fn error(&self) -> Option<Error> {
         self.shared.core.borrow().slots[self.slot].error
     }
 
-    /// Ends a poll without result: returns the socket's error, or the timeout's, or remembers whom to wake.
-    /// `eof` says what to return when the remote has closed (for readers).
+    /// Ends a poll without a result. Returns the socket's error or the time-out, or registers the task's waker. For readers,
+    /// `eof` is the value to return if the remote has closed its direction.
     pub fn wait<T>(&self, cx: &Context<'_>, direction: Direction, eof: Option<T>) -> Poll<Result<T, Error>> {
         let mut core = self.shared.core.borrow_mut();
         let slot = &mut core.slots[self.slot];

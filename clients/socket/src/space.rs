@@ -1,13 +1,13 @@
-//! Division of the region's data area among the sockets' rings. Private memory only: the brane sees the places we tell
-//! it, never this bookkeeping, so nothing it writes can confuse it.
+//! Division of the region's data area among the sockets' rings. It owns private memory only. The brane receives the places of the
+//! rings, and cannot reach this bookkeeping, so its writes cannot corrupt it.
 //!
-//! Freed ranges are kept by size and handed out again as they are, so that servers that open the same kinds of sockets
-//! over and over cannot fragment the area; they are merged only when a request finds no other room.
+//! Freed ranges are kept by size and reused without a change. So servers that open sockets of the same sizes repeatedly do not
+//! fragment the area. Freed ranges are merged only if a request finds no other room.
 
 use alloc::vec::Vec;
 use brane_abi::layout::sock::{RING_MAX, RING_MIN};
 
-/// Sizes there are: the powers of two from `RING_MIN` to `RING_MAX`.
+/// Number of ring sizes: the powers of two from `RING_MIN` to `RING_MAX`.
 const CLASSES: usize = (RING_MAX.ilog2() - RING_MIN.ilog2() + 1) as usize;
 
 /// A piece of the data area, in bytes from the region's start.
@@ -19,7 +19,7 @@ pub(crate) struct Range {
 
 /// The allocator of the data area.
 pub(crate) struct Space {
-    /// Never used or merged ranges, by offset.
+    /// Ranges that were never used, or merged, by offset.
     free: Vec<Range>,
     /// Returned ranges by size, as offsets.
     returned: [Vec<u32>; CLASSES],
@@ -30,13 +30,13 @@ fn class(len: usize) -> Option<usize> {
         .then(|| (len.ilog2() - RING_MIN.ilog2()) as usize)
 }
 
-/// Whether a ring may have this length.
+/// Returns true if a ring may have this length.
 pub(crate) fn is_ring_size(len: usize) -> bool {
     class(len).is_some()
 }
 
 impl Space {
-    /// All of `len` bytes at `offset` is free. Both are multiples of the smallest ring.
+    /// Creates the allocator with `len` free bytes at `offset`. Both are multiples of the smallest ring.
     pub fn new(offset: usize, len: usize) -> Space {
         debug_assert!(offset.is_multiple_of(RING_MIN) && len.is_multiple_of(RING_MIN));
         let free = alloc::vec![Range {
@@ -49,7 +49,8 @@ impl Space {
         }
     }
 
-    /// A range of exactly `len` bytes, a size that [`is_ring_size`] takes; `None` when there is no room for it.
+    /// Takes a range of exactly `len` bytes. Returns `None` if no ring may have this length ([`is_ring_size`]) or there is no
+    /// room.
     pub fn take(&mut self, len: usize) -> Option<Range> {
         let class = class(len)?;
         let len = len as u32;
@@ -69,7 +70,7 @@ impl Space {
         }
     }
 
-    /// Cuts `len` bytes from the smallest free range that has them.
+    /// Cuts `len` bytes from the smallest free range that is long enough. Returns `None` if there is none.
     fn carve(&mut self, len: u32) -> Option<Range> {
         let (at, _) = self
             .free
@@ -87,7 +88,7 @@ impl Space {
         Some(Range { offset, len })
     }
 
-    /// Moves all returned ranges to the free ones and joins neighbours.
+    /// Moves all returned ranges to the free ones and joins adjacent ranges.
     fn merge(&mut self) {
         for (class, offsets) in self.returned.iter_mut().enumerate() {
             let len = (RING_MIN << class) as u32;
@@ -132,7 +133,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever is taken and given: ranges lie inside the area, are aligned, and never overlap.
+        /// Checks that after any sequence of calls, ranges lie inside the area, are aligned, and never overlap.
         #[test]
         fn ranges_never_overlap(steps in prop::collection::vec((any::<bool>(), 0usize..11, any::<prop::sample::Index>()), 1..300)) {
             let mut space = Space::new(BASE, LEN);
@@ -158,7 +159,7 @@ mod tests {
                     space.give(held.swap_remove(at));
                 }
             }
-            // Everything given back is one free area again.
+            // When all ranges are given back, they form one free area again.
             held.drain(..).for_each(|r| space.give(r));
             prop_assert_eq!(std::iter::from_fn(|| space.take(RING_MIN)).count(), LEN / RING_MIN);
         }

@@ -1,7 +1,7 @@
 //! The client's end of the region as a whole: link, requests, events, slots, and the loop around them.
 //!
-//! The brane restarts as it likes: [`Core`] follows the link, and what was before is gone for both sides. Its events are
-//! taken in `events.rs`.
+//! On the other side is the brane, which is not trusted and may restart at any moment. [`Core`] follows the link; after a restart
+//! all earlier state is gone on both sides. `events.rs` handles the brane's events.
 
 use crate::error::Error;
 use crate::executor::Executor;
@@ -24,38 +24,38 @@ use core::cell::{Cell, RefCell};
 use core::task::{Context, Poll, Waker};
 use zerocopy::IntoBytes;
 
-/// Tasks polled before the brane's doorbell is rung and the news are looked at again.
+/// Tasks polled before the brane's doorbell is rung and the events are polled again.
 const POLL_BUDGET: usize = 16;
 
-/// What the library needs from its surroundings.
+/// Functions of the platform that the library needs.
 pub trait Platform {
     /// Notifies the brane.
     fn notify(&self);
-    /// A clock that never goes back, in nanoseconds.
+    /// Returns the time of a clock that never goes back, in nanoseconds.
     fn now(&self) -> u64;
 }
 
-/// Things that happened, by name, since the start.
+/// Named counters since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Times that the link with the brane came up.
     pub links_up: u64,
     /// Sockets that ended because the brane restarted.
     pub sockets_lost: u64,
-    /// Events of an earlier use of their slot.
+    /// Events for an earlier use of their slot.
     pub stale_events: u64,
-    /// Events of unknown kind, of a slot that does not exist, of wrong length, or that do not fit the slot's phase.
+    /// Events with an unknown kind, a slot that does not exist, or a wrong length, or that do not fit the slot's phase.
     pub bad_events: u64,
-    /// Times that the brane broke the ring protocol and was ignored until it restarted.
+    /// Times that the brane violated the ring protocol and was ignored until its restart.
     pub peer_errors: u64,
-    /// Datagrams thrown away unread because they were shorter than their header or too long for the reply ring.
+    /// Datagrams discarded unread because they were shorter than their header or too long for the reply ring.
     pub bad_datagrams: u64,
 }
 
 /// The state that events change.
 pub(crate) struct Core {
     region: SharedRegion,
-    /// The link. Its rings carry requests to the brane and events from it.
+    /// The link. Its rings carry requests to the brane and events from the brane.
     pub endpoint: Endpoint<RingPair>,
     pub more_events: bool,
     pub slots: Vec<Slot>,
@@ -65,7 +65,7 @@ pub(crate) struct Core {
     pub identity_known: bool,
     /// Raised at each change of link or identity.
     serial: u64,
-    /// Raised whenever all sockets were lost.
+    /// Raised each time that all sockets were lost.
     life: u64,
     watchers: Vec<Waker>,
     slot_waiters: Vec<Waker>,
@@ -75,7 +75,7 @@ pub(crate) struct Core {
     pub counters: Counters,
 }
 
-/// What all handles share.
+/// State that all handles share.
 pub(crate) struct Shared {
     pub core: RefCell<Core>,
     platform: Box<dyn Platform>,
@@ -85,13 +85,13 @@ pub(crate) struct Shared {
     dirty: Cell<u64>,
 }
 
-/// The client's end of the region. Clones are handles of the same.
+/// The client's end of the region. Clones are handles of one end.
 #[derive(Clone)]
 pub struct Stack(pub(crate) Rc<Shared>);
 
 impl Stack {
-    /// Starts our side of the link over `region` (layout [`sock`]) and notifies the brane. `None` when the region is too small or
-    /// not aligned. There must be one `Stack` for a region.
+    /// Starts this side of the link over `region` (layout [`sock`]) and notifies the brane. Returns `None` if the region is too
+    /// small or not aligned. Each region must have only one `Stack`.
     pub fn start(region: SharedRegion, platform: Box<dyn Platform>) -> Option<Stack> {
         let mut core = Core {
             region,
@@ -122,8 +122,8 @@ impl Stack {
         })))
     }
 
-    /// Works until there is nothing to do and the doorbell is armed: then wait for a notification, or for the time
-    /// that is returned, and call again. Call it after every wake, whatever it was for.
+    /// Works until no work is left and the doorbell is armed. Returns the next deadline. The caller then waits for a notification
+    /// or for the deadline, and calls again. Call it after every wake, for any reason.
     pub fn run(&self, executor: &Executor) -> Option<u64> {
         loop {
             self.process();
@@ -138,9 +138,10 @@ impl Stack {
         }
     }
 
-    /// Takes what the brane has to say and queues the tasks that waited for it.
+    /// Handles the brane's events and queues the tasks that waited for them.
     pub fn process(&self) {
-        // The bits first: those of a life of the link that is not up yet are not lost, because coming up looks at all.
+        // Takes the bits first. If the link is not up yet, these bits are not lost, because all rings are polled when it comes
+        // up.
         self.0.own_bell.disarm();
         let bits = self.0.own_bell.take();
         let core = &mut *self.0.core.borrow_mut();
@@ -162,7 +163,7 @@ impl Stack {
         }
     }
 
-    /// Rings the brane's doorbell for all that was done since the last time.
+    /// Rings the brane's doorbell for all marked bits since the last call.
     pub fn flush(&self) {
         let dirty = self.0.dirty.replace(0);
         if dirty != 0 && self.0.peer_bell.ring(dirty) {
@@ -170,33 +171,33 @@ impl Stack {
         }
     }
 
-    /// When [`Self::run`] must be called even without a notification, on the clock of [`Platform::now`].
+    /// Returns the time at which [`Self::run`] must be called even without a notification, on the clock of [`Platform::now`].
     pub fn next_deadline(&self) -> Option<u64> {
         let next = self.0.core.borrow().timers.next();
         (next != u64::MAX).then_some(next)
     }
 
-    /// Which brane this is, as far as is known now.
+    /// Returns the brane's identity as it is known now.
     pub fn identity(&self) -> Rc<Identity> {
         self.0.core.borrow().identity.clone()
     }
 
-    /// A number that changes whenever the identity or the link does.
+    /// Returns a number that changes whenever the identity or the link changes.
     pub fn serial(&self) -> u64 {
         self.0.core.borrow().serial
     }
 
-    /// A number that changes whenever the brane has lost all sockets.
+    /// Returns a number that changes whenever the brane has lost all sockets.
     pub fn life(&self) -> u64 {
         self.0.core.borrow().life
     }
 
-    /// Whether sockets can be opened now.
+    /// Returns true if sockets can be opened now.
     pub fn is_ready(&self) -> bool {
         self.0.core.borrow().is_ready()
     }
 
-    /// Waits until sockets can be opened: the link is up and the brane is configured. Returns who it is.
+    /// Waits until sockets can be opened: the link is up and the brane is configured. Returns the brane's identity.
     pub async fn ready(&self) -> Rc<Identity> {
         core::future::poll_fn(|cx| {
             let mut core = self.0.core.borrow_mut();
@@ -209,7 +210,7 @@ impl Stack {
         .await
     }
 
-    /// Waits until [`Self::serial`] is no longer `seen`, and returns it.
+    /// Waits until [`Self::serial`] differs from `seen`. Returns the new number.
     pub async fn changed(&self, seen: u64) -> u64 {
         core::future::poll_fn(|cx| {
             let mut core = self.0.core.borrow_mut();
@@ -222,7 +223,7 @@ impl Stack {
         .await
     }
 
-    /// What happened so far.
+    /// Returns the counters.
     pub fn counters(&self) -> Counters {
         self.0.core.borrow().counters
     }
@@ -234,7 +235,7 @@ impl Shared {
         self.dirty.set(self.dirty.get() | bits);
     }
 
-    /// The platform's clock.
+    /// Returns the time of the platform's clock.
     pub fn now(&self) -> u64 {
         self.platform.now()
     }
@@ -244,7 +245,7 @@ impl Shared {
         self.core.borrow_mut().violation();
     }
 
-    /// Takes a free slot, with rings of these sizes, or waits until closing sockets give some back.
+    /// Takes a free slot, with rings of these sizes. If none is free, waits until closing sockets give one back.
     pub async fn take_slot(self: &Rc<Self>, sizes: Option<RingSizes>) -> Result<Handle, Error> {
         if let Some(s) = sizes
             && !(is_ring_size(s.rx) && is_ring_size(s.tx))
@@ -268,7 +269,7 @@ impl Shared {
         core.request(self, slot, kind, payload)
     }
 
-    /// A handle was dropped.
+    /// Closes or resets the socket of a dropped handle.
     pub fn release(&self, slot: usize, abort: bool) {
         let core = &mut *self.core.borrow_mut();
         core.slots[slot].held = false;
@@ -277,11 +278,11 @@ impl Shared {
             Phase::Gone => core.free_slot(slot),
             Phase::Closing => core.linger(self, slot),
             Phase::Opening | Phase::Open => {
-                // A request that was never answered is withdrawn, not finished.
+                // A request without an answer is withdrawn, not finished.
                 let abort = abort || core.slots[slot].phase == Phase::Opening;
                 core.slots[slot].phase = Phase::Closing;
                 let kind = if abort { request::ABORT } else { request::CLOSE };
-                // A failure has ended the link and freed the slot with it.
+                // If the request fails, the link has ended and the slot is free already.
                 if core.request(self, slot, kind, &[]).is_ok() {
                     core.linger(self, slot);
                 }
@@ -337,7 +338,7 @@ impl Core {
         }
     }
 
-    /// Ends the link because a ring makes no sense: the brane has restarted, or it is quarantined until it does.
+    /// Ends the link because a ring has an impossible index or length. The brane has restarted, or is quarantined until it does.
     pub fn violation(&mut self) {
         let was_up = self.endpoint.is_up();
         if self.endpoint.violation() {
@@ -348,7 +349,7 @@ impl Core {
         }
     }
 
-    /// Ends all sockets with the link.
+    /// Ends all sockets and queries with the link.
     fn lose_all(&mut self, was_up: bool, error: Error) {
         self.identity_known = false;
         self.more_events = false;
@@ -381,7 +382,7 @@ impl Core {
         let slot = &mut self.slots[index];
         slot.phase = Phase::Free;
         slot.linger = u64::MAX;
-        // A waker keeps its task's memory.
+        // A waker keeps its task's memory alive.
         (slot.rx, slot.tx) = Default::default();
         if let Some((rx, tx)) = slot.rings.take() {
             self.space.give(rx);
@@ -425,8 +426,8 @@ impl Core {
         Poll::Pending
     }
 
-    /// The slot's rings in shared memory, zeroed: receive indices and data, transmit indices and data. Only between
-    /// taking the slot and the request that opens it.
+    /// Returns the slot's rings in shared memory, zeroed: indices and data of the receive ring, then of the transmit ring. Only
+    /// between taking the slot and the request that opens it.
     pub fn fresh_rings(&self, slot: usize) -> Option<[(&'static RingIndices, SharedRegion); 2]> {
         let (rx, tx) = self.slots[slot].rings.as_ref()?;
         let ring = |indices, range: &crate::space::Range| {
@@ -456,7 +457,7 @@ impl Core {
         self.endpoint.is_up()
     }
 
-    /// Puts a request into the ring; the caller rings.
+    /// Enqueues a request; the caller rings the doorbell.
     pub fn send(&mut self, words: [u32; 3], payload: &[u8]) -> Result<(), Error> {
         let requests = &mut self.endpoint.rings.tx;
         match requests.push(&[payload], words) {
@@ -464,8 +465,8 @@ impl Core {
                 requests.publish();
                 Ok(())
             }
-            // Each slot has at most four requests under way, questions are few, and the ring holds as many for all of them: a
-            // full ring is a brane that gives no room back.
+            // Each slot has at most four requests under way, queries are few, and the ring has room for all of them. So a full
+            // ring means that the brane gives no room back.
             Err(_) => {
                 self.violation();
                 Err(Error::Protocol)
@@ -474,7 +475,7 @@ impl Core {
     }
 }
 
-/// The bytes of a request's payload.
+/// Returns the bytes of a request's payload.
 pub(crate) fn bytes<T: IntoBytes + zerocopy::Immutable>(payload: &T) -> &[u8] {
     payload.as_bytes()
 }

@@ -1,7 +1,7 @@
 //! TCP listeners and streams.
 //!
-//! A stream's bytes flow through its two rings without messages; the brane's doorbell is only marked here and rung by
-//! the loop when all woken tasks have run.
+//! A stream's bytes flow through its two rings without messages. This module only marks the brane's doorbell. The loop rings it
+//! when all woken tasks have run. The brane on the other side is checked by the rings and by the slot's state.
 
 use crate::error::Error;
 use crate::slot::{Direction, Handle, RingSizes};
@@ -14,33 +14,33 @@ use core::future::poll_fn;
 use core::net::{IpAddr, Ipv6Addr, SocketAddr};
 use core::task::{Context, Poll};
 
-/// How to listen.
+/// Options of a listener.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ListenOptions {
     /// Rings of each accepted connection.
     pub rings: RingSizes,
-    /// Connections that may wait without an accept; the brane caps it.
+    /// Most connections that wait for an accept; the brane caps it.
     pub backlog: u32,
     /// Bytes of receive buffer in the brane for each connection; 0 for its default.
     pub rx_buffer: u32,
-    /// The same for transmit.
+    /// Bytes of transmit buffer in the brane for each connection; 0 for its default.
     pub tx_buffer: u32,
 }
 
-/// A port that takes connections. Dropping it closes the port; connections that were accepted stay.
+/// A port that accepts connections. Dropping it closes the port; accepted connections stay.
 pub struct TcpListener {
     handle: Handle,
     options: ListenOptions,
     local: SocketAddr,
 }
 
-/// An unspecified address of either family stands for any address of both.
+/// Converts an address. An unspecified address of either family means any address of both families.
 pub(crate) fn to_abi(address: SocketAddr) -> SockAddr {
     let ip = address.ip();
     SockAddr::new((!ip.is_unspecified()).then_some(ip), address.port())
 }
 
-/// `[::]` stands for any address, and for what is not known.
+/// Converts an address. `[::]` stands for any address and for an unknown one.
 pub(crate) fn from_abi(address: &SockAddr) -> SocketAddr {
     let ip = address
         .address()
@@ -51,7 +51,7 @@ pub(crate) fn from_abi(address: &SockAddr) -> SocketAddr {
 }
 
 impl TcpListener {
-    /// Listens on an address (an unspecified one means every address of the brane, of both families) and a port.
+    /// Listens on an address and a port. An unspecified address means every address of the brane, of both families.
     pub async fn bind(
         stack: &Stack,
         local: SocketAddr,
@@ -78,7 +78,7 @@ impl TcpListener {
         })
     }
 
-    /// Hands the brane a slot for the next connection and waits for it. Several may wait at once; each gets its own.
+    /// Posts a slot for the next connection and waits for it. Several calls may wait at once; each returns its own connection.
     pub async fn accept(&self) -> Result<TcpStream, Error> {
         if let Some(error) = self.handle.error() {
             return Err(error);
@@ -93,12 +93,12 @@ impl TcpListener {
         .await
     }
 
-    /// What ended the listener, if anything has: the brane restarted or was shut down, or it has lost the address.
+    /// Returns the error that ended the listener, if any: the brane has restarted, was shut down, or has lost the address.
     pub fn error(&self) -> Option<Error> {
         self.handle.error()
     }
 
-    /// Where it listens.
+    /// Returns the address and port that it listens on.
     pub fn local_addr(&self) -> SocketAddr {
         self.local
     }
@@ -112,7 +112,7 @@ enum Request {
 
 /// A TCP connection.
 ///
-/// Dropping it closes it in order: what was written still goes out, what comes in is thrown away.
+/// Dropping it closes it in order: written bytes are still sent, and received bytes are discarded.
 pub struct TcpStream {
     handle: Handle,
     rx: StreamConsumer,
@@ -167,7 +167,7 @@ impl TcpStream {
         })
     }
 
-    /// Connects to `remote`, from an address and port that the brane picks.
+    /// Connects to `remote`, from an address and port that the brane chooses.
     pub async fn connect(stack: &Stack, remote: SocketAddr, rings: RingSizes) -> Result<TcpStream, Error> {
         if remote.ip().is_unspecified() || remote.port() == 0 {
             return Err(Error::InvalidInput);
@@ -183,12 +183,12 @@ impl TcpStream {
         .await
     }
 
-    /// Our end.
+    /// Returns the address and port of this end.
     pub fn local_addr(&self) -> SocketAddr {
         from_abi(&self.endpoints.local)
     }
 
-    /// The other end.
+    /// Returns the address and port of the other end.
     pub fn remote_addr(&self) -> SocketAddr {
         from_abi(&self.endpoints.remote)
     }
@@ -198,7 +198,7 @@ impl TcpStream {
         self.handle.shared.core.borrow_mut().slots[self.handle.slot].timeout = limit.unwrap_or(u64::MAX);
     }
 
-    /// Both directions by themselves.
+    /// Splits the stream into its two directions.
     pub fn split(&mut self) -> (ReadHalf<'_>, WriteHalf<'_>) {
         (
             ReadHalf {
@@ -214,30 +214,30 @@ impl TcpStream {
         )
     }
 
-    /// Reads what is there, at least one byte; 0 when the remote has closed its direction.
+    /// Reads the available bytes. Waits for at least one byte. Returns 0 if the remote has closed its direction.
     pub async fn read(&mut self, out: &mut [u8]) -> Result<usize, Error> {
         self.split().0.read(out).await
     }
 
-    /// Writes as much as there is room for, at least one byte.
+    /// Writes as many bytes as there is room for. Waits for room for at least one byte.
     pub async fn write(&mut self, data: &[u8]) -> Result<usize, Error> {
         self.split().1.write(data).await
     }
 
-    /// Writes all of it.
+    /// Writes all bytes.
     pub async fn write_all(&mut self, data: &[u8]) -> Result<(), Error> {
         self.split().1.write_all(data).await
     }
 
-    /// Copies what has come in straight into the outgoing ring: waits for at least one byte and for room, and returns
-    /// how many bytes it moved; 0 when the remote has closed its direction.
+    /// Copies received bytes straight into the transmit ring. Waits for at least one byte and for room. Returns how many bytes it
+    /// moved; 0 if the remote has closed its direction.
     pub async fn echo(&mut self) -> Result<usize, Error> {
         poll_fn(|cx| {
             if let Some(error) = self.handle.error() {
                 return Poll::Ready(Err(error));
             }
             let (mut moved, mut waiting) = (0, 0);
-            // Either ring can wrap once, so three runs move all that can be moved.
+            // Either ring can wrap once, so three runs move all bytes.
             for _ in 0..3 {
                 waiting = match self.rx.available() {
                     Ok(n) => n,
@@ -275,18 +275,18 @@ impl TcpStream {
         .await
     }
 
-    /// Throws away what has come in: waits for at least one byte and returns how many there were; 0 when the remote has
-    /// closed its direction.
+    /// Discards the received bytes. Waits for at least one byte. Returns how many there were; 0 if the remote has closed its
+    /// direction.
     pub async fn discard(&mut self) -> Result<usize, Error> {
         poll_fn(|cx| self.split().0.poll_take(cx, |bytes| bytes.len())).await
     }
 
-    /// Sends FIN after all that was written; reading goes on.
+    /// Sends FIN after all written bytes; reading goes on.
     pub fn shutdown(&mut self) -> Result<(), Error> {
         self.split().1.shutdown()
     }
 
-    /// Closes in order; the same as dropping it.
+    /// Closes the stream in order, as dropping it does.
     pub fn close(self) {}
 
     /// Resets the connection.
@@ -312,7 +312,7 @@ impl ReadHalf<'_> {
         mut take: impl FnMut(&[u8]) -> usize,
     ) -> Poll<Result<usize, Error>> {
         let (mut taken, mut before) = (0, 0);
-        // Two runs, because the ring wraps once.
+        // Two runs, because the ring wraps at most once.
         for _ in 0..2 {
             let step = match self.rx.available() {
                 Ok(0) => break,
@@ -334,8 +334,8 @@ impl ReadHalf<'_> {
         if taken == 0 {
             return self.handle.wait(cx, Direction::Rx, Some(0));
         }
-        // The brane waits for room only once the ring is full. Should it have filled the ring after `available` looked,
-        // it has rung our doorbell too, and the next look finds at least three quarters.
+        // The brane waits for room only if the ring is full. It may have filled the ring after `available` read the index. Then
+        // it has also rung this side's doorbell, and the next poll finds at least three quarters.
         if before > self.quarter {
             self.handle.mark();
         }
@@ -361,8 +361,8 @@ impl ReadHalf<'_> {
 }
 
 impl WriteHalf<'_> {
-    /// Lets `fill` write into the free part of the ring in place; it gets a run of at least one byte and says how many
-    /// it wrote (0 gives the room back and ends the call).
+    /// Lets `fill` write into the free part of the ring in place. Passes a run of at least one byte; `fill` returns how many
+    /// bytes it wrote. If it returns 0, the room stays free and the call ends.
     pub async fn write_with(&mut self, mut fill: impl FnMut(&mut [u8]) -> usize) -> Result<usize, Error> {
         poll_fn(|cx| {
             if *self.shut {
@@ -434,7 +434,7 @@ macro_rules! io_traits {
             async fn write(&mut self, buf: &[u8]) -> Result<usize, Error> {
                 <$write>::write(self, buf).await
             }
-            /// All that was written is on its way already; nothing to wait for.
+            /// Returns at once, because all written bytes are on their way already.
             async fn flush(&mut self) -> Result<(), Error> {
                 Ok(())
             }

@@ -1,7 +1,8 @@
 //! Deadlines of sleeping tasks and of waits with a limit.
 //!
-//! Limits of waits are lazy: a new wait only moves the next look at the clock forward when its deadline is earlier than
-//! that, so a connection that is busy costs no timer at all; each look walks over the slots and sets the next one.
+//! Owns the deadlines; the brane cannot change them. Limits of waits are lazy. A new wait moves the next check of the clock
+//! forward only if its deadline is earlier, so a busy connection needs no timer. Each check walks over the slots and sets the
+//! next check.
 
 use crate::stack::{Core, Shared, Stack};
 use alloc::rc::Rc;
@@ -10,12 +11,12 @@ use brane_abi::socket::request;
 use core::pin::Pin;
 use core::task::{Context, Poll, Waker};
 
-/// How long a closed connection may take to hand its last bytes over before it is reset, in nanoseconds.
+/// Most nanoseconds for which a closed connection may still send its last bytes. Then it is reset.
 const LINGER: u64 = 30_000_000_000;
 
-/// Whom to wake when.
+/// Wakers of sleeping tasks, and the next check.
 pub(crate) struct Timers {
-    /// When the clock must be looked at next; `u64::MAX` for never.
+    /// Time of the next check; `u64::MAX` for never.
     next: u64,
     sleepers: Vec<Sleeper>,
     last_id: u64,
@@ -36,17 +37,17 @@ impl Timers {
         }
     }
 
-    /// There is a deadline at `at`.
+    /// Registers a deadline at `at`.
     pub fn note(&mut self, at: u64) {
         self.next = self.next.min(at);
     }
 
-    /// When the clock must be looked at next.
+    /// Returns the time of the next check.
     pub fn next(&self) -> u64 {
         self.next
     }
 
-    /// Wakes the sleepers whose time has come; what remains is the next deadline.
+    /// Wakes the sleepers whose deadline is past. Sets the next check to the earliest remaining deadline.
     pub fn expire(&mut self, now: u64) {
         self.next = u64::MAX;
         self.sleepers.retain(|sleeper| {
@@ -64,7 +65,7 @@ impl Timers {
     }
 }
 
-/// Ends at a time; see [`Stack::sleep`].
+/// Future that ends at a deadline; see [`Stack::sleep`].
 pub struct Sleep {
     shared: Rc<Shared>,
     deadline: u64,
@@ -72,7 +73,7 @@ pub struct Sleep {
 }
 
 impl Stack {
-    /// Ends `ns` nanoseconds from now.
+    /// Returns a future that ends `ns` nanoseconds from now.
     pub fn sleep(&self, ns: u64) -> Sleep {
         Sleep {
             deadline: self.0.now().saturating_add(ns),
@@ -122,7 +123,7 @@ impl Core {
         self.timers.note(deadline);
     }
 
-    /// Ends waits and lingering whose time has come.
+    /// Ends waits and lingering that have reached their deadline.
     pub fn expire(&mut self, shared: &Shared) {
         let now = shared.now();
         if now < self.timers.next() {
@@ -141,7 +142,7 @@ impl Core {
             }
             if slot.linger <= now {
                 slot.linger = u64::MAX;
-                // A failure has ended the link and freed the slot with it.
+                // If the request fails, the link has ended and the slot is free already.
                 let _ = self.request(shared, index, request::ABORT, &[]);
             } else {
                 self.timers.note(slot.linger);

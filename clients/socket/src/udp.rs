@@ -1,7 +1,7 @@
 //! UDP sockets.
 //!
-//! Datagrams are records in the socket's two rings, behind a [`DatagramHeader`]. A wake hands over all that are there;
-//! replies are published once for the batch.
+//! Datagrams are records in the socket's two rings, behind a [`DatagramHeader`]. One wake passes on all datagrams in the ring;
+//! the replies are published once for the whole batch. The brane is not trusted: an impossible index or length ends the link.
 
 use crate::error::Error;
 use crate::slot::{Direction, Handle, RingSizes};
@@ -17,7 +17,7 @@ use zerocopy::IntoBytes;
 
 const HEADER: usize = size_of::<DatagramHeader>();
 
-/// A UDP socket. Dropping it closes it; datagrams that the brane has not taken yet still go out.
+/// A UDP socket. Dropping it closes it; the brane still sends the datagrams in the transmit ring.
 pub struct UdpSocket {
     handle: Handle,
     rx: Consumer,
@@ -32,32 +32,32 @@ pub struct Incoming<'a> {
 }
 
 impl Incoming<'_> {
-    /// Length of its payload in bytes.
+    /// Returns the length of its payload in bytes.
     pub fn len(&self) -> usize {
         self.record.len() - HEADER
     }
 
-    /// Whether its payload is empty.
+    /// Returns true if its payload is empty.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Who sent it.
+    /// Returns the sender's address and port.
     pub fn remote(&self) -> SocketAddr {
         from_abi(&self.header.remote)
     }
 
-    /// The port that it came from.
+    /// Returns the sender's port.
     pub fn remote_port(&self) -> u16 {
         self.header.remote.port
     }
 
-    /// The address that it was sent to.
+    /// Returns the address and port that it was sent to.
     pub fn local(&self) -> SocketAddr {
         from_abi(&self.header.local)
     }
 
-    /// Copies as much of the payload as fits and returns how much.
+    /// Copies as much of the payload as fits. Returns how many bytes were copied.
     pub fn copy_to(&self, out: &mut [u8]) -> usize {
         let n = self.len().min(out.len());
         if self.record.copy_at(HEADER, &mut out[..n]) {
@@ -68,13 +68,13 @@ impl Incoming<'_> {
     }
 }
 
-/// The socket's outgoing ring during one batch; what is put in leaves at its end.
+/// The socket's transmit ring during one batch. Its datagrams are published at the end of the batch.
 pub struct Outgoing<'a> {
     tx: &'a mut Producer,
 }
 
 impl Outgoing<'_> {
-    /// Queues a datagram to `remote`, from `local` or from an address that the brane picks.
+    /// Enqueues a datagram to `remote`, from `local` or from an address that the brane chooses.
     pub fn send(
         &mut self,
         remote: SocketAddr,
@@ -89,12 +89,12 @@ impl Outgoing<'_> {
         self.tx.push(&[header.as_bytes(), data], [0; 3])
     }
 
-    /// Queues a datagram's payload back to its sender, from the address that it was sent to: one copy, from ring to ring.
+    /// Enqueues a datagram's payload to its sender, from the address that it was sent to. Copies once, from ring to ring.
     pub fn echo(&mut self, incoming: &Incoming<'_>) -> Result<(), RingError> {
         let len = incoming.record.len();
         let room = self.tx.reserve(len)?;
-        // The header says "remote" for the other end in both directions, so record and reply are the same bytes. Those
-        // of the header come from our copy, which is what was looked at.
+        // The header's `remote` is the other end in both directions, so record and reply are equal. The header comes from our
+        // copy, which is the copy that was checked.
         room[..HEADER].copy_from_slice(incoming.header.as_bytes());
         incoming.record.copy_at(HEADER, &mut room[HEADER..]);
         self.tx.commit(len, [0; 3]);
@@ -102,20 +102,20 @@ impl Outgoing<'_> {
     }
 }
 
-/// Why a batch has ended.
+/// Reason for the end of a batch.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum End {
-    /// All that was there is taken, or as much as was asked for.
+    /// All available datagrams are taken, or as many as were requested.
     Taken,
-    /// The outgoing ring is full.
+    /// The transmit ring is full.
     Full,
-    /// A ring makes no sense.
+    /// A ring has an impossible index or length.
     Broken,
 }
 
 impl UdpSocket {
-    /// Binds to an address (an unspecified one means every address of the brane, of both families) and a port (0: the
-    /// brane picks one).
+    /// Binds to an address and a port. An unspecified address means every address of the brane, of both families. For port 0 the
+    /// brane chooses a port.
     pub async fn bind(stack: &Stack, local: SocketAddr, sizes: RingSizes) -> Result<UdpSocket, Error> {
         let handle = stack.0.take_slot(Some(sizes)).await?;
         let (rx, tx, rings) = {
@@ -140,19 +140,19 @@ impl UdpSocket {
         })
     }
 
-    /// Where it is bound.
+    /// Returns the address and port that it is bound to.
     pub fn local_addr(&self) -> SocketAddr {
         self.local
     }
 
-    /// The longest payload that it can send, in bytes.
+    /// Returns the longest payload that it can send, in bytes.
     pub fn max_payload(&self) -> usize {
         self.tx.max_payload() - HEADER
     }
 
-    /// Waits for datagrams and hands each that is there, up to `budget`, to `each` together with the outgoing ring.
-    /// Where `each` finds that ring full, the datagram stays and is handed over again when there is room. Returns how
-    /// many were taken, at least one.
+    /// Waits for datagrams and passes each available datagram, up to `budget`, to `each` together with the transmit ring. If
+    /// `each` finds that ring full, the datagram stays and is passed again when there is room. Returns how many datagrams were
+    /// taken, at least one.
     pub async fn exchange(
         &mut self,
         budget: usize,
@@ -166,8 +166,8 @@ impl UdpSocket {
         .await
     }
 
-    /// The same for as long as the socket lives: hands over every datagram that comes, and lets other tasks run after each
-    /// `budget` of them. Returns what ended the socket.
+    /// Passes every datagram to `each`, as [`Self::exchange`] does, until the socket ends. After each `budget` of datagrams other
+    /// tasks run. Returns the error that ended the socket.
     pub async fn serve(
         &mut self,
         budget: usize,
@@ -178,7 +178,7 @@ impl UdpSocket {
                 cx.waker().wake_by_ref();
                 Poll::Pending
             }
-            // Nothing more is there, and what comes from now on rings the doorbell: wait without a second look.
+            // No datagram is left, and a new one rings the doorbell: wait without a second poll.
             Ok((_, waits_for)) => match self.handle.wait::<()>(cx, waits_for, None) {
                 Poll::Ready(Err(error)) => Poll::Ready(error),
                 _ => Poll::Pending,
@@ -188,7 +188,7 @@ impl UdpSocket {
         .await
     }
 
-    /// Hands over what is there, up to `budget`: how many there were, and what to wait for when there are no more.
+    /// Passes on the available datagrams, up to `budget`. Returns how many there were, and the direction to wait for.
     fn take_batch(
         &mut self,
         budget: usize,
@@ -228,7 +228,7 @@ impl UdpSocket {
         // The brane never waits for room in this ring (it drops), so giving room back needs no doorbell.
         self.rx.release();
         if end == End::Full {
-            // The brane tells of room by how much it has taken, so nothing useless may stay untaken.
+            // The brane notifies of room by the amount that it has taken, so no unusable room may remain.
             self.tx.skip_to_start();
         }
         if self.tx.publish() {
@@ -244,7 +244,8 @@ impl UdpSocket {
         }
     }
 
-    /// Waits for one datagram: its length (what did not fit into `out` is lost), its sender, the address it was sent to.
+    /// Waits for one datagram. Returns its length, its sender, and the address that it was sent to. Bytes that do not fit in
+    /// `out` are lost.
     pub async fn recv_from(&mut self, out: &mut [u8]) -> Result<(usize, SocketAddr, SocketAddr), Error> {
         let mut from = None;
         self.exchange(1, |incoming, _| {
@@ -256,12 +257,12 @@ impl UdpSocket {
         from.ok_or(Error::Protocol)
     }
 
-    /// Sends one datagram, waiting for room in the ring where there is none.
+    /// Sends one datagram. If the ring has no room, waits for it.
     pub async fn send_to(&mut self, data: &[u8], remote: SocketAddr) -> Result<(), Error> {
         self.send_from(data, None, remote).await
     }
 
-    /// Sends one datagram from the local address `from`; `None` lets the brane pick.
+    /// Sends one datagram from the local address `from`; `None` lets the brane choose.
     pub async fn send_from(
         &mut self,
         data: &[u8],
@@ -282,7 +283,7 @@ impl UdpSocket {
                     Poll::Ready(Ok(()))
                 }
                 Err(RingError::Full) => {
-                    // As in `take_batch`.
+                    // The brane notifies of room by the amount that it has taken, so no unusable room may remain.
                     self.tx.skip_to_start();
                     if self.tx.publish() {
                         self.handle.mark();

@@ -1,4 +1,4 @@
-//! A brane that writes rubbish: whatever it does, the client neither panics nor hangs, and goes on after its restart.
+//! A brane that writes rubbish. The client never panics or hangs, and continues after the brane's restart.
 
 mod common;
 
@@ -8,7 +8,7 @@ use brane_socket::{ListenOptions, RingSizes, Stack, TcpListener, UdpSocket};
 use common::*;
 use proptest::prelude::*;
 
-/// One thing that a mad brane does.
+/// One action of a faulty brane.
 #[derive(Clone, Debug)]
 enum Act {
     /// An event with any words and any payload.
@@ -25,7 +25,7 @@ enum Act {
     },
     /// Any doorbell bits.
     Ring(u64),
-    /// Answers the next request, well or with the wrong kind.
+    /// An answer to the next request, a correct one or one of the wrong kind.
     Answer {
         kind: u32,
         close: bool,
@@ -58,7 +58,8 @@ fn act() -> impl Strategy<Value = Act> {
             payload,
         });
     let at = prop_oneof![
-        // The brane's half of the link header only: whoever spoils ours breaks the link until we restart.
+        // The brane's half of the link header only. If this side's half is overwritten, the link is lost until this side
+        // restarts.
         0usize..16,
         sock::REQUEST_INDICES..sock::REQUEST_INDICES + 0x100,
         sock::rx_indices(0)..sock::rx_indices(8),
@@ -79,7 +80,7 @@ fn act() -> impl Strategy<Value = Act> {
     ]
 }
 
-/// A client that uses all there is, again and again.
+/// Uses UDP and TCP sockets, repeatedly.
 async fn client(stack: Stack) {
     loop {
         let serial = stack.serial();
@@ -122,7 +123,7 @@ proptest! {
         for act in acts {
             match act {
                 Act::Event { kind, slot, generation, payload } => {
-                    // A full ring is the client's right while it is not run.
+                    // The ring may be full while the client does not run.
                     let _ = bench.peer.events.push(&[&payload], [kind, slot, generation]);
                     bench.peer.events.publish();
                     let _ = bench.peer.link.peer_bell().ring(CONTROL_BIT);
@@ -158,8 +159,8 @@ proptest! {
         }
         bench.run();
 
-        // An honest brane takes its place: the client finds it and opens its sockets again. (Rubbish over the brane's
-        // epoch may make the first start look like the life before, so another one may be needed.)
+        // An honest brane takes over: the client finds it and opens its sockets again. After rubbish over the brane's epoch, the
+        // first start may look like the earlier incarnation, so another start may be needed.
         for _ in 0..3 {
             bench.peer = Peer::start(bench.memory.region());
             bench.run();

@@ -1,4 +1,4 @@
-//! Sockets against a brane that the test plays.
+//! Sockets over a simulated brane.
 
 mod common;
 
@@ -16,7 +16,7 @@ fn any(port: u16) -> core::net::SocketAddr {
     format!("{ANY}:{port}").parse().unwrap()
 }
 
-/// Opens a listener and one accepted stream on it; the brane's ends of both.
+/// Opens a listener and accepts one stream on it. Returns both and the requests that the brane has received for the stream.
 fn accepted(bench: &mut Bench) -> (TcpListener, TcpStream, Request, Accept) {
     let stack = bench.stack.clone();
     let listener =
@@ -68,7 +68,7 @@ fn a_stream_carries_bytes_both_ways_and_closes_in_order() {
             }
         }
     });
-    // More than the ring holds, in pieces that wrap around its end.
+    // More bytes than the ring has room for, in pieces that wrap around its end.
     let data: Vec<u8> = (0..100_000u32).map(|i| (i % 251) as u8).collect();
     let mut back = Vec::new();
     let mut sent = 0;
@@ -132,7 +132,7 @@ fn all_slots_can_be_used_over_and_over_and_never_share_rings() {
         }
         bench.run();
 
-        // One more finds nothing; once something is closing it waits for that.
+        // A further socket finds no room. When a socket is closing, it waits for that room.
         let bind = |bench: &Bench| {
             let stack = bench.stack.clone();
             bench.spawn(async move { UdpSocket::bind(&stack, any(0), RingSizes::default()).await.err() })
@@ -266,7 +266,7 @@ fn a_full_reply_ring_keeps_datagrams_until_there_is_room() {
     for i in 0..50u8 {
         tx.push(&[header.as_bytes(), &[i; 100]], [0; 3]).unwrap();
     }
-    // Longer than the reply ring ever takes: thrown away, counted.
+    // Longer than the reply ring allows: discarded and counted.
     tx.push(&[header.as_bytes(), &[77; 600]], [0; 3]).unwrap();
     // Shorter than a header.
     tx.push(&[&[1, 2, 3]], [0; 3]).unwrap();
@@ -395,7 +395,7 @@ fn an_accept_that_is_given_up_is_withdrawn() {
         .map(|r| (r.kind, r.slot))
         .collect();
     assert!(kinds.contains(&(request::ABORT, accept.slot)), "{kinds:?}");
-    // The connection had come meanwhile: its slot is free only after CLOSED.
+    // The connection was accepted meanwhile, so its slot is free only after CLOSED.
     bench.peer.answer(&accept, event::ACCEPTED, &Endpoints::default());
     bench.peer.closed(&accept);
     bench.peer.closed(&accept);
@@ -437,7 +437,7 @@ fn waits_end_at_their_limit_and_slow_closes_are_reset() {
     assert_eq!(bench.run(), None);
 }
 
-/// Counts how often it is polled.
+/// Counts the polls of a future.
 struct Counted<F>(F, Rc<Cell<u64>>);
 
 impl<F: Future + Unpin> Future for Counted<F> {

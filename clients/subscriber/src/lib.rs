@@ -1,10 +1,10 @@
 //! A subscription to the life cycle of branes, for any protection domain that shares a region `subscription-K` with the manager.
 //!
-//! It owns side B of that region. On the other side is the manager, which is trusted: its notifications are believed, but one
-//! that cannot be decoded is reported instead of acted on. The manager starts, restarts and deletes a brane only when each
-//! subscriber has acknowledged, and cancels the subscription of one that takes longer than half a second.
+//! It owns side B of that region. On the other side is the manager, which is trusted. If a notification cannot be decoded, the
+//! subscriber reports it and does not act on it. The manager starts, restarts, shuts down and deletes a brane only when each
+//! subscriber has acknowledged. It quarantines a subscriber that takes longer than half a second.
 //!
-//! Registering a protection domain takes this:
+//! To register a protection domain:
 //!
 //! ```ignore
 //! let subscriber = Subscriber::start(regions::SUBSCRIPTION.shared(), Subscription::all(), || MANAGER.notify()).expect("a region of 64 KiB");
@@ -16,9 +16,9 @@
 //! ```
 //!
 //! [`Subscriber::run`] acknowledges each transition when the closure returns. A domain that needs longer, or wants to leave,
-//! takes its events with [`Subscriber::next_event`] and acknowledges with [`Subscriber::acknowledge`].
+//! fetches its events with [`Subscriber::next_event`] and acknowledges with [`Subscriber::acknowledge`].
 //!
-//! It knows nothing of seL4: the notification of the manager comes from the caller.
+//! It knows nothing of seL4: the caller passes the function that notifies the manager.
 #![cfg_attr(not(test), no_std)]
 
 extern crate alloc;
@@ -35,22 +35,22 @@ use brane_abi::subscription::{notice, request};
 
 pub use brane_abi::subscription::{Notification, Subscription, Transition};
 
-/// Identifies the transition that an acknowledgement is for.
+/// Identifies the transition of an acknowledgement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Token(u32);
 
-/// What a subscriber learns.
+/// Event that a subscriber receives.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// The manager has taken the subscription. Transitions of branes that exist already follow.
+    /// The manager has accepted the subscription. Transitions of existing branes follow.
     Subscribed,
-    /// A brane is at this transition, and waits until it is acknowledged ([`Transition::waits`]).
+    /// A brane is at this transition. It waits for the acknowledgement if [`Transition::waits`].
     Transition(Notification),
-    /// The manager does not take the subscription, and why.
+    /// The manager has refused the subscription, for this reason.
     Refused(String),
     /// The subscription has ended, after [`Subscriber::leave`].
     Left,
-    /// A record that this version cannot decode; the kind is the manager's.
+    /// A record of this kind that this version cannot decode.
     Unknown(u32),
     /// The link to the manager is lost. The subscription is sent again when the manager has restarted.
     Lost,
@@ -60,9 +60,9 @@ pub enum Event {
 pub struct Subscriber {
     endpoint: Endpoint<RingPair>,
     notify: Box<dyn Fn()>,
-    /// What is subscribed to at each incarnation of the manager.
+    /// Subscription that is sent to each incarnation of the manager.
     wanted: Option<Subscription>,
-    /// The subscription has been sent to the manager's present incarnation.
+    /// True if the subscription has been sent to the manager's present incarnation.
     sent: bool,
     buffer: Vec<u8>,
 }
@@ -86,7 +86,7 @@ impl Subscriber {
         Some(subscriber)
     }
 
-    /// Handles all events there are with `handle`, acknowledges the transitions, and announces sleep. Call it after each wake.
+    /// Passes all events to `handle`, acknowledges the transitions, and announces sleep. Call it after each wake.
     pub fn run(&mut self, mut handle: impl FnMut(Event)) {
         loop {
             while let Some((token, event)) = self.next_event() {
@@ -95,14 +95,14 @@ impl Subscriber {
                     self.acknowledge(token);
                 }
             }
-            // The manager is trusted, so its doorbell is not rung for ever.
+            // The manager is trusted, so it does not ring the doorbell for ever.
             if self.arm() {
                 return;
             }
         }
     }
 
-    /// The next event. A token comes with a transition, which waits until it is acknowledged.
+    /// Returns the next event. A transition has a token; the brane waits until the transition is acknowledged.
     pub fn next_event(&mut self) -> Option<(Option<Token>, Event)> {
         let _ = self.endpoint.wake();
         let mut event = self.endpoint.poll();
@@ -129,13 +129,13 @@ impl Subscriber {
         self.receive()
     }
 
-    /// Announces sleep. Returns false if there are events.
+    /// Announces sleep. Returns false if there are events; then handle them instead of sleeping.
     #[must_use = "a false result means that there are events"]
     pub fn arm(&self) -> bool {
         self.endpoint.arm()
     }
 
-    /// Acknowledges a transition: the brane goes on when all subscribers have.
+    /// Acknowledges a transition. The brane goes on when all subscribers have acknowledged.
     pub fn acknowledge(&mut self, token: Token) {
         self.send(request::ACK, token.0, &[]);
     }
@@ -153,7 +153,7 @@ impl Subscriber {
         }
     }
 
-    /// The link with the manager.
+    /// Returns the end of the link to the manager.
     pub fn endpoint(&mut self) -> &mut Endpoint<RingPair> {
         &mut self.endpoint
     }
@@ -166,7 +166,7 @@ impl Subscriber {
         });
         let ([kind, token, _], len) = match taken {
             Ok(taken) => taken?,
-            // The poll after this one reports a restart.
+            // After a restart, the next poll reports it.
             Err(_) => return self.endpoint.violation().then_some((None, Event::Lost)),
         };
         if self.endpoint.rings.rx.release() {
@@ -185,7 +185,7 @@ impl Subscriber {
         })
     }
 
-    /// Puts a record into the ring. The manager has one notification open at a time, so the ring has room for the answers.
+    /// Enqueues a record. The manager has one open notification at a time, so the ring has room for the answers.
     fn send(&mut self, kind: u32, token: u32, payload: &[u8]) {
         if !self.endpoint.is_up() {
             return;

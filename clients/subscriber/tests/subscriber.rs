@@ -1,5 +1,5 @@
-//! A subscriber against a manager's end of the region: what it sends and when, what it acknowledges, and what it makes of a
-//! manager that restarts or sends what cannot be decoded.
+//! A subscriber against a manager's end of the region. The tests check its requests and acknowledgements, and its reaction to a
+//! manager that restarts or sends records that cannot be decoded.
 
 use brane_abi::control::{CONTROL_BIT, Family};
 use brane_abi::endpoint::{Endpoint, LinkEvent, RingPair};
@@ -72,7 +72,7 @@ impl Manager {
         self.send(notice::TRANSITION, token, &minicbor::to_vec(told(brane)).unwrap())
     }
 
-    /// All records of the subscriber: kind, token, payload.
+    /// Takes all records of the subscriber. Returns kind, token and payload of each.
     fn records(&mut self) -> Vec<(u32, u32, Vec<u8>)> {
         let mut records = Vec::new();
         let mut buffer = [0; 4096];

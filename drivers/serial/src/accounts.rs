@@ -1,8 +1,8 @@
-//! Owns the accounts of serial's work for each line and each log ([`work_budget`]). Work above a budget waits: output in its writer's
-//! ring, input in the device.
+//! Owns the accounts of serial's work for each line and each log ([`work_budget`]). Work above a budget waits: output
+//! in its writer's ring, input in the device.
 //!
-//! Writers and the machine at the other end of a line are not trusted; they cannot reach these accounts. A line has one account for
-//! both directions. The account belongs to the domain that uses the line.
+//! Writers and the machine at the other end of a line are not trusted; they cannot reach these accounts. A line has one
+//! account for both directions. The account belongs to the domain that uses the line.
 
 use sel4_microkit::Channel;
 use sel4_microkit::time::Clock;
@@ -19,9 +19,9 @@ pub struct Accounts {
     cost: ByteCost,
     logs: Budgets<MAX_CALLERS>,
     lines: Budgets<MAX_CALLERS>,
-    /// Nanoseconds spent on bytes so far, in both directions.
+    /// Nanoseconds charged for bytes so far, in both directions.
     pub spent: u64,
-    /// When the first exhausted account allows more work.
+    /// Time at which the first exhausted account allows more work.
     pub next: Option<u64>,
 }
 
@@ -37,7 +37,7 @@ impl Accounts {
         }
     }
 
-    /// Returns true if an account is exhausted. Then `next` is at most the time when it is not any more.
+    /// Returns true if an account is exhausted. `next` is then at most the time at which it allows work again.
     fn holds_back(
         next: &mut Option<u64>,
         budgets: &mut Budgets<MAX_CALLERS>,

@@ -51,8 +51,8 @@ impl History {
         self.append(text);
     }
 
-    /// Copies the lines with numbers above `after` to the front of `out`, the oldest first, as many whole lines as fit. Returns their
-    /// length in bytes.
+    /// Copies the lines with numbers above `after` to the front of `out`, the oldest first. Copies as many whole lines
+    /// as fit. Returns their length in bytes.
     pub fn read(&self, after: u64, out: &mut [u8]) -> usize {
         let (mut at, mut written) = (0, 0);
         while at < self.len {

@@ -1,8 +1,8 @@
-//! How many writers' text becomes one screen. Knows nothing of devices and rings: bytes are arguments.
+//! Merges the text of many writers into one screen. Independent of devices and rings: bytes are arguments.
 //!
-//! The writers are not trusted: what they send is text of no authority. Each line of a log gets its writer's name in front
-//! and loses its control characters, so that a log can neither move the cursor nor imitate another writer's line. What
-//! the console writes goes through as it is, for it edits the line.
+//! The writers are not trusted: their text has no authority. Each line of a log is printed after its writer's name and
+//! without control characters. So a log can neither move the cursor nor imitate another writer's line. Text of the
+//! console passes unchanged, because the console edits its own line.
 #![no_std]
 
 mod history;
@@ -11,11 +11,11 @@ use brane_abi::log::Level;
 use core::fmt::{self, Write};
 pub use history::{History, SIZE as HISTORY};
 
-/// Longest piece of a log line in bytes; the rest of a longer one becomes a line of its own.
+/// Longest piece of a log line in bytes. The rest of a longer line becomes a new line.
 pub const LINE: usize = 240;
-/// Bytes that wait for the device at most.
+/// Maximum number of bytes that wait for the device.
 pub const QUEUE: usize = 8 * 1024;
-/// Room that is enough for any log line: two line ends, the longest name in its brackets, the level, the text.
+/// Room that is enough for any log line: two line ends, the longest name in brackets, the level, the text.
 pub const LINE_ROOM: usize = 4 + 67 + 9 + LINE;
 
 /// Bytes on their way to the device.
@@ -26,7 +26,7 @@ struct Queue {
 }
 
 impl Queue {
-    /// Appends; the caller has seen that there is room.
+    /// Appends a byte. The caller has checked that there is room.
     fn push(&mut self, byte: u8) {
         if self.len < QUEUE {
             self.bytes[(self.head + self.len) % QUEUE] = byte;
@@ -44,7 +44,7 @@ impl Queue {
     }
 }
 
-/// What a byte to the device costs, by what the last ones took.
+/// Cost of a byte to the device, estimated from the last ones.
 #[derive(Clone, Copy, Debug)]
 pub struct ByteCost {
     each: u64,
@@ -57,33 +57,34 @@ impl Default for ByteCost {
 }
 
 impl ByteCost {
-    /// Bounds of what one byte is taken to cost, in nanoseconds. A longer time was no work, but the whole machine that stood still.
+    /// Bounds of the cost of one byte, in nanoseconds. A longer time is not the byte's cost, because the whole machine
+    /// stood still.
     const BOUNDS: (u64, u64) = (500, 20_000);
 
-    /// Without experience.
+    /// Creates an estimate without measurements.
     pub const fn new() -> Self {
         Self { each: 4_000 }
     }
 
-    /// Enters that so many bytes took so many nanoseconds.
+    /// Records that `bytes` bytes took `took` nanoseconds.
     pub fn sent(&mut self, bytes: u64, took: u64) {
         if let Some(each) = took.checked_div(bytes) {
             self.each = (7 * self.each + each.clamp(Self::BOUNDS.0, Self::BOUNDS.1)) / 8;
         }
     }
 
-    /// What so many bytes will cost, in nanoseconds.
+    /// Returns the expected cost of `bytes` bytes in nanoseconds.
     pub fn of(&self, bytes: usize) -> u64 {
         self.each.saturating_mul(bytes as u64)
     }
 }
 
-/// A writer's name: that of a family's member (`brane-2`), or a single one.
+/// A writer's name: a family with a number (`brane-2`), or a single name.
 #[derive(Clone, Copy, Debug)]
 pub struct Name {
     /// The name without number.
     pub base: &'static str,
-    /// The number in the family.
+    /// Number in the family.
     pub number: Option<usize>,
 }
 
@@ -94,7 +95,7 @@ impl fmt::Display for Name {
     }
 }
 
-/// One writer's line, as far as it has come.
+/// One writer's line so far.
 #[derive(Clone, Copy)]
 pub struct Line {
     bytes: [u8; LINE],
@@ -110,7 +111,7 @@ impl Default for Line {
 }
 
 impl Line {
-    /// An empty line.
+    /// Creates an empty line.
     pub const fn new() -> Self {
         Self {
             bytes: [0; LINE],
@@ -120,8 +121,9 @@ impl Line {
         }
     }
 
-    /// Takes text up to the line's end and returns how many bytes that was; nothing once the line is complete. A byte in front of
-    /// the text is its level. Skips zero bytes: a domain that starts for another tenant clears its ring with them.
+    /// Reads text up to the end of the line. Returns the number of bytes read; 0 if the line is already complete. A
+    /// byte before the text is its level. Zero bytes are skipped, because a domain that starts for another tenant
+    /// clears its ring with zeros.
     pub fn feed(&mut self, text: &[u8]) -> usize {
         let mut taken = 0;
         for &byte in text {
@@ -137,7 +139,7 @@ impl Line {
                 *place = byte;
                 self.len += 1;
             } else {
-                // Too long: what follows is a line of its own.
+                // Too long: the rest becomes a new line.
                 self.complete = true;
                 break;
             }
@@ -156,7 +158,7 @@ impl Line {
         self.level
     }
 
-    /// Returns the text as it may be shown: control characters and bytes that are no UTF-8 become `?`.
+    /// Returns the text in printable form: control characters and invalid UTF-8 become `?`.
     pub fn printable(&self) -> impl Iterator<Item = char> {
         self.bytes[..self.len].utf8_chunks().flat_map(|chunk| {
             let valid = chunk.valid().chars();
@@ -165,9 +167,9 @@ impl Line {
         })
     }
 
-    /// Keeps the line in its writer's history.
+    /// Stores the line in its writer's history.
     pub fn keep(&self, history: &mut History, number: u64, at_ns: u64) {
-        // Each `?` stands for at least one byte, so the shown text is no longer than the line.
+        // Each `?` stands for at least one byte, so the printable text is no longer than the line.
         let (mut text, mut len) = ([0; LINE], 0);
         for character in self.printable() {
             let Some(place) = text.get_mut(len..len + character.len_utf8()) else {
@@ -180,12 +182,12 @@ impl Line {
     }
 }
 
-/// Returns the level that a byte in front of a line stands for. No line has the level `off`.
+/// Returns the level of a byte before a line. No line has the level `off`.
 fn line_level(byte: u8) -> Option<Level> {
     Level::from_byte(byte).filter(|&level| level != Level::Off)
 }
 
-/// Returns what stands in front of a line's text for its level. Lines of the usual level have nothing there.
+/// Returns the prefix of a line's text for its level. Lines of the usual level have none.
 const fn prefix(level: Level) -> &'static str {
     match level {
         Level::Off | Level::Info => "",
@@ -195,7 +197,7 @@ const fn prefix(level: Level) -> &'static str {
     }
 }
 
-/// What is to appear at the other end of the serial line, in order.
+/// The bytes for the other end of the serial line, in order.
 pub struct Screen {
     queue: Queue,
     last: u8,
@@ -208,7 +210,7 @@ impl Default for Screen {
 }
 
 impl Screen {
-    /// An empty one; the cursor is taken to stand at the start of a line.
+    /// Creates an empty screen. The cursor is assumed to be at the start of a line.
     pub const fn new() -> Self {
         Self {
             queue: Queue {
@@ -220,17 +222,17 @@ impl Screen {
         }
     }
 
-    /// The next byte for the device.
+    /// Returns and removes the next byte for the device.
     pub fn pop(&mut self) -> Option<u8> {
         self.queue.pop()
     }
 
-    /// Whether nothing waits for the device.
+    /// Returns true if no byte waits for the device.
     pub fn is_empty(&self) -> bool {
         self.queue.len == 0
     }
 
-    /// Bytes that can still wait.
+    /// Returns the number of bytes that still find room.
     pub fn room(&self) -> usize {
         QUEUE - self.queue.len
     }
@@ -249,8 +251,8 @@ impl Screen {
         }
     }
 
-    /// Prints a complete line of a log on a line of its own and empties it. `false`, and nothing done, when there is
-    /// no room now.
+    /// Prints a complete line of a log on its own line and empties `line`. Returns false, and changes nothing, if there
+    /// is no room now.
     #[must_use = "a line that found no room has to be offered again"]
     pub fn log(&mut self, name: Name, line: &mut Line) -> bool {
         if self.room() < LINE_ROOM {
@@ -267,7 +269,7 @@ impl Screen {
         true
     }
 
-    /// Prints a line of the serial domain's own. `false` when there is no room now.
+    /// Prints a line of the serial domain itself. Returns false if there is no room now.
     #[must_use = "a line that found no room has to be offered again"]
     pub fn report(&mut self, text: fmt::Arguments<'_>) -> bool {
         if self.room() < LINE_ROOM {
@@ -278,7 +280,7 @@ impl Screen {
         true
     }
 
-    /// Prints what the console writes, as far as there is room, and says how many bytes that was.
+    /// Prints text of the console as long as there is room. Returns the number of bytes printed.
     pub fn console(&mut self, text: &[u8]) -> usize {
         for (i, &byte) in text.iter().enumerate() {
             if self.room() < 2 {

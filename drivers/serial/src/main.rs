@@ -1,11 +1,11 @@
-//! The serial domain. It owns COM1 and prints on it what the console writes and, line by line, what all others log; what
-//! is typed goes to the console. It also owns COM2, which it carries bytes for between the line and the remote domain.
+//! The serial domain. It owns COM1: it prints the console's text and, line by line, the logs of all other domains.
+//! Typed bytes go to the console. It also owns COM2, and carries bytes between that line and the remote domain.
 //!
-//! No peer is trusted. Each wake prints a bounded amount of text, each writer has a budget ([`accounts`]), and writers take turns.
-//! What finds no room on the screen or in its writer's budget stays in the writer's ring, so a flood costs its writer alone. What
-//! arrives on a line is charged to that line; above its budget it stays in the device. A domain that notifies too often is reported
-//! to the manager, which suspends it. A writer whose ring makes no sense loses what is in it: the ring is emptied, counted and
-//! reported. Nothing here waits for anybody.
+//! No peer is trusted. Each wake prints a bounded amount of text, each writer has a budget ([`accounts`]), and writers
+//! take turns. Text without room on the screen or in its writer's budget stays in the writer's ring, so a flood delays
+//! only its own writer. Bytes that arrive on a line are charged to that line; above its budget they stay in the device.
+//! A domain that notifies too often is reported to the manager, which suspends it. If a writer's ring is invalid, the
+//! ring is emptied, counted and reported, and the writer loses its text. The domain never waits for a peer.
 #![no_std]
 #![no_main]
 
@@ -42,12 +42,12 @@ const CONSOLE: Channel = Channel::new(channels::CONSOLE);
 const MANAGER: Channel = Channel::new(channels::MANAGER);
 const TIMER: Channel = Channel::new(channels::TIMER);
 
-/// What the notifications of one domain may take.
+/// Budget of the notifications from one domain.
 const WAKES: Terms = Terms::new(50, 3_000_000, 100_000);
 
-/// Lines taken from one writer before the next has its turn.
+/// Lines printed from one writer before the next writer's turn.
 const LINES: usize = 4;
-/// Bytes taken from the console at each wake.
+/// Bytes read from the console at each wake.
 const CONSOLE_BYTES: usize = 512;
 const BRANES: usize = regions::LOG_BRANE.len();
 const SERVICES: usize = regions::LOG_SERVICES.len();
@@ -57,10 +57,10 @@ const NUMBERED: usize = BRANES + SERVICES + SUBSCRIBERS;
 const NICS: usize = regions::LOG_NIC.len();
 const _: () = assert!(NICS <= MAX_NICS && channels::NIC.len() == NICS);
 const WRITERS: usize = NUMBERED + NICS + 3;
-/// Writers that use their channel for more than their log: that is always looked at.
+/// Writers with channels that carry more than their log. Their logs are always polled.
 const SHARED: u64 = 1 << CONSOLE.index() | 1 << REMOTE.index();
 
-/// What is too large for the stack.
+/// Data too large for the stack.
 struct Buffers {
     screen: Screen,
     lines: [Line; WRITERS],
@@ -84,18 +84,18 @@ struct Writer {
     word: &'static LevelWord,
 }
 
-/// Things that went wrong, by how often.
+/// Counters of errors.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 struct Counters {
-    /// Typed bytes that the console's ring had no room for.
+    /// Typed bytes dropped because the console's ring had no room.
     keys_dropped: u64,
     /// Typed bytes that the device lost.
     keys_overrun: u64,
-    /// Times that a ring made no sense and was emptied.
+    /// Times that an invalid ring was emptied.
     rings_emptied: u64,
     /// Bytes from the operator's machine that the device lost.
     remote_overrun: u64,
-    /// Times that a ring of the remote line made no sense.
+    /// Times that a ring of the remote line was invalid.
     remote_emptied: u64,
 }
 
@@ -109,11 +109,11 @@ struct Serial {
     /// Number of the last line that was printed.
     printed: u64,
     writers: [Writer; WRITERS],
-    /// Whose turn is first.
+    /// The writer with the first turn.
     turn: usize,
-    /// Channels whose writers may have something.
+    /// Channels of writers that may have text.
     pending: u64,
-    /// Channels that writers are behind.
+    /// Channels that have a writer.
     known: u64,
     keyboard: StreamProducer,
     console: StreamConsumer,
@@ -128,7 +128,8 @@ struct Serial {
 
 const _: () = assert!(HISTORY <= regions::KEPT_LINES.size);
 
-/// The description gives these sizes, and the generated constants carry them; see [`brane_abi::layout`].
+/// The description and the layout agree on these sizes, because the generated constants carry them; see
+/// [`brane_abi::layout`].
 const TOO_SMALL: &str = "a region of the system description is smaller than the layout asks for";
 
 fn indices(region: SharedRegion, offset: usize) -> &'static RingIndices {
@@ -136,7 +137,7 @@ fn indices(region: SharedRegion, offset: usize) -> &'static RingIndices {
     unsafe { region.object(offset) }.expect(TOO_SMALL)
 }
 
-/// Returns the channel of the log that a call names.
+/// Returns the channel of the log that a call refers to.
 fn log_of(caller: Channel, number: u64) -> u64 {
     if number == u64::from(logs::OWN) {
         caller.index() as u64
@@ -210,7 +211,7 @@ fn init() -> Serial {
         printed: 0,
         writers,
         turn: 0,
-        // What was written before now was signalled before anybody listened.
+        // Notifications from before this domain started may be lost, so all writers are polled once.
         pending: u64::MAX,
         keyboard: StreamProducer::new(indices(shared, tty::INPUT_INDICES), part(tty::INPUT))
             .expect(TOO_SMALL),
@@ -228,8 +229,8 @@ fn init() -> Serial {
 }
 
 impl Writer {
-    /// Prints up to [`LINES`] lines, as far as the writer's budget goes, and keeps them in `history`. `printed` is the number of the last
-    /// line. Returns true if there may be more.
+    /// Prints up to [`LINES`] lines while the writer's budget lasts, and stores them in `history`. `printed` is the
+    /// number of the last line. Returns true if there may be more.
     fn print(
         &mut self,
         (line, history): (&mut Line, &mut History),
@@ -242,7 +243,7 @@ impl Writer {
             if accounts.holds_log(self.channel, now) {
                 break;
             }
-            // Two runs at most hold all of the ring, and a piece of a line is shorter.
+            // The ring's content is at most two contiguous runs, and a piece of a line is shorter.
             for _ in 0..2 {
                 self.ring.read_with(|text| (line.feed(text), ()))?;
             }
@@ -250,7 +251,7 @@ impl Writer {
                 return Ok(false);
             }
             if line.level() > self.level {
-                // The writer did not have to write it, so it pays as for a line that is printed.
+                // The writer could have left the line out, so it pays as for a printed line.
                 accounts.logged(self.channel, now, serial_core::LINE);
                 *line = Line::new();
                 continue;
@@ -267,8 +268,8 @@ impl Writer {
         Ok(true)
     }
 
-    /// Starts with an empty ring. A writer that runs on takes that for nonsense in turn and loses its lines, until it is
-    /// restarted and takes the indices as they stand.
+    /// Empties the ring. A running writer sees invalid indices in turn and loses its lines until it restarts and adopts
+    /// the indices.
     fn empty(&mut self) {
         indices(self.region.shared(), log::INDICES).reset();
         self.ring.reset();
@@ -276,7 +277,7 @@ impl Writer {
 }
 
 impl Serial {
-    /// Moves text from the rings to the screen and from there to the device.
+    /// Moves text from the rings to the screen, and from there to the device.
     fn work(&mut self) {
         let now = self.clock.now_ns();
         let console = 1 << CONSOLE.index();
@@ -284,12 +285,12 @@ impl Serial {
         {
             self.pending &= !console;
         }
-        // Writers whose text could go on now.
+        // Writers with text that may be printed now.
         let mut ready = self.pending & console;
         if self.accounts.holds_line(CONSOLE, now) {
             ready = 0;
         }
-        // Its log is looked at below, and its line in [`RemoteLine::work`].
+        // The log of the remote domain is polled below, and its line in [`RemoteLine::work`].
         self.pending &= !(1 << REMOTE.index());
         for i in 0..WRITERS {
             let i = (self.turn + i) % WRITERS;
@@ -315,7 +316,7 @@ impl Serial {
                     self.counters.rings_emptied += 1;
                     self.pending &= !bit;
                     let name = writer.name;
-                    // Where there is no room, the counters' report comes later.
+                    // If there is no room, the report of the counters comes later.
                     let _ = self.screen.report(format_args!(
                         "the log ring of {name} makes no sense: emptied; {name} is silent until it restarts"
                     ));
@@ -336,7 +337,7 @@ impl Serial {
         let wanted = !self.screen.is_empty() || ready & self.known != 0;
         self.uart.want_to_send(wanted, sent);
         if let Some(at) = self.accounts.next.take() {
-            // A deadline that the timer does not take is tried again at the next wake.
+            // If the timer rejects the deadline, the next wake sets it again.
             self.alarm.set(at);
         }
     }
@@ -356,8 +357,8 @@ impl Serial {
         true
     }
 
-    /// Copies kept lines of the writer at this channel into the region `kept-lines`, those with numbers above `after`. Returns their length
-    /// in bytes and the writer's level.
+    /// Copies stored lines of the writer at this channel into the region `kept-lines`: those with numbers above
+    /// `after`. Returns their length in bytes and the writer's level.
     fn read_history(&mut self, channel: u64, after: u64) -> Option<(usize, Level)> {
         let i = self
             .writers
@@ -367,13 +368,13 @@ impl Serial {
         let len = self.histories[i].read(after, &mut lines);
         let reply = regions::KEPT_LINES;
         debug_assert!(len <= reply.size);
-        // SAFETY: `len` is at most HISTORY, which is less than the region's size (checked below at compile time). The manager, which
-        // reads the region, waits in this call; no reference to the region exists.
+        // SAFETY: `len` is at most HISTORY, which is less than the region's size (checked below at compile time). The
+        // manager, which reads the region, waits in this call; no reference to the region exists.
         unsafe { core::ptr::copy_nonoverlapping(lines.as_ptr(), reply.as_ptr(), len) };
         Some((len, self.writers[i].level))
     }
 
-    /// Prints what the console wrote; whether there may be more.
+    /// Prints the console's text. Returns true if there may be more.
     fn print_console(&mut self, now: u64) -> bool {
         let (mut taken, mut full) = (0, false);
         while taken < CONSOLE_BYTES {
@@ -402,13 +403,13 @@ impl Serial {
             }
         }
         if taken != 0 {
-            // It may wait for room.
+            // The console may wait for room.
             CONSOLE.notify();
         }
         full || taken >= CONSOLE_BYTES
     }
 
-    /// Says once what has gone wrong since the last time.
+    /// Reports errors since the last report.
     fn report(&mut self) {
         self.counters.keys_overrun = self.uart.overruns;
         (self.counters.remote_overrun, self.counters.remote_emptied) =
@@ -431,8 +432,8 @@ impl Serial {
         }
     }
 
-    /// Receives typed bytes. `interrupt` is true after an interrupt of the device; bytes that were left in it for want of budget are received
-    /// in any case.
+    /// Receives typed bytes. `interrupt` is true after an interrupt of the device. Bytes that were left in the device
+    /// for want of budget are received in any case.
     fn receive(&mut self, interrupt: bool) {
         let mut keyboard = Keyboard {
             ring: &mut self.keyboard,
@@ -450,7 +451,7 @@ impl Serial {
     }
 }
 
-/// The console's ring for typed bytes. A person sees that bytes are dropped.
+/// The console's ring for typed bytes. Dropped bytes are visible to the person who types.
 struct Keyboard<'a> {
     ring: &'a mut StreamProducer,
     news: bool,
@@ -480,8 +481,8 @@ impl Handler for Serial {
             self.alarm.rang();
         }
         if signalled.contains(IRQ) {
-            // Acknowledged first: an edge that comes from now on is another interrupt. The kernel cannot refuse it
-            // for a handler of our own.
+            // Acknowledged first, so an edge from now on is another interrupt. The kernel cannot refuse this for the
+            // domain's own handler.
             let _ = IRQ.irq_ack();
         }
         self.receive(signalled.contains(IRQ));
@@ -493,7 +494,7 @@ impl Handler for Serial {
         }
         self.pending |= signalled.bits();
         self.work();
-        // The bytes are charged to those that wrote them.
+        // The bytes are charged to their writers.
         let end = self.clock.now_ns();
         let took = end
             .saturating_sub(begin)
@@ -512,7 +513,7 @@ impl Handler for Serial {
     }
 
     fn protected(&mut self, channel: Channel, info: MessageInfo) -> Result<MessageInfo, Never> {
-        // Only the manager has a channel to call on.
+        // Only the manager has a channel for calls.
         if channel == MANAGER && info.label() == logs::SET_LEVEL {
             let known = self.set_level(log_of(channel, get_mr(0)), get_mr(1));
             return Ok(MessageInfo::new(if known { logs::OK } else { logs::UNKNOWN }, 0));

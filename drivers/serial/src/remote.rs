@@ -1,8 +1,9 @@
-//! The line to the operator's machine: COM2 on one side, the region `remote-line` on the other. Bytes go both ways as they are.
+//! The line to the operator's machine: COM2 on one side, the region `remote-line` on the other. Bytes pass unchanged in
+//! both directions.
 //!
-//! Neither the remote domain nor the operator's machine is trusted. Where the domain is slow or the line's budget is used up, what is
-//! received stays in the device, which tells the other end of the line to wait. Where the domain's rings make no sense they are
-//! emptied and counted.
+//! Neither the remote domain nor the operator's machine is trusted. If the domain is slow or the line's budget is used
+//! up, received bytes stay in the device, which stops the sender at the other end. If the domain's rings are invalid,
+//! they are emptied and counted.
 
 use crate::accounts::{Accounts, Meter};
 use crate::indices;
@@ -16,26 +17,26 @@ use crate::wiring::{channels, ioports, regions};
 
 /// The remote domain.
 pub const REMOTE: Channel = Channel::new(channels::REMOTE);
-/// Bytes taken from its ring at a time.
+/// Bytes read from the remote domain's ring at a time.
 const PIECE: usize = 256;
-/// It is told of room after so many bytes, or when all is sent.
+/// Bytes after which the remote domain is notified of room. It is also notified when all bytes are sent.
 const ROOM: usize = 0x2000;
 
-/// The line.
+/// The remote line.
 pub struct RemoteLine {
     uart: Uart,
     input: Input,
     output: StreamConsumer,
-    /// Bytes out of the ring on their way to the device: which of them are left.
+    /// Bytes out of the ring on their way to the device. `left` is the range not yet sent.
     piece: [u8; PIECE],
     left: core::ops::Range<usize>,
-    /// Bytes taken since it was told.
+    /// Bytes read from the ring since the last notification of room.
     taken: usize,
-    /// Times that its ring of what is to be sent made no sense.
+    /// Times that the ring of bytes to send was invalid.
     emptied: u64,
 }
 
-/// What is received goes here.
+/// The ring for received bytes.
 struct Input {
     ring: StreamProducer,
     news: bool,
@@ -62,14 +63,14 @@ impl Take for Metered<'_> {
 
     fn take(&mut self, bytes: &[u8]) {
         let Metered(input, meter) = self;
-        // There was room for them, and only the reader moves that.
+        // `room` has found room for them, and since then only the reader can have changed the room.
         input.news |= input.ring.write(bytes).is_ok_and(|count| count != 0);
         meter.charge();
     }
 }
 
 impl RemoteLine {
-    /// Takes COM2 over; `None` on a machine without one.
+    /// Takes over COM2. Returns `None` on a machine without it.
     pub fn start() -> Option<RemoteLine> {
         let port = IoPort::new(ioports::IOPORT[1]);
         if !Uart::is_present(port) {
@@ -100,16 +101,16 @@ impl RemoteLine {
         })
     }
 
-    /// Bytes that the device lost, and times that a ring made no sense.
+    /// Returns the number of bytes that the device lost, and the number of times that a ring was invalid.
     pub fn troubles(&self) -> (u64, u64) {
         (self.uart.overruns, self.emptied + self.input.emptied)
     }
 
-    /// Receives and sends as many bytes as the rings, the device and the line's budget allow. If receiving had stopped for want of budget,
-    /// sending comes first, so a flood of requests does not hold back its answers.
+    /// Receives and sends as many bytes as the rings, the device and the line's budget allow. If receiving had stopped
+    /// for want of budget, sending comes first, so a flood of requests does not delay its answers.
     pub fn work(&mut self, interrupt: bool, accounts: &mut Accounts, clock: &Clock) {
         if interrupt {
-            // Before sending: this handles older causes than those that sending makes.
+            // Before sending, because these causes are older than those that sending creates.
             let mut input = Metered(&mut self.input, Meter::new(REMOTE, accounts, clock));
             self.uart.interrupted(&mut input);
         }

@@ -1,5 +1,5 @@
-//! A 16550 UART, of COM1 or COM2 (National Semiconductor PC16550D): registers and interrupt causes. The device is trusted to
-//! do no harm, but not to be quick: nothing here waits for it.
+//! A 16550 UART, of COM1 or COM2 (National Semiconductor PC16550D): registers and interrupt causes. The device is
+//! trusted to do no harm, but not to be quick: no function here waits for it.
 
 use sel4_microkit::IoPort;
 
@@ -30,22 +30,23 @@ const EIGHT_BITS: u8 = 3;
 const DIVISOR: u8 = 0x80;
 /// Modem control: DTR, and OUT2, which lets the interrupt out.
 const READY: u8 = 9;
-/// Modem control: RTS, the other end may send.
+/// Modem control: RTS, which allows the other end to send.
 const MAY_SEND: u8 = 2;
-/// FIFO control: FIFOs on and empty, an interrupt at [`TRIGGER`] received bytes, or four characters' time after the last one.
+/// FIFO control: FIFOs on and empty, an interrupt at [`TRIGGER`] received bytes, or four characters' time after the
+/// last one.
 const FIFOS: u8 = 0xc7;
 const TRIGGER: usize = 14;
 /// Interrupt for an empty transmit FIFO.
 const ENABLE_TRANSMIT: u8 = 2;
-/// Bytes that either FIFO holds.
+/// Bytes that either FIFO can store.
 const FIFO: usize = 16;
-/// Interrupt causes looked at in one go.
+/// Maximum number of interrupt causes handled at a time.
 const CAUSES: usize = 8;
-/// Full FIFOs taken from the device, or given to it, in one go, should it be that quick.
+/// Maximum number of full FIFOs received at a time, and sent at a time (`BURSTS`), in case the device is that quick.
 const RECEIVED: usize = 16;
 const BURSTS: usize = 8;
 
-/// Who gets what is received.
+/// The receiver of bytes.
 pub trait Take {
     /// Returns how many bytes may be received now. If that is 0, they stay in the device until [`Uart::resume`].
     fn room(&mut self) -> usize;
@@ -53,7 +54,7 @@ pub trait Take {
     fn take(&mut self, bytes: &[u8]);
 }
 
-/// How a device is used.
+/// Use of a device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Speed {
     /// By a person: the speed stays as the firmware set it.
@@ -66,14 +67,14 @@ pub enum Speed {
 pub struct Uart {
     port: IoPort,
     wants_to_send: bool,
-    /// Whether received bytes are left in the device.
+    /// True if received bytes are left in the device.
     held: bool,
     /// Received bytes that the device lost.
     pub overruns: u64,
 }
 
 impl Uart {
-    /// Whether there is a device: it keeps what is written into its scratch register.
+    /// Returns true if there is a device: it keeps a value written to its scratch register.
     pub fn is_present(port: IoPort) -> bool {
         [0x5a, 0xa5].into_iter().all(|value| {
             port.out8(register::SCRATCH, value);
@@ -81,7 +82,7 @@ impl Uart {
         })
     }
 
-    /// Takes the device over, with its interrupt for received bytes on.
+    /// Takes over the device and turns on its interrupt for received bytes.
     pub fn start(port: IoPort, speed: Speed) -> Uart {
         port.out8(register::INTERRUPT_ENABLE, 0);
         if speed == Speed::Fast {
@@ -101,10 +102,10 @@ impl Uart {
         }
     }
 
-    /// Handles the causes of an interrupt, handing over received bytes as long as there is room for them.
+    /// Handles the causes of an interrupt. Passes received bytes to `take` as long as it has room.
     ///
-    /// The line to the interrupt controller triggers by its edge, so it has to fall: all causes are taken until the
-    /// device names none. Should the budget end before, switching them off and on makes an edge.
+    /// The line to the interrupt controller is edge-triggered, so it must fall: all causes are handled until the device
+    /// reports none. If the bound is reached before, turning the causes off and on makes an edge.
     pub fn interrupted(&mut self, take: &mut impl Take) {
         for _ in 0..CAUSES {
             match self.port.in8(register::INTERRUPT_ID) & 0xf {
@@ -114,7 +115,7 @@ impl Uart {
                 0x6 => {
                     self.status();
                 }
-                // The transmitter's cause is taken by having been read.
+                // Reading the register has cleared the transmitter's cause.
                 0x2 => {}
                 _ => {
                     self.port.in8(register::MODEM_STATUS);
@@ -124,13 +125,13 @@ impl Uart {
         self.make_edge();
     }
 
-    /// Receives bytes from the FIFO. It is known to hold `sure` bytes, so the status is not read for these. In an emulator an access to a
-    /// register costs as much as some thousand instructions.
+    /// Receives bytes from the FIFO. It is known to contain `sure` bytes, so the status is not read for these. In an
+    /// emulator an access to a register costs as much as some thousand instructions.
     fn receive(&mut self, take: &mut impl Take, mut sure: usize) {
         for _ in 0..RECEIVED {
             let room = take.room().min(FIFO);
             if room == 0 {
-                // Its cause goes with its interrupt; the other end waits while the FIFO is full, or by RTS.
+                // With the interrupt off, its cause disappears. RTS and a full FIFO stop the other end.
                 self.hold(true);
                 return;
             }
@@ -147,7 +148,7 @@ impl Uart {
         }
     }
 
-    /// Takes up receiving where it was held for want of room.
+    /// Resumes receiving if it had stopped for want of room.
     pub fn resume(&mut self, take: &mut impl Take) {
         if self.held && take.room() != 0 {
             self.hold(false);
@@ -180,7 +181,7 @@ impl Uart {
         receive | if self.wants_to_send { ENABLE_TRANSMIT } else { 0 }
     }
 
-    /// Gives the device what it takes now, from `next`; whether that was anything.
+    /// Sends bytes from `next` as long as the device accepts them. Returns true if any byte was sent.
     pub fn send(&mut self, mut next: impl FnMut() -> Option<u8>) -> bool {
         let mut sent = false;
         for _ in 0..BURSTS {
@@ -196,7 +197,8 @@ impl Uart {
         sent
     }
 
-    /// After [`Self::send`] (with its result): has an interrupt come when the device can take more, or no longer.
+    /// Turns on or off the interrupt for an empty transmitter. `wanted` is true if there are more bytes; `sent` is the
+    /// result of [`Self::send`].
     pub fn want_to_send(&mut self, wanted: bool, sent: bool) {
         if wanted != self.wants_to_send {
             self.wants_to_send = wanted;

@@ -13,7 +13,7 @@ fn shown(screen: &mut Screen) -> String {
     String::from_utf8(std::iter::from_fn(|| screen.pop()).collect()).unwrap()
 }
 
-/// Feeds one writer's text in the given pieces, printing each line as it gets complete.
+/// Feeds one writer's text in the given pieces. Prints each line when it is complete, and returns the screen.
 fn printed(texts: &[&[u8]]) -> String {
     let (mut line, mut screen, mut out) = (Line::new(), Screen::new(), String::new());
     for text in texts {
@@ -96,7 +96,7 @@ fn a_byte_costs_what_the_last_ones_took_within_bounds() {
     assert!((1_900..=2_100).contains(&cost.of(1)), "{cost:?}");
     cost.sent(0, 1_000_000);
     assert!(cost.of(1) <= 2_100);
-    // The machine stood still: that is no byte's fault.
+    // The machine stood still, which is not the cost of a byte.
     cost.sent(1, u64::MAX / 2);
     assert!(cost.of(1) <= 5_000, "{cost:?}");
     (0..100).for_each(|_| cost.sent(1 << 20, 0));
@@ -130,7 +130,7 @@ fn a_line_shows_its_level_unless_it_is_the_usual_one() {
     assert_eq!(printed(&[&[1, b'x', 2, b'\n']]), "[brane-1] ?x?\r\n");
 }
 
-/// What a history gives an operator who reads from `after` on, in as many reads as it takes.
+/// Returns the lines that an operator reads from a history after line `after`, in as many reads as necessary.
 fn kept(history: &History, mut after: u64, room: usize) -> Vec<(u64, Level, String)> {
     let (mut all, mut out) = (Vec::new(), vec![0; room]);
     loop {
@@ -154,7 +154,7 @@ fn a_kept_line_is_what_was_shown() {
 }
 
 proptest! {
-    /// The last lines are kept in order, as many as fit, and a reader gets each one once, however small its room.
+    /// Checks that the last lines are stored in order, as many as fit. A reader with any room gets each line once.
     #[test]
     fn the_last_lines_are_kept_in_order(
         texts in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..300), 1..60),
@@ -170,7 +170,7 @@ proptest! {
         }
         let found = kept(&history, 0, room);
         prop_assert!(all.ends_with(&found));
-        // No older line would have fitted.
+        // Another line would not have fitted.
         let size = |lines: &[(u64, Level, String)]| lines.iter().map(|l| 24 + l.2.len()).sum::<usize>();
         let older = all.len() - found.len();
         prop_assert!(older == 0 || size(&all[older - 1..]) > HISTORY);

@@ -18,7 +18,6 @@ use crate::tcp::Owner;
 use alloc::string::ToString;
 use alloc::vec::Vec;
 use brane_abi::control::{BraneConfig, BraneStatus, Counter};
-use brane_abi::layout::PORTS_PER_BRANE;
 use brane_abi::net::SockAddr;
 use brane_abi::port;
 use brane_abi::shared::SharedRegion;
@@ -68,8 +67,10 @@ pub struct Turn {
 pub struct Brane {
     /// Its stack.
     pub stack: Stack,
-    /// Those at each NIC, of which the brane numbers all through.
+    /// The ports at each NIC. The brane numbers them through.
     ports: Vec<Ports>,
+    /// Ports at each NIC.
+    ports_per_nic: usize,
     control: Control,
     clients: Vec<Client>,
     config: Option<BraneConfig>,
@@ -94,12 +95,12 @@ impl Brane {
         clients: &[SharedRegion],
     ) -> Option<Brane> {
         let clients = clients.iter().enumerate();
+        let ports = ports.iter().map(|region| Ports::start(*region));
+        let ports: Vec<Ports> = ports.collect::<Option<_>>()?;
         Some(Brane {
             stack: Stack::new(seed, now),
-            ports: ports
-                .iter()
-                .map(|region| Ports::start(*region))
-                .collect::<Option<_>>()?,
+            ports_per_nic: ports.iter().map(Ports::count).min().unwrap_or_default(),
+            ports,
             control: Control::start(control)?,
             clients: clients
                 .map(|(i, region)| Client::start(i, *region))
@@ -262,7 +263,7 @@ impl Brane {
             }
         }
         for (nic, ports) in self.ports.iter_mut().enumerate() {
-            let bits = bits >> (nic * PORTS_PER_BRANE) & ((1 << PORTS_PER_BRANE) - 1);
+            let bits = bits >> (nic * self.ports_per_nic) & ((1 << self.ports_per_nic) - 1);
             if ports.endpoint.flush(bits) {
                 notify(Peer::Driver(nic));
             }

@@ -15,7 +15,6 @@ use crate::stack::COPY;
 use crate::syncache;
 use crate::tcp::{CONNECTIONS, Conn, FlowKey, buffers};
 use brane_abi::control::MAX_MESSAGE;
-use brane_abi::layout::PORTS_PER_BRANE;
 use brane_abi::socket::QUESTIONS;
 use smoltcp::iface::{Interface, SocketStorage};
 
@@ -48,11 +47,10 @@ const QUERIES: usize = (2 * QUESTIONS + 16) * MAX_MESSAGE;
 /// What the manager (trusted) gives: the configuration and one message.
 const CONFIGURATION: usize = 8 * MAX_MESSAGE;
 
-/// Returns all of it in bytes, for a brane with ports at `nics` NICs. One eighth of what is not of one piece from the start to
+/// Returns all of it in bytes, for a brane with `ports` ports. One eighth of what is not of one piece from the start to
 /// the end is for the gaps in between.
-pub const fn needed(nics: usize) -> usize {
+pub const fn needed(ports: usize) -> usize {
     let fixed = TCP_BUFFERS + LISTENING + fragments::BYTES;
-    let ports = nics * PORTS_PER_BRANE;
     let rest = TCP_CONNECTIONS
         + ports * (INTERFACE + PARKED)
         + INTERFACE
@@ -72,16 +70,16 @@ mod tests {
     /// Another way to the sum: a thing that is left out, taken off or counted with another one is missed.
     #[test]
     fn the_account_is_the_sum_of_all_things_and_an_eighth_of_those_that_come_and_go() {
-        const NICS: usize = 3;
+        const PORTS: usize = 6;
         let for_good = [TCP_BUFFERS, LISTENING, fragments::BYTES];
         let come_and_go = [
-            vec![INTERFACE + PARKED; NICS * PORTS_PER_BRANE],
+            vec![INTERFACE + PARKED; PORTS],
             vec![INTERFACE, LOOP, COPY, COPY],
             vec![TCP_CONNECTIONS, EVENT_BYTES, QUERIES, CONFIGURATION],
         ]
         .concat();
         let sum: usize = come_and_go.iter().sum();
-        assert_eq!(needed(NICS), for_good.iter().sum::<usize>() + sum + sum / 8);
+        assert_eq!(needed(PORTS), for_good.iter().sum::<usize>() + sum + sum / 8);
     }
 
     #[test]

@@ -4,8 +4,9 @@
 //! only mean that it restarts; it ends the link until the driver has.
 
 use crate::counters::Counters;
+use alloc::vec::Vec;
 use brane_abi::endpoint::{Endpoint, LinkEvent, RingPair, Rings};
-use brane_abi::layout::{PORTS_PER_BRANE, ports};
+use brane_abi::layout::ports;
 use brane_abi::link::Side;
 use brane_abi::port::PortInfo;
 use brane_abi::ring::{Consumer, Producer};
@@ -38,7 +39,7 @@ impl Rings for Port {
 /// All ports to one driver.
 pub struct Ports {
     /// The link with the driver.
-    pub endpoint: Endpoint<[Port; PORTS_PER_BRANE]>,
+    pub endpoint: Endpoint<Vec<Port>>,
     /// Doorbell bits of ports that may have frames.
     pub pending: u64,
 }
@@ -56,10 +57,17 @@ impl Ports {
                 retired: None,
             })
         };
+        let all: Option<Vec<Port>> = (0..ports::count(region.len())).map(port).collect();
         Some(Ports {
-            endpoint: Endpoint::start(region, Side::B, [port(0)?, port(1)?])?,
+            endpoint: Endpoint::start(region, Side::B, all?)?,
             pending: 0,
         })
+    }
+
+    /// Returns the number of ports.
+    #[inline]
+    pub fn count(&self) -> usize {
+        self.endpoint.rings.len()
     }
 
     /// One port.

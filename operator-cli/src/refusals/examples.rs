@@ -1,4 +1,4 @@
-//! One refusal for each code, for the documents and the tests. It owns no state, and nobody is on the other side.
+//! One refusal for each code, for the documents and the tests. It owns no state and has no peer.
 
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;

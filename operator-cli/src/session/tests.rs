@@ -9,7 +9,7 @@ fn session(text: &str) -> Session {
     Session::new(line(text, &Context::of(Program::Branectl)).unwrap().unwrap())
 }
 
-/// Carries a line out against answers given one after the other; returns the requests, what was shown, the end.
+/// Executes a line with the given answers, one after the other. Returns the requests, the output and the end.
 fn run(text: &str, answers: Vec<Result<Answer, Refusal>>) -> (Vec<Request>, Output, Option<End>) {
     let mut session = session(text);
     let mut out = Output::default();
@@ -220,7 +220,7 @@ fn events_are_followed_from_the_last_one() {
         "{}",
         out.text
     );
-    // With --once an answer's worth after the other, until none is left.
+    // With --once: one answer of events after the other, until none is left.
     let (asked, out, end) = run(
         "events --once --after 3",
         vec![
@@ -289,7 +289,7 @@ fn files_are_for_the_host() {
     assert!(out.error.starts_with("save works on the host"), "{}", out.error);
 }
 
-/// A full part of a log, the first of whose lines has this number.
+/// Returns a full part of a log. Its first line has this number.
 fn full_part(first: u64) -> Answer {
     Answer::Logs((first..first + LOG_LINES as u64).map(samples::log_line).collect())
 }

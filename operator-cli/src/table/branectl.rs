@@ -21,10 +21,10 @@ const GATEWAY6: Opt = option("gateway6", None, "IP", Value::Text, "IPv6 default 
 const DHCP4: Opt = flag("dhcp4", None, "ask DHCP for an IPv4 address and router");
 const SLAAC: Opt = flag("slaac", None, "take IPv6 addresses from router advertisements");
 
-/// Words for log levels.
+/// Names of the log levels.
 const LEVELS: [&str; 5] = ["off", "error", "warn", "info", "debug"];
 
-/// In the order of `help`.
+/// Verbs in the order of `help`.
 pub const VERBS: &[Verb] = &[
     Verb {
         name: "list",
@@ -569,7 +569,7 @@ pub const VERBS: &[Verb] = &[
 
 const MODES: &[&str] = &["bridge", "private"];
 
-/// `bridge` or `private`.
+/// Parses `bridge` or `private`.
 pub fn mode(word: &str) -> Result<Mode, Error> {
     Ok(match value_parsers::word(word, MODES)?.as_str() {
         "private" => Mode::Private,

@@ -15,10 +15,10 @@ use brane_abi::query::Query;
 
 const NUMERIC: super::Opt = flag("numeric", Some('n'), "addresses as numbers; it is always so");
 
-/// What `netstat -p` takes.
+/// Protocols that `netstat -p` accepts.
 const PROTOCOLS: &[&str] = &["tcp", "udp", "icmp", "icmp6"];
 
-/// In the order of `help`.
+/// Commands in the order of `help`.
 pub const VERBS: &[Verb] = &[
     Verb {
         name: "ifconfig",
@@ -276,7 +276,7 @@ pub const VERBS: &[Verb] = &[
     },
 ];
 
-/// The name of a host: RFC 1035 allows 253 characters.
+/// Parses the name of a host. RFC 1035 allows 253 characters.
 fn host(word: &str) -> Result<String, Error> {
     match word.len() {
         1..=253 => Ok(word.to_string()),

@@ -1,4 +1,4 @@
-//! The verbs of `nicctl`: devices, whoever has them.
+//! The verbs of `nicctl`, for all devices, independent of their owners.
 
 use super::branectl::mode;
 use super::{Value, Verb, one, option, optional, options};
@@ -10,7 +10,7 @@ use brane_abi::operator::{DeviceConfig, Kind, Request};
 const DEVICE: super::Argument = one("DEVICE", Value::Device, "the device's name");
 const KINDS: &[&str] = &["vnic", "vlan", "pair"];
 
-/// In the order of `help`.
+/// Verbs in the order of `help`.
 pub const VERBS: &[Verb] = &[
     Verb {
         name: "list",

@@ -98,8 +98,10 @@ pub struct Received {
 }
 
 impl Kernel {
+    /// Creates the system call interface.
+    ///
     /// # Safety
-    /// Only once, in the root task's only thread, with the buffer that the boot information names.
+    /// Must be called only once, in the root task's only thread, with the buffer that the boot information names.
     pub unsafe fn new(ipc_buffer: u64) -> Self {
         Kernel {
             ipc_buffer: ipc_buffer as *mut u64,

@@ -58,12 +58,12 @@ static PAYLOAD: Payload = Payload {
 };
 
 unsafe extern "C" fn main(info: *const BootInfo) -> ! {
-    // SAFETY: the kernel passes the address of the boot information, which it has mapped and nobody changes.
+    // SAFETY: the kernel passes the address of the boot information, which it has mapped and which does not change.
     let info = unsafe { &*info };
     // SAFETY: this is the only thread, and it gets here once.
     let mut kernel = unsafe { Kernel::new(info.ipc_buffer) };
     let memory = &raw mut MEMORY;
-    // SAFETY: as above; no other reference to it exists.
+    // SAFETY: this is the only thread and it gets here once, so no other reference to the memory exists.
     let memory = unsafe { &mut *memory };
     let began = timestamp();
     // SAFETY: the builder writes these words into the finished image, behind the compiler's back.

@@ -20,7 +20,7 @@ unsafe extern "C" fn memcpy(dest: *mut u8, src: *const u8, n: usize) -> *mut u8 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn memmove(dest: *mut u8, src: *const u8, n: usize) -> *mut u8 {
     if (dest as usize).wrapping_sub(src as usize) >= n {
-        // SAFETY: a forward copy never overwrites what it has yet to read; the ranges are the caller's.
+        // SAFETY: a forward copy never overwrites bytes that it has not read yet; the caller guarantees the ranges.
         return unsafe { memcpy(dest, src, n) };
     }
     // SAFETY: `dest` lies within the source, so the copy runs from the end; the flag is cleared again.
@@ -63,6 +63,6 @@ unsafe extern "C" fn memcmp(a: *const u8, b: *const u8, n: usize) -> i32 {
 /// `a` and `b` must be valid for `n` bytes.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn bcmp(a: *const u8, b: *const u8, n: usize) -> i32 {
-    // SAFETY: the same contract.
+    // SAFETY: the contract of `memcmp`, which the caller guarantees.
     unsafe { memcmp(a, b, n) }
 }

@@ -8,7 +8,7 @@ use sel4::Refused;
 
 use crate::kernel::{BootInfo, Kernel, MAX_UNTYPED, Slot, object};
 
-/// Capacity for remainders beside the regions at fixed addresses.
+/// Capacity for remainders next to the regions at fixed addresses.
 const MAX_PIECES: usize = MAX_UNTYPED + 282;
 /// The kernel's limit on objects in one invocation.
 const FAN_OUT: u32 = initialiser_spec::RETYPE_LIMIT;
@@ -189,7 +189,7 @@ impl Memory {
         Ok(())
     }
 
-    /// Takes everything below `at` out of a piece; what was RAM stays available, as pieces of its own.
+    /// Takes everything below `at` out of a piece. RAM among it stays available, as pieces of its own.
     fn skip_to(&mut self, kernel: &mut Kernel, index: usize, at: u64) -> Result<(), Shortage> {
         loop {
             let piece = self.pieces[index];

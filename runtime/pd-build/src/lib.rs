@@ -14,7 +14,7 @@ pub fn protection_domain(program: &str) {
     protection_domain_with(program, &[]);
 }
 
-/// Like [`protection_domain`], for a program that is also used in systems without some channels, regions or
+/// Does the work of [`protection_domain`] for a program that is also used in systems without some channels, regions or
 /// children. `optional` has their names as in the description, families with `-N` for the number
 /// ([`codegen::program_with`]).
 pub fn protection_domain_with(program: &str, optional: &[&str]) {
@@ -44,10 +44,9 @@ fn link() {
     }
 }
 
-/// For a crate of several programs that no single system runs: each is given with a configuration of
-/// `configs.toml` that runs it. If the system being built does not run a program, its constants come from
-/// that configuration, so that the program always compiles. Writes `wiring-PROGRAM.rs` into `OUT_DIR` for
-/// each.
+/// Writes `wiring-PROGRAM.rs` into `OUT_DIR` for each program of a crate with several programs that no single system
+/// runs. Each program is given with a configuration of `configs.toml` that runs it. If the system being built does not
+/// run a program, its constants come from that configuration, so that the program always compiles.
 pub fn protection_domains(programs: &[(&str, &str)]) {
     let out = PathBuf::from(std::env::var_os("OUT_DIR").expect("cargo sets OUT_DIR for build scripts"));
     let wiring = |program: &str| out.join(format!("wiring-{}.rs", program.trim_end_matches(".elf")));

@@ -1,9 +1,10 @@
 //! The raw backtrace of a protection domain that failed, written by the domain itself.
 //!
-//! No other domain may read the stack, so the domain itself writes what a tool on the host needs (`brane_abi::backtrace`) to its log.
-//! Its panic handler does so. After a fault its parent makes it continue at [`Child::REPORT`] ([`Child::write_backtrace`]). The
-//! parent is trusted. The memory of the failed domain may hold anything; its code and constants are not writable. This code does
-//! a bounded amount of work and ends by an invalid instruction, so the parent sees one more fault.
+//! No other domain may read the stack. So the domain itself writes the data for a tool on the host
+//! (`brane_abi::backtrace`) to its log. Its panic handler does that. After a fault its parent makes it continue at
+//! [`Child::REPORT`] ([`Child::write_backtrace`]). The parent is trusted. The memory of the failed domain may contain
+//! anything; its code and constants are not writable. This code does a bounded amount of work and ends by an invalid
+//! instruction, so the parent sees one more fault.
 
 #[cfg(not(test))]
 pub(crate) use writer::write;
@@ -14,8 +15,9 @@ use brane_abi::backtrace::Registers;
 /// Number of registers up to RBP in the order of `seL4_UserContext`.
 const REGISTERS: usize = 10;
 
-/// Builds the message that makes a failed thread write its backtrace: flags (bit 0: resume), number of registers, then these
-/// registers: RIP, RSP, RFLAGS, RAX, RBX, RCX, RDX, RSI, RDI, RBP. RDI, RSI and RDX are the arguments of `report`.
+/// Builds the message that makes a failed thread write its backtrace. The words are flags (bit 0: resume), the number
+/// of registers, and the registers: RIP, RSP, RFLAGS, RAX, RBX, RCX, RDX, RSI, RDI, RBP. RDI, RSI and RDX are the
+/// arguments of `report`.
 const fn report_message(failed: Registers) -> [u64; 2 + REGISTERS] {
     let mut words = [0; 2 + REGISTERS];
     (words[0], words[1]) = (1, REGISTERS as u64);
@@ -29,8 +31,8 @@ impl Child {
     /// Address at which every program that `runtime/pd-build` links writes its backtrace; see `start`.
     pub const REPORT: u64 = Child::ENTRY + 16;
 
-    /// Makes a child that faulted write a raw backtrace to its log. The child then faults once more, after a few lines at the latest.
-    /// A child that panicked has written the backtrace already and faults at once.
+    /// Makes a child that faulted write a raw backtrace to its log. The child then faults once more, after a few lines
+    /// at the latest. A child that panicked has written the backtrace already and faults at once.
     pub fn write_backtrace(self) -> Result<(), sel4::Refused> {
         let mut read = [0; REGISTERS];
         // Flags (bit 0: stop the thread), number of registers.
@@ -83,8 +85,8 @@ mod writer {
         static __text_end: u8;
     }
 
-    /// Writes the backtrace after a fault, called by the assembly in `start`. It runs on [`STACK`], because the fault may be an overflow
-    /// of the domain's own stack.
+    /// Writes the backtrace after a fault, called by the assembly in `start`. It runs on [`STACK`], because the fault
+    /// may be an overflow of the domain's own stack.
     #[unsafe(no_mangle)]
     extern "C" fn __sel4_microkit_report(ip: u64, sp: u64, bp: u64) {
         write(Registers { ip, sp, bp });

@@ -1,4 +1,4 @@
-//! State that is too large for the stack: a static that is handed out once.
+//! State that is too large for the stack: a static with one owner.
 
 use core::cell::{Cell, UnsafeCell};
 
@@ -25,7 +25,7 @@ impl<T: Copy> Single<T> {
     }
 }
 
-/// A value in static memory that one owner takes for the life of the protection domain. It is as new after a restart.
+/// A value in static memory that one owner takes for the life of the protection domain. A restart resets the value.
 pub struct StaticCell<T> {
     value: UnsafeCell<T>,
     taken: Cell<bool>,
@@ -35,7 +35,7 @@ pub struct StaticCell<T> {
 unsafe impl<T> Sync for StaticCell<T> {}
 
 impl<T> StaticCell<T> {
-    /// A cell with its value. Keep it all zero bytes where it is large: then the image does not carry it.
+    /// Creates a cell with its value. A large value should be all zero bytes, so that the image does not contain it.
     pub const fn new(value: T) -> Self {
         Self {
             value: UnsafeCell::new(value),
@@ -43,7 +43,7 @@ impl<T> StaticCell<T> {
         }
     }
 
-    /// The value, the first time; panics after that.
+    /// Returns the value at the first call. Panics at any later call.
     #[allow(
         clippy::mut_from_ref,
         reason = "the reference is given out once, as `taken` makes sure"

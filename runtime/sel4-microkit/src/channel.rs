@@ -1,4 +1,7 @@
-//! Channels, sets of them, and child protection domains.
+//! Channels, sets of channels, and child protection domains.
+//!
+//! Owns no state: a [`Channel`] and a [`Child`] are numbers. On the other side are the kernel (trusted), which checks
+//! each capability, and the domains at the other ends.
 
 use crate::{CHILDREN, ENDPOINTS, IRQS, MAX_ID, MessageInfo, NOTIFICATIONS, message, symbols};
 use core::fmt;
@@ -10,7 +13,7 @@ pub struct Channel {
     index: usize,
 }
 
-/// The kernel refused to acknowledge an interrupt.
+/// Error: the kernel refused to acknowledge an interrupt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IrqAckError(sel4::Error);
 
@@ -20,7 +23,7 @@ impl fmt::Display for IrqAckError {
     }
 }
 
-/// Panics unless the bit of the channel is set in what the description gives this domain.
+/// Panics unless the description gives this domain the channel: its bit must be set in `mask`.
 #[inline]
 fn check(mask: u64, channel: &Channel, method: &str) {
     assert!(
@@ -50,7 +53,7 @@ impl Channel {
         cap::Notification::from_bits(NOTIFICATIONS + self.index as u64)
     }
 
-    /// Returns the capability that [`Self::irq_ack`] uses. Panics if the id is no interrupt's.
+    /// Returns the capability that [`Self::irq_ack`] uses. Panics if the id is not an interrupt's.
     #[doc(hidden)]
     #[inline]
     pub fn irq_handler(&self) -> cap::IrqHandler {
@@ -77,8 +80,8 @@ impl Channel {
         self.irq_handler().irq_handler_ack().map_err(IrqAckError)
     }
 
-    /// Returns the address and the data that a device must write to raise the message-signalled interrupt of this vector on
-    /// the first processor. Vectors count as in the description, 0 to 107.
+    /// Returns the address and the data that a device must write to raise the message-signalled interrupt of this
+    /// vector on the first processor. Vectors are numbered as in the description, 0 to 107.
     pub const fn message(vector: u8) -> (u64, u32) {
         // Intel SDM volume 3, 11.11: fixed delivery, edge, to the processor with APIC id 0. Vectors of 5.0.0: 32
         // exceptions, then 16 of the old controller, then these.
@@ -156,18 +159,18 @@ impl fmt::Display for DisplayChannelSet<'_> {
 
 /// Top of every protection domain's stack, fixed by the ABI.
 pub(crate) const STACK_TOP: u64 = 0x7fff_ffff_d000;
-/// RFLAGS: interrupts on, and the bit that is always set. Above all no single-stepping, which a crashed child may have
-/// switched on.
+/// RFLAGS with interrupts on, and the bit that is always set. Single-stepping, which a crashed child may have switched
+/// on, is off.
 pub(crate) const PLAIN_FLAGS: u64 = 0x202;
 
-/// Registers of a thread on either kernel at most (`seL4_UserContext`): 18 general ones, the bases of FS and GS. seL4 5.0.0 has one
-/// base and leaves out what is too much.
+/// Maximum number of a thread's registers on either kernel (`seL4_UserContext`): 18 general ones, the bases of FS and
+/// GS. seL4 5.0.0 has one base and ignores the excess.
 const REGISTERS: usize = 20;
 
 const _: () = assert!(2 + REGISTERS <= message::INVOCATION_WORDS);
 
-/// The message that starts a thread: flags (bit 0: resume), number of registers, then they in the order of `seL4_UserContext`, of
-/// which the fourth is RAX. All others are zero, so that the thread finds nothing of what it did before.
+/// Builds the message that starts a thread: flags (bit 0: resume), number of registers, then the registers in the order
+/// of `seL4_UserContext`; the fourth is RAX. All others are zero, so that the thread finds nothing of its earlier run.
 const fn start_message(entry: u64, reason: u64) -> [u64; 2 + REGISTERS] {
     let mut words = [0; 2 + REGISTERS];
     (words[0], words[1]) = (1, REGISTERS as u64);
@@ -199,14 +202,14 @@ impl Child {
         cap::Tcb::from_bits(CHILDREN + self.index as u64)
     }
 
-    /// Starts the child anew at `entry` ([`Self::ENTRY`] for all programs of this project), on its own stack's top, with
-    /// plain processor flags. The kernel ends whatever it was waiting in.
+    /// Restarts the child at `entry` ([`Self::ENTRY`] for all programs of this project), with the stack pointer at the
+    /// top of its stack and plain processor flags. The kernel ends any call or receive that the child was waiting in.
     pub fn restart(self, entry: u64) -> Result<(), sel4::Refused> {
         self.begin(entry, 0)
     }
 
-    /// The same for another tenant: the child is to clear what the last one left in the memory that it keeps
-    /// ([`crate::scrub`]).
+    /// Restarts the child for another tenant. The child first clears the last tenant's data in the memory that lasts
+    /// over restarts ([`crate::scrub`]).
     pub fn restart_for_another(self, entry: u64) -> Result<(), sel4::Refused> {
         self.begin(entry, crate::scrub::ANOTHER)
     }
@@ -219,17 +222,17 @@ impl Child {
         )
     }
 
-    /// Stops the child. A call or receive that it waits in is begun anew when it is resumed.
+    /// Stops the child. A call or receive that it waits in begins anew when the child is resumed.
     pub fn stop(self) -> Result<(), sel4::Refused> {
         self.tcb().tcb_suspend()
     }
 
-    /// Lets a stopped child go on.
+    /// Lets a stopped child continue.
     pub fn resume(self) -> Result<(), sel4::Refused> {
         self.tcb().tcb_resume()
     }
 
-    /// The first instruction of every program that `runtime/pd-build` links.
+    /// Address of the first instruction of every program that `runtime/pd-build` links.
     pub const ENTRY: u64 = 0x20_0000;
 }
 

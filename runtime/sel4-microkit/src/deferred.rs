@@ -47,7 +47,7 @@ impl DeferredAction {
         self.interface
     }
 
-    /// Does the action now.
+    /// Executes the action now.
     pub fn execute_now(self) -> Result<(), IrqAckError> {
         match self.interface {
             DeferredActionInterface::Notify => {
@@ -59,7 +59,7 @@ impl DeferredAction {
     }
 }
 
-/// At most one action that waits; [`crate::Handler::take_deferred_action`] takes it out.
+/// Stores at most one action; [`crate::Handler::take_deferred_action`] removes it.
 #[derive(Debug, Default)]
 pub struct DeferredActionSlot {
     inner: Option<DeferredAction>,
@@ -71,12 +71,12 @@ impl DeferredActionSlot {
         Self { inner: None }
     }
 
-    /// Takes the action out.
+    /// Removes and returns the action.
     pub fn take(&mut self) -> Option<DeferredAction> {
         self.inner.take()
     }
 
-    /// Keeps an action for the next wait. If an earlier one waits, does that one now.
+    /// Stores an action for the next wait. If an earlier action waits, executes that one now.
     pub fn defer(&mut self, action: DeferredAction) -> Result<(), IrqAckError> {
         match self.inner.replace(action) {
             Some(earlier) => earlier.execute_now(),

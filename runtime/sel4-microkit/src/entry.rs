@@ -1,16 +1,16 @@
-//! The way from the entry code to the program: what `#[protection_domain]` expands to.
+//! The path from the entry code to the program: the expansion of `#[protection_domain]`.
 //!
 //! Owns nothing. `start` (the entry code) calls `__sel4_microkit_main`, which the macro defines in the program.
 
 use crate::Handler;
 use core::cell::UnsafeCell;
 
-/// Notes why the domain starts.
+/// Records the reason of the domain's start.
 pub fn begin(reason: u64) {
     crate::scrub::set(reason);
 }
 
-/// Runs `init`, then handles events for ever. An error of the handler is a panic.
+/// Runs `init`, then handles events forever. An error of the handler is a panic.
 pub fn run_main<H: Handler>(init: impl FnOnce() -> H) -> ! {
     match init().run() {
         Err(error) => panic!("{error}"),
@@ -38,8 +38,9 @@ impl<const SIZE: usize> Stack<SIZE> {
     /// Nothing else uses the stack.
     pub unsafe fn enter(&'static self, main: extern "C" fn() -> !) -> ! {
         let top = self.0.get().wrapping_add(1);
-        // SAFETY: `top` is the end of memory that is writable for the domain's life, aligned to 16 (its start is, and so is its
-        // size), and the caller vouches that it is ours. The old stack is never returned to, since `main` never returns.
+        // SAFETY: `top` is the end of memory that is writable for the domain's life. It is aligned to 16, because its
+        // start and its size are. The caller guarantees that nothing else uses the memory. The old stack is never
+        // returned to, because `main` never returns.
         unsafe {
             core::arch::asm!("mov rsp, {top}", "xor ebp, ebp", "call {main}", "ud2",
                 top = in(reg) top, main = in(reg) main, options(noreturn));
@@ -47,7 +48,7 @@ impl<const SIZE: usize> Stack<SIZE> {
     }
 }
 
-/// Makes a function the protection domain's entry; `#[protection_domain]` expands to this.
+/// Makes a function the protection domain's entry. `#[protection_domain]` expands to this macro.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! declare_protection_domain {
@@ -68,7 +69,7 @@ macro_rules! declare_protection_domain {
                 $({
                     const SIZE: usize = $stack_size;
                     static STACK: $crate::_private::Stack<SIZE> = $crate::_private::Stack::new();
-                    // SAFETY: the stack has no other name, and this function runs once in a start.
+                    // SAFETY: the stack has no other name, and this function runs once at each start.
                     unsafe { STACK.enter(main) }
                 })?
                 #[allow(unreachable_code)]

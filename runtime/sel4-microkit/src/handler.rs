@@ -1,7 +1,7 @@
-//! The event loop, and what a protection domain does at each event.
+//! The event loop, and the trait for a protection domain's reactions to events.
 //!
-//! Owns the wait for events. On the other side are the kernel (trusted) and the domains that call, notify or fault: their
-//! messages are passed to the [`Handler`] unchecked.
+//! Owns the wait for events. On the other side are the kernel (trusted) and the domains that call, notify or fault:
+//! their messages are passed to the [`Handler`] unchecked.
 
 use crate::{Channel, ChannelSet, Child, DeferredAction, INPUT, MessageInfo, message, symbols};
 use alloc::boxed::Box;
@@ -13,9 +13,9 @@ pub use core::convert::Infallible;
 /// The type without values. As a [`Handler`] it is for domains that never wait.
 pub type Never = Infallible;
 
-/// What a protection domain does at each event. An error ends the domain, with the error's text as its panic message.
+/// A protection domain's reactions to events. An error ends the domain, with the error's text as its panic message.
 pub trait Handler {
-    /// Why the domain cannot continue.
+    /// Reason why the domain cannot continue.
     type Error: fmt::Display;
 
     /// Handles the channels and interrupts that were signalled. The default panics.
@@ -28,8 +28,8 @@ pub trait Handler {
         panic!("unexpected protected procedure call from channel {channel:?} with msg_info={msg_info:?}")
     }
 
-    /// Returns false to leave the caller of the protected call just handled without an answer. A parent needs this if it stopped the
-    /// caller during the call ([`Child::stop`]): the caller begins the call anew when it is resumed.
+    /// Returns false if the caller of the protected call just handled must get no answer. A parent needs this if it
+    /// stopped the caller during the call ([`Child::stop`]): the caller begins the call anew when it is resumed.
     fn answers(&mut self) -> bool {
         true
     }
@@ -40,12 +40,12 @@ pub trait Handler {
         panic!("unexpected fault from protection domain {child:?} with msg_info={msg_info:?}")
     }
 
-    /// Returns an action to do before the next wait. Called after every event.
+    /// Returns an action to execute before the next wait. Called after every event.
     fn take_deferred_action(&mut self) -> Option<DeferredAction> {
         None
     }
 
-    /// Handles events for ever. Returns at the first error.
+    /// Handles events forever. Returns at the first error.
     #[doc(hidden)]
     fn run(&mut self) -> Result<Never, Self::Error> {
         // An interrupt that came before the domain waited for it is still unacknowledged.
@@ -67,7 +67,7 @@ pub trait Handler {
                 Origin::Notification(bits) => self.notified(ChannelSet::new(bits))?,
             }
             if let Some(action) = self.take_deferred_action() {
-                // As with the SDK's joined system call, nobody learns of a refusal.
+                // As with the SDK's joined system call, a refusal is not reported.
                 let _ = action.execute_now();
             }
         }

@@ -1,6 +1,6 @@
 //! A heap in a memory region: the TLSF allocator of the crate `rlsf`, whose operations take bounded time.
 //!
-//! A protection domain has one thread, so there is no lock.
+//! Owns the memory of the region. A protection domain has one thread, so there is no lock.
 
 use crate::Region;
 use core::alloc::{GlobalAlloc, Layout};
@@ -21,7 +21,7 @@ unsafe impl Sync for Heap {}
 #[cfg_attr(not(test), global_allocator)]
 static HEAP: Heap = Heap(UnsafeCell::new(Pool::new()), Cell::new(0));
 
-/// Bytes that are allocated now, as they were asked for.
+/// Returns the bytes that are allocated now, in the sizes that were requested.
 pub fn used() -> usize {
     HEAP.1.get()
 }
@@ -34,10 +34,10 @@ impl Heap {
     }
 }
 
-/// Gives the heap all of a region. To be called once at the start, before the first allocation.
+/// Gives all of a region to the heap. Must be called once at the start, before the first allocation.
 pub fn init(region: Region) {
-    // SAFETY: the region is mapped for the domain's life and used by nobody else (the caller's contract by the
-    // system description).
+    // SAFETY: the region is mapped for the domain's life and has no other user (the caller's contract by the system
+    // description).
     give(unsafe { core::slice::from_raw_parts_mut(region.as_ptr().cast::<MaybeUninit<u8>>(), region.size) });
 }
 
@@ -48,7 +48,8 @@ pub fn give(memory: &'static mut [MaybeUninit<u8>]) {
     unsafe { (*HEAP.0.get()).insert_free_block(memory) };
 }
 
-// SAFETY: Tlsf fulfils the contract of an allocator; one thread, as said above.
+// SAFETY: Tlsf fulfils the contract of an allocator. There is one thread, and the allocator is never entered from
+// itself.
 unsafe impl GlobalAlloc for Heap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the only reference to the pool for the duration of the call.
@@ -60,7 +61,8 @@ unsafe impl GlobalAlloc for Heap {
     unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
         if let Some(ptr) = NonNull::new(ptr) {
             self.count(true, 0, layout.size());
-            // SAFETY: as above; the pointer came from `alloc` with this layout, by GlobalAlloc's contract.
+            // SAFETY: the only reference to the pool for the duration of the call; the pointer came from `alloc` with
+            // this layout, by GlobalAlloc's contract.
             unsafe { (*self.0.get()).deallocate(ptr, layout.align()) }
         }
     }
@@ -71,7 +73,8 @@ unsafe impl GlobalAlloc for Heap {
         else {
             return null_mut();
         };
-        // SAFETY: as above; grows in place where there is room.
+        // SAFETY: the only reference to the pool for the duration of the call; the pointer came from `alloc` with this
+        // layout, by GlobalAlloc's contract. The block grows in place if there is room.
         let got = unsafe { (*self.0.get()).reallocate(ptr, layout) };
         self.count(got.is_some(), size, old);
         got.map_or(null_mut(), NonNull::as_ptr)

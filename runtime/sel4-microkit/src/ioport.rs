@@ -1,4 +1,4 @@
-//! I/O ports through the kernel.
+//! I/O ports through the kernel, which is trusted. Owns no state.
 
 use crate::{IOPORTS, IoPortRange};
 use sel4::label;
@@ -30,7 +30,7 @@ macro_rules! access {
 }
 
 impl IoPort {
-    /// The range that the system description gives.
+    /// Creates the range from its entry in the system description. Panics if the domain has no range with this id.
     pub fn new(range: IoPortRange) -> IoPort {
         assert!(
             crate::symbols::ioports() & 1 << range.id != 0,
@@ -44,7 +44,7 @@ impl IoPort {
         IOPORTS + self.0.id as u64
     }
 
-    /// The port at `offset`, all of whose `width` bytes must lie in the range: anything else is a mistake of ours.
+    /// Returns the port at `offset`. Panics unless all of its `width` bytes lie in the range.
     fn port(&self, offset: u16, width: usize) -> u16 {
         assert!(
             usize::from(offset) + width <= usize::from(self.0.size),

@@ -1,13 +1,14 @@
-//! Runtime of a protection domain. A program for the upstream crate of this name compiles and runs here without a change; `README.md`
-//! lists what is there and what differs.
+//! Runtime of a protection domain. A program for the upstream crate of this name compiles and runs here without a
+//! change; `README.md` lists the functions and the differences.
 //!
-//! It owns the entry point (fresh stack, `.data` restored, `.bss` cleared, at the first start and at every restart), the
-//! event loop, the capabilities' places, the message buffer, the memory functions and the panic path. On the other side
-//! are the kernel (trusted) and whoever shares a channel; what they send is handed to the [`Handler`] unchecked.
+//! It owns the entry point, the event loop, the places of capabilities, the message buffer, the memory functions and
+//! the panic path. At the first start and at every restart, the stack is fresh, `.data` is restored and `.bss` cleared.
+//! On the other side are the kernel (trusted) and the domains that share a channel; their messages are passed to the
+//! [`Handler`] unchecked.
 //!
-//! A protection domain is `#[protection_domain] fn init() -> impl Handler`. The image builder patches the symbols
-//! below `symbols`; capabilities lie where Microkit puts them: 1 input, 10 + channel notifications, 74 + channel
-//! endpoints, 138 + id interrupts, 202 + child threads, 394 + id I/O ports; those of a `cspace` element in a table above.
+//! A protection domain is `#[protection_domain] fn init() -> impl Handler`. The image builder patches the symbols in
+//! `symbols`. Capabilities lie where Microkit puts them: 1 input, 10 + channel notifications, 74 + channel endpoints,
+//! 138 + id interrupts, 202 + child threads, 394 + id I/O ports. Those of a `cspace` element lie in a table above.
 #![cfg_attr(not(test), no_std)]
 
 extern crate alloc;
@@ -47,7 +48,7 @@ pub use sel4_microkit_macros::protection_domain;
 pub use symbols::{pd_is_passive, pd_name};
 pub use thread::Thread;
 
-/// What the macros of this crate expand to.
+/// Items for the expansion of this crate's macros.
 #[doc(hidden)]
 pub mod _private {
     pub use crate::cell::StaticCell;
@@ -57,8 +58,8 @@ pub mod _private {
     pub use core::mem::MaybeUninit;
 }
 
-/// Lets the other domains of this priority have their turns. For one that has more to do than fits in a short one: who has a
-/// little to do then need not wait until a whole turn is over.
+/// Lets the other domains of this priority have their turns. A domain with much work calls it between short pieces of
+/// work, so that domains with little work need not wait for the end of a whole turn.
 pub fn yield_turn() {
     sel4::yield_turn();
 }
@@ -69,8 +70,8 @@ const ENDPOINTS: u64 = 74;
 const IRQS: u64 = 138;
 const CHILDREN: u64 = 202;
 const IOPORTS: u64 = 394;
-/// log2 of the slots of the upper table, where `<cspace>` puts what a domain gets beside the usual capabilities.
+/// log2 of the slots of the upper table, which has the capabilities that `<cspace>` adds to the usual ones.
 const ROOT_BITS: u32 = 6;
 
-/// Ids that channels and interrupts share: 0 to 61.
+/// Highest id of channels and interrupts, which share the ids 0 to 61.
 pub const MAX_ID: usize = 61;

@@ -1,8 +1,10 @@
-//! Owns this domain's end of its log ring: lines of text to the serial domain, which prints them behind this domain's name.
+//! Owns this domain's end of its log ring: lines of text to the serial domain, which prints them after this domain's
+//! name.
 //!
-//! The writer never waits: a line that finds no room in the ring is dropped as a whole, and the next line that finds room
-//! reports how many were lost. Serial is trusted with the screen and with this domain's level. A line above the level is not
-//! written. The macros of the crate `log` end here as well, so a core crate can log without this crate.
+//! The writer never waits. If a line finds no room in the ring, it is dropped as a whole, and the next line that finds
+//! room reports the number of lost lines. Serial is trusted with the screen and with this domain's level. A line above
+//! the level is not written. The macros of the crate `log` end here as well, so a core crate can log without this
+//! crate.
 
 use crate::{Channel, Region};
 use ::log::{LevelFilter, Metadata, Record};
@@ -15,7 +17,7 @@ use core::fmt::{self, Write};
 /// The level of [`crate::logln!`].
 #[doc(hidden)]
 pub const INFO: Level = Level::Info;
-/// Longest line in bytes, its end included; a longer one is cut.
+/// Longest line in bytes, with its end; a longer line is truncated.
 pub const LINE: usize = 512;
 
 struct Log {
@@ -46,15 +48,16 @@ pub(crate) fn attached() -> bool {
     with(|log| log.ring.is_some())
 }
 
-/// Runs `f` on the log. A `Display` that logs while it is being logged would get here twice; see [`write`].
+/// Runs `f` on the log. A `Display` that logs while it is being logged would enter this function twice; see [`write`].
 fn with<R>(f: impl FnOnce(&mut Log) -> R) -> R {
-    // SAFETY: one thread, and no function passed in here formats anything of the caller's, so none comes back here.
+    // SAFETY: one thread. No function passed in here formats a value of the caller, so none of them enters this
+    // function again.
     f(unsafe { &mut *LOG.0.get() })
 }
 
-/// Sets the log ring and the channel to the serial domain. Text that is written before goes to the kernel's debug console, if
-/// the kernel has one ([`sel4::PRINTING`]), and is lost otherwise. At a start for another tenant
-/// ([`crate::scrub`]) the ring's text is cleared; serial leaves out zero bytes, so what it has not read yet is not printed.
+/// Sets the log ring and the channel to the serial domain. Earlier text went to the kernel's debug console, if the
+/// kernel has one ([`sel4::PRINTING`]), and is lost otherwise. At a start for another tenant ([`crate::scrub`]) the
+/// ring's text is cleared. Serial skips zero bytes, so text that it has not read yet is not printed.
 pub fn attach(region: Region, serial: Channel) {
     if crate::scrub::wanted() {
         crate::scrub::clear(region, DATA.offset, DATA.len);
@@ -65,7 +68,7 @@ pub fn attach(region: Region, serial: Channel) {
         log.ring = producer.map(|producer| (producer, serial));
         log.level = level;
     });
-    // Fails if it was set before, which is no harm.
+    // Fails if a logger was set before, which does no harm.
     let _ = ::log::set_logger(&Facade);
     ::log::set_max_level(LevelFilter::Debug);
 }
@@ -75,7 +78,7 @@ pub fn enabled(level: Level) -> bool {
     level <= with(|log| log.level.map_or(Level::default(), LevelWord::get))
 }
 
-/// The end of the crate `log` in this domain.
+/// The logger of the crate `log` in this domain.
 struct Facade;
 
 impl ::log::Log for Facade {
@@ -100,13 +103,13 @@ fn level(level: ::log::Level) -> Level {
     }
 }
 
-/// Lines that were dropped so far and not yet reported.
+/// Returns the number of dropped lines that are not reported yet.
 pub fn dropped() -> u64 {
     with(|log| log.dropped)
 }
 
 impl Log {
-    /// Begins a line of this level, unless a line is under way. Lines of the usual level have no level in front.
+    /// Begins a line of this level, unless a line has been begun. Lines of the usual level have no level byte.
     fn begin(&mut self, level: Level) {
         if self.len == 0 && level != Level::default() {
             self.append(&[level.to_byte()]);
@@ -117,7 +120,7 @@ impl Log {
         if self.ring.is_none() {
             return text.iter().copied().for_each(sel4::debug_put_char);
         }
-        // The last byte is kept for the line's end.
+        // The last byte is reserved for the line's end.
         let n = text.len().min(LINE - 1 - self.len);
         self.line[self.len..self.len + n].copy_from_slice(&text[..n]);
         self.len += n;
@@ -138,7 +141,7 @@ impl Log {
             // Fits: 20 digits and 15 letters.
             let _ = writeln!(report, "({} lines lost)", self.dropped);
         }
-        // A ring whose indices make no sense loses the text as a full one does.
+        // If the ring's indices are invalid, the text is lost as with a full ring.
         if ring.room().is_ok_and(|room| room >= report.len + line.len()) {
             let _ = ring.write(&report.bytes[..report.len]);
             let _ = ring.write(line);
@@ -150,7 +153,7 @@ impl Log {
     }
 }
 
-/// A little text.
+/// Buffer for a short text.
 struct Digits {
     bytes: [u8; 40],
     len: usize,
@@ -168,7 +171,7 @@ impl Write for Digits {
     }
 }
 
-/// Appends to the line, for the formatting macros: enters the log for each piece only.
+/// Appends to the line, for the formatting macros. It enters the log for each piece separately.
 struct Line;
 
 impl Write for Line {
@@ -178,21 +181,21 @@ impl Write for Line {
     }
 }
 
-/// Writes text of a level, if the level is enabled; `line` ends the line, which then goes to the serial domain. Use [`crate::logln!`] or the
-/// macros of the crate `log`.
+/// Writes text of a level, if the level is enabled. If `line` is true, ends the line and sends it to the serial domain.
+/// Callers use [`crate::logln!`] or the macros of the crate `log`.
 pub fn write(level: Level, arguments: fmt::Arguments<'_>, line: bool) {
     if !enabled(level) {
         return;
     }
     with(|log| log.begin(level));
-    // A Display that fails has written what it could.
+    // If a Display fails, its text so far has been written.
     let _ = Line.write_fmt(arguments);
     if line {
         with(Log::end);
     }
 }
 
-/// For the panic path: a line of its own, whatever was being written.
+/// Writes the line of a panic. If a line has been begun, ends it first.
 #[cfg(not(test))]
 pub(crate) fn last_words(arguments: fmt::Arguments<'_>) {
     with(|log| {
@@ -203,7 +206,7 @@ pub(crate) fn last_words(arguments: fmt::Arguments<'_>) {
     write(Level::Error, arguments, true);
 }
 
-/// Writes formatted text to the log; it is printed once its line ends.
+/// Writes formatted text to the log. The text is printed when its line ends.
 #[macro_export]
 macro_rules! log {
     ($($argument:tt)*) => { $crate::log::write($crate::log::INFO, ::core::format_args!($($argument)*), false) };

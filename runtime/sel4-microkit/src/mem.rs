@@ -1,15 +1,15 @@
 //! `memcpy` and its family, which the compiler calls. No other library has them here.
 //!
-//! The callers are our own code, trusted with their contracts. Below [`symbols`] are the C names, above it what they do,
-//! under names of ours, so that the host's tests do not replace the host's own.
+//! The callers are the program's own code, which is trusted to keep the contracts. [`symbols`] has the C names. The
+//! code above it has names of its own, so that the host's tests do not replace the host's functions.
 //!
-//! Copies go by 16 bytes, 64 in a turn. String instructions would be shorter, but an emulator counts and runs each of
-//! their iterations as an instruction of its own, and real processors take long to start them.
+//! Copies use accesses of 16 bytes, 64 bytes in each pass. String instructions would be shorter. But an emulator counts
+//! and runs each of their iterations as an instruction, and real processors take long to start them.
 
 use core::arch::asm;
 use core::arch::x86_64::__m128i;
 
-/// Copies forward in blocks of 64 bytes; returns how many bytes that were.
+/// Copies forward in blocks of 64 bytes. Returns the number of bytes copied.
 ///
 /// # Safety
 /// `n` bytes must be readable at `src` and writable at `dst`; if they overlap, `dst` must lie before `src`.
@@ -17,8 +17,8 @@ use core::arch::x86_64::__m128i;
 unsafe fn blocks_forward(dst: *mut u8, src: *const u8, n: usize) -> usize {
     let whole = n & !63;
     if whole != 0 {
-        // SAFETY: stays below `whole` <= n bytes of both ranges; each turn loads all before it stores, and going
-        // upwards never overwrites what is still to be read when dst < src.
+        // SAFETY: stays below `whole` <= n bytes of both ranges. Each pass loads all before it stores. If dst < src, an
+        // upward copy never overwrites bytes that it has not read yet.
         unsafe {
             asm!("2:",
                 "movups {a}, [{s} + {i}]", "movups {b}, [{s} + {i} + 16]",
@@ -36,11 +36,11 @@ unsafe fn blocks_forward(dst: *mut u8, src: *const u8, n: usize) -> usize {
 
 #[inline(always)]
 unsafe fn chunk<T>(dst: *mut u8, src: *const u8, at: usize) -> (*mut T, T) {
-    // SAFETY: the caller vouches that size_of::<T>() bytes at `at` lie in both ranges.
+    // SAFETY: the caller guarantees that size_of::<T>() bytes at `at` lie in both ranges.
     unsafe { (dst.add(at).cast(), src.add(at).cast::<T>().read_unaligned()) }
 }
 
-/// Copies fewer than 64 bytes: all is loaded before anything is stored, so overlap does no harm.
+/// Copies fewer than 64 bytes. All bytes are loaded before any byte is stored, so overlap does no harm.
 ///
 /// # Safety
 /// `n` < 64 bytes must be readable at `src` and writable at `dst`.
@@ -84,7 +84,7 @@ unsafe fn small(dst: *mut u8, src: *const u8, n: usize) {
     }
 }
 
-/// Copies; the ranges do not overlap, or `dst` lies before `src`.
+/// Copies ranges that do not overlap, or where `dst` lies before `src`.
 ///
 /// # Safety
 /// `n` bytes must be readable at `src` and writable at `dst`.
@@ -98,7 +98,7 @@ unsafe fn copy_up(dst: *mut u8, src: *const u8, n: usize) {
     }
 }
 
-/// Copies, whatever the overlap.
+/// Copies ranges with any overlap.
 ///
 /// # Safety
 /// `n` bytes must be readable at `src` and writable at `dst`.
@@ -111,7 +111,7 @@ unsafe fn copy_any(dst: *mut u8, src: *const u8, n: usize) {
     let mut left = n;
     while left >= 16 {
         left -= 16;
-        // SAFETY: going down with dst above src, each load reads bytes that no store has touched yet.
+        // SAFETY: in a downward copy with dst above src, each load reads bytes that no store has touched yet.
         unsafe {
             asm!("movups {a}, [{s}]", "movups [{t}], {a}", s = in(reg) src.add(left), t = in(reg) dst.add(left),
                 a = out(xmm_reg) _, options(nostack, preserves_flags));
@@ -121,7 +121,7 @@ unsafe fn copy_any(dst: *mut u8, src: *const u8, n: usize) {
     unsafe { small(dst, src, left) };
 }
 
-/// Fills with one byte.
+/// Fills a range with one byte.
 ///
 /// # Safety
 /// `n` bytes must be writable at `dst`.
@@ -159,7 +159,7 @@ unsafe fn fill(dst: *mut u8, byte: u8, n: usize) {
     }
 }
 
-/// Compares as unsigned bytes, the first difference decides.
+/// Compares ranges as unsigned bytes. Returns the sign of the first difference, or 0.
 ///
 /// # Safety
 /// `n` bytes must be readable at both.
@@ -190,7 +190,7 @@ unsafe fn compare(a: *const u8, b: *const u8, n: usize) -> i32 {
 /// The names that the compiler calls, with the contracts of C.
 #[cfg(not(test))]
 mod symbols {
-    /// As in C.
+    /// Copies ranges that do not overlap, as the C function.
     ///
     /// # Safety
     /// The C function's contract.
@@ -201,7 +201,7 @@ mod symbols {
         dst
     }
 
-    /// As in C.
+    /// Copies ranges with any overlap, as the C function.
     ///
     /// # Safety
     /// The C function's contract.
@@ -212,7 +212,7 @@ mod symbols {
         dst
     }
 
-    /// As in C.
+    /// Fills a range with one byte, as the C function.
     ///
     /// # Safety
     /// The C function's contract.
@@ -223,7 +223,7 @@ mod symbols {
         dst
     }
 
-    /// As in C.
+    /// Compares ranges as unsigned bytes, as the C function.
     ///
     /// # Safety
     /// The C function's contract.
@@ -233,7 +233,7 @@ mod symbols {
         unsafe { super::compare(a, b, n) }
     }
 
-    /// As in C.
+    /// Returns 0 if the ranges are equal, as the C function.
     ///
     /// # Safety
     /// The C function's contract.
@@ -249,7 +249,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Every length up to two blocks and some more, at every place in a line.
+    /// Returns every length up to somewhat more than two blocks, at every offset in a line.
     fn lengths() -> impl Iterator<Item = (usize, usize, usize)> {
         (0..200).flat_map(|n| {
             [0, 1, 7, 15]

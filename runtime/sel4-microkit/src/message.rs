@@ -1,7 +1,8 @@
-//! Messages: the words of the buffer, and what a fault message says.
+//! Messages: the words of the buffer, and the decoding of fault messages.
 //!
-//! The buffer is the page at [`BUFFER`]: a tag word, then 120 message words. The kernel keeps the first four in registers;
-//! they are put into the buffer on receipt and taken from it on sending, so a message is read and written in one place.
+//! The buffer is the page at [`BUFFER`]: a tag word, then 120 message words. The kernel, which is trusted, keeps the
+//! first four words in registers. They are copied to the buffer on receipt and from it on sending, so a message is read
+//! and written in one place.
 
 use core::slice;
 use sel4::{Fault, Registers, Word};
@@ -27,25 +28,25 @@ pub struct MessageInfo {
 }
 
 impl MessageInfo {
-    /// Wraps the kernel's form.
+    /// Wraps the kernel's format.
     #[doc(hidden)]
     pub const fn from_inner(inner: sel4::MessageInfo) -> Self {
         Self { inner }
     }
 
-    /// Returns the kernel's form.
+    /// Returns the kernel's format.
     #[doc(hidden)]
     pub const fn inner(&self) -> &sel4::MessageInfo {
         &self.inner
     }
 
-    /// Returns the kernel's form.
+    /// Returns the kernel's format.
     #[doc(hidden)]
     pub const fn into_inner(self) -> sel4::MessageInfo {
         self.inner
     }
 
-    /// Makes a message of `count` words, at most 120.
+    /// Creates a message of `count` words, at most 120.
     pub const fn new(label: MessageLabel, count: usize) -> Self {
         Self::from_inner(sel4::MessageInfo::new(label, count))
     }
@@ -71,7 +72,7 @@ impl MessageInfo {
     }
 }
 
-/// Message word `i`, below 120.
+/// Returns message word `i`, below 120.
 pub fn get_mr(i: usize) -> MessageRegisterValue {
     assert!(i < sel4::MESSAGE_WORDS, "message words end at 119");
     // SAFETY: inside the buffer's page as just checked; the kernel writes it only during system calls.
@@ -81,30 +82,30 @@ pub fn get_mr(i: usize) -> MessageRegisterValue {
 /// Sets message word `i`, below 120.
 pub fn set_mr(i: usize, value: MessageRegisterValue) {
     assert!(i < sel4::MESSAGE_WORDS, "message words end at 119");
-    // SAFETY: as in `get_mr`.
+    // SAFETY: inside the buffer's page as just checked; the kernel accesses it only during system calls.
     unsafe { words().add(i).write_volatile(value) }
 }
 
-/// All message words.
+/// Calls `f` with all message words, and returns its result.
 pub fn with_msg_regs<R>(f: impl FnOnce(&[MessageRegisterValue]) -> R) -> R {
     // SAFETY: the buffer's page; nothing writes to it while `f` runs (one thread, no system call through this view).
     f(unsafe { slice::from_raw_parts(words(), sel4::MESSAGE_WORDS) })
 }
 
-/// All message words, for writing.
+/// Calls `f` with all message words, for writing, and returns its result.
 pub fn with_msg_regs_mut<R>(f: impl FnOnce(&mut [MessageRegisterValue]) -> R) -> R {
     // SAFETY: as in `with_msg_regs`; one thread, so the view is the only one unless `f` makes another, which
     // the crates of this project do not.
     f(unsafe { slice::from_raw_parts_mut(words(), sel4::MESSAGE_WORDS) })
 }
 
-/// All message bytes.
+/// Calls `f` with all message bytes, and returns its result.
 pub fn with_msg_bytes<R>(f: impl FnOnce(&[u8]) -> R) -> R {
     // SAFETY: as in `with_msg_regs`.
     f(unsafe { slice::from_raw_parts(words().cast(), sel4::MESSAGE_WORDS * 8) })
 }
 
-/// All message bytes, for writing.
+/// Calls `f` with all message bytes, for writing, and returns its result.
 pub fn with_msg_bytes_mut<R>(f: impl FnOnce(&mut [u8]) -> R) -> R {
     // SAFETY: as in `with_msg_regs_mut`.
     f(unsafe { slice::from_raw_parts_mut(words().cast(), sel4::MESSAGE_WORDS * 8) })
@@ -127,10 +128,10 @@ pub(crate) fn call(endpoint: u64, info: MessageInfo) -> MessageInfo {
     MessageInfo::from_inner(reply)
 }
 
-/// Words of the longest message to a kernel object: one that writes all registers of a thread.
+/// Words of the longest message to a kernel object, which writes all registers of a thread.
 pub(crate) const INVOCATION_WORDS: usize = 24;
 
-/// Asks something of a kernel object, in [`INVOCATION_WORDS`] words at most. The caller's message words stay as they are.
+/// Invokes a kernel object with at most [`INVOCATION_WORDS`] words. The caller's message words remain unchanged.
 pub(crate) fn invoke(object: u64, label: u64, message: &[u64]) -> Result<(), sel4::Refused> {
     let mut registers = [0; 4];
     let mut saved = [0; INVOCATION_WORDS - 4];
@@ -157,7 +158,7 @@ pub(crate) fn invoke(object: u64, label: u64, message: &[u64]) -> Result<(), sel
     }
 }
 
-/// Invokes a kernel object that replies with words. The caller's message words stay as they are.
+/// Invokes a kernel object that replies with words. The caller's message words remain unchanged.
 pub(crate) fn ask(
     object: u64,
     label: u64,

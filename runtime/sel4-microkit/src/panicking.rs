@@ -5,24 +5,25 @@
 use crate::cell::Single;
 use core::panic::{PanicInfo, UnwindSafe};
 
-/// What is done at a panic before the domain ends.
+/// Function that a panic calls before the domain ends.
 pub type PanicHook = &'static (dyn Fn(&PanicInfo<'_>) + Send + Sync);
 
 static HOOK: Single<Option<PanicHook>> = Single::new(None);
 
-/// Sets the hook that is called in place of the report. Panics if there is one.
+/// Sets the hook, which replaces the report. Panics if there is a hook already.
 pub fn set_hook(hook: PanicHook) {
     assert!(HOOK.get().is_none(), "the panic hook is set once");
     HOOK.set(Some(hook));
 }
 
-/// Calls `f` and returns its result. Since no panic unwinds, this never returns an error: a panic in `f` ends the domain.
+/// Calls `f` and returns its result. No panic unwinds, so this never returns an error: a panic in `f` ends the domain.
 #[allow(clippy::result_unit_err, reason = "the upstream crate's signature")]
 pub fn catch_unwind<R, F: FnOnce() -> R + UnwindSafe>(f: F) -> Result<R, ()> {
     Ok(f())
 }
 
-/// Calls the hook; without one, writes the panic's message to the log, or with the domain's name to the kernel's debug console.
+/// Calls the hook. Without one, writes the panic's message to the log, or with the domain's name to the kernel's debug
+/// console.
 #[cfg(not(test))]
 pub(crate) fn report(info: &PanicInfo<'_>) {
     if let Some(hook) = HOOK.get() {
@@ -34,7 +35,7 @@ pub(crate) fn report(info: &PanicInfo<'_>) {
     if let Some(place) = info.location() {
         crate::log::last_words(format_args!("panicked at {place}:"));
     }
-    // A line of its own, so that it has the level too.
+    // A separate line, so that it has the level too.
     crate::log::last_words(format_args!("{}", info.message()));
 }
 

@@ -1,19 +1,22 @@
 //! The first instructions, and the last ones.
 //!
-//! `_start` is where the root task begins and where a parent restarts: it trusts no byte of writable memory, and of the
-//! registers RAX alone, in which the parent says why (`Child::restart`, `Child::restart_for_another`); it is zero at the first start.
-//! The other general registers are zero as the parent writes them; the floating-point and vector registers are cleared here,
-//! since no parent can reach them. The panic path writes the message and a raw backtrace ([`crate::backtrace`]) to the log, wakes the
-//! serial domain and then executes an invalid instruction, so that the parent sees a fault. A domain that faulted
-//! writes its backtrace when its parent makes it continue 16 bytes behind `_start` ([`crate::Child::REPORT`]).
+//! The root task and a parent start a domain at `_start`. It trusts no byte of writable memory, and of the registers
+//! only RAX. The parent sets RAX to the reason of a restart (`Child::restart`, `Child::restart_for_another`); it is
+//! zero at the first start. The parent sets the other general registers to zero. The floating-point and vector
+//! registers are cleared here, because no parent can reach them.
+//!
+//! The panic path writes the message and a raw backtrace ([`crate::backtrace`]) to the log and wakes the serial domain.
+//! It then executes an invalid instruction, so that the parent sees a fault. A domain that faulted writes its backtrace
+//! when its parent makes it continue 16 bytes after `_start` ([`crate::Child::REPORT`]).
 
 use brane_abi::backtrace::Registers;
 use core::arch::{asm, global_asm};
 use core::sync::atomic::{AtomicBool, Ordering};
 
-// The linker script aligns .data and its copy to 16 bytes and .bss to 64. Loops rather than string instructions, whose
-// every step counts as an instruction under emulation. MXCSR as the processor's reset has it. FNINIT leaves the eight x87 data
-// registers as they are, so each is loaded once. VZEROALL is there if the kernel keeps AVX state (CPUID.1:ECX.OSXSAVE, XCR0 bit 2).
+// The linker script aligns .data and its copy to 16 bytes and .bss to 64. The code has loops instead of string
+// instructions, because under emulation every step of these counts as an instruction. MXCSR gets its value after the
+// processor's reset. FNINIT leaves the eight x87 data registers unchanged, so each is loaded once. VZEROALL is
+// available if the kernel keeps AVX state (CPUID.1:ECX.OSXSAVE, XCR0 bit 2).
 global_asm!(
     r#"
     .section .text._start, "ax", @progbits
@@ -126,11 +129,11 @@ fn panic(info: &core::panic::PanicInfo<'_>) -> ! {
 /// True while a panic is reported.
 static PANICKING: AtomicBool = AtomicBool::new(false);
 
-/// Named by the unwind tables of the precompiled core library; never called, since panics abort.
+/// Referenced by the unwind tables of the precompiled core library; never called, because panics abort.
 #[unsafe(no_mangle)]
 extern "C" fn rust_eh_personality() {}
 
-/// As above.
+/// See `rust_eh_personality`.
 #[unsafe(no_mangle)]
 extern "C" fn _Unwind_Resume() -> ! {
     // SAFETY: as in the panic handler.

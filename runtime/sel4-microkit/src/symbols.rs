@@ -29,14 +29,15 @@ word!(microkit_pps);
 word!(microkit_ioports);
 
 fn read<T: Copy>(symbol: *const T) -> T {
-    // SAFETY: the symbol is a static of ours; read as volatile because the image builder changes it after compilation.
+    // SAFETY: the symbol is a static of this program. It is read as volatile, because the image builder changes it
+    // after compilation.
     unsafe { symbol.read_volatile() }
 }
 
 /// Returns the protection domain's name, as the system description gives it.
 pub fn pd_name() -> Result<&'static str, Utf8Error> {
-    // SAFETY: the bytes are a static that nobody writes at run time (read-only pages). Reading the address through
-    // `read_volatile` of a pointer keeps the compiler from taking the zeros above for granted.
+    // SAFETY: the bytes are a static that does not change at run time (read-only pages). Reading the address through
+    // `read_volatile` of a pointer keeps the compiler from assuming the zeros above.
     let bytes: &'static [u8; 64] = unsafe { &*read(&addr_of!(microkit_name)) };
     let bytes = core::hint::black_box(bytes);
     let len = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());
@@ -68,24 +69,24 @@ pub fn ioports() -> u64 {
     read(addr_of!(microkit_ioports))
 }
 
-/// A value that the image builder may change in the finished program, and nobody afterwards.
+/// A value that the image builder may change in the finished program. Afterwards it does not change.
 #[doc(hidden)]
 #[repr(transparent)]
 pub struct Patched<T>(UnsafeCell<T>);
 
-// SAFETY: nothing writes to the value while the program runs; the cell only keeps the compiler from taking the value of the
-// source for granted.
+// SAFETY: nothing writes to the value while the program runs; the cell only keeps the compiler from assuming the value
+// in the source.
 unsafe impl<T> Sync for Patched<T> {}
 
 impl<T> Patched<T> {
-    /// Makes a symbol with the value that it has if the image builder sets none.
+    /// Creates a symbol with the value that it has if the image builder sets none.
     pub const fn new(value: T) -> Self {
         Self(UnsafeCell::new(value))
     }
 
     /// Returns the value of the finished program.
     pub fn get(&self) -> &T {
-        // SAFETY: nobody writes to the value (see above).
+        // SAFETY: nothing writes to the value while the program runs.
         unsafe { &*self.0.get() }
     }
 }

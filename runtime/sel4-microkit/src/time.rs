@@ -1,11 +1,11 @@
 //! The shared clock (the time stamp counter, scaled to nanoseconds), and this domain's one deadline at the timer.
 //!
-//! The timer domain is trusted and called; it answers at once.
+//! The timer domain is trusted. It answers a call at once.
 
 use crate::{Channel, MessageInfo, Region, set_mr};
 use brane_abi::timer;
 
-/// Nanoseconds since the counter was zero; monotonic, the same in all protection domains.
+/// A clock of nanoseconds since the counter was zero. It is monotonic and equal in all protection domains.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     /// Nanoseconds for each tick, times 2^32.
@@ -13,13 +13,13 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// Takes the frequency from the region prefilled with `x86_tsc_freq`: the boot information's record, whose header of
-    /// 16 bytes (id, length) is followed by the frequency in MHz.
+    /// Creates the clock from the region prefilled with `x86_tsc_freq`. The region has the boot information's record: a
+    /// header of 16 bytes (id, length), and the frequency in MHz.
     ///
     /// # Panics
-    /// When that is 0: the kernel's word (trusted), without which no domain can work.
+    /// If the frequency is 0. It comes from the kernel (trusted), and no domain can work without it.
     pub fn new(tsc: Region) -> Clock {
-        // SAFETY: the region is mapped readable for the domain's life and longer than 20 bytes; nobody writes it.
+        // SAFETY: the region is mapped readable for the domain's life and longer than 20 bytes, and nothing writes it.
         let mhz = unsafe { tsc.as_ptr().add(16).cast::<u32>().read_volatile() };
         Self::with_frequency(mhz).expect("the boot information has no frequency of the time stamp counter")
     }
@@ -30,13 +30,14 @@ impl Clock {
         })
     }
 
-    /// Nanoseconds of that many ticks: the same in every domain for the same ticks, and never less for more.
+    /// Converts ticks to nanoseconds. The result depends only on the ticks, in every domain, and never decreases as
+    /// they increase.
     #[inline]
     fn nanoseconds(&self, ticks: u64) -> u64 {
         ((u128::from(ticks) * u128::from(self.scale)) >> 32) as u64
     }
 
-    /// Now.
+    /// Returns the time now, in nanoseconds.
     #[inline]
     pub fn now_ns(&self) -> u64 {
         // SAFETY: RDTSC is allowed in user mode by this kernel.
@@ -48,23 +49,24 @@ impl Clock {
 /// This domain's deadline at the timer.
 pub struct Alarm {
     timer: Channel,
-    /// The deadline that the timer has of us.
+    /// This domain's deadline at the timer, if any.
     armed: Option<u64>,
 }
 
 impl Alarm {
-    /// By the timer at the other end of this channel, which has no deadline of ours yet.
+    /// Creates the alarm for the timer at the other end of this channel. The timer must not have a deadline of this
+    /// domain yet.
     pub const fn new(timer: Channel) -> Alarm {
         Alarm { timer, armed: None }
     }
 
-    /// The timer has notified us, and has no deadline of ours any more.
+    /// Records that the timer has notified this domain, so its deadline is over.
     pub fn rang(&mut self) {
         self.armed = None;
     }
 
-    /// Has the timer notify us at `at` (nanoseconds of [`Clock::now_ns`]), or earlier where it would anyway: it is called
-    /// only for an earlier deadline than the one that it has. Returns whether it will notify us.
+    /// Arms the timer for `at` (nanoseconds of [`Clock::now_ns`]). If an earlier deadline is armed, the timer is not
+    /// called, and it notifies at that deadline. Returns true if the timer will notify this domain.
     #[inline]
     pub fn set(&mut self, at: u64) -> bool {
         if self.armed.is_some_and(|armed| armed <= at) {

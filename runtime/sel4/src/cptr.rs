@@ -1,7 +1,7 @@
-//! Typed names of capabilities, with the upstream crate's names: a slot's number and what kind of object lies there.
+//! Typed names of capabilities, with the upstream crate's names: a slot's number and the kind of the object in it.
 //!
-//! Owns nothing: a [`Cap`] is a number. The other side is the kernel (trusted), which checks at each invocation that the slot
-//! holds such a capability and that it has the right.
+//! Owns nothing: a [`Cap`] is a number. The other side is the kernel (trusted). It checks at each invocation that the
+//! slot has such a capability with the necessary right.
 
 use crate::{CPtr, Result};
 use core::fmt;
@@ -39,12 +39,12 @@ impl<T: CapType> Cap<T> {
         self.bits
     }
 
-    /// Names the same slot as a capability of another kind.
+    /// Returns the name of this slot as a capability of another kind.
     pub const fn cast<U: CapType>(self) -> Cap<U> {
         Cap::from_bits(self.bits)
     }
 
-    /// Names the same slot without a kind.
+    /// Returns the name of this slot without a kind.
     pub const fn upcast(self) -> cap::Unspecified {
         self.cast()
     }
@@ -92,7 +92,7 @@ kinds! {
 }
 
 impl cap::Unspecified {
-    /// Names the same slot as a capability of a kind.
+    /// Returns the name of this slot as a capability of a kind.
     pub const fn downcast<T: CapType>(self) -> Cap<T> {
         self.cast()
     }

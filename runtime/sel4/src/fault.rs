@@ -1,7 +1,7 @@
 //! Fault messages, decoded, with the upstream crate's names.
 //!
-//! Owns no state. The words come from the kernel, which is trusted; the registers among them are those of the thread that
-//! faulted, which is not, so they may have any value.
+//! Owns no state. The words come from the kernel, which is trusted. The registers among them are those of the faulted
+//! thread, which is not trusted, so they may have any value.
 
 use crate::{MESSAGE_WORDS, MessageInfo, Word, kernel};
 use core::fmt;
@@ -113,14 +113,14 @@ pub enum Fault {
     UnknownSyscall(UnknownSyscall),
     /// A processor exception.
     UserException(UserException),
-    /// An access to memory that is not mapped, or not so.
+    /// An access to memory that is not mapped, or not with this right.
     VmFault(VmFault),
     /// A message with a label that this crate does not know.
     Unknown(Word),
 }
 
 impl Fault {
-    /// Decodes a fault message from its info and its words. A word that the message does not have counts as 0.
+    /// Decodes a fault message from its info and its words. A missing word counts as 0.
     pub fn decode(info: MessageInfo, words: &[Word]) -> Fault {
         let words = &words[..info.length().min(words.len()).min(MESSAGE_WORDS)];
         match info.label() {

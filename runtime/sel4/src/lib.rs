@@ -1,13 +1,13 @@
 //! System calls of seL4 on x86_64, for two kernels: the instruction, the registers, the labels, the badges.
 //!
-//! The other side is the kernel, which is trusted. This crate and the root task are the only places that know its
-//! numbers; everything above speaks in terms of `sel4-microkit` and runs on either kernel unchanged.
+//! The other side is the kernel, which is trusted. Only this crate and the root task know its numbers. All other code
+//! uses `sel4-microkit` and runs on either kernel unchanged.
 //!
-//! - [`registry`]: seL4 5.0.0, built from a registry package; what an image of this project's own builder runs on.
-//! - [`mcs`]: seL4 16 with the mixed-criticality scheduler, as the official Microkit SDK has it.
+//! - [`registry`]: seL4 5.0.0, built from a registry package. Images of this project's own builder run on it.
+//! - [`mcs`]: seL4 16 with the mixed-criticality scheduler, as in the official Microkit SDK.
 //!
-//! Both are always compiled. Which one a protection domain uses is chosen in one place, by the environment variable
-//! `BRANES_SEL4` at build time (`build.rs`), and re-exported here.
+//! Both are always compiled. The environment variable `BRANES_SEL4` at build time (`build.rs`) chooses one of them for
+//! all protection domains, and this crate re-exports it.
 #![no_std]
 
 mod cptr;
@@ -26,7 +26,7 @@ pub use fault::{CapFault, Fault, NullFault, UnknownSyscall, UserException, VmFau
 pub use kernel::{call, label, origin, recv, reply_recv, signal, yield_turn};
 pub use printing::{DebugWrite, PRINTING, debug_put_char, print};
 
-/// Both kernels' modules offer the same, so that what compiles for one compiles for the other.
+/// Both kernels' modules have equal interfaces, so that code that compiles for one compiles for the other.
 const _: () = {
     type Call = fn(CPtr, MessageInfo, &mut Registers) -> MessageInfo;
     type Receive = fn(CPtr, &mut Registers) -> (MessageInfo, u64);
@@ -56,10 +56,10 @@ pub type Word = u64;
 /// A capability's place in the caller's capability space.
 pub type CPtr = Word;
 
-/// Words in a message at most (`seL4_MsgMaxLength`).
+/// Maximum number of words in a message (`seL4_MsgMaxLength`).
 pub const MESSAGE_WORDS: usize = 120;
 
-/// What woke a protection domain.
+/// The event that woke a protection domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
     /// Channels and interrupts that were signalled: bit `n` for id `n`.
@@ -76,10 +76,10 @@ pub enum Origin {
 pub struct MessageInfo(u64);
 
 impl MessageInfo {
-    /// Bits of a label.
+    /// Number of bits of a label.
     pub const LABEL_BITS: u32 = 52;
 
-    /// A message with a label and a number of words, at most [`MESSAGE_WORDS`].
+    /// Creates a message with a label and a number of words, at most [`MESSAGE_WORDS`].
     pub const fn new(label: u64, length: usize) -> Self {
         let length = if length > MESSAGE_WORDS {
             MESSAGE_WORDS
@@ -88,15 +88,15 @@ impl MessageInfo {
         };
         Self(label << 12 | length as u64)
     }
-    /// The same message with `count` capabilities, at most 3; only the root task sends any.
+    /// Returns this message with `count` capabilities, at most 3. Only the root task sends any.
     pub const fn with_caps(self, count: usize) -> Self {
         Self(self.0 & !(3 << 7) | (count as u64 & 3) << 7)
     }
-    /// The label.
+    /// Returns the label.
     pub const fn label(self) -> u64 {
         self.0 >> 12
     }
-    /// The number of words, at most [`MESSAGE_WORDS`].
+    /// Returns the number of words, at most [`MESSAGE_WORDS`].
     pub const fn length(self) -> usize {
         let length = (self.0 & 0x7f) as usize;
         if length > MESSAGE_WORDS {
@@ -156,7 +156,7 @@ impl core::fmt::Display for Refused {
 
 impl core::error::Error for Refused {}
 
-/// An invocation of at most four words; the answer's first word.
+/// Invokes a kernel object with at most four words. Returns the first word of the answer.
 #[inline]
 pub fn invoke(object: CPtr, label: u64, length: usize, mut words: Registers) -> Result<u64> {
     let answer = call(object, MessageInfo::new(label, length.min(4)), &mut words);
@@ -178,7 +178,7 @@ pub fn tcb_suspend(tcb: CPtr) -> Result<()> {
     invoke(tcb, kernel::label::TCB_SUSPEND, 0, [0; 4]).map(drop)
 }
 
-/// Lets a thread go on.
+/// Lets a stopped thread continue.
 pub fn tcb_resume(tcb: CPtr) -> Result<()> {
     invoke(tcb, kernel::label::TCB_RESUME, 0, [0; 4]).map(drop)
 }

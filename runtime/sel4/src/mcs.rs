@@ -1,14 +1,15 @@
-//! System calls of seL4 16 with the mixed-criticality scheduler (MCS), as the Microkit SDK 2.3 configures it.
+//! System calls of seL4 16 with the mixed-criticality scheduler (MCS), as the Microkit SDK 2.3 configures it. The
+//! kernel is trusted.
 //!
-//! Registers (`libsel4` of that version): RDX system call number, RDI capability and then badge, RSI message info, R10 R8
-//! R9 R15 the first four message words, R12 the reply object of a receive; RCX and R11 are destroyed, RSP is not preserved
-//! by the kernel, so it is parked in R14.
+//! Registers (`libsel4` of that version): RDX system call number, RDI capability and then badge, RSI message info. R10
+//! R8 R9 R15 have the first four message words, R12 the reply object of a receive. RCX and R11 are destroyed. The
+//! kernel does not preserve RSP, so it is kept in R14.
 
 use crate::{CPtr, MessageInfo, Origin, Registers};
 use core::arch::asm;
 
-/// Labels of invocations. They differ between the SDK's configurations, so the build script takes them from the SDK's own
-/// `invocations_all.json` where it is told of one, and otherwise from the facts recorded in `labels.txt`.
+/// Labels of invocations. They differ between the SDK's configurations. So the build script takes them from the SDK's
+/// own `invocations_all.json` if its path is given, and otherwise from the facts recorded in `labels.txt`.
 pub mod label {
     include!(concat!(env!("OUT_DIR"), "/mcs_label.rs"));
 }
@@ -32,15 +33,15 @@ const SYS_RECV: i64 = -7;
 const SYS_YIELD: i64 = -11;
 const SYS_DEBUG_PUT_CHAR: i64 = -12;
 
-/// Where Microkit puts a protection domain's reply object.
+/// Slot of a protection domain's reply object in Microkit.
 const REPLY: CPtr = 4;
 
-/// In the badge of a protected call, beside the channel in the low 6 bits.
+/// Bit in the badge of a protected call; the channel is in the low 6 bits.
 const CALL: u64 = 1 << 63;
-/// In the badge of a child's fault, beside the child's number in the low 8 bits.
+/// Bit in the badge of a child's fault; the child's number is in the low 8 bits.
 const FAULT: u64 = 1 << 62;
 
-/// Reads a badge as Microkit's tool gives it out.
+/// Decodes a badge that Microkit's tool assigned.
 #[inline(always)]
 pub const fn origin(badge: u64) -> Origin {
     if badge & CALL != 0 {
@@ -56,8 +57,8 @@ pub const fn origin(badge: u64) -> Origin {
 #[inline]
 pub fn call(dest: CPtr, info: MessageInfo, registers: &mut Registers) -> MessageInfo {
     let mut reply = info.0;
-    // SAFETY: the register convention of the kernel as stated above; the kernel touches no memory of ours but the
-    // IPC buffer, which only raw pointers reach.
+    // SAFETY: the register convention of the kernel as stated above; of this program's memory the kernel touches only
+    // the IPC buffer, which only raw pointers reach.
     unsafe {
         asm!("mov r14, rsp", "syscall", "mov rsp, r14",
             in("rdx") SYS_CALL, inout("rdi") dest => _, inout("rsi") reply,
@@ -67,7 +68,7 @@ pub fn call(dest: CPtr, info: MessageInfo, registers: &mut Registers) -> Message
     MessageInfo(reply)
 }
 
-/// `seL4_Recv` on an endpoint or a notification, with the domain's reply object: message info and badge.
+/// `seL4_Recv` on an endpoint or a notification, with the domain's reply object. Returns message info and badge.
 #[inline]
 pub fn recv(source: CPtr, registers: &mut Registers) -> (MessageInfo, u64) {
     let (badge, info);
@@ -81,7 +82,7 @@ pub fn recv(source: CPtr, registers: &mut Registers) -> (MessageInfo, u64) {
     (MessageInfo(info), badge)
 }
 
-/// `seL4_ReplyRecv`: answers the caller that the reply object holds and waits for what comes next.
+/// `seL4_ReplyRecv`: answers the caller in the reply object and waits for the next event.
 #[inline]
 pub fn reply_recv(source: CPtr, info: MessageInfo, registers: &mut Registers) -> (MessageInfo, u64) {
     let badge;
@@ -107,7 +108,7 @@ pub fn signal(notification: CPtr) {
     }
 }
 
-/// `seL4_Yield`: lets the others of this priority have their turn, and comes back when it is ours again.
+/// `seL4_Yield`: lets the other threads of this priority have their turns, and returns at this thread's next turn.
 #[inline]
 pub fn yield_turn() {
     // SAFETY: as in `call`; no message is sent or received.
@@ -134,7 +135,7 @@ pub fn debug_put_char(byte: u8) {
 mod tests {
     use super::*;
 
-    /// What was seen on SDK 2.3.0 in its debug configuration; a build for an SDK takes that SDK's own numbers.
+    /// Checks the labels of SDK 2.3.0 in its debug configuration. A build for an SDK uses that SDK's own numbers.
     #[test]
     fn without_an_sdk_the_recorded_facts_are_taken() {
         if option_env!("BRANES_SEL4_LABELS").is_none() {

@@ -1,12 +1,12 @@
 //! Text on the kernel's debug console, with the upstream crate's names.
 //!
-//! A debug kernel has a system call that prints one byte on COM1. A release kernel has none: the thread that tried would
-//! fault. So whether the call is made is decided when the program is compiled, by `BRANES_SEL4_PRINTING` (`build.rs`);
-//! without it all text is discarded. The kernel is trusted; whoever reads the console sees what any program printed.
+//! A debug kernel has a system call that prints one byte on COM1. A release kernel does not have it: a thread that used
+//! it would fault. So the decision is made when the program is compiled, by `BRANES_SEL4_PRINTING` (`build.rs`);
+//! without it all text is discarded. The kernel is trusted. The console's readers see the text of all programs.
 
 use core::fmt;
 
-/// Whether text reaches the kernel's debug console.
+/// True if text reaches the kernel's debug console.
 pub const PRINTING: bool = cfg!(sel4_printing);
 
 /// Prints one byte.
@@ -18,7 +18,7 @@ pub fn debug_put_char(byte: u8) {
     let _ = byte;
 }
 
-/// Prints what is written to it.
+/// Writer to the kernel's debug console.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DebugWrite;
 
@@ -29,7 +29,7 @@ impl fmt::Write for DebugWrite {
     }
 }
 
-/// Prints formatted text. A `Display` that fails has printed what it could.
+/// Prints formatted text. If a `Display` fails, its text so far has been printed.
 #[doc(hidden)]
 pub fn print(arguments: fmt::Arguments<'_>) {
     if PRINTING {

@@ -1,8 +1,9 @@
-//! System calls of seL4 5.0.0: no scheduling contexts, no reply objects; the kernel remembers whom to reply to.
+//! System calls of seL4 5.0.0. It has no scheduling contexts and no reply objects; the kernel, which is trusted,
+//! remembers the caller to reply to.
 //!
 //! Registers (seL4 manual 5.0.0, and `libsel4`): RDX system call number, RDI capability and then badge, RSI message
-//! info, R10 R8 R9 R15 the first four message words; RCX and R11 are destroyed, RSP is not preserved by the kernel, so it
-//! is parked in R12.
+//! info. R10 R8 R9 R15 have the first four message words. RCX and R11 are destroyed. The kernel does not preserve RSP,
+//! so it is kept in R12.
 
 pub mod badge;
 pub mod label;
@@ -29,15 +30,15 @@ const SYS_REPLY_RECV: i64 = -2;
 const SYS_SEND: i64 = -3;
 const SYS_RECV: i64 = -5;
 const SYS_YIELD: i64 = -7;
-/// The system call that the debug flavour has beside those of the interface (`tools/kernel`).
+/// The system call that the debug flavour adds to the interface (`tools/kernel`).
 pub const SYS_DEBUG_PUT_CHAR: i64 = -9;
 
 /// `seL4_Call`: sends and waits for the answer.
 #[inline]
 pub fn call(dest: CPtr, info: MessageInfo, registers: &mut Registers) -> MessageInfo {
     let mut reply = info.0;
-    // SAFETY: the register convention of the kernel as stated above; the kernel touches no memory of ours but the
-    // IPC buffer, which only raw pointers reach.
+    // SAFETY: the register convention of the kernel as stated above; of this program's memory the kernel touches only
+    // the IPC buffer, which only raw pointers reach.
     unsafe {
         asm!("mov r12, rsp", "syscall", "mov rsp, r12",
             in("rdx") SYS_CALL, inout("rdi") dest => _, inout("rsi") reply,
@@ -47,7 +48,7 @@ pub fn call(dest: CPtr, info: MessageInfo, registers: &mut Registers) -> Message
     MessageInfo(reply)
 }
 
-/// `seL4_Recv` on an endpoint or a notification: message info and badge.
+/// `seL4_Recv` on an endpoint or a notification. Returns message info and badge.
 #[inline]
 pub fn recv(source: CPtr, registers: &mut Registers) -> (MessageInfo, u64) {
     let (badge, info);
@@ -61,7 +62,7 @@ pub fn recv(source: CPtr, registers: &mut Registers) -> (MessageInfo, u64) {
     (MessageInfo(info), badge)
 }
 
-/// `seL4_ReplyRecv`: answers the last caller and waits for what comes next.
+/// `seL4_ReplyRecv`: answers the last caller and waits for the next event.
 #[inline]
 pub fn reply_recv(source: CPtr, info: MessageInfo, registers: &mut Registers) -> (MessageInfo, u64) {
     let badge;
@@ -87,7 +88,7 @@ pub fn signal(notification: CPtr) {
     }
 }
 
-/// `seL4_Yield`: lets the others of this priority have their turn, and comes back when it is ours again.
+/// `seL4_Yield`: lets the other threads of this priority have their turns, and returns at this thread's next turn.
 #[inline]
 pub fn yield_turn() {
     // SAFETY: as in `call`; no message is sent or received.

@@ -13,8 +13,8 @@
 //! the kernel's part). The service reports an exhausted caller to the manager, which suspends the caller
 //! until its debt is paid back ([`Budgets::take_offender`], `brane_abi::offender`).
 //!
-//! Pure arithmetic on times that are arguments, in nanoseconds of one clock. A clock that goes backwards
-//! counts as one that stands still. Callers are not trusted, and they cannot reach these accounts.
+//! Pure arithmetic on times that are arguments, in nanoseconds of one clock. If the clock goes backwards, it
+//! counts as stopped. Callers are not trusted, and they cannot reach these accounts.
 #![no_std]
 
 /// Charge for each call or notification in addition to the measured time, in nanoseconds. It covers the

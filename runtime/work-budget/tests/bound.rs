@@ -106,8 +106,8 @@ fn a_caller_can_have_terms_of_its_own() {
 /// Work that was done: begin and end in nanoseconds.
 type Done = Vec<(u64, u64)>;
 
-/// Serves a caller that always has work, with the given pauses and costs. Costs above the longest are a
-/// service's fault and not generated.
+/// Serves a caller that always has work, with the given pauses and costs. Returns the work done. Costs above the
+/// longest are a service's error and not generated.
 fn served(terms: Terms, steps: &[(u64, u64)]) -> Done {
     let (mut budget, mut now, mut done) = (Budget::new(terms), 0, Vec::new());
     for &(pause, cost) in steps {

@@ -1,6 +1,8 @@
-//! An endpoint of a shared region whose peer writes anything at any time: epochs, acknowledgements, indices, records. There is
-//! no panic, the link is up only with the peer's consent, a violation lasts until a new epoch, and an honest incarnation of
-//! the peer recovers the link.
+//! Fuzz target: an endpoint of a shared region with a hostile peer, which writes anything at any time: epochs,
+//! acknowledgements, indices, records.
+//!
+//! Checks that there is no panic, that the link is up only with the peer's consent, and that a violation lasts
+//! until a new epoch. An honest incarnation of the peer must then recover the link.
 #![no_main]
 
 #[path = "../../../abi/tests/common/mod.rs"]
@@ -13,7 +15,7 @@ use brane_abi::shared::SharedRegion;
 use libfuzzer_sys::fuzz_target;
 
 thread_local! {
-    /// One region for all inputs: regions are never given back.
+    /// One region for all inputs, because regions are never freed.
     static MEMORY: SharedRegion = common::region(ctl::SIZE);
 }
 

@@ -1,6 +1,6 @@
-//! Fuzz target: a hostile client at a brane's socket region. The input decides what it writes and where, and
-//! when the brane runs. Checks that the brane does not panic, that its work ends, and that no state of the
-//! client remains after the client restarts.
+//! Fuzz target: a hostile client at a brane's socket region. The input decides on the client's writes and their
+//! places, and on the times at which the brane runs. Checks that the brane does not panic, that its work ends,
+//! and that no state of the client remains after the client restarts.
 #![no_main]
 
 #[path = "../../../net-server/core/tests/common/mod.rs"]

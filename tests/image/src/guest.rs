@@ -1,4 +1,4 @@
-//! The running image: booted in QEMU on one of three kinds of network, commanded by its console.
+//! The running image: boots it in QEMU on one of three kinds of network, and controls it by its console.
 
 use crate::BRANES;
 use crate::netns::{NetNs, TAP};
@@ -15,14 +15,14 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-/// What the console prints when it waits for a command.
+/// The console's prompt.
 pub const PROMPT: &str = "branes> ";
 /// File name of the control line's socket.
 const CONTROL: &str = "control.sock";
 /// The tap device of a second NIC in a namespace.
 pub const SECOND_TAP: &str = "tap1";
 
-/// What the guest's NIC is connected to.
+/// The peer of the guest's NIC.
 #[derive(Clone, Copy)]
 pub enum Net<'a> {
     /// QEMU's user network with forwarded ports.
@@ -33,46 +33,46 @@ pub enum Net<'a> {
     Wire(SocketAddr),
 }
 
-/// What to boot.
+/// Options for booting an image.
 #[derive(Clone, Copy)]
 pub struct Boot<'a> {
-    /// Configuration, as in `configs.toml`.
+    /// Name of the configuration in `configs.toml`.
     pub config: &'a str,
-    /// Release flavour.
+    /// True for the release flavour.
     pub release: bool,
-    /// Network.
     pub net: Net<'a>,
-    /// RAM.
     pub memory_mib: u64,
-    /// More devices, each as QEMU's option `-device` takes it.
+    /// Additional devices, each in the syntax of QEMU's option `-device`.
     pub devices: &'a [&'a str],
-    /// The file for what is written to the third serial line.
+    /// File that receives the output of the third serial line.
     pub third_serial: Option<&'a Path>,
-    /// Whether there is somebody at the control line: [`Guest::control`].
+    /// Connects the control line: [`Guest::control`].
     pub control: bool,
-    /// The networks of further NICs, that of nic1 first.
+    /// Networks of the further NICs, beginning with that of nic1.
     pub more_nets: &'a [Net<'a>],
-    /// The image for a machine with an IOMMU, on such a machine. Only where [`has_iommu_images`].
+    /// Boots the image for a machine with an IOMMU, on such a machine. Requires [`has_iommu_images`].
     pub iommu: Option<Iommu>,
-    /// More properties of the network devices, such as `csum=off`.
+    /// Additional properties of the network devices, such as `csum=off`.
     pub nic_options: &'a [&'a str],
-    /// What the guest's clocks follow: with [`Clock::Instructions`] a busy host does not stretch the guest's own times.
+    /// Source of the guest's clocks. With [`Clock::Instructions`] a busy host does not stretch the guest's
+    /// durations.
     pub clock: Clock,
 }
 
-/// What the IOMMU of a machine does.
+/// State of a machine's IOMMU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Iommu {
-    /// It translates the NIC's accesses.
+    /// The IOMMU translates the NIC's accesses.
     Holds,
-    /// It is there, but the NIC goes past it, as on a machine that has none.
+    /// The IOMMU exists, but the NIC bypasses it, as on a machine without one.
     Bypassed,
 }
 
-/// Whether the images under test are for a kernel that can use an IOMMU. Otherwise says that `test` is left out.
+/// Returns true if the images under test are for a kernel that can use an IOMMU. Otherwise prints that `test`
+/// is skipped.
 pub fn has_iommu_images(test: &str) -> bool {
     if !on_sdk() {
-        // Not by a macro: the test runner would keep that to itself, as the test succeeds.
+        // Written directly, because the test runner hides the macros' output if the test succeeds.
         let _ = writeln!(
             std::io::stderr(),
             "SKIPPED: {test}: the registry kernel has no IOMMU support; run `cargo xtask test --kernel sdk`"
@@ -102,22 +102,19 @@ impl Default for Boot<'_> {
 /// Forwarded ports of one brane on loopback.
 #[derive(Clone, Copy, Debug)]
 pub struct Ports {
-    /// HTTP.
     pub http: SocketAddr,
-    /// TCP echo.
     pub tcp_echo: SocketAddr,
-    /// UDP echo.
     pub udp_echo: SocketAddr,
 }
 
-/// A booted image; it ends with the value.
+/// A booted image. Dropping the value ends it.
 pub struct Guest {
     qemu: Qemu,
     ports: Vec<Ports>,
     control: Option<TempDir>,
 }
 
-/// Whether the images are for the Microkit SDK's kernel (`cargo xtask test --kernel sdk`).
+/// Returns true if the images are for the Microkit SDK's kernel (`cargo xtask test --kernel sdk`).
 pub fn on_sdk() -> bool {
     std::env::var_os("BRANES_KERNEL").is_some_and(|kernel| kernel == "sdk")
 }
@@ -125,7 +122,7 @@ pub fn on_sdk() -> bool {
 /// Returns the path of a program that `cargo xtask test` has built.
 ///
 /// # Errors
-/// It is not there.
+/// The program does not exist.
 pub fn tool(name: &str) -> Result<PathBuf> {
     let folder = std::env::var_os("BRANES_TOOLS").map(PathBuf::from);
     let folder = folder.unwrap_or_else(|| concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/debug").into());
@@ -149,7 +146,7 @@ pub fn image_folder(config: &str, release: bool, iommu: bool) -> PathBuf {
     ))
 }
 
-/// Bytes of an image file.
+/// Returns the bytes of an image file.
 pub fn image_size(config: &str, release: bool) -> Result<u64> {
     let path = image_folder(config, release, false).join("loader.img");
     Ok(std::fs::metadata(&path)
@@ -157,7 +154,7 @@ pub fn image_size(config: &str, release: bool) -> Result<u64> {
         .len())
 }
 
-/// A port of loopback that nobody listens on at the moment.
+/// Returns a loopback port that is free at the moment.
 fn free_port() -> Result<SocketAddrV4> {
     let SocketAddr::V4(address) = TcpListener::bind("127.0.0.1:0")?.local_addr()? else {
         unreachable!("asked for IPv4")
@@ -166,7 +163,7 @@ fn free_port() -> Result<SocketAddrV4> {
 }
 
 impl Guest {
-    /// Starts QEMU. It ends when the value is dropped.
+    /// Starts QEMU with the image.
     pub fn boot(boot: Boot) -> Result<Guest> {
         let folder = image_folder(boot.config, boot.release, boot.iommu.is_some());
         ensure!(
@@ -235,26 +232,26 @@ impl Guest {
         Ok(Guest { qemu, ports, control })
     }
 
-    /// The socket of the control line, for a program that opens it by itself.
+    /// Returns the path of the control line's socket, for a program that opens it.
     pub fn control_path(&self) -> Result<PathBuf> {
         let folder = self.control.as_ref().context("booted without a control line")?;
         Ok(folder.path().join(CONTROL))
     }
 
-    /// The control line as bytes. One can hold it at a time.
+    /// Opens the control line as a byte stream. Only one client at a time can have it.
     pub fn control_stream(&self) -> Result<UnixStream> {
         let path = self.control_path()?;
         let end = Instant::now() + PATIENCE;
         loop {
             match UnixStream::connect(&path) {
-                // QEMU makes it as it starts.
+                // QEMU makes the socket while it starts.
                 Err(_) if Instant::now() < end => std::thread::sleep(POLL),
                 done => return done.with_context(|| format!("connecting to {}", path.display())),
             }
         }
     }
 
-    /// A new session on the control line, as `branectl` has one.
+    /// Opens a new session on the control line, as `branectl` does.
     pub fn control(&self) -> Result<Line<UnixStream>> {
         let patience = Patience {
             hello: PATIENCE,
@@ -264,32 +261,34 @@ impl Guest {
             .with_context(|| format!("opening the control line:\n{}", self.log()))
     }
 
-    /// Loopback addresses that lead to brane `i`.
+    /// Returns the loopback addresses that are forwarded to brane `i`.
     pub fn forwarded(&self, i: usize) -> Ports {
         self.ports[i]
     }
 
-    /// All that the console has shown.
+    /// Returns the console's output so far.
     pub fn log(&self) -> String {
         self.qemu.log()
     }
 
-    /// Waits for a text on the console, behind the one found before.
+    /// Waits until the console shows a text after the end of the previous match.
     pub fn wait_for(&mut self, text: &str, limit: Duration) -> Result<String> {
         Ok(self.qemu.wait_for(text, limit)?)
     }
 
-    /// Types a command and returns what the console shows up to its next prompt.
+    /// Sends a command and returns the console's output up to its next prompt.
     pub fn command(&mut self, line: &str) -> Result<String> {
         if !self.qemu.log().contains(PROMPT) {
             self.qemu
                 .wait_for(PROMPT, PATIENCE)
                 .context("waiting for the console's first prompt")?;
         }
-        // An earlier prompt is not the one behind the answer, even if the echo comes late.
+        // Skips earlier prompts, so that none of them is mistaken for the prompt after the output, even if
+        // the echo is late.
         self.qemu.skip_shown();
         self.qemu.send_line(line)?;
-        // Log lines of others can fall into the echo; then the text begins a little earlier, with what was typed.
+        // Log lines of other domains can interrupt the echo. The returned text then begins earlier, with the
+        // typed command.
         let _ = self.qemu.wait_for(line, Duration::from_secs(2));
         let shown = self
             .qemu
@@ -298,17 +297,18 @@ impl Guest {
         Ok(shown.trim_end_matches(PROMPT).replace('\r', ""))
     }
 
-    /// Types a line without waiting for anything.
+    /// Sends a line without waiting.
     pub fn type_line(&mut self, line: &str) -> Result<()> {
         Ok(self.qemu.send_line(line)?)
     }
 
-    /// Types bytes as they are.
+    /// Sends bytes to the console.
     pub fn type_bytes(&mut self, bytes: &[u8]) -> Result<()> {
         Ok(self.qemu.send(bytes)?)
     }
 
-    /// Waits until the manager calls all branes started, and the client of each has a socket at the echo service's port.
+    /// Waits until the manager reports all branes as started, and the client of each has a socket at the echo
+    /// service's port.
     pub fn wait_until_serving(&mut self) -> Result<()> {
         let mut list = String::new();
         let started = || {
@@ -328,13 +328,14 @@ impl Guest {
         Ok(())
     }
 
-    /// How often the manager has restarted a brane: the word after `restarts` in `show NAME`.
+    /// Returns how often the manager has restarted a brane: the word after `restarts` in `show NAME`.
     pub fn restarts(&mut self, brane: &str) -> Result<u64> {
         let shown = self.command(&format!("show {brane}"))?;
         value(&shown, "restarts").with_context(|| format!("no restarts in `show {brane}`:\n{shown}"))
     }
 
-    /// A counter of `stats` in the group of a thing (`nic0`, a device); 0 when the thing has no such counter.
+    /// Returns a counter from `stats` in a group (`nic0`, a device). Returns 0 if the group has no such
+    /// counter.
     pub fn counter(&mut self, group: &str, name: &str) -> Result<u64> {
         let stats = self.command("stats")?;
         let (mut known, mut inside) = (false, false);
@@ -353,14 +354,14 @@ impl Guest {
         Ok(0)
     }
 
-    /// How long the emulator's processor has run: the time of that thread on the host, which excludes what the host did in the
-    /// meantime.
+    /// Returns the processor time of the emulator's processor thread on the host. It excludes the time of
+    /// other processes.
     pub fn processor_time(&self) -> Result<Duration> {
         Ok(self.processor_times()?.0)
     }
 
-    /// How long the emulator's processor has run, and how long it has waited for one of the host's.
-    /// (`/proc/PID/task/TID/schedstat`, Linux's `sched-stats.rst`).
+    /// Returns two times: the run time of the emulator's processor thread, and its wait for a processor of the
+    /// host (`/proc/PID/task/TID/schedstat`, Linux's `sched-stats.rst`).
     pub fn processor_times(&self) -> Result<(Duration, Duration)> {
         let thread = branes_bench::counters::processor_thread(self.qemu.pid())?;
         let text = fs::read_to_string(thread.join("schedstat"))?;
@@ -369,7 +370,7 @@ impl Guest {
         Ok((Duration::from_nanos(next()??), Duration::from_nanos(next()??)))
     }
 
-    /// Fails when anything in the image has faulted or was restarted so far.
+    /// Fails if any domain of the image has faulted or was restarted so far.
     pub fn untroubled(&self) -> Result<()> {
         let log = self.log();
         ensure!(
@@ -381,13 +382,13 @@ impl Guest {
         Ok(())
     }
 
-    /// A counter that a brane reports of itself.
+    /// Returns a counter that a brane reports.
     pub fn brane_counter(&mut self, brane: &str, name: &str) -> Result<u64> {
         self.counter(brane, name)
     }
 }
 
-/// The number that follows `name` in a text.
+/// Returns the number that follows `name` in a text.
 fn value(text: &str, name: &str) -> Option<u64> {
     text.lines().find_map(|line| {
         let rest = line.trim_start().strip_prefix(name)?;

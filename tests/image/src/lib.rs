@@ -1,8 +1,8 @@
 //! Library of the image tests: booting the image, network namespaces, a host peer that sends exact frames,
 //! probes.
 //!
-//! The image under test is the real one that `cargo xtask image` writes. This library runs on the host and
-//! uses wire protocols and the console. Traffic stays on loopback and in namespaces that a test makes itself.
+//! The image under test is the real one, written by `cargo xtask image`. This library runs on the host and uses
+//! wire protocols and the console. Traffic stays on loopback and in namespaces that a test makes itself.
 
 pub use branes_bench::netns;
 pub use patience::{ANSWER, PATIENCE, SILENCE, until, until_well};

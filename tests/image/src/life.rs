@@ -1,13 +1,14 @@
-//! An operator of the running image: requests over the control line, and the programs `branectl` and `nicctl`.
+//! An operator of the running image: requests over the control line, and the programs `branectl` and
+//! `nicctl`.
 //!
-//! What the operator is refused, and what it is answered, are told apart here, so that a test says which of them it wants.
+//! Methods differ by whether they expect an answer or a refusal, so that a test states its expectation.
 
 use crate::guest::{Boot, Guest, Net, tool};
 use anyhow::{Context, Result, bail, ensure};
 use brane_abi::control::{Family, FamilyConfig, Protocol};
 use brane_abi::net::{Cidr, MacAddr};
 use brane_abi::operator::{
-    Addressing, Answer, Audit, Brane, Device, DeviceConfig, Event, Free, Kind, Receipt, Refusal, Request,
+    Addressing, Answer, Audit, Brane, DevNet, DeviceConfig, Event, Free, Kind, Receipt, Refusal, Request,
 };
 use brane_abi::query;
 use branes_branectl::remote::{Error, Line};
@@ -30,7 +31,7 @@ pub fn boot(config: &str, first: Net, second: Option<Net>) -> Result<Guest> {
     })
 }
 
-/// An operator at the control line. While it is there, no program can be.
+/// An operator at the control line. No program can use the line meanwhile.
 pub struct Operator(pub Line<UnixStream>);
 
 impl Operator {
@@ -39,7 +40,7 @@ impl Operator {
         Ok(Operator(guest.control()?))
     }
 
-    /// Opens a session and waits until all branes that the system has so far are started.
+    /// Opens a session and waits until all branes of the system are started.
     pub fn when_started(guest: &Guest) -> Result<Operator> {
         let mut operator = Operator::new(guest)?;
         let end = Instant::now() + PATIENCE;
@@ -57,12 +58,12 @@ impl Operator {
         }
     }
 
-    /// Any request.
+    /// Sends a request and returns its answer.
     pub fn call(&mut self, request: &Request) -> Result<Answer> {
         self.0.call(request).with_context(|| format!("{request:?}"))
     }
 
-    /// A change, a ping or a question for a name, and the guest's own time from its beginning to its end.
+    /// Sends a change, a ping or a name lookup. Returns the answer and the guest's own time for it.
     pub fn timed(&mut self, request: &Request) -> Result<(Answer, Duration)> {
         let Answer::Batch(mut parts) = self.call(&Request::batch(std::slice::from_ref(request)))? else {
             bail!("{request:?}: an answer to something else")
@@ -74,7 +75,8 @@ impl Operator {
         }
     }
 
-    /// The guest's clock: when the manager gave a device the limits that it has. `device` must exist.
+    /// Returns the guest's clock: the time at which the manager set a device's current limits. `device` must
+    /// exist.
     pub fn clock(&mut self, device: &str) -> Result<Duration> {
         self.done(&Request::Limit {
             device: device.to_owned(),
@@ -88,7 +90,7 @@ impl Operator {
         Ok(Duration::from_micros(last.context("no event")?.at_us))
     }
 
-    /// A request that is answered by words.
+    /// Sends a request whose answer is a text.
     pub fn done(&mut self, request: &Request) -> Result<String> {
         match self.call(request)? {
             Answer::Done(words) => Ok(words),
@@ -96,7 +98,7 @@ impl Operator {
         }
     }
 
-    /// A request that has to be refused.
+    /// Sends a request that must be refused.
     pub fn refused(&mut self, request: &Request) -> Result<Refusal> {
         match self.0.call(request) {
             Err(Error::Refused(refusal)) => Ok(refusal),
@@ -104,12 +106,12 @@ impl Operator {
         }
     }
 
-    /// Makes a brane with all families.
+    /// Creates a brane with all families.
     pub fn create(&mut self, name: &str, start: bool) -> Result<String> {
         self.create_with(name, None, start)
     }
 
-    /// Makes a brane with these families.
+    /// Creates a brane with these families.
     pub fn create_with(
         &mut self,
         name: &str,
@@ -123,12 +125,11 @@ impl Operator {
         })
     }
 
-    /// Starts a brane.
     pub fn start(&mut self, name: &str) -> Result<String> {
         self.done(&Request::Start(name.to_owned()))
     }
 
-    /// Deletes a brane, cutting off at once what it has.
+    /// Deletes a brane, with a deadline of zero for its connections.
     pub fn delete(&mut self, name: &str) -> Result<Receipt> {
         let request = Request::Delete {
             name: name.to_owned(),
@@ -140,7 +141,7 @@ impl Operator {
         }
     }
 
-    /// Makes a device; of a vnic with a MAC address from the pool, `vnic(NAME)` is its configuration.
+    /// Creates a device. `vnic(NAME)` is the configuration of a vnic with a MAC address from the pool.
     pub fn device(&mut self, config: DeviceConfig) -> Result<MacAddr> {
         let name = config.name.clone();
         self.done(&Request::AddDevice(config))?;
@@ -149,18 +150,18 @@ impl Operator {
         device.config.mac.context("a device without a MAC address")
     }
 
-    /// Gives a brane a device with addresses.
+    /// Assigns a device with addresses to a brane.
     pub fn assign(&mut self, device: &str, brane: &str, addresses: &[&str]) -> Result<String> {
         let addressing = fixed(addresses)?;
         self.done(&assign(device, brane, Some(addressing)))
     }
 
-    /// Moves a device with the addresses that it has.
+    /// Moves a device together with its addresses.
     pub fn move_to(&mut self, device: &str, brane: &str) -> Result<String> {
         self.done(&assign(device, brane, None))
     }
 
-    /// All branes.
+    /// Returns all branes.
     pub fn list(&mut self, fresh: bool) -> Result<Vec<Brane>> {
         match self.call(&Request::List { fresh })? {
             Answer::Branes(branes) => Ok(branes),
@@ -168,7 +169,7 @@ impl Operator {
         }
     }
 
-    /// One brane, asked how it is.
+    /// Returns one brane after a fresh query of its state.
     pub fn show(&mut self, name: &str) -> Result<Brane> {
         match self.call(&Request::Show(name.to_owned()))? {
             Answer::Brane(brane) => Ok(brane),
@@ -177,23 +178,24 @@ impl Operator {
     }
 
     /// All devices.
-    pub fn devices(&mut self) -> Result<Vec<Device>> {
+    pub fn devices(&mut self) -> Result<Vec<DevNet>> {
         match self.call(&Request::Devices)? {
             Answer::Devices(devices) => Ok(devices),
             other => bail!("no devices, but {other:?}"),
         }
     }
 
-    /// The brane that has a device; `None` where it is at home.
+    /// Returns the brane that has a device, or `None` if no brane has it.
     pub fn owner(&mut self, device: &str) -> Result<Option<String>> {
         let device = self.devices()?.into_iter().find(|d| d.config.name == device);
         Ok(device
             .context("there is no such device")?
-            .owner
-            .map(|owner| owner.brane))
+            .ifnet
+            .owner()
+            .map(|owner| owner.brane.clone()))
     }
 
-    /// An audit, whatever it finds.
+    /// Returns an audit, whatever its findings.
     pub fn audit(&mut self) -> Result<Audit> {
         match self.call(&Request::Audit)? {
             Answer::Audit(audit) => Ok(audit),
@@ -201,14 +203,14 @@ impl Operator {
         }
     }
 
-    /// Fails unless an audit finds nothing and every brane answers it; what is free.
+    /// Fails unless an audit has no findings and every brane answers it. Returns the free resources.
     pub fn clean(&mut self) -> Result<Free> {
         let audit = self.audit()?;
         ensure!(audit.findings.is_empty() && audit.silent.is_empty(), "{audit:?}");
         Ok(audit.free)
     }
 
-    /// A counter of a thing; 0 where it has none of that name.
+    /// Returns a counter of a brane, device or NIC. Returns 0 if it has no counter of that name.
     pub fn counter(&mut self, thing: &str, name: &str) -> Result<u64> {
         let Answer::Stats(groups) = self.call(&Request::Stats(Some(thing.to_owned())))? else {
             bail!("no counters of {thing}")
@@ -220,7 +222,7 @@ impl Operator {
             .sum())
     }
 
-    /// A question to a brane.
+    /// Sends a query to a brane.
     pub fn inside(&mut self, brane: &str, query: query::Query) -> Result<query::Answer> {
         let brane = brane.to_owned();
         match self.call(&Request::Query { brane, query })? {
@@ -229,7 +231,7 @@ impl Operator {
         }
     }
 
-    /// Sends one echo request from inside a brane; whether it was answered.
+    /// Sends one echo request from inside a brane. Returns true if it was answered.
     pub fn ping_from(&mut self, brane: &str, to: IpAddr) -> Result<bool> {
         let query = query::Query::Ping {
             to,
@@ -240,7 +242,7 @@ impl Operator {
         Ok(matches!(self.inside(brane, query)?, query::Answer::Echo { .. }))
     }
 
-    /// The events with numbers above `after`, without waiting for one; there has to be one.
+    /// Returns the events with numbers above `after`. Does not wait: fails if there are none.
     pub fn events(&mut self, after: u64) -> Result<Vec<Event>> {
         match self.call(&Request::Events { after, wait: true })? {
             Answer::Events(events) => Ok(events),
@@ -248,12 +250,12 @@ impl Operator {
         }
     }
 
-    /// The number of the last event so far.
+    /// Returns the number of the last event so far.
     pub fn last_event(&mut self) -> Result<u64> {
         Ok(self.events(0)?.last().map_or(0, |event| event.number))
     }
 
-    /// Waits for a brane's generation and state.
+    /// Waits until a brane has been restarted this often and is started again.
     pub fn until_restarted(&mut self, brane: &str, restarts: u32, limit: Duration) -> Result<()> {
         let end = Instant::now() + limit;
         loop {
@@ -273,7 +275,7 @@ impl Operator {
     }
 }
 
-/// A request that gives a brane a device.
+/// Builds the request that assigns a device to a brane.
 pub fn assign(device: &str, brane: &str, addressing: Option<Addressing>) -> Request {
     Request::Assign {
         device: device.to_owned(),
@@ -283,7 +285,7 @@ pub fn assign(device: &str, brane: &str, addressing: Option<Addressing>) -> Requ
     }
 }
 
-/// Fixed addresses, as `10.0.2.30/24`.
+/// Parses static addresses such as `10.0.2.30/24`.
 pub fn fixed(addresses: &[&str]) -> Result<Addressing> {
     Ok(Addressing {
         addresses: addresses.iter().map(|a| cidr(a)).collect::<Result<_>>()?,
@@ -291,7 +293,7 @@ pub fn fixed(addresses: &[&str]) -> Result<Addressing> {
     })
 }
 
-/// An address with its prefix length.
+/// Parses an address with its prefix length.
 pub fn cidr(text: &str) -> Result<Cidr> {
     let (addr, prefix) = text.split_once('/').context("no prefix length")?;
     Ok(Cidr {
@@ -300,7 +302,7 @@ pub fn cidr(text: &str) -> Result<Cidr> {
     })
 }
 
-/// A vnic on nic0 with a MAC address from the pool.
+/// Returns the configuration of a vnic on nic0 with a MAC address from the pool.
 pub fn vnic(name: &str) -> DeviceConfig {
     DeviceConfig {
         name: name.to_owned(),
@@ -309,7 +311,7 @@ pub fn vnic(name: &str) -> DeviceConfig {
     }
 }
 
-/// Families of a brane: one, with these protocols.
+/// Returns the configuration of one family with these protocols.
 pub fn family(family: Family, protocols: &[Protocol]) -> FamilyConfig {
     FamilyConfig {
         family,
@@ -317,18 +319,15 @@ pub fn family(family: Family, protocols: &[Protocol]) -> FamilyConfig {
     }
 }
 
-/// What a program said.
+/// Result of a program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Said {
-    /// Exit status.
     pub status: i32,
-    /// Standard output.
     pub out: String,
-    /// Standard error.
     pub err: String,
 }
 
-/// `branectl` or `nicctl`, towards the control line of a guest.
+/// Returns `branectl` or `nicctl`, connected to the control line of a guest.
 pub fn program(name: &str, guest: &Guest) -> Result<Command> {
     let mut command = Command::new(tool(name)?);
     command
@@ -347,7 +346,7 @@ impl Drop for Running {
     }
 }
 
-/// Runs `branectl` or `nicctl`, the first of the words, to its end.
+/// Runs `branectl` or `nicctl` (the first word) to its end.
 pub fn run(guest: &Guest, words: &[&str]) -> Result<Said> {
     let [name, arguments @ ..] = words else {
         bail!("no program is named")
@@ -366,7 +365,7 @@ pub fn run(guest: &Guest, words: &[&str]) -> Result<Said> {
     })
 }
 
-/// Runs a program that has to succeed; its output.
+/// Runs a program that must succeed. Returns its output.
 pub fn well(guest: &Guest, words: &[&str]) -> Result<String> {
     let said = run(guest, words)?;
     ensure!(
@@ -377,7 +376,7 @@ pub fn well(guest: &Guest, words: &[&str]) -> Result<String> {
     Ok(said.out)
 }
 
-/// Runs a program that has to fail with this status and these words.
+/// Runs a program that must fail with this status and this text.
 pub fn badly(guest: &Guest, words: &[&str], status: i32, error: &str) -> Result<()> {
     let said = run(guest, words)?;
     let wanted = Said {

@@ -1,4 +1,4 @@
-//! A train of pings at a fixed rate ([`Train`]), over the echo socket of `branes_bench`.
+//! A train of pings at a fixed rate ([`Train`]), over the ICMP echo socket of `branes_bench`.
 
 pub use branes_bench::ping::{Pinger, checksum};
 
@@ -11,32 +11,33 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::{JoinHandle, sleep, spawn};
 use std::time::{Duration, Instant};
 
-/// Pings that show whether somebody was harmed: on a fast machine, what they are sent beside can be over before.
+/// Number of pings that show whether a brane was harmed. On a fast machine the event beside them can be over
+/// earlier.
 const MANY: u32 = 101;
 
-/// Stands for the number of pings while more are sent.
+/// Replaces the number of pings while more are to be sent.
 const RUNNING: u32 = u32::MAX;
 
-/// What a train of pings saw.
+/// Result of a train of pings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tally {
-    /// Echo requests sent.
     pub sent: u32,
-    /// Different ones of them that were answered.
+    /// Echo requests that were answered, each counted once.
     pub answered: u32,
 }
 
-/// Echo requests at a fixed rate on two threads of their own, until [`Train::stop`].
+/// Sends echo requests at a fixed rate on two threads of its own, until [`Train::stop`].
 pub struct Train {
     stop: Arc<AtomicBool>,
-    /// Pings that are sent even if it is stopped before.
+    /// Pings that are sent even if the train is stopped earlier.
     least: Arc<AtomicU32>,
     sender: JoinHandle<u32>,
     receiver: JoinHandle<u32>,
 }
 
 impl Train {
-    /// Starts pinging `to` every `gap`, in the network namespace of the calling thread. At most 60,000 pings.
+    /// Starts to ping `to` every `gap`, in the network namespace of the calling thread. Sends at most 60,000
+    /// pings.
     pub fn start(to: IpAddr, gap: Duration) -> io::Result<Train> {
         let stop = Arc::new(AtomicBool::new(false));
         let tx = Arc::new(Pinger::new(to)?);
@@ -85,7 +86,7 @@ impl Train {
         })
     }
 
-    /// Stops sending, waits for the answers that are under way, and counts.
+    /// Stops sending, waits for the replies in flight, and returns the counts.
     pub fn stop(self) -> Tally {
         self.stop.store(true, Ordering::Release);
         let sent = self.sender.join().expect("the sending thread");
@@ -97,7 +98,7 @@ impl Train {
 }
 
 impl Train {
-    /// As `Train::stop`, after `MANY` pings at least; fails unless all of them were answered. `name` is who was pinged.
+    /// Stops after at least `MANY` pings. Fails unless all of them were answered. `name` is the pinged brane.
     pub fn stop_unharmed(self, name: &str) -> Result<()> {
         self.least.store(MANY, Ordering::Relaxed);
         let tally = self.stop();

@@ -1,4 +1,4 @@
-//! Probes of the services in the image: UDP and TCP echo, discard, source, HTTP. Each checks what comes back.
+//! Probes of the services in the image: UDP and TCP echo, discard, source, HTTP. Each checks the answer.
 
 use crate::patience::{ANSWER, PATIENCE};
 use anyhow::{Context, Result, bail, ensure};
@@ -9,19 +9,20 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
-/// Connects. A service that is not open yet (its brane answers, its client is still starting) is asked again.
+/// Connects. Retries if the service is not open yet, because its brane answers while its client is still
+/// starting.
 fn connect(to: SocketAddr) -> Result<TcpStream> {
     load::connect(to, PATIENCE, ANSWER)
 }
 
-/// Bytes that a test can recognise: the same for the same seed.
+/// Returns pseudo-random bytes that depend only on the seed, so that a test can recognise them.
 pub fn noise(seed: u64, len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];
     SmallRng::seed_from_u64(seed).fill_bytes(&mut bytes);
     bytes
 }
 
-/// Sends datagrams of several sizes to a UDP echo service; each must come back unchanged; each is tried for
+/// Sends datagrams of several sizes to a UDP echo service. Each must return unchanged, and is repeated for
 /// [`PATIENCE`].
 pub fn udp_echo(to: SocketAddr) -> Result<()> {
     let any: IpAddr = if to.is_ipv4() {
@@ -51,7 +52,8 @@ pub fn udp_echo(to: SocketAddr) -> Result<()> {
     Ok(())
 }
 
-/// Sends `len` bytes to a TCP echo service while reading them back, compares, closes, and expects the end.
+/// Sends `len` bytes to a TCP echo service while reading them back. Compares them, closes, and expects the
+/// end of the stream.
 pub fn tcp_echo(to: SocketAddr, len: usize) -> Result<()> {
     let stream = connect(to)?;
     let sent = noise(len as u64, len);
@@ -78,7 +80,7 @@ pub fn tcp_echo(to: SocketAddr, len: usize) -> Result<()> {
     Ok(())
 }
 
-/// Sends `len` bytes to a discard service; it must close after our FIN. Returns MiB/s.
+/// Sends `len` bytes to a discard service, which must close after the host's FIN. Returns MiB/s.
 pub fn tcp_discard(to: SocketAddr, len: usize) -> Result<f64> {
     let mut stream = connect(to)?;
     let block = noise(9, 1 << 18);
@@ -87,7 +89,8 @@ pub fn tcp_discard(to: SocketAddr, len: usize) -> Result<f64> {
     Ok(len as f64 / (1 << 20) as f64 / start.elapsed().as_secs_f64())
 }
 
-/// The character generator's pattern of RFC 864: lines of 72 printable characters, each starting one further.
+/// Returns a byte of the character generator's pattern (RFC 864): lines of 72 printable characters, each
+/// starting one further.
 pub fn chargen(position: usize) -> u8 {
     let (line, column) = (position / 74, position % 74);
     match column {
@@ -97,7 +100,7 @@ pub fn chargen(position: usize) -> u8 {
     }
 }
 
-/// Reads `len` bytes from a source service and compares each with its pattern. Returns MiB/s.
+/// Reads `len` bytes from a source service and compares each with the pattern. Returns MiB/s.
 pub fn tcp_source(to: SocketAddr, len: usize) -> Result<f64> {
     let mut stream = connect(to)?;
     let pattern: Vec<u8> = (0..74 * 95).map(chargen).collect();
@@ -115,12 +118,11 @@ pub fn tcp_source(to: SocketAddr, len: usize) -> Result<f64> {
     Ok(seen as f64 / (1 << 20) as f64 / start.elapsed().as_secs_f64())
 }
 
-/// An HTTP answer.
+/// An HTTP response.
 #[derive(Debug)]
 pub struct Answer {
-    /// Status code.
     pub status: u16,
-    /// Body, as long as `Content-Length` says.
+    /// Body, of the length that `Content-Length` gives.
     pub body: String,
 }
 
@@ -128,24 +130,23 @@ pub struct Answer {
 pub struct Http(TcpStream);
 
 impl Http {
-    /// Connects.
     pub fn connect(to: SocketAddr) -> Result<Http> {
         Ok(Http(connect(to)?))
     }
 
-    /// `GET path` on this connection.
+    /// Sends `GET path` on this connection.
     pub fn get(&mut self, path: &str) -> Result<Answer> {
         self.0
             .write_all(format!("GET {path} HTTP/1.1\r\nHost: brane\r\n\r\n").as_bytes())?;
         self.answer()
     }
 
-    /// Sends bytes as they are.
+    /// Sends bytes on this connection.
     pub fn send(&mut self, bytes: &[u8]) -> Result<()> {
         Ok(self.0.write_all(bytes)?)
     }
 
-    /// Reads one answer.
+    /// Reads one response.
     pub fn answer(&mut self) -> Result<Answer> {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
@@ -177,7 +178,8 @@ impl Http {
     }
 }
 
-/// The page of a brane: must be 200, exactly 1024 bytes, and name the brane and each of `mentions`.
+/// Gets the page of a brane. It must have status 200 and exactly 1024 bytes, and contain the brane's name and
+/// each of `mentions`.
 pub fn page(to: SocketAddr, mentions: &[&str]) -> Result<()> {
     let answer = Http::connect(to)?
         .get("/")

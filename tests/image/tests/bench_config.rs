@@ -10,7 +10,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 const MIB: usize = 1 << 20;
-/// Maximum of datagrams in flight.
+/// Maximum number of datagrams in flight.
 const UNDER_WAY: u32 = 256;
 
 fn main_address() -> Ipv4Addr {

@@ -1,6 +1,8 @@
-//! What an idle echo and a connection cost in instructions of the guest, beside the committed figures (`docs/bench/quick.json`).
+//! The cost of an idle echo and of a connection in instructions of the guest, beside the committed figures
+//! (`docs/bench/quick.json`).
 //!
-//! The guest is idle before and after each request, so a busy host does not change the count (`branes_bench::quick`).
+//! The guest is idle before and after each request, so a busy host does not change the count
+//! (`branes_bench::quick`).
 
 use anyhow::{Context, Result, ensure};
 use branes_bench::figures::Figures;

@@ -1,4 +1,4 @@
-//! Four NICs, and branes with four interfaces each: every NIC carries its own frames, and every interface of a brane its own.
+//! Four NICs, and branes with four interfaces each: every NIC and every interface carries only its own frames.
 
 use anyhow::{Context, Result, ensure};
 use image_tests::PATIENCE;
@@ -7,11 +7,11 @@ use image_tests::wire::{self, Mac, Socket, Wire};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-/// Network, host and NIC of each interface of main and red, as `four-nics.toml` has them. red has two at nic0 and two at nic3.
+/// Network, host and NIC of each interface of main and red, as in `four-nics.toml`. red has all four interfaces at nic0.
 const MAIN: [(u8, usize); 4] = [(2, 0), (3, 1), (4, 2), (5, 3)];
-const RED: [(u8, usize); 4] = [(2, 0), (12, 0), (5, 3), (15, 3)];
+const RED: [(u8, usize); 4] = [(2, 0), (12, 0), (22, 0), (32, 0)];
 
-/// Pings the address at this wire, and returns the MAC address that it is at.
+/// Pings an address at this wire. Returns its MAC address.
 fn ping(wire: &mut Wire, ip: Ipv4Addr) -> Result<Mac> {
     let mac = wire.resolve(ip, PATIENCE)?;
     for sequence in 1..=3 {
@@ -55,7 +55,7 @@ fn each_of_four_nics_and_each_of_four_interfaces_carries_its_own_traffic() -> Re
         "twelve interfaces have {} MAC addresses",
         macs.len()
     );
-    // An interface is at its own NIC alone: the next wire brings no frame to it, and none from it.
+    // An interface is only at its own NIC: the next wire carries no frame to it, and none from it.
     for (mac, ip, nic) in &seen {
         wires[(nic + 1) % 4].send(&wire::echo_request(*mac, *ip, 9))?;
     }

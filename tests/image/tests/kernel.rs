@@ -21,7 +21,7 @@ fn sweeps(serial: &Path) -> Result<usize> {
     Ok(text.matches(" messages and a pin\n").count())
 }
 
-/// Waits until the checker has made so many sweeps.
+/// Waits until the checker has made this number of sweeps.
 fn wait_for_sweeps(wanted: usize, serial: &Path, guest: &Guest) -> Result<()> {
     let enough = || {
         guest

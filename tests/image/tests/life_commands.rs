@@ -184,8 +184,8 @@ fn every_verb_answers_in_words_and_in_json() -> Result<()> {
         }
         json(&guest, in_json, schema)?;
     }
-    // Exceptions are `host`, which needs a server, `readmit`, which needs a quarantined subscriber (`life_subscribers`),
-    // and `help`, which needs no system.
+    // Exceptions are `host`, which needs a server, `readmit`, which needs a quarantined subscriber
+    // (`life_subscribers`), and `help`, which needs no system.
     for (program, name) in [
         (Program::Branectl, "branectl "),
         (Program::Nicctl, "nicctl "),

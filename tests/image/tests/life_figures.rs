@@ -36,7 +36,8 @@ const CRASH_GAP: Duration = Duration::from_millis(300);
 /// Time in which the operator sends no request.
 const CRASH_QUIET: Duration = Duration::from_millis(60);
 const STEPS: usize = 10_000;
-/// Steps before the first comparison of free resources. After so many steps the manager's tables have their full size.
+/// Number of steps before the first comparison of free resources. The manager's tables have reached their full
+/// size then.
 const WARM_UP: usize = 500;
 
 fn boot(clock: Clock, ns: &NetNs) -> Result<(Guest, Control)> {
@@ -198,8 +199,8 @@ fn show(control: &mut Control, name: &str) -> Result<Brane> {
     }
 }
 
-/// Five branes crash in turn, while the sixth loses no packet. Prints the durations of the recoveries, and
-/// returns the 99th percentile in microseconds of the guest.
+/// Crashes five branes in turn, while the sixth must not lose a packet. Prints the durations of the recoveries.
+/// Returns the 99th percentile in microseconds of the guest.
 fn crashes(clock: Clock) -> Result<u64> {
     let ns = NetNs::new(&["10.0.2.2/24", "fec0::2/64"])?;
     let (guest, mut control) = boot(clock, &ns)?;
@@ -283,8 +284,8 @@ fn step(random: &mut SmallRng) -> Request {
     }
 }
 
-/// After each step, manager, drivers and branes agree on the owners of all devices. At the end the same
-/// resources are free as at the start.
+/// Checks after each step that manager, drivers and branes agree on the owners of all devices. At the end, the
+/// free resources must be those of the start.
 #[test]
 fn ten_thousand_random_steps_leave_nothing_behind() -> Result<()> {
     let ns = NetNs::new(&["10.0.2.2/24", "fec0::2/64"])?;

@@ -69,7 +69,7 @@ impl Asking {
     }
 }
 
-/// Pings both addresses in turn, each time with the next sequence number, until told to stop. Returns all
+/// Pings both addresses in turn, each time with the next sequence number, until `asking` stops it. Returns all
 /// received frames.
 fn ask_both(wire: &mut Wire, mac: Mac, seq: &mut u16, asking: &Asking) -> Result<Vec<Vec<u8>>> {
     let mut heard = Vec::new();

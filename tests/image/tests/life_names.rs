@@ -274,7 +274,7 @@ fn a_device_is_renamed_while_its_brane_has_it() -> Result<()> {
     well(&guest, &["nicctl", "rename", "vnic1", "red-link"])?;
     let after = show("red-link")?;
     ensure!(after == before.replace("vnic1", "red-link"), "{before}\n{after}");
-    // The brane itself calls it so too, as the audit finds.
+    // The brane itself uses the new name too, as the audit shows.
     let inside = well(&guest, &["branectl", "show", "red"])?;
     ensure!(
         inside.contains("red-link") && !inside.contains("vnic1"),

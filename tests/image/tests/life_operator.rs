@@ -1,5 +1,5 @@
-//! `branectl` and the console with the real system: uptime, codes of refusals, all kept events, filters of `netstat`, and the
-//! prompt inside a brane.
+//! `branectl` and the console with the real system: uptime, codes of refusals, all stored events, filters of
+//! `netstat`, and the prompt inside a brane.
 
 use anyhow::{Context, Result, ensure};
 use brane_abi::operator::Request;
@@ -65,7 +65,7 @@ fn uptime_counts_from_the_boot_from_starts_and_from_restarts() -> Result<()> {
         first.started.context("a start")?,
         again.started.context("a start")?,
     );
-    // The start stays: both times have passed equally, but for the microsecond of rounding.
+    // The start does not change: both times have grown equally, except for one microsecond of rounding.
     ensure!(
         (started - begun).abs_diff(again.up - first.up) <= 1,
         "{first:?}, then {again:?}"
@@ -143,7 +143,7 @@ fn an_error_in_json_has_the_code_of_its_reason() -> Result<()> {
 
 #[test]
 fn events_once_shows_all_that_are_kept_and_ends() -> Result<()> {
-    /// Two events for each round, more in all than one answer has.
+    /// Number of rounds. Each has two events, and all of them are more than one answer has.
     const ROUNDS: usize = 45;
     let guest = started()?;
     let mut operator = Operator::new(&guest)?;
@@ -183,7 +183,7 @@ fn events_once_shows_all_that_are_kept_and_ends() -> Result<()> {
     guest.untroubled()
 }
 
-/// The protocols in the first column of `netstat`, without its head.
+/// Returns the protocols in the first column of `netstat`, without the head.
 fn protocols(shown: &str) -> Vec<&str> {
     shown
         .lines()
@@ -249,7 +249,7 @@ fn the_prompt_inside_a_brane_manages_only_that_brane() -> Result<()> {
         let shown = keys(&format!("{line}\r"), "red# ")?;
         ensure!(shown.contains(refused), "{line}:\n{shown}");
     }
-    // Verbs without their program are none here.
+    // Inside a brane, these lines are no verbs.
     for line in ["create x", "in blue ifconfig", "enter blue"] {
         let shown = keys(&format!("{line}\r"), "red# ")?;
         ensure!(shown.contains("no verb"), "{line}:\n{shown}");

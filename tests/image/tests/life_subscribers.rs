@@ -16,7 +16,7 @@ use image_tests::{PATIENCE, until};
 use std::time::Duration;
 
 const CONFIG: &str = "two-nics";
-/// What a subscriber has for its answer.
+/// Time limit of a subscriber's acknowledgement.
 const DEADLINE: Duration = Duration::from_millis(500);
 
 /// Boots, and waits until all branes are started.
@@ -297,7 +297,7 @@ fn what_each_learns_is_balanced_at_crashes_renames_and_for_protocols() -> Result
     let again = ["after-create inet", "before-destroy inet"];
     let all: Vec<&str> = all.iter().chain(&again).copied().collect();
     wait_told(&guest, "subscriber-1", "green", &all)?;
-    // The same for the protocol tcp of each family.
+    // Now for the protocol tcp of each family.
     let tcp = |transitions: &[&str], down: bool| {
         let families = if down {
             ["inet6 tcp", "inet tcp"]
@@ -392,7 +392,7 @@ fn they_are_notified_one_after_the_other_and_in_the_inverse_order_on_the_way_dow
 
 #[test]
 fn an_operator_readmits_one_that_was_cut_off() -> Result<()> {
-    let (mut guest, mut operator) = watched(Clock::Instructions)?;
+    let (mut guest, operator) = watched(Clock::Instructions)?;
     drop(operator);
     let said = run(&guest, &["branectl", "readmit", "subscriber-1", "-j"])?;
     ensure!(

@@ -1,4 +1,5 @@
-//! Logs of protection domains: levels that change at run time and are saved, the last lines, and new lines as they come.
+//! Logs of protection domains: levels that change at run time and are saved, the last lines, and new lines as
+//! they appear.
 
 use anyhow::{Context, Result, ensure};
 use image_tests::guest::{Guest, Net};
@@ -8,7 +9,7 @@ use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 
-/// The number of the last line that is kept of a domain, 0 if there is none.
+/// Returns the number of the last stored line of a domain. Returns 0 if there is none.
 fn last(lines: &str) -> u64 {
     let numbers = lines
         .lines()
@@ -16,7 +17,7 @@ fn last(lines: &str) -> u64 {
     numbers.max().unwrap_or(0)
 }
 
-/// Waits until red has been restarted so often.
+/// Waits until red has been restarted this often.
 fn back(guest: &mut Guest, restarts: u64) -> Result<()> {
     until(
         || Ok((guest.restarts("red")? == restarts).then_some(())),
@@ -37,7 +38,7 @@ fn a_level_decides_what_is_written_and_the_last_lines_are_kept() -> Result<()> {
         ensure!(shown, "{domain} at info: {levels}");
     }
 
-    // A line of the manager about a fault, and an operator who follows it.
+    // A line of the manager about a fault, which an operator receives at once.
     let mut command = program("branectl", &guest)?;
     command
         .args(["logs", "manager", "--follow", "-j"])
@@ -63,14 +64,15 @@ fn a_level_decides_what_is_written_and_the_last_lines_are_kept() -> Result<()> {
     drop(reader.join());
     back(&mut guest, 1)?;
 
-    // The brane's own last line is kept, under the name of the brane and of its domain.
+    // The brane's own last line is stored, under the name of the brane and of its domain.
     let kept = well(&guest, &["branectl", "logs", "red"])?;
     ensure!(kept.contains("[brane-1] crashing, as the manager asks"), "{kept}");
     ensure!(kept == well(&guest, &["branectl", "logs", "brane-1"])?, "{kept}");
     let all = well(&guest, &["branectl", "logs"])?;
     ensure!(kept.lines().all(|line| all.contains(line)), "{all}");
 
-    // At the level off it writes nothing, neither on the screen nor here; `debug` shows more than `info`.
+    // At the level off the brane writes nothing, neither on the screen nor into the stored lines. `debug` shows
+    // more than `info`.
     well(&guest, &["branectl", "log", "red", "off"])?;
     guest.command("crash red")?;
     back(&mut guest, 2)?;
@@ -106,7 +108,7 @@ fn a_level_decides_what_is_written_and_the_last_lines_are_kept() -> Result<()> {
         )?;
     }
 
-    // The levels are part of what is saved and applied.
+    // Saved and applied configurations contain the levels.
     let saved = well(&guest, &["branectl", "save"])?;
     ensure!(
         saved.contains("[log]\nbrane-1 = \"debug\"\nmanager = \"debug\"\n"),

@@ -280,7 +280,7 @@ fn a_crash_is_reported_with_function_file_line_and_callers() -> Result<()> {
 
 #[test]
 fn a_panic_is_reported_with_its_message_and_the_line_that_panicked() -> Result<()> {
-    // The driver of the NIC refuses a device that is older than virtio 1 by a panic.
+    // The driver of the NIC panics if the device is older than virtio 1.
     let mut guest = Guest::boot(Boot {
         release: true,
         nic_options: &["disable-modern=on"],

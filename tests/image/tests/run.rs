@@ -1,5 +1,5 @@
-//! `cargo xtask run`, `image`, `gdb` and `release` as a user calls them, with a real image: without a terminal, on a tap
-//! device, with too little memory, and with no room for the output.
+//! `cargo xtask run`, `image`, `gdb` and `release` as processes, with a real image: without a terminal, on a
+//! tap device, with too little memory, and with no room for the output.
 
 use anyhow::{Context, Result, bail, ensure};
 use image_tests::guest::PROMPT;
@@ -351,7 +351,7 @@ fn on_a_full_disk_both_files_are_written_or_none() -> Result<()> {
     Ok(())
 }
 
-/// The folder that the program names contains the two files, and these boot.
+/// Checks that the folder in the program's output contains the two files, and that they boot.
 #[test]
 fn an_image_is_written_where_it_says() -> Result<()> {
     let folder = tempfile::tempdir()?;
@@ -367,7 +367,8 @@ fn an_image_is_written_where_it_says() -> Result<()> {
     Ok(())
 }
 
-/// `cargo xtask gdb` stops the domain in its argument and no other domain with the same program, and shows function and line.
+/// Checks that `cargo xtask gdb` stops the domain in its argument and no other domain with that program. It
+/// must show function and line.
 #[test]
 fn gdb_stops_one_domain_at_a_function() -> Result<()> {
     let base = free_ports()?.to_string();
@@ -404,8 +405,8 @@ fn gdb_stops_one_domain_at_a_function() -> Result<()> {
     Ok(())
 }
 
-/// The same sources in two folders give the same bytes, so anybody can verify a release. The debug flavour shares its first build with
-/// the other tests; the second build is a full one.
+/// Checks that equal sources in two folders give equal bytes, so that anybody can verify a release. The debug
+/// flavour shares its first build with the other tests. The second build is a full one.
 #[test]
 fn the_same_sources_in_another_folder_give_the_same_image() -> Result<()> {
     let mut run = Started::new(&mut xtask(&["release", "--check", "--debug"]))?;

@@ -276,8 +276,8 @@ fn floods_of_calls_and_notifications_leave_the_neighbours_their_share() -> Resul
     a_new_tenant_finds_nothing(&mut guest)
 }
 
-/// Red's client has computed with marks in all registers and has logged. Its domain is given to another
-/// tenant.
+/// Gives red's domain to another tenant and checks that no mark is left. Red's client has computed with marks
+/// in all registers and has logged.
 fn a_new_tenant_finds_nothing(guest: &mut Guest) -> Result<()> {
     guest.command("delete red --now")?;
     let found = || {

@@ -1,11 +1,11 @@
-//! The runtime runs programs that are written for the upstream crate `sel4-microkit` (`tests/pds/src/upstream`). They have no log:
-//! what they print comes by the kernel's debug console.
+//! The runtime runs programs that are written for the upstream crate `sel4-microkit`
+//! (`tests/pds/src/upstream`). They have no log, so their output goes to the kernel's debug console.
 
 use anyhow::{Result, ensure};
 use image_tests::PATIENCE;
 use image_tests::guest::{Boot, Guest};
 
-/// The lines of the programs, each behind those of the same program.
+/// Lines of the programs. The lines of one program have their order.
 const LINES: [&str; 11] = [
     "hello: Hello, World!",
     "server: 4096 bytes from Channel { index: 9 }, stack and heap",
@@ -35,7 +35,7 @@ fn programs_for_the_upstream_crate_run_and_print_on_the_debug_console() -> Resul
         "the child was resumed a second time:\n{log}"
     );
     ensure!(!log.contains("monitor:"), "a program failed:\n{log}");
-    // The debug console and the driver of the same line go on beside each other.
+    // The debug console and the driver of that serial line continue beside each other.
     let list = guest.command("list")?;
     ensure!(list.contains("main"), "{list}");
     Ok(())

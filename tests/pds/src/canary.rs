@@ -1,6 +1,8 @@
-//! The protection domain `canary.elf`: in a client's place, it fills the memory that it has for itself and looks at it again
-//! and again, at a bounded rate, for ever. For tests: whoever changes a byte of it reached memory that is not theirs.
-//! Nobody is on the other side; the timer, which wakes it, is trusted.
+//! The protection domain `canary.elf`: in a client's place, it fills its own memory and checks it repeatedly,
+//! at a bounded rate, forever.
+//!
+//! For tests: a changed byte shows that another domain or a device reached foreign memory. No peer is involved,
+//! except the timer, which wakes it and is trusted.
 #![no_std]
 #![no_main]
 
@@ -19,10 +21,10 @@ mod wiring {
 const TIMER: Channel = Channel::new(wiring::channels::TIMER);
 const SERIAL: Channel = Channel::new(wiring::channels::SERIAL);
 
-/// Time between two looks in nanoseconds.
+/// Time between two checks in nanoseconds.
 const STEP: u64 = 50_000_000;
 
-/// Looks between two lines in the log.
+/// Number of checks between two lines in the log.
 const LOG_EVERY: u64 = 20;
 
 const WORDS: usize = wiring::regions::HEAP_SERVICES.size / size_of::<AtomicU64>();
@@ -34,7 +36,7 @@ struct Canary {
     dead: bool,
 }
 
-/// What stands in a word: no two are the same, and none is zero.
+/// Returns the content of a word. No two words are equal, and none is zero.
 fn song(word: usize) -> u64 {
     0xca9a_5e00_0000_0000 | word as u64
 }
@@ -43,7 +45,7 @@ fn song(word: usize) -> u64 {
 fn init() -> Canary {
     log::attach(wiring::regions::LOG_SERVICES, SERIAL);
     let clock = Clock::new(wiring::regions::TSC);
-    // SAFETY: an array of atomics; the region is mapped for us alone.
+    // SAFETY: an array of atomics. The region is mapped for this domain alone.
     let memory = unsafe { wiring::regions::HEAP_SERVICES.shared().object(0) }.expect("as many as fit");
     let canary = Canary {
         memory,
@@ -66,7 +68,7 @@ fn init() -> Canary {
 impl Canary {
     fn wake_later(&self) {
         set_mr(0, self.clock.now_ns() + STEP);
-        // The timer knows this operation.
+        // Cannot fail, because the timer knows this operation.
         let _ = TIMER.pp_call(MessageInfo::new(timer::SET_DEADLINE, 1));
     }
 

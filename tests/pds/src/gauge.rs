@@ -1,5 +1,7 @@
-//! The protection domain `gauge.elf`: in a client's place, it computes for ever and tells how much of the time it had the
-//! processor. For tests: other domains must leave it its share. It calls the timer only. Timer and serial are trusted.
+//! The protection domain `gauge.elf`: in a client's place, it computes forever and logs how much of the time it
+//! had the processor.
+//!
+//! For tests: other domains must leave it its share. It calls the timer only. Timer and serial are trusted.
 #![no_std]
 #![no_main]
 
@@ -15,8 +17,8 @@ const SERIAL: Channel = Channel::new(wiring::channels::SERIAL);
 
 /// Time between two lines in the log, in nanoseconds.
 const TOLD: u64 = 500_000_000;
-/// Longest time between two looks at the clock in which this domain had the processor, in nanoseconds. In more, somebody
-/// else ran.
+/// Maximum time between two reads of the clock for which the domain counts as running, in nanoseconds. After a
+/// longer time, another domain ran.
 const AWAY: u64 = 20_000;
 
 #[protection_domain]

@@ -1,25 +1,27 @@
-//! A mark in every register and in the log ring of a program, and the search for those that its last life left there.
+//! A mark in every register and in the log ring of a program, and the search for marks that its previous
+//! incarnation left there.
 //!
-//! No peer is involved. The runtime is under test: it must leave nothing of one tenant to the next.
+//! No peer is involved. The runtime is under test: it must not leave any data of one tenant to the next.
 
 use core::arch::asm;
 use sel4_microkit::Region;
 
-/// The mark. It is positive as a number, so that the x87 registers hold it twice as large.
+/// The mark. As a number it is positive, so the x87 registers hold it twice as large.
 const MARK: u64 = 0x5ec2_e75e_c2e7_5ec3;
-/// Bytes of the state that FXSAVE stores (Intel SDM volume 1, 10.5.1): from byte 32 on eight x87 registers of 16 bytes each, then
-/// XMM0 to XMM15.
+/// Size of the state that FXSAVE stores, in bytes (Intel SDM volume 1, 10.5.1). Eight x87 registers of 16 bytes
+/// each begin at byte 32, and XMM0 to XMM15 follow.
 const STATE: usize = 512;
 const DATA: core::ops::Range<usize> = 32..416;
 
 #[repr(C, align(16))]
 struct State([u8; STATE]);
 
-/// Puts the mark into all vector, x87 and most general registers and does nothing for `turns` turns of a loop.
+/// Writes the mark into all vector, x87 and most general registers and does nothing for `turns` turns of a
+/// loop.
 pub fn hold(turns: u32) {
     let mark = MARK;
-    // SAFETY: reads `mark` only. All registers that it changes are named or given back; the x87 stack is empty before (ABI), gets
-    // eight numbers, and is empty after. The loop ends, as `turns` is at least 1.
+    // SAFETY: reads `mark` only. All changed registers are named or restored. The x87 stack is empty before
+    // (ABI), gets eight numbers, and is empty after. The loop ends, because `turns` is at least 1.
     unsafe {
         asm!(
             "fild qword ptr [{mark}]", "fild qword ptr [{mark}]", "fild qword ptr [{mark}]", "fild qword ptr [{mark}]",
@@ -45,7 +47,8 @@ pub fn hold(turns: u32) {
     }
 }
 
-/// Words in registers that hold the mark now. To be called first of all: a program changes its registers.
+/// Returns the number of words in registers that hold the mark. Must be called first, because a program changes
+/// its registers.
 pub fn in_registers() -> usize {
     let mut state = State([0; STATE]);
     let mut general = [0u64; 8];
@@ -60,7 +63,8 @@ pub fn in_registers() -> usize {
             options(nostack, preserves_flags),
         );
     }
-    // The mark itself is made after the look: a constant in the code could stand in a register before it.
+    // The mark is computed after the registers are stored, because a constant in the code could be in a
+    // register before.
     let mark = !core::hint::black_box(!MARK);
     let words = state.0[DATA]
         .as_chunks::<8>()
@@ -73,9 +77,10 @@ pub fn in_registers() -> usize {
         .count()
 }
 
-/// How often a text stands in a region.
+/// Returns how often a text occurs in a region.
 pub fn in_region(region: Region, text: &[u8]) -> usize {
-    // SAFETY: the region is mapped for this domain's life; serial, which shares it, writes one index there, no text.
+    // SAFETY: the region is mapped for this domain's life. Serial, which shares it, writes one index there and
+    // no text.
     let bytes = unsafe { core::slice::from_raw_parts(region.as_ptr().cast_const(), region.size) };
     bytes.windows(text.len()).filter(|window| *window == text).count()
 }

@@ -1,6 +1,9 @@
-//! The protection domain `meter.elf`: in a client's place, it computes for ever and logs its count of each phase
-//! ([`test_pds_core::phases`]). The count beside a flood shows what the flood takes from the other domains. While it computes, all
-//! registers hold a mark. If it is restarted for another tenant, it logs how many marks it finds. No peer is involved.
+//! The protection domain `meter.elf`: in a client's place, it computes forever and logs its count of each phase
+//! ([`test_pds_core::phases`]).
+//!
+//! The count beside a flood shows the flood's cost to the other domains. While it computes, all registers hold
+//! a mark. If it is restarted for another tenant, it logs the number of marks that it finds. No peer is
+//! involved.
 #![no_std]
 #![no_main]
 
@@ -17,10 +20,10 @@ mod wiring {
 
 const SERIAL: Channel = Channel::new(wiring::channels::SERIAL);
 
-/// Steps between two looks at the clock.
+/// Number of steps between two reads of the clock.
 const STEPS: u32 = 5_000;
 
-/// What all lines of the log begin with that a phase ends with.
+/// Beginning of all log lines at the end of a phase.
 const PHASE: &str = "meter: phase";
 
 #[protection_domain]

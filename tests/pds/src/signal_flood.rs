@@ -1,9 +1,9 @@
-//! The protection domain `signal-flood.elf`: in a client's place, it has the timer interrupt about every half millisecond while
-//! it calls the checker without a pause, so that interrupts come while the kernel runs. For tests: the kernel goes on, no
-//! floating-point register changes, and nobody else notices.
+//! The protection domain `signal-flood.elf`: in a client's place, it lets the timer interrupt about every half
+//! millisecond, and calls the checker without a pause, so that interrupts arrive while the kernel runs.
 //!
-//! It owns one deadline at the timer. On the other side are the timer and `irq-checker.elf`, which are trusted; of its brane it knows
-//! nothing.
+//! For tests: the kernel continues, no floating-point register changes, and no other domain is affected. It
+//! owns one deadline at the timer. On the other side are the timer and `irq-checker.elf`, which are trusted. It
+//! does not use its brane.
 #![no_std]
 #![no_main]
 
@@ -21,21 +21,21 @@ mod wiring {
 }
 
 const TIMER: Channel = Channel::new(wiring::channels::TIMER);
-/// Answers at once, however often it is called.
+/// The checker, which answers at once, regardless of the number of calls.
 const EXAMINER: Channel = Channel::new(wiring::channels::IRQ_CHECKER);
 const SERIAL: Channel = Channel::new(wiring::channels::SERIAL);
 
-/// Deadlines between two lines in the log.
+/// Number of deadlines between two lines in the log.
 const LOG_EVERY: u64 = 5_000;
 
-/// A label that the checker refuses at once: calls with it cost only the way there and back.
+/// Label that the checker refuses at once. Calls with it cost only the way there and back.
 const NOTHING: u64 = 0;
 
-/// Words of calls, in turn: none, which the kernel passes on by its short way, and as many as there can be, which it
-/// copies for some microseconds with interrupts off.
+/// Numbers of words of the calls, in turn. The kernel forwards a call without words on its fast path. It copies
+/// the maximum number of words for some microseconds with interrupts off.
 const WORDS: [usize; 2] = [0, 120];
 
-/// Turns of the loop that holds the registers, between two looks at the clock.
+/// Turns of the loop that holds the registers, between two reads of the clock.
 const TURNS: u32 = 20_000;
 
 struct Client {
@@ -61,12 +61,12 @@ impl Client {
     fn wake_later(&self) -> u64 {
         let at = self.flood.next(self.clock.now_ns());
         set_mr(0, at);
-        // The timer knows this operation.
+        // Cannot fail, because the timer knows this operation.
         let _ = TIMER.pp_call(MessageInfo::new(timer::SET_DEADLINE, 1));
         at
     }
 
-    /// Calls until the time has come, and computes something between the calls.
+    /// Calls until the time has come, and computes a sequence between the calls.
     fn call(&self, until: u64) {
         let seed = self.flood.deadlines();
         let (mut sequence, mut calls) = (Sequence::new(seed), 0);
@@ -84,7 +84,7 @@ impl Client {
         );
     }
 
-    /// Holds all floating-point registers until the time has come.
+    /// Holds values in all floating-point registers until the time has come.
     fn hold(&self, until: u64) {
         while self.clock.now_ns() < until {
             let registers = Registers::pattern(self.clock.now_ns());
@@ -97,7 +97,7 @@ impl Handler for Client {
     type Error = Never;
 
     fn notified(&mut self, channels: ChannelSet) -> Result<(), Never> {
-        // The brane's notifications are not for us.
+        // Notifications of the brane are ignored.
         if channels.contains(TIMER) {
             let work = self.flood.deadline();
             if self.flood.deadlines().is_multiple_of(LOG_EVERY) {

@@ -1,5 +1,7 @@
-//! The protection domain `spinner.elf`: in a brane's or a client's place, it computes for ever and asks nothing of
-//! anybody. For tests: the others must keep their share of the processor.
+//! The protection domain `spinner.elf`: in a brane's or a client's place, it computes forever and uses no other
+//! domain.
+//!
+//! For tests: the other domains must keep their share of the processor.
 #![no_std]
 #![no_main]
 

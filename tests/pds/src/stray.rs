@@ -1,7 +1,7 @@
-//! The protection domain `stray.elf`: in a client's place, it writes where nothing is mapped, as soon as it runs. For tests:
-//! its parent is told the whole address.
+//! The protection domain `stray.elf`: in a client's place, it writes to an unmapped address, as soon as it
+//! runs.
 //!
-//! It uses nothing that it is given but its log.
+//! For tests: the fault report to its parent has the whole address. It uses only its log.
 #![no_std]
 #![no_main]
 
@@ -19,7 +19,7 @@ const SERIAL: Channel = Channel::new(wiring::channels::SERIAL);
 fn init() -> NullHandler {
     log::attach(wiring::regions::LOG_SERVICES, SERIAL);
     logln!("stray: writing to {ADDRESS:#x}");
-    // SAFETY: no memory of the program is at that address, so none changes; the processor refuses the write.
+    // SAFETY: no memory of the program is at that address, so none changes. The processor refuses the write.
     unsafe { core::arch::asm!("mov byte ptr [{}], 1", in(reg) ADDRESS, options(nostack)) };
     logln!("stray: could write there");
     NullHandler::new()

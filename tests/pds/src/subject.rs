@@ -1,7 +1,7 @@
-//! The protection domain `subject.elf`: counts how often it is notified, and is stopped and resumed by `irq-checker.elf`. For
-//! tests.
+//! The protection domain `subject.elf`: counts its notifications, and is stopped and resumed by
+//! `irq-checker.elf`.
 //!
-//! It owns the count. On the other side is the checker, which only reads it.
+//! For tests. It owns the count. On the other side is the checker, which only reads the count.
 #![no_std]
 #![no_main]
 
@@ -17,7 +17,7 @@ struct Count(&'static AtomicU64);
 
 #[protection_domain]
 fn init() -> Count {
-    // SAFETY: an atomic in a region that holds nothing else; the checker reads it as one.
+    // SAFETY: an atomic in a region with no other content. The checker reads it as an atomic.
     let count = unsafe { wiring::regions::SUBJECT_COUNT.shared().object::<AtomicU64>(0) };
     Count(count.expect("the region holds eight bytes"))
 }

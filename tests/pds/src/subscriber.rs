@@ -1,18 +1,20 @@
 //! A subscriber to the life cycle of branes, for the tests: it logs each transition, and misbehaves on command.
 //!
-//! It owns side B of its region `subscription-K`; the manager (trusted) has the other. No domain trusts a subscriber. The first one
-//! subscribes to all families of all branes at its start. The second one is late: it subscribes a while later, to the family
-//! `inet` of all branes. The others subscribe to the protocol `tcp` of all branes at their start.
+//! It owns side B of its region `subscription-K`. The manager (trusted) has the other side. No domain trusts a
+//! subscriber. The first one subscribes to all families of all branes at its start. The second one is late: it
+//! subscribes some time later, to the family `inet` of all branes. The others subscribe to the protocol `tcp`
+//! of all branes at their start.
 //!
-//! The names of branes command the second subscriber. At a transition of a brane with this name
+//! The names of branes are commands for the second subscriber. Its behavior at a transition of a brane with
+//! this name:
 //!
 //! | name | the subscriber |
 //! | --- | --- |
-//! | `test-leaves` | leaves, and subscribes again a while after it has left |
-//! | `test-hangs` | computes for ever without an acknowledgement |
+//! | `test-leaves` | leaves, and subscribes again some time after it has left |
+//! | `test-hangs` | computes forever without an acknowledgement |
 //! | `test-is-mute` | does not acknowledge |
 //! | `test-faults` | faults |
-//! | `test-lies` | acknowledges another transition than it was notified of, then breaks the ring |
+//! | `test-lies` | acknowledges another transition than the notified one, then breaks the ring |
 #![no_std]
 #![no_main]
 
@@ -37,16 +39,16 @@ const MANAGER: Channel = Channel::new(channels::MANAGER);
 const SERIAL: Channel = Channel::new(channels::SERIAL);
 const TIMER: Channel = Channel::new(channels::TIMER);
 
-/// When the second subscriber subscribes, in nanoseconds after its start or after it has left.
+/// Time of the second subscriber's subscription, in nanoseconds after its start or after it has left.
 const LATE_NS: u64 = 2_000_000_000;
 
 struct TestSubscriber {
     clock: Clock,
     alarm: Alarm,
     subscriber: Subscriber,
-    /// This is the second subscriber.
+    /// True for the second subscriber.
     late: bool,
-    /// When it subscribes.
+    /// Time of the next subscription.
     subscribes_at: Option<u64>,
 }
 
@@ -145,11 +147,11 @@ impl TestSubscriber {
                 if endpoint.flush(CONTROL_BIT) {
                     MANAGER.notify();
                 }
-                // Now the index is behind what the manager has read.
+                // Now the index is behind the position that the manager has read.
                 endpoint.rings.tx.reset();
                 MANAGER.notify();
             }
-            // Not at a replay: the subscriber would never stay.
+            // Not at a replay, because the subscriber would then never stay.
             "test-leaves" if self.late && told.transition == Transition::AfterCreate && !told.replay => {
                 self.subscriber.acknowledge(token);
                 self.subscriber.leave();
@@ -159,10 +161,10 @@ impl TestSubscriber {
     }
 }
 
-/// Reads where nothing is mapped.
+/// Reads from an unmapped address.
 fn fault() {
-    // SAFETY: it is meant to fault: the first page is never mapped in a protection domain. The kernel stops this thread
-    // at the instruction and tells the manager.
+    // SAFETY: the fault is intended: the first page is never mapped in a protection domain. The kernel stops
+    // this thread at the instruction and reports the fault to the manager.
     unsafe { core::arch::asm!("mov {0}, [{0}]", inout(reg) 0usize => _, options(nostack, readonly)) };
 }
 

@@ -1,8 +1,8 @@
 //! The common form of a description and of an image. Both become an [`Authority`], so that [`crate::compare`]
 //! can compare them.
 //!
-//! Names are those of the description. This module does not decide what is right: [`crate::model`] computes
-//! the expected authority, and the readers compute the actual one.
+//! Names are those of the description. This module makes no judgement: [`crate::model`] computes the expected
+//! authority, and the readers compute the actual one.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -192,7 +192,7 @@ impl View {
     }
 }
 
-/// Sorts views by address and joins those that continue each other.
+/// Sorts views by address and joins consecutive views.
 pub fn joined(mut views: Vec<View>) -> Vec<View> {
     views.sort_by_key(|view| (view.start, view.end));
     let mut done: Vec<View> = Vec::new();

@@ -1,10 +1,10 @@
 //! Audit of capabilities: compares the description with the built image, and finds every path between branes.
 //!
-//! Owns a model of what the description asks for ([`model`]), readers of the two kinds of image ([`image`],
-//! [`capdl`]), the comparison of the two ([`compare`]), the roles of the domains ([`roles`]) and the search
-//! for paths ([`reach`]). On the other side: `system.xml`, which people write, and images, which our builder
-//! and the SDK's tool write. None of them is trusted here: an error in one shows as a difference or as a
-//! path. The audit runs on the host and changes nothing.
+//! Owns a model of the described authority ([`model`]), readers of the two kinds of image ([`image`],
+//! [`capdl`]), and the comparison of the two ([`compare`]). Also owns the roles of the domains ([`roles`]) and
+//! the search for paths ([`reach`]). On the other side: `system.xml`, which people write, and images, which our
+//! builder and the SDK's tool write. None of them is trusted here: an error in one shows as a difference or as
+//! a path. The audit runs on the host and changes nothing.
 
 pub mod authority;
 pub mod capdl;

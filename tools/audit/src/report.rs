@@ -15,7 +15,7 @@ use crate::reach::{self, Command, Edge, Reach};
 use crate::roles::{Role, Roles};
 use crate::{Error, capdl, image, render};
 
-/// Raised when a field of the JSON form changes its meaning or goes.
+/// Version of the JSON form. Raised when a field changes its meaning or is removed.
 const SCHEMA: u32 = 1;
 
 pub struct Report {

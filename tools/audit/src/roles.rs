@@ -22,10 +22,11 @@ use crate::model::MONITOR;
 const BRANE: &str = "brane";
 const CLIENT: &str = "services";
 
-/// The drivers of NICs, `nic0` and so on, as one name of [`TRUSTED`].
+/// Name in [`TRUSTED`] of all drivers of NICs, `nic0` and so on.
 const NICS: &str = "nicN";
 
-/// Who may stand between branes, and why that is right. Whoever adds a line here trusts a domain with every brane.
+/// Domains that may be between branes, their roles, and the reasons. A new line here trusts a domain with every
+/// brane.
 pub const TRUSTED: [(&str, Role, &str); 6] = [
     (
         NICS,
@@ -66,7 +67,7 @@ fn trusted(name: &str) -> Option<&'static (&'static str, Role, &'static str)> {
     TRUSTED.iter().find(|(trusted, ..)| *trusted == name)
 }
 
-/// What a domain is.
+/// Role of a domain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Role {

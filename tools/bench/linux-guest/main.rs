@@ -1,10 +1,12 @@
-//! The first program of the Linux guest for comparison: sets up the network and serves as the branes' clients do.
+//! The first program of the Linux guest for comparison: sets up the network and offers the services of the
+//! branes' clients.
 //!
-//! Owns: everything in that guest above its kernel. On the other side: the host of the measurement, whose requests are served
-//! as they come. A fault ends this program, and with it the guest: the kernel says why on its console.
+//! Owns: everything in that guest above its kernel. On the other side: the host of the measurement, whose
+//! requests are served in their order. A fault ends this program, and with it the guest. The kernel then prints
+//! the reason on its console.
 //!
-//! One process waits with epoll for all sockets, reads and sends several datagrams with one system call, and turns off Nagle's
-//! algorithm: what a server that is made for speed does on Linux.
+//! The program uses the methods of fast servers on Linux. One process waits with epoll for all sockets,
+//! receives and sends several datagrams with one system call, and turns off Nagle's algorithm.
 
 mod serve;
 
@@ -15,14 +17,14 @@ use anyhow::{Context, Result, ensure};
 use nix::kmod::{ModuleInitFlags, finit_module};
 use nix::mount::{MsFlags, mount};
 
-/// The commands of busybox that set up the network.
+/// Commands of busybox that set up the network.
 const NETWORK: &[&str] = &[
     "ip link set lo up",
     "ip addr add 10.77.0.2/24 dev eth0",
     "ip link set eth0 up",
     "ip -6 addr add fd77::2/64 dev eth0",
 ];
-/// Settings of the kernel: addresses are usable at once, and pings are answered however many there are.
+/// Settings of the kernel: addresses are usable at once, and the rate of ping replies is not limited.
 const SETTINGS: &[(&str, &str)] = &[
     ("ipv6/conf/all/accept_dad", "0"),
     ("ipv6/conf/default/accept_dad", "0"),

@@ -1,4 +1,6 @@
 //! The services: echo, discard, source and a web page over TCP, echo and discard over UDP, all in one loop.
+//!
+//! On the other side: the host of the measurement, which is trusted.
 
 use std::collections::HashMap;
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut, Read, Write};
@@ -9,22 +11,21 @@ use anyhow::{Context, Result};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrStorage, recvmmsg, sendmmsg};
 
-/// Datagrams that one system call reads or sends.
+/// Maximum number of datagrams that one system call receives or sends.
 const BATCH: usize = 32;
-/// Bytes of a datagram's buffer.
+/// Size of a datagram's buffer in bytes.
 const DATAGRAM: usize = 2048;
-/// Bytes that are read at once from a connection.
+/// Maximum number of bytes that one read takes from a connection.
 const READ: usize = 16 << 10;
-/// Bytes that are read at once from a connection whose bytes are dropped, and that the source sends at once.
+/// Maximum number of bytes of one read for the discard service, and of one write of the source service.
 const BULK: usize = 64 << 10;
-/// Bytes that a request may have.
+/// Maximum size of a request in bytes.
 const MOST_REQUEST: usize = 4096;
-/// Bytes of the page.
+/// Size of the page in bytes.
 const PAGE: usize = 1024;
-/// Events that are read at once.
+/// Maximum number of events of one wait.
 const EVENTS: usize = 64;
 
-/// A service over TCP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Service {
     Echo,
@@ -43,7 +44,7 @@ const TCP: [(u16, Service); 4] = [
 enum Entry {
     Listener(TcpListener, Service),
     Connection(Connection),
-    /// Datagrams go back to their senders.
+    /// Datagrams are sent back to their senders.
     Echo(UdpSocket),
     Discard(UdpSocket),
 }
@@ -51,15 +52,15 @@ enum Entry {
 struct Connection {
     stream: TcpStream,
     service: Service,
-    /// What the connection waits for.
+    /// Events that the connection waits for.
     interest: EpollFlags,
-    /// Bytes of a request that is not complete.
+    /// Bytes of an incomplete request.
     request: Vec<u8>,
     /// Bytes that could not be sent yet.
     unsent: Vec<u8>,
 }
 
-/// What a connection does after an event.
+/// Next step of a connection after an event.
 #[derive(PartialEq)]
 enum Then {
     Wait,
@@ -133,7 +134,7 @@ pub fn serve() -> Result<()> {
                 }
             };
             if then == Then::Close {
-                // Closing the socket removes it from the set that epoll watches.
+                // Closing the socket removes it from epoll's set.
                 entries.remove(&descriptor);
             }
             for (stream, service) in accepted {
@@ -181,7 +182,7 @@ fn add(
     Ok(())
 }
 
-/// The answer to a request for the page.
+/// Returns the answer to a request for the page.
 fn page() -> Vec<u8> {
     let mut page =
         format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {PAGE}\r\n\r\n").into_bytes();
@@ -190,10 +191,10 @@ fn page() -> Vec<u8> {
 }
 
 impl Connection {
-    /// Goes on after an event.
+    /// Continues after an event.
     ///
     /// # Errors
-    /// The connection is of no more use.
+    /// The connection cannot be used any longer.
     fn turn(&mut self, buffers: &mut Buffers) -> io::Result<Then> {
         if !self.unsent.is_empty() && !self.flush()? {
             return Ok(Then::Wait);
@@ -216,7 +217,7 @@ impl Connection {
         }
     }
 
-    /// Reads once and passes the bytes on.
+    /// Reads once and forwards the bytes.
     fn read(
         &mut self,
         buffer: &mut [u8],
@@ -243,13 +244,13 @@ impl Connection {
         }
     }
 
-    /// Sends bytes, or keeps what the socket does not take.
+    /// Sends bytes. Stores the bytes that the socket does not accept.
     fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.unsent.extend_from_slice(bytes);
         self.flush().map(drop)
     }
 
-    /// Sends what is kept. Returns true if nothing is left.
+    /// Sends the stored bytes. Returns true if none are left.
     fn flush(&mut self) -> io::Result<bool> {
         while !self.unsent.is_empty() {
             match self.stream.write(&self.unsent) {
@@ -261,7 +262,7 @@ impl Connection {
         Ok(true)
     }
 
-    /// Waits for room if bytes are kept, otherwise for bytes.
+    /// Waits for room if bytes are stored, otherwise for bytes.
     fn change_interest(&mut self, epoll: &Epoll) -> Result<()> {
         let wanted = match self.service == Service::Source || !self.unsent.is_empty() {
             true => EpollFlags::EPOLLOUT,
@@ -278,10 +279,10 @@ impl Connection {
     }
 }
 
-/// Buffers for datagrams that one system call reads.
+/// Buffers for the datagrams of one system call.
 struct Datagrams {
     received: MultiHeaders<SockaddrStorage>,
-    /// Sending leaves pointers to the addresses in its headers, so these are never used to receive.
+    /// Separate from `received`, because sending leaves pointers to the addresses in the headers.
     sent: MultiHeaders<SockaddrStorage>,
     buffers: Vec<[u8; DATAGRAM]>,
 }
@@ -295,7 +296,8 @@ impl Datagrams {
         }
     }
 
-    /// Reads what is there, a batch at most, and sends it back if `echo`. What cannot be read or sent is dropped.
+    /// Receives at most one batch, and sends it back if `echo`. Drops datagrams that cannot be received or
+    /// sent.
     fn turn(&mut self, socket: &UdpSocket, echo: bool) -> Then {
         let mut slices: Vec<[IoSliceMut<'_>; 1]> = self
             .buffers

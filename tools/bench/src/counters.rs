@@ -16,12 +16,12 @@ pub struct Counters {
     file: NamedTempFile,
 }
 
-/// What a domain spends: since the start of the guest, or on a request.
+/// Cost of a domain: since the start of the guest, or of a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Spent {
     /// Instructions in user mode.
     pub user: u64,
-    /// Instructions of the kernel on its behalf.
+    /// Instructions of the kernel on behalf of the domain.
     pub kernel: u64,
     /// Kernel entries by a system call.
     pub calls: u64,
@@ -29,21 +29,21 @@ pub struct Spent {
     pub interrupts: u64,
     /// Kernel entries by a fault.
     pub faults: u64,
-    /// How often the processor was given to it.
+    /// Number of switches to the domain.
     pub switches: u64,
 }
 
 /// The record of one domain.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Domain {
-    /// Its page-table root: the value of CR3. Zero for the kernel's idle thread.
+    /// Page-table root of the domain: the value of CR3. Zero for the kernel's idle thread.
     pub root: u64,
-    /// What it has spent so far.
+    /// Cost so far.
     pub spent: Spent,
 }
 
 impl Counters {
-    /// Makes a file of zeros.
+    /// Creates a file of zeros.
     pub fn new() -> Result<Counters> {
         let file = NamedTempFile::new().context("making the counter file")?;
         file.as_file()
@@ -52,7 +52,6 @@ impl Counters {
         Ok(Counters { file })
     }
 
-    /// Where the file is.
     pub fn path(&self) -> &Path {
         self.file.path()
     }
@@ -64,7 +63,8 @@ impl Counters {
         Ok(u64::from_ne_bytes(word))
     }
 
-    /// Returns the records in use: first the idle thread's, then those of the domains that ran, in the order in which they did.
+    /// Returns the records in use: first that of the idle thread, then those of the domains in the order of
+    /// their first run.
     pub fn domains(&self) -> Result<Vec<Domain>> {
         let mut bytes = vec![0; FILE_BYTES - record(0) * 8];
         self.read(&mut bytes, record(0))?;
@@ -78,7 +78,7 @@ impl Counters {
     }
 }
 
-/// Reads records: the first, and those behind it that have a page-table root.
+/// Parses records: the first, and those behind it that have a page-table root.
 fn records(bytes: &[u8]) -> Vec<Domain> {
     let words: Vec<u64> = bytes
         .as_chunks::<8>()
@@ -106,7 +106,7 @@ fn records(bytes: &[u8]) -> Vec<Domain> {
         .collect()
 }
 
-/// Finds the thread in which QEMU runs the guest's processor, as a folder of `/proc`.
+/// Finds QEMU's thread for the guest's processor. Returns its folder in `/proc`.
 pub fn processor_thread(qemu: u32) -> Result<PathBuf> {
     let threads = format!("/proc/{qemu}/task");
     for thread in std::fs::read_dir(&threads).with_context(|| format!("reading {threads}"))? {

@@ -1,6 +1,7 @@
-//! Recorded figures: what was measured, where and when, as JSON in `docs/bench/`.
+//! Recorded figures: object, values, place and time of a measurement, as JSON in `docs/bench/`.
 //!
-//! Owns: the form of these files. On the other side: the files, which people may edit; a file that does not fit is refused.
+//! Owns: the form of these files. On the other side: the files, which people may edit. A file with another form
+//! is rejected.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,24 +13,24 @@ use serde::{Deserialize, Serialize};
 
 use crate::load::{Outcome, quantile};
 
-/// The version of the form that this program writes and reads.
+/// Version of the form that this program writes and reads.
 const VERSION: u32 = 1;
 
 /// One figure.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Figure {
-    /// What is counted.
+    /// The counted unit.
     pub unit: String,
-    /// Guest instructions for each unit.
+    /// Guest instructions per unit.
     pub instructions: u64,
-    /// Units for each second, by the host's clock.
+    /// Units per second, by the host's clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<f64>,
     /// Median time of an answer in microseconds, by the host's clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub median_us: Option<f64>,
-    /// Time in microseconds that 99 of 100 answers were faster than.
+    /// Time in microseconds within which 99 of 100 answers came.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub p99_us: Option<f64>,
     /// Requests without an answer.
@@ -41,29 +42,29 @@ fn is_zero(number: &u64) -> bool {
     *number == 0
 }
 
-/// A recorded sitting.
+/// The figures of one recorded session.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Figures {
-    /// The version of this form.
+    /// Version of the form.
     pub version: u32,
-    /// What was measured: `branes`, `branes-sdk`, `linux`, `quick`.
+    /// Name of the measured guest: `branes`, `branes-sdk`, `linux`, `quick`.
     pub guest: String,
-    /// What exactly: the kernel's version, or the commit that the image was built from.
+    /// Exact version of the guest: the kernel's version, or the commit that the image was built from.
     pub of: String,
-    /// The first line of `qemu-system-x86_64 --version`.
+    /// First line of `qemu-system-x86_64 --version`.
     pub qemu: String,
-    /// How often the guest was booted; each figure is the median.
+    /// Number of boots of the guest. Each figure is the median.
     pub boots: u32,
     /// Seconds from the start of QEMU to the first answer, for each boot.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub boot_seconds: Vec<f64>,
-    /// The figures, by the names of their rows.
+    /// Figures by the names of their rows.
     pub figures: BTreeMap<String, Figure>,
 }
 
 impl Figure {
-    /// A figure of one measurement.
+    /// Returns the figure of one measurement.
     pub fn of(unit: &str, instructions: u64, outcome: &Outcome) -> Figure {
         let micros = |time: Duration| round(time.as_secs_f64() * 1e6);
         Figure {
@@ -76,7 +77,7 @@ impl Figure {
         }
     }
 
-    /// The median of several, each part by itself. Lost requests are added up.
+    /// Returns the median of several figures, for each part on its own. Lost requests are added up.
     pub fn median(of: &[Figure]) -> Option<Figure> {
         let part =
             |part: fn(&Figure) -> Option<f64>| quantile(&of.iter().filter_map(part).collect::<Vec<_>>(), 0.5);
@@ -97,7 +98,7 @@ fn round(number: f64) -> f64 {
 }
 
 impl Figures {
-    /// An empty sitting.
+    /// Creates a session without figures.
     pub fn new(guest: &str, of: String, qemu: String) -> Figures {
         Figures {
             version: VERSION,
@@ -110,7 +111,6 @@ impl Figures {
         }
     }
 
-    /// Reads figures.
     pub fn parse(text: &str) -> Result<Figures> {
         let figures: Figures = serde_json::from_str(text)?;
         ensure!(
@@ -121,13 +121,12 @@ impl Figures {
         Ok(figures)
     }
 
-    /// Reads a file.
     pub fn read(path: &Path) -> Result<Figures> {
         let text = fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
         Figures::parse(&text).with_context(|| format!("reading {}", path.display()))
     }
 
-    /// Writes a file, with its folder if need be.
+    /// Writes a file. Creates its folder if necessary.
     pub fn write(&self, path: &Path) -> Result<()> {
         let mut text = serde_json::to_string_pretty(self)?;
         text.push('\n');

@@ -1,9 +1,12 @@
-//! A guest under measurement: a machine in QEMU with the counting plugin, on a tap device in a network namespace.
+//! A guest under measurement: a machine in QEMU with the counting plugin, on a tap device in a network
+//! namespace.
 //!
-//! Owns: the namespace's settings, QEMU, and the counters. On the other side: the guest, which is only spoken to by its network.
+//! Owns: the namespace's settings, QEMU, and the counters. On the other side: the guest, which is reached only
+//! by its network.
 //!
-//! The contract of a guest: at [`MAIN`] it answers ICMP echo, UDP 7 (echo), TCP 7 (echo), TCP 9 (reads and drops, and closes after
-//! the peer has), TCP 19 (sends without an end), and TCP 80 (HTTP/1.1 with keep-alive, a page of 1024 bytes at `/`).
+//! The contract of a guest: at [`MAIN`] it answers ICMP echo, UDP 7 (echo), TCP 7 (echo), TCP 9 (reads and
+//! drops, and closes after the peer has closed), TCP 19 (sends without an end), and TCP 80 (HTTP/1.1 with
+//! keep-alive, a page of 1024 bytes at `/`).
 
 use std::ffi::OsString;
 use std::fs;
@@ -21,63 +24,62 @@ use crate::counters::Counters;
 use crate::netns::{NetNs, TAP};
 use crate::ping::Pinger;
 
-/// The guest's main address.
+/// Main address of the guest.
 pub const MAIN: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 2);
-/// The host's addresses on the tap device.
+/// Addresses of the host on the tap device.
 pub const HOST: [&str; 2] = ["10.77.0.1/24", "fd77::1/64"];
-/// The MAC address of the guest's network device, which is the main address's too.
+/// MAC address of the guest's network device, which has the main address.
 const MAC: &str = "02:77:00:00:00:00";
 /// RAM of the guest.
 const MEMORY_MIB: u64 = 512;
-/// How long a guest may take until its first answer.
+/// Maximum time until a guest's first answer.
 const BOOT: Duration = Duration::from_secs(120);
-/// A guest that has booted is left alone for so long before it is measured.
+/// Pause between the boot of a guest and its measurement.
 const REST: Duration = Duration::from_secs(2);
-/// How long [`Guest::settle`] waits for a guest that goes on computing.
+/// Maximum time that [`Guest::settle`] waits for a guest that continues to compute.
 const SETTLE: Duration = Duration::from_secs(2);
-/// For so long the counter must not move until the guest is taken to be idle.
+/// Time without a change of the counter after which the guest counts as idle.
 const QUIET: Duration = Duration::from_micros(40);
 
-/// What to boot.
+/// Options for booting a guest.
 pub struct Boot<'a> {
-    /// The kernel.
     pub kernel: &'a Path,
-    /// The image that goes with the kernel, or the first file system.
+    /// Image that belongs to the kernel, or the first file system.
     pub image: &'a Path,
-    /// The kernel's command line, if it takes one.
+    /// Command line of the kernel, if it accepts one.
     pub arguments: Option<&'a str>,
-    /// The plugin.
     pub plugin: &'a Path,
-    /// What counting by domain needs, if that is wanted.
+    /// Parameters of counting by domain, if it is wanted.
     pub by_domain: Option<ByDomain<'a>>,
 }
 
-/// What counting by domain needs.
+/// Parameters of counting by domain.
 #[derive(Clone, Copy)]
 pub struct ByDomain<'a> {
     /// Offset in RAM of the variable in which the kernel keeps the value of CR3.
     pub root: u64,
-    /// The list of addresses as [`crate::protocol::Line`] writes it.
+    /// List of addresses in the form of [`crate::protocol::Line`].
     pub places: &'a str,
 }
 
-/// A booted guest; it ends with the value.
+/// A booted guest. Dropping the value ends it.
 pub struct Guest {
-    // Dropped in this order: QEMU uses the files.
+    // The order is that of dropping: QEMU uses the files.
     qemu: Qemu,
     counters: Counters,
     folder: TempDir,
-    /// The folder of `/proc` that has QEMU's threads.
+    /// Folder of `/proc` that has QEMU's threads.
     threads: PathBuf,
-    /// From the start of QEMU to the first answer.
+    /// Time from the start of QEMU to the first answer.
     pub boot_time: Duration,
 }
 
-/// Makes the namespace for guests under measurement.
+/// Creates the namespace for guests under measurement.
 pub fn namespace() -> Result<NetNs> {
     let ns = NetNs::new(&HOST)?;
     ns.enter(|| -> Result<()> {
-        // Short connections need many ports and must not wait for old ones. Each connection begins as the first did.
+        // Short connections need many ports and must not wait for old ones. Each connection begins without
+        // values from earlier ones.
         for (file, value) in [
             ("ip_local_port_range", "1024 65000"),
             ("tcp_tw_reuse", "1"),
@@ -113,7 +115,7 @@ impl Guest {
             let memory = folder.path().join("ram");
             let places = folder.path().join("places");
             fs::write(&places, by_domain.places).context("writing the list of addresses")?;
-            // QEMU makes the file only after it has started the plugin.
+            // QEMU creates the file only after it has started the plugin.
             let file = fs::File::create(&memory).context("making the file for RAM")?;
             file.set_len(MEMORY_MIB << 20)
                 .context("making the file for RAM")?;
@@ -140,31 +142,31 @@ impl Guest {
         })
     }
 
-    /// The guest's main address.
     pub fn address(&self) -> IpAddr {
         MAIN.into()
     }
 
-    /// The counters.
     pub fn counters(&self) -> &Counters {
         &self.counters
     }
 
-    /// The file with the guest's RAM, if it was booted for counting by domain.
+    /// Returns the path of the file that backs the guest's RAM. It exists if the guest was booted for counting
+    /// by domain.
     pub fn memory(&self) -> PathBuf {
         self.folder.path().join("ram")
     }
 
-    /// All that the guest's console has shown.
+    /// Returns the whole output of the guest's console.
     pub fn log(&self) -> String {
         self.qemu.log()
     }
 
-    /// Waits until the guest waits for an interrupt, and returns the instructions that it has executed so far.
+    /// Waits until the guest waits for an interrupt. Returns the instructions that it has executed so far.
     ///
-    /// All threads of QEMU must sleep, and the counter must not move for `QUIET`. A frame that was just sent wakes a thread of
-    /// QEMU, which wakes the processor's thread before it sleeps again, so no frame is on its way then. A busy host can only make
-    /// that later, because a thread that waits for a processor of the host does not sleep.
+    /// All threads of QEMU must sleep, and the counter must not move for `QUIET`. A frame that was just sent
+    /// wakes a thread of QEMU, which wakes the processor's thread before it sleeps again. So no frame is on its
+    /// way then. A busy host can only delay that, because a thread that waits for a processor of the host does
+    /// not sleep.
     pub fn settle(&self) -> Result<u64> {
         let end = Instant::now() + SETTLE;
         let (mut count, mut since) = (self.counters.total()?, Instant::now());
@@ -180,12 +182,12 @@ impl Guest {
         }
     }
 
-    /// Returns true if all threads of QEMU wait for something.
+    /// Returns true if all threads of QEMU sleep.
     fn sleeps(&self) -> Result<bool> {
         for thread in fs::read_dir(&self.threads).context("asking for QEMU's threads")? {
             // A thread that has just ended has no file.
             let stat = fs::read_to_string(thread?.path().join("stat")).unwrap_or_default();
-            // The name, in parentheses, may contain anything.
+            // The name, in parentheses, may contain any character.
             if stat
                 .rsplit_once(") ")
                 .is_some_and(|(_, rest)| !rest.starts_with('S'))

@@ -1,9 +1,10 @@
 //! Measures a guest from outside, by its wire protocols and by the instructions that it executes.
 //!
-//! Owns: the load generators, the rows of the table and what each costs, the recorded figures (`docs/bench/`), the Linux guest
-//! for comparison, and the profile of an echo. On the other side: the guest under measurement, which has to keep the contract of
-//! [`guest::MAIN`], and QEMU with the plugin of `tools/bench/plugin`, which is trusted. A guest that does not answer ends a
-//! measurement with an error; nothing waits without a limit. All traffic stays in a network namespace of its own.
+//! Owns: the load generators, the rows of the table and the cost of each, the recorded figures (`docs/bench/`),
+//! the Linux guest for comparison, and the profile of an echo. On the other side: the guest under measurement,
+//! which must keep the contract of [`guest::MAIN`], and QEMU with the plugin of `tools/bench/plugin`, which is
+//! trusted. A guest that does not answer ends a measurement with an error, because every wait has a limit. All
+//! traffic stays in a network namespace of its own.
 
 pub mod counters;
 pub mod figures;

@@ -1,8 +1,9 @@
-//! The Linux guest: Debian's kernel for virtual machines, Debian's static busybox, and a program of this workspace as the first
-//! process (`tools/bench/linux-guest`).
+//! The Linux guest: Debian's kernel for virtual machines, Debian's static busybox, and a program of this
+//! workspace as the first process (`tools/bench/linux-guest`).
 //!
-//! Owns: the folder in which the guest is made. On the other side: Debian's packages, which `apt-get` downloads and checks, and
-//! which are trusted as the host's own are. Nothing of them is installed on the host, and nothing is part of the repository.
+//! Owns: the folder in which the guest is made. On the other side: Debian's packages, which `apt-get` downloads
+//! and checks. They are as trusted as the host's own packages. They are neither installed on the host nor part
+//! of the repository.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -13,12 +14,13 @@ use anyhow::{Context, Result, bail, ensure};
 use cpio::NewcBuilder;
 use cpio::newc::ModeFileType;
 
-/// The package that depends on the newest kernel for virtual machines.
+/// Package that depends on the newest kernel for virtual machines.
 const KERNEL: &str = "linux-image-cloud-amd64";
-/// The beginning of the names of packages with a kernel.
+/// Beginning of the names of packages with a kernel.
 const KERNEL_PREFIX: &str = "linux-image-";
 const BUSYBOX: &str = "busybox-static";
-/// The modules that a virtio network device on PCI needs, each behind those that it needs. One that is missing is built in.
+/// Modules for a virtio network device on PCI, each behind the modules that it needs. A missing module is built
+/// into the kernel.
 const MODULES: [&str; 8] = [
     "virtio",
     "virtio_ring",
@@ -29,20 +31,20 @@ const MODULES: [&str; 8] = [
     "net_failover",
     "virtio_net",
 ];
-/// The kernel's command line: a console that says little, and the end of QEMU if the kernel panics.
+/// Command line of the kernel: little output on the console, and QEMU ends if the kernel panics.
 pub const ARGUMENTS: &str = "console=ttyS0 panic=-1 quiet";
 
 /// A guest that can be booted.
 pub struct Linux {
-    /// The kernel.
     pub kernel: PathBuf,
     /// The first file system.
     pub initrd: PathBuf,
-    /// The kernel's package and version.
+    /// Package and version of the kernel.
     pub version: String,
 }
 
-/// Makes the guest in `folder`, with `init` as its first program. Packages that are there already are not downloaded again.
+/// Makes the guest in `folder`, with `init` as its first program. Does not download packages that are already
+/// there.
 pub fn make(folder: &Path, init: &Path) -> Result<Linux> {
     fs::create_dir_all(folder).with_context(|| format!("creating {}", folder.display()))?;
     let kernel = kernel_package()?;
@@ -68,19 +70,19 @@ pub fn make(folder: &Path, init: &Path) -> Result<Linux> {
     })
 }
 
-/// The package with the newest kernel.
+/// Returns the package with the newest kernel.
 fn kernel_package() -> Result<String> {
     let depends = || run("apt-cache", &["depends", KERNEL], Path::new("."));
     let mut package = depends().ok().as_deref().and_then(dependency);
     if package.is_none() {
-        // A machine that was never asked before has no package lists.
+        // A machine may have no package lists yet.
         run("apt-get", &["-q", "update"], Path::new("."))?;
         package = dependency(&depends()?);
     }
     package.with_context(|| format!("the package {KERNEL} depends on no kernel"))
 }
 
-/// The kernel's package out of what `apt-cache depends` writes.
+/// Finds the kernel's package in the output of `apt-cache depends`.
 fn dependency(text: &str) -> Option<String> {
     let names = text
         .lines()
@@ -89,7 +91,7 @@ fn dependency(text: &str) -> Option<String> {
     kernels.next().map(str::to_owned)
 }
 
-/// Downloads a package, unless the folder has it, and returns the folder with its files.
+/// Downloads a package, unless the folder has it. Returns the folder with its files.
 fn unpacked(folder: &Path, package: &str) -> Result<PathBuf> {
     let files = folder.join(package);
     if files.is_dir() {
@@ -100,7 +102,7 @@ fn unpacked(folder: &Path, package: &str) -> Result<PathBuf> {
         run("apt-get", &["-q", "download", package], folder)?;
     }
     let archive = only(folder, is_it)?;
-    // Complete, or not there at all.
+    // The folder gets its name only when it is complete.
     let partial = tempfile::tempdir_in(folder).context("making a folder for a package's files")?;
     run(
         "dpkg-deb",
@@ -129,7 +131,7 @@ fn run(program: &str, arguments: &[impl AsRef<OsStr>], folder: &Path) -> Result<
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// The one entry of a folder whose name is meant.
+/// Returns the only entry of a folder with a suitable name. Fails if there are none or several.
 fn only(folder: &Path, is_meant: impl Fn(&str) -> bool) -> Result<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))? {
@@ -148,7 +150,7 @@ fn only(folder: &Path, is_meant: impl Fn(&str) -> bool) -> Result<PathBuf> {
     }
 }
 
-/// Searches a folder and the folders in it for a file.
+/// Searches a folder and its subfolders for a file.
 fn find(folder: &Path, name: &str) -> Result<Option<PathBuf>> {
     for entry in fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))? {
         let entry = entry?;
@@ -167,7 +169,7 @@ fn find(folder: &Path, name: &str) -> Result<Option<PathBuf>> {
 struct Archive {
     path: PathBuf,
     file: File,
-    /// The number of the next file: each needs one of its own.
+    /// Number of the next file. Each file needs a number of its own.
     next: u32,
 }
 

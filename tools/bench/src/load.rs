@@ -1,6 +1,6 @@
 //! Load generators: one request at a time, many at a time, streams. They are bounded in number and in time.
 //!
-//! Owns: the sockets of one measurement. On the other side: the guest. An answer counts only if it is whole.
+//! Owns: the sockets of one measurement. On the other side: the guest. An answer counts only if it is complete.
 
 mod datagrams;
 mod requests;
@@ -18,32 +18,31 @@ use anyhow::{Context, Result};
 
 use crate::ping::Pinger;
 
-/// Bytes of a MiB.
 pub const MIB: usize = 1 << 20;
-/// The echo service's port, by UDP and by TCP.
+/// Port of the echo service, for UDP and TCP.
 pub const ECHO: u16 = 7;
-/// The port of the service that drops what it reads.
+/// Port of the service that drops the bytes that it reads.
 pub const DISCARD: u16 = 9;
-/// The port of the service that sends without an end.
+/// Port of the service that sends without an end.
 pub const SOURCE: u16 = 19;
-/// The port of the web page.
 pub const HTTP: u16 = 80;
 
-/// What a load generator has done.
+/// Result of a load generator.
 #[derive(Clone, Debug, Default)]
 pub struct Outcome {
-    /// Answered requests, or MiB.
+    /// Number of answered requests, or MiB.
     pub units: f64,
-    /// The best rate that was seen, in units for each second.
+    /// The best rate, in units per second.
     pub rate: f64,
-    /// How long each answer took, where answers are timed.
+    /// Time of each answer, if answers are timed.
     pub times: Vec<Duration>,
-    /// Requests that got no answer, or a wrong one.
+    /// Requests without an answer, or with a wrong one.
     pub lost: u64,
 }
 
 impl Outcome {
-    /// One request at a time, each timed: `ask` returns false if there was no answer.
+    /// Sends one request at a time and measures its time. `ask` sends one and returns false if there was no
+    /// answer.
     pub(crate) fn of_each(
         count: usize,
         limit: Duration,
@@ -70,13 +69,13 @@ impl Outcome {
         })
     }
 
-    /// Returns the time that this part of the answers was faster than, where answers are timed.
+    /// Returns the time within which this part of the answers came, if answers are timed.
     pub fn quantile(&self, part: f64) -> Option<Duration> {
         quantile(&self.times, part)
     }
 }
 
-/// Returns the value below which this part of the values lies; `None` if there are none.
+/// Returns the value below which this part of the values lies. Returns `None` if there are none.
 pub fn quantile<T: Copy + PartialOrd>(values: &[T], part: f64) -> Option<T> {
     let mut sorted = values.to_vec();
     sorted.sort_by(|a, b| a.partial_cmp(b).unwrap_or(std::cmp::Ordering::Equal));

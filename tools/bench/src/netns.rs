@@ -1,6 +1,6 @@
-//! A network namespace of a test's own with a tap device in it; gone when the value is dropped.
+//! A network namespace of a test's own with a tap device. Dropping the value removes it.
 //!
-//! Needs root and Debian's iproute2. Nothing outside the namespace is touched, and it has no route to anywhere else.
+//! Needs root and Debian's iproute2. The namespace has no route to the outside.
 
 use anyhow::{Context, Result, ensure};
 use nix::sched::{CloneFlags, setns};
@@ -19,7 +19,7 @@ pub struct NetNs {
 }
 
 impl NetNs {
-    /// Makes the namespace; `addresses` (with prefix, `10.0.2.2/24`) are put on its tap device.
+    /// Makes the namespace. Adds `addresses` (with prefix length, as in `10.0.2.2/24`) to its tap device.
     pub fn new(addresses: &[&str]) -> Result<NetNs> {
         ensure!(
             nix::unistd::geteuid().is_root(),
@@ -35,7 +35,7 @@ impl NetNs {
         ns.ip(&["link", "set", "lo", "up"])?;
         ns.ip(&["tuntap", "add", "dev", TAP, "mode", "tap"])?;
         ns.enter(|| {
-            // Addresses are usable at once, and a guest that is still booting is asked again soon.
+            // Makes addresses usable at once, and repeats requests to a booting guest soon.
             for (file, value) in [
                 ("ipv6/conf/tap0/accept_dad", "0"),
                 ("ipv6/conf/tap0/accept_ra", "0"),
@@ -46,8 +46,8 @@ impl NetNs {
                 let _ = std::fs::write(format!("/proc/sys/net/{file}"), value);
             }
         });
-        // A queue that a pause of the emulator does not overflow at the highest rate of these tests: what is lost then, the
-        // guest has lost.
+        // A queue that does not overflow during a pause of the emulator at the highest rate of these tests.
+        // So a lost frame is the guest's loss.
         ns.ip(&["link", "set", "dev", TAP, "txqueuelen", "8000", "up"])?;
         for address in addresses {
             match address.contains(':') {
@@ -65,7 +65,7 @@ impl NetNs {
         ip(&all)
     }
 
-    /// Runs `f` on a thread inside the namespace: sockets that it opens and processes that it starts belong there.
+    /// Runs `f` on a thread inside the namespace. Its sockets and processes belong to the namespace.
     pub fn enter<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
         std::thread::scope(|scope| {
             let run = scope.spawn(|| {

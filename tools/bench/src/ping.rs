@@ -11,20 +11,20 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 static IDENT: AtomicU16 = AtomicU16::new(0x4200);
-/// The bit that the sequence numbers of [`Pinger::until_answer`] have.
+/// Bit that is set in the sequence numbers of [`Pinger::until_answer`].
 const FIRST: u16 = 0x8000;
 
-/// One echo socket with an identifier of its own.
+/// An echo socket with an identifier of its own.
 pub struct Pinger {
     socket: Socket,
     to: SocketAddr,
     ident: u16,
-    /// Counts the pings of [`Pinger::until_answer`].
+    /// Number of pings of [`Pinger::until_answer`].
     next: AtomicU16,
 }
 
 impl Pinger {
-    /// A socket towards `to`, in the network namespace of the calling thread.
+    /// Opens a socket towards `to`, in the network namespace of the calling thread.
     pub fn new(to: IpAddr) -> io::Result<Pinger> {
         let (domain, protocol) = match to {
             IpAddr::V4(_) => (Domain::IPV4, Protocol::ICMPV4),
@@ -43,7 +43,7 @@ impl Pinger {
     /// Sends one echo request.
     ///
     /// # Errors
-    /// Also if the neighbour's address is not known yet.
+    /// The socket fails, also if the neighbour's address is not known yet.
     pub fn send(&self, seq: u16) -> io::Result<()> {
         let mut packet = vec![if self.to.is_ipv4() { 8 } else { 128 }, 0, 0, 0];
         packet.extend(self.ident.to_be_bytes());
@@ -85,11 +85,11 @@ impl Pinger {
         }
     }
 
-    /// One echo; `None` when no answer came in time.
+    /// Sends one echo request. Returns `None` if no reply came in time.
     pub fn ping(&self, seq: u16, timeout: Duration) -> io::Result<Option<Duration>> {
         let start = Instant::now();
         if self.send(seq).is_err() {
-            // No neighbour yet: the same as no answer.
+            // No neighbour yet. Counts as no reply.
             sleep(timeout.min(Duration::from_millis(5)));
             return Ok(None);
         }
@@ -101,7 +101,8 @@ impl Pinger {
         Ok(None)
     }
 
-    /// Pings every 20 ms until the first answer to any of these pings, at most for `limit`. Returns the time that took.
+    /// Pings every 20 ms until the first reply to any of these pings, for at most `limit`. Returns the time
+    /// until then.
     pub fn until_answer(&self, limit: Duration) -> io::Result<Option<Duration>> {
         let start = Instant::now();
         let mut asked = HashSet::new();
@@ -109,12 +110,12 @@ impl Pinger {
             let turn = Instant::now() + Duration::from_millis(20);
             let seq = FIRST | self.next.fetch_add(1, Ordering::Relaxed);
             if self.send(seq).is_err() {
-                // No neighbour yet: the same as no answer.
+                // No neighbour yet. Counts as no reply.
                 sleep(Duration::from_millis(5));
                 continue;
             }
             asked.insert(seq);
-            // An answer may be later than its turn, but one to an earlier call does not count.
+            // A reply may be late, but a reply to an earlier call does not count.
             while let Some(seq) = self.receive(turn)? {
                 if asked.contains(&seq) {
                     return Ok(Some(start.elapsed()));
@@ -125,7 +126,7 @@ impl Pinger {
     }
 }
 
-/// The Internet checksum (RFC 1071).
+/// Returns the Internet checksum (RFC 1071).
 pub fn checksum(bytes: &[u8]) -> u16 {
     let sum: u32 = bytes
         .chunks(2)

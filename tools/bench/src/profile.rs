@@ -1,8 +1,9 @@
-//! The profile of a request: which protection domain spends how many instructions and kernel entries on it.
+//! The profile of a request: the instructions and kernel entries that each protection domain spends on it.
 //!
-//! Owns: the addresses that the plugin needs of the kernel, and the way from a page-table root to the name of a domain. On the
-//! other side: the kernel's and the programs' ELF files, which are this project's own, and the guest's RAM, which the guest
-//! writes: a page table that leads nowhere, or a name that no domain has, leaves a domain without a name.
+//! Owns: the kernel's addresses that the plugin needs, and the way from a page-table root to the name of a
+//! domain. On the other side: the kernel's and the programs' ELF files, which are this project's own, and the
+//! guest's RAM, which the guest writes. If a page table leads nowhere, or a name belongs to no domain, then a
+//! domain has no name.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -18,33 +19,33 @@ use crate::guest::Guest;
 use crate::load::quantile;
 use crate::quick::Quick;
 
-/// The variable in which seL4 keeps the value of CR3.
+/// Variable in which seL4 keeps the value of CR3.
 const ROOT: &str = "x64KSCurrentCR3";
-/// Where system calls enter seL4.
+/// Symbols at which system calls enter seL4.
 const CALLS: [&str; 2] = ["handle_fastsyscall", "handle_syscall"];
-/// Where the idle thread waits.
+/// Symbol at which the idle thread waits.
 const IDLE: &str = "idle_thread";
-/// The names of the entries of the interrupt vectors begin so; the number follows in two hexadecimal digits.
+/// Beginning of the names of the interrupt vectors' entries. The number follows in two hexadecimal digits.
 const VECTOR: &str = "int_";
-/// Vectors below this are exceptions of the processor.
+/// Vectors below this number are exceptions of the processor.
 const EXCEPTIONS: u64 = 0x20;
-/// The variable of a program that has the domain's name, filled in by the image builder.
+/// Variable of a program that has the domain's name. The image builder fills it in.
 const NAME: &str = "microkit_name";
-/// Bytes of a domain's name.
+/// Size of a domain's name in bytes.
 const NAME_LEN: usize = 64;
-/// A 32-bit ELF file has the low halves of the kernel's addresses.
+/// Upper half of the kernel's addresses. A 32-bit ELF file has only the lower halves.
 const HIGH_HALF: u64 = 0xffff_ffff_0000_0000;
 
-/// What the plugin needs to know of a kernel.
+/// Addresses of a kernel for the plugin.
 pub struct Kernel {
     /// Physical address of the variable with the value of CR3.
     pub root: u64,
-    /// The list of addresses as text.
+    /// List of addresses as text.
     pub places: String,
 }
 
 impl Kernel {
-    /// Reads what is needed from the kernel's ELF file.
+    /// Reads the addresses from the kernel's ELF file.
     pub fn read(path: &Path) -> Result<Kernel> {
         let bytes = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
         let file = object::File::parse(&*bytes).with_context(|| format!("reading {}", path.display()))?;
@@ -57,7 +58,7 @@ impl Kernel {
             found.with_context(|| format!("the kernel {} has no symbol {name}", path.display()))
         };
         let root = find(ROOT)?;
-        // The kernel lies in RAM as in its address space, from the start of a segment on.
+        // Physical and virtual addresses of the kernel differ by a constant within each segment.
         let root = physical(&file, root).with_context(|| format!("{ROOT} lies in no segment"))?;
         let full = |address: u64| match file.is_64() {
             true => address,
@@ -81,7 +82,7 @@ impl Kernel {
     }
 }
 
-/// The number of the vector whose entry has this name.
+/// Returns the number of the vector whose entry has this name.
 fn vector(name: &str) -> Option<u64> {
     let digits = name.strip_prefix(VECTOR)?;
     (digits.len() == 2).then(|| u64::from_str_radix(digits, 16).ok())?
@@ -116,15 +117,16 @@ pub fn name_address(program: &Path) -> Result<u64> {
         .with_context(|| format!("{} has no symbol {NAME}", program.display()))
 }
 
-/// Names domains by what lies in the guest's RAM.
+/// Names of domains, found in the guest's RAM.
 pub struct Names {
     memory: File,
-    /// Where each domain has its name in its address space.
+    /// Address of each domain's name in its address space.
     domains: BTreeMap<String, u64>,
 }
 
 impl Names {
-    /// `domains` has the name of each domain and the address at which its program keeps it.
+    /// Opens the guest's RAM. `domains` has the name of each domain, and the address at which its program keeps
+    /// the name.
     pub fn new(memory: &Path, domains: BTreeMap<String, u64>) -> Result<Names> {
         let memory = File::open(memory).with_context(|| format!("opening {}", memory.display()))?;
         Ok(Names { memory, domains })
@@ -183,7 +185,7 @@ impl Spent {
         }
     }
 
-    /// The median of each part.
+    /// Returns the median of each part.
     fn median(of: &[Spent]) -> Spent {
         let part = |part: fn(&Spent) -> u64| {
             quantile(&of.iter().map(part).collect::<Vec<_>>(), 0.5).unwrap_or_default()
@@ -198,7 +200,6 @@ impl Spent {
         }
     }
 
-    /// Adds up domains.
     pub fn sum<'a>(of: impl IntoIterator<Item = &'a Spent>) -> Spent {
         of.into_iter().fold(Spent::default(), |sum, one| Spent {
             user: sum.user + one.user,
@@ -211,10 +212,11 @@ impl Spent {
     }
 }
 
-/// What each domain spends on a request, by its name. The kernel's idle thread is called `idle`.
+/// Cost of a request in each domain, by its name. The kernel's idle thread is called `idle`.
 pub type Profile = BTreeMap<String, Spent>;
 
-/// Takes the profile of a request of the quick count: the median of each part over many, each sent to an idle guest.
+/// Makes the profile of a request of the quick count: the median of each part over many requests, each sent to
+/// an idle guest.
 pub fn take(guest: &Guest, names: &Names, request: &Quick) -> Result<Profile> {
     let mut snapshots = vec![guest.counters().domains()?];
     request.each(guest, |_| {
@@ -260,7 +262,8 @@ mod tests {
         }
     }
 
-    /// RAM with two address spaces: at 0x400000 one has a small page with the name `a`, the other a large page with `b`.
+    /// Returns RAM with two address spaces. At 0x400000 one has a small page with the name `a`, the other a
+    /// large page with `b`.
     fn names() -> Names {
         let file = tempfile::tempfile().unwrap();
         let put = |at: u64, bytes: &[u8]| file.write_all_at(bytes, at).unwrap();

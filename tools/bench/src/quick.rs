@@ -1,12 +1,14 @@
-//! The quick count: what one idle echo and one connection cost, counted so that a busy host does not change it.
+//! The quick count: the cost of one idle echo and of one connection, counted so that a busy host does not
+//! change it.
 //!
-//! Owns: the choice of what is counted and how. On the other side: the guest.
+//! Owns: the choice of the counted requests and the method. On the other side: the guest.
 //!
-//! The guest waits for an interrupt before each request and after it, so each request takes the same path: the device wakes the
-//! driver, the driver the brane, the brane its client, and back. The instructions between the two waits are one sample. A tick of
-//! the kernel's timer, or a turn of another domain, falls into some samples and makes them larger. So the figure is a low quantile
-//! of many samples, not their mean. A host that is busy takes longer for each sample, more ticks fall into it, and the low
-//! quantile still has none as long as a quarter of the samples is without.
+//! The guest waits for an interrupt before each request and after it, so each request takes the same path: the
+//! device wakes the driver, the driver the brane, the brane its client, and back. The instructions between the
+//! two waits are one sample. A tick of the kernel's timer, or a turn of another domain, falls into some samples
+//! and makes them larger. So the figure is a low quantile of many samples, not their mean. On a busy host each
+//! sample takes longer, and more ticks fall into it. The low quantile still has none if at least a quarter of
+//! the samples has none.
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -17,32 +19,31 @@ use crate::figures::{Figure, rise};
 use crate::guest::Guest;
 use crate::load::{self, quantile};
 
-/// The part of the samples that is below the figure.
+/// Part of the samples that is below the figure.
 const PART: f64 = 0.25;
-/// Samples of each row, if there is time.
+/// Number of samples of each row, if there is time.
 const SAMPLES: usize = 600;
-/// Samples that a row must have.
+/// Minimum number of samples of a row.
 const LEAST: usize = 100;
-/// A row ends after this time if it has enough samples.
+/// Time after which a row ends if it has enough samples.
 const LIMIT: Duration = Duration::from_secs(12);
-/// Most percent that a figure may be above the committed one.
+/// Maximum rise of a figure above the committed one, in percent.
 pub const TOLERANCE: f64 = 5.0;
 
 /// A row of the quick count.
 pub struct Quick {
-    /// Its name in the recorded figures.
+    /// Name in the recorded figures.
     pub id: &'static str,
-    /// Its name in the table.
+    /// Name in the table.
     pub title: &'static str,
-    /// What is counted.
+    /// The counted unit.
     pub unit: &'static str,
     each: fn(&Guest, &mut Seen<'_>) -> Result<()>,
 }
 
-/// Gets the instructions of each step of a request.
+/// Receives the instructions of each step of a request.
 pub type Seen<'a> = dyn FnMut(&[u64]) -> Result<()> + 'a;
 
-/// The rows.
 pub const ROWS: &[Quick] = &[
     Quick {
         id: "udp-echo",
@@ -86,22 +87,23 @@ impl Quick {
         })
     }
 
-    /// Sends the requests, and calls `seen` with the instructions of each one's steps as soon as the guest is idle again.
+    /// Sends the requests. Calls `seen` with the instructions of a request's steps as soon as the guest is idle
+    /// again.
     pub fn each(&self, guest: &Guest, mut seen: impl FnMut(&[u64]) -> Result<()>) -> Result<()> {
         (self.each)(guest, &mut seen).with_context(|| format!("counting `{}`", self.title))
     }
 }
 
-/// The steps of a request so far.
+/// Steps of a request so far.
 struct Steps<'a> {
     guest: &'a Guest,
-    /// The counter at the end of the last step.
+    /// Counter at the end of the last step.
     last: u64,
     taken: Vec<u64>,
 }
 
 impl Steps<'_> {
-    /// Waits until the guest is idle. What it executed since the last step is one step.
+    /// Waits until the guest is idle. One step is everything that it executed since the last step.
     fn end_step(&mut self) -> Result<()> {
         let now = self.guest.settle()?;
         self.taken.push(now - self.last);
@@ -159,8 +161,8 @@ fn tcp_echoes(guest: &Guest, seen: &mut Seen<'_>) -> Result<()> {
     each(guest, seen, |_, _| load::tcp_echo(&mut stream))
 }
 
-/// Connections in three steps, each sent to an idle guest: otherwise the host decides whether the guest gets the last segment of a
-/// handshake and the first byte at once.
+/// Opens connections in three steps, each sent to an idle guest. Otherwise the host decides whether the guest
+/// receives the last segment of a handshake and the first byte at once.
 fn connections(guest: &Guest, seen: &mut Seen<'_>) -> Result<()> {
     let to: IpAddr = guest.address();
     each(guest, seen, |_, steps| {
@@ -173,7 +175,7 @@ fn connections(guest: &Guest, seen: &mut Seen<'_>) -> Result<()> {
     })
 }
 
-/// The sum of the low quantiles of each step's samples.
+/// Returns the sum of the low quantiles of each step's samples.
 fn sum_of_quantiles(samples: &[Vec<u64>]) -> Option<u64> {
     let quantiles: Option<Vec<u64>> = samples.iter().map(|samples| quantile(samples, PART)).collect();
     quantiles
@@ -181,7 +183,7 @@ fn sum_of_quantiles(samples: &[Vec<u64>]) -> Option<u64> {
         .map(|all| all.iter().sum())
 }
 
-/// Compares what was counted with what is committed. Returns a sentence for each row that costs too much.
+/// Compares counted figures with the committed ones. Returns a sentence for each row that costs too much.
 pub fn judge<'a>(
     counted: impl IntoIterator<Item = (&'a str, u64)>,
     committed: impl Fn(&str) -> Option<u64>,

@@ -1,4 +1,4 @@
-//! The rows of the table: what is asked of the guest, how often, and for how long.
+//! The rows of the table: the request to the guest, its number, and its duration.
 //!
 //! Owns: the list of rows and the measurement of one. On the other side: the guest.
 
@@ -11,13 +11,12 @@ use crate::figures::Figure;
 use crate::guest::Guest;
 use crate::load::{self, Kind, Outcome};
 
-/// A row.
 pub struct Row {
-    /// Its name in the recorded figures and on the command line.
+    /// Name in the recorded figures and on the command line.
     pub id: &'static str,
-    /// Its name in the table.
+    /// Name in the table.
     pub title: &'static str,
-    /// What is counted: one of these costs so many instructions.
+    /// The counted unit. The table shows the instructions for one of them.
     pub unit: &'static str,
     measure: fn(IpAddr, f64) -> Result<Outcome>,
 }
@@ -40,7 +39,7 @@ fn seconds(count: f64, scale: f64) -> Duration {
     Duration::from_secs_f64(count * scale)
 }
 
-/// All rows, in the order in which they are measured. The second argument scales durations.
+/// All rows, in the order of measurement. The second argument scales durations.
 pub const ROWS: &[Row] = &[
     row("ping", "ICMP echo, every 10 ms", "ping", |to, scale| {
         load::pings(to, (500.0 * (2.0 * scale).min(1.0)) as usize)
@@ -108,7 +107,6 @@ pub const ROWS: &[Row] = &[
 ];
 
 impl Row {
-    /// Finds a row by its name.
     pub fn named(id: &str) -> Option<&'static Row> {
         ROWS.iter().find(|row| row.id == id)
     }

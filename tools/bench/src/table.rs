@@ -1,6 +1,6 @@
-//! Tables in Markdown, as `docs/performance.md` has them.
+//! Tables in Markdown, in the form of `docs/performance.md`.
 //!
-//! Owns: their form. All that is in them comes from this crate.
+//! Owns: their form. Their content comes from this crate.
 
 use comfy_table::presets::ASCII_MARKDOWN;
 use comfy_table::{Cell, CellAlignment, Table};
@@ -11,15 +11,15 @@ use crate::profile::Profile;
 use crate::quick;
 use crate::rows::ROWS;
 
-/// What was measured, and what is committed of it.
+/// Measured figures, and the committed ones.
 pub struct Measured<'a> {
-    /// This sitting.
+    /// Figures of this session.
     pub now: &'a Figures,
     /// The committed figures, if there are any.
     pub committed: Option<&'a Figures>,
 }
 
-/// A table with this head. Its first `text` columns are text, and the others are numbers.
+/// Creates a table with this head. Its first `text` columns are text, and the others are numbers.
 fn table(head: Vec<String>, text: usize) -> Table {
     let mut table = Table::new();
     table.load_style(ASCII_MARKDOWN).set_header(head);
@@ -29,7 +29,7 @@ fn table(head: Vec<String>, text: usize) -> Table {
     table
 }
 
-/// A number with a comma before each three digits.
+/// Formats a number with a comma before each three digits.
 fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let first = digits.len() % 3;
@@ -41,7 +41,7 @@ fn grouped(number: u64) -> String {
     text
 }
 
-/// The rows that `id` has in a table: what was counted now, what is committed, and the difference.
+/// Returns the columns of row `id`: the new figure, the committed one, and the difference.
 fn compared(measured: &Measured<'_>, id: &str) -> [String; 3] {
     let instructions = |figures: &Figures| figures.figures.get(id).map(|figure| figure.instructions);
     let now = instructions(measured.now);
@@ -63,7 +63,7 @@ fn heads(guests: &[Measured<'_>]) -> impl Iterator<Item = String> {
     guests.iter().flat_map(of).collect::<Vec<_>>().into_iter()
 }
 
-/// Instructions for each unit, beside the committed figures.
+/// Returns the table of instructions for each unit, beside the committed figures.
 pub fn instructions(guests: &[Measured<'_>]) -> String {
     let mut head = vec!["instructions for each".to_owned(), String::new()];
     head.extend(heads(guests));
@@ -77,7 +77,7 @@ pub fn instructions(guests: &[Measured<'_>]) -> String {
     table.to_string()
 }
 
-/// The quick count beside the committed one.
+/// Returns the table of the quick count beside the committed one.
 pub fn quick(measured: Measured<'_>) -> String {
     let mut head = vec!["instructions for each".to_owned(), String::new()];
     head.extend(heads(std::slice::from_ref(&measured)));
@@ -90,7 +90,7 @@ pub fn quick(measured: Measured<'_>) -> String {
     table.to_string()
 }
 
-/// Rates and times, by the host's clock.
+/// Returns the table of rates and times, by the host's clock.
 pub fn rates(guests: &[Measured<'_>]) -> String {
     let mut head = vec!["by the host's clock".to_owned()];
     head.extend(guests.iter().map(|guest| guest.now.guest.clone()));
@@ -125,7 +125,7 @@ pub fn rates(guests: &[Measured<'_>]) -> String {
     table.to_string()
 }
 
-/// The profile of one request.
+/// Returns the table of the profile of one request.
 pub fn profile(title: &str, profile: &Profile) -> String {
     let head = [
         title,

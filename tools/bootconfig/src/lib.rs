@@ -19,16 +19,18 @@ use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
-/// The system that a boot configuration is for.
+/// Size of the system that a boot configuration is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Size {
-    /// Branes that it has room for.
+    /// Maximum number of branes.
     pub instances: usize,
-    /// NICs that it has.
+    /// Number of NICs.
     pub nics: usize,
+    /// Ports of each brane at one NIC. `None` if unknown: ports are not checked.
+    pub ports_per_nic: Option<usize>,
 }
 
-/// One thing that is wrong.
+/// One error in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// Line, from 1.

@@ -3,7 +3,8 @@
 use crate::file::{self, Brane, File, Interface};
 use crate::{Problem, Size, problem};
 use brane_abi::control::InterfaceConfig;
-use brane_abi::layout::PORTS_PER_BRANE;
+use brane_abi::layout::MAX_NICS;
+use brane_abi::layout::ports::MAX_PORTS;
 use brane_abi::log::Level;
 use brane_abi::net::{Cidr, MacAddr};
 use brane_abi::operator::{DeviceConfig, Kind, LogLevel, Mode};
@@ -29,7 +30,7 @@ pub struct Rules<'a> {
     names: HashMap<String, String>,
     devices: HashMap<String, String>,
     pub(crate) macs: HashMap<MacAddr, String>,
-    /// MAC addresses that interfaces name, also those that come later in the file.
+    /// All MAC addresses in the file's interfaces, including later ones.
     named_macs: HashSet<MacAddr>,
     addresses: HashMap<IpAddr, String>,
     built: Vec<DeviceConfig>,
@@ -127,7 +128,7 @@ impl<'a> Rules<'a> {
         }
     }
 
-    /// Checks the levels of `[log]`. Whether the system has such a domain is known where the image is built.
+    /// Checks the levels of `[log]`. The build of the image checks that the system has such a domain.
     fn log(&mut self, levels: BTreeMap<Spanned<String>, Spanned<String>>) -> Vec<LogLevel> {
         let mut out = Vec::new();
         for (pd, word) in levels {
@@ -158,6 +159,7 @@ impl<'a> Rules<'a> {
         );
         let families = brane.families.map(|f| self.families(f, &name));
         let nics: Vec<u8> = brane.interface.iter().map(|i| self.nic_of(i.get_ref())).collect();
+        let per_nic = self.size.ports_per_nic.unwrap_or(MAX_PORTS);
         let mut local = HashMap::new();
         let mut ports = HashMap::new();
         let mut interfaces = Vec::new();
@@ -168,19 +170,19 @@ impl<'a> Rules<'a> {
             let port_place = interface.port.as_ref().map_or(span.clone(), |p| p.span());
             let nic = nics[index];
             let before = nics[..index].iter().filter(|n| **n == nic).count();
-            if before == PORTS_PER_BRANE {
+            if before == per_nic {
                 let many = nics.iter().filter(|n| **n == nic).count();
                 self.wrong(
                     span,
                     format!(
-                        "brane `{name}` has {many} interfaces besides lo0 on nic{nic}, a brane has {PORTS_PER_BRANE} ports \
+                        "brane `{name}` has {many} interfaces besides lo0 on nic{nic}, a brane has {per_nic} ports \
                          there: drop some"
                     ),
                 );
             }
             // If there are too many interfaces, the error is reported already. Any valid number will do.
-            let place_on_nic = before.min(PORTS_PER_BRANE - 1);
-            let port = usize::from(nic) * PORTS_PER_BRANE + place_on_nic;
+            let place_on_nic = before.min(per_nic.saturating_sub(1));
+            let port = usize::from(nic) * per_nic + place_on_nic;
             let built = self.interface((nic, port as u8), &name, interface);
             let label = &built.name;
             if local.insert(label.clone(), ()).is_some() {
@@ -191,7 +193,7 @@ impl<'a> Rules<'a> {
                     ),
                 );
             }
-            if before < PORTS_PER_BRANE
+            if before < per_nic
                 && let Some(other) = ports.insert(built.port, label.clone())
             {
                 self.wrong(
@@ -200,7 +202,7 @@ impl<'a> Rules<'a> {
                         "brane.interface.port: `{label}` and `{other}` of brane `{name}` are both on port {}: use \
                          another one below {}",
                         built.port,
-                        (usize::from(nic) + 1) * PORTS_PER_BRANE
+                        (usize::from(nic) + 1) * per_nic
                     ),
                 );
             }
@@ -270,13 +272,15 @@ impl<'a> Rules<'a> {
         }
         let gateway4 = self.gateway::<Ipv4Addr>("gateway4", &given.gateway4, &addresses, "10.0.2.2", &here);
         let gateway6 = self.gateway::<Ipv6Addr>("gateway6", &given.gateway6, &addresses, "fec0::2", &here);
+        let per_nic = self.size.ports_per_nic.unwrap_or(MAX_PORTS);
         let port = match &given.port {
             None => default_port,
             Some(p) => match usize::try_from(*p.get_ref()) {
-                Ok(n) if n / PORTS_PER_BRANE == usize::from(nic) => n as u8,
+                Ok(n) if self.size.ports_per_nic.is_none() && n < MAX_NICS * MAX_PORTS => n as u8,
+                Ok(n) if n.checked_div(per_nic) == Some(usize::from(nic)) => n as u8,
                 _ => {
-                    let first = usize::from(nic) * PORTS_PER_BRANE;
-                    let last = first + PORTS_PER_BRANE - 1;
+                    let first = usize::from(nic) * per_nic;
+                    let last = first + per_nic.saturating_sub(1);
                     let there = if nic == 0 {
                         String::new()
                     } else {

@@ -1,6 +1,5 @@
 use super::*;
 use brane_abi::control::{Family, Protocol};
-use brane_abi::layout::PORTS_PER_BRANE;
 use brane_abi::log::Level;
 use brane_abi::net::MacAddr;
 use brane_abi::operator::Kind;
@@ -8,13 +7,20 @@ use brane_manager_core::boot::{DEFAULT_POOL, pool_mac};
 use proptest::prelude::*;
 use std::collections::HashMap;
 
+/// Ports of a brane at one NIC.
+const PORTS_PER_BRANE: usize = 2;
+
 fn manager_dir() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../brane-manager")
 }
 
-/// A system of two NICs.
+/// Returns the size of a system with two NICs.
 fn size(instances: usize) -> Size {
-    Size { instances, nics: 2 }
+    Size {
+        instances,
+        nics: 2,
+        ports_per_nic: Some(PORTS_PER_BRANE),
+    }
 }
 
 fn shipped(name: &str, instances: usize) -> BootConfig {
@@ -79,7 +85,7 @@ fn a_device_without_a_mac_address_gets_the_one_that_the_manager_would_choose() {
         .replace("\"vnic1\"", "\"vnic9\"")
         .replace("\"vnic2\"", "\"vnic1\"");
     assert_eq!(macs(&moved)["vnic1"], good["vnic1"]);
-    // An address that an interface names is not given to a device before it in the file.
+    // If an interface names an address, an earlier device of the file does not get it from the pool.
     let named = format!("{GOOD}mac = \"{}\"\n", good["vnic0"]);
     let named = macs(&named);
     assert_eq!(named["vnic2"], good["vnic0"]);

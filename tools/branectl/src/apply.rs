@@ -1,5 +1,8 @@
-//! `apply` and `save`: the running system's configuration against a file's. The difference is a list of requests in an order
-//! that is safe: what is in the way goes first, then devices and branes are made, then they come together, then branes start.
+//! `apply` and `save`: compares the running system's configuration with a file.
+//!
+//! The difference is a list of requests in a safe order: obstacles are removed first. Then devices and branes
+//! are created, then interfaces are assigned, then branes start. On the other side: the manager, which checks
+//! each request again.
 
 use crate::operator::{Failure, Operator};
 use brane_abi::control::{FamilyConfig, InterfaceConfig, all_families};
@@ -10,10 +13,10 @@ use operator_cli::change::addressing;
 use operator_cli::error::Error;
 use std::collections::BTreeSet;
 
-/// Milliseconds for the connections of a brane that is deleted or shut down.
+/// Time for the connections of a brane that is deleted or shut down, in milliseconds.
 const DEADLINE_MS: u32 = 5000;
 
-/// The configuration of the running system as it is wanted now.
+/// Returns the configuration of the running system, in its desired state.
 pub fn running(system: &mut dyn Operator) -> Result<BootConfig, Failure> {
     match system.call(&Request::Save)? {
         Answer::Saved(bytes) => BootConfig::from_bytes(&bytes)
@@ -24,7 +27,7 @@ pub fn running(system: &mut dyn Operator) -> Result<BootConfig, Failure> {
     }
 }
 
-/// An interface where it is: the brane and what it is there.
+/// Place of an interface: the name of its brane, and its configuration there.
 type Place<'a> = (&'a str, &'a InterfaceConfig);
 
 fn place<'a>(config: &'a BootConfig, device: &str) -> Option<Place<'a>> {
@@ -48,15 +51,15 @@ fn families(b: &BraneBoot) -> Vec<FamilyConfig> {
     all
 }
 
-/// Whether a device cannot be changed from one into the other.
+/// Returns true if a device cannot be changed from `now` into `wanted`.
 fn differs(now: &DeviceConfig, wanted: &DeviceConfig) -> bool {
     let mac = wanted.mac.is_some() && now.mac.is_some() && now.mac != wanted.mac;
     now.kind != wanted.kind || now.nic != wanted.nic || mac
 }
 
-/// The requests that make a system that is as `now` says one as `wanted` says. None where they say the same. Which port of a
-/// brane carries an interface is the manager's to choose; the file's numbers count at boot alone. An interface that gets
-/// another name is taken and given anew.
+/// Computes the requests that turn `now` into `wanted`. Empty if they are equal. The manager chooses which port
+/// of a brane carries an interface, because the file's port numbers count at boot only. An interface that gets
+/// another name is removed and assigned again.
 pub fn plan(now: &BootConfig, wanted: &BootConfig) -> Result<Vec<Request>, Error> {
     let boot = "write it into the boot configuration and start the system anew";
     let primary = |c: &BootConfig| c.branes.iter().find(|b| b.primary).map(|b| b.name.clone());
@@ -71,7 +74,7 @@ pub fn plan(now: &BootConfig, wanted: &BootConfig) -> Result<Vec<Request>, Error
     }
     let mut out = Vec::new();
 
-    // Branes that go, or have to be made anew.
+    // Branes that are deleted, or must be created again.
     let goes = |b: &BraneBoot| brane(wanted, &b.name).is_none_or(|w| families(w) != families(b));
     let gone: BTreeSet<&str> = now
         .branes
@@ -93,7 +96,7 @@ pub fn plan(now: &BootConfig, wanted: &BootConfig) -> Result<Vec<Request>, Error
         ));
     }
 
-    // Devices likewise; of a pair both ends.
+    // Devices that are deleted, or must be created again. Of a pair, both ends.
     let mut remade: BTreeSet<&str> = BTreeSet::new();
     for d in now.devices.iter().filter(|d| !is_fixed(d)) {
         if wanted.device(&d.name).is_none_or(|w| differs(d, w)) {
@@ -104,7 +107,7 @@ pub fn plan(now: &BootConfig, wanted: &BootConfig) -> Result<Vec<Request>, Error
         }
     }
 
-    // What an interface keeps: the same device in the same brane, under the same name.
+    // True if an interface stays: its device, its brane and its name do not change.
     let stays = |device: &str| {
         let (from, to) = (place(now, device), place(wanted, device));
         let same = matches!((from, to), (Some((a, i)), Some((b, j))) if a == b && i.name == j.name);
@@ -128,14 +131,14 @@ pub fn plan(now: &BootConfig, wanted: &BootConfig) -> Result<Vec<Request>, Error
         }
     }
 
-    // Devices that are new, and limits of all.
+    // New devices, and the limits of all devices.
     let mut made: BTreeSet<&str> = BTreeSet::new();
     for w in wanted.devices.iter().filter(|d| !is_fixed(d)) {
         let kept = now.device(&w.name).filter(|_| !remade.contains(w.name.as_str()));
         match kept {
             Some(n) => out.extend(limit(n, w)),
             None if made.contains(w.name.as_str()) => {
-                // The other end of a pair that was made with the first; its limits are its own.
+                // The other end of a pair, which was created with the first. Its limits are its own.
                 let plain = DeviceConfig {
                     mac: w.mac,
                     ..DeviceConfig::default()
@@ -156,7 +159,7 @@ pub fn plan(now: &BootConfig, wanted: &BootConfig) -> Result<Vec<Request>, Error
         }
     }
 
-    // Branes that are new, then interfaces.
+    // New branes, then interfaces.
     for w in &wanted.branes {
         if brane(now, &w.name).is_none() || gone.contains(w.name.as_str()) {
             out.push(Request::Create {
@@ -186,7 +189,7 @@ pub fn plan(now: &BootConfig, wanted: &BootConfig) -> Result<Vec<Request>, Error
         }
     }
 
-    // What is to run runs in the end.
+    // Starts and stops come last.
     for w in &wanted.branes {
         let before = brane(now, &w.name).filter(|_| !gone.contains(w.name.as_str()));
         let runs = before.is_some_and(|b| !b.held);
@@ -203,12 +206,12 @@ pub fn plan(now: &BootConfig, wanted: &BootConfig) -> Result<Vec<Request>, Error
     Ok(out)
 }
 
-/// Whether a device is there without anybody's doing.
+/// Returns true if a device exists in every system.
 fn is_fixed(d: &DeviceConfig) -> bool {
     matches!(d.kind, Kind::Phys | Kind::Lo)
 }
 
-/// The request that brings a device's mode and limits to what is wanted, where they differ.
+/// Returns the request that brings a device's mode and limits to the wanted ones, if they differ.
 fn limit(now: &DeviceConfig, wanted: &DeviceConfig) -> Option<Request> {
     let request = Request::Limit {
         device: wanted.name.clone(),
@@ -227,7 +230,8 @@ fn limit(now: &DeviceConfig, wanted: &DeviceConfig) -> Option<Request> {
     (request != nothing).then_some(request)
 }
 
-/// Returns the requests that bring log levels to what the file has. A domain that the file does not name gets the usual level.
+/// Returns the requests that bring log levels to those of the file. A domain that the file does not name gets
+/// the default level.
 fn levels(now: &BootConfig, wanted: &BootConfig) -> Vec<Request> {
     let of = |config: &BootConfig, pd: &str| {
         let named = config.log.iter().find(|entry| entry.pd == pd);

@@ -1,12 +1,13 @@
-//! The table of verbs as `clap` commands: for completions, the man page and nothing else. What is typed is understood by
-//! the grammar itself, as on the console, so that both say the same.
+//! The table of verbs as `clap` commands, only for completions and the man page.
+//!
+//! The grammar itself parses the command line, as on the console, so that both accept the same commands.
 
 use clap::builder::PossibleValuesParser;
 use clap::{Arg, ArgAction, Command, ValueHint};
 use operator_cli::help;
 use operator_cli::table::{Arity, Opt, Program, Value, Verb};
 
-/// The command of one of the two programs.
+/// Returns the command of one of the two programs.
 pub fn command(program: Program) -> Command {
     let (name, about) = match program {
         Program::Nicctl => (
@@ -66,7 +67,7 @@ fn verb(program: Program, verb: &'static Verb) -> Command {
             Arity::Optional => arg,
             Arity::Many => arg.num_args(0..),
         };
-        // What stands behind a word of many differs, so the words are no limit there.
+        // The value behind a word of many differs, so the words are no limit there.
         let among = if a.arity == Arity::Many {
             Value::Text
         } else {

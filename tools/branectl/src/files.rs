@@ -1,4 +1,4 @@
-//! What `apply` and `save` do with files and with the person at the terminal.
+//! The commands `apply` and `save`: files, and the dialog with the person at the terminal.
 
 use crate::operator::{Failure, Operator};
 use crate::{REFUSED, USAGE, apply, complain, print};
@@ -11,20 +11,21 @@ use serde_json::{Value, json};
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::Path;
 
-/// More branes and NICs than any system has. The manager refuses what its system does not have.
+/// More branes and NICs than any system has. The manager rejects numbers beyond its own system.
 const SIZE: Size = Size {
     instances: 1000,
     nics: MAX_NICS,
+    ports_per_nic: None,
 };
 
-/// Whether changes may be made.
+/// Consent to changes.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Consent {
-    /// No.
+    /// Nothing is changed.
     DryRun,
-    /// Yes.
+    /// Changes are made.
     Given,
-    /// Whoever is at the terminal is asked.
+    /// The person at the terminal is asked.
     Ask,
 }
 
@@ -52,7 +53,7 @@ fn done(commands: &[String], applied: usize) -> Value {
     json!({"commands": commands, "applied": applied})
 }
 
-/// `save [FILE]`.
+/// Runs `save [FILE]`.
 pub fn save(file: Option<&str>, as_json: bool, system: &mut dyn Operator) -> u8 {
     let config = match apply::running(system) {
         Ok(config) => config,
@@ -78,7 +79,7 @@ pub fn save(file: Option<&str>, as_json: bool, system: &mut dyn Operator) -> u8 
     0
 }
 
-/// `apply FILE`.
+/// Runs `apply FILE`.
 pub fn apply(file: &str, consent: Consent, as_json: bool, system: &mut dyn Operator) -> u8 {
     let wanted = match branes_bootconfig::load(Path::new(file), SIZE) {
         Ok(wanted) => wanted,
@@ -131,7 +132,7 @@ pub fn apply(file: &str, consent: Consent, as_json: bool, system: &mut dyn Opera
     status
 }
 
-/// Asks whoever is at the terminal.
+/// Asks the person at the terminal.
 fn agreed() -> bool {
     eprint!("apply? [y/N] ");
     let _ = std::io::stderr().flush();

@@ -1,8 +1,9 @@
 //! `branectl` and `nicctl`: commands from the host to a running system, over its control line.
 //!
-//! The grammar, the sequences of requests and the answers' text are the crate `operator-cli`'s, as on the console. Here are
-//! what needs a host: the line, files, completions for shells, man pages. Exit status: 0 done, 1 refused or found bad, 2 not
-//! understood. Answers go to standard output, errors to standard error.
+//! The crate `operator-cli` has the grammar, the sequences of requests and the answers' text, as for the
+//! console. This crate has the parts that need a host: the line, files, completions for shells, man pages. Exit
+//! status: 0 done, 1 refused or found bad, 2 not understood. Answers go to standard output, errors to standard
+//! error.
 
 pub mod apply;
 pub mod cli;
@@ -26,13 +27,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// Where `cargo xtask run` puts the control line.
+/// Path of the control line that `cargo xtask run` creates.
 pub const DEFAULT_SOCKET: &str = "target/run/default/branectl.sock";
 
 const REFUSED: u8 = 1;
 const USAGE: u8 = 2;
 
-/// The whole program, from its arguments to its exit status.
+/// Runs the whole program, from its arguments to its exit status.
 pub fn main(program: Program) -> ExitCode {
     let words: Vec<String> = std::env::args_os()
         .skip(1)
@@ -42,7 +43,7 @@ pub fn main(program: Program) -> ExitCode {
     ExitCode::from(status)
 }
 
-/// Takes `--socket PATH` out of the words, wherever it stands before `--`.
+/// Removes `--socket PATH` from the words, at any place before `--`. Returns the path and the other words.
 fn socket(words: &[String]) -> Result<(PathBuf, Vec<&str>), Error> {
     let mut path = std::env::var_os("BRANES_CONTROL").map_or_else(|| DEFAULT_SOCKET.into(), PathBuf::from);
     let mut rest = Vec::new();
@@ -93,7 +94,7 @@ fn run(program: Program, words: &[String]) -> u8 {
             };
         }
         ["names", ref line @ ..] => {
-            // For scripts of shells: silent where the system does not answer.
+            // For scripts of shells: prints nothing if the system does not answer.
             let line = line.join(" ");
             return match system.call(&Request::Names) {
                 Ok(Answer::Names(names)) => {
@@ -145,7 +146,7 @@ fn run(program: Program, words: &[String]) -> u8 {
     }
 }
 
-/// The verbs, and what the host's program has besides.
+/// Returns the verbs, and the commands that only the host's program has.
 fn host_help(program: Program) -> String {
     let name = program.prefix();
     format!(
@@ -171,19 +172,19 @@ fn complain(e: &Error) -> u8 {
     USAGE
 }
 
-/// Writes to standard output; a reader that has gone is no error of ours.
+/// Writes to standard output. A closed pipe is no error.
 fn print(text: &str) -> u8 {
     let mut out = std::io::stdout();
     let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
     0
 }
 
-/// The man page of a program.
+/// Writes the man page of a program.
 pub fn man(program: Program, out: &mut dyn Write) -> std::io::Result<()> {
     let mut out = out;
     let command = cli::command(program);
     clap_mangen::Man::new(command.clone()).render(&mut out)?;
-    // One section for each verb, since people look for one page.
+    // One section for each verb, because all verbs are on one page.
     for v in program.verbs() {
         let text = help::verb(program, v).replace('\\', "\\\\").replace('-', "\\-");
         writeln!(out, ".SH {}\n.nf", v.name.to_uppercase())?;
@@ -196,11 +197,11 @@ pub fn man(program: Program, out: &mut dyn Write) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Carries a command out; returns the exit status.
+/// Executes a command. Returns the exit status.
 pub fn carry_out(parsed: Parsed, system: &mut dyn Operator, out: &mut dyn Write) -> u8 {
     let stop = Arc::new(AtomicBool::new(false));
     if matches!(parsed.command, Command::Ping(_)) {
-        // Ctrl-C shows what is known; all other commands it simply ends.
+        // During `ping`, Ctrl-C prints the results so far. It ends all other commands.
         let _ = signal_hook::flag::register(signal_hook::consts::SIGINT, stop.clone());
     }
     let mut job = Session::new(parsed);
@@ -213,7 +214,7 @@ pub fn carry_out(parsed: Parsed, system: &mut dyn Operator, out: &mut dyn Write)
         eprint!("{}", std::mem::take(&mut output.error));
         let text = std::mem::take(&mut output.text);
         if out.write_all(text.as_bytes()).and_then(|()| out.flush()).is_err() {
-            // Nobody reads any more, as behind `| head`.
+            // Standard output was closed by its reader, as behind `| head`.
             return 0;
         }
         step = match step.clone() {

@@ -1,36 +1,36 @@
-//! Who answers requests: the running system, over its control line.
+//! The other side of requests: the running system, over its control line. Its answers are not trusted.
 
 use crate::remote::{Error, Line};
 use brane_abi::operator::{Answer, Refusal, Request};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// Longer than any request takes that names no deadline of its own.
+/// Time limit of an answer. Longer than any request takes that has no deadline of its own.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Why there is no answer.
+/// Reason why there is no answer.
 #[derive(Debug)]
 pub enum Failure {
     /// The manager has refused the request.
     Refused(Refusal),
-    /// The line does not carry it.
+    /// The line has failed.
     Line(String),
 }
 
-/// Who answers requests.
+/// A system that answers requests.
 pub trait Operator {
-    /// Asks and waits for the answer.
+    /// Sends a request and waits for the answer.
     fn call(&mut self, request: &Request) -> Result<Answer, Failure>;
 }
 
-/// The running system behind a Unix socket, connected to at the first request.
+/// The running system behind a Unix socket. Connects at the first request.
 pub struct System {
     path: PathBuf,
     line: Option<Line>,
 }
 
 impl System {
-    /// Behind this socket.
+    /// Creates a system behind this socket.
     pub fn new(path: &Path) -> System {
         System {
             path: path.into(),
@@ -39,7 +39,7 @@ impl System {
     }
 }
 
-/// How long to wait for the answer.
+/// Returns the time limit for the answer.
 fn patience(request: &Request) -> Duration {
     match request {
         Request::Shutdown { deadline_ms, .. } | Request::Delete { deadline_ms, .. } => {
@@ -49,7 +49,8 @@ fn patience(request: &Request) -> Duration {
     }
 }
 
-/// No system is behind this socket: what to do, naming those of other configurations that run from the same folder.
+/// Returns the message for a socket without a system. It names the control lines of other configurations that
+/// run from this folder.
 fn not_there(path: &Path, cause: &str) -> String {
     let mut fix = "start one with `cargo xtask run`, or name its control line with --socket PATH".to_string();
     if let (Some(name), Some(all)) = (path.file_name(), path.parent().and_then(Path::parent)) {
@@ -81,7 +82,7 @@ impl Operator for System {
         };
         loop {
             match line.call_within(request, patience(request)) {
-                // Nothing has happened for so long.
+                // No event within the time limit.
                 Err(Error::NoAnswer(_)) if matches!(request, Request::Events { wait: true, .. }) => {}
                 result => return result.map_err(failed),
             }

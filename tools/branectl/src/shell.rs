@@ -1,12 +1,12 @@
-//! Completions for shells: those that `clap_complete` makes, and on top of them the names of branes, devices and interfaces that
-//! exist, which the scripts ask for by the hidden command `names`.
+//! Completions for shells: the scripts of `clap_complete`, and in addition the names of existing branes,
+//! devices and interfaces. The scripts read these names from the hidden command `names`.
 
 use crate::cli::command;
 use clap_complete::Shell;
 use clap_complete::generate;
 use operator_cli::table::Program;
 
-/// The script for a shell; `None` for a shell that there is none for.
+/// Returns the script for a shell. Returns `None` for an unsupported shell.
 pub fn script(program: Program, shell: &str) -> Option<String> {
     let name = program.prefix();
     let (of, more) = match shell {

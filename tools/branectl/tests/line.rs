@@ -1,4 +1,5 @@
-//! `branectl` as it is called, over a Unix socket, to the guest's own end of the control line. Only the manager is played.
+//! `branectl` as a process, over a Unix socket, with the guest's own end of the control line. Only the manager
+//! is simulated.
 
 use brane_abi::operator::{Answer, Event, Names, Refusal, Request};
 use brane_abi::remote::{STATUS_ERROR, STATUS_OK};
@@ -11,7 +12,7 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-/// Answers from a boot configuration, and notes what it is told to change.
+/// A manager that answers from a boot configuration, and records the requested changes.
 struct Played {
     config: BootConfig,
     told: Arc<Mutex<Vec<Request>>>,
@@ -34,7 +35,7 @@ impl Manager for Played {
                 let refusal = Refusal::NoSuchBrane(name, known);
                 Reply::Done(STATUS_ERROR, minicbor::to_vec(refusal).unwrap())
             }
-            // Two are kept; the third happens later.
+            // Two events are stored. The third happens later.
             Request::Events { after: 0, .. } => ok(&Answer::Events(vec![event(1), event(2)])),
             Request::Events { wait: false, .. } => ok(&Answer::Events(Vec::new())),
             Request::Events { after: 2, .. } => Reply::Later(3),
@@ -69,7 +70,7 @@ fn shipped() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../brane-manager/branes.toml")
 }
 
-/// A running system behind a socket in `folder`; what it was told to change.
+/// Starts a system behind a socket in `folder`. Returns its record of requested changes.
 fn system(folder: &Path) -> Arc<Mutex<Vec<Request>>> {
     let listener = UnixListener::bind(folder.join("line.sock")).unwrap();
     let told = Arc::default();
@@ -79,6 +80,7 @@ fn system(folder: &Path) -> Arc<Mutex<Vec<Request>>> {
             branes_bootconfig::Size {
                 instances: 17,
                 nics: 1,
+                ports_per_nic: Some(2),
             },
         )
         .unwrap(),
@@ -196,7 +198,7 @@ fn what_is_saved_can_be_applied_and_changes_nothing() {
     assert_eq!(run(folder.path(), &["save"]).1, written);
     let nothing = (Some(0), "nothing to change\n".into(), String::new());
     assert_eq!(run(folder.path(), &["apply", "now.toml", "--yes"]), nothing);
-    // The file that the system was booted from says the same.
+    // The file that the system was booted from has the same content.
     assert_eq!(
         run(folder.path(), &["apply", shipped().to_str().unwrap(), "--yes"]),
         nothing

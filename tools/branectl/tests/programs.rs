@@ -1,4 +1,4 @@
-//! The programs as they are called: exit status, which output is what, completions, man pages. No system runs here.
+//! The programs as processes: exit status, choice of output, completions, man pages. No system runs here.
 
 use std::process::{Command, Output, Stdio};
 
@@ -51,7 +51,7 @@ fn without_a_system_a_command_ends_with_1_and_names_the_socket() {
     assert!(err.contains("/nonexistent/branectl.sock"), "{err}");
     let (status, _, err) = run(BRANECTL, &["list", "--socket=/nonexistent/other"]);
     assert!(status == Some(1) && err.contains("/nonexistent/other"), "{err}");
-    // One of another configuration is named.
+    // The message names the control line of another configuration.
     let folder = tempfile::tempdir().unwrap();
     let runs = |name: &str| folder.path().join(name).join("branectl.sock");
     std::fs::create_dir(folder.path().join("life")).unwrap();
@@ -154,7 +154,7 @@ fn completions_are_scripts_that_their_shells_read() {
 #[test]
 fn bash_offers_words_and_names() {
     let folder = tempfile::tempdir().unwrap();
-    // The names of a system, as the hidden command prints them.
+    // The names of a system, in the form of the hidden command.
     let script = format!(
         "branectl() {{ echo red; echo blue; }}\nsource <('{BRANECTL}' completions bash)\nCOMP_WORDS=(branectl show r)\nCOMP_CWORD=2\n\
          _branectl_names branectl r show\nprintf '%s\\n' \"${{COMPREPLY[@]}}\"\nCOMP_WORDS=(branectl sho)\nCOMP_CWORD=1\n\

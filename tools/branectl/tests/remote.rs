@@ -1,5 +1,5 @@
-//! The operator's end against the guest's own session code, over a socket that loses, garbles and delays bytes. Only the
-//! manager is played.
+//! The operator's end against the guest's own session code, over a socket that loses, garbles and delays bytes.
+//! Only the manager is simulated.
 
 use brane_abi::operator::{Answer, Event, Names, Refusal, Request};
 use brane_abi::remote::{Kind, STATUS_ERROR, STATUS_OK, encode};
@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// Counts what it is asked to do; an event happens at every third look.
+/// A manager that counts its requests. An event happens at every third poll.
 #[derive(Default)]
 struct Played {
     done: Arc<Mutex<Vec<String>>>,
@@ -61,7 +61,7 @@ impl Manager for Played {
     }
 }
 
-/// A guest on a thread of its own; it ends when the host hangs up.
+/// Runs a guest on a thread of its own. It ends when the host closes the connection.
 fn guest(
     mut socket: UnixStream,
     done: Arc<Mutex<Vec<String>>>,
@@ -99,7 +99,7 @@ fn guest(
     })
 }
 
-/// A line that spoils a byte that the host writes, too.
+/// A line that also corrupts bytes that the host writes.
 struct Spoilt {
     socket: UnixStream,
     written: usize,
@@ -262,7 +262,7 @@ fn a_silent_system_and_a_broken_line_are_told_apart() {
 #[test]
 fn a_system_that_was_started_anew_does_not_know_the_session() {
     let (host, mut socket) = UnixStream::pair().unwrap();
-    // The guest of before, then the one after: it has heard no hello.
+    // The guest before the restart, then the guest after it, which has received no Hello.
     let guest = std::thread::spawn(move || {
         let mut manager = Played::default();
         for frames in [1, 1] {

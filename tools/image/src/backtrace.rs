@@ -1,8 +1,8 @@
 //! Adds function, file and line to the fault reports in a console's output.
 //!
-//! Owns: the recognition of fault reports in the console's output, and the lines added below them. On the other side: the guest, which is
-//! not trusted. Its output is any text and passes unchanged and at once. A line that imitates a report gets the places of the
-//! addresses in it.
+//! Owns: the recognition of fault reports in the console's output, and the lines added below them. On the other
+//! side: the guest, which is not trusted. Its output is any text and passes unchanged and at once. A line that
+//! imitates a report gets the places of the addresses in it.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -15,11 +15,11 @@ use crate::symbols::{Place, Symbols};
 
 /// Name of the workspace's folder in the symbols.
 const SOURCES: &str = "/branes/";
-/// Bytes of a line that are examined.
+/// Maximum number of bytes of a line that are examined.
 const LINE: usize = 1024;
-/// Maximum of words kept of one stack.
+/// Maximum number of words of one stack.
 const WORDS: usize = 512;
-/// Functions that belong to the panic itself. They are left out, so that the function that panicked is first.
+/// Functions that belong to the panic itself. They are left out, so that the panicking function is first.
 const PANIC: &[&str] = &[
     "core::panicking::",
     "core::option::unwrap_failed",
@@ -34,12 +34,13 @@ const PANIC: &[&str] = &[
     "rust_begin_unwind",
 ];
 
-/// What serial writes in front of a line of the level `error`.
+/// Prefix that serial writes in front of a line of the level `error`.
 const ERROR: &str = "error: ";
-/// The root task's line about a failed domain: the text before the name, the text after it, the text before the instruction.
+/// The root task's line about a failed domain: the text before the name, the text after it, and the text before
+/// the instruction.
 const MONITOR: (&str, &str, &str) = ("monitor: '", "' stopped: ", "instruction ");
 
-/// A report that is not complete yet.
+/// An incomplete report.
 struct Stack {
     failed: Registers,
     words: HashMap<u64, u64>,
@@ -49,7 +50,7 @@ struct Stack {
 pub struct Annotator {
     /// Program files, by protection domain.
     programs: HashMap<String, PathBuf>,
-    /// Symbols by program file; `None` for a file that has none.
+    /// Symbols by program file. `None` for a file without symbols.
     symbols: HashMap<PathBuf, Option<Symbols>>,
     /// The line so far.
     line: Vec<u8>,

@@ -1,5 +1,5 @@
-//! Capabilities of a protection domain, in the slots that Microkit 2.3 defines, and the words that tell the
-//! program its constants.
+//! Capabilities of a protection domain, in the slots that Microkit 2.3 defines, and the words with the
+//! program's constants.
 
 use std::collections::HashSet;
 

@@ -1,9 +1,9 @@
 //! Builds the boot image.
 //!
 //! Owns: the check of program files against the system description, the layout of every address space, the
-//! numbering of objects, the sealing of programs, and the image file. On the other side:
-//! `runtime/initialiser`, which creates exactly the described objects at boot. The program files come from
-//! our own build. They are checked so that mistakes are reported here by name, and not at boot.
+//! numbering of objects, the sealing of programs, and the image file. On the other side: `runtime/initialiser`,
+//! which creates exactly the described objects at boot. The program files come from our own build. They are
+//! checked so that mistakes are reported here by name, and not at boot.
 
 pub mod backtrace;
 mod build;

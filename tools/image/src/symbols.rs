@@ -1,7 +1,7 @@
-//! The symbols of a program: which functions, files and lines an address belongs to, and who called them.
+//! The symbols of a program: the functions, files and lines of an address, and its callers.
 //!
-//! The program files come from our own build. What a stack is said to hold comes from a domain that failed: any values end in
-//! some list of frames, at most `FRAMES` long.
+//! The program files come from our own build. The content of a stack comes from a failed domain and may be any
+//! values. They end in some list of frames, at most `FRAMES` long.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -19,9 +19,9 @@ use crate::elf::read;
 
 type Bytes = EndianArcSlice<LittleEndian>;
 
-/// Maximum of frames in a backtrace. Inlined functions are not counted.
+/// Maximum number of frames in a backtrace. Inlined functions are not counted.
 const FRAMES: usize = 24;
-/// Shown for a function without a name.
+/// Text for a function without a name.
 const UNKNOWN: &str = "unknown function";
 
 /// A place in the source.
@@ -31,7 +31,7 @@ pub struct Place {
     pub function: String,
     /// The file's name in the symbols.
     pub file: String,
-    /// The line; 0 if it is unknown.
+    /// The line. 0 if it is unknown.
     pub line: u32,
 }
 
@@ -115,7 +115,8 @@ impl Symbols {
         (address < *end).then_some(name.as_str())
     }
 
-    /// Returns the return addresses of a stack, the innermost first. `word` returns the word at an address of the stack, if it is known.
+    /// Returns the return addresses of a stack, the innermost first. `word` returns the word at an address of
+    /// the stack, if it is known.
     pub fn callers(&self, failed: Registers, word: &dyn Fn(u64) -> Option<u64>) -> Vec<u64> {
         let mut found = Vec::new();
         let mut registers = failed;
@@ -123,7 +124,7 @@ impl Symbols {
         let mut call = failed.ip;
         while found.len() < FRAMES
             && let Some(caller) = self.caller(call, registers, word)
-            // Each frame must be above the one before; otherwise the words are not those of a stack.
+            // Each frame must be above the one before. Otherwise the words do not belong to a stack.
             && caller.sp > registers.sp
         {
             found.push(caller.ip);

@@ -1,5 +1,5 @@
-//! Fault reports get functions, files and lines: with the stack of a real program that is compiled and linked as protection
-//! domains are, and runs here as a process.
+//! Fault reports get functions, files and lines. The stack is that of a real program, which is compiled and
+//! linked like a protection domain, and runs here as a process.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -50,7 +50,7 @@ fn panic(_: &core::panic::PanicInfo<'_>) -> ! { loop {} }
 extern "C" fn rust_eh_personality() {}
 "#;
 
-/// A compiled program in a folder, and what it wrote: its registers and its stack.
+/// A compiled program in a folder, and its output: its registers and its stack.
 struct Failed {
     folder: tempfile::TempDir,
     registers: Registers,
@@ -135,7 +135,7 @@ impl Failed {
     }
 }
 
-/// The end of a place: file and line, of the line of the program with this mark.
+/// Returns the end of a place: file and line of the program's line with this mark.
 fn end(mark: &str) -> String {
     let line = PROGRAM
         .lines()
@@ -174,7 +174,7 @@ fn a_fault_gets_function_file_and_line_and_its_callers_also_inlined_ones() {
                 "{flags:?}: {text}"
             );
         }
-        // The first place stands below the line with the registers, and nothing of the guest's is lost.
+        // The first place is below the line with the registers, and no output of the guest is lost.
         assert!(text.lines().nth(1).unwrap().contains("program::inner"), "{text}");
         let kept: String = text
             .lines()

@@ -19,7 +19,7 @@ pub enum Error {
     /// The package is resolved, but its folder is missing.
     #[error("the kernel's sources are not at {}; run `cargo fetch --locked`", .0.display())]
     NoSource(PathBuf),
-    /// The sources are not those that the build knows.
+    /// The sources have unknown content.
     #[error("{}: expected exactly one `{expected}`, found {found}; these are not the kernel's sources of the packaged seL4 5.0.0", file.display())]
     UnexpectedSource {
         file: PathBuf,
@@ -69,7 +69,7 @@ pub enum Error {
         "{found}; --kernel sdk needs the Microkit SDK {version}.x: get it from {source_of_it}, unpack it, and set MICROKIT_SDK to its folder"
     )]
     Sdk {
-        /// Description of what was found instead.
+        /// Description of the found version.
         found: String,
         version: &'static str,
         /// Address of its download page.

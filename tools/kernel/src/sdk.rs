@@ -34,7 +34,7 @@ impl Sdk {
     /// Finds the SDK that the environment names, for a board.
     ///
     /// # Errors
-    /// The SDK is not usable. One line says what was looked for, what was found, and where to download the
+    /// The SDK is not usable. One line names the expected SDK, the found one, and the download page of the
     /// right one.
     pub fn find(board: &str, flavour: Flavour) -> Result<Sdk, Error> {
         Sdk::at(env::var_os(VARIABLE).as_deref(), board, flavour)

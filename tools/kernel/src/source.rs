@@ -112,8 +112,8 @@ const CORRECTIONS: &[Correction] = &[
               setRegister(target, FaultIP, getRegister(target, NextIP));\n    }\n    \
               setThreadState(target, ThreadState_Inactive);\n",
     },
-    // The system call that prints one byte goes with the kernel's own printing, as in later versions. Here it goes with
-    // `CONFIG_DEBUG_BUILD`, with which this version does not compile.
+    // The system call that prints one byte is enabled with the kernel's own printing, as in later versions. In
+    // this version it would need `CONFIG_DEBUG_BUILD`, with which the kernel does not compile.
     Correction {
         file: "include/api/syscall.xml",
         old: "        <config condition=\"defined CONFIG_DEBUG_BUILD\">\n            <syscall name=\"DebugPutChar\"  />\n",

@@ -34,6 +34,6 @@ pub struct Qemu {
     pub cpu: &'static str,
     /// Name of the network device.
     pub nic: &'static str,
-    /// The places of network devices, by the NIC's number, as `system.xml` has them.
+    /// PCI addresses of network devices, by the NIC's number, as in `system.xml`.
     pub nic_places: &'static [&'static str],
 }

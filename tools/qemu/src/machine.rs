@@ -1,5 +1,6 @@
-//! The machine: a q35 PC with one processor, one to four virtio network devices, from 00:02.0 on, and one to three serial
-//! lines, as a typed description that becomes QEMU's command line.
+//! The machine: a q35 PC as a typed description, which becomes QEMU's command line.
+//!
+//! It has one processor, one to four virtio network devices, from 00:02.0 on, and one to three serial lines.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
@@ -14,7 +15,7 @@ use crate::Error;
 use crate::host::QEMU;
 use crate::tap;
 
-/// Returns the own MAC address of network device `number`, from 1 on: 02:77:01:00:00:00 for the second one.
+/// Returns the MAC address of network device `number`, from 1 on: 02:77:01:00:00:00 for the second one.
 pub fn nic_mac(number: usize) -> String {
     format!("02:77:{number:02x}:00:00:00")
 }
@@ -31,9 +32,10 @@ pub struct Machine {
     pub net: Net,
     /// MAC address of the network device.
     pub mac: String,
-    /// What further network devices are connected to, the second one first. Their MAC addresses are those of [`nic_mac`].
+    /// Peers of the further network devices, beginning with the second one. Their MAC addresses are those of
+    /// [`nic_mac`].
     pub more_nets: Vec<Net>,
-    /// An IOMMU (Intel VT-d), which the network devices' accesses to memory go through.
+    /// True for a machine with an IOMMU (Intel VT-d), which translates the network devices' accesses to memory.
     pub iommu: bool,
     /// Additional properties of the network devices, such as `csum=off`.
     pub nic_options: Vec<String>,
@@ -45,16 +47,16 @@ pub struct Machine {
     pub third_serial: Option<Serial>,
     /// Additional devices, each in the syntax of QEMU's option `-device`.
     pub devices: Vec<String>,
-    /// What the machine's clocks follow.
+    /// Source of the machine's clocks.
     pub clock: Clock,
-    /// The Unix socket of QEMU's gdb stub. If it is set, the machine waits before its first instruction until a debugger
+    /// Unix socket of QEMU's gdb stub. With it, the machine waits before its first instruction until a debugger
     /// continues it.
     pub gdb: Option<PathBuf>,
-    /// The kernel's command line, if the kernel takes one.
+    /// Command line of the kernel, if the kernel accepts one.
     pub kernel_arguments: Option<String>,
-    /// A plugin of QEMU with its arguments, as QEMU's option `-plugin` takes them.
+    /// A plugin of QEMU with its arguments, in the syntax of QEMU's option `-plugin`.
     pub plugin: Option<OsString>,
-    /// The file that holds the machine's RAM. Another process can then read RAM while the machine runs.
+    /// File that backs the machine's RAM. Another process can then read RAM while the machine runs.
     pub memory_file: Option<PathBuf>,
 }
 
@@ -277,7 +279,7 @@ impl Machine {
 }
 
 impl Machine {
-    /// Adds network device `number` with what it is connected to.
+    /// Adds network device `number` with its peer.
     fn nic(&self, command: &mut Command, number: usize, net: &Net, mac: &str, place: &str) {
         command.arg("-netdev").arg(net.netdev(number));
         // The device's ROM would only cost time, because the machine does not boot from the network.

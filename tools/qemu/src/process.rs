@@ -20,7 +20,7 @@ const TAIL_LINES: usize = 25;
 /// Maximum of bytes kept of one stream. The oldest bytes are dropped first.
 const KEPT: usize = 16 << 20;
 
-/// A filter for the console's output: gets each piece as it arrives, and returns the bytes to show instead.
+/// A filter for the console's output. Receives each piece as it arrives, and returns the bytes to show instead.
 pub type Filter = Box<dyn FnMut(&[u8]) -> Vec<u8> + Send>;
 
 /// A QEMU process that this process started.

@@ -1,16 +1,17 @@
-//! The constants that a program gets from the description: channel ids, regions, interrupts, I/O ports, children.
+//! Generates the constants of a program from the description: channel ids, regions, interrupts, I/O ports,
+//! children.
 //!
-//! A name that ends in `-N` belongs to a family. Inside a domain that is itself instance N of a family, the names of its
-//! own number lose it (`sock-2` in `brane-2` is `SOCK`); elsewhere a family becomes an array, indexed by N. The NICs are a
-//! second dimension: a name with the part `nicK` belongs to NIC K. Inside the domain `nicK` its own number is lost
-//! (`nic1-dma` in `nic1` is `NIC_DMA`); elsewhere such names become an array, indexed by K (`ports-nic1-2` in `brane-2` is
-//! `PORTS_NIC[1]`).
+//! A name that ends in `-N` belongs to a family. Inside a domain that is instance N of a family, names with
+//! its own number lose the number (`sock-2` in `brane-2` is `SOCK`). Elsewhere a family becomes an array with
+//! index N. The NICs are a second dimension: a name with the part `nicK` belongs to NIC K. Inside the domain
+//! `nicK` such names lose its own number (`nic1-dma` in `nic1` is `NIC_DMA`). Elsewhere they become an array
+//! with index K (`ports-nic1-2` in `brane-2` is `PORTS_NIC[1]`).
 //!
-//! All domains that run one program must see the same constants. A physical address that the description gives to the program
-//! by a `setvar` is none of them, and neither are interrupt vectors that differ.
+//! All domains that run one program must have the same constants. Two kinds of values are no constants: a
+//! physical address that the program receives by a `setvar`, and interrupt vectors that differ.
 //!
-//! A program that works with systems which lack something says so: its constants for that are `Option`s, or arrays of any
-//! length. See [`program_with`].
+//! A program for systems that may lack some parts declares them. Its constants for these parts are `Option`s,
+//! or arrays of any length. See [`program_with`].
 
 use crate::configs::{self, Config};
 use crate::{ExtraCapKind, System};
@@ -21,7 +22,8 @@ use std::path::{Path, PathBuf};
 /// Environment variable with the path of the description to generate from.
 pub const SYSTEM_VARIABLE: &str = "BRANES_SYSTEM";
 
-/// The configuration whose constants a program gets if the variable is not set, as for clippy and the documentation.
+/// Configuration whose constants a program gets if the variable is not set, as for clippy and the
+/// documentation.
 const DEFAULT: &str = "default";
 
 /// Splits `brane-12` into `brane` and 12.
@@ -32,8 +34,8 @@ pub fn family(name: &str) -> Option<(&str, usize)> {
     Some((base, number.parse().ok()?))
 }
 
-/// Splits the name of a NIC's thing into its name without the NIC's number, and that number: `ports-nic1` into `ports-nic`
-/// and 1.
+/// Splits a name with a NIC's number into the name without the number, and the number: `ports-nic1` into
+/// `ports-nic` and 1.
 pub fn nic(name: &str) -> Option<(String, usize)> {
     let number = |part: &str| {
         let digits = part.strip_prefix("nic")?;
@@ -48,7 +50,7 @@ pub fn nic(name: &str) -> Option<(String, usize)> {
     Some((parts.collect::<Vec<_>>().join("-"), found))
 }
 
-/// The instance that a domain is of a family, and the NIC that it drives.
+/// A domain's own numbers: its instance within a family, and the NIC that it drives.
 #[derive(Clone, Copy)]
 struct Own {
     instance: Option<usize>,
@@ -64,7 +66,7 @@ impl Own {
     }
 }
 
-/// Values under one name: a single one, or those of a family by number.
+/// Values under one name: a single value, or the values of a family by number.
 #[derive(Default)]
 struct Names(BTreeMap<String, BTreeMap<Option<usize>, String>>);
 
@@ -155,7 +157,7 @@ impl Names {
     }
 }
 
-/// The name of the constant for a thing's name without number.
+/// Returns the name of the constant for a name without its number.
 fn constant(name: &str) -> String {
     name.to_uppercase().replace(['-', '.', ' '], "_")
 }
@@ -256,6 +258,7 @@ fn domain(system: &System, name: &str, optional: &[&str], same_vectors: bool) ->
         ports.len(),
         ports.join(", ")
     );
+    out.push_str(&sizes(system));
     let _ = writeln!(
         out,
         "/// Bytes of the stack.\n#[allow(dead_code)]\npub const STACK_SIZE: usize = {:#x};",
@@ -264,14 +267,40 @@ fn domain(system: &System, name: &str, optional: &[&str], same_vectors: bool) ->
     Ok(out)
 }
 
+/// Returns the module with the sizes of the families' regions. It serves programs that divide memory which only others map. Families
+/// whose regions differ in size are left out.
+fn sizes(system: &System) -> String {
+    let mut sizes: BTreeMap<String, Option<u64>> = BTreeMap::new();
+    for region in &system.memory_regions {
+        let Some((base, _)) = family(&region.name) else {
+            continue;
+        };
+        let base = nic(base).map_or_else(|| base.to_owned(), |(base, _)| base);
+        let size = sizes.entry(constant(&base)).or_insert(region.size);
+        *size = size.filter(|size| region.size == Some(*size));
+    }
+    let mut out =
+        String::from("/// Bytes of the system's regions, by family.\n#[allow(dead_code)]\npub mod sizes {\n");
+    for (name, size) in sizes {
+        if let Some(size) = size {
+            let _ = writeln!(
+                out,
+                "    /// Bytes of each.\n    pub const {name}: usize = {size:#x};"
+            );
+        }
+    }
+    out.push_str("}\n");
+    out
+}
+
 /// The constants for a program, as Rust source.
 pub fn program(system: &System, program: &str) -> Result<String, String> {
     program_with(system, program, &[])
 }
 
-/// The constants for a program that is used in systems without some channels, regions or children. `optional` has their names,
-/// or those of families with `-N` for the number. In each of the modules, such a name's constant is an `Option`, and
-/// that of a family an array, which is empty where the family is not there.
+/// Returns the constants of a program that is also used in systems without some channels, regions or
+/// children. `optional` has the names of these, with `-N` for the number of a family. The constant of such a
+/// name is an `Option`. That of a family is an array, which is empty if the family is missing.
 pub fn program_with(system: &System, program: &str, optional: &[&str]) -> Result<String, String> {
     let domains = || {
         let all = system.protection_domains.iter();
@@ -309,9 +338,9 @@ pub fn program_with(system: &System, program: &str, optional: &[&str]) -> Result
     ))
 }
 
-/// For build scripts: the constants for a program from the description that [`SYSTEM_VARIABLE`] names. Without the variable, they come
-/// from the configuration `default`, or from the first one that runs the program if `default` does not. Prints cargo's lines for
-/// rebuilding.
+/// Returns the constants of a program, for build scripts. The description is the one that [`SYSTEM_VARIABLE`]
+/// names. Without the variable, it is the configuration `default`, or the first one that runs the program if
+/// `default` does not. Prints cargo's lines for rebuilding.
 pub fn from_env(name: &str, optional: &[&str]) -> Result<String, String> {
     println!("cargo:rerun-if-env-changed={SYSTEM_VARIABLE}");
     let Some(path) = std::env::var_os(SYSTEM_VARIABLE).map(PathBuf::from) else {

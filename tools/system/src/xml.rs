@@ -95,7 +95,7 @@ impl<'a, 'i> Element<'a, 'i> {
         self.filled(name, value, errors)
     }
 
-    /// Like [`Self::reference`] for an optional attribute.
+    /// Returns an optional path, symbol or name of another element, which must not be empty.
     pub fn optional_reference(&self, name: &'static str, errors: &mut Errors) -> Option<String> {
         let value = self.optional(name)?;
         self.filled(name, value, errors)
@@ -164,7 +164,7 @@ impl<'a, 'i> Element<'a, 'i> {
         self.within(name, text.parse().unwrap_or(u64::MAX), low, high, errors)
     }
 
-    /// Like [`Self::decimal`] for a required attribute.
+    /// Returns a required plain decimal number from `low` to `high`.
     pub fn required_decimal(
         &self,
         name: &'static str,

@@ -1,5 +1,7 @@
-//! The verb `audit`, and the same for `check` and `test`: a system's image held against its description, and the paths between
-//! branes. The work is in `tools/audit`.
+//! The verb `audit`, also a step of `check` and `test`: compares a system's image with its description, and
+//! computes the paths between branes.
+//!
+//! The work is in `tools/audit`. The image and the description come from this program's own build.
 
 use anyhow::{Result, bail};
 use branes_audit::report::Image;
@@ -12,7 +14,6 @@ use crate::kernel::Choice;
 use crate::runner::Closing;
 use crate::workspace::Workspace;
 
-/// Runs the verb.
 pub fn audit(workspace: &Workspace, options: &AuditOptions) -> Result<()> {
     let target = options.build.target()?;
     target.check()?;
@@ -52,7 +53,7 @@ fn of_image(built: &Built, kernel: Choice) -> Result<Report> {
     Ok(Report::of(&built.resolved.config.name, system, model(kernel))?.with_image(system, image)?)
 }
 
-/// For `check`: the paths of each system of `configs.toml`, from its description alone.
+/// Checks the paths of each system of `configs.toml`, from its description alone. A step of the verb `check`.
 pub fn descriptions(workspace: &Workspace) -> Result<()> {
     let mut failed = Vec::new();
     for name in configs::entries(&workspace.root)?.keys() {
@@ -71,7 +72,8 @@ pub fn descriptions(workspace: &Workspace) -> Result<()> {
     }
 }
 
-/// For `test`, which takes what is known of the SDK's rights as it is and says so: holds a freshly built image against its description, and adds a line to the closing ones.
+/// Compares a freshly built image with its description, and adds a line to the closing lines. A step of the
+/// verb `test`. It accepts what is known about the SDK's rights, and mentions that.
 pub fn add(closing: &mut Closing, built: &Built, kernel: Choice) -> Result<()> {
     let report = of_image(built, kernel)?;
     for fault in report.faults() {

@@ -1,8 +1,8 @@
-//! The verb `bench`: measures the bench image, and a Linux guest if asked, and compares with the committed figures. The work is in
-//! `tools/bench`.
+//! The verb `bench`: measures the bench image, and a Linux guest if requested, and compares the figures with
+//! the committed ones. The work is in `tools/bench`.
 //!
-//! Owns: the order of the steps, and the files in `docs/bench/`. On the other side: the guests, and git, which is asked for the
-//! committed figures.
+//! Owns: the order of the steps, and the files in `docs/bench/`. On the other side: the guests, and git, which
+//! returns the committed figures.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -24,16 +24,15 @@ use crate::kernel::{Choice, Target};
 use crate::progress;
 use crate::workspace::{Workspace, must_succeed, write_if_changed};
 
-/// The system that is measured.
+/// The measured system.
 const CONFIG: &str = "bench";
-/// Where the figures are, below the workspace's folder.
+/// Folder of the figures, below the workspace's folder.
 const FOLDER: &str = "docs/bench";
-/// The plugin's crate, and the file that it makes.
+/// Crate of the plugin, and the file that it makes.
 const PLUGIN: (&str, &str) = ("branes-bench-plugin", "libbranes_bench_plugin.so");
-/// The crate of the Linux guest's first program, and the file that it makes.
+/// Crate of the Linux guest's first program, and the file that it makes.
 const LINUX_INIT: (&str, &str) = ("branes-bench", "linux-guest");
 
-/// Runs the verb.
 pub fn bench(workspace: &Workspace, options: &BenchOptions) -> Result<()> {
     let rows = rows(&options.only)?;
     let target = Target {
@@ -59,7 +58,7 @@ pub fn bench(workspace: &Workspace, options: &BenchOptions) -> Result<()> {
     }
 }
 
-/// The rows with these names; all of them if there are no names.
+/// Returns the rows with these names. Returns all rows if there are no names.
 fn rows(names: &[String]) -> Result<Vec<&'static Row>> {
     let find = |name: &String| {
         let known = || ROWS.iter().map(|row| row.id).collect::<Vec<_>>().join(", ");
@@ -79,7 +78,7 @@ pub fn plugin(workspace: &Workspace) -> Result<PathBuf> {
     Ok(workspace.target.join("debug").join(PLUGIN.1))
 }
 
-/// Makes the Linux guest. Its first program is linked with nothing but itself.
+/// Makes the Linux guest. Its first program is linked statically, without any library of the host.
 fn linux_guest(workspace: &Workspace) -> Result<linux::Linux> {
     const TARGET: &str = "x86_64-unknown-linux-gnu";
     progress("Linux guest");
@@ -115,7 +114,7 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    /// The name of the measured system in the files.
+    /// Returns the name of the measured system in the files.
     fn name(&self) -> &'static str {
         match self.options.kernel {
             Choice::Registry => "branes",
@@ -197,7 +196,7 @@ impl Bench<'_> {
         guests.iter().try_for_each(|(_, figures)| self.write(figures))
     }
 
-    /// Counts what `cargo xtask test` counts.
+    /// Runs the quick count, as `cargo xtask test` does.
     fn quick(&self) -> Result<()> {
         let mut figures = self.figures("quick")?;
         let counts = within(&self.boot(), |guest| {
@@ -219,7 +218,7 @@ impl Bench<'_> {
         self.write(&figures)
     }
 
-    /// Says what each domain spends on each request of the quick count.
+    /// Prints the cost of each request of the quick count in each domain.
     fn profile(&self) -> Result<()> {
         let kernel = Kernel::read(&self.built.kernel)?;
         let mut domains = BTreeMap::new();
@@ -273,7 +272,7 @@ impl Bench<'_> {
         Ok(Figures::new(guest, of.trim().to_owned(), qemu))
     }
 
-    /// The committed figures of a guest, if there are any.
+    /// Returns the committed figures of a guest, if there are any.
     fn committed(&self, guest: &str) -> Result<Option<Figures>> {
         let text = git(self.workspace, &["show", &format!("HEAD:{FOLDER}/{guest}.json")]);
         text.map(|text| Figures::parse(&text).context("reading the committed figures"))
@@ -296,7 +295,7 @@ impl Bench<'_> {
     }
 }
 
-/// Each guest's figures with the committed ones.
+/// Pairs each guest's figures with the committed ones.
 fn join<'a>(guests: &'a [(Boot<'_>, Figures)], committed: &'a [Option<Figures>]) -> Vec<Measured<'a>> {
     let pairs = guests.iter().zip(committed);
     pairs
@@ -316,7 +315,7 @@ fn within<R: Send>(boot: &Boot<'_>, with: impl FnOnce(&Guest) -> Result<R> + Sen
     })
 }
 
-/// What git says, if there is a repository and it knows.
+/// Returns git's output. Returns `None` if there is no repository or git fails.
 fn git(workspace: &Workspace, arguments: &[&str]) -> Option<String> {
     let output = Command::new("git")
         .args(arguments)

@@ -1,5 +1,8 @@
-//! The verbs `check` and `doc`: defects that can be found without running anything, and the documentation of the public items. `check`
-//! goes on after a failure, so that one run shows all failures. On the other side: cargo, which is trusted.
+//! The verbs `check` and `doc`: finds defects without running anything, and makes the documentation of the
+//! public items.
+//!
+//! `check` continues after a failure, so that one run shows all failures. On the other side: cargo, which is
+//! trusted.
 
 use anyhow::{Context, Result, bail};
 use branes_system::configs;
@@ -9,7 +12,6 @@ use crate::progress;
 use crate::workspace::{Workspace, must_succeed};
 use crate::{audit, image, programs};
 
-/// Runs the verb.
 pub fn check(workspace: &Workspace) -> Result<()> {
     let mut failed = Vec::new();
     for name in [
@@ -53,8 +55,8 @@ fn systems(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
-/// Fails if a dependency needs a newer compiler than the workspace's `rust-version`. Clippy compares the project's own use of
-/// the standard library with the same number.
+/// Fails if a dependency needs a newer compiler than the workspace's `rust-version`. Clippy compares the
+/// project's own use of the standard library with that number.
 fn versions(workspace: &Workspace) -> Result<()> {
     let metadata = MetadataCommand::new()
         .current_dir(&workspace.root)
@@ -135,8 +137,9 @@ fn formatting(workspace: &Workspace) -> Result<()> {
     )
 }
 
-/// Runs clippy on the host's crates, on the programs with the runtime, and on the fuzz targets. Programs are separate because cargo would
-/// otherwise give them the features that the host's crates need of common dependencies.
+/// Runs clippy on the host's crates, on the programs with the runtime, and on the fuzz targets. Programs are
+/// separate, because cargo would otherwise give them the features that the host's crates need of common
+/// dependencies.
 fn clippy(workspace: &Workspace) -> Result<()> {
     let runtime = workspace.runtime_crates(false);
     let mut host = workspace.cargo();
@@ -154,7 +157,7 @@ fn clippy(workspace: &Workspace) -> Result<()> {
         host.args(["--exclude", name]);
         programs.args(["--package", name]);
     }
-    // A separate workspace, which the tests build last.
+    // A separate workspace. The tests build it last.
     let mut fuzz = workspace.cargo();
     fuzz.args(["clippy", "--locked", "--manifest-path", "tests/fuzz/Cargo.toml"]);
     fuzz.arg("--target-dir").arg(workspace.target.join("fuzz"));

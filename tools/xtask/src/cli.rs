@@ -148,7 +148,7 @@ pub struct BuildOptions {
 }
 
 impl BuildOptions {
-    /// The kernel, the flavour of kernel and programs, and the machine.
+    /// Returns the kernel, the flavour of kernel and programs, and the machine.
     pub fn target(&self) -> Result<Target> {
         if self.iommu && self.kernel == Choice::Registry {
             bail!("the registry kernel has no IOMMU support, so --iommu needs --kernel sdk");
@@ -313,11 +313,11 @@ pub struct ImageOptions {
     pub out: PathBuf,
 }
 
-/// The message for a command line that cannot be followed, in one line: what is wrong, what was perhaps meant, how it is
-/// written, and where all is explained.
+/// Returns the message for an invalid command line, in one line: the mistake, the word that was perhaps meant,
+/// the usage, and the command that explains everything.
 pub fn one_line(error: &clap::Error) -> String {
     let text = error.render().to_string();
-    // Without any verb it is the help text, which is as long as it must be.
+    // Without any verb the text is the help, which keeps its lines.
     if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         return text.trim_end().to_owned();
     }
@@ -341,13 +341,13 @@ pub fn one_line(error: &clap::Error) -> String {
     line
 }
 
-/// A factor on durations: not so short that nothing is measured, nor longer than anybody waits.
+/// Parses a factor on durations. Bounded, so that something is measured and nobody waits too long.
 fn factor(text: &str) -> Result<f64, String> {
     let factor = text.parse().ok().filter(|factor| (0.05..=10.0).contains(factor));
     factor.ok_or_else(|| "write a number from 0.05 to 10".to_owned())
 }
 
-/// MiB out of `512M`, `1G` or `512`.
+/// Parses `512M`, `1G` or `512` into MiB.
 fn memory(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
     let unit = match text[digits.len()..].to_ascii_uppercase().as_str() {

@@ -1,4 +1,6 @@
-//! Runs each fuzz target of `tests/fuzz` for a while.
+//! Runs each fuzz target of `tests/fuzz` for a bounded time.
+//!
+//! On the other side: cargo and cargo-fuzz, both trusted.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,12 +13,12 @@ use crate::progress;
 use crate::runner::{self, Closing};
 use crate::workspace::{Workspace, must_succeed};
 
-/// The fuzzing driver, pinned.
+/// Version of cargo-fuzz.
 const CARGO_FUZZ: &str = "0.13.1";
-/// How long each target runs, in seconds.
+/// Run time of each target in seconds.
 const SECONDS: u32 = 30;
 
-/// What a target starts from: files and folders of files, by its name.
+/// Initial corpus of a target: files and folders of files, by the target's name.
 const SEEDS: &[(&str, &[&str])] = &[("sdf", &["system.xml", "tools/system/tests/broken"])];
 
 /// Runs all targets.
@@ -74,7 +76,7 @@ fn run(workspace: &Workspace, driver: &Path, folder: &Path, target: &str) -> Res
     if words.is_file() {
         command.arg(format!("-dict={}", words.display()));
     }
-    // The sanitizer's flags are unstable; this lets the stable compiler take them.
+    // The sanitizer's flags are unstable. With this variable the stable compiler accepts them.
     command.env("RUSTC_BOOTSTRAP", "1");
     runner::run(&format!("fuzz target {target}"), &mut command)
 }
@@ -95,7 +97,7 @@ fn plant(seed: &Path, corpus: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The driver's program; it is built into the target folder when it is not there.
+/// Returns the path of cargo-fuzz. Builds it into the target folder if it is missing.
 fn driver(workspace: &Workspace) -> Result<PathBuf> {
     let root = workspace.target.join("tools");
     let program = root.join("bin/cargo-fuzz");

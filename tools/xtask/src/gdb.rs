@@ -1,9 +1,10 @@
-//! The verb `gdb`: boots the image with QEMU's gdb stub, stopped before its first instruction, and starts gdb with the symbols of
-//! the kernel and of one protection domain.
+//! The verb `gdb`: boots the image with QEMU's gdb stub, stopped before its first instruction. Starts gdb with
+//! the symbols of the kernel and of one protection domain.
 //!
-//! All programs are linked at the same address, so a breakpoint by address alone stops every domain. The script made here adds
-//! commands that distinguish domains: each domain has its name in its memory (`microkit_name`), and gdb reads that memory
-//! in the address space of the running domain. On the other side: gdb and its user, both trusted.
+//! All programs are linked at one address, so a breakpoint by address alone stops every domain. The script made
+//! here adds commands that distinguish domains: each domain has its name in its memory (`microkit_name`), and
+//! gdb reads that memory in the address space of the running domain. On the other side: gdb and its user, both
+//! trusted.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -28,15 +29,14 @@ use crate::progress;
 use crate::run::{self, POLL};
 use crate::workspace::{Workspace, write_if_changed};
 
-/// The debugger.
 const GDB: &str = "gdb";
-/// The symbol of a domain's name, which the image builder writes into the domain's memory.
+/// Symbol of a domain's name, which the image builder writes into the domain's memory.
 const NAME: &str = "microkit_name";
 
 /// Maximum length of a Unix socket's path in bytes.
 const MAX_SOCKET: usize = 107;
 
-/// The part of the script that is the same for every image.
+/// Part of the script that is equal for all images.
 const COMMANDS: &str = r#"
 class PdCurrent(gdb.Command):
     """Name the protection domain whose address space is in use.
@@ -102,7 +102,6 @@ PdBreak()
 end
 "#;
 
-/// Runs the verb.
 pub fn gdb(workspace: &Workspace, options: &GdbOptions) -> Result<()> {
     let target = options.build.target()?;
     let resolved = image::resolve(workspace, &options.build.config, target.iommu)?;
@@ -162,7 +161,7 @@ pub fn gdb(workspace: &Workspace, options: &GdbOptions) -> Result<()> {
     debug(&machine, &mut command)
 }
 
-/// Starts QEMU and gdb, and ends QEMU when gdb has ended.
+/// Starts QEMU and gdb. Ends QEMU when gdb has ended.
 fn debug(machine: &Machine, gdb: &mut Command) -> Result<()> {
     // Ctrl-C belongs to gdb, which interrupts the guest. The other signals end gdb, and then QEMU.
     let told_to_end = Arc::new(AtomicBool::new(false));
@@ -195,7 +194,8 @@ fn debug(machine: &Machine, gdb: &mut Command) -> Result<()> {
     }
 }
 
-/// Returns true if a program of this machine accepts connections at a Unix socket. An attempt to connect would count as a debugger.
+/// Returns true if a program of this machine accepts connections at a Unix socket. Reads the kernel's table,
+/// because an attempt to connect would count as a debugger.
 fn listens(socket: &Path) -> Result<bool> {
     const ACCEPTS: &str = "00010000";
     let table = fs::read_to_string("/proc/net/unix").context("reading the list of sockets")?;
@@ -207,7 +207,8 @@ fn listens(socket: &Path) -> Result<bool> {
     }))
 }
 
-/// Returns the protection domain of this name. Otherwise returns the domain of the brane that has the name in the boot configuration.
+/// Returns the protection domain of this name. Otherwise returns the domain of the brane that has the name in
+/// the boot configuration.
 fn find<'a>(resolved: &'a Resolved, name: &str) -> Result<&'a ProtectionDomain> {
     let system = &resolved.system;
     let brane = resolved.boot.branes.iter().position(|brane| brane.name == name);
@@ -231,7 +232,7 @@ fn folder_of(built: &Built) -> PathBuf {
     built.image.parent().unwrap_or(Path::new(".")).to_owned()
 }
 
-/// Returns gdb's first commands.
+/// Returns gdb's initial commands.
 fn script_of(root: &Path, built: &Built, pd: Option<&str>, stub: &Path) -> Result<String> {
     let system = &built.resolved.system;
     let program = |pd: &ProtectionDomain| folder_of(built).join("programs").join(&pd.program);
@@ -245,7 +246,7 @@ fn script_of(root: &Path, built: &Built, pd: Option<&str>, stub: &Path) -> Resul
     }
     add(format!("set substitute-path {SOURCES} {}", root.display()));
     let here = env::current_dir().context("asking for the current folder")?;
-    // Not quoted: gdb takes the rest of the line for the name.
+    // Not quoted, because gdb reads the rest of the line as the name.
     let absolute = here.join(stub);
     let fits = absolute.as_os_str().len() <= MAX_SOCKET;
     let socket = if fits { absolute.as_path() } else { stub };
@@ -256,7 +257,7 @@ fn script_of(root: &Path, built: &Built, pd: Option<&str>, stub: &Path) -> Resul
     Ok(text + COMMANDS)
 }
 
-/// Returns a dictionary of Python: the address of the name of each protection domain.
+/// Returns a dictionary in Python's syntax: the address of the name of each protection domain.
 fn names(system: &System, program: impl Fn(&ProtectionDomain) -> PathBuf) -> Result<String> {
     let mut text = String::from("{");
     for pd in &system.protection_domains {

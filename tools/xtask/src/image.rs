@@ -1,9 +1,14 @@
-//! From sources to an image: kernel, system description, boot configuration, programs, and all of them put together.
+//! Builds an image from sources: kernel, system description, boot configuration and programs, and then the
+//! image of all of them.
+//!
+//! On the other side: the person who wrote the configuration, whose mistakes are reported before anything is
+//! built.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
+use brane_abi::layout::ports;
 use brane_manager_core::boot::{BootConfig, MAX_SIZE};
 use branes_bootconfig::Size;
 use branes_image::Report;
@@ -17,44 +22,41 @@ use crate::programs::{self, Programs};
 use crate::workspace::{Workspace, replace, write_if_changed};
 use crate::{output, progress};
 
-/// The file name of the resolved system description.
+/// File name of the resolved system description.
 const DESCRIPTION: &str = "system.xml";
-/// The boot configuration's file name in the system description.
+/// File name of the boot configuration in the system description.
 const BOOT_CONFIG: &str = "boot-config.cbor";
-/// The kernel's file name, as Microkit's tool calls it.
+/// File name of the kernel, the one that Microkit's tool uses.
 pub const KERNEL: &str = "sel4_32.elf";
-/// The file name of the SDK's list of objects and capabilities, beside its image.
+/// File name of the SDK's list of objects and capabilities, beside its image.
 pub const CAPDL: &str = "capdl.json";
-/// The image's file name, likewise.
+/// File name of the image, the one that Microkit's tool uses.
 pub const IMAGE: &str = "loader.img";
 
-/// A system, read and checked, before anything is built.
+/// A system that is read and checked, before anything is built.
 pub struct Resolved {
-    /// The configuration.
     pub config: Config,
-    /// Its description.
     pub system: System,
-    /// Its boot configuration.
     pub boot: BootConfig,
 }
 
 /// A finished image.
 pub struct Built {
-    /// What it is an image of.
+    /// The system that the image was built from.
     pub resolved: Resolved,
-    /// The kernel (32-bit ELF).
+    /// Kernel (32-bit ELF).
     pub kernel: PathBuf,
-    /// The kernel's ELF file with symbols, if it was built here.
+    /// ELF file of the kernel with symbols, if it was built here.
     pub kernel_symbols: Option<PathBuf>,
-    /// The image.
     pub image: PathBuf,
-    /// The programs in it.
+    /// Programs of the image.
     pub programs: Programs,
-    /// What it amounts to.
+    /// Sizes and other facts about the image.
     pub report: Report,
 }
 
-/// Reads a configuration, for a machine with or without an IOMMU. Everything that a person wrote is checked here, before time is spent on building.
+/// Reads a configuration, for a machine with or without an IOMMU. Checks everything that a person wrote, before
+/// time is spent on building.
 pub fn resolve(workspace: &Workspace, name: &str, iommu: bool) -> Result<Resolved> {
     let config = Config::load_for(&workspace.root, name, iommu)?;
     let system = System::parse(&config.xml, &format!("system.xml as resolved for `{name}`"))?;
@@ -63,10 +65,27 @@ pub fn resolve(workspace: &Workspace, name: &str, iommu: bool) -> Result<Resolve
         Size {
             instances: config.entry.instances,
             nics: config.entry.nics,
+            ports_per_nic: Some(ports_per_nic(&system)?),
         },
     )?;
     check_log_levels(&config.boot, &system, &boot)?;
     Ok(Resolved { config, system, boot })
+}
+
+/// Returns the ports that each brane has at one NIC. The size of its regions `ports-nicK-N` decides.
+fn ports_per_nic(system: &System) -> Result<usize> {
+    let regions = system
+        .memory_regions
+        .iter()
+        .filter(|region| region.name.starts_with("ports-nic"));
+    let mut sizes = regions.map(|region| (&region.name, region.size.unwrap_or(0) as usize));
+    let Some((first, size)) = sizes.next() else {
+        bail!("system.xml describes no region `ports-nicK-N`, so no brane can have an interface");
+    };
+    if let Some((other, _)) = sizes.find(|(_, other)| *other != size) {
+        bail!("`{first}` and `{other}` differ in size: give all regions `ports-nicK-N` the same one");
+    }
+    Ok(ports::count(size))
 }
 
 /// Refuses a log level for a protection domain that the system lacks, or that has no log.
@@ -88,12 +107,12 @@ fn check_log_levels(path: &Path, system: &System, boot: &BootConfig) -> Result<(
     Ok(())
 }
 
-/// Where the image of a configuration lies.
+/// Returns the folder of a configuration's image.
 pub fn folder(workspace: &Workspace, config: &str, target: Target) -> PathBuf {
     images(workspace, target.kernel).join(target.name(config))
 }
 
-/// Where all images for a kernel lie.
+/// Returns the folder of all images for a kernel.
 pub fn images(workspace: &Workspace, kernel: Choice) -> PathBuf {
     workspace.target.join(match kernel {
         Choice::Registry => "images",
@@ -125,7 +144,7 @@ pub fn build(workspace: &Workspace, resolved: Resolved, target: Target) -> Resul
     }
     let description = folder.join(DESCRIPTION);
     write_if_changed(&description, resolved.config.xml.as_bytes())?;
-    // As long as its region: the SDK's tool takes no shorter file.
+    // Padded to the size of its region, because the SDK's tool rejects a shorter file.
     let mut boot = resolved.boot.to_bytes();
     boot.resize(boot.len().max(MAX_SIZE), 0);
     replace(&folder.join(BOOT_CONFIG), &boot)?;
@@ -180,7 +199,7 @@ pub fn build(workspace: &Workspace, resolved: Resolved, target: Target) -> Resul
     })
 }
 
-/// The verb `image`: both files appear in the folder together, or neither does.
+/// Runs the verb `image`. Both files appear in the folder together, or neither does.
 pub fn write(workspace: &Workspace, options: &ImageOptions) -> Result<()> {
     let target = options.build.target()?;
     let resolved = resolve(workspace, &options.build.config, target.iommu)?;

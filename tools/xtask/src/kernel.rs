@@ -1,7 +1,9 @@
-//! Which kernel an image is for: the one that is built here from a registry package, or that of the official Microkit SDK.
+//! The kernel of an image: the one that is built here from a registry package, or that of the official Microkit
+//! SDK.
 //!
-//! Owns the differences between the two on the way to an image: how programs are compiled, and who puts the image
-//! together. The system description and the programs' sources are the same.
+//! Owns the differences between the two on the way to an image: how programs are compiled, and which tool
+//! builds the image. The system description and the programs' sources do not differ. On the other side: the
+//! SDK, which is trusted.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -16,12 +18,12 @@ use clap::ValueEnum;
 use crate::progress;
 use crate::workspace::Workspace;
 
-/// What `runtime/sel4` calls the kernels, and the variables by which it is told (its build script).
+/// Variables for the build script of `runtime/sel4`.
 const CHOICE: &str = "BRANES_SEL4";
 const LABELS: &str = "BRANES_SEL4_LABELS";
 const PRINTING: &str = "BRANES_SEL4_PRINTING";
 
-/// The kernels that there are.
+/// The available kernels.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Choice {
     /// seL4 5.0.0, built here from a registry package
@@ -32,7 +34,7 @@ pub enum Choice {
 }
 
 impl Choice {
-    /// Its name on the command line and in the environment of the image tests.
+    /// Returns the name on the command line and in the environment of the image tests.
     pub fn name(self) -> &'static str {
         match self {
             Choice::Registry => "registry",
@@ -41,19 +43,19 @@ impl Choice {
     }
 }
 
-/// A kernel and how it is configured: what decides which image is built.
+/// A kernel and its configuration. They decide which image is built.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Target {
-    /// Which kernel.
     pub kernel: Choice,
-    /// The flavour of kernel and programs.
+    /// Flavour of kernel and programs.
     pub flavour: Flavour,
-    /// Whether the machine has an IOMMU, which then holds devices to what the system description gives them.
+    /// True if the machine has an IOMMU. The IOMMU then limits devices to the memory that the system
+    /// description grants them.
     pub iommu: bool,
 }
 
 impl Target {
-    /// Says what would keep the kernel from being used, before time is spent on anything.
+    /// Checks that the kernel can be used, before time is spent on building. The error names the obstacle.
     pub fn check(self) -> Result<()> {
         match self.kernel {
             Choice::Registry => Ok(()),
@@ -61,13 +63,13 @@ impl Target {
         }
     }
 
-    /// The name of what is built from a configuration for this machine and in this flavour.
+    /// Returns the name of the image that is built from a configuration for this target.
     pub fn name(self, config: &str) -> String {
         let iommu = if self.iommu { "-iommu" } else { "" };
         format!("{config}{iommu}-{}", self.flavour)
     }
 
-    /// The suffix of folders that hold what is built for this kernel.
+    /// Returns the suffix of the folders with the files that are built for this kernel.
     pub fn suffix(self) -> &'static str {
         match self.kernel {
             Choice::Registry => "",
@@ -89,16 +91,16 @@ impl fmt::Display for Target {
     }
 }
 
-/// A kernel that is there.
+/// A kernel that is built or found.
 pub enum Ready {
     /// Built here.
     Registry(Box<Kernel>),
-    /// Found.
+    /// Found in the file system.
     Sdk(Sdk),
 }
 
 impl Ready {
-    /// Builds or finds it, after making sure of the tools that this needs.
+    /// Builds or finds the kernel, after a check of the necessary tools.
     pub fn prepare(workspace: &Workspace, target: Target) -> Result<Ready> {
         match target.kernel {
             Choice::Registry => {
@@ -113,7 +115,7 @@ impl Ready {
         }
     }
 
-    /// What the build of a program must be told.
+    /// Returns the environment variables for the build of a program.
     pub fn environment(&self, flavour: Flavour) -> Vec<(&'static str, PathBuf)> {
         let mut environment = match self {
             Ready::Registry(_) => Vec::new(),

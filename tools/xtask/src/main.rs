@@ -1,9 +1,10 @@
-//! `cargo xtask`: what one does with this project. Builds the kernel, the protection domains and the image, boots it,
-//! tests and checks everything.
+//! `cargo xtask`: the command for all work on this project. Builds the kernel, the protection domains and the
+//! image, boots the image, tests and checks everything.
 //!
-//! Owns: the verbs and the order of their steps; each step's work is in a crate of its own (`tools/kernel`,
-//! `tools/system`, `tools/bootconfig`, `tools/image`, `tools/audit`, `tools/qemu`, `tools/bench`). On the other side: the person at the keyboard, and cargo.
-//! Every failure ends as one message that says what to do, and a non-zero exit.
+//! Owns: the verbs and the order of their steps. Each step's work is in a crate of its own (`tools/kernel`,
+//! `tools/system`, `tools/bootconfig`, `tools/image`, `tools/audit`, `tools/qemu`, `tools/bench`). On the other
+//! side: the person at the keyboard, and cargo. Every failure ends as one message that names the cure, and a
+//! non-zero exit code.
 
 mod audit;
 mod bench;
@@ -34,7 +35,7 @@ use workspace::Workspace;
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        // Help that was asked for is no failure.
+        // A request for help is not a failure.
         Err(text) if !text.use_stderr() => text.exit(),
         Err(error) => {
             eprintln!("{}", cli::one_line(&error));
@@ -63,7 +64,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Tells the person what is being done now. Standard output belongs to results.
+/// Prints the name of the current step to standard error. Standard output belongs to results.
 fn progress(what: &str) {
     eprintln!("==> {what}");
 }

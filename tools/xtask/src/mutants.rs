@@ -1,8 +1,9 @@
-//! The verb `mutants`: changes one expression of a crate at a time and runs that crate's host tests, which must fail.
+//! The verb `mutants`: changes one expression of a crate at a time and runs that crate's host tests, which must
+//! fail.
 //!
-//! Owns: which mutants are tested, with which settings, and the judgement. cargo-mutants makes the mutants and runs the
-//! tests; it is installed at a pinned version if it is missing. Its settings are in `.cargo/mutants.toml`. The reasons for
-//! survivors are in `docs/mutants.md`, and [`reasons`] reads them.
+//! Owns: which mutants are tested, with which settings, and the judgement. cargo-mutants makes the mutants and
+//! runs the tests. It is installed at a pinned version if it is missing. Its settings are in
+//! `.cargo/mutants.toml`. The reasons for survivors are in `docs/mutants.md`, and [`reasons`] reads them.
 
 mod judge;
 mod reasons;
@@ -24,18 +25,18 @@ use crate::{progress, runner};
 use judge::Verdict;
 use sample::Mutant;
 
-/// cargo-mutants, pinned: another version makes other mutants.
+/// Version of cargo-mutants, because another version makes other mutants.
 const CARGO_MUTANTS: &str = "27.1.0";
-/// The page that lists the survivors.
+/// Page that lists the survivors.
 const PAGE: &str = "docs/mutants.md";
-/// Address space of each process in KiB: a mutant that allocates without end must not take the machine's memory.
+/// Limit of each process's address space in KiB, because a mutant may allocate without end.
 const MEMORY_KIB: u32 = 8 << 20;
-/// The seed of the property tests, so that a mutant meets the same cases in each run.
+/// Seed of the property tests, so that a mutant meets the same cases in each run.
 const PROPTEST_SEED: &str = "20";
-/// Cases of each property test that sets no number of its own.
+/// Number of cases of each property test that sets no number of its own.
 const PROPTEST_CASES: &str = "64";
 
-/// The crates whose tests are held against mutants.
+/// The crates that can be tested with mutants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum Subject {
     /// Rings, layouts and messages
@@ -62,7 +63,7 @@ impl Subject {
         }
     }
 
-    /// Its folder, as names of mutants begin with it.
+    /// Returns the crate's folder, with which the names of its mutants begin.
     fn folder(self) -> &'static str {
         match self {
             Subject::Abi => "abi/",
@@ -73,7 +74,6 @@ impl Subject {
     }
 }
 
-/// Runs the verb.
 pub fn mutants(workspace: &Workspace, options: &MutantsOptions) -> Result<()> {
     let page = workspace.root.join(PAGE);
     let text = fs::read_to_string(&page).with_context(|| format!("reading {}", page.display()))?;
@@ -155,16 +155,16 @@ fn report(package: &str, all: usize, verdict: &Verdict, seconds: u64) {
     }
 }
 
-/// cargo-mutants, ready to be called.
+/// An installed cargo-mutants.
 struct Tool<'a> {
     workspace: &'a Workspace,
-    /// Put before the search path.
+    /// First folder of the search path.
     folder: PathBuf,
     nextest: bool,
 }
 
 impl Tool<'_> {
-    /// Installs the tool unless it is there in the pinned version.
+    /// Installs cargo-mutants unless the pinned version is installed.
     fn ready(workspace: &Workspace) -> Result<Tool<'_>> {
         let root = workspace.target.join("tools");
         let tool = Tool {
@@ -198,7 +198,7 @@ impl Tool<'_> {
             .map(|version| version.trim().to_owned()))
     }
 
-    /// `cargo mutants`, under the bound on memory.
+    /// Returns the command `cargo mutants` with the limit on memory.
     fn command(&self, environment: &[(&str, &Path)]) -> Result<Command> {
         let cargo = self.workspace.cargo();
         let mut paths = vec![self.folder.clone()];
@@ -221,7 +221,7 @@ impl Tool<'_> {
         Ok(command)
     }
 
-    /// All mutants of a crate that `.cargo/mutants.toml` does not exclude.
+    /// Returns all mutants of a crate that `.cargo/mutants.toml` does not exclude.
     fn list(&self, package: &str) -> Result<Vec<Mutant>> {
         let output = self
             .command(&[])?
@@ -243,7 +243,7 @@ impl Tool<'_> {
         self.output(package).join("mutants.out/outcomes.json")
     }
 
-    /// Tests some mutants; what cargo-mutants wrote about them.
+    /// Tests some mutants. Returns the outcomes as cargo-mutants wrote them.
     fn run(&self, package: &str, chosen: &[Mutant], all: bool, jobs: u8) -> Result<Vec<u8>> {
         let folder = self.output(package);
         fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
@@ -258,21 +258,21 @@ impl Tool<'_> {
             .args(["--test-tool", if self.nextest { "nextest" } else { "cargo" }])
             .env("PROPTEST_CASES", PROPTEST_CASES)
             .env("PROPTEST_RNG_SEED", PROPTEST_SEED)
-            // A failure that was kept would be tried first by the tests of the next mutant.
+            // If the tests kept a failing case, the tests of the next mutant would try it first.
             .env("PROPTEST_DISABLE_FAILURE_PERSISTENCE", "1")
             .stdout(Stdio::from(io::stderr()));
         if runner::color() == "--color=never" {
-            // No progress bar then: one line for each mutant.
+            // One line for each mutant, because there is no progress bar without colours.
             command.args(["--caught", "--unviable"]);
         }
         if !all {
             command.args(["--re", &sample::expression(chosen)]);
         }
         if self.nextest {
-            // One test that fails is enough: nextest ends those that still run.
+            // One failed test is enough: nextest then ends the tests that still run.
             command.args(["--", "--max-fail", "1:immediate"]);
         }
-        // What an earlier run left must not be taken for this one's.
+        // Otherwise the outcomes of an earlier run could count as those of this run.
         let outcomes = self.outcomes(package);
         let _ = fs::remove_file(&outcomes);
         let status = command.status().context("starting cargo-mutants")?;
@@ -285,7 +285,7 @@ impl Tool<'_> {
         fs::read(&outcomes).with_context(|| format!("reading {}", outcomes.display()))
     }
 
-    /// Keeps the names of the survivors for `--again`.
+    /// Writes the names of the survivors for `--again`.
     fn keep(&self, package: &str, verdict: &Verdict) -> Result<()> {
         let keys: Vec<&str> = verdict.survivors.iter().map(|s| s.key.as_str()).collect();
         write_if_changed(&self.kept(package), keys.join("\n").as_bytes())
@@ -295,7 +295,7 @@ impl Tool<'_> {
         self.output(package).join("survivors.txt")
     }
 
-    /// The survivors of the last run, if they still exist.
+    /// Returns the survivors of the last run that still exist.
     fn survivors_of_last_run(&self, package: &str, all: &[Mutant]) -> Result<Vec<Mutant>> {
         let kept = self.kept(package);
         let text = fs::read_to_string(&kept).with_context(|| {

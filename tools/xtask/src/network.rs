@@ -1,35 +1,36 @@
-//! QEMU's user network for a boot configuration: the network that its branes' addresses are in, and a forwarded port for
+//! QEMU's user network for a boot configuration: the network of the branes' addresses, and a forwarded port for
 //! each brane's web page.
+//!
+//! On the other side: the boot configuration, which is already checked.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddrV4};
 
 use brane_manager_core::boot::{BootConfig, BraneBoot};
 use branes_qemu::{Forward, Net, Protocol};
 
-/// Where a brane's services are.
+/// TCP port of a brane's web page.
 const HTTP: u16 = 80;
 
 /// A user network, and the web pages on it.
 pub struct UserNetwork {
-    /// The network.
     pub net: Net,
-    /// The pages.
     pub pages: Vec<Page>,
 }
 
 /// A brane's web page.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Page {
-    /// The brane's name.
+    /// Name of the brane.
     pub brane: String,
-    /// The brane's address on the network.
+    /// Address of the brane on the network.
     pub address: Ipv4Addr,
-    /// The port of 127.0.0.1 that leads to it.
+    /// Port of 127.0.0.1 that is forwarded to the page.
     pub port: u16,
 }
 
 impl UserNetwork {
-    /// For a person who puts a tap device in this network's place: which addresses the branes expect at this side of it.
+    /// Returns a hint for a person who replaces this network by a tap device: the addresses that the branes
+    /// expect at the host's side.
     pub fn host_side(&self, tap: &str) -> String {
         match &self.net {
             Net::User {
@@ -57,8 +58,8 @@ pub fn further_user_network(number: usize) -> Net {
     }
 }
 
-/// The user network for these branes. Brane N's page is at `port_base + N`. Branes without a fixed IPv4 address in the
-/// network of the first have none.
+/// Returns the user network for these branes. The page of brane N is at `port_base + N`. A brane without a
+/// fixed IPv4 address in the network of the first brane has no page.
 pub fn user_network(boot: &BootConfig, port_base: u16) -> UserNetwork {
     let Net::User { mut v4, mut v6, .. } = Net::user(Vec::new()) else {
         unreachable!("`user` makes a user network")
@@ -127,7 +128,7 @@ fn address_in(brane: &BraneBoot, network: Ipv4Addr, prefix: u8) -> Option<Ipv4Ad
         })
 }
 
-/// An address of the prefix for QEMU that no brane has: `::2` as usual, or the next free one.
+/// Returns an address of the prefix for QEMU that no brane has: `::2`, or the next free one.
 fn free_host(boot: &BootConfig, prefix: u128) -> Ipv6Addr {
     let taken = |host: Ipv6Addr| {
         let interfaces = boot.branes.iter().flat_map(|brane| &brane.interfaces);
@@ -148,7 +149,16 @@ mod tests {
     use std::path::Path;
 
     fn boot(text: &str, instances: usize) -> BootConfig {
-        branes_bootconfig::parse(Path::new("boot.toml"), text, Size { instances, nics: 1 }).unwrap()
+        branes_bootconfig::parse(
+            Path::new("boot.toml"),
+            text,
+            Size {
+                instances,
+                nics: 1,
+                ports_per_nic: Some(2),
+            },
+        )
+        .unwrap()
     }
 
     #[test]

@@ -1,7 +1,8 @@
-//! Files that appear in a folder all together, or not at all: what was there before stays until all of them are ready,
-//! and comes back when one cannot take its place.
+//! Files that appear in a folder all together, or not at all. The old files stay until all new files are ready,
+//! and return if one new file cannot be placed.
 //!
-//! Owns: the folder that a person named with `--out`, while it writes there. On the other side: whoever boots the files.
+//! Owns: the folder that a person named with `--out`, during the write. On the other side: programs that boot
+//! the files.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -11,10 +12,11 @@ use tempfile::NamedTempFile;
 
 use crate::workspace::staged;
 
-/// Says before any work is done what would keep files of these names from being written into `folder`.
+/// Checks, before any work is done, that files of these names can be written into `folder`. The error names the
+/// obstacle.
 pub fn check(folder: &Path, names: &[&str]) -> Result<()> {
     let Some(present) = folder.ancestors().find(|path| exists(path)) else {
-        // A relative path whose first part is still to be made in the current folder.
+        // A relative path whose first part does not exist yet in the current folder.
         return probe(Path::new("."), folder);
     };
     if !present.is_dir() {
@@ -29,7 +31,7 @@ pub fn check(folder: &Path, names: &[&str]) -> Result<()> {
     probe(present, folder)
 }
 
-/// Tries a file in `present`, which `folder` is or will be in.
+/// Creates a temporary file in `present`, which is `folder` or an ancestor of it.
 fn probe(present: &Path, folder: &Path) -> Result<()> {
     tempfile::tempfile_in(present).map(drop).with_context(|| {
         format!(
@@ -43,10 +45,10 @@ fn exists(path: &Path) -> bool {
     !path.as_os_str().is_empty() && path.symlink_metadata().is_ok()
 }
 
-/// Writes the files (name and content) into `folder`, which is made if need be. Their paths are the result.
+/// Writes the files (name and content) into `folder`, which is created if necessary. Returns their paths.
 ///
 /// # Errors
-/// Then the folder is as it was.
+/// A folder or file cannot be written. The folder is then in its earlier state.
 pub fn write(folder: &Path, files: &[(&str, Vec<u8>)]) -> Result<Vec<PathBuf>> {
     let made: Vec<&Path> = folder
         .ancestors()
@@ -57,7 +59,7 @@ pub fn write(folder: &Path, files: &[(&str, Vec<u8>)]) -> Result<Vec<PathBuf>> {
         .and_then(|()| place(folder, files));
     if done.is_err() {
         for path in made {
-            // The innermost first. One that is not empty is no longer ours alone.
+            // Innermost first. A folder with foreign files is not empty and stays.
             let _ = fs::remove_dir(path);
         }
     }
@@ -69,11 +71,11 @@ pub fn write(folder: &Path, files: &[(&str, Vec<u8>)]) -> Result<Vec<PathBuf>> {
     })
 }
 
-/// One file on its way.
+/// One file during the write.
 struct Step {
     to: PathBuf,
     new: NamedTempFile,
-    /// What is there now.
+    /// Copy of the file that `new` replaces.
     old: Option<NamedTempFile>,
 }
 
@@ -104,7 +106,7 @@ fn place(folder: &Path, files: &[(&str, Vec<u8>)]) -> Result<Vec<PathBuf>> {
     Ok(done.into_iter().map(|(to, _)| to).collect())
 }
 
-/// A file beside `to` whose content has reached the disk.
+/// Creates a file beside `to` with content that has reached the disk.
 fn complete(to: &Path, content: &[u8]) -> Result<NamedTempFile> {
     let file = staged(to, content)?;
     file.as_file()
@@ -146,7 +148,7 @@ mod tests {
     fn when_one_fails_the_others_are_as_before() {
         let temporary = tempfile::tempdir().unwrap();
         let folder = temporary.path();
-        // A folder cannot be replaced by a file, whoever tries.
+        // A folder cannot be replaced by a file, not even by root.
         fs::create_dir(folder.join("second")).unwrap();
         let error = write(folder, &files("new")).unwrap_err();
         assert!(
@@ -165,7 +167,7 @@ mod tests {
     #[test]
     fn folders_made_in_vain_are_removed() {
         let temporary = tempfile::tempdir().unwrap();
-        // No file has such a name, so the second one fails after the folder was made.
+        // No file can have such a name, so the second one fails after the folder was made.
         let long = "x".repeat(300);
         let files = [("first", Vec::new()), (long.as_str(), Vec::new())];
         write(&temporary.path().join("a/b"), &files).unwrap_err();

@@ -1,8 +1,8 @@
 //! Compiles the programs of a system: its protection domains and the root task.
 //!
-//! Programs are compiled by the host's own toolchain. The constants that they get from the system description are those of
-//! the system that is built, so each number of instances, and each choice of what is left out, has a target folder of its own;
-//! systems that differ only in which program runs where share one.
+//! Programs are compiled by the host's own toolchain. Their constants come from the system description of the
+//! built system. So each number of instances, and each choice of omitted domains, has a target folder of its
+//! own. Systems that differ only in the assignment of programs to domains share a folder.
 
 use std::collections::BTreeSet;
 use std::env;
@@ -18,11 +18,11 @@ use branes_system::configs::{self, Config};
 use crate::kernel::{Ready, Target};
 use crate::workspace::{Workspace, must_succeed, write_if_changed};
 
-/// The target that all programs are compiled for.
+/// Target of all programs.
 pub const TARGET: &str = BOARD.target;
-/// The root task's crate and binary.
+/// Crate and binary of the root task.
 const ROOT_TASK: &str = "initialiser";
-/// How the compiler makes a program: at a fixed address, without tables for unwinding.
+/// Compiler flags of a program: at a fixed address, without tables for unwinding.
 const RUSTFLAGS: &[&str] = &[
     "-Crelocation-model=static",
     "-Ccode-model=small",
@@ -37,9 +37,9 @@ const DEPENDENCIES: &str = "/packages";
 
 /// Compiled programs.
 pub struct Programs {
-    /// The root task, where the image is one of this project's own builder.
+    /// Root task, if the image is built by this project's own builder.
     pub root_task: Option<PathBuf>,
-    /// Each program image, by the name that the system description has for it.
+    /// Program images with their names in the system description.
     pub domains: Vec<(String, PathBuf)>,
 }
 
@@ -82,7 +82,7 @@ pub fn build(
     binaries.extend(root_task);
     cargo.build(&description, &binaries)?;
 
-    // Programs that only this configuration runs: their constants come from its own description.
+    // Programs that only this configuration runs. Their constants come from its own description.
     let special: Vec<&str> = wanted.difference(&usual).map(|image| binary(image)).collect();
     if !special.is_empty() {
         let description = folder.join(format!("{}.xml", config.name));
@@ -98,7 +98,8 @@ pub fn build(
     })
 }
 
-/// The configuration of as many instances, NICs and subscribers and without the same in which nothing is replaced or added; the given one if there is none.
+/// Returns a configuration that replaces and adds nothing, but is otherwise equal: instances, NICs,
+/// subscribers, sizes, and omitted domains. Returns the given one if there is none.
 fn plain(workspace: &Workspace, config: &Config) -> Result<(Config, System)> {
     let same_size = configs::entries(&workspace.root)?.into_iter().find(|(_, entry)| {
         entry.instances == config.entry.instances
@@ -152,7 +153,7 @@ impl Cargo<'_> {
             .arg(format!("target.{TARGET}.rustflags = [{flags}]"))
             .env(SYSTEM_VARIABLE, description)
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
-            // They would be used instead of the flags above.
+            // Cargo would use these variables instead of the flags above.
             .env_remove("RUSTFLAGS")
             .env_remove("CARGO_ENCODED_RUSTFLAGS");
         if self.flavour == Flavour::Release {

@@ -1,6 +1,8 @@
-//! The verb `release`: makes the files of a release and prints the command that tags it, or shows that the images are reproducible.
+//! The verb `release`: makes the files of a release and prints the command that tags it, or shows that the
+//! images are reproducible.
 //!
-//! Owns: the list of a release's files, and the conditions for a release. On the other side: git and cargo, both trusted.
+//! Owns: the list of a release's files, and the conditions for a release. On the other side: git and cargo,
+//! both trusted.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -17,18 +19,18 @@ use crate::kernel::{Choice, Target};
 use crate::workspace::Workspace;
 use crate::{output, progress};
 
-/// The configuration that is released, in both flavours.
+/// Configuration that is released, in both flavours.
 const CONFIG: &str = "default";
-/// The file that lists what changed.
+/// File that lists the changes.
 const CHANGELOG: &str = "CHANGELOG.md";
-/// The list of checksums, in the form that `sha256sum --check` reads.
+/// List of checksums, in the form that `sha256sum --check` reads.
 const CHECKSUMS: &str = "SHA256SUMS";
-/// The file that says from which sources and with which tools the others were made.
+/// File that names the sources and tools from which the other files were made.
 const SOURCES: &str = "SOURCES.txt";
-/// The folder of the second build, under the target folder. It is longer than the first one, so that the result shows a length that matters.
+/// Folder of the second build, under the target folder. It is longer than the first one, so that a dependence
+/// on the length shows in the result.
 const ELSEWHERE: &str = "reproduce/in-a-folder-whose-name-is-longer/branes";
 
-/// Runs the verb.
 pub fn release(workspace: &Workspace, options: &ReleaseOptions) -> Result<()> {
     if options.check {
         return reproduce(
@@ -199,7 +201,7 @@ fn git(folder: &Path, arguments: &[&str]) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// Returns the text of [`SOURCES`]: what is needed to make the files again.
+/// Returns the text of [`SOURCES`], with everything that is needed to make the files again.
 fn sources(workspace: &Workspace, tag: &str, commit: &str) -> Result<String> {
     let mut text = format!(
         "Branes {tag}, commit {commit}, configuration `{CONFIG}`.\n\n\

@@ -1,4 +1,6 @@
 //! The verb `run`: builds the image and boots it, with the console on the terminal or on standard output.
+//!
+//! On the other side: the person at the keyboard, and QEMU.
 
 use std::io::{IsTerminal, stdin, stdout};
 use std::path::{Path, PathBuf};
@@ -19,17 +21,16 @@ use crate::network::{further_user_network, user_network};
 use crate::progress;
 use crate::workspace::Workspace;
 
-/// RAM when nothing else is said, in MiB.
+/// Default RAM in MiB.
 const USUAL_MEMORY: u64 = 256;
-/// How often signals and QEMU are looked at.
+/// Interval at which signals and QEMU are polled.
 pub const POLL: Duration = Duration::from_millis(50);
 
-/// Runs the verb.
 pub fn run(workspace: &Workspace, options: &RunOptions) -> Result<()> {
     let target = options.build.target()?;
     let resolved = image::resolve(workspace, &options.build.config, target.iommu)?;
     let user = user_network(&resolved.boot, options.port_base);
-    // What keeps QEMU from starting is said before anything is installed or built, which takes longer.
+    // Finds obstacles to the start of QEMU before anything is installed or built, because that takes longer.
     let mut machine = Machine::new("", "");
     machine.iommu = target.iommu;
     machine.net = match &options.tap {
@@ -74,7 +75,7 @@ pub fn run(workspace: &Workspace, options: &RunOptions) -> Result<()> {
     attend(&machine, Box::new(move |bytes| annotator.annotate(bytes)))
 }
 
-/// Where the socket of the control line is to be.
+/// Returns the path for the socket of the control line.
 fn control(workspace: &Workspace, options: &RunOptions) -> Result<PathBuf> {
     if let Some(path) = &options.control {
         return Ok(path.clone());
@@ -82,7 +83,8 @@ fn control(workspace: &Workspace, options: &RunOptions) -> Result<PathBuf> {
     socket(workspace, &options.build.config, "branectl.sock")
 }
 
-/// Returns the RAM of the machine in MiB: the wanted size, or the usual one if none is wanted. Fails if the image needs more.
+/// Returns the RAM of the machine in MiB: the wanted size, or the default if none is wanted. Fails if the image
+/// needs more.
 pub fn memory(wanted: Option<u64>, report: &Report) -> Result<u64> {
     let needed = report.needed_mib();
     let mib = wanted.unwrap_or(USUAL_MEMORY.max(needed.next_multiple_of(USUAL_MEMORY)));
@@ -92,7 +94,7 @@ pub fn memory(wanted: Option<u64>, report: &Report) -> Result<u64> {
     Ok(mib)
 }
 
-/// Returns the console's place: the terminal, or standard output.
+/// Returns the place of the console: the terminal, or standard output.
 pub fn console() -> Serial {
     match (stdin().is_terminal(), stdout().is_terminal()) {
         (true, true) => Serial::Terminal,
@@ -106,13 +108,13 @@ pub fn socket(workspace: &Workspace, config: &str, name: &str) -> Result<PathBuf
     let folder = workspace.target.join("run").join(config);
     fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
     let path = folder.join(name);
-    // From where this was called it is shorter, and the path of a socket has a bound.
+    // The path from the current folder is shorter, and the path of a socket is bounded.
     let here = env::current_dir().ok();
     let shorter = here.and_then(|here| path.strip_prefix(here).ok().map(Path::to_owned));
     Ok(shorter.unwrap_or(path))
 }
 
-/// Starts QEMU, waits until it ends, and ends it when this process is told to end.
+/// Starts QEMU and waits until it ends. Ends QEMU when a signal asks this process to end.
 pub fn attend(machine: &Machine, filter: Filter) -> Result<()> {
     let told_to_end = Arc::new(AtomicBool::new(false));
     for signal in [SIGTERM, SIGINT, SIGHUP] {

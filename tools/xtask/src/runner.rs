@@ -1,4 +1,6 @@
-//! Runs a test runner, shows what it says as it says it, and keeps its closing lines for the end.
+//! Runs a test runner, shows its output at once, and keeps its closing lines for the end.
+//!
+//! On the other side: cargo's runner, nextest or libFuzzer, all trusted.
 
 use std::io::{BufRead, BufReader, IsTerminal, Read, Write, stderr};
 use std::process::{Command, Stdio};
@@ -7,25 +9,25 @@ use std::thread;
 
 use anyhow::{Context, Result};
 
-/// What a runner said at its end.
+/// End of a runner's output.
 pub struct Closing {
-    /// Which tests they were.
+    /// Name of the tests that ran.
     pub about: String,
-    /// Its own lines.
+    /// The runner's own lines.
     pub lines: Vec<String>,
-    /// Whether it succeeded.
+    /// True if the runner succeeded.
     pub passed: bool,
 }
 
-/// Whether a line is one of a runner's closing lines: libtest's, nextest's and libFuzzer's.
+/// Returns true if a line is one of a runner's closing lines: libtest's, nextest's and libFuzzer's.
 fn is_closing(line: &str) -> bool {
     line.starts_with("test result: ")
         || line.contains("Summary [")
         || line.starts_with("Done ") && line.contains(" runs in ")
 }
 
-/// Whether a line names a test that failed, or says why: nextest's list, the result of `main`, a panic. A runner shows
-/// the output of failed tests only.
+/// Returns true if a line names a failed test or a reason: nextest's list, the result of `main`, a panic. A
+/// runner shows the output of failed tests only.
 fn is_failure(line: &str) -> bool {
     let listed = |what: &str| line.starts_with(what) && line.contains('[');
     ["FAIL ", "TIMEOUT ", "SIG"].into_iter().any(listed)
@@ -65,14 +67,14 @@ fn follow(stream: Box<dyn Read + Send>, closing: &Mutex<Vec<String>>) {
     let mut reader = BufReader::new(stream);
     let mut line = Vec::new();
     let mut told = Vec::new();
-    // What a panic says is on the line behind its place.
+    // The message of a panic is on the line behind its place.
     let mut after_panic = false;
     while reader.read_until(b'\n', &mut line).is_ok_and(|count| count > 0) {
-        // Nobody to show it to is no reason to stop the tests.
+        // The tests continue even if standard error is closed.
         let _ = stderr().lock().write_all(&line);
         let text = String::from_utf8_lossy(&line);
         let text = text.trim();
-        // A test that failed is named when it ends, and again in the list at the end.
+        // A runner names a failed test when it ends, and again in the list at the end.
         let failure = (is_failure(text) || after_panic) && !told.iter().any(|t| t == text);
         if (is_closing(text) || failure)
             && let Ok(mut closing) = closing.lock()
@@ -85,7 +87,7 @@ fn follow(stream: Box<dyn Read + Send>, closing: &Mutex<Vec<String>>) {
     }
 }
 
-/// `--color` for cargo: our streams are pipes for it, but end on the terminal.
+/// Returns cargo's option `--color`. Cargo writes to our pipes, but its output ends on the terminal.
 pub fn color() -> &'static str {
     if stderr().is_terminal() {
         "--color=always"

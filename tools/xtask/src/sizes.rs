@@ -1,4 +1,4 @@
-//! The verb `sizes`: how large each program, the kernel and the image are.
+//! The verb `sizes`: sizes of each program, the kernel and the image.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ use crate::cli::BuildOptions;
 use crate::image;
 use crate::workspace::Workspace;
 
-/// Bytes of an ELF file by what they are in memory.
+/// Bytes of an ELF file by their kind in memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Sizes {
     code: u64,
@@ -19,7 +19,6 @@ struct Sizes {
     zeroed: u64,
 }
 
-/// Runs the verb.
 pub fn sizes(workspace: &Workspace, options: &BuildOptions) -> Result<()> {
     let target = options.target()?;
     let resolved = image::resolve(workspace, &options.config, target.iommu)?;
@@ -57,7 +56,8 @@ fn row(name: &str, sizes: Sizes, instances: &str) {
 fn measure(path: &Path) -> Result<Sizes> {
     let bytes = fs::read(path).with_context(|| format!("reading {}", path.display()))?;
     let file = object::File::parse(&*bytes).with_context(|| format!("reading {}", path.display()))?;
-    // A section of constants may be marked as writable because of what was put together in it; what counts is how it is mapped.
+    // A section of constants may be marked as writable because of the sections that it was linked from. The
+    // mapping of its segment decides.
     let read_only: Vec<_> = file
         .segments()
         .filter(|segment| match segment.flags() {

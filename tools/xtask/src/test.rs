@@ -1,5 +1,8 @@
-//! The verb `test`: host tests, the model check of the ring, the tests that boot the image, and in the fuller tier the
-//! fuzz targets. Goes on after a failure, so that one run shows all of them.
+//! The verb `test`: host tests, the model check of the ring, the tests that boot the image, and in the fuller
+//! tier the fuzz targets.
+//!
+//! Continues after a failure, so that one run shows all of them. On the other side: the test runners, which are
+//! trusted.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -17,16 +20,15 @@ use crate::runner::{self, Closing};
 use crate::workspace::{IMAGE_TESTS, Workspace};
 use crate::{audit, bench, fuzz, image, progress};
 
-/// Where the tests that boot the image are.
+/// Folder of the tests that boot the image.
 const IMAGE_TESTS_FOLDER: &str = "tests/image/tests";
-/// The crate of the programs that talk to a running system.
+/// Crate of the programs that operate a running system.
 const OPERATORS_TOOLS: &str = "branes-branectl";
 /// The system whose programs print on the kernel's debug console alone. A release kernel has none.
 const ON_DEBUG_CONSOLE: &str = "upstream-api";
 /// Configurations that are tested on a machine with an IOMMU too.
 const WITH_IOMMU: [&str; 2] = ["default", "dma-escape"];
 
-/// Runs the verb.
 pub fn test(workspace: &Workspace, options: &TestOptions) -> Result<()> {
     let target = Target {
         kernel: options.kernel,
@@ -34,7 +36,7 @@ pub fn test(workspace: &Workspace, options: &TestOptions) -> Result<()> {
         iommu: false,
     };
     target.check()?;
-    // Asked before anything is built: what cargo builds may take this program's place, and then it has no name any more.
+    // Read before anything is built. Cargo's build may replace this program's file, which then has no path.
     let own = env::current_exe().context("asking for the path of this program")?;
     host::ensure(&[host::BUILD, host::RUN, host::TEST], &mut progress)?;
     host::check_qemu_version()?;
@@ -58,7 +60,7 @@ pub fn test(workspace: &Workspace, options: &TestOptions) -> Result<()> {
     }
 
     let mut closings = vec![unit_tests(workspace, &runner, filters)?];
-    // The models and the fuzz targets know of no kernel.
+    // The models and the fuzz targets do not depend on the kernel.
     let for_any_kernel = everything && options.kernel == Choice::Registry;
     if for_any_kernel {
         closings.push(ring_model(workspace)?);
@@ -73,8 +75,8 @@ pub fn test(workspace: &Workspace, options: &TestOptions) -> Result<()> {
     report(&closings)
 }
 
-/// The files of image tests that are meant, where each filter begins the name of one: `life` means `life.rs`, `life_moves.rs`
-/// and so on. Otherwise none.
+/// Returns the files of image tests that the filters name, if each filter is the beginning of a file's name:
+/// `life` means `life.rs`, `life_moves.rs` and so on. Returns no files otherwise.
 fn suite(workspace: &Workspace, filters: &[String]) -> Result<Vec<String>> {
     if filters.is_empty() {
         return Ok(Vec::new());
@@ -95,7 +97,7 @@ fn suite(workspace: &Workspace, filters: &[String]) -> Result<Vec<String>> {
     Ok(meant(files, filters))
 }
 
-/// Those files that a filter begins the name of, if each filter does so.
+/// Returns the files whose names begin with a filter, if each filter is the beginning of some name.
 fn meant(mut files: Vec<String>, filters: &[String]) -> Vec<String> {
     files.sort();
     let begins = |file: &String, filter: &String| file.starts_with(filter.as_str());
@@ -109,7 +111,7 @@ fn meant(mut files: Vec<String>, filters: &[String]) -> Vec<String> {
     files
 }
 
-/// The configurations that the files of a suite boot.
+/// Returns the configurations that the files of a suite boot.
 fn named(workspace: &Workspace, suite: &[String]) -> Result<Vec<String>> {
     let mut names: Vec<String> = configs::entries(&workspace.root)?.into_keys().collect();
     let mut text = String::new();
@@ -121,8 +123,8 @@ fn named(workspace: &Workspace, suite: &[String]) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// Whether the source of image tests boots a configuration: it names it in quotation marks, or it is the default one and
-/// something is booted that names none, or that `cargo xtask` boots.
+/// Returns true if the source of image tests boots a configuration. The source names it in quotation marks. The
+/// default configuration also counts if a boot names none, or if `cargo xtask` boots.
 fn boots(text: &str, name: &str) -> bool {
     if text.contains(&format!("\"{name}\"")) {
         return true;
@@ -135,7 +137,7 @@ fn boots(text: &str, name: &str) -> bool {
     name == "default" && (machines.any(unnamed) || text.contains("BRANES_XTASK"))
 }
 
-/// Says how it ended, in the runners' own words.
+/// Prints the results, in the runners' own words.
 fn report(closings: &[Closing]) -> Result<()> {
     for closing in closings {
         println!("{}:", closing.about);
@@ -154,18 +156,18 @@ fn report(closings: &[Closing]) -> Result<()> {
     bail!("failed: {}", failed.join(", "))
 }
 
-/// Which tests of the crates that are named.
+/// Selects tests of the named crates.
 #[derive(Clone, Copy)]
 struct Which<'a> {
-    /// Of these files alone, where there are any.
+    /// If not empty: only tests of these files.
     files: &'a [String],
-    /// Those whose names contain one of these, where there are any.
+    /// If not empty: only tests whose names contain one of these.
     filters: &'a [String],
-    /// Those that print figures, which are ignored otherwise.
+    /// Selects the tests that print figures, which are ignored otherwise.
     figures: bool,
 }
 
-/// What runs tests here: cargo-nextest where it is installed, otherwise cargo's own runner.
+/// The test runner: cargo-nextest if it is installed, otherwise cargo's own runner.
 enum Runner {
     Nextest,
     Cargo,
@@ -191,7 +193,7 @@ impl Runner {
         }
     }
 
-    /// A call that runs tests of some crates.
+    /// Returns a command that runs tests of some crates.
     fn command(
         &self,
         workspace: &Workspace,
@@ -257,7 +259,7 @@ fn unit_tests(workspace: &Workspace, runner: &Runner, filters: &[String]) -> Res
         closing.lines.push(skipped);
     }
     if matches!(runner, Runner::Nextest) {
-        // It leaves out the examples in the documentation.
+        // Nextest omits the examples in the documentation.
         let mut command = workspace.cargo();
         command.args(["test", "--doc", "--locked", "--no-fail-fast", runner::color()]);
         for name in workspace.host_crates(true) {
@@ -276,7 +278,7 @@ fn unit_tests(workspace: &Workspace, runner: &Runner, filters: &[String]) -> Res
     Ok(closing)
 }
 
-/// All interleavings of the ring's two sides, within the model checker's bounds.
+/// Checks all interleavings of the ring's two sides, within the model checker's bounds.
 fn ring_model(workspace: &Workspace) -> Result<Closing> {
     progress("model check of the ring");
     let mut command = workspace.cargo();
@@ -300,7 +302,7 @@ fn ring_model(workspace: &Workspace) -> Result<Closing> {
     runner::run("ring model", &mut command)
 }
 
-/// Whether one of the filters is in the name of a test that boots the image.
+/// Returns true if the name of a test that boots the image contains one of the filters.
 fn has_image_tests(workspace: &Workspace, filters: &[String]) -> Result<bool> {
     let output = workspace
         .cargo()
@@ -326,8 +328,11 @@ fn has_image_tests(workspace: &Workspace, filters: &[String]) -> Result<bool> {
         .any(|line| line.ends_with(": test")))
 }
 
-/// Every configuration that is wanted as a release image, and the default one in the debug flavour too; each is audited. Where the kernel
-/// can use an IOMMU, also what is tested with one, in the debug flavour: that kernel reports what the IOMMU refuses.
+/// Builds and audits every wanted configuration as a release image, and the default one in the debug flavour
+/// too.
+///
+/// If the kernel can use an IOMMU, also builds the images that are tested with one. Their flavour is debug,
+/// because only that kernel reports accesses that the IOMMU refuses.
 fn build_images(workspace: &Workspace, kernel: Choice, wanted: impl Fn(&str) -> bool) -> Result<Closing> {
     let mut audited = Closing {
         about: "audit of the images".to_owned(),
@@ -375,7 +380,7 @@ fn image_tests(
     }
     bench::plugin(workspace)?;
     progress("tests that boot the image");
-    // One at a time: each has a machine to itself, and some count what must not be lost.
+    // One at a time: each test has the machine for itself, and some count frames that must not be lost.
     let mut command = runner.command(workspace, &[IMAGE_TESTS], which, true);
     command.env("BRANES_IMAGES", image::images(workspace, kernel));
     command.env("BRANES_KERNEL", kernel.name());
@@ -403,7 +408,7 @@ mod tests {
         assert!(boots(named, "limits") && !boots(named, "default") && !boots(named, "life"));
         assert!(boots(field, "life") && !boots(field, "default"));
         assert!(boots(unnamed, "default") && !boots(unnamed, "limits"));
-        // Of several files, each counts.
+        // Each of several files counts.
         let all = [named, field, unnamed].concat();
         assert!(["limits", "life", "default"].iter().all(|name| boots(&all, name)));
         assert!(boots(r#"env("BRANES_XTASK")"#, "default"));

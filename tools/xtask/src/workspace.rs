@@ -1,4 +1,6 @@
-//! The workspace as cargo sees it: folders, and which crate makes which program.
+//! The workspace from cargo's point of view: folders, and which crate makes which program.
+//!
+//! On the other side: cargo, which is trusted.
 
 use std::env;
 use std::ffi::OsString;
@@ -12,21 +14,20 @@ use cargo_metadata::{Metadata, MetadataCommand};
 /// The crate with the tests that boot the image.
 pub const IMAGE_TESTS: &str = "image-tests";
 
-/// The workspace.
 pub struct Workspace {
-    /// Its folder.
+    /// Folder of the workspace.
     pub root: PathBuf,
-    /// Cargo's target folder.
+    /// Target folder of cargo.
     pub target: PathBuf,
     metadata: Metadata,
 }
 
 impl Workspace {
-    /// The workspace that this program was built from.
+    /// Returns the workspace that this program was built from.
     pub fn find() -> Result<Workspace> {
-        // Cargo sets it for `cargo run`; a moved checkout is found that way.
+        // Cargo sets the variable for `cargo run`, so a moved checkout is found.
         let own = env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
-        // Asked from inside a member, cargo would call that member alone the default.
+        // From inside a member, cargo would return that member alone as the default.
         Workspace::at(ask(Path::new(&own))?.workspace_root.as_std_path())
     }
 
@@ -52,11 +53,12 @@ impl Workspace {
             .to_string())
     }
 
-    /// A call of the cargo that called us, in the workspace's folder.
+    /// Returns a command for the cargo that started this program, in the workspace's folder.
     pub fn cargo(&self) -> Command {
         let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo")));
         command.current_dir(&self.root);
-        // Set for this program by `cargo run`; build scripts of the inner cargo are not to see them.
+        // `cargo run` sets these variables for this program. Build scripts of the inner cargo must not see
+        // them.
         for (name, _) in env::vars_os() {
             if name
                 .to_str()
@@ -68,7 +70,7 @@ impl Workspace {
         command
     }
 
-    /// The crate that has a binary of this name.
+    /// Returns the crate that has a binary of this name.
     pub fn crate_with_binary(&self, binary: &str) -> Result<&str> {
         let package = self.metadata.packages.iter().find(|package| {
             package
@@ -100,7 +102,8 @@ impl Workspace {
             .collect()
     }
 
-    /// The crates that run on the host, without the tests that boot the image; with a library only, if so asked.
+    /// Returns the crates that run on the host, without the tests that boot the image. With `libraries`, only
+    /// crates with a library.
     pub fn host_crates(&self, libraries: bool) -> Vec<&str> {
         self.metadata
             .workspace_default_packages()
@@ -121,7 +124,7 @@ fn ask(folder: &Path) -> Result<Metadata> {
         .context("asking cargo for the workspace")
 }
 
-/// Writes a file, unless it has this content already: its time decides what cargo builds again.
+/// Writes a file, unless it has this content already. Cargo decides by the file's time whether to build again.
 pub fn write_if_changed(path: &Path, content: &[u8]) -> Result<()> {
     if fs::read(path).is_ok_and(|old| old == content) {
         return Ok(());
@@ -131,7 +134,7 @@ pub fn write_if_changed(path: &Path, content: &[u8]) -> Result<()> {
     replace(path, content)
 }
 
-/// Writes a file whole: at every moment there is the old one or the new one.
+/// Writes a file atomically: at every moment the old or the new content is there.
 pub fn replace(path: &Path, content: &[u8]) -> Result<()> {
     let file = staged(path, content)?;
     file.persist(path)
@@ -139,7 +142,8 @@ pub fn replace(path: &Path, content: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// A file beside `path` with this content, readable by all, that vanishes unless it is persisted.
+/// Creates a file beside `path` with this content, readable by all users. The file vanishes unless it is
+/// persisted.
 pub fn staged(path: &Path, content: &[u8]) -> Result<tempfile::NamedTempFile> {
     use std::io::Write;
     use std::os::unix::fs::PermissionsExt;
@@ -157,7 +161,7 @@ pub fn staged(path: &Path, content: &[u8]) -> Result<tempfile::NamedTempFile> {
     Ok(file)
 }
 
-/// Runs a command whose output goes to the person. `what` names it in the error.
+/// Runs a command whose output goes to the person. Errors name the command by `what`.
 pub fn must_succeed(command: &mut Command, what: &str) -> Result<()> {
     let status = command
         .status()

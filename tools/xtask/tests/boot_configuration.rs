@@ -1,24 +1,24 @@
-//! A boot configuration, or a table of systems, that cannot be read: file, line and cure in one line, before anything is
-//! installed or built.
+//! A boot configuration, or a table of systems, that cannot be read. The error has file, line and cure in one
+//! line, before anything is installed or built.
 
 mod common;
 
 use common::{Programs, Said, Skeleton, listing, original, run};
 
-/// The shipped one, with something else in the place of a text.
+/// Returns the shipped boot configuration with one text replaced.
 fn changed(from: &str, to: &str) -> String {
     let good = original("brane-manager/branes.toml");
     assert!(good.contains(from), "{from}");
     good.replacen(from, to, 1)
 }
 
-/// The line that a text begins on.
+/// Returns the line that a text begins on.
 fn line_of(text: &str, part: &str) -> usize {
     let at = text.find(part).expect(part);
     text[..at].matches('\n').count() + 1
 }
 
-/// `image` with this boot configuration. Nothing may be left where the image was to go.
+/// Runs `image` with this boot configuration. Fails if anything is left in the output folder.
 fn refused(content: Option<&[u8]>) -> Said {
     let skeleton = Skeleton::new();
     if let Some(content) = content {
@@ -28,7 +28,7 @@ fn refused(content: Option<&[u8]>) -> Said {
     let out = skeleton.path("out");
     let said = run(skeleton.xtask(&["image", "--out", out.to_str().unwrap()]));
     let mut after = listing(&skeleton.path(""));
-    // Cargo may lock the workspace, which has nothing in it.
+    // Cargo may lock the workspace, which has no crate.
     after.retain(|name| name != "Cargo.lock");
     assert_eq!(after, before);
     said
@@ -105,7 +105,8 @@ fn a_wrong_table_of_systems_is_refused_by_line() {
     sizes().refuses(&["cannot read ", "configs.toml: No such file or directory"]);
 }
 
-/// What the others refuse is not the skeleton: with the shipped file it gets as far as the host's tools.
+/// Shows that the other tests do not fail because of the skeleton: with the shipped file, `xtask` proceeds to
+/// the host's tools.
 #[test]
 fn the_shipped_file_is_not_refused() {
     let skeleton = Skeleton::new();

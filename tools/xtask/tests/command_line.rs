@@ -1,4 +1,4 @@
-//! What a person can write wrong on the command line: refused in one line, before anything is installed or built.
+//! Wrong command lines. `xtask` rejects each in one line, before anything is installed or built.
 
 mod common;
 
@@ -137,7 +137,8 @@ fn a_device_that_is_no_tap_is_refused_with_how_to_make_one() {
     run(xtask(&["run", "--tap", "tap0", "--port-base", "9000"])).refuses(&["cannot be used with"]);
 }
 
-/// `image --out` into a place of a skeleton, where nothing could be built: what is refused is refused before.
+/// Runs `image --out` into a place of a skeleton, in which nothing can be built. So a refusal comes before the
+/// build.
 fn image_into(out: &str) -> common::Said {
     let skeleton = Skeleton::new();
     skeleton.write("boot.toml", original("brane-manager/branes.toml"));

@@ -1,13 +1,14 @@
-//! Host tools that are missing or wrong: each is refused in one line with what to install, before anything is built.
+//! Missing or wrong host tools. Each is refused in one line with the package to install, before anything is
+//! built.
 
 mod common;
 
 use common::{Programs, Said, free_ports, listing, run, xtask, xtask_as_user};
 
-/// What the kernel's build and QEMU's start need, without what the tests leave out.
+/// Programs that the kernel's build and QEMU's start need, without those that the tests omit.
 const PRESENT: &[&str] = &["gcc", "make", "ld", "objcopy", "python3"];
 
-/// `run` on a system that has these programs and no others.
+/// Runs `run` on a system that has only these programs.
 fn run_with(programs: &Programs, root_allowed: bool) -> Said {
     let base = free_ports().to_string();
     let args = ["run", "--port-base", base.as_str()];
@@ -59,7 +60,7 @@ fn an_image_needs_no_qemu_and_leaves_nothing_when_a_tool_is_missing() {
 #[test]
 fn root_is_told_when_apt_get_fails() {
     let programs = Programs::new().with(PRESENT).with_script("apt-get", "exit 100");
-    // Whoever runs this: a user gets the command, root what to try.
+    // Depends on the user of the test: a user gets the command, root gets the thing to try.
     let said = run_with(&programs, true);
     let last = said.err.lines().last().unwrap_or_default();
     assert!(
@@ -70,7 +71,7 @@ fn root_is_told_when_apt_get_fails() {
     assert_eq!(said.code, Some(1));
 }
 
-/// `run` with another QEMU first on the PATH.
+/// Runs `run` with another QEMU first on the PATH.
 fn run_with_qemu(script: &str) -> (Programs, Said) {
     let programs = Programs::new().with_script("qemu-system-x86_64", script);
     let base = free_ports().to_string();

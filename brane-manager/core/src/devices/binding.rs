@@ -33,7 +33,7 @@ impl Devices {
             return Ok(());
         }
         driver.add(d.config.nic, d.add_request(peer))?;
-        // The vif is bound to no port yet, so no frame passes before the limits are set.
+        // The vif is not bound yet, so no frame passes before the limits are set.
         if let Err(why) = driver.limit(d.config.nic, d.limits()) {
             let _ = driver.remove(d.config.nic, id.number());
             return Err(why);
@@ -72,7 +72,7 @@ impl Devices {
         Ok(())
     }
 
-    /// Lets frames pass between the brane's ports and its devices.
+    /// Binds all devices of the brane, so that frames pass.
     pub(crate) fn bind_all(&mut self, brane: BraneId, cx: &mut Context<'_>) {
         for id in self.of(brane) {
             if let Err(why) = self.bind(id, cx.driver) {
@@ -81,7 +81,7 @@ impl Devices {
         }
     }
 
-    /// Lets no frame pass between the brane's ports and its devices.
+    /// Unbinds all devices of the brane, so that no frame passes.
     pub(crate) fn unbind_all(&mut self, brane: BraneId, cx: &mut Context<'_>) {
         for id in self.of(brane) {
             self.unbind_or_log(id, cx);
@@ -121,8 +121,8 @@ impl Devices {
         released
     }
 
-    /// Moves a device from its owner to a free port. `passes_frames` tells of a brane whether its devices are to be bound. If the
-    /// driver refuses, everything is as it was.
+    /// Moves a device from its owner to a free port. `passes_frames` returns true if a brane's devices must be
+    /// bound. If the driver refuses, nothing changes.
     pub(crate) fn transfer(
         &mut self,
         id: DeviceId,

@@ -7,10 +7,10 @@ use brane_abi::operator::DriverRefusal;
 use brane_abi::operator::{DeviceConfig, Mode};
 use brane_abi::vif::{MODE_BRIDGE, MODE_PRIVATE, Prefix, VifLimits};
 
-/// Most prefixes that a device can be allowed.
+/// Maximum number of prefixes that a device can be allowed.
 pub(crate) const MAX_ALLOW: usize = brane_abi::vif::MAX_ALLOWED;
 
-/// Why limits are not changed.
+/// Reason why limits are not changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum LimitError {
     TooManyPrefixes(usize),
@@ -18,7 +18,7 @@ pub(crate) enum LimitError {
 }
 
 impl Device {
-    /// Builds the SetLimits request. The driver refuses it if it has too many prefixes, because it carries their number.
+    /// Builds the SetLimits request. The request carries the number of prefixes, so the driver refuses too many.
     pub(crate) fn limits(&self) -> VifLimits {
         let mut limits = VifLimits {
             vif: self.id.number(),
@@ -43,7 +43,7 @@ pub(crate) const fn driver_mode(mode: Mode) -> u32 {
 }
 
 impl Devices {
-    /// Changes mode and limits in the table and at the driver. If either refuses, both stay as they were.
+    /// Changes mode and limits in the table and at the driver. If either refuses, both remain unchanged.
     pub(crate) fn limit(
         &mut self,
         id: DeviceId,

@@ -1,4 +1,4 @@
-//! What a device may be: the rules of its name, NIC, VLAN tag, MAC address and number of prefixes.
+//! Rules for devices: name, NIC, VLAN tag, MAC address and number of prefixes.
 
 use super::{Devices, MAX_ALLOW};
 use crate::boot::{is_loopback_name, pool_mac};
@@ -7,7 +7,7 @@ use crate::refusals;
 use brane_abi::net::MacAddr;
 use brane_abi::operator::{DeviceConfig, Kind, Refusal};
 
-/// Most devices for each NIC: the size of its driver's table.
+/// Maximum number of devices of each NIC: the size of its driver's table.
 const MAX_PER_NIC: usize = 64;
 
 impl Devices {
@@ -23,7 +23,7 @@ impl Devices {
         }
     }
 
-    /// Checks a device that is to be added, and chooses its MAC address if it has none.
+    /// Checks a new device, and chooses its MAC address if it has none.
     pub(super) fn checked(&self, mut config: DeviceConfig) -> Result<DeviceConfig, Refusal> {
         self.check_name(&config.name)?;
         let most = MAX_PER_NIC * self.nics;
@@ -43,7 +43,7 @@ impl Devices {
         }
         match config.mac {
             None => {
-                // Unique in the whole system, although a driver requires that only for one NIC and VLAN.
+                // Addresses are unique in the whole system, although a driver requires that only for one NIC and VLAN.
                 let taken = |mac| self.all.iter().any(|d| d.config.mac == Some(mac));
                 let mac = pool_mac(self.pool, &config.name, taken);
                 config.mac = Some(mac.ok_or_else(refusals::mac_pool_is_empty)?);
@@ -58,7 +58,7 @@ impl Devices {
         Ok(config)
     }
 
-    /// Returns the device that has this MAC address on the NIC and VLAN of the device to be added.
+    /// Returns the device that has this MAC address on the NIC and VLAN of the new device.
     fn with_mac(&self, config: &DeviceConfig, mac: MacAddr) -> Option<&str> {
         let segment = |c: &DeviceConfig| match c.kind {
             Kind::Vlan(tag) => (c.nic, tag),
@@ -74,12 +74,12 @@ impl Devices {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use brane_abi::layout::{MAX_NICS, PORTS_PER_BRANE};
+    use brane_abi::layout::MAX_NICS;
     use operator_cli::refusals::Words;
 
     #[test]
     fn there_are_as_many_devices_as_the_drivers_of_all_nics_take() {
-        let mut devices = Devices::new(MAX_NICS, PORTS_PER_BRANE, [2, 0x77, 0, 0]);
+        let mut devices = Devices::new(MAX_NICS, 2, [2, 0x77, 0, 0]);
         let mut add = |nic: usize, n: usize| {
             devices.insert(DeviceConfig {
                 name: format!("vif{nic}-{n}"),

@@ -1,7 +1,7 @@
-//! Commands to running branes whose answers are awaited.
+//! Commands to running branes, and their pending answers.
 //!
-//! Branes are not trusted. A brane that does not answer a change within [`CHANGE_NS`] violates the protocol and is restarted
-//! with the configuration as it then is. A query may stay without an answer, which costs its operator alone.
+//! Branes are not trusted. A brane that does not answer a change within [`CHANGE_NS`] violates the protocol. It is
+//! restarted with the configuration of that time. A query may stay without an answer; that affects only its operator.
 
 use super::{Effect, Effects, Instance, Instances};
 use crate::decode;
@@ -12,12 +12,12 @@ use alloc::vec::Vec;
 use brane_abi::control::report as kind;
 use brane_abi::query::MAX_ANSWER;
 
-/// How long a brane may take to answer a change, in nanoseconds.
+/// Maximum time for the answer to a change, in nanoseconds.
 pub(crate) const CHANGE_NS: u64 = 2_000_000_000;
-/// How long a brane may take to answer a query, in nanoseconds. The longest time that a query can name is included.
+/// Maximum time for the answer to a query, in nanoseconds. It includes the longest time that a query can ask for.
 pub(crate) const QUERY_NS: u64 = 12_000_000_000;
-/// Most pending commands of one brane before a query is refused. Changes are always sent, because they have taken place in
-/// the manager already. They are few, because each locks its brane.
+/// Number of pending commands of one brane from which on queries are refused. Changes are always sent, because the
+/// manager has made them already. They are few, because each locks its brane.
 const MAX_PENDING: usize = 32;
 
 /// A command to a brane.
@@ -26,13 +26,13 @@ pub(crate) struct Command {
     /// `brane_abi::control::command::*`.
     pub kind: u32,
     pub payload: Vec<u8>,
-    /// The brane need not answer.
+    /// True if the brane need not answer.
     pub is_query: bool,
     /// The job that waits for the answer.
     pub job: JobId,
 }
 
-/// A command whose answer is awaited.
+/// A command with a pending answer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PendingCommand {
     pub token: u32,
@@ -41,22 +41,22 @@ pub(crate) struct PendingCommand {
     pub job: JobId,
 }
 
-/// How a command has ended.
+/// Result of a command.
 #[derive(Clone, Debug)]
 pub(crate) enum CommandResult {
     Done,
-    /// The brane's reason, safe to show.
+    /// The brane's reason, in printable form.
     Refused(String),
     /// The bytes of the answer, not decoded yet.
     Answer(Vec<u8>),
-    /// The brane failed before it answered, or takes no more commands.
+    /// The brane failed before it answered, or accepts no more commands.
     Lost,
     /// No answer in time.
     Late,
 }
 
 impl Instances {
-    /// Adds a command to those that are pending and returns the action that sends it. `None` if the command is a query and too
+    /// Adds a pending command and returns the action that sends it. Returns `None` if the command is a query and too
     /// many commands are pending.
     pub(crate) fn command(&mut self, id: BraneId, now: u64, command: Command) -> Option<Action> {
         let b = self.all.get_mut(id.index())?;
@@ -79,7 +79,7 @@ impl Instance {
         self.commands.iter().any(|c| c.token == token)
     }
 
-    /// Takes the answer to a pending command.
+    /// Handles the answer to a pending command.
     pub(super) fn command_answered(
         &mut self,
         now: u64,
@@ -107,7 +107,7 @@ impl Instance {
         effects.0.push(Effect::CommandResult(command.job, result));
     }
 
-    /// Ends all pending commands, because the brane answers no more.
+    /// Ends all pending commands, because the brane will not answer any more.
     pub(super) fn lose_commands(&mut self, effects: &mut Effects) {
         for command in core::mem::take(&mut self.commands) {
             effects
@@ -120,7 +120,7 @@ impl Instance {
     pub(super) fn commands_due(&mut self, now: u64, effects: &mut Effects) {
         let late = |c: &PendingCommand| c.deadline <= now;
         if self.commands.iter().any(|c| late(c) && !c.is_query) {
-            // Ends the queries as well.
+            // This ends the queries too.
             return self.violation(now, "no answer to a change", effects);
         }
         for command in self.commands.extract_if(.., |c| late(c)) {

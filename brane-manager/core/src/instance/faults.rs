@@ -1,4 +1,5 @@
-//! Reports of branes, which are allegations, and the end of an incarnation that violates the protocol, faults or is too slow.
+//! Reports of branes, which are not trusted, and the end of an incarnation that violates the protocol, faults or is too
+//! slow.
 
 use super::{Awaiting, DesiredState, Effect, Effects, Heartbeat, Instance, LifecycleState, Provocation};
 use crate::decode;
@@ -10,11 +11,11 @@ use alloc::vec::Vec;
 use brane_abi::control::{command, report as kind};
 use brane_abi::subscription::Transition;
 
-/// How long a brane may take to fault after `CRASH`, in nanoseconds. Then it is stopped.
+/// Maximum time until a brane faults after `CRASH`, in nanoseconds. Then the brane is stopped.
 pub(crate) const CRASH_TIMEOUT_NS: u64 = 1_000_000_000;
-/// After this time without an answer a `REPORT` is sent again, in nanoseconds.
+/// Time without an answer after which another `REPORT` is sent, in nanoseconds.
 const REPORT_TIMEOUT_NS: u64 = 500_000_000;
-/// So many unexpected or refused reports of one incarnation are a protocol violation.
+/// Number of unexpected or refused reports of one incarnation that is a protocol violation.
 pub(crate) const MAX_VIOLATIONS: u32 = 32;
 
 impl Instance {
@@ -65,7 +66,7 @@ impl Instance {
         }
     }
 
-    /// Counts an unexpected or refused report. The last one allowed ends the incarnation.
+    /// Counts an unexpected or refused report. Number [`MAX_VIOLATIONS`] ends the incarnation.
     pub(super) fn report_violation(&mut self, now: u64, what: impl ToString, effects: &mut Effects) {
         self.violations += 1;
         if self.violations == MAX_VIOLATIONS {
@@ -81,7 +82,7 @@ impl Instance {
         }
     }
 
-    /// Takes notice of a command that did not reach the brane.
+    /// Handles a command that did not reach the brane.
     pub(super) fn dropped(&mut self, now: u64, token: u32, effects: &mut Effects) {
         self.counters.commands_dropped += 1;
         self.heartbeat.dropped(token);
@@ -121,7 +122,7 @@ impl Instance {
         self.awaiting = None;
         self.deadline = None;
         if deleting && !idle {
-            // The brane needs no other incarnation: deletion goes on and restarts the instance.
+            // The brane needs no further incarnation: the deletion continues and restarts the instance.
             self.state = LifecycleState::Failed;
             effects.log(format!("{label} {how}: {what}; it is deleted"));
             return;
@@ -148,7 +149,7 @@ impl Instance {
         }
     }
 
-    /// Deletes a brane that failed before it was created, so that nothing of it stays.
+    /// Deletes a brane that failed before it was created, with all its state.
     pub(super) fn give_up_new(&mut self, why: &str, effects: &mut Effects) {
         if self.new {
             self.desired = DesiredState::Absent(0);
@@ -167,13 +168,13 @@ impl Instance {
         }
         let child = Child::Brane(self.id);
         effects.act(match self.state {
-            // The instance failed while it cleared its memory, so it has to do that again.
+            // The instance failed while it cleared its memory, so it must clear it again.
             LifecycleState::Recycling => Action::Renew(child),
             _ => Action::Restart(child),
         });
     }
 
-    /// Stops a brane that runs but does not do what it must.
+    /// Stops a running brane, so that its next incarnation starts later.
     pub(super) fn stop(&mut self, now: u64, what: &str, effects: &mut Effects) {
         effects.act(Action::Stop(Child::Brane(self.id)));
         self.fail(now, "failed", what, effects);
@@ -234,7 +235,7 @@ impl Instance {
         effects.act(self.send(kind, token, Vec::new()));
     }
 
-    /// Takes notice of a fault of the client, which is restarted while the brane goes on.
+    /// Handles a fault of the client, which is restarted while the brane continues.
     pub(super) fn client_fault(&mut self, now: u64, what: &str, effects: &mut Effects) {
         self.counters.client_faults += 1;
         self.client.failed(now);
@@ -245,7 +246,7 @@ impl Instance {
         self.client_due(now, effects);
     }
 
-    /// Restarts the client if its time has come.
+    /// Restarts the client if its restart is due.
     fn client_due(&mut self, now: u64, effects: &mut Effects) {
         if self.client.due(now) {
             self.counters.client_restarts += 1;

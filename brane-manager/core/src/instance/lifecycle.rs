@@ -1,9 +1,9 @@
-//! The way of each instance to its desired state.
+//! The steps of each instance to its desired state.
 //!
-//! Whenever an instance waits for nothing any more, [`Instance::advance`] takes its next step. Creation may fail, and then
-//! nothing is left. A start cannot fail, because a brane that dies of it is restarted. Shutdown and deletion cannot fail
-//! either, but take time. What a brane or a subscriber does not do in its time is done without it, in the end by a reset of the
-//! protection domain.
+//! When an instance no longer waits, [`Instance::advance`] takes its next step. Creation may fail, and then its effects
+//! are undone. A start cannot fail, because a brane that fails during it is restarted. Shutdown and deletion cannot
+//! fail either, but need time. If a brane or subscriber does not act in its time, the manager continues without it, in
+//! the end by a reset of the protection domain.
 //!
 //! ```text
 //! free → starting → [after create] created → [after start] started
@@ -22,18 +22,18 @@ use alloc::vec::Vec;
 use brane_abi::control::command;
 use brane_abi::subscription::Transition;
 
-/// How long a brane may take from its start to the control link, in nanoseconds. It takes milliseconds. A boot of many branes in
-/// an emulator on a busy machine takes seconds, and a brane that needs longer than this would never come up.
+/// Maximum time from a brane's start to its control link, in nanoseconds. Usually it is milliseconds. A boot of many
+/// branes in an emulator on a busy machine takes seconds. A brane that needs longer than this bound never comes up.
 pub(crate) const LINK_TIMEOUT_NS: u64 = 30_000_000_000;
-/// How long a brane may take to answer `CONFIGURE`, in nanoseconds.
+/// Maximum time for the answer to `CONFIGURE`, in nanoseconds.
 pub(crate) const CONFIGURE_TIMEOUT_NS: u64 = 10_000_000_000;
-/// How long a brane may take to answer `START`, in nanoseconds.
+/// Maximum time for the answer to `START`, in nanoseconds.
 const START_TIMEOUT_NS: u64 = 1_000_000_000;
-/// How long after the deadline of a shutdown its answer may come, in nanoseconds.
+/// Time after the deadline of a shutdown in which its answer may still come, in nanoseconds.
 const DRAIN_GRACE_NS: u64 = 500_000_000;
 
 impl Instance {
-    /// Sets the desired state. The job waits for it.
+    /// Sets the desired state. The job waits for the state.
     pub(super) fn desire(&mut self, now: u64, desired: DesiredState, job: JobId, effects: &mut Effects) {
         self.desired = desired;
         self.job = Some(job);
@@ -60,12 +60,12 @@ impl Instance {
         }
     }
 
-    /// Takes the next step. No effects mean that there is none before another input.
+    /// Takes the next step. If there are no effects, the next step needs another input.
     pub(super) fn advance(&mut self, now: u64, audience: &dyn Audience, effects: &mut Effects) {
         let absent = matches!(self.desired, DesiredState::Absent(_)) && self.config.is_some();
         match self.awaiting {
             Some(Awaiting::Subscribers(_)) if !audience.is_awaited(self.id) => self.awaiting = None,
-            // A brane that is to be deleted need not come up first.
+            // A brane that must be deleted need not come up first.
             Some(Awaiting::Delay | Awaiting::Link | Awaiting::Configured(..) | Awaiting::Started(_))
                 if absent =>
             {
@@ -137,7 +137,7 @@ impl Instance {
         effects.act(self.send(command::CONFIGURE, token, payload));
     }
 
-    /// Takes the answer to `CONFIGURE`: the brane's reason if it refuses.
+    /// Handles the answer to `CONFIGURE`. `refused` is the brane's reason if it refuses.
     pub(super) fn configured(&mut self, now: u64, refused: Option<String>, effects: &mut Effects) {
         let held = matches!(self.awaiting, Some(Awaiting::Configured(_, true)));
         self.awaiting = None;
@@ -165,7 +165,7 @@ impl Instance {
         }
         self.notify(Transition::AfterCreate, effects);
         if !held {
-            // Nobody wanted the brane held for this transition, so it has started.
+            // No subscriber waits for this transition, so the brane was not held and has started.
             self.running(now, effects);
         }
     }
@@ -178,7 +178,7 @@ impl Instance {
         effects.act(self.send(command::START, token, Vec::new()));
     }
 
-    /// Takes the answer to `START`.
+    /// Handles the answer to `START`.
     pub(super) fn started(&mut self, now: u64, effects: &mut Effects) {
         self.awaiting = None;
         self.deadline = None;
@@ -211,7 +211,7 @@ impl Instance {
         effects.act(self.send(command::SHUTDOWN, token, ms.to_le_bytes().to_vec()));
     }
 
-    /// Takes the brane to the created state: its connections have ended, or are not asked to.
+    /// Puts the brane into the created state. Its connections have ended, or need not end.
     pub(super) fn stopped(&mut self, effects: &mut Effects) {
         effects.0.push(Effect::Unbind);
         self.awaiting = None;
@@ -225,7 +225,7 @@ impl Instance {
         effects.event("shutdown", self.name(), detail);
     }
 
-    /// Ends the brane: its devices are released, brane and client start with cleared memory.
+    /// Ends the brane: its devices are released, and brane and client start with cleared memory.
     fn recycle(&mut self, now: u64, effects: &mut Effects) {
         effects.act(Action::Stop(Child::Brane(self.id)));
         effects.act(Action::Stop(Child::Client(self.id)));
@@ -233,7 +233,7 @@ impl Instance {
         self.lose_commands(effects);
         let old = core::mem::replace(self, Instance::new(self.id, None));
         let name = old.name();
-        // Counters and tokens are the instance's. The job waits for the end of the deletion.
+        // Counters and tokens belong to the instance. The job waits for the end of the deletion.
         self.counters = old.counters;
         self.token = old.token;
         self.job = old.job;

@@ -1,4 +1,4 @@
-//! Words for where an instance stands, where it is to get to, and what it waits for.
+//! The states of an instance: its lifecycle state, its desired state, and the event that it waits for.
 
 use brane_abi::subscription::Transition;
 
@@ -9,13 +9,13 @@ pub(crate) enum LifecycleState {
     Idle,
     /// The brane's first incarnation runs and is not configured yet.
     Starting,
-    /// The brane is configured and stopped: its protocols exist, no frame passes.
+    /// The brane is configured and stopped: its protocols exist, but no frame passes.
     Created,
     /// The brane serves clients.
     Started,
-    /// The brane is to be stopped or deleted: its connections end.
+    /// The brane must be stopped or deleted: its connections end.
     Stopping,
-    /// The brane is to be deleted: subscribers are notified.
+    /// The brane must be deleted: subscribers are notified.
     Destroying,
     /// The brane is deleted: the instance clears its memory for the next one.
     Recycling,
@@ -46,11 +46,11 @@ impl LifecycleState {
 /// State that the operators want a brane to have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DesiredState {
-    /// Created and not started. Open connections get this many milliseconds to end.
+    /// Created and not started. Open connections have this many milliseconds to end.
     Stopped(u32),
     /// Started.
     Running,
-    /// Deleted. Open connections get this many milliseconds to end.
+    /// Deleted. Open connections have this many milliseconds to end.
     Absent(u32),
 }
 
@@ -61,7 +61,7 @@ pub(crate) enum Awaiting {
     Delay,
     /// The control link, after a start or restart.
     Link,
-    /// The answer to the `CONFIGURE` with this token. The flag is true if the brane was told not to start yet.
+    /// The answer to the `CONFIGURE` with this token. The flag is true if the brane must not start yet.
     Configured(u32, bool),
     /// The acknowledgements of the subscribers to this transition.
     Subscribers(Transition),

@@ -1,4 +1,4 @@
-//! `nicctl create`: makes a device, or both ends of a pair. If a driver refuses, nothing is left.
+//! `nicctl create`: creates a device, or both ends of a pair. If a driver refuses, nothing is created.
 
 use crate::Manager;
 use crate::ids::DeviceId;

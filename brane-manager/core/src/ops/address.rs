@@ -16,10 +16,10 @@ use brane_abi::control::{InterfaceConfig, command};
 use brane_abi::net::Cidr;
 use brane_abi::operator::{Addressing, Answer, Refusal};
 
-/// Most fixed addresses of an interface.
+/// Maximum number of fixed addresses of an interface.
 const MAX_ADDRESSES: usize = 4;
 
-/// The brane has been sent `ADJUST`.
+/// State after `ADJUST` was sent to the brane.
 #[derive(Debug)]
 pub(crate) struct Address {
     pub brane: BraneId,
@@ -58,7 +58,7 @@ impl Operation for Address {
 }
 
 impl Address {
-    /// Enters the new addresses in the configuration.
+    /// Writes the new addresses to the configuration.
     fn apply(self, m: &mut Manager, cx: &mut Context<'_>) -> Answer {
         let (name, device) = (self.interface.name.clone(), self.interface.device.clone());
         m.instances.replace_interface(self.brane, self.interface);
@@ -69,7 +69,7 @@ impl Address {
     }
 }
 
-/// Checks addresses and enters them in an interface.
+/// Checks addresses and writes them to an interface.
 pub(super) fn set_addressing(interface: &mut InterfaceConfig, to: Addressing) -> Result<(), Refusal> {
     if to.addresses.len() > MAX_ADDRESSES {
         return Err(refusals::too_many_addresses(to.addresses.len(), MAX_ADDRESSES));

@@ -1,10 +1,10 @@
-//! `assign`: gives a brane a device as an interface, from the brane that has it now if there is one.
+//! `assign`: moves a device to a brane, as an interface. If another brane has the device, it loses it.
 //!
 //! 1. The new owner adds the interface (`ATTACH`) and may refuse it. A brane that is not configured yet is not asked.
 //! 2. The driver moves the vif. From then on the old owner gets no frame of it.
 //! 3. The old owner removes its interface (`DETACH`). The answer waits for that.
 //!
-//! If the driver refuses, the new owner is sent `DETACH` and everything is as it was.
+//! If the driver refuses, the new owner is sent `DETACH` and nothing changes.
 
 use super::settle::Settle;
 use crate::Manager;
@@ -23,7 +23,7 @@ use alloc::vec::Vec;
 use brane_abi::control::{InterfaceConfig, command};
 use brane_abi::operator::{Addressing, Answer, Refusal};
 
-/// The new owner has been sent `ATTACH`.
+/// State after `ATTACH` was sent to the new owner.
 #[derive(Debug)]
 pub(crate) struct Assign {
     pub device: DeviceId,
@@ -72,7 +72,7 @@ pub(super) fn begin(
         return open_with_command(m, operator, assign, (to, command::ATTACH, payload), cx);
     }
     if from.is_none() {
-        // Nobody is sent a command, so no job is needed.
+        // No brane is sent a command, so no job is needed.
         return assign
             .transfer(m, None, cx)
             .map(|(answer, _)| Progress::Done(answer));
@@ -104,7 +104,7 @@ impl Operation for Assign {
         match self.transfer(m, Some(job.id), cx) {
             Ok((answer, true)) => Next::Wait(self.settle(Ok(answer))),
             Ok((answer, false)) => Ok(answer).into(),
-            // The port is free again only after the brane has answered that it removed the interface.
+            // The port is free again only when the brane has answered that it removed the interface.
             Err(why) if m.instances[self.to].configured => Next::Wait(self.settle(Err(why))),
             Err(why) => Err(why).into(),
         }
@@ -187,7 +187,7 @@ impl Assign {
     }
 }
 
-/// Chooses name and port of the interface that the device becomes in the brane.
+/// Chooses name and port of the device's interface in the brane.
 fn choose_interface(
     m: &Manager,
     device: DeviceId,

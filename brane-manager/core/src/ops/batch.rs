@@ -1,4 +1,4 @@
-//! A batch: requests that run one after the other, up to the first that is refused. What was done before that stays.
+//! A batch: requests that run one after another, up to the first refusal. Effects of earlier requests remain.
 
 use crate::Manager;
 use crate::ids::OperatorId;
@@ -45,7 +45,7 @@ pub(super) fn begin(
 }
 
 impl Operation for Batch {
-    /// Takes the end of the last request and begins the next one, up to one that has to wait.
+    /// Handles the end of the last request and begins the next ones until one must wait.
     fn resume(
         mut self: Box<Self>,
         m: &mut Manager,
@@ -57,7 +57,7 @@ impl Operation for Batch {
             Resume::Part(result) => Some(part(result, m, cx)),
             _ => None,
         };
-        // Each turn takes a request off.
+        // Each pass removes a request.
         for _ in 0..=MAX_BATCH {
             let mut refused = false;
             if let Some(result) = ended.take() {
@@ -87,7 +87,7 @@ impl Operation for Batch {
     }
 }
 
-/// Returns the answer of a part. Only short answers are kept in a batch.
+/// Returns the answer of a part. A batch stores only short answers.
 fn part(result: JobResult, m: &mut Manager, cx: &mut Context<'_>) -> Result<Answer, Refusal> {
     let deferred = match result {
         JobResult::Answer(result) => return result,

@@ -1,4 +1,4 @@
-//! `create`: makes a brane in a free instance, and starts it if wanted. If that fails, nothing is left.
+//! `create`: creates a brane in a free instance, and starts it on request. If that fails, the instance is free again.
 
 use super::reach_state::ReachState;
 use crate::Manager;

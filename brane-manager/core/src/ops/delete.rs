@@ -1,4 +1,4 @@
-//! `delete`: shuts a brane down, deletes it and frees its instance. The answer says what was released.
+//! `delete`: shuts a brane down, deletes it and frees its instance. The answer lists the released devices.
 
 use super::reach_state::{PATIENCE_NS, desire, give_up};
 use super::shutdown::MAX_DEADLINE_MS;
@@ -13,7 +13,7 @@ use alloc::boxed::Box;
 use alloc::string::String;
 use brane_abi::operator::{Answer, Receipt, Refusal};
 
-/// The brane is on its way to its end.
+/// State while the brane is being deleted.
 #[derive(Debug)]
 struct Delete(Receipt);
 

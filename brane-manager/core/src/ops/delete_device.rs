@@ -1,4 +1,4 @@
-//! `nicctl delete`: deletes a device that no brane has. Of a pair it deletes both ends.
+//! `nicctl delete`: deletes a device that no brane has. If it is an end of a pair, both ends are deleted.
 
 use crate::Manager;
 use crate::operation::Progress;

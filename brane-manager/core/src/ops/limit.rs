@@ -1,4 +1,4 @@
-//! `limit`: changes mode, allowed addresses and rates of a device. The driver may refuse, and then they are as before.
+//! `limit`: changes mode, allowed addresses and rates of a device. If the driver refuses, they remain unchanged.
 
 use crate::Manager;
 use crate::devices::{LimitError, MAX_ALLOW};
@@ -19,7 +19,7 @@ pub(super) fn run(
     cx: &mut Context<'_>,
 ) -> Result<Progress, Refusal> {
     let device = m.unlocked_device(name)?;
-    // A rate of 0 ends the limit.
+    // A rate of 0 removes the limit.
     let rate = |old, new: Option<u64>| new.map_or(old, |r| (r != 0).then_some(r));
     let change = |c: &mut DeviceConfig| {
         c.mode = mode.unwrap_or(c.mode);

@@ -15,11 +15,11 @@ use brane_abi::control::command;
 use brane_abi::operator::{Answer, Purpose, Refusal};
 use brane_abi::query::{self, MAX_QUERY};
 
-/// The brane has been sent `QUERY`.
+/// State after `QUERY` was sent to the brane.
 #[derive(Debug)]
 struct Query;
 
-/// The brane's answer as it came.
+/// The bytes of the brane's answer.
 #[derive(Debug)]
 struct Raw(Vec<u8>);
 

@@ -1,4 +1,4 @@
-//! The common end of `create`, `start` and `shutdown`: waits until the brane is in the desired state.
+//! The common second half of `create`, `start` and `shutdown`: waits until the brane is in the desired state.
 
 use crate::Manager;
 use crate::ids::{BraneId, OperatorId};
@@ -11,13 +11,13 @@ use alloc::format;
 use alloc::string::String;
 use brane_abi::operator::{Answer, Refusal};
 
-/// How long a job waits for a desired state, in nanoseconds. Then the job ends and the brane goes on.
+/// Maximum time that a job waits for a desired state, in nanoseconds. Then the job ends; the brane continues.
 pub(super) const PATIENCE_NS: u64 = 60_000_000_000;
 
-/// The brane is on its way.
+/// State while the brane changes to the desired state.
 #[derive(Debug)]
 pub(super) struct ReachState {
-    /// The answer when the brane is in the desired state.
+    /// The answer after the brane has reached the desired state.
     pub done: String,
 }
 
@@ -34,7 +34,7 @@ pub(super) fn desire(
     Ok(Progress::Pending(job))
 }
 
-/// Ends a job whose patience is over.
+/// Ends a job that has waited too long.
 pub(super) fn give_up(m: &mut Manager, job: Resumed) -> Next {
     m.instances.forget_job(job.id);
     Err(refusals::takes_longer()).into()
@@ -51,7 +51,7 @@ impl Operation for ReachState {
             Resume::NotStarted(brane, why) => {
                 Err(refusals::not_started(m.instances[brane].name(), &why)).into()
             }
-            // A brane that could not be created is deleted. The job's failure is known already.
+            // A brane that could not be created is deleted. The job's failure is already known.
             Resume::Recycled => Ok(Answer::Done(String::new())).into(),
             Resume::Late => give_up(m, job),
             _ => Next::Wait(self),

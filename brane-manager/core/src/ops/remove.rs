@@ -1,4 +1,4 @@
-//! `remove`: takes a device from its brane.
+//! `remove`: removes a device from its brane.
 //!
 //! The driver unbinds the vif first. Then the brane removes its interface (`DETACH`), and the answer waits for that.
 

@@ -14,7 +14,7 @@ use alloc::vec::Vec;
 use brane_abi::control::{self, command};
 use brane_abi::operator::{Answer, Refusal};
 
-/// The brane has been sent `RENAME`.
+/// State after `RENAME` was sent to the brane.
 #[derive(Debug)]
 pub(crate) struct Rename {
     pub brane: BraneId,
@@ -87,7 +87,7 @@ impl Rename {
         open_with_command(m, operator, self, (brane, command::RENAME, payload), cx)
     }
 
-    /// Enters the new name in the configuration.
+    /// Writes the new name to the configuration.
     fn apply(self, m: &mut Manager, cx: &mut Context<'_>) -> Answer {
         let Rename { brane, interface, to } = self;
         let old = m.instances[brane].name().to_string();

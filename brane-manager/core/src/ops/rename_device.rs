@@ -1,4 +1,5 @@
-//! `nicctl rename`: gives a device another name. A brane that has the device goes on with it, and may refuse (`RENAME`).
+//! `nicctl rename`: gives a device another name. A brane that has the device continues to use it, and may refuse
+//! (`RENAME`).
 
 use crate::Manager;
 use crate::encode;
@@ -14,7 +15,7 @@ use alloc::vec::Vec;
 use brane_abi::control::{self, command};
 use brane_abi::operator::{Answer, Kind, Refusal};
 
-/// The brane that has the device has been sent `RENAME`.
+/// State after `RENAME` was sent to the brane that has the device.
 #[derive(Debug)]
 struct RenameDevice {
     device: DeviceId,
@@ -83,7 +84,7 @@ impl Operation for RenameDevice {
     }
 }
 
-/// Enters the new name in the table and in the configuration of the brane that has the device.
+/// Writes the new name to the table and to the configuration of the brane that has the device.
 fn apply(
     m: &mut Manager,
     device: DeviceId,

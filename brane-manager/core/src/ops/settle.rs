@@ -1,6 +1,7 @@
-//! The end of an operation that has taken place in the manager and waits until a brane has answered `DETACH`.
+//! The end of an operation whose changes in the manager are complete. It waits until a brane has answered `DETACH`.
 //!
-//! The result does not depend on the brane's answer. A brane that fails or stays silent loses the interface by a restart.
+//! The result does not depend on the brane's answer. A brane that fails or stays silent loses the interface by a
+//! restart.
 
 use crate::Manager;
 use crate::jobs::Locks;

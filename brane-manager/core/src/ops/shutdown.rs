@@ -1,4 +1,4 @@
-//! `shutdown`: ends a brane's connections in good order and stops the brane. It stays created.
+//! `shutdown`: ends a brane's connections in an orderly way and stops the brane. The brane stays created.
 
 use super::reach_state::{ReachState, desire};
 use crate::Manager;
@@ -9,7 +9,7 @@ use crate::shell::Context;
 use alloc::format;
 use brane_abi::operator::{Answer, Refusal};
 
-/// Longest time that connections can be given to end, in milliseconds.
+/// Longest time that an operator can allow for connections to end, in milliseconds.
 pub(super) const MAX_DEADLINE_MS: u32 = 30_000;
 
 pub(super) fn begin(

@@ -1,4 +1,4 @@
-//! `start`: starts a brane that is created or shut down.
+//! `start`: starts a brane that was created or shut down.
 
 use super::reach_state::{ReachState, desire};
 use crate::Manager;

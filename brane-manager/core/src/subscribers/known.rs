@@ -1,17 +1,18 @@
-//! What one subscriber knows of the branes. Each transition that does not follow from it is left out, so what a subscriber
-//! learns of a brane is balanced whatever happens to the brane, the subscriber and the subscription.
+//! The branes that one subscriber has been notified of. A transition that does not follow from this state is left out.
+//! So a subscriber's notifications of a brane are balanced, whatever happens to the brane, the subscriber and the
+//! subscription.
 
 use super::selection::selects;
 use crate::snapshot::BraneSnapshot;
 use alloc::vec::Vec;
 use brane_abi::subscription::{Subscription, Transition};
 
-/// The branes that a subscriber was notified of, by number, as they were at the last notification.
+/// The known branes, by number, in the state of their last notification.
 #[derive(Debug, Default)]
 pub(super) struct KnownBranes(Vec<BraneSnapshot>);
 
 impl KnownBranes {
-    /// Takes notice of a transition. Returns true if the subscriber is to be notified of it.
+    /// Records a transition. Returns true if the subscriber must be notified of it.
     pub(super) fn follow(
         &mut self,
         subscription: &Subscription,
@@ -42,7 +43,7 @@ impl KnownBranes {
         }
     }
 
-    /// Forgets all branes. Returns the inverse of what the subscriber was notified of, in its order.
+    /// Removes all branes. Returns the inverse of the subscriber's notifications, in the order in which to send it.
     pub(super) fn unwind(&mut self) -> Vec<(BraneSnapshot, Transition)> {
         let mut inverse = Vec::new();
         for brane in core::mem::take(&mut self.0).into_iter().rev() {

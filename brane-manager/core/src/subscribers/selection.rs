@@ -1,11 +1,11 @@
-//! What a subscription selects of a brane: its items, each a family or a protocol of a family.
+//! The items of a brane that a subscription selects: each is a family or a protocol of a family.
 
 use crate::snapshot::BraneSnapshot;
 use alloc::vec::Vec;
 use brane_abi::control::{Family, FamilyConfig, Protocol};
 use brane_abi::subscription::{Subscription, Transition};
 
-/// What one notification is about.
+/// The subject of one notification.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Item {
     pub family: Family,

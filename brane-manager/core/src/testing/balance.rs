@@ -1,4 +1,4 @@
-//! Follows what a subscriber is notified of, and fails if it is not a sequence of whole lives.
+//! Follows the notifications of a subscriber, and fails if they are not a sequence of whole lifecycles.
 
 use brane_abi::control::{Family, Protocol};
 use brane_abi::subscription::{Notification, Transition};
@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 /// An item of a brane: the brane's identity, family and protocol.
 type Item = (u64, Family, Option<Protocol>);
 
-/// What a subscriber to all transitions knows of each item: its generation, name, and whether it is started.
+/// The state of each item as notified to a subscriber to all transitions: its generation, name, and whether it is
+/// started.
 #[derive(Clone, Debug, Default)]
 pub struct Balance(BTreeMap<Item, (u32, String, bool)>);
 
 impl Balance {
-    /// Takes a notification. Panics if it does not follow from those before.
+    /// Checks and records a notification. Panics if it does not follow from the earlier ones.
     pub fn follow(&mut self, told: &Notification) {
         let item = (told.identity, told.family, told.protocol);
         let known = self.0.get_mut(&item);

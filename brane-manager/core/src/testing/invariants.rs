@@ -1,7 +1,8 @@
-//! Invariants of the manager. They hold after every event and every request of any operator, however branes and clients behave.
+//! Invariants of the manager. They hold after every event and every request of any operator, however branes and clients
+//! behave.
 //!
-//! It is compared with what really happened: the drivers' tables, what the drivers were told, what the domains were told, and
-//! which of them run. The manager's own audit is not used, since it is under test too.
+//! The manager's state is compared with the facts: the drivers' tables, the calls to the drivers, the commands to the
+//! domains, and which domains run. The manager's own audit is not used, because it is under test too.
 
 use super::World;
 use super::pd::Pd;
@@ -31,7 +32,7 @@ impl World {
         self.manager.devices.iter().find(|d| d.config.name == name)
     }
 
-    /// Names, numbers and ports of devices are unique, and pairs have two ends.
+    /// Checks that names, numbers and ports of devices are unique, and that pairs have two ends.
     fn check_devices(&self) {
         let devices = || self.manager.devices.iter();
         let names: BTreeSet<_> = devices().map(|d| &d.config.name).collect();
@@ -58,7 +59,7 @@ impl World {
         }
     }
 
-    /// The drivers have what the manager believes: no other vif, no other port, no other limits. A vif is bound only while its
+    /// Checks that the drivers agree with the manager: no other vif, port or limits. A vif is bound only while its
     /// brane runs and was told to open.
     fn check_drivers(&mut self) {
         let mut found = 0;
@@ -108,7 +109,7 @@ impl World {
         assert_eq!(found, added, "a driver lacks a vif");
     }
 
-    /// Interfaces and owned devices belong together one to one; names in a brane and names of branes are unique.
+    /// Checks that interfaces and owned devices match one to one. Names in a brane and names of branes must be unique.
     fn check_interfaces(&self) {
         let mut names = BTreeSet::new();
         let mut devices = 0;
@@ -146,8 +147,8 @@ impl World {
         }
     }
 
-    /// Domains run when they are to: a client stands still while the memory that it shares with its brane is cleared, and a free
-    /// instance holds nothing of the brane before.
+    /// Checks that the right domains run. A client is stopped while the memory that it shares with its brane is
+    /// cleared. A free instance contains nothing of an earlier brane.
     fn check_life(&self, id: BraneId) {
         let brane = id.index();
         let b = &self.manager.instances[id];
@@ -171,7 +172,7 @@ impl World {
         }
     }
 
-    /// A brane that has answered everything, and did all that it was told, is as the manager believes it to be.
+    /// Checks that a brane matches the manager's view of it, once it has answered and carried out all commands.
     fn check_view(&self, id: BraneId) {
         let brane = id.index();
         let b = &self.manager.instances[id];
@@ -199,7 +200,8 @@ impl World {
         }
     }
 
-    /// Checks that the device and branes of every pending job exist, and that no other brane has the device or port that the job takes.
+    /// Checks that the device and branes of every pending job exist, and that no other brane has the device or port of
+    /// the job.
     fn check_jobs(&self) {
         let branes = &self.manager.instances;
         let running = self.manager.jobs.running();
@@ -271,7 +273,7 @@ impl World {
     }
 }
 
-/// Whether frames are to pass between a brane in this state and its devices.
+/// Returns true if frames must pass between a brane in this state and its devices.
 fn passes_frames(b: &Instance) -> bool {
     match (b.state, b.awaiting) {
         (LifecycleState::Started | LifecycleState::Stopping, _) => true,

@@ -16,27 +16,27 @@ use std::collections::BTreeMap;
 use std::ptr::NonNull;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-/// Branes of each switch.
+/// Number of branes of each switch.
 const BRANES: usize = 8;
 
-/// What a driver was told of a vif.
+/// A driver's state of a vif, as set by the calls.
 #[derive(Clone, Copy, Debug)]
 pub struct Known {
     pub mode: u32,
-    /// The limits that it took last; `None` before the first.
+    /// The limits that were set last; `None` before the first.
     pub limits: Option<VifLimits>,
 }
 
 pub struct Nics {
-    switches: Vec<Box<Switch<BRANES>>>,
+    switches: Vec<Box<Switch<BRANES, 2>>>,
     /// Calls until one is refused, for tests of what is left then; `None` again after it.
     pub refuse_after: Option<u32>,
-    /// Whether a call was ever refused so.
+    /// True if a call was ever refused that way.
     pub refused: bool,
     known: BTreeMap<(u8, u32), Known>,
-    /// Levels that serial was told, by the number of the domain.
+    /// Levels set at serial, by the number of the domain.
     pub levels: BTreeMap<u32, Level>,
-    /// Lines that serial keeps: the number of the domain, the line's number, its text.
+    /// Lines stored by serial: the number of the domain, the line's number, its text.
     pub lines: Vec<(u32, u64, String)>,
 }
 
@@ -56,7 +56,7 @@ impl std::fmt::Debug for Nics {
 
 impl Nics {
     pub fn new(nics: usize) -> Nics {
-        // One memory for all tests of a thread: nobody reads the rings.
+        // One memory for all tests of a thread, because no test reads the rings.
         thread_local!(static REGIONS: Vec<SharedRegion> = (0..BRANES).map(|_| region()).collect());
         Nics {
             switches: (0..nics)
@@ -78,7 +78,7 @@ impl Nics {
         }
     }
 
-    /// What the driver was told of a vif that it has.
+    /// Returns the driver's state of a vif, if the driver has the vif.
     pub fn known(&self, nic: u8, vif: u32) -> Option<&Known> {
         self.known.get(&(nic, vif))
     }

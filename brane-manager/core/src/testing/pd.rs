@@ -1,4 +1,4 @@
-//! A brane's protection domain for the tests: it answers as a real brane does, or fails as a test wants.
+//! A simulated protection domain of a brane: it answers like a real brane, or fails as the test determines.
 
 use brane_abi::control::{
     BraneConfig, BraneStatus, InterfaceConfig, InterfaceStatus, Rename, command, report as kind,
@@ -6,41 +6,42 @@ use brane_abi::control::{
 use brane_abi::net::MacAddr;
 use brane_abi::query;
 
-/// How a brane behaves.
+/// Behaviour of a brane.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Manner {
     /// The domain obeys every command.
     #[default]
     Honest,
-    /// It answers no command of this kind.
+    /// The domain answers no command of this kind.
     Deaf(u32),
-    /// It refuses commands of this kind.
+    /// The domain refuses commands of this kind.
     Refuses(u32),
-    /// It faults at commands of this kind.
+    /// The domain faults at commands of this kind.
     Dies(u32),
 }
 
 /// A brane's protection domain.
 #[derive(Clone, Debug, Default)]
 pub struct Pd {
-    /// The manager has started it, and has neither stopped it nor heard of its fault.
+    /// True if the manager has started the domain, and has neither stopped it nor received its fault.
     pub running: bool,
-    /// It has faulted, which the manager does not know yet.
+    /// True if the domain has faulted and the manager does not know it yet.
     pub faulted: bool,
     pub config: Option<BraneConfig>,
     pub started: bool,
     pub manner: Manner,
-    /// It was told to open in this life: a configuration that does not hold it, or `START`.
+    /// True if the brane was told to open in this incarnation: by a configuration that does not hold it, or by `START`.
     pub opened: bool,
-    /// It did not do what a command wanted in this life, so what it has may differ from what the manager believes.
+    /// True if the brane did not carry out a command in this incarnation, so its state may differ from the manager's
+    /// view.
     pub strayed: bool,
-    /// Its memory holds what a brane left there.
+    /// True if the memory contains data of a brane.
     pub used: bool,
-    /// It clears its memory before it opens its link.
+    /// True if the domain clears its memory before it opens its link.
     pub scrubs: bool,
 }
 
-/// What a command makes a brane do.
+/// Effect of a command on a brane.
 pub(super) enum Effect {
     /// A report: kind, payload.
     Report(u32, Vec<u8>),
@@ -49,7 +50,7 @@ pub(super) enum Effect {
 }
 
 impl Pd {
-    /// Begins another life in the same memory.
+    /// Begins another incarnation in the existing memory.
     pub(super) fn begin(&mut self, scrubs: bool) {
         *self = Pd {
             running: true,
@@ -60,12 +61,12 @@ impl Pd {
         };
     }
 
-    /// Opens its link, after it has cleared its memory if it was started for that.
+    /// Opens the link. If the domain was started for another tenant, it clears its memory first.
     pub(super) fn is_up(&mut self) {
         self.used &= !core::mem::take(&mut self.scrubs);
     }
 
-    /// Obeys a command, as far as its manner lets it.
+    /// Carries out a command, unless the brane's behaviour prevents that.
     pub(super) fn obey(&mut self, kind: u32, payload: &[u8]) -> Effect {
         assert!(self.running, "a command to a brane that stands still");
         match kind {
@@ -98,7 +99,7 @@ impl Pd {
         self.done(kind, payload)
     }
 
-    /// Does what an honest brane does at a command.
+    /// Carries out a command like an honest brane.
     fn done(&mut self, kind: u32, payload: &[u8]) -> Effect {
         let done = Effect::Report(kind::DONE, Vec::new());
         match kind {
@@ -110,7 +111,7 @@ impl Pd {
                 Effect::Report(kind::CONFIGURED, Vec::new())
             }
             command::START => {
-                // One that was told to be open already would have been bound too early.
+                // If the brane were open already, its devices would have been bound too early.
                 assert!(self.config.is_some() && !self.started);
                 self.started = true;
                 done
@@ -178,7 +179,7 @@ impl Pd {
         }
     }
 
-    /// The interface of this name, which is there as long as the brane did all that it was told.
+    /// Returns the interface of this name. It exists as long as the brane has carried out all commands.
     fn interface(&mut self, name: &str) -> Option<&mut InterfaceConfig> {
         let strayed = self.strayed;
         let interfaces = &mut self.config.as_mut().unwrap().interfaces;

@@ -1,28 +1,28 @@
-//! A whole system around the manager: branes and subscribers that answer as real ones do, or fail in a way that a test wants.
+//! A whole system around the manager: branes and subscribers that answer like real ones, or fail as the test
+//! determines.
 
 use super::pd::{Effect, Pd};
 use super::{Balance, Nics, child};
 use crate::boot::BootConfig;
 use crate::{Action, Child, Event, Manager, OperatorId, Reply, Size};
-use brane_abi::layout::PORTS_PER_BRANE;
 use brane_abi::operator::{Addressing, Answer, Audit, Free, Receipt, Refusal, Request};
 use brane_abi::subscription::{Notification, Subscription, Transition, notice, request};
 use operator_cli::refusals::Words;
 use std::collections::VecDeque;
 
-/// A subscriber: what it was told, in order.
+/// A subscriber, with its notifications in order.
 #[derive(Clone, Debug, Default)]
 pub struct Subscriber {
     pub told: Vec<Notification>,
-    /// Checks that what it is told is balanced, if it subscribes to all transitions.
+    /// Checks that the notifications are balanced, if the subscriber subscribes to all transitions.
     pub balance: Balance,
     partial: bool,
     pub said: Vec<u32>,
-    /// It answers nothing any more.
+    /// True if the subscriber does not answer any more.
     pub hangs: bool,
-    /// It faults at the next thing that it is told.
+    /// True if the subscriber faults at its next notification.
     pub dies: bool,
-    /// The token of what it was told last and has not answered.
+    /// Token of the last notification, if it has no answer.
     asked: Option<u32>,
 }
 
@@ -31,17 +31,17 @@ pub struct World {
     pub nics: Nics,
     pub now: u64,
     pub branes: Vec<Pd>,
-    /// Which of the branes' clients run.
+    /// True for each client that runs.
     pub clients: Vec<bool>,
     pub subscribers: Vec<Subscriber>,
     pub log: Vec<String>,
-    /// Stops and restarts of brane domains, as they came.
+    /// Number of stops and restarts of brane domains.
     pub resets: u32,
     /// Children that were started for another tenant, in order.
     pub renewed: Vec<Child>,
-    /// How often each operator was notified, and had a job that came to its end.
+    /// Number of notifications of each operator about ended jobs.
     pub notified: [u32; OPERATORS],
-    /// The operator of the next whole request.
+    /// The operator of the next complete request.
     turn: usize,
     pub(super) events: VecDeque<Pending>,
 }
@@ -61,10 +61,10 @@ impl Pending {
     }
 }
 
-/// Operators of the system.
+/// Number of operators of the system.
 const OPERATORS: usize = 2;
 
-/// The token of what a subscriber says on its own.
+/// Token of a subscriber's own requests.
 const OWN: u32 = 7;
 
 impl World {
@@ -75,7 +75,7 @@ impl World {
             instances,
             subscribers: 2,
             operators: OPERATORS,
-            ports_per_nic: PORTS_PER_BRANE,
+            ports_per_nic: 2,
         };
         let manager = Manager::new(1, Ok(boot), size, &mut nics, &mut actions);
         let mut world = World {
@@ -108,7 +108,7 @@ impl World {
         self.events.push_back(Pending::LinkUp(child::brane(brane)));
     }
 
-    /// Does what the manager wants done, and checks that the rules hold after it.
+    /// Carries out the manager's actions, and checks the rules afterwards.
     fn obey(&mut self, actions: Vec<Action>) {
         for action in actions {
             match action {
@@ -185,7 +185,8 @@ impl World {
         }
     }
 
-    /// A brane faults on its own, before it opens its link if it has not done that. The manager learns of it in its turn.
+    /// Makes a brane fault, before it opens its link if the link is not open yet. The manager handles the fault in its
+    /// order.
     pub fn faults(&mut self, brane: usize) {
         let pd = &mut self.branes[brane];
         let child = child::brane(brane);
@@ -197,7 +198,7 @@ impl World {
         }
     }
 
-    /// A client faults on its own; the manager learns of it at once.
+    /// Makes a client fault. The manager handles the fault at once.
     pub fn client_faults(&mut self, brane: usize) {
         if core::mem::take(&mut self.clients[brane]) {
             self.event(Event::Fault {
@@ -237,13 +238,13 @@ impl World {
         }
     }
 
-    /// Lets the manager see what happened first; `false` if nothing has.
+    /// Lets the manager handle the first pending event. Returns false if there is none.
     pub fn step(&mut self) -> bool {
         self.step_of(0)
     }
 
-    /// Lets the manager see what happened first to the child that the event of this place is about: what happens to one child
-    /// comes in its order, and what happens to several in any.
+    /// Selects the child of the pending event at `place`, and lets the manager handle this child's first event. Events
+    /// of one child come in order, those of several children in any order.
     pub fn step_of(&mut self, place: usize) -> bool {
         if self.events.is_empty() {
             return false;
@@ -280,7 +281,7 @@ impl World {
         true
     }
 
-    /// Lets everybody work until nobody has anything to do at this time.
+    /// Lets all participants work until no event is pending at this time.
     pub fn run(&mut self) {
         for _ in 0..10_000 {
             if !self.step() {
@@ -291,20 +292,20 @@ impl World {
         panic!("the system does not come to rest");
     }
 
-    /// Lets the time pass to the next deadline.
+    /// Advances the time to the next deadline.
     pub fn tick(&mut self) {
         self.now = self.now.max(self.manager.deadline().expect("something is due"));
         self.pass(0);
     }
 
-    /// Lets so many milliseconds pass.
+    /// Advances the time by `ms` milliseconds.
     pub fn pass(&mut self, ms: u64) {
         self.now += ms * 1_000_000;
         self.event(Event::Tick);
         self.run();
     }
 
-    /// Lets the time pass until a brane is there.
+    /// Advances the time until a brane is started.
     pub fn until_started(&mut self, name: &str) {
         for _ in 0..100 {
             if self.state(name) == "started" {
@@ -315,12 +316,12 @@ impl World {
         panic!("{name} is {}", self.state(name));
     }
 
-    /// Begins a request of operator 1: its answer, or the job.
+    /// Begins a request of operator 1. Returns its answer, or the job.
     pub fn begin(&mut self, request: &Request) -> Result<Result<Answer, Refusal>, u32> {
         self.begin_as(1, request)
     }
 
-    /// Begins a request of an operator: its answer, or the job.
+    /// Begins a request of an operator. Returns its answer, or the job.
     pub fn begin_as(&mut self, operator: usize, request: &Request) -> Result<Result<Answer, Refusal>, u32> {
         let text = minicbor::to_vec(request).unwrap();
         assert!(text.len() <= brane_abi::operator::MAX_REQUEST);
@@ -345,7 +346,7 @@ impl World {
         }
     }
 
-    /// Operator 1 waits for a job no longer.
+    /// Cancels a job of operator 1.
     pub fn cancel(&mut self, job: u32) {
         self.cancel_as(1, job);
     }
@@ -355,7 +356,7 @@ impl World {
         assert!(self.ask(operator, label, &job.to_le_bytes()).is_ok());
     }
 
-    /// The answer to a job of operator 1, if it is there.
+    /// Returns the answer to a job of operator 1, if there is one.
     pub fn poll(&mut self, job: u32) -> Option<Result<Answer, Refusal>> {
         self.poll_as(1, job)
     }
@@ -365,8 +366,8 @@ impl World {
         self.ask(operator, label, &job.to_le_bytes()).ok()
     }
 
-    /// A request from its beginning to its answer; time passes where nothing else happens. The operators take turns, and the
-    /// one that did not ask tries to end and to fetch the other's job.
+    /// Makes a request and returns its answer. Time passes when no event is pending. The operators take turns, and the
+    /// other one tries to cancel and to fetch the job.
     pub fn call(&mut self, request: Request) -> Result<Answer, Refusal> {
         let operator = self.turn;
         self.turn = (self.turn + 1) % OPERATORS;
@@ -403,7 +404,7 @@ impl World {
         }
     }
 
-    /// The refusal of a request, as one line.
+    /// Returns the refusal of a request, as one line.
     pub fn refused(&mut self, request: Request) -> String {
         match self.call(request.clone()) {
             Err(why) => why.words().to_string(),
@@ -434,7 +435,7 @@ impl World {
         self.call(assign(device, brane))
     }
 
-    /// An audit; all three views agree.
+    /// Makes an audit, in which all three views must agree.
     pub fn clean(&mut self) -> Audit {
         let answer = self.call(Request::Audit).unwrap();
         let Answer::Audit(audit) = answer else {
@@ -453,7 +454,7 @@ impl World {
         found.map_or("gone", |b| b.state.word())
     }
 
-    /// Who has a device, as `brane/interface`.
+    /// Returns the owner of a device, as `brane/interface`.
     pub fn owner(&mut self, device: &str) -> String {
         let Ok(Answer::Devices(all)) = self.call(Request::Devices) else {
             panic!()
@@ -463,11 +464,12 @@ impl World {
             .find(|d| d.config.name == device)
             .expect("there is such a device");
         found
-            .owner
+            .ifnet
+            .owner()
             .map_or("home".into(), |o| format!("{}/{}", o.brane, o.interface))
     }
 
-    /// The names of the events so far, with what they happened to.
+    /// Returns the names of the events so far, with their subjects.
     pub fn events(&mut self, after: u64) -> Vec<String> {
         let Ok(Answer::Events(all)) = self.call(Request::Events { after, wait: true }) else {
             panic!()
@@ -502,7 +504,8 @@ impl World {
         self.run();
     }
 
-    /// A subscriber that hangs answers what it was told last, and hangs on; `false` if it was told nothing.
+    /// Lets a hanging subscriber answer its last notification; it hangs again afterwards. Returns false if there was
+    /// none.
     pub fn answers(&mut self, k: usize) -> bool {
         let Some(token) = self.subscribers[k].asked.take() else {
             return false;
@@ -513,7 +516,7 @@ impl World {
         true
     }
 
-    /// What a subscriber was told, in words, and forgets.
+    /// Removes and returns a subscriber's notifications, in words.
     pub fn told(&mut self, k: usize) -> Vec<String> {
         let text = |t: &Notification| {
             let replay = if t.replay { " again" } else { "" };

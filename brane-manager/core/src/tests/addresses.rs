@@ -55,7 +55,7 @@ fn addresses_and_names_inside_are_changed_in_place() {
             .contains("has an interface \"lo0\" already")
     );
     w.done(rename("wan"));
-    // After a restart it is all as it was changed to, and the addresses stay with a move.
+    // The changes remain after a restart, and the addresses move with the device.
     w.done(Request::Crash("red".into()));
     w.run();
     let red = w.branes[1].config.clone().unwrap().interfaces;

@@ -1,4 +1,4 @@
-//! Whatever operators do and subscribers say, what a subscriber learns is balanced ([`crate::testing::Balance`]).
+//! Notifications of a subscriber are balanced, whatever operators and subscribers do ([`crate::testing::Balance`]).
 
 use super::*;
 use crate::testing::World;
@@ -16,7 +16,7 @@ enum Step {
     Fault(usize),
     Subscribe(usize, Subscription),
     Leave(usize),
-    /// The subscriber stops to acknowledge, and is quarantined at its next notification. Or it goes on.
+    /// Whether the subscriber stops acknowledging. It is then quarantined at its next notification.
     Hang(usize, bool),
     Readmit(usize),
     Wait(u64),
@@ -91,7 +91,7 @@ proptest! {
             }
             drop(w.call(Request::Readmit(format!("subscriber-{k}"))));
         }
-        // A subscriber that leaves has learned of the end of all that it knew.
+        // A subscriber that leaves has been notified of the end of each item that it knew.
         for k in 0..2 {
             w.subscribe(k, &Subscription::all());
             w.leave(k);

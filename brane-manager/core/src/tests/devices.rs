@@ -1,4 +1,4 @@
-//! Names and interfaces: one owner at most, moves that are whole or not at all, devices that go home.
+//! Names and interfaces: at most one owner, moves that succeed or change nothing, devices that are released.
 
 use super::*;
 use crate::testing::{Manner, World, assign};
@@ -51,7 +51,7 @@ fn a_network_interface_name_is_unique_across_all_branes() {
     assert!(w.refused(to("vnic2")).contains("taken"));
     w.done(to("vif10"));
     assert_eq!(w.owner("vif10"), "home");
-    // Inside their branes they have names of their own, which may be the same.
+    // Names of interfaces are local to a brane, so two branes can use one name.
     assert_eq!(
         (w.owner("vnic0"), w.owner("vnic1")),
         ("main/net0".into(), "red/net0".into())
@@ -156,7 +156,7 @@ fn a_move_does_not_ask_the_old_owner() {
         w.branes[1].manner = Manner::Honest;
         assert_eq!(w.owner("vnic1"), "blue/net1");
         if manner == Manner::Refuses(command::DETACH) {
-            // It says that it still has it, which the audit shows; the driver gives it no frame.
+            // The brane reports that it still has the device, which the audit shows; the driver passes it no frame.
             w.done(Request::Crash("red".into()));
         }
         w.run();
@@ -167,7 +167,7 @@ fn a_move_does_not_ask_the_old_owner() {
 
 #[test]
 fn whatever_the_driver_refuses_leaves_everything_as_it_was() {
-    // Every call of a request is refused once.
+    // Each call of a request is refused once.
     for refuse in 0..3 {
         let mut w = World::new();
         w.done(add("vif9"));
@@ -215,7 +215,7 @@ fn on_delete_or_crash_an_interface_goes_home() {
     let receipt = w.delete("green").unwrap();
     assert_eq!(receipt.home, ["vif9"]);
     assert_eq!((w.owner("vif9"), bound(&mut w)), ("home".into(), 3));
-    // A crash: bound to nothing until the brane is there again, then as before.
+    // After a crash the device is bound to no port until the brane is started again.
     w.branes[1].manner = Manner::Deaf(command::CONFIGURE);
     w.done(Request::Crash("red".into()));
     w.run();
@@ -242,7 +242,7 @@ fn the_devices_of_a_brane_that_failed_are_bound_to_no_port_until_it_is_there_aga
         w.event(Event::Tick);
     }
     assert!(waited);
-    // It hangs: it is stopped, and nothing of it is bound either.
+    // The brane hangs: it is stopped, and none of its devices is bound.
     w.branes[1].manner = Manner::Honest;
     w.until_started("red");
     assert_eq!(at(&mut w), 1);
@@ -317,7 +317,7 @@ fn mac_addresses_come_from_a_pool_and_stay_with_their_name() {
             "the MAC address {first} is that of \"vif9\": choose another one, or leave it out for one from the pool"
         )
     );
-    // In another VLAN, or on another NIC, it is another wire.
+    // In another VLAN, or on another NIC, the address is free.
     w.done(Request::AddDevice(DeviceConfig {
         mac: Some(first),
         kind: Kind::Vlan(5),
@@ -359,7 +359,7 @@ fn kinds_of_devices_are_made_and_given() {
         panic!()
     };
     assert_eq!(receipt.after.macs + 2, receipt.before.macs, "both ends");
-    // The NIC itself, on either of two.
+    // The NIC itself as a device, on either of two NICs.
     assert_eq!(w.done(assign("nic1", "red")), "nic1 is net1 of red");
     assert_eq!(w.branes[1].config.as_ref().unwrap().interfaces[1].port, 2);
     w.clean();
@@ -437,7 +437,7 @@ fn what_is_saved_brings_the_same_system_up() {
 #[test]
 fn what_is_free_is_counted_in_slots_ports_and_names() {
     let mut w = World::new();
-    let ports = 5 * brane_abi::layout::PORTS_PER_BRANE as u32 * 2;
+    let ports = 5 * 2 * 2;
     let (branes, interfaces, devices) = (3, 3, w.manager.devices.len() as u32);
     let free = w.free();
     assert_eq!(
@@ -475,7 +475,7 @@ fn a_device_is_renamed_while_a_brane_has_it() {
     let config = w.branes[1].config.clone().unwrap();
     assert_eq!(config.interfaces[0].device, "uplink", "the brane knows it");
     w.clean();
-    // The next incarnation, and the owner after it, have it under the new name.
+    // The next incarnation, and the next owner, have the device under the new name.
     w.done(Request::Crash("red".into()));
     w.until_started("red");
     w.assign("uplink", "main").unwrap();

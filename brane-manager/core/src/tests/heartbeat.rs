@@ -1,11 +1,12 @@
-//! The heartbeat: who answers is left alone, who does not is found, and nothing else counts as an answer.
+//! The heartbeat: a brane that answers is not stopped, a brane that does not is detected, and no other report is an
+//! answer.
 
 use super::*;
 use crate::instance::heartbeat::{PERIOD_NS, SILENT_BEATS};
 use operator_cli::refusals::Words;
 use proptest::prelude::*;
 
-/// The questions among some actions: brane and token.
+/// Returns the heartbeat questions in a list of actions: brane and token.
 fn questions(actions: &[Action]) -> Vec<(usize, u32)> {
     let asked = |action: &Action| match *action {
         Action::Send {
@@ -24,7 +25,7 @@ fn hang(name: &str) -> Request {
 }
 
 impl Bench {
-    /// The next beat, for which the manager wants to be woken.
+    /// Advances the time to the next beat and returns the actions.
     fn beat(&mut self) -> Vec<Action> {
         self.now = self.manager.deadline().expect("a beat is due");
         self.event(Event::Tick)
@@ -125,7 +126,8 @@ fn a_forged_a_second_and_an_old_answer_are_unwanted_and_no_sign_of_life() {
         ),
         (3, 1, 3)
     );
-    // An answer to the life before is none to this one, and one that says only that is found all the same.
+    // An answer to the previous incarnation does not count for this one. A brane that sends only such answers is
+    // detected.
     let (_, old) = questions(&bench.beat())[0];
     bench.fault(child::brane(0));
     bench.start(0);
@@ -135,7 +137,7 @@ fn a_forged_a_second_and_an_old_answer_are_unwanted_and_no_sign_of_life() {
         stopped |= bench.beat().contains(&Action::Stop(child::brane(0)));
     }
     assert!(stopped);
-    // Many are a broken protocol, as ever.
+    // Many such answers are a protocol violation.
     bench.start(0);
     let mut actions = Vec::new();
     for _ in 0..MAX_VIOLATIONS {
@@ -171,9 +173,9 @@ fn a_question_that_found_no_room_is_asked_again_but_not_for_ever() {
 }
 
 proptest! {
-    /// Beats come late by up to 10 s, as on a machine that stands still now and then; answers take up to two beats more; branes
-    /// go mute, and some of these still send reports that nobody asked for. Who answers is never stopped; who is mute
-    /// always is, at the fourth beat at the latest.
+    /// Checks that a brane that answers is never stopped, and that a mute one is, at the fourth beat at the latest.
+    /// Beats come up to 10 s late, as on a machine that sometimes stands still. Answers take up to two beats more. Some
+    /// mute branes still send unexpected reports.
     #[test]
     fn who_answers_stays_and_who_is_mute_is_found(
         beats in proptest::collection::vec(

@@ -1,4 +1,4 @@
-//! Two operators who do anything at all at the same time: all pairs of requests that meet, and random ones.
+//! Two operators with arbitrary concurrent requests: all pairs of requests that meet, and random ones.
 //!
 //! The rules of [`crate::testing`] are checked after every event.
 
@@ -8,7 +8,7 @@ use crate::testing::{Manner, World, assign};
 use brane_abi::operator::Addressing;
 use proptest::prelude::*;
 
-/// Requests that wait for a brane, or change what a waiting one is about.
+/// Returns requests that wait for a brane, or change an object of a waiting request.
 fn requests() -> Vec<Request> {
     let named = |name: &str| DeviceConfig {
         name: name.into(),
@@ -67,7 +67,7 @@ fn requests() -> Vec<Request> {
     ]
 }
 
-/// Two operators in one world, neither of whom waits.
+/// Two operators in one world. Neither waits for its jobs.
 struct Two {
     world: World,
     jobs: [Vec<u32>; 2],
@@ -94,7 +94,7 @@ impl Two {
         }
     }
 
-    /// Everybody behaves from here on: every job ends, every brane comes back, and nothing stays locked.
+    /// Makes all branes honest from here on. Checks that every job ends, every brane comes back, and no lock remains.
     fn end(mut self) {
         let w = &mut self.world;
         for brane in &mut w.branes {
@@ -109,7 +109,7 @@ impl Two {
                         LifecycleState::Started | LifecycleState::Created | LifecycleState::Idle
                     )
             };
-            // One that refused its configuration waits for another.
+            // A brane that refused its configuration waits for another one.
             let refused =
                 |b: &crate::instance::Instance| b.state == LifecycleState::Refused && !b.is_changing();
             let branes = &w.manager.instances;
@@ -120,11 +120,11 @@ impl Two {
         }
         for (operator, jobs) in self.jobs.iter().enumerate() {
             for &job in jobs {
-                // It may have been forgotten for later ones, but it is not under way.
+                // The result may have been displaced by later ones, but the job does not run.
                 assert!(w.poll_as(operator, job).is_some(), "job {job} does not end");
             }
         }
-        // What a driver refused to bind, and what a brane did not do that it was told, is mended when the brane comes back.
+        // A restart repairs a binding that a driver refused, and a command that a brane did not carry out.
         for brane in 0..5 {
             if w.nics.refused || w.branes[brane].strayed {
                 w.faults(brane);
@@ -142,7 +142,7 @@ impl Two {
             w.call(delete_device(device)).ok();
         }
         let free = w.free();
-        // What is left: main with net0 on vnic0, and the two NICs.
+        // The rest: main with net0 on vnic0, and the two NICs.
         assert_eq!((free.slots, free.names, free.vifs), (4, 5, 1));
     }
 }
@@ -170,7 +170,7 @@ fn any_two_requests_that_meet_at_any_point_of_the_first_keep_the_rules() {
 
 #[derive(Clone, Debug)]
 enum Move {
-    /// An operator begins the request of this place.
+    /// An operator begins the request at this index.
     Ask(usize, usize),
     See(usize),
     Pass(u64),
@@ -226,7 +226,7 @@ proptest! {
                 Move::See(place) => { w.step_of(place); w.now += 1_000; }
                 Move::Pass(ms) => { w.now += ms * MS; w.event(Event::Tick); }
                 Move::Cancel(operator, job) => {
-                    // Any job, also of the other one.
+                    // Any job, also of the other operator.
                     let all: Vec<u32> = two.jobs.iter().flatten().copied().collect();
                     if let Some(&job) = all.get(job) { w.cancel_as(operator, job) }
                 }

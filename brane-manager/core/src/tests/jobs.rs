@@ -1,4 +1,4 @@
-//! Jobs of operators: how many there can be, what cancels them, and batches.
+//! Jobs of operators: their number, their cancellation, and batches.
 
 use super::life::{held, named};
 use super::meanwhile::rename;
@@ -33,7 +33,7 @@ fn operators_cannot_work_against_each_other_halfway() {
         w.refused(Request::Start(named("x")))
             .starts_with("no brane named")
     );
-    // Jobs of one operator are bounded.
+    // The jobs of one operator are bounded.
     let number = w.events(0).len() as u64;
     let jobs: Vec<_> = (0..8)
         .map(|_| {
@@ -76,7 +76,7 @@ fn who_waits_no_longer_takes_no_place() {
         w.cancel(job);
         assert!(w.poll(job).unwrap().unwrap_err().words().what.contains("no job"));
     }
-    // A change goes on, and a batch ends with the request that is under way.
+    // A change continues; a batch ends after its running request.
     let job = w
         .begin(&Request::batch(&[held("green"), held("gold")]))
         .unwrap_err();
@@ -99,7 +99,7 @@ fn a_brane_that_keeps_questions_open_is_told_of_changes_all_the_same() {
         let job = w.begin(&ask).unwrap_err();
         w.cancel(job);
     }
-    // None of those that are not sent takes a place among the operator's jobs.
+    // Requests that are not sent occupy no place among the operator's jobs.
     for _ in 0..3 * brane_abi::operator::JOBS {
         assert!(w.refused(ask.clone()).contains("too much to answer"));
     }
@@ -237,7 +237,7 @@ fn answers_that_nobody_fetched_make_room_for_requests_under_way() {
         })
         .expect_err("it waits for an event");
     }
-    // The oldest answer had to go for the last of these requests.
+    // The last of these requests displaced the oldest answer.
     let mut fetched = over.iter().map(|&job| w.poll(job).unwrap().is_ok());
     assert_eq!(fetched.by_ref().take(2).collect::<Vec<_>>(), [false, true]);
     assert!(fetched.all(|there| there));
@@ -266,7 +266,7 @@ fn all_events_that_are_kept_are_fetched_without_a_wait() {
     assert!(numbers.is_sorted_by(|a, b| a + 1 == *b));
 }
 
-/// A brane's state, and milliseconds since its start and its last restart.
+/// Returns a brane's state, and the milliseconds since its start and its last restart.
 fn uptime(w: &mut World, brane: &str) -> (String, Option<u64>, Option<u64>) {
     use brane_abi::operator::Cell;
     let Ok(Answer::Report(report)) = w.call(Request::Uptime) else {
@@ -299,7 +299,7 @@ fn uptime_counts_from_the_start_and_from_the_last_restart() {
     let (_, started, restarted) = uptime(&mut w, "red");
     assert!(started.unwrap() >= begun + 15_000, "the start stays");
     assert!((4_500..10_000).contains(&restarted.unwrap()), "{restarted:?}");
-    // A shutdown ends both times, and a start begins the first one.
+    // A shutdown clears both times, and a start begins the first one.
     w.done(Request::Shutdown {
         name: named("red"),
         deadline_ms: 0,

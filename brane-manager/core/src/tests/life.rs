@@ -1,4 +1,4 @@
-//! The life of a brane: created, started, shut down, deleted, and what is left when something fails on the way.
+//! The lifecycle of a brane: created, started, shut down, deleted, and the state after a failure in between.
 
 use super::*;
 use crate::testing::{Manner, World};
@@ -99,7 +99,7 @@ fn whatever_fails_in_a_create_leaves_nothing() {
             w.branes[3].manner = manner;
             let answer = w.create("green");
             if kind == command::START {
-                // Starting cannot fail: a brane that dies of it is started anew.
+                // A start cannot fail: a brane that faults during it is restarted.
                 w.branes[3].manner = Manner::Honest;
                 continue;
             }
@@ -121,7 +121,7 @@ fn whatever_fails_in_a_create_leaves_nothing() {
 
 #[test]
 fn for_every_k_the_failure_of_the_kth_create_leaves_what_was_there() {
-    // All instances but the boot's are there to be created; the k-th fails, by each way that it can.
+    // All instances except those of the boot are free. The k-th creation fails, in each possible way.
     for k in 0..4 {
         for manner in [
             Manner::Refuses(command::CONFIGURE),
@@ -270,7 +270,7 @@ fn a_brane_can_be_created_with_a_subset_of_protocols() {
     });
     let told = w.branes[3].config.as_ref().unwrap().families.clone();
     assert_eq!(told, Some(families.clone()));
-    // After a restart it gets them again.
+    // After a restart the brane gets these families again.
     w.done(Request::Crash(named("six")));
     w.run();
     assert_eq!(w.branes[3].config.as_ref().unwrap().families, Some(families));
@@ -293,7 +293,7 @@ fn a_brane_gets_another_name() {
         "the brane refuses it: I do not want to: nothing was changed"
     );
     w.clean();
-    // One that does not answer is started anew; the name is as it was.
+    // A brane that does not answer is restarted; its name is unchanged.
     w.branes[1].manner = Manner::Deaf(command::RENAME);
     assert!(
         w.refused(rename("rouge", "rot"))
@@ -357,7 +357,7 @@ fn a_domain_that_fails_while_it_is_cleared_is_cleared_again() {
         deadline_ms: 0,
     };
     let job = w.begin(&delete).unwrap_err();
-    // Each time before it has opened its link; later it has to wait for its restart.
+    // The brane faults before it opens its link; the later faults delay the restart.
     for n in 1..6 {
         w.faults(3);
         while w.renewed.len() == n {
@@ -392,7 +392,7 @@ fn a_shutdown_waits_while_the_brane_is_on_its_way_to_either_state() {
         name: named(name),
         deadline_ms: 10,
     };
-    // It is to be held, but has failed and is not up again.
+    // The brane must be held, but has failed and is not up again.
     let mut w = World::new();
     w.done(held("green"));
     w.faults(3);
@@ -402,7 +402,7 @@ fn a_shutdown_waits_while_the_brane_is_on_its_way_to_either_state() {
     w.run();
     assert_eq!(w.state("green"), "created");
     assert!(w.poll(job).unwrap().is_ok());
-    // It is to be started, but a subscriber has to answer before.
+    // The brane must be started, but a subscriber must acknowledge first.
     w.subscribe(
         0,
         &Subscription {

@@ -1,4 +1,4 @@
-//! Limits of devices: at the driver before a frame can pass, and changed whole or not at all.
+//! Limits of devices: at the driver before a frame can pass, and changed completely or not at all.
 
 use super::*;
 use crate::testing::{World, assign};
@@ -15,7 +15,7 @@ fn limits_that_the_driver_refuses_leave_those_before_in_force() {
         rate_down: None,
     };
     w.done(limit(Mode::Private, 5_000));
-    // The limits, then the mode.
+    // First the limits, then the mode.
     for refuse in 0..2 {
         w.nics.refuse_after = Some(refuse);
         let why = w.refused(limit(Mode::Bridge, 9_000));
@@ -62,7 +62,7 @@ fn limits_are_at_the_driver_before_the_first_frame_can_pass() {
     let mut boot = boot();
     boot.devices[1].rate_up = Some(7_000);
     let mut w = World::with(boot, 5, 2);
-    // The double of the driver refuses to bind a vif that was never limited.
+    // The driver's test double refuses to bind a vif that was never limited.
     let rate = |w: &World, nic, vif| w.nics.known(nic, vif).and_then(|k| k.limits).map(|l| l.rate_up);
     let vif = |w: &World, name: &str| {
         let mut all = w.manager.devices.iter();
@@ -71,7 +71,7 @@ fn limits_are_at_the_driver_before_the_first_frame_can_pass() {
     assert_eq!(w.owner("vnic1"), "red/net0");
     assert_eq!(rate(&w, 0, vif(&w, "vnic1")), Some(7_000));
     assert_eq!(rate(&w, 0, vif(&w, "vnic2")), Some(0));
-    // The NIC itself is a vif only while a brane has it. What it was limited to before holds from the first moment.
+    // The NIC itself is a vif only while a brane has it. Limits set before apply from the first moment.
     w.done(Request::Limit {
         device: "nic1".into(),
         mode: None,
@@ -85,7 +85,7 @@ fn limits_are_at_the_driver_before_the_first_frame_can_pass() {
         w.done(assign("nic1", brane));
         assert_eq!(rate(&w, 1, nic), Some(8_000));
     }
-    // So does that of a new one.
+    // The limits of a new device apply in this way too.
     w.done(Request::AddDevice(DeviceConfig {
         rate_up: Some(9_000),
         name: "vif9".into(),

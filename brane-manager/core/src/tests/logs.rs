@@ -1,4 +1,4 @@
-//! Log levels and the lines that serial keeps.
+//! Log levels, and the lines that serial stores.
 
 use super::*;
 use brane_abi::log::Level;
@@ -31,7 +31,7 @@ fn a_level_reaches_serial_and_the_saved_configuration_by_the_name_of_domain_or_b
     let saved = BootConfig::from_bytes(&bytes).unwrap();
     let levels: Vec<_> = saved.log.iter().map(|l| (l.pd.as_str(), l.level)).collect();
     assert_eq!(levels, [("brane-1", Level::Off), ("nic0", Level::Debug)]);
-    // The next boot sets them again.
+    // The next boot sets the levels again.
     let again = Bench::with(Ok(saved), 3);
     assert_eq!(again.nics.levels, bench.nics.levels);
     let unknown = Request::SetLogLevel {

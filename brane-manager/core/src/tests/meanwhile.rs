@@ -1,6 +1,6 @@
-//! Operators who work at the same time: what one of them asks for while a job of the other is under way.
+//! Concurrent operators: requests of one while a job of the other is running.
 //!
-//! The rules of [`crate::testing`] are checked after every event; here are the ways to get there.
+//! The rules of [`crate::testing`] are checked after every event; this file has specific sequences.
 
 use super::*;
 use crate::testing::{Manner, World, assign};
@@ -62,12 +62,12 @@ pub(super) fn limit(name: &str) -> Request {
 }
 
 impl World {
-    /// Begins a request of operator 0, which waits for a brane.
+    /// Begins a request of operator 0, which waits for a brane. Returns the job.
     fn first(&mut self, request: &Request) -> u32 {
         self.begin_as(0, request).expect_err("it waits")
     }
 
-    /// Begins a request of operator 1, which is refused at once; why.
+    /// Begins a request of operator 1, which must be refused at once. Returns the reason.
     fn meets(&mut self, request: &Request) -> String {
         match self.begin_as(1, request) {
             Ok(Err(why)) => why.words().what,
@@ -75,7 +75,7 @@ impl World {
         }
     }
 
-    /// Lets everything come to its end; the end of operator 0's job.
+    /// Runs the system until operator 0's job ends. Returns the result.
     fn end(&mut self, job: u32) -> Result<Answer, Refusal> {
         for _ in 0..500 {
             self.run();
@@ -102,7 +102,7 @@ fn deleting_the_other_end_of_a_pair_during_an_assign_leaves_no_interface_behind(
     let ports: Vec<_> = red.interfaces.iter().map(|i| i.port).collect();
     assert_eq!(ports, [0, 1]);
     w.clean();
-    // With the job over, nobody is in the way.
+    // After the job, the lock is free.
     w.done(remove("left"));
     w.call(delete_device("right")).unwrap();
     w.clean();
@@ -193,7 +193,7 @@ fn neither_owner_is_changed_while_a_device_moves() {
 fn a_port_is_free_again_only_when_the_brane_has_given_its_interface_up() {
     let mut w = World::new();
     w.done(pair());
-    // The brane takes the interface, the driver refuses to bind it, and the brane does not answer that it is to give it up.
+    // The brane adds the interface, the driver refuses to bind it, and the brane does not answer the `DETACH`.
     w.branes[1].manner = Manner::Deaf(command::DETACH);
     let job = w.first(&assign("left", "red"));
     w.nics.refuse_after = Some(0);
@@ -232,7 +232,7 @@ fn two_branes_cannot_be_renamed_to_one_name_at_the_same_time() {
     ] {
         assert_eq!(w.meets(&request), "the name \"rot\" is taken by a brane");
     }
-    // Its own name is still its own until the job ends, and free after that.
+    // The brane keeps its old name until the job ends. Then the name is free.
     assert!(w.meets(&rename("blue", "red")).contains("taken by a brane"));
     w.end(job).unwrap();
     w.done(rename("blue", "red"));
@@ -243,7 +243,7 @@ fn two_branes_cannot_be_renamed_to_one_name_at_the_same_time() {
 fn a_shutdown_that_takes_longer_than_its_job_is_not_turned_round_halfway() {
     use brane_abi::subscription::{Subscription, Transition};
     let mut w = World::new();
-    // A subscriber with much to answer, each time just in time.
+    // A subscriber with many notifications. It acknowledges each just in time.
     let wants = Subscription {
         brane: None,
         family: None,
@@ -289,7 +289,7 @@ fn a_brane_that_is_deleted_while_it_starts_carries_no_frame_until_it_is_gone() {
             ..Subscription::all()
         },
     );
-    // It is bound for a start that it never confirms.
+    // The brane is bound for a start that it never confirms.
     w.branes[1].manner = Manner::Deaf(command::START);
     w.done(Request::Crash("red".into()));
     let bound = |w: &mut World| w.nics.table(0).iter().filter(|v| v.brane == 2).count();
@@ -298,7 +298,7 @@ fn a_brane_that_is_deleted_while_it_starts_carries_no_frame_until_it_is_gone() {
     let job = w.first(&delete("red"));
     assert_eq!((w.state("red"), bound(&mut w)), ("deleting", 0));
     w.end(job).unwrap();
-    // Nor does one that was bound for a configuration that it never answers.
+    // A brane that is bound for a configuration without an answer carries no frame either.
     w.branes[2].manner = Manner::Deaf(command::CONFIGURE);
     w.done(Request::Crash("blue".into()));
     let bound = |w: &mut World| w.nics.table(0).iter().filter(|v| v.brane == 3).count();
@@ -313,7 +313,7 @@ fn a_brane_that_is_deleted_while_it_starts_carries_no_frame_until_it_is_gone() {
 fn one_operator_neither_ends_nor_fetches_the_jobs_of_another() {
     let mut w = World::new();
     let no_job = |job: u32| format!("there is no job {job}");
-    // Under way.
+    // A job that runs.
     let last = w.events(0).len() as u64;
     let job = w.first(&Request::Events {
         after: last + 1,
@@ -322,7 +322,7 @@ fn one_operator_neither_ends_nor_fetches_the_jobs_of_another() {
     w.cancel_as(1, job);
     assert_eq!(w.poll_as(1, job).unwrap().unwrap_err().words().what, no_job(job));
     assert_eq!(w.poll_as(0, job), None, "it goes on");
-    // Over, but not fetched.
+    // A job that has ended and is not fetched.
     w.done(rename("red", "rot"));
     w.done(rename("blue", "blau"));
     w.cancel_as(1, job);
@@ -331,7 +331,7 @@ fn one_operator_neither_ends_nor_fetches_the_jobs_of_another() {
         panic!()
     };
     assert_eq!(events[0].number, last + 2);
-    // A batch of another goes on to its last request.
+    // A batch of the other operator continues to its last request.
     let parts = [rename("rot", "red"), rename("blau", "blue")];
     let job = w.first(&Request::batch(&parts));
     w.cancel_as(1, job);

@@ -1,4 +1,4 @@
-//! Any events at all, in any order.
+//! Random events in any order.
 
 use super::*;
 use proptest::prelude::*;
@@ -32,8 +32,8 @@ fn steps() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// Whatever branes and operators do: a child is restarted only when it stands still, everything that stands still is
-    /// restarted when its time has come, and an event causes a bounded number of actions.
+    /// Checks three rules, whatever branes and operators do. A child is restarted only when it is stopped, every
+    /// stopped child is restarted when its time has come, and an event causes a bounded number of actions.
     #[test]
     fn whatever_happens_everything_runs_again(steps in proptest::collection::vec(steps(), 1..120)) {
         let mut bench = Bench::new();
@@ -71,7 +71,8 @@ proptest! {
             };
             apply(&mut running, actions, 12)?;
         }
-        // Each child can still miss its link, one answer, or both, and then wait for one restart; from then on it behaves.
+        // Each child can still miss its link, one answer, or both, and then wait for one restart. From then on it
+        // behaves.
         for _ in 0..18 {
             let Some(at) = bench.manager.due() else { break };
             prop_assert!(at <= bench.now + LINK_TIMEOUT_NS);

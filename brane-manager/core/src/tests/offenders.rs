@@ -1,4 +1,5 @@
-//! Children that use up their budget: suspended until then, resumed once, excused by the heartbeat for a while.
+//! Children that use up their budget: suspended until the given time, resumed once, excused by the heartbeat for a
+//! while.
 
 use super::*;
 use crate::instance::heartbeat::{EXCUSED_BEATS, PERIOD_NS, SILENT_BEATS};
@@ -55,13 +56,13 @@ fn an_offender_is_suspended_once_and_resumed_when_its_time_has_come() {
         let actions = bench.offends(child, until);
         assert_eq!(actions[0], Action::Suspend(child));
         assert!(bench.manager.is_suspended(child));
-        // Another service says so as well, and for longer.
+        // Another service names the child too, with a later end.
         assert_eq!(bench.offends(child, until + MS), []);
         assert_eq!(bench.manager.deadline(), Some(until + MS));
         assert_eq!(bench.at(until), []);
         assert_eq!(bench.at(until + MS), [Action::Resume(child)]);
         assert!(!bench.manager.is_suspended(child));
-        // It goes on; nothing more is said so soon.
+        // The child continues. The next suspension causes no log line so soon.
         assert_eq!(bench.offends(child, bench.now + MS), [Action::Suspend(child)]);
     }
 }
@@ -140,7 +141,7 @@ fn a_child_that_stands_still_after_a_fault_is_not_suspended() {
     for child in ALL {
         let mut bench = Bench::new();
         bench.start_all();
-        // The third quick failure waits.
+        // The third quick failure delays the restart.
         while restarts(&bench.fault(child), child) {}
         let due = bench.manager.deadline().expect("a restart is due");
         assert_eq!(bench.offends(child, due + MS), [], "{child:?}");
@@ -165,7 +166,7 @@ fn an_operator_that_faults_is_started_anew_without_its_jobs() {
     );
 }
 
-/// A brane that is suspended in each beat: how many beats it lives without an answer.
+/// Suspends a brane in each beat. Returns the number of beats until it is stopped.
 fn beats_of_life(bench: &mut Bench, mut answers: impl FnMut(u32) -> bool, most: u32) -> u32 {
     for beat in 0..most {
         let until = bench.now + PERIOD_NS / 2;

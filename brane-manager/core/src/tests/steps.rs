@@ -1,8 +1,8 @@
-//! The manager as a model: random steps, and all sequences of a few.
+//! The manager against a model: random steps, and all short sequences of steps.
 //!
-//! After each step: one owner for each device, unique names, interfaces and devices one to one, nothing leaked, the primary
-//! brane there, and no transition that the life of a brane does not have. The brane and device model here is written apart from
-//! the manager: two maps.
+//! The rules after each step: one owner for each device, unique names, interfaces and devices one to one, no leak, a
+//! primary brane, and only valid transitions of each brane. The model of branes and devices is independent of the
+//! manager: two maps.
 
 use super::*;
 use crate::testing::{World, assign};
@@ -10,7 +10,7 @@ use brane_abi::operator::{Answer, Free, Request};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 
-/// Depth to which all sequences are tried.
+/// Length of the sequences that are all tried.
 const DEPTH: usize = 4;
 
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +30,7 @@ enum Step {
 const BRANES: [&str; 5] = ["main", "red", "blue", "green", "gold"];
 const DEVICES: [&str; 4] = ["vnic1", "vif8", "vif9", "vnic2"];
 
-/// What should be: branes with their state, devices with their owner.
+/// Expected state: branes with their state, devices with their owners.
 #[derive(Clone, Debug)]
 struct Model {
     branes: BTreeMap<&'static str, bool>,
@@ -39,7 +39,7 @@ struct Model {
 
 impl Model {
     fn ports(&self, brane: &str) -> usize {
-        // main's own is in no step.
+        // main's own device is in no step.
         let own = usize::from(brane == "main");
         own + self
             .devices
@@ -48,7 +48,7 @@ impl Model {
             .count()
     }
 
-    /// Whether a step is to succeed; then it has happened here.
+    /// Returns true if a step must succeed, and makes the change in the model.
     fn take(&mut self, step: Step) -> bool {
         match step {
             Step::Create(b) => {
@@ -100,7 +100,7 @@ impl Model {
                 .devices
                 .get_mut(DEVICES[d])
                 .is_some_and(|o| o.take().is_some()),
-            // The model knows branes by their first names only, so they are renamed there and back.
+            // The model knows branes only by their first names, so they are renamed and renamed back.
             Step::Rename(b, to) => {
                 self.branes.contains_key(BRANES[b]) && b != to && !self.branes.contains_key(BRANES[to])
             }
@@ -170,7 +170,7 @@ impl Run {
         {
             self.world.call(request(Step::Rename(to, b))).unwrap();
         }
-        // A crashed brane comes back; how late is not the question here.
+        // A crashed brane comes back. This test does not check the delay.
         for _ in 0..100 {
             let down = |b: &crate::instance::Instance| {
                 matches!(b.state, LifecycleState::Failed | LifecycleState::Restarting)
@@ -205,12 +205,12 @@ impl Run {
         };
         for name in DEVICES {
             let found = all.iter().find(|d| d.config.name == name);
-            let owner = found.map(|d| d.owner.as_ref().map(|o| o.brane.as_str()));
+            let owner = found.map(|d| d.ifnet.owner().map(|o| o.brane.as_str()));
             assert_eq!(owner, model.devices.get(name).copied(), "{name} after {step:?}");
         }
     }
 
-    /// Back to the start: everything is free again.
+    /// Deletes all branes and devices, and checks that everything is free again.
     fn end(mut self) {
         for name in &BRANES[1..] {
             self.world.delete(name).ok();
@@ -221,7 +221,7 @@ impl Run {
         }
         let end = self.world.free();
         let start = self.start;
-        // red and blue, each with an interface on a device, were there at the start and are not now.
+        // red and blue, each with an interface on a device, existed at the start and do not exist now.
         assert_eq!((end.slots, end.ports), (start.slots + 2, start.ports + 2));
         assert_eq!(
             (end.names, end.macs, end.vifs),
@@ -273,7 +273,7 @@ fn ten_thousand_random_steps_leave_nothing() {
 
 #[test]
 fn all_sequences_of_steps_to_a_depth_keep_the_rules() {
-    // Two branes and two devices are enough for every way that steps can meet.
+    // Two branes and two devices are enough for all ways in which steps can meet.
     let alphabet = [
         Step::Create(3),
         Step::Delete(3),

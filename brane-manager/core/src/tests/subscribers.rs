@@ -1,4 +1,4 @@
-//! Subscribers: the order of what they are told, replay and its inverse, and that none can hold a brane up.
+//! Subscribers: the order of notifications, replay and its inverse, and that no subscriber can delay a brane forever.
 
 use super::*;
 use crate::testing::World;
@@ -18,7 +18,7 @@ fn create(name: &str) -> Request {
     }
 }
 
-/// The subscribers as operators see them.
+/// Returns the subscribers as operators see them.
 fn listed(w: &mut World) -> Vec<SubscriberInfo> {
     match w.call(Request::Subscribers) {
         Ok(Answer::Subscribers(subscribers)) => subscribers,
@@ -163,7 +163,7 @@ fn one_that_hangs_or_faults_is_cut_off_and_the_transition_goes_on() {
         let subscribers = listed(&mut w);
         let why: Vec<_> = subscribers.iter().map(|h| h.quarantined.as_str()).collect();
         if faults {
-            // It was started anew, and has not subscribed again.
+            // The subscriber was restarted, and has not subscribed again.
             assert_eq!(why, [""]);
         } else {
             assert_eq!(why, ["no answer within 500 ms", ""]);
@@ -185,7 +185,7 @@ fn one_that_was_cut_off_does_not_come_back_by_itself() {
     w.event(Event::LinkUp(child::subscriber(0)));
     w.subscribe(0, &all());
     assert_eq!(cut(&mut w), "no answer within 500 ms");
-    // Nor does one drown the events by subscribing for ever.
+    // A subscriber cannot displace all events by endless subscriptions.
     for _ in 0..100 {
         w.subscribe(1, &all());
     }
@@ -260,7 +260,7 @@ fn an_answer_to_an_earlier_question_cuts_a_subscriber_off() {
 #[test]
 fn a_subscriber_that_joins_moves_no_brane_on() {
     let mut bench = Bench::new();
-    // It has its configuration and has not said so.
+    // The brane has its configuration and has not confirmed it.
     bench.event(Event::LinkUp(child::brane(0)));
     let wants = minicbor::to_vec(all()).unwrap();
     let actions = bench.event(Event::Report {
@@ -311,7 +311,7 @@ fn one_that_leaves_twice_or_without_a_subscription_is_cut_off() {
     for subscribed in [false, true] {
         let mut w = World::new();
         if subscribed {
-            // It has not answered yet, so that it is still leaving.
+            // The subscriber has not acknowledged yet, so it is still leaving.
             w.subscribers[0].hangs = true;
             w.subscribe(0, &all());
             w.leave(0);
@@ -340,7 +340,7 @@ fn operators_see_how_much_one_was_told_before_it_was_cut_off() {
     );
 }
 
-/// A subscription to all transitions of the brane that has this name.
+/// Returns a subscription to all transitions of the brane with this name.
 fn of(brane: &str) -> Subscription {
     Subscription {
         brane: Some(brane.into()),

@@ -1,11 +1,11 @@
-//! What operators are shown: branes, devices and receipts as they are.
+//! Views of operators: branes, devices and receipts.
 
 use super::*;
 use crate::testing::{Manner, World};
 use brane_abi::control::{Family, FamilyConfig, InterfaceStatus, Protocol};
 use brane_abi::operator::{Answer, Kind, Request};
 
-fn device(w: &mut World, name: &str) -> operator::Device {
+fn device(w: &mut World, name: &str) -> operator::DevNet {
     let Ok(Answer::Devices(all)) = w.call(Request::Devices) else {
         panic!()
     };
@@ -120,7 +120,7 @@ fn the_receipt_of_a_deleted_device_names_it_and_all_that_went() {
 fn a_receipt_has_the_time_that_a_deletion_took_in_microseconds() {
     let mut w = World::new();
     w.create("green").unwrap();
-    // It does not end its connections, so the deadline and 500 ms of grace go by.
+    // The brane does not end its connections, so the deadline and 500 ms of grace pass.
     w.branes[3].manner = Manner::Deaf(command::SHUTDOWN);
     let delete = Request::Delete {
         name: "green".into(),

@@ -1,7 +1,8 @@
-//! `audit`: compares three views of who has what: the manager's tables, the drivers' tables, the branes' reports.
+//! `audit`: compares three views of the devices' owners: the manager's tables, the drivers' tables, the branes'
+//! reports.
 //!
-//! The drivers are trusted, so a difference with them is a fault of the manager. Branes are not trusted, so a difference
-//! with a brane may be its own lie; the finding names the brane.
+//! The drivers are trusted, so a difference with them is an error of the manager. Branes are not trusted, so a
+//! difference with a brane may be its own lie; the finding names the brane.
 
 use super::{Fresh, View};
 use crate::Manager;
@@ -15,14 +16,14 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use brane_abi::operator::{Answer, Kind, Refusal};
 
-/// Most findings in one answer.
+/// Maximum number of findings in one answer.
 const FINDINGS: usize = 64;
 
 #[derive(Clone, Debug)]
 pub(crate) struct Audit;
 
 impl View for Audit {
-    /// A report of a brane before `since` does not count as its view.
+    /// Ignores a brane's report from before `since`.
     fn show(&self, m: &Manager, Fresh { since }: Fresh, cx: &mut Context<'_>) -> Result<Answer, Refusal> {
         let mut findings = Vec::new();
         audit_table(m, &mut findings);
@@ -51,7 +52,7 @@ impl View for Audit {
     }
 }
 
-/// Audits the table against itself: names, numbers and ports are unique, owners and interfaces match one to one.
+/// Checks that the table is consistent: names, numbers and ports are unique, owners and interfaces match one to one.
 fn audit_table(m: &Manager, findings: &mut Vec<String>) {
     let devices: Vec<_> = m.devices.iter().collect();
     for (i, d) in devices.iter().enumerate() {

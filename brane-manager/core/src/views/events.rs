@@ -1,5 +1,5 @@
-//! `events`: events with numbers above one that the operator names. If there are none, the job waits for the next one when the operator
-//! asks for that.
+//! `events`: returns the events with numbers above the given one. If there are none, the job waits for the next one if
+//! the operator asks for that.
 
 use crate::Manager;
 use crate::ids::OperatorId;

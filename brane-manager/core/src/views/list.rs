@@ -25,7 +25,7 @@ impl View for List {
     }
 }
 
-/// Returns what the manager knows of a brane, without the brane's own report.
+/// Returns the manager's view of a brane, without the brane's own report.
 pub(super) fn outline(b: &Instance, now: u64) -> Brane {
     let config = b.config.as_ref();
     Brane {

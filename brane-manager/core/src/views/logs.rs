@@ -1,5 +1,5 @@
-//! `logs`: lines that serial keeps, of one protection domain or of all, with numbers above one that the operator names. If there are
-//! none and the operator follows, the job waits for lines.
+//! `logs`: returns lines that serial stores, of one protection domain or of all, with numbers above the given one. If
+//! there are none and the operator follows, the job waits for lines.
 
 use crate::Manager;
 use crate::driver::Driver;
@@ -14,7 +14,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use brane_abi::operator::{Answer, LOG_LINES, LogLevel, LogLine, Refusal};
 
-/// How long a job waits before it reads lines again, in nanoseconds. Serial sends no notification for new lines.
+/// Time after which a job reads lines again, in nanoseconds. Serial sends no notification for new lines.
 const WAIT_NS: u64 = 200_000_000;
 
 /// Waits for lines above this number.
@@ -24,7 +24,7 @@ struct Follow {
     after: u64,
 }
 
-/// Answers with the level of one domain, or of each.
+/// Returns the level of one domain, or of each.
 pub(super) fn levels(m: &Manager, name: Option<String>) -> Result<Answer, Refusal> {
     let level = |domain: &Domain| LogLevel {
         pd: domain.name.clone(),
@@ -53,7 +53,7 @@ pub(super) fn begin(
     open(m, operator, Follow { domain, after }, cx).map(Progress::Pending)
 }
 
-/// Returns the lines of one domain or of all in order, as many as an answer has.
+/// Returns the lines of one domain or of all in order, as many as fit into an answer.
 fn lines(m: &Manager, domain: Option<&str>, after: u64, driver: &mut dyn Driver) -> Vec<LogLine> {
     let mut all = Vec::new();
     for log in m

@@ -1,4 +1,4 @@
-//! `save`: the boot configuration that brings the system up as it is wanted now.
+//! `save`: returns the boot configuration that brings the system up in its present desired state.
 
 use crate::Manager;
 use crate::boot::{BootConfig, BraneBoot};

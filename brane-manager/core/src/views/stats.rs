@@ -1,4 +1,4 @@
-//! `stats`: counters of NICs, devices, branes and instances, as the drivers, the branes and the manager count them.
+//! `stats`: returns the counters of NICs, devices, branes and instances, from the drivers, the branes and the manager.
 
 use super::{Fresh, View};
 use crate::Manager;

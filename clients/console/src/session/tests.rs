@@ -147,14 +147,14 @@ fn tab_completes_verbs_and_names() {
     assert_eq!(shown(&mut s), "show red ");
     assert_eq!(typed(&mut s, "\r"), [Todo::Send(Request::Show("red".into()))]);
     s.answer(done("ok"));
-    // Several: first what they share, then all of them.
+    // Several candidates: first their common prefix, then all of them.
     typed(&mut s, "assign v\t");
     s.answer(names());
     typed(&mut s, "\t");
     shown(&mut s);
     s.answer(names());
     assert_eq!(shown(&mut s), "\r\nvnic0  vnic1\r\nbranes> assign vnic");
-    // Keys typed before the names are there are not lost; without names, verbs are completed all the same.
+    // Keys typed before the names arrive are kept. Without names, verbs are completed nevertheless.
     typed(&mut s, "\x15aud\t");
     assert_eq!(typed(&mut s, "\r"), []);
     let refusal = Refusal::TooManyJobs;
@@ -222,7 +222,7 @@ proptest! {
                 };
             }
         }
-        // Whatever came, Ctrl-C brings the prompt back.
+        // After any input, Ctrl-C brings the prompt back.
         s.key(0x18);
         s.key(3);
         s.key(3);

@@ -1,4 +1,4 @@
-//! Counts the client's own instructions for one UDP echo, with the brane played by this program:
+//! Counts the client's own instructions for one UDP echo. This program simulates the brane:
 //!
 //! ```text
 //! cargo build --release -p services-core --example udp_echo_cost
@@ -6,7 +6,7 @@
 //!     target/release/examples/udp_echo_cost 1        # datagrams for each wake: 1 is idle, 64 is under load
 //! ```
 //!
-//! It prints how many echoes there were; divide what callgrind says was collected by that.
+//! It prints the number of echoes. Divide the number that callgrind collected by it.
 
 #[path = "../../../socket/tests/common/mod.rs"]
 mod common;

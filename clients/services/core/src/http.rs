@@ -36,7 +36,7 @@ struct Request {
     head_only: bool,
     /// True if the connection ends after the response.
     close: bool,
-    /// Length of its head in bytes.
+    /// Length of the head in bytes.
     len: usize,
 }
 
@@ -111,7 +111,7 @@ fn path_of(target: &str) -> &str {
     }
 }
 
-/// Returns the response's head, for a connection that stays open or one that closes.
+/// Returns the response's head, for a connection that stays open or closes.
 fn head(answer: Answer, close: bool) -> &'static str {
     macro_rules! heads {
         ($status:literal, $length:literal $(, $more:literal)*) => {

@@ -251,7 +251,7 @@ fn any(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv6Addr::UNSPECIFIED, port))
 }
 
-/// Echo (RFC 862): returns all input until the remote closes.
+/// Sends all input back until the remote closes (echo, RFC 862).
 async fn echo(mut stream: TcpStream) -> Result<(), Error> {
     stream.set_timeout(Some(IDLE_LIMIT));
     loop {
@@ -263,7 +263,7 @@ async fn echo(mut stream: TcpStream) -> Result<(), Error> {
     }
 }
 
-/// Discard (RFC 863): drops all input, and closes after the remote has.
+/// Drops all input, and closes after the remote has closed (discard, RFC 863).
 async fn discard(mut stream: TcpStream) -> Result<(), Error> {
     stream.set_timeout(Some(IDLE_LIMIT));
     loop {

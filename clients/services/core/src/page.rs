@@ -1,4 +1,6 @@
 //! The page at `/`: the brane's name, its addresses and its MAC address, in exactly [`BODY`] bytes.
+//!
+//! Owns the current page. The brane is not trusted, so its texts are escaped and cut.
 
 use alloc::rc::Rc;
 use alloc::string::String;

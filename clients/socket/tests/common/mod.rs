@@ -1,5 +1,5 @@
-//! A brane's side of the region, played by the test over the real rings: it answers what the test tells it to, keeps
-//! what the client asked, and can restart or lie.
+//! A brane's side of the region, which the test simulates over the real rings. It sends the answers that the test chooses, keeps
+//! the client's requests, and can restart or write rubbish.
 #![allow(dead_code, reason = "each test file uses its own part of it")]
 
 use brane_abi::layout::sock;
@@ -16,7 +16,7 @@ use std::ptr::NonNull;
 use std::rc::Rc;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-/// Zeroed, page-aligned memory that plays the shared region.
+/// Zeroed, page-aligned memory that stands in for the shared region.
 pub struct Backing(NonNull<u8>);
 
 const LAYOUT: Layout = match Layout::from_size_align(sock::SIZE, 4096) {
@@ -30,10 +30,10 @@ impl Backing {
         Backing(NonNull::new(unsafe { alloc_zeroed(LAYOUT) }).unwrap())
     }
     pub fn region(&self) -> SharedRegion {
-        // SAFETY: valid until drop; the tests keep the backing longer than what uses it.
+        // SAFETY: valid until drop; the tests keep the backing longer than its users.
         unsafe { SharedRegion::new(self.0, sock::SIZE) }
     }
-    /// Overwrites bytes, as a brane gone mad would.
+    /// Overwrites bytes, as a faulty brane would.
     pub fn write(&self, offset: usize, bytes: &[u8]) {
         assert!(offset + bytes.len() <= sock::SIZE);
         // SAFETY: inside the allocation as just asserted.
@@ -48,7 +48,7 @@ impl Drop for Backing {
     }
 }
 
-/// Notifications counted, a clock that the test sets.
+/// Platform with a counter of notifications and a clock that the test sets.
 #[derive(Clone, Default)]
 pub struct World {
     pub notified: Rc<Cell<u64>>,
@@ -79,7 +79,7 @@ impl Request {
     }
 }
 
-/// The brane's end.
+/// The brane's end of the region.
 pub struct Peer {
     pub region: SharedRegion,
     pub link: Link,
@@ -107,7 +107,7 @@ impl Peer {
         }
     }
 
-    /// Follows the link until it is up.
+    /// Polls the link and accepts a restart. Returns true if the link is up.
     pub fn follow(&mut self) -> bool {
         if self.link.poll() == LinkState::PeerRestarted {
             indices(self.region, sock::REQUEST_INDICES).reset();
@@ -139,7 +139,7 @@ impl Peer {
         request
     }
 
-    /// Takes the next request, if the ring still makes sense.
+    /// Takes the next request, if the ring is valid.
     pub fn try_request(&mut self) -> Option<Request> {
         let request = self.requests.take(|r| {
             let [kind, slot, generation] = r.meta;
@@ -195,7 +195,7 @@ impl Peer {
         self.event(event::IDENTITY, 0, 0, identity.as_bytes());
     }
 
-    /// The brane's end of a stream's rings: what it writes to the client, what it reads from it.
+    /// Returns the brane's ends of a stream's rings: the ring to the client, and the ring from the client.
     pub fn stream(&self, slot: usize, rings: Rings) -> (StreamProducer, StreamConsumer) {
         let [rx, tx] = self.ring_parts(rings);
         (
@@ -204,7 +204,7 @@ impl Peer {
         )
     }
 
-    /// The same for datagrams.
+    /// Returns the brane's ends of a datagram socket's rings: the ring to the client, and the ring from the client.
     pub fn datagrams(&self, slot: usize, rings: Rings) -> (Producer, Consumer) {
         let [rx, tx] = self.ring_parts(rings);
         (
@@ -224,7 +224,7 @@ impl Peer {
     }
 }
 
-/// A client and its brane, linked, identified and ready.
+/// A client and its brane. The link is up, and the brane is identified and ready.
 pub struct Bench {
     pub stack: Stack,
     pub peer: Peer,
@@ -250,7 +250,7 @@ impl Bench {
         bench
     }
 
-    /// The handshake after a start of the peer, then its identity.
+    /// Runs the handshake after a start of the peer, then sends its identity.
     pub fn link_up(&mut self, generation: u32) {
         self.run();
         assert!(!self.stack.is_ready());
@@ -261,12 +261,12 @@ impl Bench {
         assert!(self.stack.is_ready());
     }
 
-    /// One wake of the client.
+    /// Runs the client for one wake. Returns its next deadline.
     pub fn run(&self) -> Option<u64> {
         self.stack.run(&self.executor)
     }
 
-    /// Starts a task whose result the test takes later.
+    /// Starts a task. The test takes its result later.
     pub fn spawn<T: 'static>(&self, future: impl Future<Output = T> + 'static) -> Rc<Cell<Option<T>>> {
         let result = Rc::new(Cell::new(None));
         let out = result.clone();

@@ -25,7 +25,7 @@ pub trait NetDevice: Device + Sized {
     /// Returns the negotiated features, for the log.
     fn features(&self) -> impl Debug;
 
-    /// Returns the number of received frames that were dropped because they make no sense.
+    /// Returns the number of received frames that were dropped because they are invalid.
     fn rx_malformed(&self) -> u64;
 
     /// Returns why the device is not used any more, if it has failed.

@@ -1,19 +1,22 @@
 //! The driver domain of one NIC: it owns the device and its memory, and keeps the branes' frames apart.
 //!
-//! On the other side are the device (not trusted, and on its wire anybody), the branes (not trusted; see [`nic_switch`]), the
-//! manager (trusted to say who owns which vif) and the timer (trusted). The domain never waits for any of them. If the machine
-//! has no such device, or the device fails, the domain logs that once, and the link of its vifs is down.
+//! On the other side are the device (not trusted, and on its wire anybody), the branes (not trusted; see
+//! [`nic_switch`]), the manager (trusted to decide which brane owns which vif) and the timer (trusted). The domain
+//! never waits for any of them. If the machine has no such device, or the device fails, the domain logs that once, and
+//! the link of its vifs is down.
 //!
 //! # One wake
-//! The driver turns interrupts off, delivers what was received, sends what the branes have, notifies the device once for each
-//! queue and each sleeping brane once, turns interrupts on and polls again. The device gets its receive buffers back only at the
-//! end, so a flood causes at most the queue's length of work in a wake. If many frames come, or if receiving has taken more than
-//! half of the processor, the interrupt for received frames stays off, and the timer wakes the driver for them
-//! ([`nic_switch::rx_moderation`]). The driver's work for one brane is bounded ([`nic_switch::account`]); a brane that waits is
-//! served when the domain `turn` notifies. The device does not interrupt for sent frames unless it had no room.
+//! The driver turns interrupts off, delivers received frames, and sends the branes' frames. It then notifies the device
+//! once for each queue and each sleeping brane once, turns interrupts on, and polls again. The device gets its receive
+//! buffers back only at the end, so a flood causes at most the queue's length of work in a wake. The interrupt for
+//! received frames stays off if many frames come, or if receiving has used more than half of the processor. The timer
+//! then wakes the driver for them ([`nic_switch::rx_moderation`]). The driver's work for one brane is bounded
+//! ([`nic_switch::account`]); a brane that waits is served when the domain `turn` notifies. The device does not
+//! interrupt for sent frames unless it had no room.
 
 use crate::device::NetDevice;
 use crate::{own, pci, wiring};
+use brane_abi::layout::ports;
 use brane_abi::offender;
 use brane_abi::vif::DeviceInfo;
 use core::cell::UnsafeCell;
@@ -31,6 +34,8 @@ const TURN: Channel = Channel::new(wiring::channels::TURN);
 const MANAGER: Channel = Channel::new(wiring::channels::MANAGER);
 const BRANES: [usize; COUNT] = wiring::channels::BRANE;
 const COUNT: usize = own::PORTS.len();
+/// Ports of each brane.
+const PORTS: usize = ports::count(own::PORTS[0].size);
 
 /// Bit for each brane.
 const ALL: u64 = u64::MAX >> (64 - COUNT);
@@ -53,7 +58,7 @@ fn branes(channels: ChannelSet) -> u64 {
 }
 
 /// The switch is too large for the stack.
-struct SwitchCell(UnsafeCell<Switch<COUNT>>);
+struct SwitchCell(UnsafeCell<Switch<COUNT, PORTS>>);
 
 // SAFETY: a protection domain has exactly one thread.
 unsafe impl Sync for SwitchCell {}
@@ -69,7 +74,7 @@ pub struct Nic<D> {
 
 /// The state besides the device.
 struct Driver {
-    switch: &'static mut Switch<COUNT>,
+    switch: &'static mut Switch<COUNT, PORTS>,
     clock: Clock,
     moderation: RxModeration,
     alarm: Alarm,
@@ -170,8 +175,8 @@ impl Driver {
         }
     }
 
-    /// Receives and sends until nothing more can be done now. Returns true if received frames interrupt again: after receiving they
-    /// do, unless they are gathered and there is no `hurry`.
+    /// Receives and sends until nothing more can be done now. Returns true if received frames interrupt again. After
+    /// receiving they do, unless they are gathered and `hurry` is false.
     fn pass<D: NetDevice>(&mut self, device: &mut D, received: bool, hurry: bool) -> bool {
         let announced = loop {
             if received {
@@ -263,7 +268,7 @@ impl Driver {
         }
     }
 
-    /// Takes an interrupt. Turns off interrupts for received frames until further notice.
+    /// Handles an interrupt. Turns off interrupts for received frames; the caller's wake turns them on again.
     fn interrupted(&mut self, device: &mut impl NetDevice) {
         self.interrupts += 1;
         if device.interrupt_reason() {
@@ -289,7 +294,7 @@ impl<D: NetDevice> Handler for Nic<D> {
         let clock = driver.clock;
         driver.switch.wake(branes(channels), &|| clock.now_ns());
         let Some(device) = &mut self.device else {
-            // What the branes send stays in their rings, except what is for other branes of this NIC.
+            // Frames for the wire stay in the branes' rings; frames for other branes of this NIC are delivered.
             let _ = driver.switch.transmit(&mut Silent, &|| clock.now_ns());
             driver.flush();
             driver.report();

@@ -1,5 +1,5 @@
-//! The protection domain `nic.elf`: the driver ([`driver`]) of one NIC. Each NIC has a domain that runs this program; which NIC it
-//! is follows from the regions that `system.xml` gives to the domain ([`own`]).
+//! The protection domain `nic.elf`: the driver ([`driver`]) of one NIC. Each NIC has a domain that runs this program;
+//! which NIC it is follows from the regions that `system.xml` gives to the domain ([`own`]).
 #![no_std]
 #![no_main]
 

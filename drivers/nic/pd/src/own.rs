@@ -1,7 +1,7 @@
-//! What this domain has of the system: its regions, and where the device knows them.
+//! The regions of this domain, and the physical addresses at which the device knows them.
 //!
-//! One program drives every NIC. The regions lie at the same virtual addresses in each driver domain. The physical addresses
-//! differ, so the image builder writes them into the symbols below (`setvar` in `system.xml`).
+//! One program drives every NIC. The regions lie at equal virtual addresses in all driver domains. The physical
+//! addresses differ, so the image builder writes them into the symbols below (`setvar` in `system.xml`).
 
 use crate::wiring::regions;
 use sel4_microkit::Region;
@@ -23,8 +23,8 @@ macro_rules! address {
         #[doc = $about]
         #[inline]
         pub fn $read() -> u64 {
-            // SAFETY: a static of this program that nobody writes while it runs. Volatile, because the image builder changes it
-            // after compilation.
+            // SAFETY: reads a static of this program that is not written while the program runs. The read is volatile,
+            // because the image builder changes the value after compilation.
             unsafe { core::ptr::addr_of!($symbol).read_volatile() }
         }
     };

@@ -39,7 +39,7 @@ impl ConfigurationAccess for Page {
 
     fn write_word(&mut self, function: DeviceFunction, offset: u8, data: u32) {
         if function == ours() {
-            // SAFETY: as above.
+            // SAFETY: aligned and inside the page, which only this domain maps, uncached.
             unsafe { Page::register(offset).write_volatile(data) }
         }
     }
@@ -148,7 +148,7 @@ impl Kick {
         /// Offsets in the common configuration (virtio 1.2, 4.1.4.3).
         const QUEUE_SELECT: usize = 22;
         const QUEUE_NOTIFY_OFF: usize = 30;
-        // SAFETY: `register` gives aligned places inside the region; only this domain maps it, uncached, and the
+        // SAFETY: `register` returns aligned addresses inside the region; only this domain maps it, uncached, and the
         // transport that will own the common configuration does not exist yet.
         let off = unsafe {
             register(common.offset as usize + QUEUE_SELECT).write_volatile(queue);
@@ -163,10 +163,10 @@ impl Kick {
         }
     }
 
-    /// Tells the device that the queue has new buffers.
+    /// Notifies the device that the queue has new buffers.
     #[inline]
     fn kick(self) {
-        // SAFETY: `register` has checked the place. Writes there have no effect on memory of ours.
+        // SAFETY: `register` has checked the address. Writes there have no effect on this domain's memory.
         unsafe { self.register.write_volatile(self.queue) }
     }
 }

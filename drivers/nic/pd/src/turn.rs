@@ -1,8 +1,9 @@
-//! The protection domain `turn.elf`: it tells the NIC drivers when the branes have had their turns.
+//! The protection domain `turn.elf`: it notifies the NIC drivers when the branes have had their turns.
 //!
-//! It has the priority of the branes. A driver that has worked enough for a brane notifies it; it goes to the end of the kernel's
-//! round of turns, and notifies the driver when the round has come to it. If nobody else wants to run, that is at once. The
-//! drivers are on the other side; they are trusted, and nobody else can reach it.
+//! It has the priority of the branes. If a driver has worked enough for a brane, it notifies this domain. The domain
+//! goes to the end of the kernel's round of turns, and notifies the driver when the round reaches it. If no other
+//! domain is ready to run, that is at once. The drivers are on the other side; they are trusted, and no other domain
+//! can notify this one.
 #![no_std]
 #![no_main]
 

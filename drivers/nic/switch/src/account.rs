@@ -1,22 +1,23 @@
-//! What the driver works for each brane, and which branes wait for their turn.
+//! Bounds the driver's work for each brane: an account for each brane, and the set of branes that wait for their turn.
 //!
-//! The driver runs above the branes, and the kernel charges its time to none of them. So the driver charges each brane's
-//! account (`work_budget`) with what it works for the brane. A brane whose account is exhausted *waits*: its frames stay in its
-//! own rings. The driver then notifies the domain `turn`, which has the branes' priority and notifies the driver when the
-//! kernel's round of turns has come to it. That pays back [`BURST`] of the debt of each brane that waits.
+//! The driver runs above the branes, and the kernel charges its time to none of them. So the driver charges each
+//! brane's account (`work_budget`) with its work for the brane. A brane whose account is exhausted *waits*: its frames
+//! stay in its own rings. The driver then notifies the domain `turn`, which has the branes' priority. When the kernel's
+//! round of turns reaches `turn`, `turn` notifies the driver. That pays back [`BURST`] of the debt of each brane that
+//! waits.
 //!
-//! **Bound.** In `n` such notifications and the time `t`, the driver charges one brane with `n + 1` times [`BURST`], a tenth of `t`,
-//! and one turn at most. If no other domain of the branes' priority wants to run, the notification comes as soon as the brane itself sleeps. So
-//! the processor does not idle while a brane waits.
+//! **Bound.** In a time `t` with `n` such notifications, the driver charges one brane at most `n + 1` times [`BURST`],
+//! a tenth of `t`, and one turn. If no other domain of the branes' priority is ready to run, the notification comes as
+//! soon as the brane itself sleeps. So the processor does not idle while a brane waits.
 //!
-//! All work is charged, but for one case. If `turn` answers within [`PROMPT`], no other domain used up its turn of the round, because
-//! such a turn is longer. The driver then charges a quarter of its work until an answer takes longer. So a brane that sends alone at
-//! full rate causes a quarter of the notifications. If another domain begins to compute then, the brane has one answer's work at
-//! this price left: four times [`BURST`].
+//! All work is charged, with one exception. If `turn` answers within [`PROMPT`], no other domain used up its turn of
+//! the round, because such a turn is longer. The driver then charges a quarter of its work until an answer takes
+//! longer. So a brane that sends alone at full rate causes a quarter of the notifications. If another domain begins to
+//! compute in that time, the brane has the work of one answer left at the reduced charge: four times [`BURST`].
 //!
-//! The driver cannot prevent a notification. A brane that waits is not armed for one, but for one that was under way, so what
-//! it notifies beyond that is charged to a second account. If that is exhausted, the manager suspends the brane
-//! (`brane_abi::offender`).
+//! The driver cannot prevent a notification. The doorbell of a brane that waits is not armed, but one notification may
+//! be under way. All further notifications are charged to a second account. If that account is exhausted, the manager
+//! suspends the brane (`brane_abi::offender`).
 //!
 //! The branes are not trusted; they cannot reach these accounts.
 
@@ -24,40 +25,41 @@ use crate::Device;
 use core::mem::take;
 use work_budget::{Budget, Budgets, SWITCH_NS, Terms};
 
-/// Work for one brane beyond its tenth of the time, in nanoseconds.
+/// Work for one brane in advance of its tenth of the time, in nanoseconds.
 pub const BURST: u64 = 1_000_000;
-/// See the head of this file: shorter than a turn of the kernel's round (5 ms), longer than most domains take to serve one wake.
+/// Longest time of a prompt answer, in nanoseconds: shorter than a turn of the kernel's round (5 ms), longer than most
+/// domains need for one wake. See the head of this file.
 pub const PROMPT: u64 = 2_000_000;
-/// The part of the work that is charged after a prompt answer: one in 2 to the power of this.
+/// After a prompt answer, work is charged divided by 2 to the power of this.
 const EASE: u32 = 2;
-/// A turn in a round of the driver ends after so many nanoseconds.
+/// Length at which a turn in a round of the driver ends, in nanoseconds.
 pub const LONGEST_TURN: u64 = 200_000;
-/// A turn and one record of the longest kind, for up to 63 receivers, in nanoseconds. What took longer is not charged: the
-/// whole machine stood still then.
+/// A turn and one record of the longest kind, for up to 63 receivers, in nanoseconds. Longer times are not charged,
+/// because the whole machine stood still in them.
 const LONGEST: u64 = 1_000_000;
 const WORK: Terms = Terms::new(100, BURST, LONGEST);
-/// Charges for notifications of a brane while it waits; the first notification of each wait is free. A brane can make five at
-/// once, and may cost one hundredth of the time.
+/// Budget of notifications from a brane that waits; the first notification of each wait is free. Five can come at once;
+/// their long-term share is one hundredth of the time.
 const KNOCKS: Terms = Terms::new(10, 5 * SWITCH_NS, SWITCH_NS);
-/// Charge for a turn, in nanoseconds: telling the device of its frames is most of it.
+/// Charge for a turn, in nanoseconds. Most of it is the notification of the device.
 const TURN_COST: u64 = 6_000;
-/// Charge for each record of a turn that is too short to be measured, and for what comes after the turn, as taking back the
-/// buffer of the frame, in nanoseconds.
+/// Charge for each record of a turn that is too short to be measured, in nanoseconds.
 const RECORD_COST: u64 = 2_000;
+/// Charge for later work on each record, such as reclaiming its transmit buffer, in nanoseconds.
 const AFTER_RECORD: u64 = 300;
-/// Charges are entered into the account when so many nanoseconds have come together, since that takes a look at the clock.
+/// Charges that are collected before they enter the account, in nanoseconds, because each entry reads the clock.
 const SETTLED_FROM: u64 = 50_000;
-/// A turn is measured from so many bytes on, and the clock is looked at again after as many. Long records count as several.
+/// Bytes from which on a turn is measured, and between two readings of the clock. Long records count as several.
 const MEASURED_FROM: usize = 16 * 1024;
 const RECORD_BYTES: usize = 1024;
-/// Charge for the records of a measured turn before it was measured, in nanoseconds.
+/// Charge for the records of a measured turn that came before its first measurement, in nanoseconds.
 const UNMEASURED: u64 = (MEASURED_FROM / RECORD_BYTES) as u64 * RECORD_COST;
 
 /// Measures one turn.
 pub struct Meter {
-    /// Bytes of all records, where each record counts for [`RECORD_BYTES`] more.
+    /// Bytes of all records; each record counts [`RECORD_BYTES`] more than its length.
     bytes: usize,
-    /// How many there are when the clock is to be looked at.
+    /// Value of `bytes` at which the clock is read next.
     look_at: usize,
     start: Option<u64>,
 }
@@ -85,7 +87,7 @@ impl Meter {
         now.saturating_sub(*self.start.get_or_insert(now)) < LONGEST_TURN
     }
 
-    /// What the turn has cost up to now.
+    /// Returns the cost of the turn so far, in nanoseconds.
     #[inline]
     fn cost(&self, clock: &impl Fn() -> u64) -> u64 {
         let records = (self.bytes / RECORD_BYTES) as u64;
@@ -102,20 +104,20 @@ pub struct Accounts<const N: usize> {
     work: [Budget; N],
     /// Charges that have not been entered yet.
     due: [u64; N],
-    /// Branes that had a turn, long enough to be measured, since the device was told last.
+    /// Branes that had a measured turn since the last notification of the device.
     long: u64,
     knocks: Budgets<N>,
     /// Branes that wait.
     waiting: u64,
-    /// Those of them that have notified since.
+    /// Waiting branes that have notified the driver since they wait.
     knocked: u64,
-    /// The domain `turn` has been notified and has not answered.
+    /// True from the notification of the domain `turn` until its answer.
     asked: bool,
-    /// When the first waiting brane exhausted its account, in nanoseconds.
+    /// Time at which the first waiting brane exhausted its account, in nanoseconds.
     since: u64,
     /// See [`EASE`]; 0 after a late answer.
     ease: u32,
-    /// The manager has to be notified.
+    /// True if the manager must be notified.
     offended: bool,
 }
 
@@ -126,7 +128,7 @@ impl<const N: usize> Default for Accounts<N> {
 }
 
 impl<const N: usize> Accounts<N> {
-    /// Without debts.
+    /// Creates accounts without debts.
     pub const fn new() -> Self {
         Self {
             work: [Budget::new(WORK); N],
@@ -142,13 +144,13 @@ impl<const N: usize> Accounts<N> {
         }
     }
 
-    /// Charges brane `b` with a wake of the driver. Takes effect with the next turn.
+    /// Charges brane `b` with a wake of the driver. The charge takes effect with the next turn.
     #[inline]
     pub fn woke(&mut self, b: usize) {
         self.due[b] += SWITCH_NS;
     }
 
-    /// Charges brane `b` with a turn. Returns true if the brane has to wait from now on.
+    /// Charges brane `b` with a turn. Returns true if the brane must wait from now on.
     #[inline]
     pub fn charge(&mut self, b: usize, turn: &Meter, clock: &impl Fn() -> u64) -> bool {
         self.long |= u64::from(turn.start.is_some()) << b;
@@ -157,8 +159,8 @@ impl<const N: usize> Accounts<N> {
         *due >= SETTLED_FROM && self.settle(b, clock())
     }
 
-    /// Tells the device of what was sent. An emulated device can keep the driver waiting here for as long as it works, so
-    /// the time is charged to each brane that has sent much. Takes effect with the next turn.
+    /// Notifies the device of the sent frames. An emulated device can block the driver here as long as it works. So the
+    /// time is charged to each brane with a measured turn. The charge takes effect with the next turn.
     #[inline]
     pub fn kick(&mut self, device: &mut impl Device, clock: &impl Fn() -> u64) {
         if self.long == 0 {
@@ -185,13 +187,13 @@ impl<const N: usize> Accounts<N> {
         exhausted
     }
 
-    /// Returns true if brane `b` waits.
+    /// Returns true if brane `b` waits for its turn.
     #[inline]
     pub fn waits(&self, b: usize) -> bool {
         self.waiting & 1 << b != 0
     }
 
-    /// Brane `b` has notified the driver although it waits. Its first notification may have been under way.
+    /// Records a notification from brane `b`, which waits. The first one is free, because it may have been under way.
     #[cold]
     pub fn knock(&mut self, b: usize, now: u64) {
         if self.knocked & 1 << b != 0 {
@@ -200,8 +202,9 @@ impl<const N: usize> Accounts<N> {
         self.knocked |= 1 << b;
     }
 
-    /// The turn has come: it pays back one burst of the debt of each brane that waits. Returns those that wait no longer. One
-    /// with a longer debt, from an operation that took long, waits for the next turn too.
+    /// Pays back one burst of the debt of each waiting brane. Must be called when `turn` has notified. Returns the
+    /// branes that no longer wait. A brane with a longer debt, from an operation that took long, waits for another
+    /// turn.
     #[cold]
     pub fn turn_came(&mut self, now: u64) -> u64 {
         self.asked = false;
@@ -222,13 +225,13 @@ impl<const N: usize> Accounts<N> {
         released
     }
 
-    /// Returns true if [`Self::take_request`] or [`Self::take_offence`] would.
+    /// Returns true if [`Self::take_request`] or [`Self::take_offence`] may return true.
     #[inline]
     pub fn has_pending(&self) -> bool {
         self.waiting != 0 || self.offended
     }
 
-    /// Returns true, once, if the domain `turn` has to be notified.
+    /// Returns true, once, if the domain `turn` must be notified.
     #[inline]
     pub fn take_request(&mut self) -> bool {
         if self.waiting == 0 || self.asked {
@@ -238,13 +241,13 @@ impl<const N: usize> Accounts<N> {
         true
     }
 
-    /// Returns true, once, if the manager has to be notified that there is an offender.
+    /// Returns true, once, if the manager must be notified of an offender.
     #[inline]
     pub fn take_offence(&mut self) -> bool {
         take(&mut self.offended)
     }
 
-    /// The next brane that the manager is to suspend, and until when.
+    /// Returns the next brane that the manager must suspend, and the time until which.
     pub fn take_offender(&mut self, now: u64) -> Option<(usize, u64)> {
         self.knocks.take_offender(now)
     }

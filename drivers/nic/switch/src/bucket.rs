@@ -1,30 +1,30 @@
-//! A token bucket: so many bytes in a second, and a burst of what was not used.
+//! A token bucket: it limits a vif to a rate in bytes for each second, and allows bursts up to its capacity.
 //!
-//! Pure arithmetic on the driver's own numbers and a time that the caller brings, in nanoseconds of a clock that does
-//! not go backwards (a step back counts as no time).
+//! It computes only with the driver's own numbers and with the time that the caller passes. The time is in nanoseconds
+//! of a clock that does not go backwards; a step back counts as no time.
 
 use brane_abi::port::MAX_FRAME;
 use brane_abi::vif::MAX_RATE;
 
 const SECOND: u64 = 1_000_000_000;
 
-/// The bucket. Full at first.
+/// A token bucket. It is full at first.
 #[derive(Clone, Copy, Debug)]
 pub struct Bucket {
-    /// Bytes in a second.
+    /// Bytes in each second.
     rate: u64,
-    /// Bytes that it holds at most.
+    /// Capacity in bytes.
     burst: u64,
-    /// Bytes that it holds.
+    /// Bytes available now.
     tokens: u64,
-    /// Billionths of a byte on top.
+    /// Fraction of a byte available besides, in billionths.
     rest: u64,
-    /// Time of the last look.
+    /// Time of the last refill, in nanoseconds.
     at: u64,
 }
 
 impl Bucket {
-    /// Nothing ever passes; for vifs whose bucket is never asked.
+    /// A bucket that passes no frame: for a vif without a rate, for which [`Self::take`] is not called.
     pub const EMPTY: Bucket = Bucket {
         rate: 0,
         burst: 0,
@@ -33,8 +33,8 @@ impl Bucket {
         at: 0,
     };
 
-    /// For `rate` bytes in a second. It holds a tenth of a second, and at least one frame of the longest kind, which could
-    /// never pass otherwise. `None` for rates that are 0 or above [`MAX_RATE`].
+    /// Creates a full bucket for `rate` bytes in each second. Its capacity is a tenth of a second, and at least the
+    /// longest frame, which could otherwise never pass. Returns `None` if the rate is 0 or above [`MAX_RATE`].
     pub fn new(rate: u64) -> Option<Bucket> {
         let burst = (rate / 10).max(MAX_FRAME as u64);
         (rate != 0 && rate <= MAX_RATE).then_some(Bucket {
@@ -45,17 +45,17 @@ impl Bucket {
         })
     }
 
-    /// Makes it full, as at first.
+    /// Fills the bucket.
     pub fn fill(&mut self) {
         (self.tokens, self.rest) = (self.burst, 0);
     }
 
-    /// Whether a frame of `len` bytes may pass at `now`; if so, its bytes are taken.
+    /// Returns true if a frame of `len` bytes may pass at `now`. The bucket is then reduced by `len`.
     pub fn take(&mut self, len: usize, now: u64) -> bool {
         let passed = now.saturating_sub(self.at);
         if passed != 0 {
             self.at = now;
-            // Longer fills it in any case, and so bounded the product fits: 10^19 for the highest rate.
+            // A longer time fills the bucket in any case. With this bound the product fits: 10^19 for the highest rate.
             let most = (self.burst.saturating_mul(SECOND) / self.rate.max(1)).saturating_add(1);
             let gained = passed
                 .min(most)
@@ -100,7 +100,7 @@ mod tests {
     }
 
     proptest! {
-        /// Never more than rate times time and one burst.
+        /// Checks that a bucket never passes more than the rate times the time, and one burst.
         #[test]
         fn passes_its_rate_and_no_more(
             rate in prop_oneof![1u64..100_000, 100_000u64..MAX_RATE, Just(MAX_RATE)],
@@ -127,7 +127,7 @@ mod tests {
             while bucket.take(1000, 0) {}
             let mut passed = 0;
             let mut now = 0;
-            // Two seconds, or a hundred thousand looks.
+            // Two seconds, or a hundred thousand steps.
             for _ in 0..100_000u64.min(2 * SECOND / gap) {
                 now += gap;
                 while bucket.take(1000, now) {

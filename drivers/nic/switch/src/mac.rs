@@ -1,7 +1,10 @@
-//! From a MAC address to the vif that has it, in a few instructions.
+//! Finds the vif that has a MAC address, in a few instructions. Owns the table of addresses.
 //!
-//! The same address may exist in several VLANs, so a vif is known by both: the number of the VLAN lies above the
-//! address, and is 0 without a tag, so that frames without one are looked up by their address as it is.
+//! An address may exist in several VLANs, so the key contains both. The VLAN number lies in the bits above the address,
+//! and is 0 for frames without a tag. So the address of an untagged frame is the key without any change.
+//!
+//! The addresses come from frames of untrusted senders. Each lookup is bounded, because at most a quarter of the table
+//! is occupied.
 
 use crate::MAX_VIFS;
 
@@ -9,23 +12,23 @@ use crate::MAX_VIFS;
 pub type Mac = u64;
 
 const MASK: u64 = (1 << 48) - 1;
-/// Four times the vifs, so that a miss ends after a step or two.
+/// Number of table slots: four times the vifs, so that a miss ends after a step or two.
 const SLOTS: usize = 4 * MAX_VIFS;
 const NONE: u8 = u8::MAX;
 const _: () = assert!(SLOTS == 256 && MAX_VIFS < NONE as usize);
 
-/// What an Ethernet header says.
+/// The fields of an Ethernet header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EthernetHeader {
-    /// Destination, without a VLAN.
+    /// Destination address, without a VLAN.
     pub dst: Mac,
-    /// Source, without a VLAN.
+    /// Source address, without a VLAN.
     pub src: Mac,
     /// The two bytes after the addresses, the first one lowest.
     pub ethertype: u16,
 }
 
-/// The header of a frame; `None` when it is shorter.
+/// Returns the header of a frame, or `None` if the frame is too short for one.
 #[inline]
 pub fn ethernet_header(frame: &[u8]) -> Option<EthernetHeader> {
     let (low, high) = (frame.get(..8)?, frame.get(6..14)?);
@@ -38,51 +41,52 @@ pub fn ethernet_header(frame: &[u8]) -> Option<EthernetHeader> {
     })
 }
 
-/// That address in VLAN `vlan` (0: without a tag).
+/// Returns the key of an address in VLAN `vlan`; 0 means no tag.
 #[inline]
 pub fn in_vlan(mac: Mac, vlan: u16) -> Mac {
     mac | u64::from(vlan) << 48
 }
 
-/// The reserved group addresses (IEEE 802.1Q, 8.6.3): the lowest of the sixteen, and the bits that they have in common.
+/// The reserved group addresses (IEEE 802.1Q, 8.6.3): the lowest of the sixteen, and the mask of their common bits.
 const RESERVED: Mac = from_bytes([0x01, 0x80, 0xc2, 0, 0, 0]);
 const RESERVED_MASK: Mac = from_bytes([0xff, 0xff, 0xff, 0xff, 0xff, 0xf0]);
-/// EtherType of MAC control, which pause frames have (IEEE 802.3, 31A).
+/// EtherType of MAC control, for example of pause frames (IEEE 802.3, 31A).
 const MAC_CONTROL: u16 = 0x8808;
-/// The lowest EtherType; what is below is a length, and an LLC header follows (IEEE 802.3, 3.2.6).
+/// The lowest EtherType. A lower value is a length, and an LLC header follows (IEEE 802.3, 3.2.6).
 const LOWEST_TYPE: u16 = 0x0600;
-/// EtherTypes of IP, as [`EthernetHeader::kind`] has them.
+/// EtherTypes of IP, in the byte order of [`EthernetHeader::ethertype`].
 pub const IPV4: u16 = 0x0800u16.swap_bytes();
 /// See [`IPV4`].
 pub const IPV6: u16 = 0x86ddu16.swap_bytes();
 
-/// Returns true if the frame is for the bridges and stations of the link itself: spanning tree, pause, LACP, LLDP, 802.1X.
-/// A frame with an LLC header counts as one, since spanning tree uses LLC at other group addresses too.
+/// Returns true if the frame is for the bridges and stations of the link itself: spanning tree, pause, LACP, LLDP,
+/// 802.1X. Frames with an LLC header count too, because spanning tree uses LLC at other group addresses as well.
 #[inline]
 pub fn is_link_control(header: &EthernetHeader) -> bool {
     let ethertype = header.ethertype.swap_bytes();
     header.dst & RESERVED_MASK == RESERVED || ethertype < LOWEST_TYPE || ethertype == MAC_CONTROL
 }
 
-/// Returns true for an IP packet to one station, which is neither tagged nor link control. Most frames are of this sort.
+/// Returns true for an IP packet to one station; such a frame is neither tagged nor link control. Most frames are of
+/// this kind.
 #[inline]
 pub fn is_plain(header: &EthernetHeader) -> bool {
     (header.ethertype == IPV4 || header.ethertype == IPV6) && !is_group(header.dst)
 }
 
-/// From the order of transmission.
+/// Converts an address from the order of transmission.
 pub const fn from_bytes(mac: [u8; 6]) -> Mac {
     let [a, b, c, d, e, f] = mac;
     u64::from_le_bytes([a, b, c, d, e, f, 0, 0])
 }
 
-/// Multicast and broadcast (IEEE 802, I/G bit).
+/// Returns true for multicast and broadcast addresses (IEEE 802, I/G bit).
 #[inline]
 pub fn is_group(mac: Mac) -> bool {
     mac & 1 != 0
 }
 
-/// Open addressing over vif slots. The owner rebuilds it when a vif comes or goes.
+/// Hash table of vif slots with open addressing. The owner rebuilds it when a vif is added or removed.
 pub struct MacTable {
     slots: [u8; SLOTS],
     macs: [Mac; MAX_VIFS],
@@ -102,11 +106,11 @@ impl MacTable {
         (mac.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as usize
     }
 
-    /// The vif slot with this address.
+    /// Returns the vif slot with this address.
     #[inline]
     pub fn find(&self, mac: Mac) -> Option<usize> {
         let mut at = Self::hash(mac);
-        // Ends: at most a quarter of the slots is taken.
+        // Ends: at most a quarter of the slots is occupied.
         loop {
             let slot = self.slots[at % SLOTS];
             if slot == NONE {

@@ -1,79 +1,65 @@
-//! One brane as the driver sees it: the link in its region `ports-N`, and the two rings of each of its ports.
+//! One brane as the driver sees it: the end of its region `ports-N`, with the two rings of each of its ports.
+//!
+//! It owns the driver's side of the link. On the other side is the brane, which is not trusted: a violation of the ring
+//! protocol ends in quarantine until the brane restarts ([`Endpoint`]).
 
 use crate::Link as WireLink;
-use brane_abi::layout::{PORTS_PER_BRANE, ports};
-use brane_abi::link::{Link, LinkState, Side};
+use arrayvec::ArrayVec;
+use brane_abi::endpoint::{Endpoint, LinkEvent, RingPair, Rings};
+use brane_abi::layout::ports;
+use brane_abi::link::Side;
 use brane_abi::net::MacAddr;
 use brane_abi::port::{FrameMeta, KIND_INFO, PortInfo, port_bit};
-use brane_abi::ring::{Consumer, Producer, RingError, RingIndices};
+use brane_abi::ring::{Consumer, Producer, RingError};
 use brane_abi::shared::SharedRegion;
 use zerocopy::IntoBytes;
 
-/// A port: its rings, and what is bound to it.
+/// A port: its rings, and the vif that is bound to it.
 pub struct Port {
-    indices: [&'static RingIndices; 2],
     /// To the brane.
     pub rx: Producer,
     /// From the brane.
     pub tx: Consumer,
     /// The vif's slot.
     pub vif: Option<u8>,
+    /// Number of bindings so far, modulo 2^32.
     pub generation: u32,
-    /// The brane has yet to be told what the port is: no frame before that.
+    /// The port's [`PortInfo`] has to be sent before the next frame.
     pub info_due: bool,
 }
 
-/// A brane.
-pub struct Brane {
-    link: Link,
-    pub ports: [Port; PORTS_PER_BRANE],
-    /// Both sides agree, and the brane has not broken the protocol since.
-    pub up: bool,
-    /// It broke the protocol: nothing more until it restarts.
-    pub quarantined: bool,
-    /// Ports with something that the brane has not been told of.
+/// A brane with `P` ports.
+pub struct Brane<const P: usize> {
+    /// The driver's side of the link. Its rings are the ports.
+    pub endpoint: Endpoint<[Port; P]>,
+    /// Ports with records that are not published: [`port_bit`]s.
     pub pending: u64,
-    /// Notify it whatever its doorbell says.
-    pub must_notify: bool,
-    /// Bytes that it may still send in this turn, or has left from the one before: less than two [`crate::QUANTUM`]s.
+    /// Bytes that the brane may still send in this turn, or has left from its last one: less than two [`crate::QUANTUM`]s.
     pub deficit: usize,
 }
 
-/// What a look at the link brought.
+/// What [`Brane::poll`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
+    /// The brane has not restarted. The link may have come up or gone down.
     None,
-    /// The brane (re)started; the rings were reset.
+    /// The brane has (re)started. Its rings were reset.
     Restarted,
 }
 
 impl Port {
     fn new(region: SharedRegion, p: usize) -> Option<Port> {
-        // SAFETY: RingIndices is made of atomics only.
-        let rx_indices: &'static RingIndices = unsafe { region.object(ports::rx_indices(p))? };
-        // SAFETY: as above.
-        let tx_indices: &'static RingIndices = unsafe { region.object(ports::tx_indices(p))? };
-        let (rx, tx) = (ports::RX[p], ports::TX[p]);
+        let RingPair { tx: rx, rx: tx } = ports::driver_rings(region, p)?;
         Some(Port {
-            indices: [rx_indices, tx_indices],
-            rx: Producer::new(rx_indices, region.part(rx.offset, rx.len)?)?,
-            tx: Consumer::new(tx_indices, region.part(tx.offset, tx.len)?)?,
+            rx,
+            tx,
             vif: None,
             generation: 0,
             info_due: true,
         })
     }
 
-    fn reset(&mut self) {
-        for indices in self.indices {
-            indices.reset();
-        }
-        self.rx.reset();
-        self.tx.reset();
-        self.info_due = true;
-    }
-
-    /// Tells the brane what the port is. `mac` is the bound vif's.
+    /// Sends the port's [`PortInfo`]. `mac` is the bound vif's address, `None` if no vif is bound.
     fn send_info(&mut self, mac: Option<MacAddr>, wire: &WireLink) -> Result<(), RingError> {
         let info = match mac {
             Some(mac) => PortInfo {
@@ -100,70 +86,56 @@ impl Port {
     }
 }
 
-impl Brane {
-    /// Starts the driver's side; `None` when the region is too small. The brane must be notified once.
-    pub fn start(region: SharedRegion) -> Option<Brane> {
-        let link = Link::start(region, Side::A)?;
-        let ports = [Port::new(region, 0)?, Port::new(region, 1)?];
-        for port in &ports {
-            // Whatever an earlier life left there.
-            for indices in port.indices {
-                indices.reset();
-            }
-        }
+impl Rings for Port {
+    fn reset(&mut self) {
+        self.rx.reset();
+        self.tx.reset();
+        self.info_due = true;
+    }
+}
+
+impl<const P: usize> Brane<P> {
+    /// Starts the driver's side of the link. Returns `None` if the region is too small or not aligned.
+    pub fn start(region: SharedRegion) -> Option<Brane<P>> {
+        let ports: ArrayVec<Port, P> = (0..P).map_while(|p| Port::new(region, p)).collect();
         let brane = Brane {
-            link,
-            ports,
-            up: false,
-            quarantined: false,
+            endpoint: Endpoint::start(region, Side::A, ports.into_inner().ok()?)?,
             pending: 0,
-            must_notify: true,
             deficit: 0,
         };
-        // From here on the brane's rings wake us; pending of before is found by the first look.
-        let _ = brane.arm();
+        // From here on the brane's doorbell wakes the driver. Records of an earlier incarnation are found by the first poll.
+        let _ = brane.endpoint.arm();
         Some(brane)
     }
 
-    /// Looks at the link's state and follows it. Bounded: a restart costs one reset of two empty rings' indices.
-    pub fn follow(&mut self) -> Change {
-        let mut change = Change::None;
-        let mut state = self.link.poll();
-        if state == LinkState::PeerRestarted {
-            for port in &mut self.ports {
-                port.reset();
-            }
-            self.link.acknowledge();
-            self.up = false;
-            self.quarantined = false;
-            self.pending = 0;
-            self.must_notify = true;
-            change = Change::Restarted;
-            state = self.link.poll();
+    /// Returns true if the brane's rings may be used.
+    #[inline]
+    pub fn is_up(&self) -> bool {
+        self.endpoint.is_up()
+    }
+
+    /// Returns port `p`, which must be below `P`.
+    #[inline]
+    pub fn port(&mut self, p: usize) -> &mut Port {
+        &mut self.endpoint.rings[p]
+    }
+
+    /// Polls the link, and accepts the brane's new incarnation if there is one. Costs a few loads, and after a restart one
+    /// reset of the rings' indices.
+    pub fn poll(&mut self) -> Change {
+        if self.endpoint.poll() != LinkEvent::PeerRestarted {
+            return Change::None;
         }
-        self.up = state == LinkState::Up && !self.quarantined;
-        change
+        self.pending = 0;
+        self.endpoint.accept();
+        // A peer that changes its epoch between the two polls is accepted at the next wake.
+        let _ = self.endpoint.poll();
+        Change::Restarted
     }
 
-    /// Nothing more from or to this brane until it restarts.
-    pub fn quarantine(&mut self) {
-        self.up = false;
-        self.quarantined = true;
-    }
-
-    /// Takes the marks of the brane's doorbell towards us: `port_bit`s.
-    pub fn take_marks(&self) -> u64 {
-        self.link.own_bell().take()
-    }
-
-    /// Before sleep: `false` when there are new marks.
-    pub fn arm(&self) -> bool {
-        self.link.own_bell().arm()
-    }
-
-    /// Tells the brane what port `p` is, if that is due. `Ok(false)` when there is no room yet.
+    /// Sends the [`PortInfo`] of port `p` if it is due. Returns `Ok(false)` if the ring has no room for it.
     pub fn inform(&mut self, p: usize, mac: Option<MacAddr>, wire: &WireLink) -> Result<bool, RingError> {
-        let port = &mut self.ports[p];
+        let port = &mut self.endpoint.rings[p];
         if !port.info_due {
             return Ok(true);
         }
@@ -177,15 +149,14 @@ impl Brane {
         }
     }
 
-    /// Publishes all that was put in the rings. Returns whether the brane has to be notified.
-    pub fn publish(&mut self) -> bool {
-        let mut notify = core::mem::take(&mut self.must_notify);
-        if self.pending != 0 {
-            for port in &mut self.ports {
+    /// Publishes all records that were put into the rings. Returns true if the brane must be notified.
+    pub fn flush(&mut self) -> bool {
+        let pending = core::mem::take(&mut self.pending);
+        if pending != 0 {
+            for port in &mut self.endpoint.rings {
                 let _ = port.rx.publish();
             }
-            notify |= self.link.peer_bell().ring(core::mem::take(&mut self.pending));
         }
-        notify
+        self.endpoint.flush(pending)
     }
 }

@@ -1,58 +1,60 @@
-//! When the driver takes received frames: at each interrupt while they are part of a conversation, in batches while a flood comes,
-//! and not at all while receiving is ahead of everybody else's work.
+//! Decides when the driver processes received frames. Normally it does so at each interrupt. During a flood it does so
+//! in batches. If receiving has used too much processor time, it pauses.
 //!
-//! An interrupt for each burst of a flood costs more than the burst: whoever runs is stopped in the middle, and the device may be
-//! held up just then (an emulator keeps its lock while it hands a burst over). So where [`MANY`] frames more have been taken
-//! than were sent, the next ones are gathered: no interrupts for received frames until the timer, [`LONGEST`] later at most, and
-//! sooner where the device's buffers would not last. A brane that has something to send wakes the driver as ever, and what has
-//! come in meanwhile is taken too. It goes on as long as that many come each time. Peers that wait for their answers are never
-//! late, however many they are: for each of their frames one is sent.
+//! An interrupt for each burst of a flood costs more than the burst itself. It stops the running domain, and it may
+//! block the device: an emulator holds its lock while it transfers a burst. So if the driver has received [`MANY`]
+//! frames more than it has sent, it gathers the next ones. Interrupts for received frames stay off until the timer
+//! wakes the driver. That is at most [`LONGEST`] later, and earlier if the device's buffers would run out. A brane that
+//! sends still wakes the driver, which then processes the received frames too. Gathering continues as long as that many
+//! frames come each time. It never delays peers that wait for answers, however many they are, because the driver sends
+//! a frame for each of theirs.
 //!
-//! What receiving takes of the processor is bounded by [`crate::rx_throttle`], which goes first.
+//! [`crate::rx_throttle`] bounds the processor time of receiving, and has precedence.
 //!
-//! Pure arithmetic on times that the caller brings, in nanoseconds of a clock that does not go backwards, and on its counts. The
-//! wire is trusted with nothing, the branes only with waking us.
+//! This module computes only with counters and with times that the caller passes, in nanoseconds of a clock that does
+//! not go backwards. The wire is not trusted. The branes are not trusted either; their notifications only wake the
+//! driver.
 
 use crate::BACKLOG;
 use crate::rx_throttle::RxThrottle;
 
-/// Frames taken beyond those sent from which on the next ones are gathered.
+/// Surplus of received frames over sent ones from which on the driver gathers.
 pub const MANY: u64 = 12;
-/// Longest time for which frames are gathered, in nanoseconds: what a round trip may cost beside a flood.
+/// Longest time of gathering, in nanoseconds: the delay of a round trip during a flood.
 pub const LONGEST: u64 = 400_000;
-/// Shortest time that is worth waking by the timer, in nanoseconds.
+/// Shortest time that is worth a wake by the timer, in nanoseconds.
 pub const SHORTEST: u64 = 50_000;
 
-/// Who takes received frames next.
+/// The event that starts the next processing of received frames.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rest {
     /// The device's interrupt.
     None,
-    /// The timer, or a brane that has something to send.
+    /// The timer, or a brane that sends.
     Gather,
-    /// The timer, not before that time.
+    /// The timer, not before this time.
     RxThrottle(u64),
 }
 
-/// What a wake is for.
+/// The action of a wake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wake {
-    /// Received frames are taken.
+    /// Process received frames.
     Receive,
-    /// They stay where they are.
+    /// Leave received frames in the device.
     Leave,
-    /// They stay where they are, and the timer is to wake us at that time.
+    /// Leave received frames in the device and arm the timer for this time.
     LeaveUntil(u64),
 }
 
-/// What the driver has done since it started.
+/// Totals since the driver started.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Frames taken from the device.
+    /// Frames received from the device.
     pub received: u64,
-    /// Frames given to it.
+    /// Frames sent to the device.
     pub sent: u64,
-    /// Buffers for receiving given back to it.
+    /// Receive buffers given back to the device.
     pub buffers: u64,
 }
 
@@ -61,7 +63,7 @@ pub struct Counts {
 pub struct RxModeration {
     throttle: RxThrottle,
     rest: Rest,
-    /// When it was last decided who takes the next frames, and the counts then.
+    /// Time of the last decision, and the counts at that time.
     at: u64,
     then: Counts,
     /// Frames received before this wake.
@@ -75,7 +77,7 @@ impl Default for RxModeration {
 }
 
 impl RxModeration {
-    /// Each frame interrupts.
+    /// Creates the state in which each received frame interrupts.
     pub const fn new() -> RxModeration {
         RxModeration {
             throttle: RxThrottle::new(),
@@ -90,13 +92,13 @@ impl RxModeration {
         }
     }
 
-    /// Who takes received frames next.
+    /// Returns the event that starts the next processing of received frames.
     pub fn rest(&self) -> Rest {
         self.rest
     }
 
-    /// The driver was woken: by the device, by the timer (its deadline is over then), or by branes alone. `now` is asked for where
-    /// it matters.
+    /// Decides the action of a wake. `interrupted` is true if the device interrupted, `rang` if the timer's deadline
+    /// has passed; otherwise only branes woke the driver. `now` is called only if the time matters.
     #[inline]
     pub fn wake(&mut self, interrupted: bool, rang: bool, now: impl FnOnce() -> u64) -> Wake {
         if rang {
@@ -114,20 +116,21 @@ impl RxModeration {
         }
     }
 
-    /// Frames beyond those sent, since the last decision.
+    /// Returns the surplus of received frames over sent ones since the last decision.
     fn unanswered(&self, counts: &Counts) -> u64 {
         let received = counts.received - self.then.received;
         received.saturating_sub(counts.sent - self.then.sent)
     }
 
-    /// Whether a wake leaves the interrupts off for now, without a look at whether more frames have come.
+    /// Returns true if a wake leaves the interrupts off for now, without a poll for more frames.
     #[inline]
     pub fn gathers(&self, counts: &Counts) -> bool {
         self.rest == Rest::Gather || self.unanswered(counts) >= MANY
     }
 
-    /// A wake that received lasted from `start` to `end`; the counts are those of its end. `Some` when received frames are not to
-    /// interrupt, and the timer is to wake us then; `None` when nothing changes: they may, or the timer knows already.
+    /// Records a wake that processed received frames from `start` to `end`; `counts` are those at its end. Returns the
+    /// time for which the timer must be armed if received frames must not interrupt. Returns `None` if nothing changes:
+    /// they may interrupt, or the timer is armed already.
     #[inline]
     pub fn after(&mut self, start: u64, end: u64, counts: Counts) -> Option<u64> {
         let frames = counts.received - core::mem::replace(&mut self.received, counts.received);
@@ -145,7 +148,7 @@ impl RxModeration {
         if unanswered < MANY {
             return None;
         }
-        // As fast as they came, they fill half of the device's buffers in that time.
+        // At their present rate, frames fill half of the device's buffers in this time.
         let buffers = (counts.buffers - then.buffers).max(1);
         let lasts = since.saturating_mul(u64::from(BACKLOG) / 2) / buffers;
         let time = lasts.min(LONGEST);
@@ -156,7 +159,7 @@ impl RxModeration {
         Some(end.saturating_add(time))
     }
 
-    /// The timer does not take the deadline: rather no rest than no end of it.
+    /// Cancels the pause. Called when the timer rejects the deadline; otherwise RX interrupts would stay off forever.
     pub fn no_timer(&mut self) {
         self.rest = Rest::None;
     }

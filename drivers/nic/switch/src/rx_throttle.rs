@@ -1,51 +1,53 @@
-//! How much of the processor receiving may take, so that a flood from the wire leaves the rest to those who run below.
+//! Bounds the processor time of receiving, so that a flood from the wire leaves time to the domains of lower priority.
 //!
-//! The driver runs above the branes. If it took frames whenever there are some, a wire that is faster than the driver would
-//! keep everybody else from running (receive livelock: Mogul and Ramakrishnan, 1997). So it keeps an account of the time
-//! that its wakes for received frames take, against the time in between. Beyond [`BURST`] it rests: no interrupts for received
-//! frames until a deadline, by which the others have had as much time as it took. What comes in meanwhile waits in the
-//! device's buffers, and where they are full the device drops it, which costs the processor nothing.
+//! The driver runs above the branes. If it received frames whenever there are some, a wire faster than the driver would
+//! keep the branes from running (receive livelock: Mogul and Ramakrishnan, 1997). So this module compares the time of
+//! wakes for received frames with the time between them. If receiving is ahead by more than [`BURST`], the driver
+//! pauses. Interrupts for received frames stay off until a deadline, at which the other domains have had as much time
+//! as the driver used. Frames that arrive during the pause wait in the device's buffers. If these are full, the device
+//! drops the frames, which costs no processor time.
 //!
-//! So in any stretch of time t the wakes take t / 2 at most, and beyond that [`BURST`] and the longest wake, whatever comes in.
-//! A wake is bounded by the device's buffers. At less than half the processor there is no rest at all, and a lone frame is
-//! never late.
+//! So in any time t the wakes use at most half of t, and besides that [`BURST`] and the longest wake, whatever arrives.
+//! A wake is bounded by the device's buffers. If receiving uses less than half of the processor, there is no pause, and
+//! a single frame is never delayed.
 //!
-//! Pure arithmetic on times that the caller brings, in nanoseconds of a clock that does not go backwards (a step back counts
-//! as no time). The wire is trusted with nothing.
+//! This module computes only with times that the caller passes, in nanoseconds of a clock that does not go backwards. A
+//! step back counts as no time. The wire is not trusted.
 
-/// Nanoseconds that receiving may be ahead of everything else.
+/// Nanoseconds by which receiving may be ahead of all other work.
 pub const BURST: u64 = 1_000_000;
-/// Longest rest, in nanoseconds. It bounds what a wake costs that seemed long because the whole machine stood still.
+/// Longest pause, in nanoseconds. It bounds the effect of a wake that seemed long because the whole machine stood
+/// still.
 pub const LONGEST_REST: u64 = 16_000_000;
-/// Shortest rest, in nanoseconds: not much against what it costs to be woken by the timer, and no longer than a device of 256
-/// buffers can keep a million frames in a second.
+/// Shortest pause, in nanoseconds. It is long enough that the wake by the timer costs little of it. It is short enough
+/// that a device with 256 buffers can store a million frames in a second.
 pub const SHORTEST_REST: u64 = 250_000;
-/// What a wake can have cost at most, in nanoseconds, and each of its frames: what took longer was no work of ours, but the whole
-/// machine that stood still (in an emulator it does so now and then), and is nobody's to make up for. On a machine where a frame
-/// costs more than this, receiving takes more than its half, and still not all.
+/// Highest charge for a wake, in nanoseconds; [`FRAME_COST`] is added for each frame. A longer time was not work of the
+/// driver. The whole machine stood still, as an emulator sometimes does, and no domain has to make up for that. On a
+/// machine on which a frame costs more than this, receiving uses more than half of the processor, but not all of it.
 pub const WAKE_COST: u64 = 50_000;
-/// See [`WAKE_COST`].
+/// Highest charge for each received frame, in nanoseconds. See [`WAKE_COST`].
 pub const FRAME_COST: u64 = 8_000;
-/// What a rest leaves of the debt.
+/// The debt that is left after a pause, in nanoseconds.
 const LEFT: u64 = BURST - SHORTEST_REST;
 
-/// The account.
+/// The account of receiving.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RxThrottle {
-    /// Nanoseconds taken, less those left to the others since.
+    /// Nanoseconds that receiving used, less those of the other domains since.
     debt: u64,
-    /// When the last wake ended.
+    /// Time at which the last wake ended, in nanoseconds.
     at: u64,
 }
 
 impl RxThrottle {
-    /// Without debt.
+    /// Creates an account without debt.
     pub const fn new() -> RxThrottle {
         RxThrottle { debt: 0, at: 0 }
     }
 
-    /// A wake that received so many frames lasted from `start` to `end`. `Some` when the next one has to wait until then, without
-    /// interrupts for received frames; `None` when they may interrupt.
+    /// Charges a wake that received `frames` frames from `start` to `end`. Returns the time until which the next one
+    /// must wait, with interrupts for received frames off. Returns `None` if received frames may interrupt.
     #[inline]
     pub fn after(&mut self, start: u64, end: u64, frames: u64) -> Option<u64> {
         let others = start.saturating_sub(self.at);

@@ -1,13 +1,15 @@
-//! Whether a frame's sender is who its vif may be: the check of a vif with a list of allowed addresses.
+//! Checks that a frame's sender uses only addresses that its vif may have. Applies to vifs with a list of allowed
+//! addresses.
 //!
-//! Looks at the driver's own copy of a frame of an untrusted brane, whose source MAC address is known to be the vif's.
-//! Headers are copied out once, within bounds; what is cut short is refused. What passes has an allowed IP source, claims
-//! no other address for itself by ARP (RFC 826) or neighbour discovery (RFC 4861), and announces no router: the places by
-//! which a station makes others believe that it is somebody else (RFC 6620, 6105).
+//! The input is the driver's own copy of a frame from an untrusted brane; its source MAC address has been checked.
+//! Headers are copied out once, within bounds; a truncated header is a violation. A frame must fulfil three
+//! conditions: its IP source is allowed, it claims only allowed addresses by ARP (RFC 826) or neighbour discovery
+//! (RFC 4861), and it announces no router. These are the ways in which a station can pass for another one (RFC 6620, 6105).
 //!
-//! Apart from the list, a vif has its link-local address (RFC 4291, 2.5.6, from its MAC address), and no address yet
-//! while it asks DHCP for one (RFC 2131) or asks whether one is free (RFC 4862, 5.4; RFC 5227, 2.1). Payloads of tunnels
-//! are not looked into: inside them a station can only fool who opens them.
+//! Besides the list, a vif has its link-local address, derived from its MAC address (RFC 4291, 2.5.6). It may use the
+//! unspecified address while it requests an address by DHCP (RFC 2131), or probes whether an address is free (RFC 4862,
+//! 5.4; RFC 5227, 2.1). Payloads of tunnels are not inspected: a forged packet inside can deceive only the tunnel's
+//! receiver.
 
 use crate::ETHERNET_HEADER;
 use brane_abi::net::MacAddr;
@@ -15,14 +17,14 @@ use brane_abi::vif::{MAX_ALLOWED, Prefix};
 use zerocopy::byteorder::network_endian::U16;
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
-/// Why a frame must not leave; one counter each in [`brane_abi::vif::VifCounters`].
+/// Reason why a frame must not leave. Each has a counter in [`brane_abi::vif::VifCounters`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Violation {
-    /// Neither IPv4 nor IPv6 nor ARP: a VLAN tag, a length (IEEE 802.3), anything else.
+    /// Neither IPv4 nor IPv6 nor ARP: for example a VLAN tag or a length (IEEE 802.3).
     Type,
-    /// Its IP source is not allowed, or its IP headers are cut short or none.
+    /// The IP source is not allowed, or the IP headers are truncated or invalid.
     Ip,
-    /// ARP that claims a foreign address, or is none for IPv4 on Ethernet.
+    /// ARP that claims a foreign address, or ARP for other protocols than IPv4 on Ethernet.
     Arp,
     /// Neighbour discovery that claims a foreign address or announces a router.
     Discovery,
@@ -42,12 +44,12 @@ const IPV4: u16 = 0x0800;
 const IPV6: u16 = 0x86dd;
 const UDP: u8 = 17;
 const ICMPV6: u8 = 58;
-/// Extension headers that are followed (RFC 8200, 4): no honest packet has more.
+/// Maximum number of extension headers that are parsed (RFC 8200, 4). No honest packet has more.
 const MAX_EXTENSIONS: usize = 8;
-/// Neighbour discovery options that are followed (RFC 4861, 4.6).
+/// Maximum number of neighbour discovery options that are parsed (RFC 4861, 4.6).
 const MAX_OPTIONS: usize = 16;
 
-/// RFC 826 for IPv4 on Ethernet.
+/// ARP packet for IPv4 on Ethernet (RFC 826).
 #[derive(FromBytes, Immutable, KnownLayout)]
 #[repr(C)]
 struct ArpPacket {
@@ -61,7 +63,7 @@ struct ArpPacket {
     target_ip: [u8; 4],
 }
 
-/// RFC 791, 3.1.
+/// IPv4 header (RFC 791, 3.1).
 #[derive(FromBytes, Immutable, KnownLayout)]
 #[repr(C)]
 struct Ipv4Header {
@@ -77,7 +79,7 @@ struct Ipv4Header {
     target: [u8; 4],
 }
 
-/// RFC 8200, 3.
+/// IPv6 header (RFC 8200, 3).
 #[derive(FromBytes, Immutable, KnownLayout)]
 #[repr(C)]
 struct Ipv6Header {
@@ -90,7 +92,7 @@ struct Ipv6Header {
     _target: [u8; 16],
 }
 
-/// RFC 4861, 4.3 and 4.4: the head of a neighbour solicitation and of an advertisement.
+/// The head of a neighbour solicitation and of an advertisement (RFC 4861, 4.3 and 4.4).
 #[derive(FromBytes, Immutable, KnownLayout)]
 #[repr(C)]
 struct Neighbour {
@@ -98,18 +100,18 @@ struct Neighbour {
     target: [u8; 16],
 }
 
-/// The first `T` of these bytes, and what follows it.
+/// Returns the value at the start of `bytes` and the bytes after it, or `None` if there are too few bytes.
 fn head<T: FromBytes + KnownLayout + Immutable>(bytes: &[u8]) -> Option<(T, &[u8])> {
     T::read_from_prefix(bytes).ok()
 }
 
-/// The address that a station with this MAC address has on its link (RFC 4291, 2.5.6 and appendix A).
+/// Returns the link-local address of the station with this MAC address (RFC 4291, 2.5.6 and appendix A).
 fn link_local(mac: MacAddr) -> [u8; 16] {
     let [a, b, c, d, e, f] = mac.0;
     [0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f]
 }
 
-/// Whether an address of 4 or 16 bytes lies in a prefix.
+/// Returns true if an address of 4 or 16 bytes lies in the prefix.
 fn within(prefix: &Prefix, address: &[u8]) -> bool {
     let family = if address.len() == 4 { 4 } else { 6 };
     if prefix.family != family {
@@ -127,7 +129,7 @@ fn within(prefix: &Prefix, address: &[u8]) -> bool {
 }
 
 impl Allowed {
-    /// No list: never asked.
+    /// An empty list, for a vif without limits. It is never checked.
     pub const NONE: Allowed = Allowed {
         prefixes: [Prefix::EMPTY; MAX_ALLOWED],
         count: 0,
@@ -135,7 +137,8 @@ impl Allowed {
         link_local: [0; 16],
     };
 
-    /// For the vif with address `mac`. `None` for more than [`MAX_ALLOWED`] prefixes, or one that cannot be.
+    /// Creates the list for the vif with address `mac`. Returns `None` if there are more than [`MAX_ALLOWED`] prefixes,
+    /// or if a prefix is invalid.
     pub fn new(prefixes: &[Prefix], mac: MacAddr) -> Option<Allowed> {
         let mut allowed = Allowed {
             mac,
@@ -159,7 +162,7 @@ impl Allowed {
         listed.into_iter().any(|prefix| within(prefix, address)) || address == self.link_local
     }
 
-    /// Whether the frame may leave.
+    /// Returns an error if the frame must not leave.
     pub fn check(&self, frame: &[u8]) -> Result<(), Violation> {
         let kind = match frame.get(12..ETHERNET_HEADER) {
             Some(&[high, low]) => u16::from_be_bytes([high, low]),
@@ -180,7 +183,7 @@ impl Allowed {
         let (arp, _) = head::<ArpPacket>(packet)?;
         let operation = arp.operation.get();
         let known = arp.hardware.get() == 1 && arp.protocol.get() == IPV4 && arp.lengths == [6, 4];
-        // A probe (RFC 5227, 2.1.1) claims nothing but what it asks for.
+        // A probe (RFC 5227, 2.1.1) claims only the address that it asks for.
         let claimed = match arp.sender_ip {
             [0, 0, 0, 0] if operation == 1 => arp.target_ip,
             ip => ip,
@@ -198,7 +201,7 @@ impl Allowed {
         if ip.source != [0; 4] {
             return Some(self.has(&ip.source));
         }
-        // A DHCP client without an address: RFC 2131, 4.1, ports 68 to 67, broadcast and whole.
+        // A DHCP client without an address: ports 68 to 67, broadcast, not fragmented (RFC 2131, 4.1).
         let ports = payload.get(..4)?;
         let whole = ip.fragment.get() & 0x3fff == 0;
         Some(ip.target == [255; 4] && ip.protocol == UDP && whole && ports == [0, 68, 0, 67])
@@ -220,7 +223,7 @@ impl Allowed {
             _ => None,
         };
         match discovery {
-            // RFC 6980: such a message in a fragment is none.
+            // Such a message in a fragment is invalid (RFC 6980).
             Some(_) if chain.fragment => Err(Violation::Discovery),
             Some(kind) if self.discovery(kind, nobody, chain.payload) == Some(true) => Ok(()),
             Some(_) => Err(Violation::Discovery),
@@ -229,12 +232,13 @@ impl Allowed {
         }
     }
 
-    /// One message of neighbour discovery, from an allowed source or from nobody yet.
+    /// Checks one message of neighbour discovery. `nobody` is true if its source is the unspecified address; otherwise
+    /// its source is allowed.
     fn discovery(&self, kind: u8, nobody: bool, message: &[u8]) -> Option<bool> {
         let options = match kind {
-            // Router solicitation (RFC 4861, 4.1); without a source it says nothing of anybody.
+            // Router solicitation (RFC 4861, 4.1). Without a source it claims no address.
             133 => message.get(8..)?,
-            // Neighbour solicitation (4.3): from nobody, it claims the target (RFC 4862, 5.4.2).
+            // Neighbour solicitation (4.3). With the unspecified source, it claims the target (RFC 4862, 5.4.2).
             135 => {
                 let (solicitation, options) = head::<Neighbour>(message)?;
                 if nobody && !self.has(&solicitation.target) {
@@ -242,7 +246,7 @@ impl Allowed {
                 }
                 options
             }
-            // Neighbour advertisement (4.4): claims the target.
+            // Neighbour advertisement (4.4): it claims the target.
             136 => {
                 let (advertisement, options) = head::<Neighbour>(message)?;
                 if nobody || !self.has(&advertisement.target) {
@@ -250,13 +254,13 @@ impl Allowed {
                 }
                 options
             }
-            // Router advertisement, redirect: a brane is no router.
+            // Router advertisement, redirect: a brane is not a router.
             _ => return Some(false),
         };
         self.options(options)
     }
 
-    /// Options: whatever link-layer address they give is the vif's (RFC 4861, 4.6.1).
+    /// Returns true if each link-layer address in the options is the vif's (RFC 4861, 4.6.1).
     fn options(&self, mut options: &[u8]) -> Option<bool> {
         for _ in 0..MAX_OPTIONS {
             let Some(kind) = options.first() else {
@@ -273,18 +277,18 @@ impl Allowed {
     }
 }
 
-/// What an IPv6 packet carries behind its extension headers.
+/// The upper-layer content of an IPv6 packet.
 struct Upper<'a> {
     protocol: u8,
     payload: &'a [u8],
-    /// It is a part of a packet.
+    /// The packet is a fragment.
     fragment: bool,
-    /// A part but the first one: the payload starts anywhere.
+    /// A fragment other than the first one, so its payload may begin in the middle of a header.
     later: bool,
 }
 
-/// Follows the extension headers (RFC 8200, 4). `None` where they are cut short, which no first part may be (RFC 7112), or
-/// are too many.
+/// Follows the extension headers (RFC 8200, 4). Returns `None` if there are too many, or if they are truncated. In a
+/// first fragment they must be complete (RFC 7112).
 fn upper(next: u8, payload: &[u8]) -> Option<Upper<'_>> {
     let mut found = Upper {
         protocol: next,
@@ -294,9 +298,9 @@ fn upper(next: u8, payload: &[u8]) -> Option<Upper<'_>> {
     };
     for _ in 0..=MAX_EXTENSIONS {
         let length = match found.protocol {
-            // Hop-by-hop options, routing, destination options, and those that have their form (RFC 6564).
+            // Hop-by-hop options, routing, destination options, and headers in their format (RFC 6564).
             0 | 43 | 60 | 135 | 139 | 140 => (usize::from(*found.payload.get(1)?) + 1) * 8,
-            // Authentication header (RFC 4302, 2.2): in words of four bytes, less two.
+            // Authentication header (RFC 4302, 2.2): its length counts words of four bytes, minus two.
             51 => (usize::from(*found.payload.get(1)?) + 2) * 4,
             44 => {
                 let offset = u16::from_be_bytes([*found.payload.get(2)?, *found.payload.get(3)?]);

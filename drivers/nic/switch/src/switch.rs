@@ -1,16 +1,16 @@
-//! The switch itself: who is there, and frames from the wire to the vifs. What the vifs send is in [`crate::transmit`].
+//! The switch itself: it owns the branes and vifs, and forwards frames from the wire to the vifs. [`crate::transmit`]
+//! forwards the frames that the vifs send. The device and the branes are on the other sides; see the head of the crate.
 
 use crate::account::Accounts;
 use crate::mac::{self, Mac, MacTable};
 use crate::port::{Brane, Change};
 use crate::vifs::{Limits, Vif};
 use crate::{Device, Link, MAX_BRANES, MAX_VIFS, vlan};
-use brane_abi::layout::PORTS_PER_BRANE;
 use brane_abi::port::{FrameMeta, port_bit};
 use brane_abi::ring::RingError;
 use brane_abi::shared::SharedRegion;
 
-/// What is counted for the whole switch. "Rx" is from the wire.
+/// Counters of the whole switch. "Rx" means from the wire.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct SwitchCounters {
     /// Frames received from the device.
@@ -19,36 +19,36 @@ pub struct SwitchCounters {
     pub rx_unclaimed: u64,
     /// Dropped: shorter than an Ethernet header.
     pub rx_malformed: u64,
-    /// Frames given to the device.
+    /// Frames passed to the device.
     pub tx_frames: u64,
-    /// Dropped: the port that it came from has no vif.
+    /// Dropped: the port of origin has no vif.
     pub tx_unbound: u64,
-    /// Restarts of branes seen.
+    /// Restarts of branes.
     pub link_resets: u64,
-    /// Times a brane broke the ring protocol and was cut off.
+    /// Ring protocol violations by branes. Each put the brane into quarantine.
     pub peer_errors: u64,
 }
 
 /// The result of [`Switch::flush`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Flushed {
-    /// Branes that sleep and have pending: bit `n` for brane `n`.
+    /// Branes to notify: bit `n` for brane `n`.
     pub notify: u64,
-    /// The domain `turn` is to be notified: a brane waits for its turn.
+    /// True if the domain `turn` must be notified, because a brane waits for its turn.
     pub turn: bool,
-    /// The manager is to be notified: there is a brane to be suspended ([`Switch::take_offender`]).
+    /// True if the manager must be notified, because it must suspend a brane ([`Switch::take_offender`]).
     pub offender: bool,
 }
 
-/// The switch for `N` branes.
-pub struct Switch<const N: usize> {
-    pub(crate) branes: [Option<Brane>; N],
+/// The switch for `N` branes with `P` ports each.
+pub struct Switch<const N: usize, const P: usize> {
+    pub(crate) branes: [Option<Brane<P>>; N],
     pub(crate) vifs: [Vif; MAX_VIFS],
-    /// Of the vif in the same slot.
+    /// Limits of the vif in each slot.
     pub(crate) limits: [Limits; MAX_VIFS],
-    /// Some vif has a rate: the caller has to bring the time.
+    /// True if a vif has a rate, so that the caller must set the time.
     pub(crate) timed: bool,
-    /// The time that [`Self::set_time`] brought.
+    /// The time set by [`Self::set_time`].
     pub(crate) now: u64,
     pub(crate) table: MacTable,
     pub(crate) wire: Link,
@@ -56,23 +56,23 @@ pub struct Switch<const N: usize> {
     pub(crate) untagged: u64,
     /// Branes that may have frames to send.
     pub(crate) active: u64,
-    /// Branes with something to publish.
+    /// Branes with records to publish.
     pub(crate) pending: u64,
-    /// Whose turn is first in the next round.
+    /// The brane with the first turn in the next round.
     pub(crate) first: u32,
-    /// The brane whose turn the device ended for want of room.
+    /// The brane whose turn ended because the device had no room.
     pub(crate) resume: Option<usize>,
     pub(crate) counters: SwitchCounters,
     pub(crate) accounts: Accounts<N>,
 }
 
-impl<const N: usize> Default for Switch<N> {
+impl<const N: usize, const P: usize> Default for Switch<N, P> {
     fn default() -> Self {
         Self::new()
     }
 }
 
-impl<const N: usize> Switch<N> {
+impl<const N: usize, const P: usize> Switch<N, P> {
     /// Without branes and vifs.
     pub const fn new() -> Self {
         assert!(
@@ -109,7 +109,8 @@ impl<const N: usize> Switch<N> {
         }
     }
 
-    /// Takes brane `brane`'s region `ports-N`. `false` when there is no such brane or the region is too small.
+    /// Attaches brane `brane` with its region `ports-N`. Returns false if there is no such brane or the region is too
+    /// small.
     pub fn attach(&mut self, brane: usize, region: SharedRegion) -> bool {
         let Some(place) = self.branes.get_mut(brane) else {
             return false;
@@ -120,12 +121,12 @@ impl<const N: usize> Switch<N> {
         place.is_some()
     }
 
-    /// What the device is like from here on; tells all branes.
+    /// Sets the state of the device and informs all branes.
     pub fn set_link(&mut self, link: Link) {
         self.wire = link;
         for b in 0..N {
             if let Some(brane) = &mut self.branes[b] {
-                for port in &mut brane.ports {
+                for port in &mut brane.endpoint.rings {
                     port.info_due = true;
                 }
             }
@@ -133,29 +134,30 @@ impl<const N: usize> Switch<N> {
         }
     }
 
-    /// The device as the branes know it.
+    /// Returns the state of the device that the branes have been informed of.
     pub fn link(&self) -> Link {
         self.wire
     }
 
-    /// Whether some vif has a rate, so that [`Self::set_time`] has to be called at each wake.
+    /// Returns true if a vif has a rate. [`Self::set_time`] must then be called at each wake.
     #[inline]
     pub fn timed(&self) -> bool {
         self.timed
     }
 
-    /// The time for the rates, in nanoseconds of a clock that does not go backwards. It stands still until the next call.
+    /// Sets the time for the rates, in nanoseconds of a clock that does not go backwards. It stands still until the
+    /// next call.
     pub fn set_time(&mut self, now: u64) {
         self.now = now;
     }
 
-    /// Counters of the whole switch.
+    /// Returns the counters of the whole switch.
     pub fn counters(&self) -> SwitchCounters {
         self.counters
     }
 
-    /// These branes (bit `n` for brane `n`) have notified: looks at their links; [`Self::transmit`] will look at their
-    /// rings, unless the brane waits for its turn. `clock` gives the time in nanoseconds.
+    /// Handles notifications from these branes (bit `n` for brane `n`): polls their links. [`Self::transmit`] will poll
+    /// the rings of a brane unless it waits for its turn. `clock` returns the time in nanoseconds.
     pub fn wake(&mut self, branes: u64, clock: &impl Fn() -> u64) {
         let mut left = branes;
         while left != 0 {
@@ -168,44 +170,45 @@ impl<const N: usize> Switch<N> {
                     self.accounts.woke(b);
                     self.active |= 1 << b;
                 }
-                self.follow(b);
+                self.poll(b);
             }
         }
     }
 
-    /// The domain `turn` has notified, at `now` nanoseconds: [`Self::transmit`] will look at the rings of the branes that have waited.
+    /// Handles a notification from the domain `turn` at `now` nanoseconds. [`Self::transmit`] will poll the rings of
+    /// the branes that it releases.
     pub fn turn_came(&mut self, now: u64) {
         self.active |= self.accounts.turn_came(now);
     }
 
-    /// The next brane that the manager is to suspend because it notifies all the time, and until when.
+    /// Returns the next brane that the manager must suspend because it notifies too often, and the time until which.
     pub fn take_offender(&mut self, now: u64) -> Option<(usize, u64)> {
         self.accounts.take_offender(now)
     }
 
-    fn follow(&mut self, b: usize) {
+    fn poll(&mut self, b: usize) {
         let Some(brane) = &mut self.branes[b] else {
             return;
         };
-        let was_up = brane.up;
-        if brane.follow() == Change::Restarted {
+        let was_up = brane.is_up();
+        if brane.poll() == Change::Restarted {
             self.counters.link_resets += 1;
         }
-        if brane.must_notify {
+        if brane.endpoint.must_notify() {
             self.pending |= 1 << b;
         }
-        if brane.up && (!was_up || brane.ports.iter().any(|p| p.info_due)) {
+        if brane.is_up() && (!was_up || brane.endpoint.rings.iter().any(|p| p.info_due)) {
             self.inform(b);
         }
     }
 
-    /// Tells a brane what its ports are, where that is due.
+    /// Sends a brane the info records of its ports that are due.
     pub(crate) fn inform(&mut self, b: usize) {
-        let Some(brane) = self.branes[b].as_mut().filter(|brane| brane.up) else {
+        let Some(brane) = self.branes[b].as_mut().filter(|brane| brane.is_up()) else {
             return;
         };
-        for p in 0..PORTS_PER_BRANE {
-            let vif = brane.ports[p].vif.map(|slot| &self.vifs[usize::from(slot)]);
+        for p in 0..P {
+            let vif = brane.port(p).vif.map(|slot| &self.vifs[usize::from(slot)]);
             let link = vif.map_or(self.wire, |vif| vif.link(self.wire));
             if brane.inform(p, vif.map(|vif| vif.address), &link).is_err() {
                 return self.quarantine(b);
@@ -216,29 +219,23 @@ impl<const N: usize> Switch<N> {
         }
     }
 
-    /// A ring of this brane made no sense: it has restarted, or it is cut off.
+    /// Quarantines brane `b` after an error of its rings. If the brane has restarted instead, resets its rings.
     pub(crate) fn quarantine(&mut self, b: usize) {
         let Some(brane) = &mut self.branes[b] else {
             return;
         };
-        if brane.follow() == Change::Restarted {
-            self.counters.link_resets += 1;
-            self.pending |= 1 << b;
-            if brane.up {
-                self.inform(b);
-            }
-            return;
+        if !brane.endpoint.violation() {
+            return self.poll(b);
         }
-        brane.quarantine();
         self.counters.peer_errors += 1;
-        for port in &brane.ports {
+        for port in &brane.endpoint.rings {
             if let Some(slot) = port.vif {
                 self.vifs[usize::from(slot)].counters.peer_errors += 1;
             }
         }
     }
 
-    /// Hands out up to `budget` received frames. Returns whether the device has no more.
+    /// Delivers up to `budget` received frames. Returns true if the device has no more.
     pub fn receive(&mut self, device: &mut impl Device, budget: u32) -> bool {
         for _ in 0..budget {
             if !device.receive(|meta, parts| self.switch_received(meta, parts)) {
@@ -260,7 +257,7 @@ impl<const N: usize> Switch<N> {
         self.switch_to(header.dst, header.src, 0, parts, meta);
     }
 
-    /// A group frame to all vifs of `slots`, but for the one with address `except`.
+    /// Delivers a group frame to all vifs in `slots`, except to the vif with address `except`.
     pub(crate) fn flood(&mut self, slots: u64, except: Option<Mac>, parts: &[&[u8]], meta: FrameMeta) {
         let mut left = slots;
         while left != 0 {
@@ -272,7 +269,7 @@ impl<const N: usize> Switch<N> {
         }
     }
 
-    /// One frame into the ring of the vif's port, or dropped and counted.
+    /// Copies one frame into the ring of the vif's port, or drops and counts it.
     pub(crate) fn deliver(&mut self, slot: usize, parts: &[&[u8]], meta: FrameMeta) {
         let vif = &mut self.vifs[slot];
         let Some((b, p)) = vif.port else {
@@ -288,16 +285,16 @@ impl<const N: usize> Switch<N> {
             return;
         }
         let (b, p) = (usize::from(b), usize::from(p));
-        let Some(brane) = self.branes[b].as_mut().filter(|brane| brane.up) else {
+        let Some(brane) = self.branes[b].as_mut().filter(|brane| brane.is_up()) else {
             vif.counters.rx_dropped += 1;
             return;
         };
-        let told = match brane.ports[p].info_due {
+        let told = match brane.port(p).info_due {
             false => Ok(true),
             true => brane.inform(p, Some(vif.address), &vif.link(self.wire)),
         };
         let pushed = match told {
-            Ok(true) => brane.ports[p].rx.push(parts, meta.to_words()),
+            Ok(true) => brane.port(p).rx.push(parts, meta.to_words()),
             Ok(false) => Err(RingError::Full),
             Err(e) => Err(e),
         };
@@ -323,7 +320,7 @@ impl<const N: usize> Switch<N> {
         self.pending != 0 || self.accounts.has_pending()
     }
 
-    /// Publishes all frames to the branes. To be called at the end of each wake and call.
+    /// Publishes all frames to the branes. Must be called at the end of each wake and of each call.
     pub fn flush(&mut self) -> Flushed {
         let mut flushed = Flushed::default();
         if self.accounts.has_pending() {
@@ -335,7 +332,7 @@ impl<const N: usize> Switch<N> {
             let b = left.trailing_zeros() as usize;
             left &= left - 1;
             if let Some(brane) = &mut self.branes[b]
-                && brane.publish()
+                && brane.flush()
             {
                 flushed.notify |= 1 << b;
             }

@@ -1,42 +1,43 @@
-//! Frames of the branes: in turns out of their rings, checked on the driver's own copy, to the wire and to each other.
+//! Forwards the frames of the branes. It takes them in turns from their rings, checks the driver's own copy, and sends
+//! them to the wire and to other branes.
 //!
-//! Turns are by deficit round robin (Shreedhar and Varghese, 1995): each brane that has frames gets the same number of bytes
-//! in each round, and what a turn leaves of them, because the next frame is longer, is there in its next turn.
+//! Turns follow deficit round robin (Shreedhar and Varghese, 1995): in each round, each brane that has frames gets an
+//! equal number of bytes. If the next frame is longer than the rest, the brane keeps the rest for its next turn.
 //!
-//! The branes are trusted with nothing. What a vif with limits may not send is dropped and counted here: above its rate
-//! before it is copied (the driver has no timer to come back by when it would be allowed), forged after that.
+//! The branes are not trusted. Frames that a vif's limits forbid are dropped and counted here. Frames above the rate
+//! are dropped before they are copied, because the driver has no timer to send them later. Forged frames are dropped
+//! after the copy.
 
 use crate::account::Meter;
 use crate::mac::{self, Mac};
 use crate::source_guard::Violation;
 use crate::{Device, MIN_COST, QUANTUM, ROUNDS, Switch, tx_offload, vlan};
-use brane_abi::layout::PORTS_PER_BRANE;
 use brane_abi::port::{FrameMeta, MAX_FRAME, port_bit};
 use brane_abi::ring::Consumer;
 use brane_abi::vif::MODE_BRIDGE;
 
-/// Why a brane's turn ended.
+/// Reason why a brane's turn ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Turn {
-    /// It has nothing more.
+    /// The brane has no more frames.
     Done,
-    /// Its share is used up.
+    /// The brane's bytes for this turn are used up.
     Used,
-    /// Its account is exhausted: it waits.
+    /// The brane's account is exhausted, so the brane waits.
     Waits,
     /// The device has no room.
     NoRoom,
 }
 
-impl<const N: usize> Switch<N> {
+impl<const N: usize, const P: usize> Switch<N, P> {
     /// Sends what the branes that have notified have in their rings, in turns. Returns whether all was taken: if not, the
     /// device has no room (call again when it has), or the branes filled their rings all the while. What a brane that waits has
     /// in its rings counts as taken. `clock` gives the time in nanoseconds.
     ///
-    /// Tells the device of all frames at the end.
+    /// Notifies the device of all frames at the end.
     pub fn transmit(&mut self, device: &mut impl Device, clock: &impl Fn() -> u64) -> bool {
         if let Some(b) = self.resume {
-            // The device has interrupted for it, or will not have to.
+            // The device has interrupted for this brane, or need not interrupt.
             self.accounts.woke(b);
         }
         let all = self.rounds(device, clock);
@@ -69,20 +70,20 @@ impl<const N: usize> Switch<N> {
         false
     }
 
-    /// One brane's turn: gets a [`QUANTUM`] to what it saved, and sends while that lasts. A turn that the device ended for
-    /// want of room goes on with what it had left.
+    /// Runs one brane's turn. Adds a [`QUANTUM`] to the brane's deficit and sends frames while it lasts. If the
+    /// device's lack of room ended the previous turn, that turn continues without a new quantum.
     fn turn(&mut self, b: usize, device: &mut impl Device, clock: &impl Fn() -> u64) -> Turn {
         let begun = self.resume.take() == Some(b);
         let Some(brane) = &mut self.branes[b] else {
             return Turn::Done;
         };
-        let _ = brane.take_marks();
+        let _ = brane.endpoint.own_bell().take();
         if !begun {
             brane.deficit += QUANTUM;
         }
         let (mut end, mut meter) = (Turn::Done, Meter::default());
-        if brane.up {
-            for p in 0..PORTS_PER_BRANE {
+        if brane.is_up() {
+            for p in 0..P {
                 end = self.turn_of_port(b, p, device, &mut meter, clock);
                 if end != Turn::Done {
                     break;
@@ -90,7 +91,7 @@ impl<const N: usize> Switch<N> {
             }
         }
         match (&mut self.branes[b], end) {
-            // Who has nothing to send saves nothing.
+            // A brane without frames saves no bytes for later.
             (Some(brane), Turn::Done) => brane.deficit = 0,
             (_, Turn::NoRoom) => self.resume = Some(b),
             _ => {}
@@ -99,14 +100,14 @@ impl<const N: usize> Switch<N> {
             self.wait(b);
             return Turn::Waits;
         }
-        // The marks were taken, so the doorbell is armed only when all is done.
+        // The marks were cleared, so the doorbell is armed only when all records are processed.
         match (&mut self.branes[b], end) {
-            (Some(brane), Turn::Done) if !brane.arm() => Turn::Used,
+            (Some(brane), Turn::Done) if !brane.endpoint.arm() => Turn::Used,
             _ => end,
         }
     }
 
-    /// Brane `b` waits from now on. It saves up no more than any other for its next turn.
+    /// Makes brane `b` wait. It keeps at most a quantum for its next turn.
     #[cold]
     fn wait(&mut self, b: usize) {
         if self.resume == Some(b) {
@@ -116,7 +117,7 @@ impl<const N: usize> Switch<N> {
             return;
         };
         brane.deficit = brane.deficit.min(QUANTUM);
-        for port in &brane.ports {
+        for port in &brane.endpoint.rings {
             if let Some(slot) = port.vif {
                 self.vifs[usize::from(slot)].counters.tx_waits += 1;
             }
@@ -133,18 +134,18 @@ impl<const N: usize> Switch<N> {
     ) -> Turn {
         let (mut goes_on, mut idle) = (true, true);
         let end = loop {
-            let Some(brane) = self.branes[b].as_mut().filter(|brane| brane.up) else {
+            let Some(brane) = self.branes[b].as_mut().filter(|brane| brane.is_up()) else {
                 return Turn::Done;
             };
             if !goes_on {
-                // What a turn that took too long leaves of its bytes is not saved up.
+                // After a turn that took too long, the brane keeps at most a quantum.
                 brane.deficit = brane.deficit.min(QUANTUM);
                 break Turn::Used;
             }
-            let port = &mut brane.ports[p];
+            let port = &mut brane.endpoint.rings[p];
             let record = match port.tx.peek() {
                 Ok(Some(record)) => record,
-                // Nothing was taken, so nothing is to be given back.
+                // No record was consumed, so there is no room to release.
                 Ok(None) if idle => return Turn::Done,
                 Ok(None) => break Turn::Done,
                 Err(_) => {
@@ -154,7 +155,7 @@ impl<const N: usize> Switch<N> {
             };
             let (len, size) = (record.len(), Consumer::size_of(&record));
             let meta = FrameMeta::from_words(record.meta);
-            // Never more than a quantum, so that each turn gets some record out of the way.
+            // The cost is at most a quantum, so each turn removes at least one record.
             let Some(deficit) = brane.deficit.checked_sub(len.clamp(MIN_COST, MAX_FRAME)) else {
                 break Turn::Used;
             };
@@ -172,13 +173,13 @@ impl<const N: usize> Switch<N> {
                 brane.deficit = deficit;
                 continue;
             }
-            // Room for the tag before the frame.
+            // Room for the tag in front of the frame.
             let tag = self.vifs[slot].vlan;
             let before = if tag == 0 { 0 } else { vlan::TAG };
             let Some(buffer) = device.reserve(before + len) else {
                 break Turn::NoRoom;
             };
-            // After the look for room: a frame that waits for it pays once.
+            // Charged after `reserve`, so a frame that waits for room pays once.
             brane.deficit = deficit;
             if self.vifs[slot].enforced.up && !self.limits[slot].up.take(len, self.now) {
                 self.vifs[slot].counters.tx_limited += 1;
@@ -199,7 +200,7 @@ impl<const N: usize> Switch<N> {
         end
     }
 
-    /// Checks and switches one frame, the driver's own copy. `Some` when it has to go to the wire.
+    /// Checks and switches one frame in the driver's own copy. Returns the meta if the frame must go to the wire.
     fn forward(&mut self, slot: usize, frame: &[u8], meta: FrameMeta) -> Option<FrameMeta> {
         let vif = &mut self.vifs[slot];
         let sound = mac::ethernet_header(frame).and_then(|header| {
@@ -252,7 +253,7 @@ impl<const N: usize> Switch<N> {
             }
         } else if let Some(target) = self.table.find(dst) {
             if target == slot {
-                // To itself: nobody else has a use for it.
+                // Addressed to its own sender: no other receiver needs the frame.
                 vif.counters.tx_frames -= 1;
                 vif.counters.tx_bytes -= frame.len() as u64;
                 vif.counters.tx_dropped += 1;
@@ -266,7 +267,7 @@ impl<const N: usize> Switch<N> {
         Some(meta)
     }
 
-    /// One frame from an end of a pair to the other, if it is for that one.
+    /// Delivers a frame of one end of a pair to the other end, if that is its destination.
     fn forward_to_peer(&mut self, slot: usize, dst: Mac, frame: &[u8], meta: FrameMeta) {
         let target = self.vifs[slot].peer_slot.map(usize::from);
         let target = target.filter(|target| mac::is_group(dst) || dst == self.vifs[*target].mac);
@@ -281,14 +282,14 @@ impl<const N: usize> Switch<N> {
         }
     }
 
-    /// Drops what a port's brane has put into its ring so far, where the port is about to become another's: it was not sent
-    /// by that one. At most a ring's bytes of it, however fast the brane is.
+    /// Drops the frames that a port's brane has put into its ring so far, because the port is about to get another vif,
+    /// which did not send them. Drops at most as many bytes as the ring has, however fast the brane writes.
     pub(crate) fn discard(&mut self, b: usize, p: usize) {
-        let Some(brane) = self.branes[b].as_mut().filter(|brane| brane.up) else {
+        let Some(brane) = self.branes[b].as_mut().filter(|brane| brane.is_up()) else {
             // It starts with an empty ring when it comes up.
             return;
         };
-        let tx = &mut brane.ports[p].tx;
+        let tx = &mut brane.port(p).tx;
         let mut left = tx.capacity();
         while left != 0 {
             match tx.peek() {
@@ -315,12 +316,12 @@ impl<const N: usize> Switch<N> {
         slots
     }
 
-    /// Gives the room of what was taken back to the brane, and tells it where it may have been waiting for room.
+    /// Releases the room of the consumed records. Marks the brane for notification if it may wait for room.
     fn give_back(&mut self, b: usize, p: usize) {
         let Some(brane) = &mut self.branes[b] else {
             return;
         };
-        let tx = &mut brane.ports[p].tx;
+        let tx = &mut brane.port(p).tx;
         // The longest frame needs less than a quarter of the ring, with what may be skipped before it: the brane
         // found no room only if more than a quarter of the ring was in use. If it fills the ring after this look, it
         // rings its doorbell after it.

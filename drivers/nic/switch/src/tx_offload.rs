@@ -1,9 +1,9 @@
-//! Whether a frame that a brane wants to send fits what it says of itself.
+//! Checks the offload request of a frame that a brane sends: checksum and segmentation.
 //!
-//! Looks at the driver's own copy and at the meta as copied once, both the work of an untrusted brane. What passes can
-//! make the device read nothing outside the frame, and send nothing longer than the wire takes. The device writes into a
-//! frame after all checks of its addresses (`crate::source_guard`). So it is asked to write only the checksum of the frame's own
-//! TCP or UDP header, and never a byte that those checks read.
+//! The input is the driver's own copy of the frame and of its meta, both written by an untrusted brane. If a frame
+//! passes, the device reads nothing outside the frame and sends no packet that is too long for the wire. The device
+//! writes into a frame after all checks of its addresses (`crate::source_guard`). So the device may write only the
+//! checksum of the frame's own TCP or UDP header, and never a byte that those checks read.
 
 use crate::{ETHERNET_HEADER, Link, mac};
 use brane_abi::port::{
@@ -11,19 +11,20 @@ use brane_abi::port::{
     KIND_FRAME, MAX_FRAME,
 };
 
-/// Smallest segment that the device is asked to cut, in payload bytes: the smallest a TCP that keeps to RFC 9293 would
-/// ask for in practice, and enough that headers stay below the payload.
+/// Smallest segment size that the device may be asked for, in payload bytes. A TCP that complies with RFC 9293
+/// practically never asks for less, and with it the headers stay shorter than the payload.
 pub const MIN_SEGMENT: u16 = 64;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
-/// Bytes of the shortest TCP header (RFC 9293, 3.1), and where its checksum lies.
+/// Bytes of the shortest TCP header (RFC 9293, 3.1), and the offset of its checksum.
 const TCP_HEADER: usize = 20;
 const TCP_CHECKSUM: u16 = 16;
-/// Bytes of a UDP header (RFC 768), and where its checksum lies.
+/// Bytes of a UDP header (RFC 768), and the offset of its checksum.
 const UDP_HEADER: usize = 8;
 const UDP_CHECKSUM: u16 = 6;
 
-/// The meta to send `frame` with, or `None` for a frame that must not leave. `kind` is the frame's `EthernetHeader::ethertype`.
+/// Returns the meta to send `frame` with, or `None` if the frame must not leave. `ethertype` is in the form of
+/// `EthernetHeader::ethertype`.
 #[inline]
 pub fn check(frame: &[u8], ethertype: u16, meta: FrameMeta, link: &Link) -> Option<FrameMeta> {
     if frame.len() < ETHERNET_HEADER || frame.len() > MAX_FRAME || meta.kind != KIND_FRAME {
@@ -85,8 +86,9 @@ struct Transport {
 }
 
 impl Transport {
-    /// The header of the whole IP packet that fills this frame. `None` for fragments, since a later one has no transport
-    /// header, and for extension headers, since no stack of ours offloads a packet that has some.
+    /// Finds the transport header if the frame contains exactly one whole IP packet. Returns `None` for fragments,
+    /// because a later one has no transport header. Packets with extension headers fail later, because our stacks do
+    /// not offload such packets.
     #[inline]
     fn of(frame: &[u8], ethertype: u16) -> Option<Transport> {
         match ethertype {
@@ -104,7 +106,7 @@ impl Transport {
         let start = u64::from_be_bytes(*header.first_chunk()?);
         let length = (start >> 56 & 15) as usize * 4;
         let total = (start >> 32 & 0xffff) as usize;
-        // More fragments, or an offset.
+        // The flag "more fragments", or an offset.
         let fragment = start & 0x3fff != 0;
         let whole = start >> 60 == 4 && length >= header.len() && total == packet.len() && !fragment;
         whole.then_some(Transport {
@@ -114,8 +116,8 @@ impl Transport {
         })
     }
 
-    /// Reads an IPv6 packet (RFC 8200, 3). What follows an extension header is not looked for: its protocol is none that
-    /// [`check`] knows.
+    /// Parses an IPv6 packet (RFC 8200, 3). Extension headers are not followed: [`check`] knows none of their protocol
+    /// numbers, so it rejects such a packet.
     #[inline]
     fn of_ipv6(packet: &[u8]) -> Option<Transport> {
         let header: &[u8; 40] = packet.first_chunk()?;

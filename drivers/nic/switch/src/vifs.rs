@@ -1,13 +1,12 @@
-//! The vif table with each vif's limits, and the manager's calls to it ([`brane_abi::vif`]).
+//! Owns the vif table and the limits of each vif. Answers the manager's calls ([`brane_abi::vif`]).
 //!
-//! The caller is the manager, trusted for who owns what; its requests are checked all the same, so that a mistake
-//! there is a refusal here.
+//! The manager is the caller. It is trusted to decide which brane owns which vif. Its requests are checked all the
+//! same, so a mistake of the manager results in a refusal.
 
 use crate::bucket::Bucket;
 use crate::mac::{self, Mac};
 use crate::source_guard::Allowed;
 use crate::{BACKLOG, Device, Link, MAX_VIFS, Switch, vlan};
-use brane_abi::layout::PORTS_PER_BRANE;
 use brane_abi::net::MacAddr;
 use brane_abi::vif::{
     self, AddVif, BindVif, DeviceInfo, MODE_BRIDGE, MODE_PRIVATE, SetMode, VifCounters, VifEntry, VifLimits,
@@ -15,24 +14,24 @@ use brane_abi::vif::{
 };
 use zerocopy::{FromBytes, IntoBytes};
 
-/// One place in the table.
+/// One entry of the table.
 pub struct Vif {
     number: Option<u32>,
-    /// Its address in its VLAN.
+    /// Key of the vif: its address in its VLAN.
     pub mac: Mac,
     pub address: MacAddr,
     pub mode: u32,
-    /// 0: no tag.
+    /// VLAN id; 0: no tag.
     pub vlan: u16,
-    /// 1 more than the number of the vif at the other end, for an end of a pair; 0: on the wire.
+    /// For an end of a pair, 1 more than the number of the vif at the other end; 0: on the wire.
     pub peer: u32,
-    /// That vif's slot, where it is there and says the same of this one.
+    /// Slot of that vif, if it exists and names this one as its other end.
     pub peer_slot: Option<u8>,
-    /// It is bound.
+    /// True if the vif at the other end is bound.
     connected: bool,
-    /// Brane and port.
+    /// Brane and port that the vif is bound to.
     pub port: Option<(u8, u8)>,
-    /// Which of [`Limits`] are to be asked, each a look at this line alone where it is not.
+    /// The [`Limits`] in force. If a limit is not in force, only this line is read.
     pub enforced: Enforced,
     pub counters: VifCounters,
 }
@@ -72,7 +71,7 @@ impl Vif {
 }
 
 impl Vif {
-    /// What its brane is told of the wire: a pair is a wire of its own, up when the other end is bound.
+    /// Returns the link state that the brane sees. A pair is a wire of its own, which is up if the other end is bound.
     pub fn link(&self, wire: Link) -> Link {
         match self.peer {
             0 => wire,
@@ -84,7 +83,7 @@ impl Vif {
     }
 }
 
-/// What is to be asked before a frame passes.
+/// The checks that a frame must pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Enforced {
     pub allowed: bool,
@@ -100,7 +99,7 @@ impl Enforced {
     };
 }
 
-/// The limits of a vif, apart from the table because most frames have nothing to do with them.
+/// The limits of a vif. They are kept apart from the table, because most frames do not need them.
 pub struct Limits {
     pub allowed: Allowed,
     pub up: Bucket,
@@ -118,7 +117,7 @@ impl Limits {
 /// A refusal: one of the reply labels of [`brane_abi::vif`].
 type Refused = u64;
 
-impl<const N: usize> Switch<N> {
+impl<const N: usize, const P: usize> Switch<N, P> {
     fn slot(&self, number: u32) -> Result<usize, Refused> {
         self.vifs
             .iter()
@@ -126,7 +125,7 @@ impl<const N: usize> Switch<N> {
             .ok_or(vif::NO_SUCH_VIF)
     }
 
-    /// Creates a vif, bound to nothing.
+    /// Creates a vif, not bound to a port.
     pub fn add(&mut self, request: AddVif) -> Result<(), Refused> {
         check_mode(request.mode)?;
         let peer = request.peer.checked_sub(1);
@@ -156,7 +155,7 @@ impl<const N: usize> Switch<N> {
         Ok(())
     }
 
-    /// Removes a vif, unbinding it first.
+    /// Removes a vif. A bound vif is unbound first.
     pub fn remove(&mut self, number: u32) -> Result<(), Refused> {
         let slot = self.slot(number)?;
         self.release(slot);
@@ -174,7 +173,7 @@ impl<const N: usize> Switch<N> {
         Ok(())
     }
 
-    /// A part of the table, in an order that does not change as long as no vif comes or goes.
+    /// Returns a part of the table. The order does not change as long as no vif is added or removed.
     pub fn table(&self, at: VifTableAt) -> VifTable {
         let used = self.vifs.iter().filter_map(|v| Some((v.number?, v)));
         let mut table = VifTable {
@@ -195,7 +194,7 @@ impl<const N: usize> Switch<N> {
         table
     }
 
-    /// Limits a vif, in place of what limited it before.
+    /// Sets the limits of a vif and replaces its earlier ones.
     pub fn limit(&mut self, request: VifLimits) -> Result<(), Refused> {
         let slot = self.slot(request.vif)?;
         let prefixes = request.allow.get(..request.allowed as usize);
@@ -226,7 +225,7 @@ impl<const N: usize> Switch<N> {
         self.connect();
     }
 
-    /// Finds the ends of pairs again, and tells those whose other end has come or gone.
+    /// Connects the ends of pairs again. Informs each end whose other end was bound or unbound.
     fn connect(&mut self) {
         for slot in 0..MAX_VIFS {
             let (number, peer) = (self.vifs[slot].number, self.vifs[slot].peer);
@@ -243,21 +242,21 @@ impl<const N: usize> Switch<N> {
             vif.connected = connected;
             if changed && let Some((b, p)) = vif.port {
                 if let Some(brane) = &mut self.branes[usize::from(b)] {
-                    brane.ports[usize::from(p)].info_due = true;
+                    brane.port(usize::from(p)).info_due = true;
                 }
                 self.inform(usize::from(b));
             }
         }
     }
 
-    /// Binds a vif to a free port. What the port's brane has put into its ring before is dropped, and neither the turns nor
-    /// the rates of the owner before are left: the buckets are full.
+    /// Binds a vif to a free port. Frames that the port's brane put into its ring before are dropped. The vif's buckets
+    /// are full, so no debt of an earlier owner remains.
     pub fn bind(&mut self, request: BindVif) -> Result<(), Refused> {
         let slot = self.slot(request.vif)?;
         let (b, p) = (request.brane as usize, request.port as usize);
         let brane = self.branes.get_mut(b).and_then(Option::as_mut);
         let port = brane
-            .and_then(|brane| brane.ports.get_mut(p))
+            .and_then(|brane| brane.endpoint.rings.get_mut(p))
             .ok_or(vif::NO_SUCH_PORT)?;
         if port.vif.is_some() || self.vifs[slot].port.is_some() {
             return Err(vif::IN_USE);
@@ -266,7 +265,7 @@ impl<const N: usize> Switch<N> {
         let Some(brane) = self.branes[b].as_mut() else {
             return Err(vif::NO_SUCH_PORT);
         };
-        let port = &mut brane.ports[p];
+        let port = brane.port(p);
         port.vif = Some(slot as u8);
         port.generation = port.generation.wrapping_add(1);
         port.info_due = true;
@@ -282,7 +281,8 @@ impl<const N: usize> Switch<N> {
         Ok(())
     }
 
-    /// Takes a vif from its port. What the brane still sends there is dropped; what it has received it keeps.
+    /// Unbinds a vif from its port. Frames that the brane still sends there are dropped; frames already received stay
+    /// in its ring.
     pub fn unbind(&mut self, number: u32) -> Result<(), Refused> {
         let slot = self.slot(number)?;
         self.release(slot);
@@ -295,7 +295,7 @@ impl<const N: usize> Switch<N> {
         };
         self.untagged &= !(1 << slot);
         if let Some(brane) = &mut self.branes[usize::from(b)] {
-            let port = &mut brane.ports[usize::from(p)];
+            let port = brane.port(usize::from(p));
             port.vif = None;
             port.info_due = true;
         }
@@ -303,14 +303,14 @@ impl<const N: usize> Switch<N> {
         self.inform(usize::from(b));
     }
 
-    /// A vif's counters.
+    /// Returns a vif's counters.
     pub fn vif_counters(&self, number: u32) -> Result<VifCounters, Refused> {
         Ok(self.vifs[self.slot(number)?].counters)
     }
 
-    /// Fills in what the switch knows of `info`; the rest is the device's.
+    /// Fills in the switch's part of `info` and returns it. The device's part is kept, and its counters are added.
     pub fn device_info(&self, info: DeviceInfo) -> DeviceInfo {
-        let ports = self.branes.iter().flatten().count() * PORTS_PER_BRANE;
+        let ports = self.branes.iter().flatten().count() * P;
         DeviceInfo {
             link_up: u8::from(self.wire.up),
             ports: ports as u32,
@@ -323,10 +323,12 @@ impl<const N: usize> Switch<N> {
         }
     }
 
-    /// One call of the manager: label and message bytes in, label and number of reply bytes in `message` out. `info` holds
-    /// the device's own part of [`DeviceInfo`]. [`Self::flush`] afterwards.
+    /// Handles one call of the manager. The arguments are the label and the message bytes; `info` has the device's own
+    /// part of [`DeviceInfo`]. Returns the label of the reply and the number of reply bytes in `message`. The caller
+    /// must call [`Self::flush`] afterwards.
     ///
-    /// Before a vif is bound, all that `device` has received is handed out: what came in before is not for its new owner.
+    /// Before a vif is bound, all frames that `device` has received are delivered, because they are not for the vif's
+    /// new owner.
     pub fn call(
         &mut self,
         label: u64,

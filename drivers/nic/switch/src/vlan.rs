@@ -1,7 +1,7 @@
-//! VLAN tags (IEEE 802.1Q): taken from received frames, put into those that a tagged vif sends.
+//! VLAN tags (IEEE 802.1Q): removed from received frames, inserted into the frames of vifs with a VLAN.
 //!
-//! The branes never see a tag: it is the driver's word for whom a frame belongs to. So a brane may not send one either,
-//! and a frame from the wire with a second one inside is nobody's.
+//! The branes never see a tag. Only the driver decides which VLAN a frame belongs to, so a brane must not send a tag.
+//! The wire is not trusted: a received frame with a second tag inside is dropped.
 
 use crate::mac::{self, EthernetHeader, Mac};
 use crate::{ETHERNET_HEADER, MAX_PARTS, Switch};
@@ -9,24 +9,25 @@ use brane_abi::port::{FLAG_NEEDS_CSUM, FrameMeta, GSO_NONE};
 
 /// Bytes of a tag.
 pub const TAG: usize = 4;
-/// Where it lies: behind the two addresses.
+/// Offset of a tag in a frame: after the two addresses.
 const AT: usize = 12;
-/// The highest number of a VLAN; 4095 is reserved.
+/// The highest VLAN id; 4095 is reserved.
 pub const HIGHEST: u16 = 4094;
 const NUMBER: u16 = 0x0fff;
 
-/// The type of a tag, as [`EthernetHeader::kind`] has it, and that of a provider's (IEEE 802.1ad).
+/// EtherTypes of a customer's tag and of a provider's (IEEE 802.1ad), in the byte order of
+/// [`EthernetHeader::ethertype`].
 const CUSTOMER: u16 = u16::from_le_bytes([0x81, 0x00]);
 const PROVIDER: u16 = u16::from_le_bytes([0x88, 0xa8]);
 
-/// Whether a frame of that [`EthernetHeader::kind`] has a tag of any sort.
+/// Returns true if a frame of this [`EthernetHeader::ethertype`] has a tag of either kind.
 #[inline]
 pub fn is_tag(ethertype: u16) -> bool {
     ethertype == CUSTOMER || ethertype == PROVIDER
 }
 
-/// Puts the tag of `vlan` into the frame that starts [`TAG`] bytes after the buffer's start and is at least an Ethernet
-/// header long; the frame then fills the buffer from its start. The meta for the longer frame.
+/// Inserts the tag of `vlan` into a frame. The frame starts [`TAG`] bytes after the buffer's start and has at least an
+/// Ethernet header; afterwards it starts at the buffer's start. Returns the meta for the longer frame.
 #[cold]
 pub fn insert(buffer: &mut [u8], vlan: u16, meta: FrameMeta) -> FrameMeta {
     if let Some(start) = buffer.first_chunk_mut::<{ AT + TAG }>() {
@@ -44,7 +45,8 @@ pub fn insert(buffer: &mut [u8], vlan: u16, meta: FrameMeta) -> FrameMeta {
     meta
 }
 
-/// The meta of a received frame without its tag; `None` where its checksum would start within the header that is left.
+/// Returns the meta of a received frame without its tag. Returns `None` if the checksum would start within the
+/// remaining header.
 fn shorter(mut meta: FrameMeta) -> Option<FrameMeta> {
     if meta.flags & FLAG_NEEDS_CSUM != 0 {
         meta.csum_start = meta.csum_start.checked_sub(TAG as u16)?;
@@ -52,12 +54,12 @@ fn shorter(mut meta: FrameMeta) -> Option<FrameMeta> {
             return None;
         }
     }
-    // A hint only, 0 where there is none.
+    // Only a hint; 0 if the device gave none.
     meta.header_len = meta.header_len.saturating_sub(TAG as u16);
     Some(meta)
 }
 
-impl<const N: usize> Switch<N> {
+impl<const N: usize, const P: usize> Switch<N, P> {
     /// A received frame with a tag: without it to the vifs of its VLAN. With number 0 it has only a priority (IEEE 802.1Q,
     /// 9.6), and is like a frame without a tag.
     #[cold]
@@ -87,7 +89,7 @@ impl<const N: usize> Switch<N> {
         self.switch_to(dst, src, vlan, list, meta);
     }
 
-    /// The vif slots that get the group frames of a VLAN: bound, and on the wire.
+    /// Returns the slots of the vifs that get group frames of a VLAN: bound vifs on the wire.
     #[inline]
     pub(crate) fn group(&self, vlan: u16) -> u64 {
         match vlan {
@@ -107,11 +109,11 @@ impl<const N: usize> Switch<N> {
         slots
     }
 
-    /// A frame from the wire to whom it is for; both addresses are those in the VLAN.
+    /// Delivers a frame from the wire to its destination. Both addresses are keys with the VLAN.
     #[inline]
     pub(crate) fn switch_to(&mut self, dst: Mac, src: Mac, vlan: u16, parts: &[&[u8]], meta: FrameMeta) {
         if mac::is_group(dst) {
-            // Whoever has this source address sent it: it came back from outside.
+            // The vif with this source address sent the frame, and the network returned it.
             self.flood(self.group(vlan), Some(src), parts, meta);
             return;
         }

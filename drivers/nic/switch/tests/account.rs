@@ -1,4 +1,4 @@
-//! What the driver works for one brane is bounded, whatever the brane does; the excess waits in the brane's rings.
+//! The driver's work for one brane is bounded, whatever the brane does; the excess waits in the brane's rings.
 
 mod common;
 
@@ -54,7 +54,7 @@ fn a_replayed_ring_is_found_and_its_author_cut_off() {
         let after = counters(&bench, 0);
         assert_eq!(after.peer_errors, 1, "records of {len} bytes");
         assert_eq!(after.tx_frames, before.tx_frames, "no frame is sent twice");
-        // What is left at the ring's end was never written: records of no bytes.
+        // The rest of the ring was never written: it reads as records of no bytes.
         let rest = ports::TX[0].len % (16 + len.next_multiple_of(16));
         assert_eq!(after.tx_malformed, before.tx_malformed + rest as u64 / 16);
     }
@@ -70,12 +70,12 @@ fn an_index_beyond_what_was_given_back_is_a_violation() {
     }
 }
 
-/// A machine on which each frame costs the driver so much time.
+/// A machine on which each frame costs the driver `cost` nanoseconds.
 struct Machine {
     bench: Bench,
     now: Rc<Cell<u64>>,
     cost: u64,
-    /// Time that the driver has taken.
+    /// Time that the driver has worked, in nanoseconds.
     worked: u64,
 }
 
@@ -92,7 +92,7 @@ impl Machine {
         }
     }
 
-    /// One wake by these branes. Returns whether the domain `turn` is asked for, and the manager.
+    /// Runs one wake by these branes. Returns whether the domain `turn` and the manager must be notified.
     fn wake(&mut self, branes: u64, turn: bool) -> (bool, bool) {
         let start = self.now.get();
         let now = self.now.clone();
@@ -128,7 +128,7 @@ fn a_brane_at_full_rate_waits_for_its_turn_and_then_goes_on() {
     assert!(machine.worked > BURST / 2);
     let sent = counters(&machine.bench, 0).tx_frames;
     assert!(sent > 100 && counters(&machine.bench, 0).tx_waits == 1);
-    // Its neighbour does not wait.
+    // The other brane does not wait.
     assert!(machine.bench.branes[1].send(0, &frame(HOST, mac(1), 60, 0), PLAIN));
     assert_eq!(machine.wake(0b10, false), (false, false), "asked for already");
     assert_eq!(counters(&machine.bench, 1).tx_frames, 1);
@@ -139,7 +139,7 @@ fn a_brane_at_full_rate_waits_for_its_turn_and_then_goes_on() {
     );
     machine.wake(0, true);
     assert!(counters(&machine.bench, 0).tx_frames > sent);
-    // Turn by turn it gets rid of all.
+    // Turn by turn, the brane sends all its frames.
     let mut turns = 0;
     while machine.wake(0, true).0 {
         turns += 1;
@@ -157,7 +157,7 @@ fn a_brane_that_notifies_while_it_waits_is_reported_once_until_it_is_fetched() {
     let mut machine = Machine::new(2_000);
     machine.fill(0, 60);
     assert!(machine.wake(1, false).0);
-    // One that was under way is no offence.
+    // A notification that was under way is no offence.
     assert_eq!(machine.wake(1, false), (false, false));
     assert_eq!(machine.bench.switch.take_offender(machine.now.get()), None);
     let reports = (0..1000).filter(|_| machine.wake(1, false).1).count();
@@ -167,7 +167,7 @@ fn a_brane_that_notifies_while_it_waits_is_reported_once_until_it_is_fetched() {
     assert!(until > machine.now.get() + MS);
     assert_eq!(machine.bench.switch.take_offender(machine.now.get()), None);
     assert!(machine.wake(1, false).1, "it goes on and is reported again");
-    // Later it is forgiven.
+    // Later the offence is forgiven.
     machine.pass(10_000 * MS);
     assert_eq!(machine.bench.switch.take_offender(machine.now.get()), None);
 }
@@ -191,8 +191,8 @@ fn little_work_now_and_then_never_waits() {
     assert_eq!(counters(&machine.bench, 0).tx_frames, 10_000);
 }
 
-/// A kick of an emulated device can block the driver. The driver charges that time to the brane that sent many frames, and one
-/// turn pays back one burst of it.
+/// Checks the charge for a kick of an emulated device, which can block the driver. The time is charged to the brane
+/// that sent many frames, and one turn pays back one burst of it.
 #[test]
 fn the_time_to_tell_the_device_is_charged_to_who_sent_much() {
     let mut machine = Machine::new(0);
@@ -205,7 +205,7 @@ fn the_time_to_tell_the_device_is_charged_to_who_sent_much() {
         machine.bench.branes[1].send(0, &frame(HOST, mac(1), 60, 0), PLAIN);
         let (mut turn, _) = machine.wake(0b11, false);
         while turn {
-            // Others have their turns.
+            // Other domains have their turns.
             machine.pass(PROMPT);
             turns += 1;
             turn = machine.wake(0, true).0;
@@ -218,7 +218,8 @@ fn the_time_to_tell_the_device_is_charged_to_who_sent_much() {
     assert!(machine.worked <= most, "{} > {most}", machine.worked);
 }
 
-/// Whether others want the processor is seen by how long the turn takes to come. Until one comes late, less is charged.
+/// Checks that a brane is charged less while no other domain is ready to run. The driver infers that from prompt
+/// answers of `turn`.
 #[test]
 fn a_brane_that_nobody_waits_behind_is_asked_about_less_often() {
     let turns = |late: u64| {
@@ -246,7 +247,7 @@ fn a_brane_that_nobody_waits_behind_is_asked_about_less_often() {
     );
 }
 
-/// The clock is looked at once for many short records, and what came before the first look is charged by estimate.
+/// Checks that the clock is read once for many short records. Records before the first reading are charged by estimate.
 #[test]
 fn long_turns_of_short_records_look_at_the_clock_now_and_then() {
     let mut machine = Machine::new(0);
@@ -265,16 +266,16 @@ fn long_turns_of_short_records_look_at_the_clock_now_and_then() {
         machine.bench.switch.wake(1, &clock);
         machine.bench.switch.transmit(&mut machine.bench.device, &clock);
         machine.bench.switch.flush();
-        // Every 16 records; and for the turn, its account and the kick.
+        // One reading for 16 records, and a few for the turn, its account and the kick.
         assert!(looks.get() <= 100 / 15 + 5, "{} looks", looks.get());
         wakes += 1;
         assert!(wakes < 100);
     }
-    // A wake, a turn, a hundred records' buffers, and the first sixteen by estimate: 88 us.
+    // A wake, a turn, the buffers of a hundred records, and the first sixteen records by estimate: 88 us.
     assert!((9..=14).contains(&wakes), "{wakes} wakes");
 }
 
-/// A turn that leaves a brane exhausted releases no brane, neither that one nor its neighbour.
+/// Checks that a turn that leaves a brane exhausted releases no brane, neither that one nor its neighbour.
 #[test]
 fn a_turn_that_does_not_pay_all_back_releases_nobody() {
     let mut machine = Machine::new(0);
@@ -297,8 +298,8 @@ fn a_turn_that_does_not_pay_all_back_releases_nobody() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
-    /// Whatever one brane sends and however often it notifies: between two turns the driver works for it the burst, a tenth of
-    /// the time, and a turn.
+    /// Checks the bound between two turns, whatever one brane sends and however often it notifies. The driver works for
+    /// it the burst, a tenth of the time, and a turn.
     #[test]
     fn the_work_for_one_brane_between_two_turns_is_bounded(
         steps in proptest::collection::vec((prop_oneof![Just(0usize), Just(60), Just(1500)], 0u64..3 * MS, 1usize..40), 1..30),
@@ -316,7 +317,7 @@ proptest! {
             }
         }
         let time = machine.now.get() - begun;
-        // The first records of a turn are estimated, and it ends some records after its time.
+        // The first records of a turn are estimated, and a turn ends some records after its time.
         let estimates = BURST / 10 + 64 * cost;
         prop_assert!(machine.worked <= BURST + time / 10 + LONGEST_TURN + estimates, "{}", machine.worked);
     }

@@ -1,4 +1,4 @@
-//! Who always has something to send gets the same share of the device in bytes, whatever the sizes of the frames.
+//! Branes that always have frames to send get equal shares of the device in bytes, whatever the sizes of the frames.
 
 mod common;
 
@@ -10,7 +10,8 @@ use proptest::prelude::*;
 
 const HOST: MacAddr = MacAddr([2, 9, 9, 9, 9, 9]);
 
-/// A frame of `len` bytes by vif `n`; beyond the MTU, one that the device is to cut.
+/// Returns a frame of `len` bytes from vif `n`. If it is longer than the MTU, its meta asks the device for
+/// segmentation.
 fn of_length(n: usize, len: usize) -> (Vec<u8>, FrameMeta) {
     let mut f = frame(HOST, mac(n), len, 0);
     if len <= 1514 {
@@ -33,8 +34,8 @@ fn of_length(n: usize, len: usize) -> (Vec<u8>, FrameMeta) {
     (f, meta)
 }
 
-/// Each brane's ring is kept full of frames of its size while the device takes `room` frames in each of `wakes` wakes;
-/// fails when two shares are ever further apart than a turn and a frame.
+/// Keeps each brane's ring full of frames of its size, while the device has room for `room` frames in each of `wakes`
+/// wakes. Fails if two shares ever differ by more than a turn and a frame.
 fn shares(sizes: [usize; BRANES], room: usize, wakes: usize) -> Result<[usize; BRANES], TestCaseError> {
     let mut bench = Bench::new();
     let frames: [_; BRANES] = std::array::from_fn(|n| of_length(n, sizes[n]));
@@ -64,7 +65,8 @@ fn small_frames_get_as_many_bytes_as_large_ones() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
-    /// With no more room than that, no ring runs empty within a wake: who has nothing to send has no claim to a share.
+    /// Checks shares for any sizes. With so little room no ring runs empty within a wake, and only a brane with frames
+    /// has a claim to a share.
     #[test]
     fn no_sizes_and_no_room_change_the_shares(
         sizes in proptest::array::uniform4(prop_oneof![64usize..=1514, 2000usize..=MAX_FRAME]), room in 1usize..=16,

@@ -1,4 +1,4 @@
-//! Branes that lie: whatever one writes into its region, the driver goes on and the others lose nothing.
+//! Branes that lie: whatever a brane writes into its region, the driver continues and the other branes lose no frames.
 
 mod common;
 
@@ -26,7 +26,7 @@ fn scribble(bench: &Bench, brane: usize, offset: usize, bytes: &[u8]) {
     unsafe { part.base().copy_from_nonoverlapping(bytes.as_ptr(), bytes.len()) }
 }
 
-/// Brane 1 gets a frame from the wire and sends one.
+/// Checks that brane 1 still receives a frame from the wire and sends one.
 fn others_go_on(bench: &mut Bench) {
     bench.branes[1].frames(0);
     bench.device.sent.clear();
@@ -50,7 +50,7 @@ fn a_jumping_index_cuts_off_until_the_restart() {
         assert_eq!(bench.switch.counters().peer_errors, 1);
         assert_eq!(bench.switch.vif_counters(0).unwrap().peer_errors, 1);
         assert_eq!(bench.switch.vif_counters(1).unwrap().peer_errors, 0);
-        // Neither reading nor writing it any more, even where it mends its ways.
+        // The driver neither reads nor writes the rings any more, even after the brane repairs them.
         scribble(&bench, 0, offset, &[0; 4]);
         bench.branes[0].send(0, &frame(HOST, mac(0), 60, 0), FrameMeta::default());
         bench.device.arrives(&frame(mac(0), HOST, 60, 0));
@@ -95,7 +95,7 @@ fn record_lengths_past_the_end_cut_off() {
         scribble(&bench, 0, ports::TX[0].offset, &len.to_le_bytes());
         bench.run();
         let counters = bench.switch.counters();
-        // 64 fits in what was published: a frame like others.
+        // 64 fits into the published bytes, so it is an ordinary frame.
         assert_eq!(counters.peer_errors, u64::from(len != 64), "length {len:#x}");
         others_go_on(&mut bench);
     }
@@ -127,7 +127,7 @@ fn frames_longer_than_the_longest_are_malformed() {
     assert_eq!(bench.switch.vif_counters(0).unwrap().tx_malformed, 4);
 }
 
-/// A TCP segment of `payload` bytes, and the meta to have it cut.
+/// Returns a TCP segment of `payload` bytes, and the meta that asks for its segmentation.
 fn tcp(v6: bool, payload: usize) -> (Vec<u8>, FrameMeta) {
     let network = if v6 { 54 } else { 34 };
     let mut f = frame(HOST, mac(0), network + 20 + payload, 0);
@@ -207,7 +207,7 @@ fn segmentation_is_checked_against_the_frame() {
     }
 }
 
-/// Metas that are nearly right, more often than chance would make them.
+/// Generates metas that are nearly valid, more often than chance would.
 fn metas() -> impl Strategy<Value = FrameMeta> {
     let near = prop_oneof![0u16..120, any::<u16>()];
     let pick = prop_oneof![Just(GSO_NONE), Just(GSO_TCPV4), Just(GSO_TCPV6), any::<u8>()];
@@ -244,8 +244,8 @@ proptest! {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
-    /// Brane 0 writes rubbish where it can, at any time: the link's head, indices, records. Brane 1 never notices, and
-    /// no frame with a source that is not brane 0's leaves from there.
+    /// Lets brane 0 write rubbish anywhere in its region at any time: the link's head, indices, records. Checks that
+    /// brane 1 is not affected, and that every frame sent from there has brane 0's source address.
     #[test]
     fn rubbish_harms_its_author_alone(
         steps in proptest::collection::vec(

@@ -1,4 +1,4 @@
-//! Vifs with limits: what may not leave is dropped and counted by reason, and the others notice nothing.
+//! Vifs with limits: forbidden frames are dropped and counted by reason, and other vifs are not affected.
 
 mod common;
 
@@ -10,7 +10,7 @@ use zerocopy::IntoBytes;
 
 const HOST: MacAddr = MacAddr([2, 9, 9, 9, 9, 9]);
 const SECOND: u64 = 1_000_000_000;
-/// What a bucket holds at these rates: one longest frame.
+/// Capacity of a bucket at these rates: one frame of the longest kind.
 const BURST: u64 = 14 + 65535;
 
 fn counters(bench: &Bench, n: u32) -> VifCounters {
@@ -39,7 +39,7 @@ fn rates(vif: u32, rate_up: u64, rate_down: u64) -> VifLimits {
     }
 }
 
-/// An IPv4 packet from `source` by vif `n`.
+/// Returns an IPv4 packet with source `source` from vif `n`.
 fn ipv4(n: usize, to: MacAddr, source: [u8; 4]) -> Vec<u8> {
     let mut f = frame(to, mac(n), 60, 0);
     f[14] = 0x45;
@@ -59,7 +59,7 @@ fn a_forged_ip_source_reaches_neither_wire_nor_brane() {
             f[12..14].copy_from_slice(&kind);
             bench.branes[1].send(0, &f, meta);
         }
-        // Its neighbour has no list.
+        // The other vif has no list.
         bench.branes[2].send(0, &ipv4(2, HOST, [10, 0, 2, 15]), meta);
     }
     bench.run();
@@ -70,7 +70,7 @@ fn a_forged_ip_source_reaches_neither_wire_nor_brane() {
     assert_eq!((c.tx_bad_ip, c.tx_bad_arp, c.tx_bad_type), (6, 3, 3));
     assert_eq!((c.tx_frames, c.tx_bytes, c.tx_spoofed), (0, 0, 0));
     assert_eq!(counters(&bench, 2).tx_bad_ip, 0);
-    // What is allowed leaves, and with the list gone everything does.
+    // Allowed frames leave, and without the list all frames do.
     bench.branes[1].send(0, &ipv4(1, HOST, [10, 0, 2, 16]), meta);
     bench.run();
     assert_eq!(bench.device.sent.len(), 4);
@@ -176,7 +176,7 @@ fn limits_that_cannot_be_are_refused_and_change_nothing() {
     bench.branes[1].send(0, &ipv4(1, HOST, [10, 0, 2, 15]), FrameMeta::default());
     bench.run();
     assert_eq!(counters(&bench, 1).tx_bad_ip, 1);
-    // A new vif in the same place has none of them.
+    // A new vif in this slot has none of the old limits.
     bench.switch.remove(1).unwrap();
     let add = vif::AddVif {
         vif: 1,

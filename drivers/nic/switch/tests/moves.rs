@@ -1,12 +1,12 @@
-//! A vif moves from one brane to another: what belongs to the old owner ends with the unbinding, and what is for the new one
-//! begins with the binding. And the table after any calls in any order.
+//! A vif moves from one brane to another. Frames of the old owner end with the unbinding; frames for the new owner
+//! begin with the binding. Also checks the table after any calls in any order.
 
 mod common;
 
-use brane_abi::layout::PORTS_PER_BRANE;
 use brane_abi::net::MacAddr;
 use brane_abi::port::{FrameMeta, KIND_INFO, PortInfo};
 use brane_abi::vif::{self, AddVif, BindVif, DeviceInfo, SetMode, VifLimits, VifRef, VifTable, VifTableAt};
+use common::PORTS_PER_BRANE;
 use common::{BRANES, Bench, TestSwitch, frame, mac};
 use nic_switch::QUANTUM;
 use proptest::prelude::*;
@@ -24,7 +24,7 @@ const PLAIN: FrameMeta = FrameMeta {
     header_len: 0,
 };
 
-/// Marks of frames, and in which generation they came: what is in a receive ring, in order.
+/// Returns the records in a receive ring, in order: marks of frames, and generations of info records.
 fn order(bench: &mut Bench, b: usize, p: usize) -> Vec<String> {
     let rx = &mut bench.branes[b].ports[p].rx;
     let mut seen = Vec::new();
@@ -55,7 +55,8 @@ fn the_order_in_the_ring_separates_old_frames_from_new_ones() {
     bench.branes[1].frames(1);
     arrives(&mut bench, 1);
     bench.run();
-    // Came in before the unbinding and was handed out before the binding: to nobody.
+    // Frames 2 and 3 arrive before the binding and are delivered before it, while the vif has no port. So they are
+    // dropped.
     arrives(&mut bench, 2);
     bench.unbind(0);
     arrives(&mut bench, 3);
@@ -65,7 +66,7 @@ fn the_order_in_the_ring_separates_old_frames_from_new_ones() {
     assert_eq!(order(&mut bench, 0, 0), ["frame 1", "bound 0 generation 1"]);
     assert_eq!(order(&mut bench, 1, 1), ["bound 1 generation 1", "frame 4"]);
     assert_eq!(bench.switch.vif_counters(0).unwrap().rx_dropped, 2);
-    // And back; the generation tells it from the first time.
+    // The vif moves back. The generation distinguishes this binding from the first one.
     bench.unbind(0);
     bench.bind(0, 0, 0);
     arrives(&mut bench, 5);
@@ -87,7 +88,7 @@ fn what_is_left_in_the_old_ring_goes_nowhere() {
         assert!(bench.device.sent.is_empty());
         assert!((1..BRANES).all(|b| bench.branes[b].frames(0).is_empty()));
     };
-    // In the ring at the unbinding, put there afterwards, and put there before the port gets the vif again.
+    // Frames in the ring at the unbinding, frames sent afterwards, and frames sent before the port gets the vif again.
     send(&mut bench, 0, 1);
     bench.unbind(0);
     nothing(&mut bench);
@@ -115,7 +116,7 @@ fn a_turn_that_the_device_ended_leaves_nothing_to_the_next_owner() {
     }
     bench.device.room = 20;
     assert!(!bench.run().0, "the device has no room in the middle of the turn");
-    // Brane 1 has no vif but this one now.
+    // Brane 1 has only this vif now.
     bench.switch.remove(1).unwrap();
     bench.unbind(0);
     bench.bind(0, 1, 0);
@@ -123,7 +124,7 @@ fn a_turn_that_the_device_ended_leaves_nothing_to_the_next_owner() {
     for _ in 0..2 * QUANTUM / 1000 {
         bench.branes[1].send(0, &frame(HOST, mac(0), 1000, 100), PLAIN);
     }
-    // Room for a turn of each: the new owner gets one, whole, and no more.
+    // Room for one turn of each brane: the new owner gets exactly one whole turn.
     bench.device.room = 2 * (QUANTUM / 1000);
     bench.run();
     let count = |n: usize, mark: u8| {
@@ -167,7 +168,7 @@ fn the_new_owner_starts_with_full_buckets() {
     bench.switch.remove(1).unwrap();
     bench.bind(0, 1, 0);
     assert_eq!(spend(&mut bench, 1), (43, 43));
-    // The same number and address afresh: without any limit and from zero.
+    // A new vif with the old number and address has no limits, and its counters start at zero.
     bench.call(vif::REMOVE_VIF, VifRef { vif: 0 }.as_bytes());
     let add = AddVif {
         vif: 0,
@@ -198,7 +199,7 @@ fn an_unbound_vif_is_no_receiver_of_group_frames() {
         (2, 0),
         "nobody there lost anything"
     );
-    // Another vif takes its place in the table, in a VLAN: what has no tag is not for it.
+    // Another vif takes the slot, in a VLAN. It gets no frames without a tag.
     bench.switch.remove(1).unwrap();
     let tagged = AddVif {
         vif: 20,
@@ -233,7 +234,7 @@ fn limits_hold_for_the_first_frame_whether_set_before_the_binding_or_after() {
     limits.allow[0].family = 4;
     limits.allow[0].length = 32;
     limits.allow[0].ip[0] = 10;
-    // Before, and kept through a move.
+    // Limits set before the binding, and kept through a move.
     let mut bench = Bench::new();
     bench.unbind(0);
     bench.call(vif::SET_LIMITS, limits.as_bytes());
@@ -243,7 +244,7 @@ fn limits_hold_for_the_first_frame_whether_set_before_the_binding_or_after() {
     bench.switch.remove(1).unwrap();
     bench.bind(0, 1, 0);
     assert_eq!(refused(&mut bench, 1), (1, 0));
-    // After, with the frame in the ring already.
+    // Limits set after the binding, with the frame already in the ring.
     let mut bench = Bench::new();
     assert_eq!(refused(&mut bench, 0), (0, 1));
     let mut forged = frame(HOST, mac(0), 60, 0);
@@ -276,7 +277,7 @@ fn the_mode_changes_for_the_next_frame() {
     }
 }
 
-/// A vif as the model has it.
+/// A vif in the model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Model {
     mac: MacAddr,
@@ -312,7 +313,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 1..120)
 }
 
-/// The whole table, by parts.
+/// Returns the whole table, read in parts.
 fn table(switch: &TestSwitch) -> Vec<vif::VifEntry> {
     let mut all = Vec::new();
     loop {
@@ -327,7 +328,7 @@ fn table(switch: &TestSwitch) -> Vec<vif::VifEntry> {
     }
 }
 
-/// The model's answer, and what it changes.
+/// Returns the model's answer and changes the model.
 fn expected(model: &mut BTreeMap<u32, Model>, step: Step) -> u64 {
     match step {
         Step::Add(n, m, vlan, peer) => {
@@ -438,7 +439,7 @@ proptest! {
                 bench.switch.call(label, request.len(), &mut message, DeviceInfo::default(), &mut bench.device);
             bench.switch.flush();
             prop_assert_eq!(got, answer, "{:?}", step);
-            // Ports tell the same as the table, and the table the same as the model.
+            // The info records agree with the table, and the table agrees with the model.
             let rows = table(&bench.switch);
             prop_assert_eq!(rows.len(), model.len());
             let mut ports = HashSet::new();

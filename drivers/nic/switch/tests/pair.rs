@@ -1,4 +1,4 @@
-//! Pairs: a wire between two vifs and to nowhere else.
+//! Pairs: a wire between two vifs that reaches no other vif.
 
 mod common;
 
@@ -18,7 +18,7 @@ const PLAIN: FrameMeta = FrameMeta {
     header_len: 0,
 };
 
-/// Vif `n` with address `n`, whose other end is vif `other`.
+/// Returns vif `n` with address `n`, with vif `other` as its other end.
 fn end(n: u32, other: u32) -> AddVif {
     AddVif {
         vif: n,
@@ -36,7 +36,7 @@ fn got(bench: &mut Bench) -> [Vec<usize>; 2] {
     [0, 1].map(|p| bench.branes.iter_mut().map(|b| b.frames(p).len()).collect())
 }
 
-/// Vifs 10 and 11 at the ports 1 of branes 0 and 1, a pair.
+/// Creates vifs 10 and 11 at the ports 1 of branes 0 and 1, as a pair.
 fn bench() -> Bench {
     let mut bench = Bench::new();
     bench.add(end(10, 11), 0, 1);
@@ -56,7 +56,7 @@ fn frames_go_to_the_other_end_and_nowhere_else() {
     bench.branes[0].send(1, &there, meta);
     bench.branes[1].send(1, &back, PLAIN);
     bench.branes[1].send(1, &all, PLAIN);
-    // Neither a third one's address nor its own nor one on the wire.
+    // Not to the address of a third vif, of the sender itself, or of a station on the wire.
     for to in [mac(2), mac(10), HOST] {
         bench.branes[0].send(1, &frame(to, mac(10), 60, 4), PLAIN);
     }
@@ -116,7 +116,7 @@ fn sources_lists_and_rates_are_checked_as_everywhere() {
     bench.run();
     let c = counters(&bench, 10);
     assert_eq!((c.tx_spoofed, c.tx_bad_type, c.tx_bad_ip), (1, 1, 1));
-    // A burst is one longest frame.
+    // A burst is one frame of the longest kind.
     assert_eq!((c.tx_frames, c.tx_limited), (43, 7));
     assert_eq!(bench.branes[1].frames(1).len(), 43);
 }
@@ -140,7 +140,7 @@ fn without_the_other_end_frames_are_dropped_and_counted() {
         (counters(&bench, 10).tx_dropped, counters(&bench, 10).tx_frames),
         (1, 0)
     );
-    // A vif of that number, but no end of this pair.
+    // The number matches, but the vif is not an end of this pair.
     bench.switch.add(end(11, 12)).unwrap();
     send(&mut bench);
     assert_eq!(
@@ -154,7 +154,7 @@ fn without_the_other_end_frames_are_dropped_and_counted() {
     bench.bind(11, 1, 1);
     send(&mut bench);
     assert_eq!((bench.branes[1].frames(1).len(), link(&mut bench)), (1, 1));
-    // The physical link is another matter.
+    // The physical link has no effect on the pair.
     bench.switch.set_link(nic_switch::Link {
         up: false,
         ..bench.switch.link()

@@ -1,5 +1,5 @@
-//! Who takes received frames next, on a simulated device and timer: conversations are never late, floods are gathered, nothing is
-//! forgotten.
+//! Moderation of received frames on a simulated device and timer. Conversations are never delayed, floods are gathered,
+//! and no frame waits forever.
 
 use nic_switch::BACKLOG;
 use nic_switch::rx_moderation::{Counts, LONGEST, MANY, Rest, RxModeration, SHORTEST, Wake};
@@ -7,7 +7,7 @@ use nic_switch::rx_throttle::{BURST, LONGEST_REST};
 use proptest::prelude::*;
 
 const MILLISECOND: u64 = 1_000_000;
-/// What a wake and a frame cost, in nanoseconds.
+/// Costs of a wake and of a frame, in nanoseconds.
 const WAKE: u64 = 3_000;
 const FRAME: u64 = 300;
 
@@ -37,7 +37,7 @@ impl Sim {
         }
     }
 
-    /// As the driver does it.
+    /// Runs one wake as the driver does.
     fn wake(&mut self, interrupted: bool, rang: bool, answers: u64) {
         if rang {
             self.alarm = None;
@@ -82,19 +82,19 @@ impl Sim {
                 }
             }
         }
-        // Nothing is forgotten: either the device wakes us, or the timer does.
+        // No frame waits forever: either the device or the timer wakes the driver.
         match self.moderation.rest() {
             Rest::None => assert!(self.announced),
             Rest::Gather | Rest::RxThrottle(_) => assert!(self.alarm.is_some()),
         }
     }
 
-    /// As the runtime's alarm: only an earlier deadline than the armed one is set.
+    /// Arms the timer like the runtime's alarm: only a deadline earlier than the armed one has an effect.
     fn set(&mut self, until: u64) {
         self.alarm = Some(self.alarm.map_or(until, |armed| armed.min(until)));
     }
 
-    /// Frames come now; the device interrupts where it may.
+    /// Lets frames arrive now. The device interrupts if its interrupts are on.
     fn come(&mut self, frames: u64, answers: u64) {
         self.waiting += frames;
         if self.announced && frames != 0 {
@@ -102,7 +102,7 @@ impl Sim {
         }
     }
 
-    /// Time passes until `until`; the timer rings when it is due.
+    /// Lets time pass until `until`. The timer rings when its deadline passes.
     fn pass(&mut self, until: u64) {
         while let Some(at) = self.alarm.filter(|at| *at <= until) {
             self.now = self.now.max(at);
@@ -144,7 +144,7 @@ fn peers_that_wait_for_their_answers_are_never_late() {
             sim.wake(false, false, peers);
             sim.now += 50_000;
             if sim.moderation.rest() != Rest::None {
-                // So many at once look like a flood, until they are answered.
+                // So many frames at once look like a flood until they are answered.
                 assert!(peers >= MANY);
                 sim.settle();
             }
@@ -160,7 +160,7 @@ fn the_devices_buffers_last_at_any_steady_rate() {
         for n in 0..5_000 {
             let frames = 50_000 * rate / 1_000_000_000;
             sim.come(frames.max(1), 0);
-            // The first time the rate is not known yet.
+            // The rate is not known at the first times.
             if n > 20 && sim.moderation.rest() == Rest::Gather {
                 most = most.max(sim.waiting);
             }
@@ -181,7 +181,7 @@ fn a_timer_that_rings_before_the_rest_is_over_is_set_again() {
     let at = 10 * MILLISECOND;
     let gather = moderation.after(at, at + 1000, counts(MANY)).unwrap();
     assert_eq!(moderation.rest(), Rest::Gather);
-    // A brane wakes the driver, and what it takes then is too much.
+    // A brane wakes the driver, and the received frames of that wake are too many.
     assert_eq!(moderation.wake(false, false, || unreachable!()), Wake::Receive);
     let start = at + 2000;
     let rest = moderation
@@ -195,7 +195,8 @@ fn a_timer_that_rings_before_the_rest_is_over_is_set_again() {
 }
 
 proptest! {
-    /// Whatever comes, and whoever wakes the driver: nothing waits for ever, and the state stays sound (`Sim::wake`).
+    /// Checks that no frame waits forever, whatever arrives and whatever wakes the driver. `Sim::wake` checks the
+    /// state.
     #[test]
     fn nothing_is_forgotten(
         steps in prop::collection::vec((0u64..400, 0u64..400, 0u64..2_000_000, any::<bool>()), 1..200),
@@ -213,7 +214,7 @@ proptest! {
     }
 }
 
-/// Only the frames of the wake itself are charged for, however many there were before.
+/// Checks that only the frames of the wake itself are charged, however many came before.
 #[test]
 fn a_machine_that_stands_still_is_not_made_up_for() {
     let mut moderation = RxModeration::new();

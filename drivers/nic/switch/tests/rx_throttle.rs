@@ -1,5 +1,5 @@
-//! The throttle of receiving on a simulated processor: one driver above everybody else, a device with as many buffers as the real
-//! one, frames at any rate.
+//! The throttle of receiving on a simulated processor. One driver runs above all other domains, the device has as many
+//! buffers as the real one, and frames arrive at any rate.
 
 use nic_switch::BACKLOG;
 use nic_switch::rx_throttle::{BURST, FRAME_COST, LONGEST_REST, RxThrottle, WAKE_COST};
@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 const MILLISECOND: u64 = 1_000_000;
 
-/// What wakes and frames cost, and how often frames come, in nanoseconds.
+/// Costs of wakes and frames, and the gap between frames, in nanoseconds.
 #[derive(Clone, Copy, Debug)]
 struct Load {
     wake: u64,
@@ -15,7 +15,7 @@ struct Load {
     gap: u64,
 }
 
-/// What was seen.
+/// Results of a simulation.
 #[derive(Default)]
 struct Seen {
     /// Start and end of each wake.
@@ -23,18 +23,18 @@ struct Seen {
     rests: u64,
     taken: u64,
     lost: u64,
-    /// Longest time between a frame's coming and its being handed out.
+    /// Longest time between the arrival of a frame and its delivery.
     slowest: u64,
 }
 
-/// Frames come every `gap` from 0 until `last`; looked at until `until`. With `throttle` or without it.
+/// Simulates a frame every `gap` from 0 until `last`, and observes until `until`. Uses `throttle` if there is one.
 fn run(load: Load, last: u64, until: u64, mut throttle: Option<RxThrottle>) -> Seen {
     let mut seen = Seen::default();
-    // Times at which the waiting frames came, and when the next one comes.
+    // Arrival times of the waiting frames, and of the next one.
     let mut waiting = std::collections::VecDeque::new();
     let (mut now, mut next) = (0, 0);
     let mut rest = None;
-    // Buffers that the device has: given back at the end of a wake.
+    // Buffers that the device has. They are given back at the end of a wake.
     let mut buffers = BACKLOG as usize;
     let mut come = |now: u64, waiting: &mut std::collections::VecDeque<u64>, buffers: &mut usize| {
         let mut lost = 0;
@@ -52,7 +52,7 @@ fn run(load: Load, last: u64, until: u64, mut throttle: Option<RxThrottle>) -> S
     while now < until {
         let (lost, next) = come(now, &mut waiting, &mut buffers);
         seen.lost += lost;
-        // Everybody else runs until the interrupt or the end of the rest.
+        // The other domains run until the interrupt or the end of the pause.
         let wake = match rest.take() {
             Some(rest) => rest,
             None if !waiting.is_empty() => now,
@@ -81,7 +81,7 @@ fn run(load: Load, last: u64, until: u64, mut throttle: Option<RxThrottle>) -> S
     seen
 }
 
-/// Time that the wakes took between `from` and `to`.
+/// Returns the time of the wakes between `from` and `to`.
 fn taken(seen: &Seen, from: u64, to: u64) -> u64 {
     let part = |&(start, end): &(u64, u64)| end.min(to).saturating_sub(start.max(from));
     seen.wakes.iter().map(part).sum()
@@ -96,7 +96,7 @@ fn without_a_pace_a_flood_takes_everything() {
     };
     let seen = run(flood, u64::MAX, 100 * MILLISECOND, None);
     assert!(taken(&seen, 0, 100 * MILLISECOND) > 99 * MILLISECOND);
-    // With it, what is lost is lost at the device, and half the time is the others'.
+    // With the throttle, frames are lost only at the device, and the other domains have half of the time.
     let seen = run(flood, u64::MAX, 100 * MILLISECOND, Some(RxThrottle::new()));
     let time = taken(&seen, 0, 100 * MILLISECOND);
     assert!((45..=52).contains(&(time / MILLISECOND)), "{time}");
@@ -105,7 +105,7 @@ fn without_a_pace_a_flood_takes_everything() {
 
 #[test]
 fn small_wakes_one_after_another_are_a_flood_too() {
-    // Never more than a few frames in a wake, but always another interrupt at its end.
+    // Only a few frames in each wake, but always another interrupt at its end.
     let load = Load {
         wake: 5_000,
         frame: 500,
@@ -116,7 +116,7 @@ fn small_wakes_one_after_another_are_a_flood_too() {
     let seen = run(load, u64::MAX, 100 * MILLISECOND, Some(RxThrottle::new()));
     let time = taken(&seen, 10 * MILLISECOND, 100 * MILLISECOND);
     assert!(time < 47 * MILLISECOND, "{time}");
-    // Taken in fewer and longer wakes, nothing of it is lost.
+    // The frames are received in fewer and longer wakes, and none is lost.
     assert_eq!(seen.lost, 0);
     assert!(seen.slowest < 2 * MILLISECOND, "{}", seen.slowest);
 }
@@ -128,10 +128,10 @@ fn a_lone_frame_and_a_burst_are_never_late() {
         frame: 2_000,
         gap: 100_000,
     };
-    // A ping-pong, ten thousand times in a second.
+    // A ping-pong with ten thousand rounds in a second.
     let seen = run(cost, u64::MAX, 1000 * MILLISECOND, Some(RxThrottle::new()));
     assert_eq!((seen.rests, seen.slowest), (0, 7_000));
-    // 100 frames at once every millisecond and a half: the last of them waits for the others, and for nothing else.
+    // 100 frames at once every 1.5 ms: the last of them waits only for the others.
     let mut throttle = RxThrottle::new();
     for n in 0..1000 {
         let start = n * 1_500_000;
@@ -154,7 +154,7 @@ fn after_a_flood_interrupts_are_back_within_a_rest() {
         rest = throttle.after(now, now + u64::from(BACKLOG) * flood.frame, BACKLOG.into());
         now += u64::from(BACKLOG) * flood.frame;
     }
-    // The last wake takes what has gathered; the one that comes by the deadline finds nothing.
+    // The last wake receives the gathered frames; the wake at the deadline finds none.
     now = rest.unwrap_or(now);
     assert_eq!(throttle.after(now, now + 1_000, 0), None);
 }
@@ -162,16 +162,17 @@ fn after_a_flood_interrupts_are_back_within_a_rest() {
 #[test]
 fn a_machine_that_stood_still_is_not_made_up_for() {
     let mut throttle = RxThrottle::new();
-    // A second in a wake of ten frames: they can have cost a tenth of a millisecond.
+    // A wake of ten frames lasts a second. Only the highest charge for such a wake counts, about a tenth of a
+    // millisecond.
     assert_eq!(throttle.after(1_000, 1000 * MILLISECOND, 10), None);
-    // As many frames as the device has are believed to have cost something, but no more than the longest rest.
+    // As many frames as the device has are charged, but the pause is at most the longest one.
     let mut throttle = RxThrottle::new();
     let rest = throttle
         .after(1_000, 3600 * 1000 * MILLISECOND, 1_000_000)
         .unwrap();
     assert_eq!(rest, 3600 * 1000 * MILLISECOND + LONGEST_REST);
     assert_eq!(throttle.after(rest, rest + 1_000, 1), None);
-    // Nor does a clock that steps back, or any other time, make it panic.
+    // A clock that steps back does not cause a panic, nor does any other time.
     assert_eq!(throttle.after(5, 3, 0), None);
     let _ = throttle.after(0, u64::MAX, u64::MAX);
     let _ = throttle.after(u64::MAX, 0, 1);
@@ -180,8 +181,8 @@ fn a_machine_that_stood_still_is_not_made_up_for() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
-    /// Whatever comes in, in each window the others have half, but for the burst and one wake; and where a frame costs more than
-    /// it is believed to cost, as much for each frame as that is.
+    /// Checks that in each window the other domains have half of the time, except for the burst and one wake, whatever
+    /// arrives. If a frame costs more than its highest charge, the excess comes on top.
     #[test]
     fn nobody_starves(
         wake in 100u64..WAKE_COST, frame in 50u64..30_000, gap in prop_oneof![20u64..2_000, 2_000u64..100_000],
@@ -198,7 +199,7 @@ proptest! {
         prop_assert!(time <= share + burst + longest, "{time} of {window}, a wake takes up to {longest}");
     }
 
-    /// Below half the processor it is as if there were no throttle.
+    /// Checks that the throttle has no effect if the load is below half of the processor.
     #[test]
     fn moderate_load_is_not_held_back(
         wake in 100u64..20_000, frame in 50u64..20_000, slack in 0u64..200_000,

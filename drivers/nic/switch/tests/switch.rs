@@ -1,4 +1,4 @@
-//! Who gets which frame, and what is counted.
+//! Forwarding of frames, and their counters.
 
 mod common;
 
@@ -123,7 +123,7 @@ fn bridged_branes_reach_each_other_and_pass_meta_on() {
     bench.run();
     assert_eq!(bench.branes[1].frames(0), vec![(meta, direct)]);
     assert!(bench.device.sent.is_empty(), "not to the wire");
-    // One of the two is private: only the wire.
+    // One of the two vifs is private, so the frame goes to the wire only.
     bench.branes[0].send(0, &frame(mac(2), mac(0), 60, 2), PLAIN);
     bench.branes[2].send(0, &frame(mac(0), mac(2), 60, 3), PLAIN);
     bench.branes[2].send(0, &frame(mac(3), mac(2), 60, 4), PLAIN);
@@ -168,7 +168,7 @@ fn a_full_ring_loses_frames_of_that_vif_only() {
     assert!(lost > 0);
     assert_eq!(bench.branes[0].frames(0).len() as u64, 20_000 - lost);
     assert_eq!(bench.branes[1].frames(0).len(), 1);
-    // Room again: frames again.
+    // With room in the ring, frames arrive again.
     bench.device.arrives(&frame(mac(0), HOST, 1000, 0));
     bench.run();
     assert_eq!(bench.branes[0].frames(0).len(), 1);
@@ -185,13 +185,13 @@ fn a_flooding_brane_takes_no_more_than_its_turn() {
     assert!(!bench.run().0, "the device had no room");
     let from_3 = |sent: &[(FrameMeta, Vec<u8>)]| sent.iter().filter(|(_, f)| f[11] == 3).count();
     assert_eq!(from_3(&bench.device.sent), 10);
-    // The same with long frames: the bytes count.
+    // The fairness holds for long frames too, because bytes count.
     bench.device.room = usize::MAX;
     assert!(bench.run().0);
     bench.device.sent.clear();
     while bench.branes[0].send(0, &frame(HOST, mac(0), 1500, 0), PLAIN) {}
     bench.branes[3].send(0, &frame(HOST, mac(3), 60, 0), PLAIN);
-    // One more where the first flood's turn left something.
+    // One frame more, because the turn of the first flood may leave some bytes.
     bench.device.room = QUANTUM / 1500 + 2;
     bench.run();
     assert_eq!(from_3(&bench.device.sent), 1);
@@ -205,7 +205,7 @@ fn without_room_at_the_device_frames_wait_in_order() {
     }
     for room in (0..50).step_by(7) {
         bench.device.room = room;
-        // Nobody notifies: what is left is known.
+        // No brane notifies: the driver remembers the rest.
         assert!(!bench.switch.wake_and_transmit(&mut bench.device));
         assert_eq!(bench.device.sent.len(), room);
     }
@@ -216,7 +216,7 @@ fn without_room_at_the_device_frames_wait_in_order() {
     assert_eq!(counters(&bench, 2).tx_frames, 50);
 }
 
-/// The driver's own wake: no brane has notified.
+/// The driver's own wake, without a notification from a brane.
 trait Alone {
     fn wake_and_transmit(&mut self, device: &mut common::HostDevice) -> bool;
 }
@@ -252,7 +252,7 @@ fn a_brane_that_waits_for_room_is_woken() {
     bell.take();
     assert!(bell.arm());
     assert_eq!(bench.run().1, 1 << 1);
-    // A lone frame is no reason to wake it.
+    // A single frame does not wake the brane.
     bell.take();
     assert!(bell.arm());
     bench.branes[1].send(0, &frame(HOST, mac(1), 1000, 0), PLAIN);
@@ -289,7 +289,7 @@ fn a_port_says_what_it_is_bound_to() {
         (info(&mut bench, 0).bound, info(&mut bench, 0).mac),
         (0, MacAddr([0; 6]))
     );
-    // What it sends now goes nowhere, whatever the source says.
+    // Frames that the brane sends now are dropped, whatever their source.
     bench.branes[0].send(0, &frame(HOST, mac(0), 60, 0), PLAIN);
     bench.device.arrives(&frame(mac(0), HOST, 60, 0));
     bench.run();
@@ -298,7 +298,7 @@ fn a_port_says_what_it_is_bound_to() {
         (bench.switch.counters().tx_unbound, counters(&bench, 0).rx_dropped),
         (1, 1)
     );
-    // On the other port it goes on.
+    // The vif works again at the brane's other port.
     let bind = BindVif {
         vif: 0,
         brane: 0,
@@ -318,7 +318,7 @@ fn a_restarted_brane_starts_with_empty_rings() {
     bench.device.arrives(&frame(mac(1), HOST, 60, 0));
     bench.run();
     bench.branes[1] = BraneSide::start(bench.branes[1].region);
-    // The driver has not looked yet: this goes the way of the frames of before.
+    // The driver has not polled the link yet, so this frame is lost with the earlier ones.
     bench.device.arrives(&frame(mac(1), HOST, 60, 1));
     bench.switch.receive(&mut bench.device, 1);
     bench.switch.flush();
@@ -449,7 +449,7 @@ fn the_manager_gets_answers_and_refusals() {
     let (label, answer) = call(&mut bench, vif::VIF_COUNTERS, VifRef { vif: 1 }.as_bytes());
     assert_eq!(label, vif::OK);
     assert_eq!(VifCounters::read_from_bytes(&answer).unwrap().rx_frames, 1);
-    // One for nobody here, one without a header, and one to the wire.
+    // One frame for an unknown destination, one without a header, and one to the wire.
     bench
         .device
         .arrives(&frame(MacAddr([2, 7, 7, 7, 7, 7]), HOST, 60, 0));

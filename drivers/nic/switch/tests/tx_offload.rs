@@ -1,7 +1,7 @@
-//! What a brane leaves to the device: the checksum of its frame's own TCP or UDP header, and nothing else.
+//! Offload: the device may write the checksum of a frame's own TCP or UDP header, and no other byte.
 //!
-//! A device that completes a checksum writes into the frame after all checks. Each test here does what the device does, and
-//! looks at the frame as it leaves.
+//! A device that completes a checksum writes into the frame after all checks. Each test here imitates the device and
+//! inspects the frame as it leaves.
 
 mod common;
 
@@ -22,7 +22,7 @@ const LINK: Link = Link {
     mtu: 1500,
     up: true,
 };
-/// The IPv4 address that the limited vifs may have, and one that they may not.
+/// An IPv4 address that the limited vifs may have, and one that they may not have.
 const OWN: [u8; 4] = [10, 0, 2, 17];
 const FOREIGN: [u8; 4] = [10, 0, 2, 66];
 const OWN6: [u8; 16] = [0xfe, 0xc0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x17];
@@ -37,7 +37,7 @@ fn csum(start: usize, offset: usize) -> FrameMeta {
     }
 }
 
-/// The frame as it leaves a device that completes its checksum (virtio 1.2, 5.1.6.2).
+/// Returns the frame as it leaves a device that completes its checksum (virtio 1.2, 5.1.6.2).
 fn completed(meta: FrameMeta, frame: &[u8]) -> Vec<u8> {
     let mut frame = frame.to_vec();
     if meta.flags & FLAG_NEEDS_CSUM != 0 {
@@ -55,7 +55,7 @@ fn completed(meta: FrameMeta, frame: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// Changes the last word so that a device that does what `meta` asks for stores `value`.
+/// Changes the last word so that a device that obeys `meta` stores `value`.
 fn steer(frame: &mut [u8], meta: FrameMeta, value: u16) {
     let end = frame.len() - 2;
     frame[end..].copy_from_slice(&[0, 0]);
@@ -83,8 +83,8 @@ fn allow_own(bench: &mut Bench, vif: u32) {
     bench.switch.limit(limits).unwrap();
 }
 
-/// Vif 0 at port 0 of brane 0, on the wire; vif 10 at port 1, an end of a pair with vif 11 at port 1 of brane 1; vif 12 at
-/// port 1 of brane 2, in a VLAN. All but 11 have a list of allowed addresses.
+/// Creates vif 0 at port 0 of brane 0, on the wire; vif 10 at port 1, paired with vif 11 at port 1 of brane 1; and vif
+/// 12 at port 1 of brane 2, in a VLAN. All except vif 11 have a list of allowed addresses.
 fn bench() -> Bench {
     let mut bench = Bench::new();
     let add = |vif: u32, vlan, peer| AddVif {
@@ -108,7 +108,7 @@ fn bench() -> Bench {
     bench
 }
 
-/// All that has left since the last time, as a receiver finds it: off the wire, and at every port.
+/// Returns all frames that have left since the last call, as a receiver gets them: on the wire, and at every port.
 fn left(bench: &mut Bench) -> Vec<Vec<u8>> {
     let mut all: Vec<_> = bench.device.sent.drain(..).collect();
     for brane in &mut bench.branes {
@@ -121,10 +121,10 @@ fn left(bench: &mut Bench) -> Vec<Vec<u8>> {
         .collect()
 }
 
-/// Where from: brane, port and vif.
+/// Senders: brane, port and vif.
 const SENDERS: [(usize, usize, usize); 3] = [(0, 0, 0), (0, 1, 10), (2, 1, 12)];
 
-/// Frames that are allowed as they stand, by which a device would be made to write something else.
+/// Returns frames that are allowed as they are, but ask the device to write into other fields.
 fn attacks(mac: MacAddr, to: MacAddr) -> [Rewrite; 3] {
     rewrites(Addresses {
         mac,
@@ -165,7 +165,7 @@ fn an_offload_request_cannot_rewrite_a_checked_address() {
     }
 }
 
-/// A whole packet with this header in the middle, and the request that fits it.
+/// Returns a whole packet with this header in the middle, and a matching request.
 fn packet(v6: bool, tcp: bool, options: bool) -> (Vec<u8>, FrameMeta) {
     let builder = PacketBuilder::ethernet2(mac(0).0, HOST.0);
     let builder = match (v6, options) {
@@ -198,7 +198,7 @@ fn a_checksum_request_names_the_frames_own_transport_header() {
     ] {
         let (good, meta) = packet(v6, tcp, options);
         assert_eq!(outgoing(&good, meta, &LINK), Some(meta));
-        // What only segments have is not passed on without them.
+        // Fields that only segments have are cleared.
         let rubbish = FrameMeta {
             gso_size: 7,
             header_len: 9,
@@ -242,7 +242,7 @@ fn a_checksum_request_names_the_frames_own_transport_header() {
                 );
             }
         }
-        // A transport header that is not all there.
+        // A truncated transport header.
         let start = usize::from(meta.csum_start);
         let header = if tcp { 20 } else { 8 };
         for len in 0..good.len() {
@@ -297,7 +297,7 @@ fn a_frame_of_our_own_stacks_passes_in_a_vlan() {
     assert!(changed.iter().all(|at| [44, 45].contains(at)), "{changed:?}");
 }
 
-/// Fails unless a frame that has left is what a vif with [`OWN`] and [`OWN6`] may send.
+/// Fails unless a vif with [`OWN`] and [`OWN6`] may send the frame that has left.
 fn judge(frame: &[u8]) -> Result<(), TestCaseError> {
     let found = LaxPacketHeaders::from_ethernet(frame);
     let found = found.map_err(|e| TestCaseError::fail(format!("{e}: {frame:02x?}")))?;
@@ -322,7 +322,7 @@ fn judge(frame: &[u8]) -> Result<(), TestCaseError> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(96))]
 
-    /// Whatever is asked for, in whatever frame: the device changes the checksum of a TCP or UDP header alone.
+    /// Checks that the device changes only the checksum of a TCP or UDP header, whatever a frame asks for.
     #[test]
     fn the_device_writes_into_no_other_field(
         v6: bool, tcp: bool, options: bool, changes in proptest::collection::vec((12usize..60, any::<u8>()), 0..3),
@@ -348,7 +348,8 @@ proptest! {
         prop_assert_eq!((usize::from(meta.csum_start), meta.csum_offset), (start, field));
     }
 
-    /// What leaves a vif with a list after the device's work keeps to the list, on the wire, in a VLAN and in a pair.
+    /// Checks that frames of a vif with a list comply with the list after the device's work: on the wire, in a VLAN and
+    /// in a pair.
     #[test]
     fn what_leaves_after_the_device_is_what_was_checked(
         sender in 0usize..3, which in 0usize..5, to in prop_oneof![Just(HOST), Just(MacAddr::BROADCAST), Just(mac(11))],
@@ -379,7 +380,7 @@ proptest! {
 fn frames_for_the_link_itself_are_refused_at_every_vif() {
     let groups = (0..16).map(|last| MacAddr([0x01, 0x80, 0xc2, 0, 0, last]));
     let mut refused: Vec<(MacAddr, u16)> = groups.map(|to| (to, 0x88cc)).collect();
-    // Pause by MAC control, and LLC: the length of a BPDU, to its own group, another one, and a station.
+    // Pause by MAC control, and LLC with the length of a BPDU: to its own group, to another group, and to a station.
     for to in [
         HOST,
         MacAddr::BROADCAST,

@@ -1,4 +1,5 @@
-//! VLANs: who gets which tagged frame, what leaves with a tag, and that no brane can put one there itself.
+//! VLANs: tagged frames reach only vifs of their VLAN, frames of such vifs leave with a tag, and no brane can send a
+//! tag itself.
 
 mod common;
 
@@ -21,7 +22,7 @@ const PLAIN: FrameMeta = FrameMeta {
 const RED: u16 = 7;
 const BLUE: u16 = 4094;
 
-/// The frame with a tag of `tci`.
+/// Returns the frame with a tag of `tci`.
 fn tagged(frame: &[u8], tci: u16) -> Vec<u8> {
     with_tag(frame, [0x81, 0], tci)
 }
@@ -44,8 +45,8 @@ fn add(vif: u32, address: MacAddr, vlan: u16) -> AddVif {
     }
 }
 
-/// Untagged vifs 0 to 3 at the ports 0; at the ports 1 of branes 0 and 1 vifs in RED, of 2 and 3 in BLUE, with the same
-/// addresses 10 and 11.
+/// Creates untagged vifs 0 to 3 at the ports 0. The vifs at the ports 1 are in RED for branes 0 and 1, and in BLUE for
+/// branes 2 and 3, both with the addresses 10 and 11.
 fn bench() -> Bench {
     let mut bench = Bench::new();
     for (n, (address, vlan)) in [(10, RED), (11, RED), (10, BLUE), (11, BLUE)]
@@ -61,7 +62,7 @@ fn bench() -> Bench {
     bench
 }
 
-/// Frames at port `p` of each brane.
+/// Returns the frames at port `p` of each brane.
 fn got(bench: &mut Bench, p: usize) -> Vec<Vec<(FrameMeta, Vec<u8>)>> {
     bench.branes.iter_mut().map(|b| b.frames(p)).collect()
 }
@@ -90,10 +91,11 @@ fn a_tagged_frame_goes_to_the_address_in_its_vlan_without_the_tag() {
 fn neither_sees_the_others_frames() {
     let mut bench = bench();
     let unclaimed = [
-        // The address of a tagged vif, without a tag, and the other way round.
+        // The address of a tagged vif in a frame without a tag, and the reverse.
         frame(mac(10), HOST, 60, 0),
         tagged(&frame(mac(0), HOST, 60, 0), RED),
-        // A VLAN without vifs, the reserved number, a provider's tag, a tag in a tag, the priority alone before one.
+        // A VLAN without vifs, the reserved number, a provider's tag, a tag inside a tag, and a priority tag before a
+        // tag.
         tagged(&frame(mac(10), HOST, 60, 0), 8),
         tagged(&frame(MacAddr::BROADCAST, HOST, 60, 0), 4095),
         with_tag(&frame(mac(0), HOST, 60, 0), [0x88, 0xa8], 0),
@@ -106,7 +108,7 @@ fn neither_sees_the_others_frames() {
     }
     bench.run();
     assert_eq!(counts(&mut bench), [[0; BRANES], [0; BRANES]]);
-    // Group frames of a VLAN without vifs are not counted, as those that nobody is bound for are not.
+    // Group frames without a bound receiver are not counted, so those of a VLAN without vifs are not.
     assert_eq!(bench.switch.counters().rx_unclaimed, unclaimed.len() as u64 - 1);
 }
 
@@ -132,13 +134,14 @@ fn group_frames_stay_in_their_vlan() {
     bench
         .device
         .arrives(&tagged(&frame(MacAddr::BROADCAST, HOST, 60, 0), RED));
-    // One that comes back from outside is not for its sender, but for the same address elsewhere.
+    // A frame that the network returns is not delivered to its sender, but to the vif with this address in another
+    // VLAN.
     bench
         .device
         .arrives(&tagged(&frame(MacAddr::BROADCAST, mac(10), 60, 0), BLUE));
     bench.run();
     assert_eq!(counts(&mut bench), [vec![0; BRANES], vec![1, 1, 0, 1]]);
-    // Of a brane: to the wire with the tag, and to the other bridged one.
+    // A brane's frame goes to the wire with the tag, and to the other bridged vif.
     let sent = frame(MacAddr::BROADCAST, mac(10), 60, 3);
     bench.branes[0].send(1, &sent, PLAIN);
     bench.run();
@@ -154,7 +157,7 @@ fn the_switch_between_branes_stays_inside_a_vlan() {
     bench.run();
     assert_eq!(got(&mut bench, 1)[1], vec![(PLAIN, direct)]);
     assert!(bench.device.sent.is_empty(), "not to the wire");
-    // Untagged to the address of a tagged vif, tagged to an untagged one's: only the wire.
+    // An untagged frame to the address of a tagged vif, and the reverse: both go to the wire only.
     let (up, down) = (frame(mac(10), mac(3), 60, 2), frame(mac(3), mac(10), 60, 3));
     bench.branes[3].send(0, &up, PLAIN);
     bench.branes[2].send(1, &down, PLAIN);
@@ -168,7 +171,7 @@ fn the_switch_between_branes_stays_inside_a_vlan() {
 #[test]
 fn offloads_account_for_the_tag() {
     let mut bench = bench();
-    // A checksum, and a frame to be cut.
+    // A frame with a checksum to complete, and a frame to be segmented.
     let (short, csum) = offloaded(HOST, mac(10), 1514, 17, 0);
     let mut long = frame(HOST, mac(10), 9000, 0);
     long[14] = 0x45;
@@ -205,7 +208,7 @@ fn offloads_account_for_the_tag() {
         1,
         "the MTU is the same"
     );
-    // And back.
+    // The reverse direction.
     let arrives = |bench: &mut Bench, meta, f: &[u8]| {
         let parts = vec![f[..100].to_vec(), f[100..].to_vec()];
         bench.device.received.push_back((meta, parts));
@@ -241,7 +244,7 @@ fn a_brane_sends_no_tag_of_its_own() {
         let c = bench.switch.vif_counters(vif).unwrap();
         assert_eq!((c.tx_bad_type, c.tx_frames), (8, 0));
     }
-    // The source is checked all the same.
+    // The source is checked here too.
     bench.branes[0].send(1, &frame(HOST, mac(0), 60, 0), PLAIN);
     bench.run();
     assert_eq!(bench.switch.vif_counters(10).unwrap().tx_spoofed, 1);
@@ -263,7 +266,7 @@ fn an_address_once_in_a_vlan_and_numbers_that_are_none() {
 }
 
 proptest! {
-    /// Whatever arrives, with whatever tag and in whatever parts: it reaches only who is in that VLAN, and whole.
+    /// Checks that a frame with any tag and in any parts reaches only vifs in its VLAN, and is complete.
     #[test]
     fn any_tag_and_any_parts(
         tci: u16, kind in prop_oneof![Just([0x81u8, 0]), any::<[u8; 2]>()], to in 0usize..14, len in 14usize..200,

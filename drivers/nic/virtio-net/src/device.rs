@@ -33,9 +33,9 @@ bitflags! {
         const HOST_TSO6 = 1 << 12;
         /// A received frame may fill several buffers.
         const MRG_RXBUF = 1 << 15;
-        /// Tells whether the link is up.
+        /// Reports whether the link is up.
         const STATUS = 1 << 16;
-        /// Keeps to virtio 1.
+        /// Complies with virtio 1.
         const VERSION_1 = 1 << 32;
         /// May be behind an IOMMU.
         const ACCESS_PLATFORM = 1 << 33;
@@ -56,7 +56,7 @@ const _: () = assert!(RX_BUFFER <= MAX_FRAME && PARTS <= MAX_PARTS && QUEUE <= B
 /// No buffer.
 const NONE: u16 = u16::MAX;
 
-/// Tells the device that a queue has new buffers.
+/// Notifies the device of new buffers in a queue.
 pub trait QueueNotify {
     /// Notifies the device of this queue.
     fn notify(&self, queue: u16);
@@ -65,7 +65,7 @@ pub trait QueueNotify {
 /// Counters of the device.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Frames dropped: the header makes no sense, or the frame is too short, too long or incomplete.
+    /// Frames dropped: the header is invalid, or the frame is too short, too long or incomplete.
     pub rx_malformed: u64,
 }
 
@@ -169,8 +169,8 @@ impl<R: DmaRegion, T: Transport, N: QueueNotify> VirtioNet<R, T, N> {
         let mut transport = ManuallyDrop::new(transport);
         let offered = Features::from_bits_truncate(transport.read_device_features());
         let mut wanted = Features::VERSION_1 | Features::MAC | Features::STATUS | Features::MRG_RXBUF;
-        // A device behind an IOMMU starts only with this feature. Its addresses are the same with and without an IOMMU, because
-        // the system description maps the DMA region to itself.
+        // A device behind an IOMMU starts only with this feature. The IOMMU does not change its addresses, because the
+        // system description maps the DMA region to itself.
         wanted |= Features::ACCESS_PLATFORM;
         if offered.contains(Features::CSUM) {
             wanted |= Features::CSUM | Features::HOST_TSO4 | Features::HOST_TSO6;
@@ -268,8 +268,8 @@ impl<R: DmaRegion, T: Transport, N: QueueNotify> VirtioNet<R, T, N> {
         }
     }
 
-    /// Reads why the device interrupted, which ends its request. Returns true if its configuration has changed: [`Self::link`]
-    /// may be another, or the device has failed.
+    /// Reads why the device interrupted, which ends its request. Returns true if its configuration has changed:
+    /// [`Self::link`] may differ, or the device has failed.
     pub fn interrupt_reason(&mut self) -> bool {
         let reason = self.transport.ack_interrupt();
         let changed = reason.contains(InterruptStatus::DEVICE_CONFIGURATION_INTERRUPT);
@@ -312,7 +312,8 @@ impl<R: DmaRegion, T: Transport, N: QueueNotify> VirtioNet<R, T, N> {
             return 0;
         }
         while let Some(buffer) = self.empty.pop() {
-            // SAFETY: the stack holds buffers that the device does not have. No slice of this one lives until the queue returns it.
+            // SAFETY: the stack contains buffers that the device does not have. No slice of this buffer lives until the
+            // queue returns it.
             let token = unsafe {
                 let bytes = Buffer::<R>::rx(usize::from(buffer)).bytes_mut();
                 self.rx.add(&[], &mut [bytes])
@@ -333,7 +334,7 @@ impl<R: DmaRegion, T: Transport, N: QueueNotify> VirtioNet<R, T, N> {
 
     /// Takes back the buffers of sent frames. Does at most as many as the device has.
     pub fn reclaim(&mut self) {
-        // Ends: each turn takes one of the device's frames, and a number that is none of them is a failure.
+        // Ends: each pass removes one of the device's frames, and an unknown buffer number is a failure.
         while self.failure.is_none()
             && let Some(token) = self.tx.peek_used()
         {
@@ -366,7 +367,8 @@ impl<R: DmaRegion, T: Transport, N: QueueNotify> VirtioNet<R, T, N> {
         self.failure.get_or_insert(why);
     }
 
-    /// Takes the next received buffer. Returns its number and the bytes that the device says it wrote, bounded by the buffer.
+    /// Takes the next received buffer. Returns its number and the bytes that the device claims to have written, bounded
+    /// by the buffer.
     fn pop(&mut self) -> Option<(u16, usize)> {
         if self.failure.is_some() {
             return None;
@@ -396,7 +398,7 @@ impl<R: DmaRegion, T: Transport, N: QueueNotify> VirtioNet<R, T, N> {
         }
     }
 
-    /// Takes all buffers of a frame that fills several. Returns its meta and parts, or `None` if the frame makes no sense.
+    /// Takes all buffers of a frame that fills several. Returns its meta and parts, or `None` if the frame is invalid.
     #[cold]
     fn long_frame<'a>(
         &mut self,
@@ -417,7 +419,7 @@ impl<R: DmaRegion, T: Transport, N: QueueNotify> VirtioNet<R, T, N> {
             n += 1;
         }
         if n > PARTS || parts[0].len() < ETHERNET_HEADER || len > MAX_FRAME {
-            // A frame of the greatest length may have a VLAN tag besides. The switch takes it off.
+            // A frame of the greatest length may also have a VLAN tag, which the switch removes.
             let tagged = len <= MAX_FRAME + VLAN_TAG && parts[0].get(12..14) == Some(&[0x81, 0]);
             if n > PARTS || !tagged {
                 return None;
@@ -431,9 +433,9 @@ impl<R: DmaRegion, T: Transport, N: QueueNotify> VirtioNet<R, T, N> {
 /// Returns the bytes of a buffer that [`VirtioNet::pop`] took.
 #[inline]
 fn received<R: DmaRegion>((buffer, len): (u16, usize)) -> &'static [u8] {
-    // SAFETY: the queue has returned the buffer. It gets it back only in `refill`, at the end of the wake, when no slice lives.
-    // A device that still writes there changes bytes of a frame that it could have received so in the first place: the header
-    // is read once, and the length is not in the buffer.
+    // SAFETY: the queue has returned the buffer. It gets it back only in `refill`, at the end of the wake, when no
+    // slice lives. If a device still writes there, it changes bytes of a frame that it could have delivered with these
+    // bytes in the first place. The header is read once, and the length is not in the buffer.
     unsafe { Buffer::<R>::rx(usize::from(buffer)).first(len).bytes() }
 }
 
@@ -454,7 +456,7 @@ impl<R: DmaRegion, T: Transport, N: QueueNotify> Device for VirtioNet<R, T, N> {
             }
             return true;
         }
-        // One buffer is shorter than the longest frame. `parse` refuses what is too short.
+        // One buffer is shorter than the longest frame. `parse` rejects frames that are too short.
         match header::parse(&header, rest.len(), self.receive) {
             Some(meta) => deliver(meta, &[rest]),
             None => self.counters.rx_malformed += 1,

@@ -1,7 +1,7 @@
 //! The header that virtio-net puts before every frame (virtio 1.2, 5.1.6: `struct virtio_net_hdr`, 12 bytes).
 //!
-//! The device writes it for a received frame and is not trusted: each field is checked against what was negotiated and
-//! against the frame's length. For a frame to be sent, the switch has checked the fields.
+//! The device writes the header of a received frame and is not trusted: each field is checked against the negotiated
+//! features and the frame's length. For a frame to send, the switch has checked the fields.
 
 use brane_abi::port::{
     FEATURE_TSO4, FEATURE_TSO6, FEATURE_TX_CSUM, FLAG_DATA_VALID, FLAG_NEEDS_CSUM, FrameMeta, GSO_NONE,
@@ -22,9 +22,9 @@ pub struct Header {
     pub hdr_len: u16,
     /// Payload bytes of each segment.
     pub gso_size: u16,
-    /// Where the checksum starts.
+    /// Offset at which the checksum starts.
     pub csum_start: u16,
-    /// Where it is stored, from `csum_start`.
+    /// Offset of the checksum's place, from `csum_start`.
     pub csum_offset: u16,
     /// Receive: buffers that the frame fills. Transmit: 0.
     pub num_buffers: u16,
@@ -34,7 +34,7 @@ pub struct Header {
 pub const HEADER: usize = size_of::<Header>();
 const _: () = assert!(HEADER == 12);
 
-/// What was negotiated for receiving.
+/// Negotiated features for receiving.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Receive {
     /// Frames may come without a complete checksum, or with a verified one (`GUEST_CSUM`).
@@ -45,7 +45,7 @@ pub struct Receive {
     pub tso6: bool,
 }
 
-/// Returns the meta of a received frame of `len` bytes. Returns `None` if the header makes no sense for such a frame.
+/// Returns the meta of a received frame of `len` bytes. Returns `None` if the header is invalid for such a frame.
 #[inline]
 pub fn parse(header: &Header, len: usize, receive: Receive) -> Option<FrameMeta> {
     if len < ETHERNET_HEADER {
@@ -91,7 +91,7 @@ pub fn parse(header: &Header, len: usize, receive: Receive) -> Option<FrameMeta>
     Some(meta)
 }
 
-/// The header for a frame that has passed `nic_switch::tx_offload::check`.
+/// Returns the header for a frame that has passed `nic_switch::tx_offload::check`.
 pub fn build(meta: &FrameMeta) -> Header {
     Header {
         flags: meta.flags & FLAG_NEEDS_CSUM,
@@ -104,7 +104,7 @@ pub fn build(meta: &FrameMeta) -> Header {
     }
 }
 
-/// Returns the `FEATURE_*` bits that the branes get. The arguments say what the device completes on transmit.
+/// Returns the `FEATURE_*` bits that the branes get. The arguments are the device's abilities on transmit.
 pub fn features(csum: bool, tso4: bool, tso6: bool) -> u32 {
     match (csum, tso4, tso6) {
         (false, _, _) => 0,

@@ -1,8 +1,9 @@
-//! The memory that the device may reach, divided once and for all.
+//! The memory that the device may reach, divided at compile time.
 //!
-//! The queues come first. The receive buffers follow, then the transmit buffers: many for ordinary frames, some for frames
-//! of up to 64 KiB. Nothing else lies in this memory. On the other side is the device, which can write anywhere in it at any
-//! time: what it wrote is copied or bounded before it is used.
+//! The queues come first. The receive buffers follow, then the transmit buffers: many for ordinary frames, some for
+//! frames of up to 64 KiB. Nothing else lies in this memory. On the other side is the device, which is not trusted and
+//! can write anywhere in it at any time. The driver copies or bounds the bytes that the device wrote before it uses
+//! them.
 
 use brane_abi::port::MAX_FRAME;
 use core::marker::PhantomData;
@@ -34,7 +35,7 @@ const TX_LARGE: usize = TX_SMALL + SMALL * SMALL_BYTES;
 pub const SIZE: usize = TX_LARGE + LARGE * LARGE_BYTES;
 const _: () = assert!(SMALL + LARGE <= QUEUE && LARGE_BYTES >= HEADER + VLAN_TAG + MAX_FRAME);
 
-/// The memory of one device, and where its registers are.
+/// The memory of one device, and the place of its registers.
 ///
 /// # Safety
 /// [`Self::base`] returns the same page-aligned address at each call. [`SIZE`] bytes from there are valid for reads and writes
@@ -120,7 +121,7 @@ impl<R: DmaRegion> Buffer<R> {
     }
 }
 
-/// What queues and transport need of the region of `R`.
+/// The virtio-drivers' view of the region of `R`.
 pub struct Memory<R>(PhantomData<R>);
 
 // SAFETY: `dma_alloc` returns disjoint zeroed pages of the region, which is valid as long as the program runs.

@@ -1,4 +1,5 @@
-//! The driver with a device that keeps to the protocol: what goes in comes out, and each buffer has one owner at a time.
+//! The driver with a device that complies with the protocol: frames pass unchanged, and each buffer has one owner at a
+//! time.
 
 mod common;
 
@@ -17,12 +18,12 @@ fn start() -> (FakeDevice, Driver) {
     FakeDevice::start(State::default()).unwrap()
 }
 
-/// A frame of `len` bytes that no other mark has.
+/// Returns a frame of `len` bytes that differs from the frames of other marks.
 fn frame(len: usize, mark: usize) -> Vec<u8> {
     (0..len).map(|i| (i * 7 + mark * 13) as u8).collect()
 }
 
-/// Receives all frames: meta and bytes.
+/// Receives all frames. Returns their metas and bytes.
 fn receive(driver: &mut Driver) -> Vec<(FrameMeta, Vec<u8>)> {
     let mut frames = Vec::new();
     while driver.receive(|meta, parts| {
@@ -157,9 +158,9 @@ fn a_long_frame_comes_in_several_buffers() {
         driver.refill();
         device.take(RX);
     }
-    // As long as with a tag, but without one.
+    // As long as a tagged frame may be, but without a tag.
     device.deliver_frame([0; HEADER], &frame(MAX_FRAME + 1, 4), RX_BUFFER);
-    // More buffers than the driver takes for one frame.
+    // More buffers than the driver accepts for one frame.
     device.deliver_frame([0; HEADER], &frame(40 * 100, 5), 100);
     device.deliver_frame([0; HEADER], &frame(60, 6), RX_BUFFER);
     let received = receive(&mut driver);
@@ -245,7 +246,7 @@ fn a_device_that_never_answers_gets_each_buffer_once_and_then_no_more() {
     assert!(!driver.tx_interrupts(true), "nothing has been sent yet");
     assert!(!device.suppressed(TX));
     assert_eq!(driver.failure(), None);
-    // When the device does answer, all goes on.
+    // When the device answers, sending continues.
     assert_eq!(device.transmit().len(), SMALL + LARGE);
     assert!(driver.tx_interrupts(true));
     driver.reclaim();

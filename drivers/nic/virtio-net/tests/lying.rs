@@ -1,6 +1,7 @@
-//! A device that lies: used elements with numbers out of range or twice, lengths beyond the buffer, jumps of the index, changes of
-//! the configuration at any time. The driver never panics, reads and writes inside its region alone, does no more work in a wake
-//! than it gave buffers, and stops using a device that returns what it does not have.
+//! A device that lies. Used elements have numbers out of range or come twice, lengths exceed the buffer, the index
+//! jumps, and the configuration changes at any time. The driver never panics, and reads and writes only inside its
+//! region. In one wake it does no more work than it gave buffers, and it stops using a device that returns a buffer it
+//! does not have.
 
 mod common;
 
@@ -17,7 +18,7 @@ fn start() -> (FakeDevice, Driver) {
     FakeDevice::start(State::default()).unwrap()
 }
 
-/// Receives as much as there is, and returns the number of frames. Each must be inside the region and no longer than a frame.
+/// Receives all frames and returns their number. Each must be inside the region and no longer than a frame.
 fn receive(driver: &mut Driver) -> usize {
     let (mut frames, mut turns) = (0, 0);
     while driver.receive(|_, parts| {
@@ -45,7 +46,7 @@ fn send(driver: &mut Driver, len: usize) -> bool {
     }
 }
 
-/// Fails if the driver still uses the device.
+/// Checks that the driver does not use the device any more.
 fn given_up(driver: &mut Driver) {
     assert_eq!(driver.failure(), Some(Failure::UnknownBuffer));
     assert!(!driver.link().up);
@@ -59,7 +60,7 @@ fn given_up(driver: &mut Driver) {
 
 #[test]
 fn a_received_buffer_that_the_device_does_not_have_is_a_failure() {
-    // Out of range, none, and the lowest 16 bits of such numbers.
+    // Out of range, no buffer at all, and the lowest 16 bits of such numbers.
     for id in [QUEUE as u32, 0xffff, 0x7fff_ffff, u32::MAX] {
         let (mut device, mut driver) = start();
         device.push_used(RX, id, 60);
@@ -160,12 +161,12 @@ fn a_configuration_that_is_too_short_says_nothing() {
     assert!(!driver.link().up);
 }
 
-/// What the device or the driver does next.
+/// Next action of the device or the driver.
 #[derive(Clone, Debug)]
 enum Step {
-    /// The device returns a receive buffer with these bytes, and says another length.
+    /// The device returns a receive buffer with these bytes and a length of its own.
     Deliver(Vec<u8>, u32),
-    /// It sends what it has.
+    /// The device sends its frames.
     Transmit,
     Used(u16, u32, u32),
     Jump(u16, u16),
@@ -173,7 +174,7 @@ enum Step {
     ScribbleOwn(u16, usize, [u8; 4]),
     Config([u8; 8], usize),
     Status(u8),
-    /// The driver wakes and has so many frames of so many bytes to send.
+    /// The driver wakes and has this number of frames of this length to send.
     Wake(usize, usize),
 }
 
@@ -203,7 +204,7 @@ proptest! {
     fn whatever_the_device_does_the_driver_stays_within_its_bounds(steps in steps()) {
         let (mut device, mut driver) = start();
         let mut failed = None;
-        // The device reads the descriptors that it has overwritten no more.
+        // After the device has overwritten the descriptors, it does not read them any more.
         let mut blind = false;
         for step in steps {
             match step {

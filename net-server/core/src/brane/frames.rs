@@ -11,7 +11,6 @@ use crate::family::Life;
 use crate::inlet::Delivery;
 use crate::stack::{Outcome, Stack};
 use alloc::boxed::Box;
-use brane_abi::layout::PORTS_PER_BRANE;
 use brane_abi::port::{self, FrameMeta, PortInfo};
 use brane_abi::ring::RingError;
 use zerocopy::FromBytes;
@@ -39,7 +38,7 @@ impl Brane {
             return false;
         }
         let mut more = false;
-        for p in 0..PORTS_PER_BRANE {
+        for p in 0..self.ports_per_nic {
             if self.ports[nic].pending & port::port_bit(p) == 0 {
                 continue;
             }
@@ -92,7 +91,7 @@ impl Brane {
     pub(super) fn bind(&mut self, now: u64, nic: usize, p: usize) {
         let port = self.ports[nic].port(p);
         port.user = None;
-        let (Some(index), Some(info)) = (self.stack.at_port(nic * PORTS_PER_BRANE + p), port.info) else {
+        let (Some(index), Some(info)) = (self.stack.at_port(nic * self.ports_per_nic + p), port.info) else {
             return;
         };
         let seed = self.stack.random();
@@ -120,12 +119,13 @@ impl Brane {
 
     fn take_rings_back(&mut self, nic: usize) {
         self.stack.forget_ways();
+        let per_nic = self.ports_per_nic;
         for (_, netif) in self.stack.netifs.iter_mut() {
-            let port = netif.port().filter(|port| port / PORTS_PER_BRANE == nic);
+            let port = netif.port().filter(|port| port / per_nic == nic);
             if let Some(port) = port
                 && let Some(ring) = netif.unbind()
             {
-                self.ports[nic].port(port % PORTS_PER_BRANE).tx = Some(ring);
+                self.ports[nic].port(port % per_nic).tx = Some(ring);
             }
         }
     }

@@ -8,7 +8,6 @@ use super::Brane;
 use crate::family::Life;
 use crate::tcp::Owner;
 use alloc::vec::Vec;
-use brane_abi::layout::PORTS_PER_BRANE;
 use smoltcp::socket::tcp::State;
 
 /// A shutdown under way.
@@ -43,7 +42,7 @@ impl Brane {
     /// Joins all ports to their interfaces, or takes them from these while the brane is not started.
     pub(super) fn join_ports(&mut self, now: u64) {
         for nic in 0..self.ports.len() {
-            for p in 0..PORTS_PER_BRANE {
+            for p in 0..self.ports_per_nic {
                 self.bind(now, nic, p);
             }
         }

@@ -15,7 +15,6 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use brane_abi::control::{BraneConfig, Family, InterfaceConfig, Rename, all_families};
-use brane_abi::layout::PORTS_PER_BRANE;
 
 /// Why an order comes too early.
 pub(super) const UNCONFIGURED: &str = "the brane has no configuration yet";
@@ -122,7 +121,7 @@ impl Brane {
     }
 
     fn port_count(&self) -> usize {
-        self.ports.len() * PORTS_PER_BRANE
+        self.ports.len() * self.ports_per_nic
     }
 
     fn take_name(&mut self, name: &str) {
@@ -150,7 +149,7 @@ impl Brane {
         let port = usize::from(interface.port);
         config.interfaces.push(interface.clone());
         self.stack.netifs.insert(NetIf::unbound(interface, inet6));
-        self.bind(now, port / PORTS_PER_BRANE, port % PORTS_PER_BRANE);
+        self.bind(now, port / self.ports_per_nic, port % self.ports_per_nic);
         self.addresses_changed();
         Ok(())
     }
@@ -162,7 +161,7 @@ impl Brane {
         let mut netif = self.stack.netifs.remove(index);
         netif.tx.count(&mut self.stack.counters);
         if let Some(number) = netif.port() {
-            let port = self.ports[number / PORTS_PER_BRANE].port(number % PORTS_PER_BRANE);
+            let port = self.ports[number / self.ports_per_nic].port(number % self.ports_per_nic);
             port.user = None;
             // Frames of this binding may still come; they are nobody's.
             port.retired = netif.binding();

@@ -55,7 +55,7 @@ pub struct Member {
 /// Several of them on a NIC.
 pub struct Net {
     pub clock: Clock,
-    pub switch: Switch<MEMBERS>,
+    pub switch: Switch<MEMBERS, 2>,
     pub outside: Outside,
     pub members: Vec<Member>,
     token: u32,

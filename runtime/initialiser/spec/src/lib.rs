@@ -1,14 +1,12 @@
-//! The description from the image builder to the root task: every object to create, every page to map, every
-//! capability to assign.
+//! The description from the image builder to the root task: every object to create, every page to map, every capability
+//! to assign.
 //!
-//! The image builder (`tools/image`) writes it at build time, and the root task (`runtime/initialiser`) reads
-//! it in place at boot, without an allocator. Both are trusted. Nevertheless [`Spec::parse`] checks every
-//! table bound, index and range once, so that a damaged image ends in a clear message and not in a wrong
-//! system.
+//! The image builder (`tools/image`) writes it at build time, and the root task (`runtime/initialiser`) reads it in
+//! place at boot, without an allocator. Both are trusted. Nevertheless [`Spec::parse`] checks every table bound, index
+//! and range once. So a damaged image results in a clear message, and not in a wrong system.
 //!
-//! The builder makes all decisions that are possible before boot. The root task only decides the location of
-//! memory and the number of its first free capability slot. Slots in the description are relative to that
-//! slot ("relative slots").
+//! The builder makes all decisions that are possible before boot. The root task only decides the location of memory and
+//! the number of its first free capability slot. Slots in the description are relative to that slot ("relative slots").
 
 #![cfg_attr(not(test), no_std)]
 

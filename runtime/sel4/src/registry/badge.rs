@@ -1,34 +1,35 @@
-//! How a protection domain tells apart what woke it, on a kernel whose endpoint badges are short.
+//! Badges that identify the event that woke a protection domain, on a kernel with short endpoint badges.
 //!
-//! Microkit marks protected calls and faults by bits 63 and 62 of the badge. Here a notification's badge has 64 bits but an
-//! endpoint's only 28, so the marks are the other way round: every notification badge carries [`NOTIFICATION`], which no
-//! endpoint badge can have. The image builder writes these badges, and [`origin`] reads them back.
+//! Microkit marks protected calls and faults by bits 63 and 62 of the badge. Here a notification's badge has 64 bits
+//! but an endpoint's only 28, so the marks are reversed: every notification badge contains [`NOTIFICATION`], which no
+//! endpoint badge can have. The image builder writes these badges, and [`origin`] decodes them. Builder and kernel are
+//! trusted.
 
 use crate::Origin;
 
-/// In every notification badge, beside the bit of its channel or interrupt (0 to 61).
+/// Bit in every notification badge; another bit is that of the channel or interrupt (0 to 61).
 pub const NOTIFICATION: u64 = 1 << 62;
-/// In the endpoint badge of a caller, beside the channel (at the receiver) in the low 6 bits.
+/// Bit in the endpoint badge of a caller; the channel (at the receiver) is in the low 6 bits.
 pub const CALL: u64 = 1 << 27;
-/// In the endpoint badge of a child's faults, beside the child's number in the low 8 bits.
+/// Bit in the endpoint badge of a child's faults; the child's number is in the low 8 bits.
 pub const FAULT: u64 = 1 << 26;
 
-/// The badge of a notification capability for channel or interrupt `id`.
+/// Returns the badge of a notification capability for channel or interrupt `id`.
 pub const fn notification(id: u32) -> u64 {
     NOTIFICATION | 1 << id
 }
 
-/// The badge of an endpoint capability for protected calls over channel `id` (the receiver's number).
+/// Returns the badge of an endpoint capability for protected calls over channel `id` (the receiver's number).
 pub const fn call(id: u32) -> u64 {
     CALL | id as u64
 }
 
-/// The badge of the fault endpoint of child `id`.
+/// Returns the badge of the fault endpoint of child `id`.
 pub const fn fault(id: u32) -> u64 {
     FAULT | id as u64
 }
 
-/// Reads a badge as the kernel delivers it.
+/// Decodes a badge as the kernel delivers it.
 #[inline(always)]
 pub const fn origin(badge: u64) -> Origin {
     if badge & NOTIFICATION != 0 {

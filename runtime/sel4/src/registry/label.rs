@@ -1,7 +1,7 @@
 //! Invocation labels of seL4 5.0.0 in this project's kernel configuration (both flavours).
 //!
-//! They follow from the kernel's XML interface files and its configuration; the kernel builder reads the real ones
-//! after each build and refuses to go on if they differ from these (`tools/kernel`).
+//! They follow from the kernel's XML interface files and its configuration. After each build, the kernel builder reads
+//! the real labels and fails if they differ from these (`tools/kernel`).
 
 /// Make objects of untyped memory.
 pub const UNTYPED_RETYPE: u64 = 1;
@@ -13,7 +13,7 @@ pub const TCB_WRITE_REGISTERS: u64 = 3;
 pub const TCB_CONFIGURE: u64 = 5;
 /// Stop a thread.
 pub const TCB_SUSPEND: u64 = 10;
-/// Let a thread go on.
+/// Let a stopped thread continue.
 pub const TCB_RESUME: u64 = 11;
 /// Bind a notification to a thread.
 pub const TCB_BIND_NOTIFICATION: u64 = 12;

@@ -1,7 +1,9 @@
-//! A brane that forges frames, then breaks the rules towards driver and manager.
+//! A brane that forges frames, then violates the protocols towards driver and manager.
 //!
-//! First it behaves: links come up, it takes its configuration, it learns its MAC address. Then, round by round, it sends
-//! frames from addresses that are not its own (between two that are), and from [`FORGING_ROUNDS`] on it writes rubbish.
+//! At first it behaves: links come up, it accepts its configuration, it learns its MAC address. Then, round by
+//! round, it sends frames with foreign source addresses (between two with its own address). After
+//! [`FORGING_ROUNDS`] it writes rubbish. The other sides are the real driver and manager, which must not trust
+//! it.
 
 mod flood;
 
@@ -22,19 +24,20 @@ use zerocopy::IntoBytes;
 /// EtherType of all frames here: the first of IEEE 802's two for local experiments.
 pub const ETHERTYPE: u16 = 0x88b5;
 
-/// Payload of a frame with a forged source address; none may ever leave.
+/// Payload of a frame with a forged source address. No such frame may leave.
 pub const FORGED: &[u8] = b"forged by hostile-brane, must never be seen";
 
-/// Payload of what is no proper frame, sent from the brane's own address.
+/// Payload of a malformed frame, sent from the brane's own address.
 pub const MALFORMED: &[u8] = b"malformed by hostile-brane";
 
-/// Payload of a frame with the brane's own source address; these may leave.
+/// Payload of a frame with the brane's own source address. Such frames may leave.
 pub const HONEST: &[u8] = b"honest frame of hostile-brane";
 
-/// Payload of an IP packet from an address that is not the brane's; none may leave where the vif has allowed addresses.
+/// Payload of an IP packet whose source address is not the brane's. No such packet may leave if the vif has
+/// allowed addresses.
 pub const CLAIMED: &[u8] = b"sent by hostile-brane from an address that is nobody's";
 
-/// The brane's addresses in the default boot configuration.
+/// Addresses of the brane in the default boot configuration.
 const OWN_IP: [u8; 4] = [10, 0, 2, 17];
 const OWN_IP6: [u8; 16] = [0xfe, 0xc0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x17];
 
@@ -42,22 +45,24 @@ const OWN_IP6: [u8; 16] = [0xfe, 0xc0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x
 pub const CLAIMED_IP: [u8; 4] = [10, 0, 2, 66];
 const CLAIMED_IP6: [u8; 16] = [0xfe, 0xc0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x66];
 
-/// Rounds of forging in the first life before the rubbish starts.
+/// Number of forging rounds in the first incarnation, before the rubbish starts.
 pub const FORGING_ROUNDS: u64 = 100;
 
-/// The same in later lives: the manager restarts us whenever we break its rules, so that there are many.
+/// Number of forging rounds in later incarnations. It is small, because there are many: the manager restarts
+/// the brane at each protocol violation.
 const LATER_FORGING_ROUNDS: u64 = 5;
 
-/// Rounds of rubbish towards the driver for one towards the manager.
+/// Rounds of rubbish towards the driver for each round towards the manager.
 const DRIVER_ROUNDS: u64 = 24;
 
-/// Where the pseudo-random numbers of the first life start.
+/// Seed of the pseudo-random numbers of the first incarnation.
 const SEED: u64 = 0x6272_616e_6573;
 
-/// Records taken from a ring in one step.
+/// Maximum number of records that one step consumes from a ring.
 const BUDGET: usize = 64;
 
-/// The addresses of the other branes in the default boot configuration, and others that are never a brane's own.
+/// The addresses of the other branes in the default boot configuration, and others that never belong to a
+/// brane.
 const FOREIGN: [MacAddr; 6] = [
     MacAddr([0x02, 0x77, 0, 0, 0, 0]),
     MacAddr([0x02, 0x77, 0, 0, 0, 1]),
@@ -67,16 +72,14 @@ const FOREIGN: [MacAddr; 6] = [
     MacAddr([0x01, 0x00, 0x5e, 0, 0, 1]),
 ];
 
-/// Whom to notify after a step.
+/// The sides to notify after a step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Notify {
-    /// The driver.
     pub driver: bool,
-    /// The manager.
     pub manager: bool,
 }
 
-/// The brane.
+/// The hostile brane.
 pub struct HostileBrane {
     ports: SharedRegion,
     ctl: SharedRegion,
@@ -89,15 +92,15 @@ pub struct HostileBrane {
     reports: Option<Producer>,
     mac: Option<MacAddr>,
     configured: bool,
-    /// What we have spoilt of the driver's.
+    /// The head of the driver's link before the brane overwrote it.
     spoilt: Option<Head>,
     life: u64,
     round: u64,
-    /// The state of [`Self::flood`].
+    /// State of [`Self::flood`].
     pub flooding: Flooding,
 }
 
-/// Starts the driver's link anew, and with it the flood.
+/// Resets the driver's link, and with it the flood.
 fn start_reset(brane: &mut HostileBrane) {
     let replays = brane.flooding.replays;
     brane.flooding = Flooding::default();
@@ -114,7 +117,8 @@ fn consumer(region: SharedRegion, at: usize, data: brane_abi::layout::Part) -> O
 }
 
 impl HostileBrane {
-    /// A brane on the regions that it shares with driver and manager, in its `life`th life from 0: each does other things.
+    /// Creates a brane on the regions that it shares with driver and manager. `life` is the number of its
+    /// incarnation, from 0. Each incarnation does other things.
     pub fn new(ports: SharedRegion, ctl: SharedRegion, life: u64) -> HostileBrane {
         HostileBrane {
             ports,
@@ -135,28 +139,29 @@ impl HostileBrane {
         }
     }
 
-    /// Rounds done so far in this life.
+    /// Returns the number of rounds in this incarnation.
     pub fn rounds(&self) -> u64 {
         self.round
     }
 
-    /// The port's MAC address as the driver has said it.
+    /// Returns the port's MAC address as the driver announced it.
     pub fn mac(&self) -> Option<MacAddr> {
         self.mac
     }
 
-    /// Whether it has taken its configuration.
+    /// Returns true if the brane has accepted its configuration.
     pub fn configured(&self) -> bool {
         self.configured
     }
 
-    /// Starts both links. Notify both sides afterwards.
+    /// Starts both links. The caller must notify both sides afterwards.
     pub fn start(&mut self) {
         self.start_over();
         self.manager = Link::start(self.ctl, Side::B);
     }
 
-    /// A new life of the driver's link, which it has cut. Notify it afterwards.
+    /// Resets the driver's link, which the driver has quarantined. The caller must notify the driver
+    /// afterwards.
     pub fn start_over(&mut self) {
         if let Some(driver) = self.spoilt.take() {
             driver.restore(self.ports);
@@ -165,7 +170,7 @@ impl HostileBrane {
         (self.rx, self.tx) = (None, None);
     }
 
-    /// Whether it forges frames in the next round; the rubbish comes after that.
+    /// Returns true if the next round forges frames. Rounds of rubbish follow later.
     pub fn forges(&self) -> bool {
         self.round
             < if self.life == 0 {
@@ -175,12 +180,13 @@ impl HostileBrane {
             }
     }
 
-    /// Does what an honest brane does after a wake: follows both links, learns its port, takes its configuration.
+    /// Does the work of an honest brane after a wake: polls both links, learns its port, accepts its
+    /// configuration.
     pub fn behave(&mut self) -> Notify {
         let mut notify = Notify::default();
         if let Some(link) = &mut self.driver {
             if link.poll() == LinkState::PeerRestarted {
-                for p in 0..brane_abi::layout::PORTS_PER_BRANE {
+                for p in 0..ports::count(ports::SIZE) {
                     let rings =
                         [ports::rx_indices(p), ports::tx_indices(p)].map(|at| indices(self.ports, at));
                     rings.into_iter().flatten().for_each(|ring| ring.reset());
@@ -214,7 +220,7 @@ impl HostileBrane {
         notify
     }
 
-    /// Empties the receive ring; keeps what it says of the port.
+    /// Empties the receive ring. Stores what the records announce about the port.
     fn take_frames(&mut self) {
         let Some(rx) = &mut self.rx else { return };
         for _ in 0..BUDGET {
@@ -231,7 +237,7 @@ impl HostileBrane {
         rx.release();
     }
 
-    /// Says yes to a configuration, and that it is alive.
+    /// Confirms a configuration, and answers heartbeats. Returns true if the manager must be notified.
     fn take_commands(&mut self) -> bool {
         let (Some(commands), Some(reports)) = (&mut self.commands, &mut self.reports) else {
             return false;
@@ -245,7 +251,7 @@ impl HostileBrane {
                 answered |= reports.push(&[], [report::CONFIGURED, token, 0]).is_ok();
                 self.configured = true;
             } else if kind == control::command::HEARTBEAT {
-                // Should it find no room, the manager asks again or starts a new life.
+                // If the ring is full, the manager repeats the heartbeat or restarts the brane.
                 let _ = reports.push(&[], [report::ALIVE, token, 0]);
             }
         }
@@ -257,10 +263,10 @@ impl HostileBrane {
         answered
     }
 
-    /// Sends the manager a report that it did not ask for. Notify it afterwards.
+    /// Sends the manager an unsolicited report. The caller must notify the manager afterwards.
     pub fn report_unasked(&mut self) {
         let Some(reports) = &mut self.reports else { return };
-        // A full ring: the manager does not take them any more, which is its right.
+        // If the ring is full, the manager does not consume the reports any more, which is allowed.
         let _ = reports.push(&[], [report::STATUS, u32::MAX, 0]);
         reports.publish();
         if let Some(link) = &self.manager {
@@ -268,7 +274,8 @@ impl HostileBrane {
         }
     }
 
-    /// One round: forged frames at first, then rubbish. Does nothing (and counts nothing) before the port is known.
+    /// Runs one round: forged frames at first, then rubbish. Does nothing (and counts nothing) before the port
+    /// is known.
     pub fn round(&mut self) -> Notify {
         if self.mac.is_none() {
             return Notify::default();
@@ -315,7 +322,7 @@ impl HostileBrane {
                 write_word(self.ports, ports::tx_indices(0), 0x1000);
             }
             _ => {
-                // Everything but the data, the link's head included.
+                // Everything but the data, including the link's head.
                 self.spoilt = Head::save(self.ports);
                 scribble(self.ports, &mut self.random, 0, ports::RX[0].offset);
             }
@@ -334,7 +341,8 @@ impl HostileBrane {
                 scribble(self.ctl, &mut self.random, ctl::REPORTS.offset, 0x1000);
                 write_word(self.ctl, ctl::REPORT_INDICES, 0x1000);
             }
-            // All but what the manager says of itself, which nobody could give back to our next life.
+            // Everything but the manager's side of the link's head, which the next incarnation could not
+            // restore.
             _ => scribble(
                 self.ctl,
                 &mut self.random,
@@ -353,7 +361,7 @@ impl HostileBrane {
         header[6..12].copy_from_slice(&source.0);
         header[12..].copy_from_slice(&kind.to_be_bytes());
         if let Some(tx) = &mut self.tx {
-            // A full ring: the driver does not take them any more, which is its right.
+            // If the ring is full, the driver does not consume the frames any more, which is allowed.
             let _ = tx.push(&[&header, payload, &[0; 32]], meta.to_words());
         }
     }
@@ -375,28 +383,28 @@ impl HostileBrane {
         self.publish();
     }
 
-    /// From its own MAC address: addresses that are not its own, in every place where one is believed. First an IPv4 packet
-    /// that is honest.
+    /// Sends frames from the brane's own MAC address with foreign addresses, in every field that a receiver
+    /// believes. First sends an honest IPv4 packet.
     fn claim(&mut self, own: MacAddr) {
         let meta = FrameMeta::default();
         for (source, text) in [(OWN_IP, HONEST), (CLAIMED_IP, CLAIMED)] {
             let mut ip = [0; 80];
             let len = (20 + text.len()).min(ip.len());
-            // Protocol 253: for experiments (RFC 3692).
+            // Protocol 253 is for experiments (RFC 3692).
             ip[..12].copy_from_slice(&[0x45, 0, 0, len as u8, 0, 0, 0x40, 0, 1, 253, 0, 0]);
             ip[12..16].copy_from_slice(&source);
             ip[16..20].copy_from_slice(&[255; 4]);
             ip[20..len].copy_from_slice(&text[..len - 20]);
             self.frame_of(0x0800, own, &ip[..len], meta);
         }
-        // A question by ARP whose sender is not the one that asks.
+        // An ARP request with the sender address of another station.
         let mut arp = [0; 28];
         arp[..8].copy_from_slice(&[0, 1, 8, 0, 6, 4, 0, 1]);
         arp[8..14].copy_from_slice(&own.0);
         arp[14..18].copy_from_slice(&CLAIMED_IP);
         arp[24..28].copy_from_slice(&[10, 0, 2, 99]);
         self.frame_of(0x0806, own, &arp, meta);
-        // A neighbour advertisement (RFC 4861, 4.4) from its link-local address about another one.
+        // A neighbor advertisement (RFC 4861, 4.4) from the brane's link-local address, about another address.
         let [a, b, c, d, e, f] = own.0;
         let mut ip = [0; 64];
         ip[..8].copy_from_slice(&[0x60, 0, 0, 0, 0, 24, 58, 255]);
@@ -408,7 +416,8 @@ impl HostileBrane {
         self.frame_of(0x86dd, own, &ip, meta);
     }
 
-    /// From its own addresses, with requests by which the device would put other ones in their place.
+    /// Sends frames from the brane's own addresses, with offload requests by which the device would write other
+    /// addresses.
     fn rewrite(&mut self, own: MacAddr) {
         let addresses = Addresses {
             mac: own,
@@ -433,7 +442,7 @@ impl HostileBrane {
         }
     }
 
-    /// Records that are whole but no frames: too short, too long, offload fields that fit nothing.
+    /// Sends records that are complete but no frames: too short, too long, offload fields that fit nothing.
     fn bad_frames(&mut self) {
         let Some(own) = self.mac else { return };
         for _ in 0..8 {
@@ -458,7 +467,7 @@ impl HostileBrane {
         self.publish();
     }
 
-    /// Reports that are no CBOR, of no known kind, for no known question.
+    /// Sends reports that are no CBOR, of no known kind, or for no known request.
     fn bad_reports(&mut self) {
         let mut bytes = [0; control::MAX_MESSAGE + 100];
         self.random.fill(&mut bytes);

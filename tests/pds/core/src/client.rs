@@ -1,7 +1,8 @@
-//! A client that breaks every rule of the socket protocol, one kind of breach in each round.
+//! A client that violates every rule of the socket protocol, one kind of violation in each round.
 //!
-//! Most rounds start as a well-behaved client would, because a brane ignores one that it has cut off: link, requests
-//! that are in order, and then the breach.
+//! Most rounds start like a well-behaved client, because a brane ignores a client that it has quarantined:
+//! link, valid requests, and then the violation. On the other side: the real brane, which must not trust the
+//! client.
 
 use crate::Random;
 use crate::region::{Head, indices, scribble, write, write_word};
@@ -13,25 +14,25 @@ use brane_abi::shared::SharedRegion;
 use brane_abi::socket::{Accept, CONTROL_BIT, DatagramHeader, Listen, Open, Rings, request};
 use zerocopy::IntoBytes;
 
-/// Kinds of rounds.
+/// Number of kinds of rounds.
 pub const KINDS: u64 = 8;
 
-/// Requests pushed in one round.
+/// Number of requests in one round.
 const REQUESTS: usize = 100;
 
-/// The client.
+/// The hostile client.
 pub struct HostileClient {
     region: SharedRegion,
     random: Random,
     link: Option<Link>,
     requests: Option<Producer>,
-    /// What we have spoilt of the brane's.
+    /// The head of the brane's link before the client overwrote it.
     spoilt: Option<Head>,
     round: u64,
 }
 
 impl HostileClient {
-    /// A client on the region that it shares with its brane.
+    /// Creates a client on the region that it shares with its brane.
     pub fn new(region: SharedRegion, seed: u64) -> HostileClient {
         HostileClient {
             region,
@@ -43,12 +44,13 @@ impl HostileClient {
         }
     }
 
-    /// Rounds done so far.
+    /// Returns the number of rounds so far.
     pub fn rounds(&self) -> u64 {
         self.round
     }
 
-    /// A new life: the brane takes us back. Notify it afterwards.
+    /// Resets the link, after which the brane accepts the client again. The caller must notify the brane
+    /// afterwards.
     pub fn start_over(&mut self) {
         if let Some(head) = self.spoilt.take() {
             head.restore(self.region);
@@ -57,7 +59,8 @@ impl HostileClient {
         self.requests = None;
     }
 
-    /// Follows the link as an honest client would; `true` when it is up. Notify the brane afterwards.
+    /// Polls the link like an honest client. Returns true if the link is up. The caller must notify the brane
+    /// afterwards.
     pub fn connect(&mut self) -> bool {
         let Some(link) = &mut self.link else { return false };
         if link.poll() == LinkState::PeerRestarted {
@@ -77,8 +80,8 @@ impl HostileClient {
         true
     }
 
-    /// One round of rubbish; the caller has seen [`Self::connect`] succeed or has given up on it. Returns how often to
-    /// notify the brane.
+    /// Runs one round of rubbish. Before it, [`Self::connect`] has succeeded or the caller has given up on it.
+    /// Returns how often to notify the brane.
     pub fn round(&mut self) -> u32 {
         let kind = self.round % KINDS;
         self.round += 1;
@@ -101,14 +104,14 @@ impl HostileClient {
 
     fn ring(&self, bits: u64) {
         if let Some(link) = &self.link {
-            // The caller notifies whatever the brane's doorbell says.
+            // The caller notifies regardless of the brane's doorbell.
             let _ = link.peer_bell().ring(bits);
         }
     }
 
     fn push(&mut self, words: [u32; 3], payload: &[u8]) {
         if let Some(requests) = &mut self.requests {
-            // What finds no room is one piece of rubbish less.
+            // A request without room is one piece of rubbish less.
             let _ = requests.push(&[payload], words);
         }
     }
@@ -131,7 +134,7 @@ impl HostileClient {
         address
     }
 
-    /// Places that no ring may have, and some that one may.
+    /// Returns offsets that no ring may have, and some valid ones.
     fn rings(&mut self) -> Rings {
         let mut place = || {
             let offset = match self.random.below(5) {
@@ -165,7 +168,7 @@ impl HostileClient {
         }
     }
 
-    /// Requests of every kind with wrong slots, generations, places, addresses and lengths.
+    /// Sends requests of every kind with wrong slots, generations, offsets, addresses and lengths.
     fn bad_requests(&mut self) {
         for _ in 0..REQUESTS {
             let kind = match self.random.below(4) {
@@ -202,7 +205,7 @@ impl HostileClient {
         self.publish();
     }
 
-    /// A place in the data area that is in order, for the given slot.
+    /// Returns a valid place in the data area for the given slot.
     fn good_rings(slot: usize) -> Rings {
         let at = (sock::DATA.offset + slot * 0x4000) as u32;
         Rings {
@@ -222,7 +225,7 @@ impl HostileClient {
         );
     }
 
-    /// Many sockets whose rings are the same memory, and the same slot over and over.
+    /// Opens many sockets whose rings are the same memory, and one slot repeatedly.
     fn overlapping_sockets(&mut self) {
         let rings = Self::good_rings(0);
         for slot in 0..sock::SLOTS {
@@ -244,7 +247,7 @@ impl HostileClient {
         self.slot_indices(sock::SLOTS);
     }
 
-    /// Random words over the indices of the first `slots` slots.
+    /// Writes random words over the indices of the first `slots` slots.
     fn slot_indices(&mut self, slots: usize) {
         for slot in 0..slots {
             let at = self
@@ -256,7 +259,7 @@ impl HostileClient {
         }
     }
 
-    /// UDP sockets that are in order, with records that are not.
+    /// Opens valid UDP sockets and writes invalid records.
     fn bad_datagrams(&mut self) {
         for slot in 0..8 {
             let rings = Self::good_rings(slot);
@@ -269,7 +272,7 @@ impl HostileClient {
                 local: self.address(),
             };
             let mut at = rings.tx_offset as usize;
-            // A whole record with an impossible address, then one whose length is impossible.
+            // A complete record with an impossible address, then a record with an impossible length.
             write_word(self.region, at, 48);
             write(self.region, at + 16, header.as_bytes());
             at += 16 + 48;
@@ -289,7 +292,7 @@ impl HostileClient {
         self.publish();
     }
 
-    /// TCP sockets that are in order, with indices that are not.
+    /// Opens valid TCP sockets and writes invalid indices.
     fn bad_streams(&mut self) {
         let listen = Listen {
             local: SockAddr::new(None, 4000),
@@ -310,14 +313,14 @@ impl HostileClient {
         self.slot_indices(sock::SLOTS);
     }
 
-    /// The request ring's own indices: beyond the end, backwards, unaligned.
+    /// Writes the request ring's own indices: beyond the end, backwards, unaligned.
     fn request_indices(&mut self) {
         let (tail, head) = (self.random.awkward(), self.random.awkward());
         write_word(self.region, sock::REQUEST_INDICES, tail);
         write_word(self.region, sock::EVENT_INDICES + 64, head);
     }
 
-    /// Records in the request ring whose lengths were never pushed.
+    /// Writes records of invalid lengths into the request ring, without a push.
     fn requests_unsent_lengths(&mut self) {
         for at in (0..0x400).step_by(16) {
             let length = self.random.awkward();
@@ -326,7 +329,8 @@ impl HostileClient {
         write_word(self.region, sock::REQUEST_INDICES, 0x400);
     }
 
-    /// New lives one after the other, versions and magics that do not exist, any bits, and notifications for each.
+    /// Starts incarnations one after the other, with unknown versions and magic numbers, any bits, and a
+    /// notification for each.
     fn epochs_and_doorbells(&mut self) -> u32 {
         for _ in 0..20 {
             let epoch = self.random.awkward();

@@ -1,24 +1,24 @@
-//! What the checker does at each step, and what it must find: interrupts that come when they were raised and at no other
-//! time, and a thread that stands while it is stopped.
+//! The steps of the checker and the expected results: each raised interrupt arrives, no other arrives, and a
+//! stopped thread does not run.
 //!
-//! Knows nothing of devices and capabilities. The devices are trusted; what is examined is the kernel, and what the image
-//! builder and the root task made of the description.
+//! Independent of devices and capabilities. The devices are trusted. Under test are the kernel, and the work of
+//! the image builder and the root task on the description.
 
 use core::fmt;
 
-/// Steps for which the subject runs, and for which it is stopped, in turn.
+/// Number of steps for which the subject runs, and then for which it is stopped.
 pub const PHASE: u64 = 8;
 
-/// What is wrong.
+/// The failure that the checker found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Failure {
-    /// The interrupt of this source was raised and did not come.
+    /// The interrupt of this source was raised and did not arrive.
     Missing(usize),
-    /// The interrupt of this source came and had not been raised.
+    /// The interrupt of this source arrived and had not been raised.
     Unexpected(usize),
-    /// The subject was notified and did nothing.
+    /// The subject was notified and did not run.
     Stands,
-    /// The subject did something while it was stopped.
+    /// The subject ran while it was stopped.
     Moves,
 }
 
@@ -33,39 +33,40 @@ impl fmt::Display for Failure {
     }
 }
 
-/// What happens to the subject.
+/// Change of the subject's state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Subject {
-    /// Nothing.
+    /// No change.
     Keep,
-    /// It is stopped.
+    /// The subject is stopped.
     Stop,
-    /// It goes on.
+    /// The subject is resumed.
     Resume,
 }
 
-/// What is done in one step.
+/// Actions of one step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// The source whose interrupt is raised.
+    /// Source whose interrupt is raised.
     pub raise: usize,
-    /// What happens to the subject.
+    /// Change of the subject's state.
     pub subject: Subject,
 }
 
-/// Where the examination is.
+/// State of the check.
 #[derive(Clone, Copy, Debug)]
 pub struct IrqChecker {
     sources: usize,
     steps: u64,
     awaited: Option<usize>,
     stopped: bool,
-    /// The subject's count when it was last stopped or resumed.
+    /// Count of the subject when it was last stopped or resumed.
     count: u64,
 }
 
 impl IrqChecker {
-    /// An examination with so many sources of interrupts (above 0), and the subject's count now. The subject runs.
+    /// Creates a check with this number of interrupt sources (above 0), and the subject's present count. The
+    /// subject runs.
     pub fn new(sources: usize, count: u64) -> IrqChecker {
         IrqChecker {
             sources,
@@ -76,7 +77,7 @@ impl IrqChecker {
         }
     }
 
-    /// An interrupt has come.
+    /// Checks an interrupt that has arrived.
     pub fn came(&mut self, source: usize) -> Result<(), Failure> {
         match self.awaited.take() {
             Some(awaited) if awaited == source => Ok(()),
@@ -84,8 +85,8 @@ impl IrqChecker {
         }
     }
 
-    /// The next step, long enough after the one before for everything to have happened. The subject is notified once in
-    /// each; `count` is how often it saw that.
+    /// Returns the next step. Enough time must have passed since the last one for all its effects. The subject
+    /// is notified once in each step, and `count` is its number of seen notifications.
     pub fn step(&mut self, count: u64) -> Result<Step, Failure> {
         if let Some(source) = self.awaited {
             return Err(Failure::Missing(source));
@@ -112,7 +113,7 @@ impl IrqChecker {
         Ok(Step { raise, subject })
     }
 
-    /// How often each source has interrupted, if all of them have as often at this moment.
+    /// Returns how often each source has interrupted, if the number is the same for all sources at this moment.
     pub fn sweeps(&self) -> Option<u64> {
         let sources = self.sources as u64;
         (self.awaited.is_none() && self.steps.is_multiple_of(sources)).then_some(self.steps / sources)
@@ -125,7 +126,7 @@ mod tests {
 
     const SOURCES: usize = 5;
 
-    /// Steps in which all is well, with a subject that counts unless it is stopped; returns where that ends.
+    /// Runs steps without a failure, with a subject that counts unless it is stopped. Returns the final state.
     fn sound(steps: u64) -> (IrqChecker, u64, bool) {
         let (mut checker, mut count, mut runs) = (IrqChecker::new(SOURCES, 0), 0, true);
         let mut sweeps = 0;

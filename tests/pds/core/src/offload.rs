@@ -1,44 +1,46 @@
-//! Frames that a check of addresses passes, each with an offload request by which the device would rewrite an address.
+//! Frames that pass a check of addresses, each with an offload request by which the device would rewrite an
+//! address.
 //!
-//! A device that is asked for a checksum sums up the frame from `csum_start` on and stores the result `csum_offset` bytes
-//! behind it. The brane chooses both and one more word of the frame, so it chooses what is stored, and where. The other side
-//! is the NIC driver, which must drop each of these frames.
+//! For a checksum, a device sums up the frame from `csum_start` on and stores the result `csum_offset` bytes
+//! behind it. The brane chooses both and one more word of the frame, so it chooses the stored value and its
+//! place. The other side is the NIC driver, which must drop each of these frames.
 
 use brane_abi::net::MacAddr;
 use brane_abi::port::{FLAG_NEEDS_CSUM, FrameMeta};
 
-/// Bytes of each frame.
+/// Size of each frame in bytes.
 const FRAME: usize = 90;
 
-/// A frame and the request that comes with it.
+/// A frame and its offload request.
 #[derive(Clone, Copy, Debug)]
 pub struct Rewrite {
     /// The whole frame, with an Ethernet header.
     pub frame: [u8; FRAME],
-    /// The request.
+    /// The offload request.
     pub meta: FrameMeta,
-    /// Where the device would store, in bytes from the frame's start.
+    /// Place of the device's write, in bytes from the frame's start.
     pub at: usize,
-    /// What it would store there, in network order.
+    /// Value of the device's write, in network order.
     pub value: [u8; 2],
 }
 
-/// The addresses that the frames are made of.
+/// Addresses for the frames.
 #[derive(Clone, Copy, Debug)]
 pub struct Addresses {
-    /// The vif's MAC address.
+    /// MAC address of the vif.
     pub mac: MacAddr,
-    /// The destination.
+    /// MAC address of the destination.
     pub to: MacAddr,
-    /// An IPv4 address that the vif may have.
+    /// IPv4 address that the vif may use.
     pub ip: [u8; 4],
-    /// An IPv6 address that the vif may have.
+    /// IPv6 address that the vif may use.
     pub ip6: [u8; 16],
-    /// An IPv4 address that it may not have, with the same first half as `ip`.
+    /// IPv4 address that the vif may not use, with the same first half as `ip`.
     pub claimed: [u8; 4],
 }
 
-/// Rewrites, in this order: an IPv4 source, an ARP sender, and the type of an ICMPv6 message to a router advertisement.
+/// Returns rewrites, in this order: an IPv4 source, an ARP sender, and the type of an ICMPv6 message to a
+/// router advertisement.
 pub fn rewrites(of: Addresses) -> [Rewrite; 3] {
     let claimed = [of.claimed[2], of.claimed[3]];
     [
@@ -54,7 +56,7 @@ fn rewrite(mut frame: [u8; FRAME], start: usize, at: usize, value: [u8; 2]) -> R
     for word in frame[start..].chunks_exact(2) {
         sum += u32::from(word[0]) << 8 | u32::from(word[1]);
     }
-    // The one's complement sum is to be the complement of `value` (RFC 1071).
+    // The one's complement sum must be the complement of `value` (RFC 1071).
     let wanted = u32::from(!u16::from_be_bytes(value));
     let last = (wanted + 0xffff - sum % 0xffff) % 0xffff;
     frame[FRAME - 2..].copy_from_slice(&(last as u16).to_be_bytes());

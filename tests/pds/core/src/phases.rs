@@ -1,16 +1,17 @@
-//! Whose turn it is: programs that flood the services above the branes take turns by the shared clock, and programs beside them
-//! count what they could compute in each turn. Each flood has a phase without one before and after it, so that a machine that has
-//! other work as well slows down what is compared alike.
+//! Phases of the floods: programs that flood the services above the branes take turns by the shared clock.
+//! Programs beside them count how much they compute in each phase. Each flood has a phase without one before
+//! and after it. So other work of the machine slows down both sides of a comparison equally.
 //!
-//! No peer is involved. The programs agree on the phase by the trusted clock alone, so a restarted program rejoins the current phase.
+//! No peer is involved. The programs agree on the phase by the trusted clock alone, so a restarted program
+//! rejoins the current phase.
 
-/// How long a phase lasts, in nanoseconds.
+/// Length of a phase in nanoseconds.
 pub const LENGTH: u64 = 1_000_000_000;
 
-/// What is done in a phase, by one program alone; the others sleep.
+/// Action of a phase, by one program alone. The other flood programs sleep.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// The client computes: what the neighbours get beside it is their fair share.
+    /// The client computes. The progress of the neighbors beside it is their fair share.
     Spin,
     /// The client sets far deadlines at the timer.
     Far,
@@ -28,7 +29,7 @@ pub enum Phase {
     Calls,
     /// The operator fills its line's output ring.
     Output,
-    /// The operator takes what arrives at its line. The other end always has more.
+    /// The operator consumes the input of its line. The other end always has more.
     Input,
 }
 
@@ -46,7 +47,7 @@ impl Phase {
         Phase::Input,
     ];
 
-    /// Its name in logs.
+    /// Returns the phase's name in logs.
     pub const fn name(self) -> &'static str {
         match self {
             Phase::Spin => "spin",
@@ -63,19 +64,18 @@ impl Phase {
     }
 }
 
-/// A phase, at some time.
+/// A phase at a point in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Turn {
-    /// What is done.
     pub phase: Phase,
-    /// How many phases there were before.
+    /// Number of earlier phases.
     pub number: u64,
-    /// When it ends, in nanoseconds of the shared clock.
+    /// End of the phase, in nanoseconds of the shared clock.
     pub end: u64,
 }
 
 impl Turn {
-    /// The phase at that time, in nanoseconds of the shared clock.
+    /// Returns the phase at this time, in nanoseconds of the shared clock.
     pub fn at(now: u64) -> Turn {
         let number = now / LENGTH;
         Turn {

@@ -1,16 +1,16 @@
 //! Pseudo-random numbers from a fixed seed: Marsaglia's xorshift with 64 bits of state, shifts 13, 7, 17.
 
-/// The sequence.
+/// A sequence of pseudo-random numbers.
 #[derive(Clone, Debug)]
 pub struct Random(u64);
 
 impl Random {
-    /// The sequence of a seed; 0, from which there is none, counts as 1.
+    /// Creates the sequence of a seed. Seed 0 has no sequence and counts as 1.
     pub const fn new(seed: u64) -> Random {
         Random(if seed == 0 { 1 } else { seed })
     }
 
-    /// The next number.
+    /// Returns the next number.
     pub fn word(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -18,12 +18,12 @@ impl Random {
         self.0
     }
 
-    /// A number below `n`, which is above 0.
+    /// Returns a number below `n`, which must be above 0.
     pub fn below(&mut self, n: usize) -> usize {
         (self.word() >> 16) as usize % n
     }
 
-    /// A 32-bit number that is often of the kind that finds mistakes: near 0, near the end, near a power of two.
+    /// Returns a 32-bit number that often finds mistakes: near 0, near the end, near a power of two.
     pub fn awkward(&mut self) -> u32 {
         let any = self.word() as u32;
         match self.below(6) {
@@ -36,7 +36,7 @@ impl Random {
         }
     }
 
-    /// Fills bytes.
+    /// Fills the slice with random bytes.
     pub fn fill(&mut self, bytes: &mut [u8]) {
         for chunk in bytes.chunks_mut(8) {
             let word = self.word().to_le_bytes();
@@ -44,7 +44,7 @@ impl Random {
         }
     }
 
-    /// One of several.
+    /// Returns a random element. The slice must not be empty.
     pub fn pick<T: Copy>(&mut self, from: &[T]) -> T {
         from[self.below(from.len())]
     }

@@ -1,10 +1,12 @@
-//! Writing anything anywhere inside a region.
+//! Writes of arbitrary bytes anywhere inside a region, and never outside it.
+//!
+//! On the other side: the domain that shares the region. It does not trust the writer.
 
 use crate::Random;
 use brane_abi::ring::RingIndices;
 use brane_abi::shared::SharedRegion;
 
-/// Writes bytes at an offset; what would lie outside the region is left out.
+/// Writes bytes at an offset. Does nothing if they would not lie inside the region.
 pub fn write(region: SharedRegion, offset: usize, bytes: &[u8]) {
     let Some(part) = region.part(offset, bytes.len()) else {
         return;
@@ -32,22 +34,22 @@ pub fn scribble(region: SharedRegion, random: &mut Random, offset: usize, len: u
     }
 }
 
-/// The indices of a ring at an offset that the layout gives.
+/// Returns the indices of a ring at an offset of the layout.
 pub fn indices(region: SharedRegion, offset: usize) -> Option<&'static RingIndices> {
-    // SAFETY: RingIndices is made of atomics only.
+    // SAFETY: `RingIndices` consists of atomics only.
     unsafe { region.object(offset) }
 }
 
-/// Bytes of one side's words in a link's head.
+/// Size of one side's words in a link's head, in bytes.
 const SIDE: usize = 16;
 
-/// What the honest side of a region has written of itself in the link's head. Who has spoilt it puts it back, or could never be
-/// seen by that side again.
+/// The honest side's words in the link's head. A hostile side that has overwritten them must restore them,
+/// because the honest side would ignore it forever otherwise.
 #[derive(Clone, Copy)]
 pub struct Head([u8; SIDE]);
 
 impl Head {
-    /// As it is now.
+    /// Saves the present words.
     pub fn save(region: SharedRegion) -> Option<Head> {
         let part = region.part(0, SIDE)?;
         let mut bytes = [0; SIDE];
@@ -58,7 +60,7 @@ impl Head {
         Some(Head(bytes))
     }
 
-    /// As it was.
+    /// Restores the saved words.
     pub fn restore(self, region: SharedRegion) {
         write(region, 0, &self.0);
     }

@@ -1,8 +1,10 @@
-//! Whether a thread's floating-point registers outlive what happens to the thread: pre-emption and system calls.
+//! Checks that a thread's floating-point registers survive pre-emption and system calls.
+//!
+//! No peer is involved. The kernel is under test.
 
 use core::arch::asm;
 
-/// What the registers hold: XMM0 to XMM15, and a number on top of the x87 stack.
+/// Values of the registers: XMM0 to XMM15, and a number on top of the x87 stack.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Registers {
     /// XMM0 to XMM15, low half first.
@@ -12,7 +14,7 @@ pub struct Registers {
 }
 
 impl Registers {
-    /// Values that differ in every register, and for every seed.
+    /// Returns values that differ in every register, and for every seed.
     pub fn pattern(seed: u64) -> Registers {
         let word = |i: u64| (seed ^ i).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         Registers {
@@ -21,16 +23,16 @@ impl Registers {
         }
     }
 
-    /// Loads all of them, does nothing for `turns` turns of a loop, and says what they hold then: the same, whoever ran
-    /// meanwhile.
+    /// Loads all registers and does nothing for `turns` turns of a loop. Returns the values of the registers
+    /// after that, which must be unchanged although other threads ran.
     pub fn hold(&self, turns: u32) -> Registers {
         let mut after = Registers {
             xmm: [[0; 2]; 16],
             st: 0.0,
         };
-        // SAFETY: reads `self` and writes `after`, both whole and no more: 256 bytes each at `xmm`, 8 at `st`. All
-        // registers that it changes are named; the x87 stack is empty before (ABI) and after. The loop ends, as `turns`
-        // is at least 1.
+        // SAFETY: reads `self` and writes `after`, both whole and no more: 256 bytes each at `xmm`, 8 at `st`.
+        // All changed registers are named. The x87 stack is empty before (ABI) and after. The loop ends,
+        // because `turns` is at least 1.
         unsafe {
             asm!(
                 "fld qword ptr [{st}]",
@@ -67,24 +69,24 @@ impl Registers {
     }
 }
 
-/// A sequence of numbers in which one wrong number changes all that follow: the logistic map in its chaotic range.
-/// What the processor computes between system calls must be what it computes without any.
+/// A sequence of numbers in which one wrong number changes all later ones: the logistic map in its chaotic
+/// range. System calls must not change the results that the processor computes between them.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sequence(f64);
 
 impl Sequence {
-    /// The sequence of a seed.
+    /// Creates the sequence of a seed.
     pub fn new(seed: u64) -> Sequence {
         Sequence((seed % 1021 + 1) as f64 / 1023.0)
     }
 
-    /// The next number.
+    /// Computes the next number.
     #[inline]
     pub fn step(&mut self) {
         self.0 *= 3.99 * (1.0 - self.0);
     }
 
-    /// Where the sequence of a seed is after `steps` steps.
+    /// Returns the sequence of a seed after `steps` steps.
     pub fn after(seed: u64, steps: u64) -> Sequence {
         let mut sequence = Sequence::new(seed);
         (0..steps).for_each(|_| sequence.step());

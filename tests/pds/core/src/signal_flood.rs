@@ -1,23 +1,25 @@
-//! A flood of timer interrupts on a kernel that is busy with system calls: when the next deadline is, and what is done
-//! until then. Knows nothing of the timer; time is an argument.
+//! A flood of timer interrupts on a kernel that is busy with system calls: the next deadline, and the work
+//! until then.
+//!
+//! Independent of the timer: time is an argument.
 
-/// Nanoseconds between two deadlines: at least, and how much more at most.
+/// Nanoseconds between two deadlines: the minimum, and the maximum addition to it.
 pub const GAP: (u64, u64) = (400_000, 200_000);
 
-/// By how much the gap grows from deadline to deadline. A prime number, so that the deadlines pass over every phase of the
-/// kernel's own tick, whose interrupt is to come together with theirs.
+/// Growth of the gap from deadline to deadline. A prime number, so that the deadlines pass over every phase of
+/// the kernel's own tick. Both interrupts should then coincide at times.
 const DRIFT: u64 = 1_709;
 
-/// What is done until the next deadline.
+/// Work until the next deadline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Work {
-    /// Protected calls, one after the other: the interrupt finds the processor in the kernel more often than not.
+    /// Protected calls, one after the other. The interrupt mostly finds the processor in the kernel.
     Calls,
-    /// Nothing, with known values in all floating-point registers: the interrupt pre-empts us.
+    /// No work, with known values in all floating-point registers. The interrupt pre-empts the thread.
     Hold,
 }
 
-/// Where the flood is.
+/// State of the flood.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SignalFlood {
     deadlines: u64,
@@ -25,23 +27,23 @@ pub struct SignalFlood {
 }
 
 impl SignalFlood {
-    /// A deadline has come; returns what is done until the next.
+    /// Counts a deadline that has passed. Returns the work until the next one.
     pub fn deadline(&mut self) -> Work {
         self.deadlines += 1;
         self.gap = (self.gap + DRIFT) % GAP.1;
-        // Calls three times out of four: they are what the flood is for.
+        // Calls three times out of four, because they are the purpose of the flood.
         match self.deadlines % 4 {
             0 => Work::Hold,
             _ => Work::Calls,
         }
     }
 
-    /// The next deadline, in nanoseconds of the clock that shows `now`.
+    /// Returns the next deadline, in nanoseconds of the clock that shows `now`.
     pub fn next(&self, now: u64) -> u64 {
         now + GAP.0 + self.gap
     }
 
-    /// Deadlines so far.
+    /// Returns the number of deadlines so far.
     pub fn deadlines(&self) -> u64 {
         self.deadlines
     }

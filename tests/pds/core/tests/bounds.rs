@@ -1,4 +1,5 @@
-//! The hostile programs themselves: they do what they say, reach no byte outside of their regions, and repeat.
+//! Tests of the hostile programs: they do what their descriptions state, reach no byte outside of their
+//! regions, and repeat.
 
 use brane_abi::control::{command, report};
 use brane_abi::layout::{ctl, ports, sock};
@@ -28,11 +29,12 @@ impl Fenced {
         Fenced(base, len)
     }
     fn region(&self) -> SharedRegion {
-        // SAFETY: inside the allocation, which lives as long as `self`; the tests keep it longer than what uses it.
+        // SAFETY: inside the allocation, which lives as long as `self`. The tests keep it longer than its
+        // users.
         unsafe { SharedRegion::new(self.0.add(GUARD), self.1) }
     }
     fn bytes(&self) -> &[u8] {
-        // SAFETY: the whole allocation; nobody writes while the slice is used.
+        // SAFETY: the whole allocation. Nothing writes to it while the slice is used.
         unsafe { std::slice::from_raw_parts(self.0.as_ptr(), self.1 + 2 * GUARD) }
     }
     fn fences_stand(&self) -> bool {
@@ -52,7 +54,7 @@ impl Drop for Fenced {
 }
 
 fn indices(region: SharedRegion, at: usize) -> &'static RingIndices {
-    // SAFETY: RingIndices is made of atomics only.
+    // SAFETY: `RingIndices` consists of atomics only.
     unsafe { region.object(at) }.unwrap()
 }
 

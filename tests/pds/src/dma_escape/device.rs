@@ -1,7 +1,7 @@
-//! The misdirected device: its page of configuration space (`nic0-ecam`), its registers (`nic0-bar`), and the memory that its
-//! receive queue lies in (`nic0-dma`).
+//! The misdirected device: its page of configuration space (`nic0-ecam`), its registers (`nic0-bar`), and the
+//! memory of its receive queue (`nic0-dma`).
 //!
-//! Owns all three regions. The other side is the device, which does what its queue says. The queue holds an address in
+//! Owns all three regions. The other side is the device, which follows its queue. The queue has an address in
 //! another domain's memory, so the device is the weapon here and not a peer.
 
 use crate::wiring::regions::{NIC_BAR as BAR, NIC_DMA as DMA, NIC_ECAM as ECAM};
@@ -13,19 +13,19 @@ use virtio_drivers::transport::pci::bus::{
 use virtio_drivers::transport::pci::{PciTransport, VIRTIO_PCI_CAP_COMMON_CFG};
 use virtio_drivers::{BufferDirection, Hal, PAGE_SIZE, PhysAddr};
 
-// The address that the device gets: `CANARY`.
+// The address for the device: `CANARY`.
 include!(concat!(env!("OUT_DIR"), "/canary.rs"));
 
-/// The physical address that every buffer is said to have.
+/// Physical address of every buffer, as given to the device.
 pub const TARGET: PhysAddr = CANARY;
 
-/// Bytes of the DMA region that queues can lie in. The buffers follow.
+/// Size of the part of the DMA region for queues, in bytes. The buffers follow.
 const QUEUES: usize = 64 * 1024;
 
-/// Bytes of one receive buffer.
+/// Size of one receive buffer in bytes.
 const BUFFER: usize = 8192;
 
-/// Receive buffers.
+/// Number of receive buffers.
 pub const BUFFERS: usize = 8;
 
 const _: () = assert!(QUEUES + BUFFERS * BUFFER <= DMA.size);
@@ -45,8 +45,8 @@ symbol!(nic_dma_paddr);
 
 /// Reads one of the symbols.
 fn address(symbol: *const u64) -> PhysAddr {
-    // SAFETY: a static of this program that nobody writes while it runs. Volatile, because the image builder changes it after
-    // compilation.
+    // SAFETY: a static of this program that nothing writes while the program runs. Volatile, because the image
+    // builder changes it after compilation.
     unsafe { symbol.read_volatile() }
 }
 
@@ -57,20 +57,22 @@ fn address(symbol: *const u64) -> PhysAddr {
 pub unsafe fn buffer(i: usize) -> &'static mut [u8] {
     assert!(i < BUFFERS);
     let start = DMA.as_ptr().wrapping_add(QUEUES + i * BUFFER);
-    // SAFETY: inside the region, as asserted above, which is mapped for the domain's life; the caller vouches that no other
-    // reference to these bytes exists. The device writes elsewhere: its address is `CANARY`.
+    // SAFETY: inside the region, as asserted above, which is mapped for the domain's life. The caller
+    // guarantees that no other reference to these bytes exists. The device writes elsewhere: its address is
+    // `CANARY`.
     unsafe { core::slice::from_raw_parts_mut(start, BUFFER) }
 }
 
-/// The DMA region, except that all buffers are said to be at [`CANARY`].
+/// The DMA region, with [`CANARY`] as the address of all buffers.
 pub struct Misdirected;
 
-/// Bytes of the DMA region that queues have.
+/// Bytes of the DMA region that are allocated to queues.
 static USED: AtomicUsize = AtomicUsize::new(0);
 
-// SAFETY: `dma_alloc` hands out disjoint zeroed pages of the DMA region, which is mapped for the domain's life.
-// `mmio_phys_to_virt` answers only inside the region of the device's registers. `share` returns no address of this domain's
-// memory, so nothing that the compiler knows of changes behind its back. That another domain's memory may change is the test.
+// SAFETY: `dma_alloc` returns disjoint zeroed pages of the DMA region, which is mapped for the domain's life.
+// `mmio_phys_to_virt` answers only inside the region of the device's registers. `share` returns no address of
+// this domain's memory, so no memory that the compiler uses changes unexpectedly. The change of another
+// domain's memory is the purpose of the test.
 unsafe impl Hal for Misdirected {
     fn dma_alloc(pages: usize, _: BufferDirection) -> (PhysAddr, NonNull<u8>) {
         let bytes = pages * PAGE_SIZE;
@@ -105,7 +107,7 @@ unsafe impl Hal for Misdirected {
     unsafe fn unshare(_: PhysAddr, _: NonNull<[u8]>, _: BufferDirection) {}
 }
 
-/// The page of configuration space of the one PCI function that this domain can reach.
+/// The page of configuration space of the only PCI function that this domain can reach.
 struct Page;
 
 impl Page {
@@ -122,7 +124,7 @@ impl ConfigurationAccess for Page {
     }
 
     fn write_word(&mut self, _: DeviceFunction, offset: u8, data: u32) {
-        // SAFETY: as in `read_word`.
+        // SAFETY: aligned and inside the page, which only this domain maps, uncached.
         unsafe { Page::register(offset).write_volatile(data) }
     }
 
@@ -133,7 +135,7 @@ impl ConfigurationAccess for Page {
 
 /// Places the device's registers in their region and enables its access to memory.
 pub fn open() -> PciTransport {
-    // The page shows one function, whatever number it is read under.
+    // The page shows one function, regardless of the number.
     let function = DeviceFunction {
         bus: 0,
         device: 0,

@@ -1,9 +1,11 @@
-//! The protection domain `dma-escape.elf`: a driver in `nic0`'s place that tells its device to write received frames to an
-//! address in another domain's memory. Only the tests run it. An IOMMU refuses the writes; without one, the canary's memory
-//! is overwritten.
+//! The protection domain `dma-escape.elf`: a driver in `nic0`'s place. It makes its device write received
+//! frames to an address in another domain's memory.
 //!
-//! Owns the device ([`device`]) and a real switch. To the manager and the branes it is a driver with a silent device: it answers the
-//! manager's calls, sends no frame and receives none. The manager is trusted, branes are not.
+//! Only the tests run it. An IOMMU refuses the writes. Without one, the canary's memory is overwritten.
+//!
+//! Owns the device ([`device`]) and a real switch. To the manager and the branes it is a driver with a silent
+//! device: it answers the manager's calls, sends no frame and receives none. The manager is trusted, branes are
+//! not.
 #![no_std]
 #![no_main]
 
@@ -31,6 +33,8 @@ const IRQ: Channel = Channel::new(wiring::irqs::IRQ[0]);
 const SERIAL: Channel = Channel::new(wiring::channels::SERIAL);
 const MANAGER: Channel = Channel::new(wiring::channels::MANAGER);
 const BRANES: usize = wiring::regions::PORTS_NIC.len();
+/// Ports of each brane.
+const PORTS: usize = brane_abi::layout::ports::count(wiring::regions::PORTS_NIC[0].size);
 const RX: u16 = 0;
 
 bitflags! {
@@ -43,7 +47,7 @@ bitflags! {
 }
 
 /// The switch is large: it lies here and not on the stack.
-struct Place(UnsafeCell<Switch<BRANES>>);
+struct Place(UnsafeCell<Switch<BRANES, PORTS>>);
 
 // SAFETY: a protection domain has exactly one thread.
 unsafe impl Sync for Place {}
@@ -53,7 +57,7 @@ static SWITCH: Place = Place(UnsafeCell::new(Switch::new()));
 struct Nic {
     transport: PciTransport,
     rx: VirtQueue<Misdirected, BUFFERS>,
-    switch: &'static mut Switch<BRANES>,
+    switch: &'static mut Switch<BRANES, PORTS>,
     interrupts: u64,
     stopped: bool,
 }
@@ -61,7 +65,7 @@ struct Nic {
 #[protection_domain]
 fn init() -> Nic {
     sel4_microkit::log::attach(wiring::regions::LOG_NIC, SERIAL);
-    // SAFETY: one thread, and this function runs once for each start: the only reference there is.
+    // SAFETY: one thread, and this function runs once for each start, so this is the only reference.
     let switch = unsafe { &mut *SWITCH.0.get() };
     switch.set_link(Link {
         mtu: 1500,
@@ -80,11 +84,11 @@ fn init() -> Nic {
         .unwrap_or_else(|e| panic!("the device's receive queue has no {BUFFERS} entries: {e}"));
     transport.finish_init();
     for i in 0..BUFFERS {
-        // SAFETY: the buffer is used for nothing else, and neither it nor the queue ends before the domain.
+        // SAFETY: the buffer has no other use, and neither it nor the queue ends before the domain.
         let added = unsafe { rx.add(&[], &mut [device::buffer(i)]) };
         assert!(added.is_ok(), "as many buffers as entries: cannot be full");
     }
-    // The ring's index must be visible before the device looks.
+    // The ring's index must be visible before the device reads it.
     fence(Ordering::SeqCst);
     transport.notify(RX);
     logln!("dma-escape: the device writes to {TARGET:#x}, features {features:?}");
@@ -105,9 +109,10 @@ impl Nic {
             self.stopped = true;
             logln!("dma-escape: the device has stopped, status {status:?}");
         }
-        // Ends: each turn takes one of the buffers that the device has, and it gets none again.
+        // The loop ends, because each turn takes one of the device's buffers, and the device gets none again.
         while let Some(token) = self.rx.peek_used() {
-            // SAFETY: the buffer of that number was added under this token, the queue being filled in order.
+            // SAFETY: the buffer of that number was added under this token, because the queue is filled in
+            // order.
             let taken = unsafe {
                 let bytes = device::buffer(usize::from(token) % BUFFERS);
                 self.rx.pop_used(token, &[], &mut [bytes])
@@ -136,7 +141,7 @@ impl Handler for Nic {
         if channels.contains(IRQ) {
             self.interrupts += 1;
             self.look();
-            // A level interrupt of our own: always there to be acknowledged.
+            // A level interrupt of this domain, which can always be acknowledged.
             let _ = IRQ.irq_ack();
         }
         Ok(())

@@ -1,6 +1,8 @@
-//! The protection domain `flood-brane.elf`: in a brane's place, it behaves, but in its phases ([`test_pds_core::phases`]) it
-//! notifies the manager and sends it reports as fast as it can. For tests: the manager bounds what it works for it, and suspends
-//! it. On the other side are the manager and the timer, which are trusted.
+//! The protection domain `flood-brane.elf`: in a brane's place, it behaves, but in its phases
+//! ([`test_pds_core::phases`]) it notifies the manager and sends it reports as fast as it can.
+//!
+//! For tests: the manager bounds its work for the brane, and suspends it. On the other side are the manager and
+//! the timer, which are trusted.
 #![no_std]
 #![no_main]
 
@@ -22,7 +24,7 @@ const MANAGER: Channel = Channel::new(wiring::channels::MANAGER);
 const TIMER: Channel = Channel::new(wiring::channels::TIMER);
 const SERIAL: Channel = Channel::new(wiring::channels::SERIAL);
 
-/// Notifications between two looks at what the manager asks.
+/// Number of notifications between two polls of the manager's commands.
 const BETWEEN: u64 = 256;
 
 struct Flood {

@@ -1,6 +1,8 @@
-//! The protection domain `flood-client.elf`: in a client's place, it calls the timer, notifies serial and fills its log ring as
-//! fast as it can, each in its own phase ([`test_pds_core::phases`]). For tests: timer and serial bound what they work for it, and
-//! the manager suspends it. On the other side are timer and serial, which are trusted.
+//! The protection domain `flood-client.elf`: in a client's place, it calls the timer, notifies serial and fills
+//! its log ring as fast as it can, each in a phase of its own ([`test_pds_core::phases`]).
+//!
+//! For tests: timer and serial bound their work for the client, and the manager suspends it. On the other side
+//! are timer and serial, which are trusted.
 #![no_std]
 #![no_main]
 
@@ -22,7 +24,7 @@ mod wiring {
 const TIMER: Channel = Channel::new(wiring::channels::TIMER);
 const SERIAL: Channel = Channel::new(wiring::channels::SERIAL);
 
-/// A line of the log, as long as serial prints one.
+/// A line of the log, with the maximum length that serial prints.
 const LINE: &str = "flood: 0123456789abcdefghijklmnopqrstuvwxyz0123456789abcdefghijklmnopqrstuvwxyz0123456789abcdefghijklmnopqrstuvwxyz";
 
 struct Flood(Sleeper);
@@ -33,7 +35,7 @@ fn init() -> Flood {
     Flood(Sleeper::start(Clock::new(wiring::regions::TSC), TIMER))
 }
 
-/// Sets a deadline. The timer takes each, however many there are.
+/// Sets a deadline. The timer accepts each one, regardless of their number.
 fn deadline(at: u64) {
     set_mr(0, at);
     let answer = TIMER.pp_call(MessageInfo::new(timer::SET_DEADLINE, 1));
@@ -54,7 +56,7 @@ impl Handler for Flood {
 }
 
 impl Flood {
-    /// Floods for the rest of the phase, if it is one of ours.
+    /// Floods for the rest of the phase, if the phase belongs to this program.
     fn flood(&mut self) -> bool {
         let turn = self.0.turn();
         let flood: Option<fn()> = match turn.phase {

@@ -1,7 +1,10 @@
-//! The protection domain `flood-operator.elf`: in the place of the remote line, it calls the manager, fills its line's output ring and
-//! empties the line's input ring as fast as it can, each in its own phase ([`test_pds_core::phases`]). For tests: the manager bounds what
-//! it works for an operator, and suspends it in its call, which is answered all the same; serial bounds what it works for a line. On the
-//! other side are the manager, serial and the timer, which are trusted.
+//! The protection domain `flood-operator.elf`: in the place of the remote line, it calls the manager, fills its
+//! line's output ring and empties the line's input ring as fast as it can, each in a phase of its own
+//! ([`test_pds_core::phases`]).
+//!
+//! For tests: the manager bounds its work for an operator, and suspends the operator in its call, which is
+//! answered nevertheless. Serial bounds its work for a line. On the other side are the manager, serial and the
+//! timer, which are trusted.
 #![no_std]
 #![no_main]
 
@@ -33,7 +36,8 @@ const MANAGER: Channel = Channel::new(wiring::channels::MANAGER);
 const TIMER: Channel = Channel::new(wiring::channels::TIMER);
 const SERIAL: Channel = Channel::new(wiring::channels::SERIAL);
 
-/// Bytes written to the line, or read from it, between two notifications: enough for the notifications to cost little beside them.
+/// Bytes that are written to the line, or read from it, between two notifications. The number is large, so that
+/// the notifications cost little in comparison.
 const PIECE: usize = 4096;
 
 struct Flood {
@@ -46,10 +50,10 @@ struct Flood {
 
 const TOO_SMALL: &str = "a region of the system description is smaller than the layout asks for";
 
-/// The indices and the data of a ring of the line.
+/// Returns the indices and the data of a ring of the line.
 fn ring(offset: usize, data: Part) -> (&'static RingIndices, SharedRegion) {
     let region = wiring::regions::REMOTE_LINE.shared();
-    // SAFETY: RingIndices is made of atomics only.
+    // SAFETY: `RingIndices` consists of atomics only.
     let indices = unsafe { region.object(offset) }.expect(TOO_SMALL);
     (indices, region.part(data.offset, data.len).expect(TOO_SMALL))
 }
@@ -84,7 +88,7 @@ impl Flood {
         1
     }
 
-    /// Sends a piece when there is room for it. Returns its bytes.
+    /// Sends a piece if there is room for it. Returns the number of sent bytes.
     fn send(&mut self) -> u64 {
         if self.output.room().expect("serial is trusted") < PIECE {
             return 0;
@@ -94,7 +98,7 @@ impl Flood {
         written as u64
     }
 
-    /// Takes what has arrived when it is a piece. Returns its bytes.
+    /// Receives a piece if enough bytes have arrived. Returns the number of received bytes.
     fn receive(&mut self) -> u64 {
         if self.input.available().expect("serial is trusted") < PIECE {
             return 0;
@@ -103,7 +107,7 @@ impl Flood {
         while let Ok(count @ 1..) = self.input.read(&mut [0; PIECE]) {
             taken += count as u64;
         }
-        // It may wait for room.
+        // Serial may wait for room.
         SERIAL.notify();
         taken
     }

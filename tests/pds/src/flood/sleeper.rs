@@ -1,4 +1,4 @@
-//! The time of a program that floods: it sleeps until its phase has come. The timer is trusted.
+//! Timing of a program that floods: it sleeps until its phase begins. The timer is trusted.
 
 use sel4_microkit::Channel;
 use sel4_microkit::time::{Alarm, Clock};
@@ -11,7 +11,8 @@ pub struct Sleeper {
 }
 
 impl Sleeper {
-    /// By this clock and the timer at the other end of this channel, which has our first deadline at once.
+    /// Starts with this clock and the timer at the other end of this channel. The first deadline is due at
+    /// once.
     pub fn start(clock: Clock, timer: Channel) -> Sleeper {
         let alarm = Alarm::new(timer);
         let mut sleeper = Sleeper { clock, alarm };
@@ -19,20 +20,20 @@ impl Sleeper {
         sleeper
     }
 
-    /// The present phase.
+    /// Returns the present phase.
     pub fn turn(&self) -> Turn {
         Turn::at(self.clock.now_ns())
     }
 
-    /// Whether the phase goes on.
+    /// Returns true if `phase` is the present phase.
     pub fn is_in(&self, phase: Phase) -> bool {
         self.turn().phase == phase
     }
 
-    /// Has the timer notify us when the next phase begins.
+    /// Sets a deadline at the beginning of the next phase.
     pub fn until_next(&mut self) {
         self.alarm.rang();
-        // The timer knows this operation.
+        // Cannot fail, because the timer knows this operation.
         self.alarm.set(self.turn().end);
     }
 }

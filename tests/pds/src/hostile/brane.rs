@@ -1,6 +1,8 @@
-//! The protection domain `hostile-brane.elf`: in a brane's place, it behaves until it has its port, then forges frames, then
-//! writes rubbish towards driver and manager, at a bounded rate, for ever. For tests: no forged frame leaves, driver
-//! and manager cut it off and go on, and no other brane notices.
+//! The protection domain `hostile-brane.elf`: in a brane's place, it behaves until it has its port, then forges
+//! frames, then writes rubbish towards driver and manager, at a bounded rate, forever.
+//!
+//! For tests: no forged frame leaves, driver and manager quarantine it and continue, and no other brane is
+//! affected.
 #![no_std]
 #![no_main]
 
@@ -26,15 +28,15 @@ struct Hostile {
     brane: HostileBrane,
     life: u64,
     interval: Interval,
-    /// The links are of a new life, for the next piece of rubbish.
+    /// True if the links were reset, for the next piece of rubbish.
     fresh: bool,
 }
 
 #[protection_domain]
 fn init() -> Hostile {
     log::attach(wiring::regions::LOG_BRANE, SERIAL);
-    // The memory that a brane has for itself is not cleared at a restart; here it holds how many lives there were.
-    // SAFETY: an atomic; the region is mapped for us alone.
+    // The memory that belongs to a brane alone is not cleared at a restart. Here it counts the incarnations.
+    // SAFETY: an atomic, and the region is mapped for this domain alone.
     let lives =
         unsafe { wiring::regions::HEAP.shared().object::<AtomicU64>(0) }.expect("the heap holds eight bytes");
     let life = lives.fetch_add(1, Ordering::Relaxed);
@@ -69,7 +71,7 @@ fn notify(whom: Notify) {
 impl Hostile {
     fn step(&mut self) {
         notify(self.brane.behave());
-        // Rubbish gets us cut off; a new life gets us back for the next piece.
+        // Rubbish leads to quarantine, and a reset ends it for the next piece.
         if self.brane.forges() || self.fresh {
             let before = self.brane.rounds();
             notify(self.brane.round());

@@ -1,5 +1,7 @@
-//! The protection domain `hostile.elf`: in a client's place, it writes rubbish into all that it shares with its brane,
-//! at a bounded rate, for ever. For tests: the brane must cut it off and go on, and nobody else must notice.
+//! The protection domain `hostile.elf`: in a client's place, it writes rubbish into everything that it shares
+//! with its brane, at a bounded rate, forever.
+//!
+//! For tests: the brane must quarantine it and continue, and no other domain may be affected.
 #![no_std]
 #![no_main]
 
@@ -19,13 +21,13 @@ const BRANE: Channel = Channel::new(wiring::channels::BRANE);
 const TIMER: Channel = Channel::new(wiring::channels::TIMER);
 const SERIAL: Channel = Channel::new(wiring::channels::SERIAL);
 
-/// Where the pseudo-random numbers start.
+/// Seed of the pseudo-random numbers.
 const SEED: u64 = 0x6272_616e_6573;
 
 struct Hostile {
     client: HostileClient,
     interval: Interval,
-    /// The link is of a new life, for the next piece of rubbish. A round takes two steps.
+    /// True if the link was reset, for the next piece of rubbish. A round takes two steps.
     fresh: bool,
 }
 
@@ -69,7 +71,7 @@ impl Handler for Hostile {
         if channels.contains(TIMER) {
             self.step();
         } else if self.client.connect() {
-            // The link has come up; the brane is told that we have seen it.
+            // The link has come up. The notification shows the brane that the client has seen it.
             BRANE.notify();
         }
         Ok(())

@@ -1,5 +1,5 @@
-//! How fast a hostile program goes: a step now and then, for ever, and a line in the log for some of its rounds. The timer is
-//! trusted.
+//! The rate of a hostile program: bounded steps forever, and a line in the log for some of its rounds. The
+//! timer is trusted.
 
 use sel4_microkit::Channel;
 use sel4_microkit::time::{Alarm, Clock};
@@ -10,14 +10,14 @@ const STEP: u64 = 10_000_000;
 /// Rounds between two lines in the log.
 const LOG_EVERY: u64 = 50;
 
-/// The time between steps.
+/// The timing of the steps.
 pub struct Interval {
     clock: Clock,
     alarm: Alarm,
 }
 
 impl Interval {
-    /// By this clock and the timer at the other end of this channel, which has our first step at once.
+    /// Starts with this clock and the timer at the other end of this channel. The first step is due at once.
     pub fn start(clock: Clock, timer: Channel) -> Interval {
         let alarm = Alarm::new(timer);
         let mut interval = Interval { clock, alarm };
@@ -25,14 +25,14 @@ impl Interval {
         interval
     }
 
-    /// Has the timer notify us for the next step.
+    /// Sets a deadline for the next step.
     pub fn wake_later(&mut self) {
         self.alarm.rang();
-        // The timer knows this operation.
+        // Cannot fail, because the timer knows this operation.
         self.alarm.set(self.clock.now_ns() + STEP);
     }
 
-    /// Whether the log tells of that many rounds.
+    /// Returns true if the log mentions this number of rounds.
     pub fn is_told(rounds: u64) -> bool {
         rounds % LOG_EVERY == 1
     }

@@ -1,7 +1,10 @@
-//! The protection domain `hostile-nic.elf`: in a brane's place, it behaves until it has its port, then spends the processor and
-//! the driver's time, for ever. In its phases it replays its ring, notifies, sends the shortest frames, and sends them with no more
-//! notifications than a brane has to make; it only computes before and after each of these. It answers heartbeats all the
-//! while. For tests: the others must keep their share of the processor.
+//! The protection domain `hostile-nic.elf`: in a brane's place, it behaves until it has its port, then spends
+//! the processor and the driver's time, forever.
+//!
+//! In its phases it replays its ring, notifies, sends the shortest frames, and sends them with only the
+//! necessary notifications. It only computes before and after each of these. It answers heartbeats throughout.
+//! For tests: the other domains must keep their share of the processor. On the other side are the driver and
+//! the manager, which do not trust it.
 #![no_std]
 #![no_main]
 
@@ -19,11 +22,11 @@ const MANAGER: Channel = Channel::new(wiring::channels::MANAGER);
 const TIMER: Channel = Channel::new(wiring::channels::TIMER);
 const SERIAL: Channel = Channel::new(wiring::channels::SERIAL);
 
-/// Time of a phase in nanoseconds.
+/// Length of a phase in nanoseconds.
 const PHASE: u64 = 4_000_000_000;
-/// Time between two looks at what the manager asks, in nanoseconds.
+/// Time between two polls of the manager's commands, in nanoseconds.
 const LOOK: u64 = 50_000_000;
-/// Time that the others have for their start, in nanoseconds.
+/// Time for the start of the other domains, in nanoseconds.
 const START: u64 = 3_000_000_000;
 
 /// The floods, by their names in the log.
@@ -34,7 +37,7 @@ const FLOODS: [(&str, Flood); 4] = [
     ("streams", Flood::ArmedFrames),
 ];
 
-/// The phase with this number, from 0: every second one has a flood.
+/// Returns the phase with this number, from 0. Every second one has a flood.
 fn phase(number: usize) -> (&'static str, Option<Flood>) {
     match number % 2 {
         0 => ("computes", None),

@@ -1,6 +1,7 @@
-//! The device `edu` of QEMU (docs/specs/edu in its sources): a PCI function that interrupts when it is told to.
+//! The device `edu` of QEMU (docs/specs/edu in its sources): a PCI function that interrupts on request.
 //!
-//! Owns the function's page of configuration space and its registers; nobody else maps them.
+//! Owns the function's page of configuration space and its registers, which no other domain maps. The device is
+//! trusted.
 
 use sel4_microkit::Region;
 
@@ -17,21 +18,20 @@ mod register {
     pub const LOWER: usize = 0x64;
 }
 const EDU: u32 = 0x11e8_1234;
-/// Memory space, and messages to memory.
+/// Bits of the command register: memory space, and bus master, which messages need.
 const ON: u32 = 1 << 1 | 1 << 2;
 const MESSAGES: u8 = 5;
-/// In a capability's first word: messages are on; the address has 64 bits.
+/// Bits of a capability's first word: messages are enabled, the address has 64 bits.
 const MESSAGES_ON: u32 = 1 << 16;
 const LONG_ADDRESS: u32 = 1 << 23;
 
-/// The device.
 pub struct Edu {
     config: Region,
     registers: Region,
 }
 
 impl Edu {
-    /// Finds the device by its page of configuration space, and puts its registers where `registers` is.
+    /// Finds the device by its page of configuration space. Places its registers at the address of `registers`.
     pub fn open(config: Region, registers: Region) -> Edu {
         let edu = Edu { config, registers };
         let id = edu.config(config::IDENTIFICATION);
@@ -57,29 +57,29 @@ impl Edu {
     }
 
     fn set_config(&self, offset: usize, value: u32) {
-        // SAFETY: as above.
+        // SAFETY: aligned and inside the page, which only this domain maps, uncached.
         unsafe { Edu::word(self.config, offset).write_volatile(value) }
     }
 
     fn set(&self, offset: usize, value: u32) {
-        // SAFETY: as above.
+        // SAFETY: aligned and inside the registers, which only this domain maps, uncached.
         unsafe { Edu::word(self.registers, offset).write_volatile(value) }
     }
 
-    /// Raises the interrupt. By its pin, it stays raised until it is lowered.
+    /// Raises the interrupt of the pin, which stays raised until it is lowered.
     pub fn raise(&self) {
         self.set(register::RAISE, 1);
     }
 
-    /// Lowers it.
+    /// Lowers the interrupt of the pin.
     pub fn lower(&self) {
         self.set(register::LOWER, u32::MAX);
     }
 
-    /// Interrupts once by a message: address and data.
+    /// Interrupts once by a message with this address and data.
     pub fn send(&self, (address, data): (u64, u32)) {
         let mut at = self.config(config::CAPABILITIES) as usize & 0xfc;
-        // There are 48 capabilities at most.
+        // A function has at most 48 capabilities.
         for _ in 0..48 {
             if at == 0 || self.config(at) as u8 == MESSAGES {
                 break;

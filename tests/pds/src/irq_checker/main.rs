@@ -1,9 +1,9 @@
-//! The protection domain `irq-checker.elf`: it tries what the system itself does not use: message-signalled interrupts, an
-//! active-low pin, and another domain's thread from a `cspace` element. For tests; stops with a panic when something is not
-//! as it should be.
+//! The protection domain `irq-checker.elf`: it tests features that the system itself does not use:
+//! message-signalled interrupts, an active-low pin, and another domain's thread from a `cspace` element.
 //!
-//! It owns two `edu` devices, COM2 and one deadline at the timer. On the other side are the devices, the timer and the
-//! program `subject.elf`, all trusted. What it does and must find is decided in `test_pds_core::irq_checker`.
+//! For tests. It panics at the first failure. It owns two `edu` devices, COM2 and one deadline at the timer. On
+//! the other side are the devices, the timer and the program `subject.elf`, all trusted.
+//! `test_pds_core::irq_checker` decides on the steps and the expected results.
 #![no_std]
 #![no_main]
 
@@ -29,13 +29,13 @@ const TIMER: Channel = Channel::new(wiring::channels::TIMER);
 const SUBJECT: Channel = Channel::new(wiring::channels::SUBJECT);
 const SUBJECTS_THREAD: Thread = Thread::in_slot(wiring::threads::SUBJECT);
 
-/// The last interrupt of the description is the pin's, all others are messages.
+/// The last interrupt of the description is the pin's. All others are messages.
 const PIN: usize = IRQ.len() - 1;
 
 /// Time between two steps in nanoseconds.
 const STEP: u64 = 2_000_000;
 
-/// COM2, as a 16550 that needs no setting up: QEMU's takes bytes at any speed.
+/// COM2, a 16550 without any setup, because QEMU's accepts bytes at any speed.
 struct Line(IoPort);
 
 impl Write for Line {
@@ -57,7 +57,7 @@ struct Device {
 #[protection_domain]
 fn init() -> Device {
     let clock = Clock::new(regions::TSC);
-    // SAFETY: an atomic in a region that holds nothing else; the subject writes it as one.
+    // SAFETY: an atomic in a region with no other content. The subject writes it as an atomic.
     let count = unsafe { regions::SUBJECT_COUNT.shared().object::<AtomicU64>(0) }
         .expect("the region holds eight bytes");
     let device = Device {
@@ -75,20 +75,20 @@ fn init() -> Device {
 impl Device {
     fn wake_later(&self) {
         set_mr(0, self.clock.now_ns() + STEP);
-        // The timer knows this operation.
+        // Cannot fail, because the timer knows this operation.
         let _ = TIMER.pp_call(MessageInfo::new(timer::SET_DEADLINE, 1));
     }
 
-    /// Takes the interrupt of a source.
+    /// Handles the interrupt of a source.
     fn interrupt(&mut self, source: usize) -> Result<(), Failure> {
         if source == PIN {
             self.pin.lower();
         }
-        // The kernel cannot refuse it for a handler of our own.
+        // The kernel cannot refuse the acknowledgement of this domain's own interrupt.
         let _ = Channel::new(IRQ[source]).irq_ack();
         self.checker.came(source)?;
         if let Some(sweeps) = self.checker.sweeps() {
-            // A line that does not get out is missed by the test.
+            // If a line is not printed, the test misses it.
             let _ = writeln!(
                 self.line,
                 "irq-checker: {sweeps} sweeps over {PIN} messages and a pin"
@@ -99,8 +99,8 @@ impl Device {
 
     fn step(&mut self) -> Result<(), Failure> {
         let step = self.checker.step(self.count.load(Ordering::Relaxed))?;
-        // First: a subject that is stopped is stopped with a notification that it has received and not seen, since we keep
-        // it from running. It must see it when it goes on.
+        // First, so that a stopped subject has received a notification that it has not seen, because this
+        // domain keeps it from running. It must see the notification after it is resumed.
         SUBJECT.notify();
         match step.subject {
             Subject::Keep => {}
@@ -122,13 +122,13 @@ impl Handler for Device {
     fn notified(&mut self, channels: ChannelSet) -> Result<(), Failure> {
         let done = self.take(channels);
         if let Err(failure) = &done {
-            // It has no log; the test looks here.
+            // The domain has no log. The test reads this line.
             let _ = writeln!(self.line, "irq-checker: {failure}");
         }
         done
     }
 
-    /// The flood calls for the way there and back alone.
+    /// Refuses each call. The flood of calls only needs the way there and back.
     fn protected(&mut self, _: Channel, _: MessageInfo) -> Result<MessageInfo, Failure> {
         Ok(MessageInfo::new(timer::BAD_REQUEST, 0))
     }

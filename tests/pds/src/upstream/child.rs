@@ -1,7 +1,8 @@
-//! The protection domain `upstream-child.elf`: reads where nothing is mapped, or panics, by its own name. It is written for the
-//! upstream crate `sel4-microkit` and uses nothing that only this project's runtime has.
+//! The protection domain `upstream-child.elf`: depending on its name, it reads from an unmapped address or
+//! panics. It is written for the upstream crate `sel4-microkit` and uses nothing that only this project's
+//! runtime has.
 //!
-//! Owns nothing. The other side is its parent, `upstream-parent.elf`, which the kernel tells of the fault.
+//! Owns nothing. The other side is its parent, `upstream-parent.elf`, to which the kernel reports the fault.
 #![no_std]
 #![no_main]
 
@@ -14,7 +15,8 @@ const UNMAPPED: usize = 0x1234_5000;
 fn init() -> NullHandler {
     assert!(!pd_is_passive());
     match pd_name().unwrap() {
-        // SAFETY: meant to fault: no memory of the program is at that address, so the kernel stops this thread.
+        // SAFETY: the fault is intended: no memory of the program is at that address, so the kernel stops this
+        // thread.
         "faulter" => unsafe {
             core::arch::asm!("mov {0}, [{0}]", inout(reg) UNMAPPED => _, options(nostack, readonly));
         },

@@ -1,5 +1,5 @@
-//! The protection domain `upstream-client.elf`: has its server reverse some bytes, and checks what comes back. It is written
-//! for the upstream crate `sel4-microkit` and uses nothing that only this project's runtime has.
+//! The protection domain `upstream-client.elf`: lets its server reverse some bytes, and checks the result. It
+//! is written for the upstream crate `sel4-microkit` and uses nothing that only this project's runtime has.
 //!
 //! Owns the region to the server. The other side is `upstream-server.elf`, a part of the same test.
 #![no_std]
@@ -53,7 +53,8 @@ impl Client {
         assert_eq!((get_mr(0), get_mr(1)), (text.len() as u64, self.answered));
         with_msg_regs(|regs| assert_eq!(regs[1], self.answered));
         for (i, byte) in text.iter().rev().enumerate() {
-            // SAFETY: as above, for the region that the server writes.
+            // SAFETY: `text` is shorter than this region too, which is mapped for the domain's life and written
+            // by the server.
             assert_eq!(*byte, unsafe { self.input.cast::<u8>().add(i).read_volatile() });
         }
         debug_println!(

@@ -1,8 +1,9 @@
-//! The protection domain `upstream-server.elf`: reverses the bytes that its client puts into a region. It is written for the
-//! upstream crate `sel4-microkit` and uses nothing that only this project's runtime has.
+//! The protection domain `upstream-server.elf`: reverses the bytes that its client puts into a region. It is
+//! written for the upstream crate `sel4-microkit` and uses nothing that only this project's runtime has.
 //!
-//! Owns the region to the client, a heap and a stack in its own memory. The other side is `upstream-client.elf`, a part of
-//! the same test: a mistake of it ends this domain with a panic, which the test sees.
+//! Owns the region to the client, and a heap and a stack in its own memory. The other side is
+//! `upstream-client.elf`, a part of the same test. A mistake of the client ends this domain with a panic, which
+//! the test sees.
 #![no_std]
 #![no_main]
 
@@ -20,7 +21,7 @@ use sel4_microkit::{
     var, with_msg_bytes, with_msg_regs_mut,
 };
 
-/// The label of a request, and of an answer.
+/// Label of a request, and of an answer.
 const REVERSE: MessageLabel = 17;
 
 type AnyHandler = Box<dyn Handler<Error = Box<dyn Error>>>;
@@ -32,7 +33,7 @@ fn init() -> AnyHandler {
     let input = memory_region_symbol!(region_in_start: *mut [u8], n = input_size);
     let output_size = *var!(region_out_size: usize = 0);
     let output = memory_region_symbol!(region_out_start: *mut [u8], n = output_size, bytes = 0x1000);
-    // More than the stack of the system description has.
+    // Larger than the stack in the system description.
     let large = core::hint::black_box([7u8; 0x18_000]);
     assert_eq!(
         large.iter().map(|byte| usize::from(*byte)).sum::<usize>(),
@@ -83,13 +84,13 @@ impl Handler for Server {
         assert!(len <= self.input.len() && len <= self.output.len());
         let mut buffer = vec![0; len];
         for (i, byte) in buffer.iter_mut().enumerate() {
-            // SAFETY: inside the region, as just checked, which is mapped for the domain's life; the client may write there at any
-            // time, so the byte is read as volatile.
+            // SAFETY: inside the region, as just checked, which is mapped for the domain's life. The client may
+            // write there at any time, so the byte is read as volatile.
             *byte = unsafe { self.input.cast::<u8>().add(i).read_volatile() };
         }
         buffer.reverse();
         for (i, byte) in buffer.iter().enumerate() {
-            // SAFETY: as above, for the region that this domain writes.
+            // SAFETY: inside the region that this domain writes, which is mapped for the domain's life.
             unsafe { self.output.cast::<u8>().add(i).write_volatile(*byte) };
         }
         self.calls.push(len);

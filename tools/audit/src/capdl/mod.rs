@@ -19,7 +19,7 @@ const ROOT_BITS: u8 = 6;
 const CALL: u64 = 1 << 63;
 const FAULT: u64 = 1 << 62;
 
-/// Slots of a thread object, by what is bound there.
+/// Slots of a thread object, by the bound object.
 mod bound {
     pub const TABLE: u32 = 0;
     pub const SPACE: u32 = 1;

@@ -1,19 +1,20 @@
-//! A plugin of QEMU that counts the instructions of a guest, all together or by protection domain.
+//! A plugin of QEMU that counts the instructions of a guest, in total or by protection domain.
 //!
-//! Owns: the counters, in a file that another process reads while the guest runs ([`protocol`]). On the other side:
-//! QEMU, which calls these functions and is trusted. The guest is not trusted: what is read from its RAM is only compared and
-//! stored.
+//! Owns: the counters, in a file that another process reads while the guest runs ([`protocol`]). On the other
+//! side: QEMU, which calls these functions and is trusted. The guest is not trusted: values from its RAM are
+//! only compared and stored.
 //!
-//! QEMU translates the guest's code into blocks and executes each as a whole. A block adds the number of its instructions to the
-//! total. An iteration of a repeated string instruction is a block of its own, so it counts as one instruction; a processor
-//! that waits for an interrupt counts nothing.
+//! QEMU translates the guest's code into blocks and executes each as a whole. A block adds the number of its
+//! instructions to the total. An iteration of a repeated string instruction is a block of its own, so it counts
+//! as one instruction. A processor that waits for an interrupt counts nothing.
 //!
-//! Counting by domain (arguments `memory`, `root` and `places`) calls `executed` for each block. A block in user space is
-//! charged to the domain whose page-table root the kernel last loaded. A block of the kernel is charged to the domain that ran
-//! last in user space, until the kernel returns to another one or to its idle thread.
+//! Counting by domain (arguments `memory`, `root` and `places`) calls `executed` for each block. A block in
+//! user space is charged to the domain whose page-table root the kernel last loaded. A block of the kernel is
+//! charged to the domain that ran last in user space, until the kernel returns to another one or to its idle
+//! thread.
 //!
-//! The interface is version 1 of QEMU's plugin interface (QEMU 7.2 to 8.2). Debian has no header file for it, so the
-//! declarations that are needed are stated here.
+//! The interface is version 1 of QEMU's plugin interface (QEMU 7.2 to 8.2). Debian has no header file for it,
+//! so this file contains the necessary declarations.
 
 pub mod protocol;
 
@@ -28,7 +29,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use crate::protocol::{FILE_BYTES, MAX_DOMAINS, Place, TOTAL, Word, argument, parse_lines, record};
 use rustix::mm::{MapFlags, ProtFlags, mmap};
 
-/// The version of the interface that this plugin uses.
+/// Version of the interface that this plugin uses.
 #[unsafe(no_mangle)]
 pub static qemu_plugin_version: c_int = 1;
 
@@ -38,9 +39,9 @@ struct Block {
     _private: [u8; 0],
 }
 
-/// Add to a 64-bit number (`QEMU_PLUGIN_INLINE_ADD_U64`).
+/// Operation: add to a 64-bit number (`QEMU_PLUGIN_INLINE_ADD_U64`).
 const ADD: c_int = 0;
-/// The callback reads no registers (`QEMU_PLUGIN_CB_NO_REGS`).
+/// Flag: the callback reads no registers (`QEMU_PLUGIN_CB_NO_REGS`).
 const NO_REGISTERS: c_int = 0;
 /// First address of the kernel's half of an address space.
 const KERNEL: u64 = 1 << 63;
@@ -58,22 +59,22 @@ unsafe extern "C" {
     );
 }
 
-/// What `install` has set up.
+/// State that `qemu_plugin_install` sets up.
 struct Counting {
     counters: &'static [AtomicU64],
     domains: Option<Domains>,
 }
 
-/// What counting by domain needs.
+/// State for counting by domain.
 struct Domains {
-    /// Where the kernel keeps the value of CR3, in the guest's RAM.
+    /// Variable of the kernel with the value of CR3, in the guest's RAM.
     root: &'static AtomicU64,
     places: Vec<(Place, u64)>,
-    /// The record of the domain that ran last, or the idle thread's.
+    /// Record of the domain that ran last, or that of the idle thread.
     current: AtomicUsize,
-    /// Records in use, the idle thread's included.
+    /// Number of records in use, including that of the idle thread.
     used: AtomicUsize,
-    /// The kernel has run since the last block in user space.
+    /// Not zero if the kernel has run since the last block in user space.
     in_kernel: AtomicUsize,
 }
 
@@ -85,7 +86,7 @@ fn map(path: &Path, len: usize) -> Option<&'static [AtomicU64]> {
     if file.metadata().ok()?.len() < len as u64 {
         return None;
     }
-    // SAFETY: the kernel chooses the place of a new mapping, so no memory of this process is replaced.
+    // SAFETY: the kernel chooses the address of a new mapping, so no memory of this process is replaced.
     let at = unsafe {
         mmap(
             null_mut(),
@@ -97,12 +98,13 @@ fn map(path: &Path, len: usize) -> Option<&'static [AtomicU64]> {
         )
     }
     .ok()?;
-    // SAFETY: the mapping has `len` bytes, begins at a page, and stays until the process ends. Others write it too, which atomic
-    // numbers allow.
+    // SAFETY: the mapping has `len` bytes, begins at a page, and stays until the process ends. Other processes
+    // write it too, which atomic numbers allow.
     Some(unsafe { std::slice::from_raw_parts(at.cast::<AtomicU64>(), len / 8) })
 }
 
-/// Sets up what the arguments ask for. Returns `None` if one is missing or names a file that is not as it should be.
+/// Sets up the counting that the arguments request. Returns `None` if an argument is missing or names an
+/// unsuitable file.
 fn set_up(arguments: &[&str]) -> Option<Counting> {
     let value = |name: &str| {
         let all = arguments.iter();
@@ -128,10 +130,10 @@ fn set_up(arguments: &[&str]) -> Option<Counting> {
     Some(Counting { counters, domains })
 }
 
-/// QEMU calls this once, before the guest starts. Returns zero if the plugin can work.
+/// Called once by QEMU, before the guest starts. Returns zero if the plugin can work.
 ///
 /// # Safety
-/// `arguments` points to `count` pointers to strings that end with a zero byte, as QEMU's interface says.
+/// `arguments` points to `count` pointers to strings that end with a zero byte, as QEMU's interface states.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn qemu_plugin_install(
     id: u64,
@@ -157,12 +159,12 @@ pub unsafe extern "C" fn qemu_plugin_install(
     if COUNTING.set(counting).is_err() {
         return -1;
     }
-    // SAFETY: `id` is this plugin's, and the callback stays valid because the library is never unloaded.
+    // SAFETY: `id` belongs to this plugin, and the callback stays valid because the library is never unloaded.
     unsafe { qemu_plugin_register_vcpu_tb_trans_cb(id, translated) };
     0
 }
 
-/// QEMU calls this for each block that it translates.
+/// Called by QEMU for each block that it translates.
 extern "C" fn translated(_id: u64, block: *mut Block) {
     let Some(counting) = COUNTING.get() else {
         return;
@@ -170,7 +172,8 @@ extern "C" fn translated(_id: u64, block: *mut Block) {
     // SAFETY: QEMU passes a block that is valid during this call.
     let (len, start) = unsafe { (qemu_plugin_tb_n_insns(block), qemu_plugin_tb_vaddr(block)) };
     let total = counting.counters[TOTAL].as_ptr().cast();
-    // SAFETY: as above; `total` is in a mapping that is never removed. There is one processor, so nobody else adds to it.
+    // SAFETY: QEMU passes a block that is valid during this call. `total` is in a mapping that is never
+    // removed. There is one processor, so no other thread adds to it.
     unsafe { qemu_plugin_register_vcpu_tb_exec_inline(block, ADD, total, len as u64) };
     let Some(domains) = &counting.domains else {
         return;
@@ -181,12 +184,13 @@ extern "C" fn translated(_id: u64, block: *mut Block) {
         .find(|(_, at)| *at == start)
         .map_or(0, |(place, _)| *place as usize);
     let data = len << 16 | place << 8 | usize::from(start >= KERNEL);
-    // SAFETY: as above; the callback does not use `data` as an address.
+    // SAFETY: QEMU passes a block that is valid during this call. The callback does not use `data` as an
+    // address.
     unsafe { qemu_plugin_register_vcpu_tb_exec_cb(block, executed, NO_REGISTERS, data as *mut c_void) };
 }
 
-/// QEMU calls this before each execution of a block. `data` has the number of its instructions, its [`Place`], and whether it is
-/// the kernel's.
+/// Called by QEMU before each execution of a block. `data` has the number of the block's instructions, its
+/// [`Place`], and whether it belongs to the kernel.
 extern "C" fn executed(_processor: c_uint, data: *mut c_void) {
     let Some(Counting {
         counters,
@@ -202,7 +206,7 @@ extern "C" fn executed(_processor: c_uint, data: *mut c_void) {
         data & 1 != 0,
     );
     let add = |domain: usize, word: Word, amount: u64| {
-        // There is one processor, so nobody else writes: a plain addition is enough.
+        // There is one processor, so no other thread writes: a plain addition is enough.
         let counter = &counters[record(domain) + word as usize];
         counter.store(counter.load(Relaxed).wrapping_add(amount), Relaxed);
     };
@@ -235,7 +239,8 @@ extern "C" fn executed(_processor: c_uint, data: *mut c_void) {
 }
 
 impl Domains {
-    /// Returns the record of the domain with this page-table root. A new domain gets the next free record, or shares the last.
+    /// Returns the record of the domain with this page-table root. A new domain gets the next free record, or
+    /// shares the last.
     fn record_of(&self, counters: &[AtomicU64], root: u64) -> usize {
         let used = self.used.load(Relaxed);
         let known = (1..used).find(|i| counters[record(*i) + Word::Root as usize].load(Relaxed) == root);

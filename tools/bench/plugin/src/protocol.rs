@@ -1,21 +1,23 @@
-//! What the counting plugin in QEMU and the benchmark agree on: the layout of the counter file, the plugin's arguments, and the
-//! list of addresses at which the kernel is entered.
+//! The formats between the counting plugin in QEMU and the benchmark: the layout of the counter file, the
+//! plugin's arguments, and the list of addresses at which the kernel is entered.
 //!
-//! Owns: these three formats. On the two sides: the plugin (`tools/bench/plugin`), which writes the counter file, and
-//! `tools/bench`, which reads it. Both are built from this workspace and trust each other.
+//! Owns: these three formats. On the two sides: the plugin (`tools/bench/plugin`), which writes the counter
+//! file, and `tools/bench`, which reads it. Both are built from this workspace and trust each other.
 //!
-//! The counter file is an array of 64-bit words in the byte order of the host. Word 0 counts all instructions. The record of
-//! domain `i` begins at word [`record`]`(i)`; its words are numbered by [`Word`]. Record 0 belongs to the kernel's idle thread.
+//! The counter file is an array of 64-bit words in the byte order of the host. Word 0 counts all instructions.
+//! The record of domain `i` begins at word [`record`]`(i)`. Its words are numbered by [`Word`]. Record 0
+//! belongs to the kernel's idle thread.
 
 use core::fmt;
 
 /// Word of the counter file that counts all instructions of the guest.
 pub const TOTAL: usize = 0;
-/// Most domains that have a record each, the idle thread included. Further domains are added up in the last record.
+/// Maximum number of records, including that of the idle thread. Further domains are added up in the last
+/// record.
 pub const MAX_DOMAINS: usize = 256;
-/// Words of a record.
+/// Number of words of a record.
 pub const RECORD_WORDS: usize = 8;
-/// Bytes of the counter file.
+/// Size of the counter file in bytes.
 pub const FILE_BYTES: usize = (MAX_DOMAINS + 1) * RECORD_WORDS * 8;
 
 /// Returns the first word of the record of domain `index`.
@@ -27,7 +29,8 @@ pub const fn record(index: usize) -> usize {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(usize)]
 pub enum Word {
-    /// The domain's page-table root: the value of CR3. Zero if the record is unused or the idle thread's.
+    /// Page-table root of the domain: the value of CR3. Zero if the record is unused or belongs to the idle
+    /// thread.
     Root = 0,
     /// Instructions in user mode.
     User = 1,
@@ -43,7 +46,7 @@ pub enum Word {
     Switches = 6,
 }
 
-/// What happens at an address of the kernel.
+/// Event at an address of the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Place {
@@ -58,7 +61,7 @@ pub enum Place {
 }
 
 impl Place {
-    /// Returns the place that a number stands for.
+    /// Returns the place with this number.
     pub fn from_number(number: u8) -> Option<Place> {
         [Place::Call, Place::Interrupt, Place::Fault, Place::Idle]
             .into_iter()
@@ -66,7 +69,7 @@ impl Place {
     }
 }
 
-/// Writes one line of the list of addresses.
+/// One line of the list of addresses, for printing.
 pub struct Line(pub Place, pub u64);
 
 impl fmt::Display for Line {
@@ -75,7 +78,7 @@ impl fmt::Display for Line {
     }
 }
 
-/// Reads the list of addresses. Returns `None` if a line is not one of [`Line`]'s.
+/// Parses the list of addresses. Returns `None` if a line does not have the form of [`Line`].
 pub fn parse_lines(text: &str) -> Option<Vec<(Place, u64)>> {
     let line = |line: &str| {
         let (place, address) = line.split_once(' ')?;
@@ -85,11 +88,11 @@ pub fn parse_lines(text: &str) -> Option<Vec<(Place, u64)>> {
     text.lines().map(line).collect()
 }
 
-/// The plugin's arguments: `name=value`, each one an argument of its own.
+/// Arguments of the plugin: `name=value`, each one an argument of its own.
 pub mod argument {
     /// The counter file. It must exist and have [`FILE_BYTES`](super::FILE_BYTES) bytes.
     pub const COUNTERS: &str = "counters";
-    /// The file that holds the guest's RAM. Counting by domain is on if this is given.
+    /// The file that backs the guest's RAM. Enables counting by domain.
     pub const MEMORY: &str = "memory";
     /// Offset in the RAM file of the variable in which the kernel keeps the value of CR3, in decimal digits.
     pub const ROOT: &str = "root";

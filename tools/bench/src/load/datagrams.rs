@@ -1,4 +1,7 @@
 //! UDP: echoes one at a time, echoes with many on their way, and a flood.
+//!
+//! On the other side: the guest. Only echoes one at a time are compared with the datagram that was sent. Others
+//! are counted.
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, UdpSocket};
@@ -12,12 +15,12 @@ use super::{ECHO, Outcome, datagram_socket};
 
 /// Numbers of datagrams on their way.
 const WINDOWS: [usize; 3] = [16, 64, 256];
-/// Datagrams that are read, or sent by a flood, before anything else is done.
+/// Maximum number of datagrams that are received, or sent by a flood, in one turn.
 const BATCH: usize = 64;
-/// If nothing comes for so long, what is on its way is taken to be lost.
+/// Time without a datagram after which all datagrams on their way count as lost.
 const STALL: Duration = Duration::from_millis(200);
 
-/// Echoes of `size` bytes, one at a time.
+/// Measures echoes of `size` bytes, one at a time.
 pub fn echoes(to: IpAddr, size: usize, count: usize) -> Result<Outcome> {
     let socket = datagram_socket(to, ECHO)?;
     socket.set_read_timeout(Some(Duration::from_millis(300)))?;
@@ -27,7 +30,7 @@ pub fn echoes(to: IpAddr, size: usize, count: usize) -> Result<Outcome> {
     })
 }
 
-/// Sends one numbered datagram and waits for the same one. Returns false if it does not come in time.
+/// Sends one numbered datagram and waits for its echo. Returns false if the echo does not come in time.
 pub fn echo(socket: &UdpSocket, payload: &mut [u8], buffer: &mut [u8], number: u32) -> Result<bool> {
     payload[..4].copy_from_slice(&number.to_be_bytes());
     socket.send(payload)?;
@@ -45,7 +48,8 @@ fn timed_out(error: &std::io::Error) -> bool {
     matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut)
 }
 
-/// Echoes of `size` bytes with 16, then 64, then 256 on their way, each for `duration`. The rate is the best of the three.
+/// Measures echoes of `size` bytes with 16, then 64, then 256 on their way, each for `duration`. The rate is
+/// the best of the three.
 pub fn windows(to: IpAddr, size: usize, duration: Duration) -> Result<Outcome> {
     let mut all = Outcome::default();
     for window in WINDOWS {
@@ -57,7 +61,7 @@ pub fn windows(to: IpAddr, size: usize, duration: Duration) -> Result<Outcome> {
     Ok(all)
 }
 
-/// Echoes of `size` bytes with at most `window` on their way, for `duration`.
+/// Measures echoes of `size` bytes with at most `window` on their way, for `duration`.
 pub fn window(to: IpAddr, size: usize, window: usize, duration: Duration) -> Result<Outcome> {
     let socket = datagram_socket(to, ECHO)?;
     socket.set_nonblocking(true)?;
@@ -83,7 +87,8 @@ pub fn window(to: IpAddr, size: usize, window: usize, duration: Duration) -> Res
     Ok(outcome)
 }
 
-/// Sends datagrams of 64 bytes to the echo service as fast as possible for `duration`, and counts what comes back.
+/// Sends datagrams of 64 bytes to the echo service as fast as possible for `duration`. Counts the datagrams
+/// that return.
 pub fn flood(to: IpAddr, duration: Duration) -> Result<Outcome> {
     let socket = datagram_socket(to, ECHO)?;
     socket.set_nonblocking(true)?;
@@ -100,7 +105,7 @@ pub fn flood(to: IpAddr, duration: Duration) -> Result<Outcome> {
     }
     let elapsed = start.elapsed();
     std::thread::sleep(Duration::from_millis(100));
-    // What is on its way at the end is less than this.
+    // Fewer datagrams than this are on their way at the end.
     answers += drain(&socket, 100_000);
     Ok(Outcome {
         units: answers as f64,
@@ -109,13 +114,13 @@ pub fn flood(to: IpAddr, duration: Duration) -> Result<Outcome> {
     })
 }
 
-/// Reads datagrams until there are none, `most` of them at most. Returns how many there were.
+/// Receives datagrams until there are none, at most `most`. Returns their number.
 fn drain(socket: &UdpSocket, most: usize) -> usize {
     let mut buffer = [0; 2048];
     (0..most).take_while(|_| socket.recv(&mut buffer).is_ok()).count()
 }
 
-/// Waits until a datagram is there, at most for `limit`.
+/// Waits until a datagram arrives, at most for `limit`.
 fn wait(socket: &UdpSocket, limit: Duration) -> Result<()> {
     let timeout = PollTimeout::try_from(limit).unwrap_or(PollTimeout::ZERO);
     poll(&mut [PollFd::new(socket.as_fd(), PollFlags::POLLIN)], timeout)?;

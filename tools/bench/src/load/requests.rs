@@ -1,4 +1,7 @@
-//! TCP with requests on one or many connections: an echo of a byte or a web page, each on a new connection or on one that stays.
+//! TCP with requests on one or many connections: an echo of a byte or a web page, each on a new connection or
+//! on one that stays.
+//!
+//! On the other side: the guest, whose answers are checked.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr};
@@ -12,16 +15,16 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::streams::{echo, open};
 use super::{ECHO, HTTP, Outcome};
 
-/// Failed requests after which a measurement ends.
+/// Number of failed requests after which a measurement ends.
 const MOST_LOST: u64 = 50;
-/// Bytes of the page.
+/// Size of the page in bytes.
 const PAGE: usize = 1024;
 const GET: &[u8] = b"GET / HTTP/1.1\r\nHost: brane\r\n\r\n";
 
-/// What is asked for.
+/// Kind of request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// One byte, which comes back.
+    /// One byte, which the guest sends back.
     Echo,
     /// The web page.
     Page,
@@ -42,10 +45,10 @@ impl Kind {
         }
     }
 
-    /// Returns true if the answer is whole.
+    /// Returns true if the answer is complete.
     ///
     /// # Errors
-    /// The answer is a wrong one.
+    /// The answer is wrong.
     fn is_whole(self, answer: &[u8]) -> Result<bool> {
         if self == Kind::Echo {
             return Ok(answer == b"x");
@@ -62,7 +65,7 @@ impl Kind {
     }
 }
 
-/// New connections one at a time for `duration`: connect, one byte there and back, close.
+/// Measures new connections, one at a time for `duration`: connects, sends one byte, receives it back, closes.
 pub fn connections(to: IpAddr, duration: Duration) -> Result<Outcome> {
     Outcome::of_each(40_000, duration, |_| connection(to).map(|()| true))
 }
@@ -72,10 +75,10 @@ pub fn connection(to: IpAddr) -> Result<()> {
     echo(&mut open(to, ECHO)?)
 }
 
-/// One connection of [`requests`].
+/// A connection of [`requests`].
 struct Connection {
     socket: Socket,
-    /// Whether the connection stands.
+    /// True if the connection is established.
     open: bool,
     answer: Vec<u8>,
     begun: Instant,
@@ -111,7 +114,7 @@ impl Connection {
         }
     }
 
-    /// Goes on after the socket became ready. Returns true if a whole answer is there.
+    /// Continues after the socket became ready. Returns true if an answer is complete.
     fn advance(&mut self, kind: Kind) -> Result<bool> {
         if !self.open {
             if let Some(error) = self.socket.take_error()? {
@@ -132,7 +135,8 @@ impl Connection {
     }
 }
 
-/// Requests on `count` connections at once for `duration`: on the same connections if `keep`, otherwise each on a new one.
+/// Measures requests on `count` connections at once for `duration`. They stay on these connections if `keep`.
+/// Otherwise each request has a new connection.
 pub fn requests(to: IpAddr, kind: Kind, count: usize, keep: bool, duration: Duration) -> Result<Outcome> {
     let to = SocketAddr::new(to, kind.port());
     let mut all = (0..count)

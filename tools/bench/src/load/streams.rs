@@ -1,4 +1,6 @@
 //! TCP with one connection: echoes of a byte, and transfers each way.
+//!
+//! On the other side: the guest. Every read and write has a time limit.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
@@ -9,15 +11,15 @@ use anyhow::{Context, Result, ensure};
 
 use super::{DISCARD, ECHO, MIB, Outcome, SOURCE, quantile};
 
-/// Bytes of one transfer.
+/// Size of one transfer in bytes.
 const TRANSFER: usize = 32 * MIB;
 /// Transfers in one measurement, if there is time for them.
 const TRANSFERS: usize = 7;
-/// Bytes that are read or written at once.
+/// Maximum number of bytes of one read or write.
 const BLOCK: usize = MIB / 4;
 
-/// Connects. A service that is not open yet is asked again until `patience` is over. Each later read or write, and each attempt, may
-/// take `answer`.
+/// Connects. Retries until `patience` is over, because a service may not be open yet. Each attempt, and each
+/// later read or write, may take `answer`.
 pub fn connect(to: SocketAddr, patience: Duration, answer: Duration) -> Result<TcpStream> {
     let end = Instant::now() + patience;
     let stream = loop {
@@ -40,7 +42,7 @@ pub fn open(to: IpAddr, port: u16) -> Result<TcpStream> {
     Ok(stream)
 }
 
-/// Echoes of one byte on one connection, one at a time.
+/// Measures echoes of one byte on one connection, one at a time.
 pub fn tcp_echoes(to: IpAddr, count: usize) -> Result<Outcome> {
     let mut stream = open(to, ECHO)?;
     Outcome::of_each(count, Duration::from_secs(6), |_| {
@@ -57,7 +59,7 @@ pub fn echo(stream: &mut TcpStream) -> Result<()> {
     Ok(())
 }
 
-/// Transfers `block` again and again until `len` bytes are sent; the service must close after our FIN.
+/// Sends `block` repeatedly until `len` bytes are sent. The service must close after our FIN.
 pub fn discard(stream: &mut TcpStream, block: &[u8], len: usize) -> Result<()> {
     let mut left = len;
     while left > 0 {
@@ -73,7 +75,8 @@ pub fn discard(stream: &mut TcpStream, block: &[u8], len: usize) -> Result<()> {
     Ok(())
 }
 
-/// Reads `len` bytes, in blocks of 256 KiB at most. `seen` gets each block with the position of its first byte.
+/// Reads `len` bytes, in blocks of at most 256 KiB. Calls `seen` with the position of a block's first byte, and
+/// the block.
 pub fn source(
     stream: &mut TcpStream,
     len: usize,
@@ -91,7 +94,8 @@ pub fn source(
     Ok(())
 }
 
-/// Transfers of 32 MiB, to the guest or from it, seven of them or as many as begin within `limit`. The rate is their median.
+/// Measures transfers of 32 MiB, to the guest or from it: seven, or as many as begin within `limit`. The rate
+/// is their median.
 pub fn transfers(to: IpAddr, to_guest: bool, limit: Duration) -> Result<Outcome> {
     let block = vec![0; BLOCK];
     let (start, mut rates, mut bytes) = (Instant::now(), Vec::new(), 0);

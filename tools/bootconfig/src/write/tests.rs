@@ -1,20 +1,28 @@
 use super::*;
 use brane_abi::control::{Family, all_families};
-use brane_abi::layout::PORTS_PER_BRANE;
 use brane_abi::log::Level;
 use brane_abi::net::{Cidr, MacAddr};
 use brane_abi::operator::LogLevel;
 use proptest::prelude::*;
 use std::path::Path;
 
-/// Levels that a file has to name, because they are not the usual one.
+/// Levels that a file must name, because they are not the default.
 const LEVELS: [Level; 4] = [Level::Off, Level::Error, Level::Warn, Level::Debug];
+
+/// Ports of a brane at one NIC.
+const PORTS_PER_BRANE: usize = 2;
+
 /// A system of two NICs.
 fn size(instances: usize) -> crate::Size {
-    crate::Size { instances, nics: 2 }
+    crate::Size {
+        instances,
+        nics: 2,
+        ports_per_nic: Some(PORTS_PER_BRANE),
+    }
 }
 
-/// What a file can say: some branes with interfaces on devices of all kinds, and devices at home.
+/// Generates all kinds of files: some branes with interfaces on devices of all kinds, and devices without a
+/// brane.
 fn configs() -> impl Strategy<Value = BootConfig> {
     let brane = (
         any::<bool>(),

@@ -1,5 +1,4 @@
 use super::*;
-use brane_abi::layout::PORTS_PER_BRANE;
 use brane_abi::log::Level;
 use brane_abi::net::{Cidr, MacAddr};
 use brane_abi::operator::{LogLevel, Mode};
@@ -9,9 +8,12 @@ use branes_bootconfig::Size;
 use proptest::prelude::*;
 
 /// The largest system that the tests play.
+/// Ports of a brane at one NIC.
+const PORTS_PER_BRANE: usize = 2;
 const SIZE: Size = Size {
     instances: 17,
     nics: 2,
+    ports_per_nic: Some(PORTS_PER_BRANE),
 };
 
 /// The real manager over a real switch, with simulated branes.
@@ -23,7 +25,7 @@ impl Operator for Real {
     }
 }
 
-/// Systems over the same few names, so that two of them have much to disagree about.
+/// Generates systems over the same few names, so that two of them differ in many parts.
 fn configs() -> impl Strategy<Value = BootConfig> {
     let device = (
         0u8..4,
@@ -111,7 +113,7 @@ fn configs() -> impl Strategy<Value = BootConfig> {
         })
 }
 
-/// Without what the manager may choose: the order, ports, and MAC addresses where the file names none.
+/// Removes the parts that the manager may choose: the order, ports, and MAC addresses if the file gives none.
 fn compared(mut config: BootConfig, wanted: &BootConfig) -> BootConfig {
     config.branes.sort_by(|a, b| a.name.cmp(&b.name));
     config.devices.sort_by(|a, b| a.name.cmp(&b.name));
@@ -141,7 +143,7 @@ proptest! {
             if let Err(e) = system.call(request) {
                 return Err(TestCaseError::fail(format!("{request:?}: {e:?}\n{plan:#?}")));
             }
-            // Each can be shown as a line that a person could type.
+            // Each request can be shown as a line that a person could type.
             prop_assert!(operator_cli::unparse::line(request).is_some());
         }
         let after = running(&mut system).unwrap();

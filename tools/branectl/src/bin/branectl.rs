@@ -1,4 +1,4 @@
-//! Commands from the host to a running system: branes.
+//! The program `branectl`: commands for branes, from the host to a running system.
 
 use operator_cli::table::Program;
 

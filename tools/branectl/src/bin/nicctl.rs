@@ -1,4 +1,4 @@
-//! Commands from the host to a running system: devices.
+//! The program `nicctl`: commands for devices, from the host to a running system.
 
 use operator_cli::table::Program;
 

@@ -1,4 +1,4 @@
-//! Requests and answers: sessions, repeats, chunks put together.
+//! Requests and answers: sessions, retransmission, and answers in chunks. The system's frames are not trusted.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
@@ -12,14 +12,15 @@ use brane_abi::remote::{Chunk, Decoder, Hello, Kind, STATUS_ERROR, STATUS_GONE, 
 
 use super::{Error, Stream};
 
-/// How long a line waits.
+/// Time limits of a line.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
-    /// For the system to say hello.
+    /// Limit for the system's Hello.
     pub hello: Duration,
-    /// For an answer.
+    /// Limit for an answer.
     pub answer: Duration,
-    /// For any sign of a request before it is sent again. That does no harm: it is not done twice.
+    /// Time without any frame for a request after which the request is sent again. The system does not execute
+    /// it twice.
     pub repeat: Duration,
 }
 
@@ -33,21 +34,21 @@ impl Default for Patience {
     }
 }
 
-/// One frame as it was received.
+/// A received frame.
 struct Received {
     kind: Kind,
     number: u32,
     body: Vec<u8>,
 }
 
-/// An answer as far as it has come.
+/// The chunks of an answer so far.
 #[derive(Default)]
 struct Parts {
     status: u8,
     bytes: Vec<u8>,
 }
 
-/// The line to a system, in a session of its own.
+/// A line to a system, in a session of its own.
 pub struct Line<S = Box<dyn Stream>> {
     stream: S,
     decoder: Decoder,
@@ -55,12 +56,12 @@ pub struct Line<S = Box<dyn Stream>> {
     patience: Patience,
     session: u64,
     last: u32,
-    /// Requests that were sent again.
+    /// Number of requests that were sent again.
     repeats: u64,
 }
 
 impl Line {
-    /// Opens the Unix socket that QEMU has made of the second serial line.
+    /// Opens the Unix socket to which QEMU connects the second serial line.
     #[cfg(unix)]
     pub fn unix(path: &Path) -> Result<Line, Error> {
         let open = std::os::unix::net::UnixStream::connect(path);
@@ -71,7 +72,7 @@ impl Line {
         Line::over(Box::new(stream) as Box<dyn Stream>)
     }
 
-    /// Connects by TCP, where QEMU (or a terminal server) offers the second serial line so.
+    /// Connects by TCP. QEMU or a terminal server can offer the second serial line there.
     pub fn tcp(address: impl ToSocketAddrs) -> Result<Line, Error> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
@@ -80,12 +81,12 @@ impl Line {
 }
 
 impl<S: Stream> Line<S> {
-    /// Begins a session over a stream.
+    /// Begins a session over a stream, with the default time limits.
     pub fn over(stream: S) -> Result<Line<S>, Error> {
         Line::over_with(stream, Patience::default())
     }
 
-    /// Begins a session over a stream.
+    /// Begins a session over a stream, with these time limits.
     pub fn over_with(stream: S, patience: Patience) -> Result<Line<S>, Error> {
         let mut random = [0; 8];
         getrandom::fill(&mut random).map_err(|e| Error::Broken(io::Error::other(e)))?;
@@ -102,22 +103,22 @@ impl<S: Stream> Line<S> {
         Ok(line)
     }
 
-    /// How long to wait from now on.
+    /// Sets the time limits of later requests.
     pub fn set_patience(&mut self, patience: Patience) {
         self.patience = patience;
     }
 
-    /// Frames that arrived garbled, and requests that were sent again, so far.
+    /// Returns the number of garbled frames, and of requests that were sent again, so far.
     pub fn troubles(&self) -> (u32, u64) {
         (self.decoder.garbled, self.repeats)
     }
 
-    /// Asks, and waits for the answer as long as [`Patience::answer`] says.
+    /// Sends a request and waits for the answer for at most [`Patience::answer`].
     pub fn call(&mut self, request: &Request) -> Result<Answer, Error> {
         self.call_within(request, self.patience.answer)
     }
 
-    /// Asks, and waits for the answer up to `limit`.
+    /// Sends a request and waits for the answer for at most `limit`.
     pub fn call_within(&mut self, request: &Request, limit: Duration) -> Result<Answer, Error> {
         let body = minicbor::to_vec(request).map_err(|e| Error::Senseless(e.to_string()))?;
         if body.len() > MAX_REQUEST {
@@ -139,7 +140,8 @@ impl<S: Stream> Line<S> {
         }
     }
 
-    /// Hands each event with a number above `from` to `each`, as it happens, until that breaks. Returns the number of the last.
+    /// Calls `each` with each event above the number `from`, as it happens, until `each` breaks. Returns the
+    /// last event's number.
     pub fn follow_events(
         &mut self,
         mut from: u64,
@@ -152,7 +154,7 @@ impl<S: Stream> Line<S> {
             }) {
                 Ok(Answer::Events(events)) => events,
                 Ok(other) => return Err(Error::Senseless(format!("no events, but {other:?}"))),
-                // Nothing has happened for so long.
+                // No event within the time limit.
                 Err(Error::NoAnswer(_)) => continue,
                 Err(other) => return Err(other),
             };
@@ -170,7 +172,7 @@ impl<S: Stream> Line<S> {
         Ok(self.stream.flush()?)
     }
 
-    /// The next frame before `end`.
+    /// Returns the next frame before `end`.
     fn next(&mut self, end: Instant) -> Result<Option<Received>, Error> {
         let mut buffer = [0; 4096];
         loop {
@@ -204,7 +206,7 @@ impl<S: Stream> Line<S> {
         }
     }
 
-    /// Says hello until the system says so too.
+    /// Sends Hello until the system answers with Hello.
     fn hello(&mut self) -> Result<(), Error> {
         let hello = Hello {
             version: VERSION,
@@ -212,7 +214,7 @@ impl<S: Stream> Line<S> {
         };
         let end = Instant::now() + self.patience.hello;
         while Instant::now() < end {
-            // What noise the line has seen before ends here.
+            // Ends a frame of noise that the line may have carried before.
             self.stream.write_all(&[0])?;
             self.send(Kind::Hello, 0, &hello.to_bytes())?;
             let again = (Instant::now() + self.patience.repeat).min(end);
@@ -221,7 +223,7 @@ impl<S: Stream> Line<S> {
                     .then(|| Hello::from_bytes(&frame.body))
                     .flatten()
                 else {
-                    // Of a session before.
+                    // An answer to an earlier session.
                     continue;
                 };
                 if theirs.version != VERSION {
@@ -238,7 +240,7 @@ impl<S: Stream> Line<S> {
         Err(Error::Silent(self.patience.hello))
     }
 
-    /// Sends a request, and again where nothing is heard of it, until its answer is there.
+    /// Sends a request, and repeats it if no frame about it arrives, until its answer is complete.
     fn exchange(&mut self, number: u32, body: &[u8], limit: Duration) -> Result<Parts, Error> {
         let end = Instant::now() + limit;
         let mut parts = Parts::default();
@@ -256,7 +258,7 @@ impl<S: Stream> Line<S> {
             }
             let Some(frame) = self.next(again.min(end))? else {
                 if Instant::now() < end {
-                    // Parts that came are sent again as well, and nothing but the line's time is lost.
+                    // The system sends all chunks again. Only the line's time is lost.
                     parts = Parts::default();
                     self.repeats += 1;
                     self.send(Kind::Request, number, body)?;
@@ -271,7 +273,7 @@ impl<S: Stream> Line<S> {
                         return Err(Error::Interrupted);
                     }
                 }
-                // At once: a garbled request waits for nothing else.
+                // At once, because a garbled request is answered by nothing else.
                 Kind::Garbled => again = Instant::now(),
                 _ if frame.number != number => {}
                 Kind::Pending => {
@@ -294,7 +296,7 @@ impl<S: Stream> Line<S> {
         }
     }
 
-    /// Adds a chunk; whether the answer is whole.
+    /// Adds a chunk. Returns true if the answer is complete.
     fn add(&self, parts: &mut Parts, body: &[u8]) -> Result<bool, Error> {
         let chunk = Chunk::from_bytes(body)
             .filter(|chunk| chunk.total as usize <= REPLY_SIZE)
@@ -305,7 +307,7 @@ impl<S: Stream> Line<S> {
                 bytes: Vec::with_capacity(chunk.total as usize),
             };
         }
-        // One before it was lost: then the rest is of no use, and the whole is asked for again.
+        // A chunk before this one was lost. The rest is then useless, and the whole answer is requested again.
         if chunk.offset as usize == parts.bytes.len() {
             parts.bytes.extend_from_slice(chunk.bytes);
         }

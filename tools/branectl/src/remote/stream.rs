@@ -1,13 +1,13 @@
-//! What a line can run over.
+//! Byte streams that a line can use.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-/// Bytes both ways, with a bound on how long a reader waits.
+/// A byte stream in both directions, with a time limit for reads.
 pub trait Stream: Read + Write {
-    /// From now on a read waits this long at most (more than zero), then it fails with [`io::ErrorKind::WouldBlock`] or
-    /// [`io::ErrorKind::TimedOut`].
+    /// Sets the time limit of later reads, which must be more than zero. After it a read fails with
+    /// [`io::ErrorKind::WouldBlock`] or [`io::ErrorKind::TimedOut`].
     fn set_patience(&mut self, limit: Duration) -> io::Result<()>;
 }
 

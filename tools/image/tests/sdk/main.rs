@@ -184,7 +184,7 @@ fn what_we_accept_of_a_description_with_everything_the_tool_accepts() {
     texts.extend(mutants::whole(COMPACT));
     judge(&bench, &texts, 1000);
 
-    // Two changes at a time, of those that we accept.
+    // Two changes at a time, from the changes that our checks accept.
     changes.retain(|change| bench.ours(&change.apply(COMPACT)).is_ok());
     judge(&bench, &pairs(&changes, COMPACT), 500);
 }

@@ -1,17 +1,19 @@
-//! The one rule by which larger and smaller systems follow from the described one.
+//! The only rule by which larger and smaller systems follow from the described one.
 //!
-//! A name that ends in `-N` is instance N of a family, and so is what only makes sense with it: a mapping, a channel end.
-//! Each family is described for N = 0, 1, 2. A system of more instances has, after each element of instance 2, a copy for
-//! each further N: every number v of it is `v(2) + (N - 2) * (v(2) - v(1))`, and its names end in N. A system of fewer
-//! leaves the instances above out. What stands inside an instance's element belongs to that instance. The families in
-//! [`SUBSCRIBERS`] follow the same rule with a number of their own.
+//! An element whose name ends in `-N` is instance N of a family. Elements that depend on it (a mapping, a
+//! channel end) belong to that instance too. Each family is described for N = 0, 1, 2. A system of more
+//! instances has, after each element of instance 2, a copy for each further N. Every number v in a copy is
+//! `v(2) + (N - 2) * (v(2) - v(1))`, and its names end in N. A smaller system omits the instances above.
+//! Content of an instance's element belongs to that instance. Families in [`SUBSCRIBERS`] follow the same rule
+//! with a number of their own.
 //!
-//! The NICs are a second dimension, which is not continued: a system of `nics` NICs is without the domains `nicK` of all others.
-//! Protection domains that an entry is `without` are left out before all that, and with them their children, their channels,
-//! and each memory region that they share with one other domain at most: nobody would be at its other end.
+//! The NICs are a second dimension, which is not continued: a system of `nics` NICs omits the domains `nicK`
+//! with K >= `nics`. Protection domains that an entry is `without` are removed first, together with their
+//! children, their channels, and each memory region that they share with at most one other domain. No domain
+//! would be at its other end.
 //!
-//! Besides, an entry can run other programs, give regions sizes and physical addresses, and leave the I/O address spaces out: the
-//! SDK's root task ends with a panic where a description has some and the machine has no IOMMU.
+//! An entry can also run other programs, give regions sizes and physical addresses, and omit I/O address
+//! spaces. The SDK's root task panics if a description has such spaces and the machine has no IOMMU.
 
 use super::Entry;
 use crate::Position;
@@ -21,22 +23,21 @@ use roxmltree::{Document, Node};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
-/// Why a description cannot be continued.
+/// Reason why a description cannot be expanded.
 pub struct Fault {
-    /// Where.
     pub position: Position,
-    /// What is wrong.
+    /// The fault.
     pub what: String,
-    /// What would be right.
+    /// The remedy.
     pub help: String,
 }
 
-/// Instances that are described.
+/// Number of described instances.
 const DESCRIBED: usize = 3;
 /// Families of the subscribers. All others are families of the branes.
 const SUBSCRIBERS: [&str; 4] = ["subscriber", "subscription", "log-subscriber", "heap-subscriber"];
 
-/// The description that an entry asks for.
+/// Returns the description that an entry asks for.
 pub fn expand(text: &str, entry: &Entry) -> Result<String, Fault> {
     let lines = Lines::new(text);
     let document = Document::parse(text).map_err(|error| Fault {
@@ -74,7 +75,7 @@ pub fn expand(text: &str, entry: &Entry) -> Result<String, Fault> {
     Ok(writer.out)
 }
 
-/// Names of the protection domains that a description has.
+/// Returns the names of a description's protection domains.
 pub fn domains(text: &str) -> Vec<String> {
     let document = Document::parse(text);
     let nodes = document.iter().flat_map(|document| document.descendants());
@@ -85,7 +86,7 @@ pub fn domains(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// The attribute by which an element is an instance of a family.
+/// Returns the attribute that makes an element an instance of a family.
 fn naming_attribute(tag: &str) -> Option<&'static str> {
     match tag {
         "protection_domain" | "memory_region" | "io_address_space" => Some("name"),
@@ -104,7 +105,7 @@ fn is_io_address_space(node: Node) -> bool {
     node.tag_name().name() == "io_address_space"
 }
 
-/// Number of the instance that an element belongs to.
+/// Returns the number of the instance that an element belongs to.
 fn instance(node: Node) -> Option<usize> {
     match node.tag_name().name() {
         "channel" => elements(node).find_map(instance),
@@ -124,7 +125,7 @@ fn is_subscribers(node: Node) -> bool {
     }
 }
 
-/// What the elements of all instances have in common: tag and names without numbers.
+/// Returns what the elements of all instances have in common: tag, and names without numbers.
 fn kin(node: Node) -> Vec<String> {
     let tag = node.tag_name().name();
     let own = naming_attribute(tag).and_then(|name| node.attribute(name));
@@ -134,7 +135,7 @@ fn kin(node: Node) -> Vec<String> {
     std::iter::once(tag.to_owned()).chain(names).collect()
 }
 
-/// What an entry is without.
+/// Domains and regions that an entry is without.
 #[derive(Default)]
 struct Gone<'a> {
     domains: BTreeSet<&'a str>,
@@ -169,7 +170,7 @@ impl<'a> Gone<'a> {
         gone
     }
 
-    /// Whether an element goes: it is one of what is gone, or names it.
+    /// Returns true if an element is left out: it is a removed domain or region, or names one.
     fn has(&self, node: Node) -> bool {
         let named = |attribute: &str| node.attribute(attribute).unwrap_or_default();
         match node.tag_name().name() {
@@ -182,7 +183,7 @@ impl<'a> Gone<'a> {
             "channel" => {
                 elements(node).any(|end| end.attribute("pd").is_some_and(|pd| self.domains.contains(pd)))
             }
-            // One that has no memory left would let its device reach nothing.
+            // An I/O address space without memory would let its device reach nothing.
             "io_address_space" => elements(node)
                 .filter_map(|map| map.attribute("mr"))
                 .all(|region| self.regions.contains(region)),
@@ -192,7 +193,7 @@ impl<'a> Gone<'a> {
     }
 }
 
-/// An element as a message shows it.
+/// Formats an element for a message.
 fn show(node: Node) -> String {
     let tag = node.tag_name().name();
     let own = naming_attribute(tag).and_then(|name| Some((name, node.attribute(name)?)));
@@ -210,12 +211,12 @@ fn escape(text: &str) -> String {
         .replace('\t', "&#9;")
 }
 
-/// What an element is to be written as.
+/// A copy of an element for another instance.
 #[derive(Clone, Copy)]
 struct Copy<'a, 'i> {
-    /// The element of instance 1 that corresponds to it.
+    /// The corresponding element of instance 1.
     one: Node<'a, 'i>,
-    /// The instance to make.
+    /// The instance to generate.
     n: usize,
 }
 
@@ -235,7 +236,7 @@ impl<'a, 'i> Writer<'_, 'i> {
         })
     }
 
-    /// Every family has instances 0, 1 and 2; no channel joins two instances.
+    /// Checks that every family has instances 0, 1 and 2, and that no channel connects two instances.
     fn check_families(&self, root: Node) -> Result<(), Fault> {
         let mut families: BTreeMap<(&str, &str), (Node, Vec<usize>)> = BTreeMap::new();
         for node in root
@@ -278,7 +279,7 @@ impl<'a, 'i> Writer<'_, 'i> {
         Ok(())
     }
 
-    /// Writes an element and what is inside.
+    /// Writes an element and its content.
     fn element(&mut self, node: Node<'a, 'i>, copy: Option<Copy<'a, 'i>>, depth: usize) -> Result<(), Fault> {
         let tag = node.tag_name().name();
         let indent = "    ".repeat(depth);
@@ -343,12 +344,13 @@ impl<'a, 'i> Writer<'_, 'i> {
         Ok(())
     }
 
-    /// The elements inside that are not left out with a domain.
+    /// Returns the child elements that are not left out.
     fn kept(&self, node: Node<'a, 'i>) -> Vec<Node<'a, 'i>> {
         elements(node).filter(|child| !self.gone.has(*child)).collect()
     }
 
-    /// Writes a described element, unless it or its instance is left out, and after one of instance 2 the further ones.
+    /// Writes a described element, unless it or its instance is left out. Writes further instances after
+    /// instance 2.
     fn member(&mut self, node: Node<'a, 'i>, depth: usize) -> Result<(), Fault> {
         let own = instance(node);
         let wanted = if is_subscribers(node) {
@@ -375,7 +377,7 @@ impl<'a, 'i> Writer<'_, 'i> {
         Ok(())
     }
 
-    /// The element of another instance that stands for the same: same kin, same place among those.
+    /// Returns the corresponding element of another instance: same tag and names, same position among those.
     fn counterpart(&self, node: Node<'a, 'i>, wanted: usize) -> Result<Node<'a, 'i>, Fault> {
         let (own, kind) = (instance(node), kin(node));
         let siblings = || {
@@ -397,7 +399,7 @@ impl<'a, 'i> Writer<'_, 'i> {
         }
     }
 
-    /// Attributes of an element, those of a copy continued.
+    /// Returns the attributes of an element. Those of a copy are continued.
     fn attributes(&self, node: Node<'a, 'i>, copy: Option<Copy>) -> Result<Vec<(&'a str, String)>, Fault> {
         let own = node.attributes().map(|a| (a.name(), a.value()));
         let Some(Copy { one, n }) = copy else {
@@ -436,7 +438,7 @@ impl<'a, 'i> Writer<'_, 'i> {
     }
 }
 
-/// The value for instance `n`, on the straight line through those for 1 and 2.
+/// Returns the value for instance `n` on the straight line through those for 1 and 2.
 fn continued(v1: &str, v2: &str, n: usize) -> Option<String> {
     if let (Some((b1, 1)), Some((b2, 2))) = (family(v1), family(v2))
         && b1 == b2

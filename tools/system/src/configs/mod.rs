@@ -1,8 +1,8 @@
-//! `configs.toml`: the systems that can be built, each from `system.xml` by one rule.
+//! `configs.toml`: the systems that can be built. Each follows from `system.xml` by one rule.
 //!
-//! The rule: every numbered thing is described for N = 0, 1, 2, and a system of more instances has, for each further N,
-//! copies on the straight line through instances 1 and 2. Where the lines do not meet, or the result breaks a rule of
-//! descriptions, there is no such configuration.
+//! The rule: every numbered element is described for N = 0, 1, 2. A system of more instances has a copy for
+//! each further N, on the straight line through instances 1 and 2. If the lines do not fit together, or the
+//! result breaks a rule of descriptions, the configuration does not exist.
 
 mod expand;
 
@@ -12,39 +12,39 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use toml::Spanned;
 
-/// One entry of `configs.toml`.
+/// An entry of `configs.toml`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Entry {
-    /// What it is, in a line.
+    /// Description in one line.
     pub about: String,
-    /// Instances of each numbered family.
+    /// Number of instances of each numbered family.
     pub instances: usize,
-    /// Subscribers to the life cycle of branes.
+    /// Number of subscribers to the life cycle of branes.
     #[serde(default)]
     pub subscribers: usize,
-    /// NICs: the domains `nic0` to `nicK` that the system has.
+    /// Number of NICs. The system has the domains `nic0` to `nicK`, with K one less.
     #[serde(default = "one")]
     pub nics: usize,
-    /// Boot configuration, relative to the root.
+    /// Path of the boot configuration, relative to the root.
     pub boot: PathBuf,
-    /// Protection domains that are left out, with what has no use without them.
+    /// Protection domains that are left out, together with everything that only they use.
     #[serde(default)]
     pub without: Vec<Spanned<String>>,
-    /// Protection domain to program image.
+    /// Program image by protection domain.
     #[serde(default)]
     pub replace: BTreeMap<String, String>,
-    /// A description whose elements are added to the system's, relative to the root.
+    /// Path of a description whose elements are added to the system's, relative to the root.
     #[serde(default)]
     pub add: Option<PathBuf>,
-    /// Memory region, or family of regions as in `heap-N`, to the size that it gets.
+    /// Size by memory region, or by family of regions as in `heap-N`.
     #[serde(default)]
     pub sizes: BTreeMap<String, u64>,
-    /// Memory region to the physical address that it gets.
+    /// Physical address by memory region.
     #[serde(default)]
     pub place: BTreeMap<String, u64>,
-    /// Whether the machine has an IOMMU. Otherwise the I/O address spaces are left out. Not in the file: it is a fact
-    /// about the machine, and whoever knows that says it.
+    /// True if the machine has an IOMMU. Otherwise I/O address spaces are left out. The file does not have
+    /// this key, because it is a property of the machine.
     #[serde(skip)]
     pub iommu: bool,
 }
@@ -74,7 +74,7 @@ impl Entry {
         nic.is_some_and(|(_, number)| number >= self.nics) || self.without().any(|without| without == name)
     }
 
-    /// Returns the size that a memory region of this name gets, if it is not the described one.
+    /// Returns the size that the entry gives to a memory region of this name, if any.
     pub fn size(&self, region: &str) -> Option<u64> {
         let sizes = self.sizes.iter();
         let mut own = sizes.filter(|(key, _)| Self::is_size_of(key, region));
@@ -87,74 +87,69 @@ impl Entry {
         key == region || family.is_some() && key.strip_suffix("-N") == family
     }
 
-    /// Names of the protection domains that are left out.
+    /// Returns the names of the protection domains that are left out.
     pub fn without(&self) -> impl Iterator<Item = &str> {
         self.without.iter().map(|name| name.get_ref().as_str())
     }
 }
 
-/// A configuration, resolved.
+/// A resolved configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Its name.
     pub name: String,
-    /// Its entry.
     pub entry: Entry,
-    /// The description, plain: any tool for the format reads it.
+    /// The expanded description, which any tool for the format can read.
     pub xml: String,
-    /// The description, read.
+    /// The parsed description.
     pub system: System,
-    /// The boot configuration's path.
     pub boot: PathBuf,
 }
 
-/// Why a configuration cannot be had.
+/// Reason why a configuration does not exist.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// A file cannot be read.
     #[error("cannot read {}: {_1}", .0.display())]
     Read(PathBuf, std::io::Error),
-    /// `configs.toml` is wrong.
+    /// `configs.toml` is invalid.
     #[error("{}:{}:{}: {_2}", .0.display(), _1.line, _1.column)]
     Toml(PathBuf, Position, String),
-    /// No such name.
+    /// The name is unknown.
     #[error("no configuration is called `{0}`; configs.toml has: {1}")]
     Unknown(String, String),
-    /// The description has not so many NICs.
+    /// The description does not have that many NICs, or the number is 0.
     #[error("configuration `{0}` has {1} NICs; the description has {2}, and 1 is the least")]
     Nics(String, usize, usize),
-    /// The number of instances makes no system.
+    /// The number of instances is not possible.
     #[error("configuration `{0}` has {1} instances; 1 to {MAX_INSTANCES} are allowed")]
     Instances(String, usize),
-    /// The number of subscribers makes no system.
+    /// The number of subscribers is not possible.
     #[error("configuration `{0}` has {1} subscribers; at most {MAX_INSTANCES} are allowed")]
     Subscribers(String, usize),
-    /// A replaced protection domain is not there.
+    /// A replaced protection domain does not exist.
     #[error("configuration `{0}` replaces the program of `{1}`, which does not exist; there are: {2}")]
     Replace(String, String, String),
-    /// A protection domain that is left out is not there anyway.
+    /// A protection domain that is left out does not exist.
     #[error("{}:{}:{}: configuration `{config}` is without `{domain}`, which does not exist; there are: {known}", file.display(), position.line, position.column)]
     Without {
-        /// `configs.toml`.
+        /// Path of `configs.toml`.
         file: PathBuf,
-        /// Where in it.
         position: Position,
-        /// The configuration.
+        /// Name of the configuration.
         config: String,
-        /// What it is without.
+        /// The protection domain.
         domain: String,
-        /// What there is.
+        /// The existing protection domains.
         known: String,
     },
-    /// A placed memory region is not there.
+    /// A placed memory region does not exist.
     #[error("configuration `{0}` places the memory region `{1}`, which does not exist; there are: {2}")]
     Place(String, String, String),
-    /// A memory region that gets another size is not there.
+    /// A memory region that gets another size does not exist.
     #[error(
         "configuration `{0}` gives the memory region `{1}` a size, but it does not exist; there are: {2}"
     )]
     Size(String, String, String),
-    /// `system.xml` is wrong, or what follows from it.
+    /// `system.xml` or the expanded description is invalid.
     #[error("{0}")]
     System(Errors),
     /// A file to be added is no description.
@@ -163,26 +158,24 @@ pub enum ConfigError {
     /// The instances do not follow the rule.
     #[error("{}:{}:{}: error: {what}; help: {help}", file.display(), position.line, position.column)]
     Rule {
-        /// Description.
         file: PathBuf,
-        /// Where.
         position: Position,
-        /// What is wrong.
+        /// The fault.
         what: String,
-        /// What would be right.
+        /// The remedy.
         help: String,
     },
 }
 
-/// NICs of a system of which nothing else is said.
+/// Returns the number of NICs of an entry that does not give one.
 fn one() -> usize {
     1
 }
 
-/// As many instances as protection domains that a system can have.
+/// A system can have as many instances as protection domains.
 const MAX_INSTANCES: usize = 63;
 
-/// All entries, by name.
+/// Returns all entries by name.
 pub fn entries(root: &Path) -> Result<BTreeMap<String, Entry>, ConfigError> {
     let path = root.join("configs.toml");
     let text = read(&path)?;
@@ -192,7 +185,7 @@ pub fn entries(root: &Path) -> Result<BTreeMap<String, Entry>, ConfigError> {
     })
 }
 
-/// The place of a byte in a text.
+/// Returns the position of a byte in a text.
 fn position(text: &str, byte: usize) -> Position {
     let before = text.get(..byte).unwrap_or(text);
     let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
@@ -206,7 +199,7 @@ fn read(path: &Path) -> Result<String, ConfigError> {
     std::fs::read_to_string(path).map_err(|e| ConfigError::Read(path.to_owned(), e))
 }
 
-/// The first description with the elements of the second behind its own.
+/// Returns the first description followed by the elements of the second.
 fn joined(text: &str, added: &str) -> Option<String> {
     const END: &str = "</system>";
     let (_, elements) = added.split_once("<system>")?;
@@ -216,12 +209,14 @@ fn joined(text: &str, added: &str) -> Option<String> {
 }
 
 impl Config {
-    /// Reads `configs.toml` and `system.xml` in `root`, for a machine without an IOMMU.
+    /// Resolves a configuration from `configs.toml` and `system.xml` in `root`, for a machine without an
+    /// IOMMU.
     pub fn load(root: &Path, name: &str) -> Result<Config, ConfigError> {
         Config::load_for(root, name, false)
     }
 
-    /// Reads `configs.toml` and `system.xml` in `root`, for a machine with or without an IOMMU.
+    /// Resolves a configuration from `configs.toml` and `system.xml` in `root`, for a machine with or without
+    /// an IOMMU.
     pub fn load_for(root: &Path, name: &str, iommu: bool) -> Result<Config, ConfigError> {
         let mut entries = entries(root)?;
         let known = entries.keys().cloned().collect::<Vec<_>>().join(", ");
@@ -240,7 +235,8 @@ impl Config {
         Config::resolve(root, name, entry, Path::new(&both), &text)
     }
 
-    /// Applies an entry to a description. `path` is the description's name in messages; `entry.boot` is found in `root`.
+    /// Applies an entry to a description. `path` is the description's name in messages. `entry.boot` is
+    /// relative to `root`.
     pub fn resolve(
         root: &Path,
         name: &str,
@@ -256,7 +252,8 @@ impl Config {
         }
         let file = path.display().to_string();
         let whole = System::parse(text, &file);
-        // What is added may need the place of what is left out: then only the result can be held to the rules.
+        // Added elements may need the ids or addresses of removed ones. In that case only the result can be
+        // checked.
         let complete = !expand::domains(text).iter().any(|name| entry.leaves_out(name));
         if entry.add.is_none() || complete {
             whole.map_err(ConfigError::System)?;

@@ -1,4 +1,6 @@
-//! The judgement: what cargo-mutants wrote about a run, held against the sample and the listed reasons.
+//! The judgement: compares the outcomes of cargo-mutants with the sample and with the listed reasons.
+//!
+//! On the other side: `outcomes.json` of cargo-mutants, and `docs/mutants.md`. Both are checked here.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,21 +9,21 @@ use serde::Deserialize;
 
 use super::sample::{Mutant, Written};
 
-/// Percent of the viable mutants that may survive.
+/// Maximum share of the viable mutants that may survive, in percent.
 pub const MOST_PERCENT: usize = 10;
 
-/// What became of the mutants of one crate.
+/// Outcomes of the mutants of one crate.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Verdict {
-    /// A test failed.
+    /// Mutants for which a test failed.
     pub caught: usize,
-    /// The tests ran beyond the time bound, which counts as caught.
+    /// Mutants with which the tests exceeded the time bound. They count as caught.
     pub timed_out: usize,
-    /// The mutant does not compile.
+    /// Mutants that do not compile.
     pub unviable: usize,
-    /// All tests passed.
+    /// Mutants with which all tests passed.
     pub survivors: Vec<Survivor>,
-    /// Keys that are listed as survivors and were caught.
+    /// Keys that are listed as survivors but were caught.
     pub caught_though_listed: Vec<String>,
     /// Listed keys below the crate's folder that no mutant has.
     pub listed_in_vain: Vec<String>,
@@ -30,21 +32,20 @@ pub struct Verdict {
 /// A mutant that no test caught.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Survivor {
-    /// cargo-mutants' name, with line and column.
+    /// Name from cargo-mutants, with line and column.
     pub name: String,
-    /// See [`Mutant::key`].
+    /// Key of the mutant, see [`Mutant::key`].
     pub key: String,
-    /// The listed reason.
     pub reason: Option<String>,
 }
 
 impl Verdict {
-    /// How many compile.
+    /// Returns the number of mutants that compile.
     pub fn viable(&self) -> usize {
         self.caught + self.timed_out + self.survivors.len()
     }
 
-    /// Survivors in percent of the viable ones.
+    /// Returns the share of the survivors among the viable mutants, in percent.
     pub fn percent_missed(&self) -> f64 {
         match self.viable() {
             0 => 0.0,
@@ -52,14 +53,14 @@ impl Verdict {
         }
     }
 
-    /// Returns true if few enough survive and each survivor has a reason.
+    /// Returns true if few enough mutants survive and each survivor has a reason.
     pub fn passed(&self) -> bool {
         100 * self.survivors.len() <= MOST_PERCENT * self.viable()
             && self.survivors.iter().all(|survivor| survivor.reason.is_some())
     }
 }
 
-/// The part of `outcomes.json` that is needed.
+/// The necessary part of `outcomes.json`.
 #[derive(Deserialize)]
 struct Outcomes {
     outcomes: Vec<Outcome>,
@@ -87,10 +88,11 @@ enum Summary {
     Timeout,
 }
 
-/// Judges a run: the folder of the crate, all its mutants, the `chosen` ones, `outcomes.json`, and the listed reasons by key.
+/// Judges a run from the folder of the crate, all its mutants, the `chosen` ones, `outcomes.json`, and the
+/// listed reasons by key.
 ///
 /// # Errors
-/// The file is not readable, or it says nothing about a chosen mutant: the run did not come to its end.
+/// The file is not readable, or it lacks a chosen mutant because the run stopped early.
 pub fn judge(
     folder: &str,
     all: &[Mutant],
@@ -142,7 +144,7 @@ mod tests {
     use super::super::{reasons, sample};
     use super::*;
 
-    /// What cargo-mutants 27.1.0 writes, cut to what it writes for each scenario.
+    /// Returns an output of cargo-mutants 27.1.0, reduced to the entries of the scenarios.
     fn outcomes(mutants: &[Mutant], summaries: &[&str]) -> Vec<u8> {
         let phase = serde_json::json!({ "phase": "Test", "duration": 0.5, "process_status": "Success", "argv": ["cargo"] });
         let mut list = vec![serde_json::json!({

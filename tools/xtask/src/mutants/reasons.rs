@@ -1,10 +1,13 @@
-//! The table of survivors in `docs/mutants.md`: lines with a mutant's key in backticks, and the reason why it may survive.
+//! The table of survivors in `docs/mutants.md`: lines with a mutant's key in backticks, and the reason why the
+//! mutant may survive.
+//!
+//! On the other side: the authors of that page, whose mistakes are reported.
 
 use std::collections::BTreeMap;
 
 use anyhow::{Result, bail};
 
-/// Reads the table: the reason of each key.
+/// Reads the table. Returns the reason of each key.
 ///
 /// # Errors
 /// A key without a reason, or a key that is listed twice.
@@ -16,7 +19,7 @@ pub fn read(page: &str) -> Result<BTreeMap<String, String>> {
             continue;
         };
         let key = key.replace("\\|", "|");
-        // Other tables have commands or crates in their first cell; a key names a source file.
+        // Other tables have commands or crates in their first cell. A key names a source file.
         if !key.contains(".rs: ") {
             continue;
         }
@@ -31,7 +34,7 @@ pub fn read(page: &str) -> Result<BTreeMap<String, String>> {
     Ok(reasons)
 }
 
-/// A line of the table.
+/// Returns a line of the table.
 pub fn line(key: &str, reason: &str) -> String {
     let cell = |text: &str| text.replace('|', "\\|");
     format!("| `{}` | {} |", cell(key), cell(reason))

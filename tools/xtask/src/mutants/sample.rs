@@ -1,27 +1,28 @@
-//! The mutants of a crate, by names that outlive an edit, and the sample of them.
+//! The mutants of a crate, by names that do not change with each edit, and the sample of them.
 //!
-//! A mutant's name holds line and column, so every edit above it changes the name. Its key has neither: file, change,
-//! function, and a number if the function has several such changes. The sample takes the mutants whose keys have the
-//! lowest checksums. So a mutant that is in the sample stays there while other functions are edited.
+//! A mutant's name has line and column, so every edit above it changes the name. Its key has neither, but:
+//! file, change, function, and a number if the function has several such changes. The sample consists of the
+//! mutants whose keys have the lowest checksums. So a mutant that is in the sample stays there while other
+//! functions are edited.
 
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
-/// Goes into every checksum: another seed draws another sample.
+/// Part of every checksum. Another seed draws another sample.
 const SEED: &str = "branes 1";
 
-/// One change to one place of the source.
+/// One change at one place of the source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mutant {
-    /// cargo-mutants' name: file, line, column, change.
+    /// Name from cargo-mutants: file, line, column, change.
     pub name: String,
-    /// The name without line and column, with a number behind it from the second one of its kind on.
+    /// Name without line and column. Further mutants with that text get a number behind it, from 2 on.
     pub key: String,
 }
 
-/// What cargo-mutants writes about a mutant, in lists and in outcomes.
+/// A mutant in the output of cargo-mutants, in lists and in outcomes.
 #[derive(Deserialize)]
 pub struct Written {
     pub name: String,
@@ -74,7 +75,7 @@ pub fn draw(all: &[Mutant], count: usize) -> Vec<Mutant> {
     ranked.into_iter().map(|(_, mutant)| mutant.clone()).collect()
 }
 
-/// A regular expression that matches the names of these mutants and no others.
+/// Returns a regular expression that matches the names of these mutants and no others.
 pub fn expression(mutants: &[Mutant]) -> String {
     let names: Vec<_> = mutants.iter().map(|m| regex_syntax::escape(&m.name)).collect();
     format!("^(?:{})$", names.join("|"))
@@ -136,14 +137,14 @@ mod tests {
         assert_eq!(sample.len(), 100);
         assert_eq!(sample, draw(&all, 100));
         assert_eq!(draw(&all, 501), all);
-        // It is no run of neighbours, and in the order of the source.
+        // The sample is no run of neighbours, and has the order of the source.
         let places: Vec<_> = sample
             .iter()
             .map(|m| all.iter().position(|a| a == m).unwrap())
             .collect();
         assert!(places.is_sorted());
         assert!(places[0] < 50 && places[99] > 450, "{places:?}");
-        // Ten mutants go: of the others in the sample each one stays.
+        // Ten mutants are removed. Each other mutant of the sample stays.
         let fewer = list(&changes[10..]);
         let stayed = draw(&fewer, 100);
         let lost = sample.iter().filter(|m| !stayed.iter().any(|s| s.key == m.key));

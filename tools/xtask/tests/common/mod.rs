@@ -1,4 +1,5 @@
-//! What the tests of refusals share: the real `xtask`, started from outside and given a bounded time, and what it said.
+//! Common parts of the tests of refusals: the real `xtask`, started as a process with bounded time, and its
+//! output.
 
 #![allow(dead_code, reason = "each test file uses a part of it")]
 
@@ -15,10 +16,10 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
-/// The longest that a refusal may take. Nothing is built before it, so this is generous.
+/// Maximum duration of a refusal. Nothing is built before it, so this is generous.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// How a run of `xtask` ended.
+/// Result of a run of `xtask`.
 #[derive(Debug)]
 pub struct Said {
     /// Exit code.
@@ -30,7 +31,8 @@ pub struct Said {
 }
 
 impl Said {
-    /// The message of a refusal that is as it should be: one line, nothing else, and an exit code that says so.
+    /// Returns the message of a refusal. Fails unless the message is one line, nothing else was printed, and
+    /// the exit code is not zero.
     pub fn refusal(&self) -> &str {
         assert!(self.code.is_some_and(|code| code != 0), "{self:?}");
         assert_eq!(self.out, "", "{self:?}");
@@ -41,7 +43,7 @@ impl Said {
             .unwrap_or_else(|| panic!("no error: {}", self.err))
     }
 
-    /// Fails unless the refusal has all of these in it.
+    /// Fails unless the refusal contains all of these texts.
     pub fn refuses(&self, wanted: &[&str]) {
         let message = self.refusal();
         for text in wanted {
@@ -50,14 +52,15 @@ impl Said {
     }
 }
 
-/// A call of the program under test.
+/// Returns a command for the program under test.
 pub fn xtask(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
     prepare(&mut command, args);
     command
 }
 
-/// The same by a user who is not root: where this test is root, in a user namespace in which it is somebody else.
+/// Returns a command for the program under test as a user who is not root. If this test is root, the program
+/// runs in a user namespace with another user id.
 pub fn xtask_as_user(args: &[&str]) -> Command {
     if fs::metadata("/proc/self").expect("/proc").uid() != 0 {
         return xtask(args);
@@ -70,14 +73,14 @@ pub fn xtask_as_user(args: &[&str]) -> Command {
 
 fn prepare(command: &mut Command, args: &[&str]) {
     command.args(args);
-    // The tests change the PATH, where cargo may be no longer.
+    // The tests change the PATH, which may then lack cargo.
     command.env(
         "CARGO",
         env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into()),
     );
 }
 
-/// Runs it to its end.
+/// Runs a command to its end.
 pub fn run(mut command: Command) -> Said {
     let folder = tempfile::tempdir().expect("a folder");
     let stream = |name: &str| File::create(folder.path().join(name)).expect("a file");
@@ -99,7 +102,8 @@ pub fn run(mut command: Command) -> Said {
             break status.code();
         }
         if Instant::now() > end {
-            // What it should have refused may run now; asked like this, it ends that too.
+            // `xtask` may have started a program that it should have refused to start. SIGTERM ends that
+            // program too.
             let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
             let _ = pid.map(|pid| kill_process(pid, Signal::TERM));
             let _ = child.wait();
@@ -114,7 +118,7 @@ pub fn run(mut command: Command) -> Said {
     }
 }
 
-/// A program of this host.
+/// Returns the path of a program of this host.
 pub fn found(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
     env::split_paths(&path)
@@ -123,16 +127,15 @@ pub fn found(name: &str) -> Option<PathBuf> {
         .find(|program| program.is_file())
 }
 
-/// A folder with programs, to be a PATH or the first of one.
+/// A folder with programs, for use as the PATH or as its first folder.
 pub struct Programs(tempfile::TempDir);
 
 impl Programs {
-    /// An empty one.
     pub fn new() -> Programs {
         Programs(tempfile::tempdir().expect("a folder"))
     }
 
-    /// Puts the host's own programs of these names there, those that it has.
+    /// Adds the host's own programs of these names, if the host has them.
     pub fn with(self, names: &[&str]) -> Programs {
         for name in names {
             if let Some(program) = found(name) {
@@ -142,7 +145,7 @@ impl Programs {
         self
     }
 
-    /// Puts a shell script there.
+    /// Adds a shell script.
     pub fn with_script(self, name: &str, text: &str) -> Programs {
         let path = self.0.path().join(name);
         fs::write(&path, format!("#!/bin/sh\n{text}\n")).expect("writing a script");
@@ -150,12 +153,11 @@ impl Programs {
         self
     }
 
-    /// Where they are.
     pub fn folder(&self) -> &Path {
         self.0.path()
     }
 
-    /// These before all others of the host.
+    /// Returns a PATH with this folder before all folders of the host.
     pub fn first(&self) -> std::ffi::OsString {
         let path = env::var_os("PATH").unwrap_or_default();
         let folders = [self.0.path().to_owned()]
@@ -165,7 +167,7 @@ impl Programs {
     }
 }
 
-/// A port of loopback that, with the two behind it, nobody listens on at the moment.
+/// Returns a port of loopback that is free at the moment, together with the two ports behind it.
 pub fn free_ports() -> u16 {
     let free = |port: u16| TcpListener::bind(("127.0.0.1", port));
     for _ in 0..100 {
@@ -177,11 +179,12 @@ pub fn free_ports() -> u16 {
     panic!("no three free ports in a row");
 }
 
-/// A copy of what makes the workspace's systems, without any crate in it: `xtask` takes it for the workspace.
+/// A copy of the files that describe the workspace's systems, without any crate. `xtask` accepts it as the
+/// workspace.
 pub struct Skeleton(tempfile::TempDir);
 
 impl Skeleton {
-    /// One with the real `system.xml`, and a `configs.toml` whose only system boots `boot.toml`.
+    /// Creates a skeleton with the real `system.xml`, and a `configs.toml` whose only system boots `boot.toml`.
     pub fn new() -> Skeleton {
         let skeleton = Skeleton(tempfile::tempdir().expect("a folder"));
         skeleton.write("Cargo.toml", "[workspace]\nresolver = \"3\"\nmembers = []\n");
@@ -193,17 +196,17 @@ impl Skeleton {
         skeleton
     }
 
-    /// Writes a file of it.
+    /// Writes a file of the skeleton.
     pub fn write(&self, name: &str, content: impl AsRef<[u8]>) {
         fs::write(self.path(name), content).expect("writing a file");
     }
 
-    /// The path of a file of it.
+    /// Returns the path of a file of the skeleton.
     pub fn path(&self, name: impl AsRef<OsStr>) -> PathBuf {
         self.0.path().join(name.as_ref())
     }
 
-    /// A call of the program on it.
+    /// Returns a command for the program on this skeleton.
     pub fn xtask(&self, args: &[&str]) -> Command {
         let mut command = xtask(args);
         command.env("CARGO_MANIFEST_DIR", self.0.path());
@@ -211,13 +214,13 @@ impl Skeleton {
     }
 }
 
-/// The text of a file of the real workspace.
+/// Returns the text of a file of the real workspace.
 pub fn original(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(name);
     fs::read_to_string(path).expect("a file of the workspace")
 }
 
-/// What is in a folder.
+/// Returns the names in a folder.
 pub fn listing(folder: &Path) -> Vec<String> {
     let entries = fs::read_dir(folder).expect("a folder");
     let mut names: Vec<_> = entries

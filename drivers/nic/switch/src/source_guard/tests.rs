@@ -54,7 +54,7 @@ fn arp(operation: u8, mac: [u8; 6], sender: &str, target: &str) -> Vec<u8> {
     )
 }
 
-/// Neighbour discovery of this type about this target, with a link-layer address option.
+/// Returns a neighbour discovery message of this type for this target, with a link-layer address option.
 fn neighbour(kind: u8, target: &str, mac: [u8; 6]) -> Vec<u8> {
     let option = [if kind == 136 { 2 } else { 1 }, 1];
     [&[kind, 0, 0, 0, 0, 0, 0, 0], &octets(target)[..], &option, &mac].concat()
@@ -131,7 +131,7 @@ fn arp_claims() {
         Err(Violation::Arp)
     );
     assert_eq!(check(&arp(2, OTHER, "10.0.2.16", HOST4)), Err(Violation::Arp));
-    // A probe, for an address that it may have and for one that it may not.
+    // A probe for an allowed address, and one for a foreign address.
     assert_eq!(check(&arp(1, OWN.0, "0.0.0.0", "10.0.2.16")), OK);
     assert_eq!(check(&arp(1, OWN.0, "0.0.0.0", "10.0.2.15")), Err(Violation::Arp));
     assert_eq!(check(&arp(2, OWN.0, "0.0.0.0", "10.0.2.16")), Err(Violation::Arp));
@@ -154,7 +154,7 @@ fn other_types() {
         frame[12..14].copy_from_slice(&u16::to_be_bytes(kind));
         assert_eq!(check(&frame), Err(Violation::Type), "{kind:#x}");
     }
-    // A tag in front of a packet that is allowed.
+    // A tag before an allowed packet.
     let good = ipv4("10.0.2.16", HOST4, &[0; 8]);
     let tagged = [&good[..12], &[0x81, 0, 0, 5], &good[12..]].concat();
     assert_eq!(check(&tagged), Err(Violation::Type));
@@ -172,7 +172,7 @@ fn ipv6_sources() {
         ("::", Err(Violation::Ip)),
         ("::1", Err(Violation::Ip)),
         ("::ffff:10.0.2.16", Err(Violation::Ip)),
-        // The first bytes of an IPv4 prefix.
+        // The first bytes equal those of an IPv4 prefix.
         ("a00:210::", Err(Violation::Ip)),
     ] {
         assert_eq!(check(&ipv6(source, UDP, &[0; 8])), expected, "{source}");
@@ -187,16 +187,16 @@ fn ipv6_sources() {
 fn neighbour_discovery() {
     let nd = |source, kind, target, mac| check(&ipv6(source, ICMPV6, &neighbour(kind, target, mac)));
     let bad = Err(Violation::Discovery);
-    // Asking who has an address.
+    // A solicitation for an address claims nothing.
     assert_eq!(nd(LINK, 135, "fec0::2", OWN.0), OK);
     assert_eq!(nd("fec0::16", 135, "fec0::2", OWN.0), OK);
     assert_eq!(nd("fec0::16", 135, "fec0::2", OTHER), bad);
     assert_eq!(nd("fec0::17", 135, "fec0::2", OWN.0), Err(Violation::Ip));
-    // Asking whether an address is free, which is a claim.
+    // A probe whether an address is free claims that address.
     assert_eq!(nd("::", 135, "fec0::16", OWN.0), OK);
     assert_eq!(nd("::", 135, LINK, OWN.0), OK);
     assert_eq!(nd("::", 135, "fec0::15", OWN.0), bad);
-    // Saying who has one.
+    // An advertisement claims its target.
     assert_eq!(nd(LINK, 136, "fec0::16", OWN.0), OK);
     assert_eq!(nd(LINK, 136, "fec0::15", OWN.0), bad);
     assert_eq!(nd(LINK, 136, "fec0::16", OTHER), bad);
@@ -208,10 +208,10 @@ fn neighbour_discovery() {
     assert_eq!(check(&ipv6(LINK, ICMPV6, &solicitation(OTHER))), bad);
     assert_eq!(nd(LINK, 134, "fec0::16", OWN.0), bad);
     assert_eq!(nd(LINK, 137, "fec0::16", OWN.0), bad);
-    // Echo is none of these, but nobody may not send it.
+    // Echo is not neighbour discovery, but it needs an allowed source address.
     assert_eq!(check(&ipv6(LINK, ICMPV6, &[128, 0, 0, 0])), OK);
     assert_eq!(check(&ipv6("::", ICMPV6, &[128, 0, 0, 0])), Err(Violation::Ip));
-    // Cut short: in the target, in an option, an option without length, too many options.
+    // Truncated: in the target, in an option, an option without length, too many options.
     let good = neighbour(136, "fec0::16", OWN.0);
     for short in 1..good.len() {
         let expected = if short == 24 { OK } else { bad };
@@ -240,7 +240,7 @@ fn extension_headers_hide_nothing() {
     }
     let authentication = [ICMPV6, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
     assert_eq!(check(&ipv6(LINK, 51, &behind(&authentication, &claim))), bad);
-    // A fragment: even an honest one may not be discovery, and its first part shows what it is.
+    // A fragment. Even an honest one must not be neighbour discovery, and its first part shows its type.
     let honest = neighbour(136, "fec0::16", OWN.0);
     let first = [ICMPV6, 0, 0, 1, 0, 0, 0, 7];
     assert_eq!(check(&ipv6(LINK, 44, &behind(&first, &honest))), bad);
@@ -275,7 +275,8 @@ fn lists_that_cannot_be() {
 }
 
 proptest! {
-    /// Frames of rubbish, and good ones with some bytes bent, of any length: no panic, and what passes has a source of ours.
+    /// Checks random frames and damaged good ones of any length. None causes a panic, and each that passes has an
+    /// allowed source.
     #[test]
     fn no_frame_makes_it_panic_or_lie(
         which in 0usize..6, bends in proptest::collection::vec((12usize..90, any::<u8>()), 0..6), len in 0usize..120,

@@ -1,5 +1,4 @@
-//! What the tests of the switch share: memory that plays the regions, a device on the host, and the branes' side of the
-//! rings.
+//! Parts shared by the switch's tests: memory for the regions, a device on the host, and the branes' side of the rings.
 #![allow(dead_code)]
 
 use brane_abi::layout::ports;
@@ -19,9 +18,11 @@ use zerocopy::{FromBytes, IntoBytes};
 
 /// Branes of the switches under test.
 pub const BRANES: usize = 4;
-pub type TestSwitch = Switch<BRANES>;
+/// Ports of each brane.
+pub const PORTS_PER_BRANE: usize = ports::count(ports::SIZE);
+pub type TestSwitch = Switch<BRANES, PORTS_PER_BRANE>;
 
-/// Zeroed memory of a region `ports-N`, never freed: regions outlive everything.
+/// Returns zeroed memory for a region `ports-N`. It is never freed, because regions live as long as the program.
 pub fn region() -> SharedRegion {
     let layout = Layout::from_size_align(ports::SIZE, 4096).unwrap();
     // SAFETY: the layout has a size above zero.
@@ -30,13 +31,13 @@ pub fn region() -> SharedRegion {
     unsafe { SharedRegion::new(base, ports::SIZE) }
 }
 
-/// A device that keeps what is sent, and has room for so many frames.
+/// A device that keeps the frames it sends, and has room for a number of them.
 #[derive(Default)]
 pub struct HostDevice {
     pub received: VecDeque<(FrameMeta, Vec<Vec<u8>>)>,
     pub sent: Vec<(FrameMeta, Vec<u8>)>,
     pub room: usize,
-    /// A clock, and by how many nanoseconds each frame of a brane takes it on.
+    /// A clock, and the nanoseconds by which each frame of a brane advances it.
     pub clock: Option<(Rc<Cell<u64>>, u64)>,
     /// Nanoseconds that a kick takes. The device advances the clock by them.
     pub kick_cost: u64,
@@ -90,7 +91,7 @@ impl Device for HostDevice {
     }
 }
 
-/// One port as its brane sees it.
+/// One port on its brane's side.
 pub struct BranePort {
     indices: [&'static RingIndices; 2],
     pub rx: Consumer,
@@ -106,7 +107,7 @@ pub struct BraneSide {
 }
 
 impl BraneSide {
-    /// (Re)starts in this region.
+    /// Starts or restarts the brane's side in this region.
     pub fn start(region: SharedRegion) -> BraneSide {
         let link = Link::start(region, Side::B).unwrap();
         let ports = (0..2)
@@ -130,7 +131,7 @@ impl BraneSide {
         BraneSide { region, link, ports }
     }
 
-    /// Follows the link; `true` when it is up.
+    /// Polls the link. Returns true if it is up.
     pub fn follow(&mut self) -> bool {
         if self.link.poll() == LinkState::PeerRestarted {
             for port in &mut self.ports {
@@ -143,7 +144,7 @@ impl BraneSide {
         self.link.poll() == LinkState::Up
     }
 
-    /// Queues and publishes a frame on port `p`; `false` when there is no room.
+    /// Enqueues and publishes a frame on port `p`. Returns false if the ring has no room.
     pub fn send(&mut self, p: usize, frame: &[u8], meta: FrameMeta) -> bool {
         let ok = self.ports[p].tx.push(&[frame], meta.to_words()).is_ok();
         self.ports[p].tx.publish();
@@ -151,7 +152,7 @@ impl BraneSide {
         ok
     }
 
-    /// All frames of port `p`; keeps the last information record.
+    /// Returns all frames of port `p`. Keeps the last info record.
     pub fn frames(&mut self, p: usize) -> Vec<(FrameMeta, Vec<u8>)> {
         let mut frames = Vec::new();
         let port = &mut self.ports[p];
@@ -175,12 +176,12 @@ impl BraneSide {
     }
 }
 
-/// Address of vif `n`.
+/// Returns the address of vif `n`.
 pub fn mac(n: usize) -> MacAddr {
     MacAddr([2, 0, 0, 0, 1, n as u8])
 }
 
-/// A frame of `len` bytes, its payload telling frames apart.
+/// Returns a frame of `len` bytes. `mark` is in its payload.
 pub fn frame(to: MacAddr, from: MacAddr, len: usize, mark: u8) -> Vec<u8> {
     let mut frame = vec![mark; len.max(14)];
     frame[..6].copy_from_slice(&to.0);
@@ -189,8 +190,8 @@ pub fn frame(to: MacAddr, from: MacAddr, len: usize, mark: u8) -> Vec<u8> {
     frame
 }
 
-/// A frame of `len` bytes that is a whole IPv4 packet with a TCP or UDP header, and the meta that leaves its checksum to the
-/// device.
+/// Returns a frame of `len` bytes that is a whole IPv4 packet with a TCP or UDP header. Its meta leaves the checksum to
+/// the device.
 pub fn offloaded(to: MacAddr, from: MacAddr, len: usize, protocol: u8, mark: u8) -> (Vec<u8>, FrameMeta) {
     let mut f = frame(to, from, len, mark);
     f[14] = 0x45;
@@ -211,11 +212,11 @@ pub struct Bench {
     pub switch: Box<TestSwitch>,
     pub device: HostDevice,
     pub branes: Vec<BraneSide>,
-    /// The time in nanoseconds. It goes on by [`BETWEEN`] with each wake.
+    /// The time in nanoseconds. Each wake advances it by [`BETWEEN`].
     pub now: u64,
 }
 
-/// Time between two wakes of a test: the accounts of the branes are paid back in it.
+/// Time between two wakes of a test, in which the accounts of the branes are paid back.
 pub const BETWEEN: u64 = 20_000_000;
 
 impl Bench {
@@ -227,7 +228,7 @@ impl Bench {
         Bench::in_regions(modes, std::array::from_fn(|_| region()))
     }
 
-    /// In memory of the caller's: region `n` is brane `n`'s.
+    /// Creates a bench in the caller's memory: region `n` is brane `n`'s.
     pub fn in_regions(modes: [u32; BRANES], regions: [SharedRegion; BRANES]) -> Bench {
         let mut switch = Box::new(TestSwitch::new());
         switch.set_link(nic_switch::Link {
@@ -281,7 +282,7 @@ impl Bench {
         self.bind(vif.vif, b, p);
     }
 
-    /// Binds by the manager's call, which first hands out what was received.
+    /// Binds with the manager's call, which first delivers the received frames.
     pub fn bind(&mut self, vif: u32, b: usize, p: usize) {
         let bind = BindVif {
             vif,
@@ -291,12 +292,12 @@ impl Bench {
         self.call(vif::BIND_VIF, bind.as_bytes());
     }
 
-    /// Unbinds by the manager's call.
+    /// Unbinds with the manager's call.
     pub fn unbind(&mut self, vif: u32) {
         self.call(vif::UNBIND_VIF, VifRef { vif }.as_bytes());
     }
 
-    /// A call of the manager that must be taken; the answer's bytes.
+    /// Makes a call of the manager, which must succeed. Returns the answer's bytes.
     pub fn call(&mut self, label: u64, request: &[u8]) -> Vec<u8> {
         let mut message = [0; 960];
         message[..request.len()].copy_from_slice(request);
@@ -312,7 +313,7 @@ impl Bench {
         message[..len].to_vec()
     }
 
-    /// Lets both sides follow their links until nothing changes.
+    /// Lets both sides poll their links until nothing changes.
     pub fn settle(&mut self) {
         for _ in 0..3 {
             for brane in &mut self.branes {
@@ -322,14 +323,15 @@ impl Bench {
         }
     }
 
-    /// One wake of the driver: all branes have notified. Returns whether all was taken, and the notified branes.
+    /// Runs one wake of the driver in which all branes have notified. Returns whether the rings are empty, and the
+    /// notified branes.
     pub fn run(&mut self) -> (bool, u64) {
         self.now += BETWEEN;
         let now = self.now;
         self.switch.wake((1 << BRANES) - 1, &|| now);
         self.switch.receive(&mut self.device, 256);
         let (mut all, mut notify) = (true, 0);
-        // Nobody else wants to run: a brane that waits has its turn at once.
+        // No other domain is ready to run, so a brane that waits has its turn at once.
         loop {
             all &= self.switch.transmit(&mut self.device, &|| now);
             let flushed = self.switch.flush();
@@ -342,7 +344,7 @@ impl Bench {
     }
 }
 
-/// The check of a frame that a brane sends, as the switch does it.
+/// Checks a frame that a brane sends as the switch does.
 pub fn outgoing(frame: &[u8], meta: FrameMeta, link: &nic_switch::Link) -> Option<FrameMeta> {
     let kind = u16::from_le_bytes(*frame.get(12..)?.first_chunk()?);
     tx_offload::check(frame, kind, meta, link)

@@ -1,7 +1,8 @@
-//! A virtio-net device in memory: registers ([`FakeTransport`]), and the device's side of the virtqueues ([`FakeDevice`]).
+//! A virtio-net device in memory: registers ([`FakeTransport`]), and the device's side of the virtqueues
+//! ([`FakeDevice`]).
 //!
-//! The device reaches the driver's memory by the addresses that it was given alone. An address outside of the DMA region fails
-//! the test, as an IOMMU would. The device can keep to the protocol, or write whatever a test wants into its queues.
+//! The device reaches the driver's memory only by the addresses that it was given. An address outside of the DMA region
+//! fails the test, as an IOMMU would. The device can comply with the protocol, or write any bytes into its queues.
 #![allow(dead_code)]
 
 use std::alloc::{Layout, alloc_zeroed};
@@ -16,12 +17,12 @@ use virtio_net::memory::{DmaRegion, QUEUE, SIZE};
 use virtio_net::{Features, QueueNotify, StartError, VirtioNet};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
-/// Where the device sees the region. The region itself lies somewhere else.
+/// Address of the region for the device. The address for the driver is another one.
 const PADDR: PhysAddr = 0x800_0000;
-/// Memory around the region that nobody may write.
+/// Bytes of the guard before and after the region. They must not change.
 const GUARD: usize = 4096;
 const GUARD_BYTE: u8 = 0x5a;
-/// The number of the receive queue, and that of the transmit queue.
+/// Numbers of the receive queue and of the transmit queue.
 pub const RX: u16 = 0;
 pub const TX: u16 = 1;
 /// The link is up (virtio 1.2, 5.1.4).
@@ -85,7 +86,7 @@ unsafe impl DmaRegion for HostRegion {
     }
 }
 
-/// Addresses of a queue's three parts, as the driver told the device.
+/// Addresses of a queue's three parts, as the driver set them.
 #[derive(Clone, Copy, Default)]
 pub struct QueueAddresses {
     descriptors: PhysAddr,
@@ -93,7 +94,7 @@ pub struct QueueAddresses {
     used: PhysAddr,
 }
 
-/// What registers and device share.
+/// State shared by registers and device.
 pub struct State {
     pub offered: Features,
     pub accepted: u64,
@@ -104,7 +105,7 @@ pub struct State {
     pub interrupt: InterruptStatus,
     /// MAC address and link status.
     pub config: [u8; 8],
-    /// Config space ends here.
+    /// Length of the configuration space.
     pub config_len: usize,
     pub queues: [QueueAddresses; 2],
     pub notified: [usize; 2],
@@ -223,9 +224,9 @@ pub struct FakeDevice {
     pub state: Rc<RefCell<State>>,
     /// Buffers that the device has, by descriptor.
     pub has: [BTreeMap<u16, Given>; 2],
-    /// The device has kept to the protocol, so its record of the driver's buffers is right.
+    /// True if the device has complied with the protocol, so its record of the driver's buffers is correct.
     pub honest: bool,
-    /// Of each queue: the next available entry, and the used index.
+    /// For each queue: the next available entry, and the used index.
     next: [u16; 2],
     used: [u16; 2],
 }
@@ -266,7 +267,7 @@ impl FakeDevice {
 
     fn store<const N: usize>(address: PhysAddr, bytes: [u8; N]) {
         let place = FakeDevice::place(address, N).cast::<[u8; N]>();
-        // SAFETY: as in `load`.
+        // SAFETY: `N` bytes inside the region. Driver and device are one thread.
         unsafe { place.as_ptr().write_volatile(bytes) }
     }
 
@@ -279,7 +280,7 @@ impl FakeDevice {
         u16::from_le_bytes(FakeDevice::load(self.queue(queue).available)) & 1 != 0
     }
 
-    /// Takes the buffers that the driver has made available. An honest device is given no buffer twice.
+    /// Takes the buffers that the driver has made available. Checks that an honest device gets no buffer twice.
     pub fn take(&mut self, queue: u16) -> Vec<u16> {
         fence(Ordering::SeqCst);
         let (q, at) = (usize::from(queue), self.queue(queue));
@@ -304,7 +305,7 @@ impl FakeDevice {
             };
             self.next[q] = self.next[q].wrapping_add(1);
             if !self.honest && given.address == 0 {
-                // It returned the buffer before it looked at the descriptor, which is empty now.
+                // It returned the buffer before it read the descriptor, which is empty now.
                 continue;
             }
             FakeDevice::place(given.address, given.len);
@@ -332,7 +333,7 @@ impl FakeDevice {
         taken
     }
 
-    /// Writes a used element and moves the index on, whatever the device has.
+    /// Writes a used element and advances the index, whatever buffers the device has.
     pub fn push_used(&mut self, queue: u16, id: u32, len: u32) {
         let (q, at) = (usize::from(queue), self.queue(queue));
         let slot = u64::from(self.used[q]) % QUEUE as u64;
@@ -349,15 +350,15 @@ impl FakeDevice {
         FakeDevice::store(self.queue(queue).used + 2, self.used[q].to_le_bytes());
     }
 
-    /// Overwrites the entry of a used ring or its head: word `n` of it.
+    /// Overwrites word `n` of a used ring, its head included.
     pub fn scribble(&mut self, queue: u16, n: usize, bytes: [u8; 4]) {
         self.honest = false;
         let word = n % (1 + 2 * QUEUE);
         FakeDevice::store(self.queue(queue).used + 4 * word as u64, bytes);
     }
 
-    /// Overwrites the driver's descriptors and available entries: word `n` of them. Only the device reads these, so the
-    /// device takes nothing after that.
+    /// Overwrites word `n` of the driver's descriptors and available entries. Only the device reads these, so it takes
+    /// no buffers afterwards.
     pub fn scribble_own(&mut self, queue: u16, n: usize, bytes: [u8; 4]) {
         self.honest = false;
         let at = self.queue(queue);
@@ -365,8 +366,8 @@ impl FakeDevice {
         FakeDevice::store(at.descriptors + 4 * (n as u64 % words), bytes);
     }
 
-    /// Writes into one of the driver's receive buffers and returns it with a length of its own. Returns false if the device
-    /// has none.
+    /// Writes into one of the driver's receive buffers and returns it with the length `len`. Returns false if the
+    /// device has no buffer.
     pub fn deliver(&mut self, bytes: &[u8], len: u32) -> bool {
         let Some((id, given)) = self.has[usize::from(RX)].pop_first() else {
             return false;

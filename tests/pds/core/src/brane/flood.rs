@@ -1,4 +1,7 @@
-//! What a hostile brane does to spend the driver's time: each step costs the brane little and the driver as much as it can.
+//! Floods of a hostile brane that spend the driver's time: each step costs the brane little and the driver as
+//! much as possible.
+//!
+//! On the other side: the real driver, which must bound its work for a brane.
 
 use super::{HostileBrane, Notify, start_reset};
 use brane_abi::layout::ports;
@@ -6,45 +9,46 @@ use brane_abi::net::MacAddr;
 use brane_abi::port::{FrameMeta, port_bit};
 use core::sync::atomic::{AtomicU32, Ordering};
 
-/// The kinds of flood.
+/// Kinds of flood.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flood {
-    /// It fills its ring once with records of no bytes, and then only moves the index on by a whole ring.
+    /// Records of no bytes that fill the ring once. Then only advances of the index by a whole ring.
     Replay,
-    /// It notifies the driver with nothing in its rings.
+    /// Notifications of the driver with nothing in the rings.
     Notifications,
-    /// It sends as many frames of the shortest length as the ring takes, from its own address to an unused one, and notifies
-    /// the driver after each step.
+    /// As many frames of the shortest length as the ring accepts, from the brane's own address to an unused
+    /// one. A notification of the driver after each step.
     Frames,
-    /// The same, but it notifies the driver only where the driver has armed the doorbell, as a brane has to.
+    /// The frames of `Self::Frames`, with a notification only if the driver has armed the doorbell, as a brane
+    /// must do.
     ArmedFrames,
 }
 
-/// A station that is not there.
+/// Address of a station that does not exist.
 const NOBODY: MacAddr = MacAddr([2, 0x99, 0x99, 0x99, 0x99, 0x99]);
-/// Bytes of the shortest frame (IEEE 802.3), without its FCS.
+/// Size of the shortest frame (IEEE 802.3) in bytes, without its FCS.
 const SHORTEST: usize = 60;
-/// Frames or records of one step at most.
+/// Maximum number of frames or records of one step.
 const STEP: usize = 256;
-/// Steps without progress after which it starts the link anew: it has been cut off.
+/// Steps without progress after which the brane resets the link, because the driver has quarantined it.
 const PATIENCE: u32 = 20_000;
 
-/// What it remembers from one step to the next.
+/// State between two steps.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Flooding {
-    /// What it did last.
+    /// The last kind of flood.
     last: Option<Flood>,
-    /// The ring is full of records.
+    /// True if the ring is full of records.
     filled: bool,
-    /// The driver's index as last seen, and for how many steps.
+    /// The driver's last index, and the number of steps since it changed.
     head: u32,
     stuck: u32,
-    /// How often it moved the index on by a whole ring.
+    /// Number of times that the index was advanced by a whole ring.
     pub replays: u64,
 }
 
 impl HostileBrane {
-    /// One step. Does nothing before the port is known.
+    /// Runs one step. Does nothing before the port is known.
     pub fn flood(&mut self, flood: Flood) -> Notify {
         let driver = Notify {
             driver: true,
@@ -54,7 +58,7 @@ impl HostileBrane {
             return Notify::default();
         };
         if self.flooding.last.replace(flood) == Some(Flood::Replay) && flood != Flood::Replay {
-            // The driver has cut it off, or will.
+            // The driver has quarantined the brane, or will do so.
             start_reset(self);
             return driver;
         }
@@ -74,13 +78,13 @@ impl HostileBrane {
         }
         let armed = (self.driver.as_ref()).is_some_and(|link| link.peer_bell().ring(port_bit(0)));
         Notify {
-            // In the middle of a ring the driver would only keep it from getting full.
+            // While the ring is being filled, a notified driver would only keep it from becoming full.
             driver: armed || flood == Flood::Frames || self.flooding.filled,
             manager: false,
         }
     }
 
-    /// Puts records into the ring: frames from this address, or records of no bytes. Returns true if the ring is full.
+    /// Enqueues frames from this address, or records of no bytes. Returns true if the ring is full.
     fn fill(&mut self, own: Option<MacAddr>) -> bool {
         let Some(tx) = &mut self.tx else {
             return false;
@@ -98,9 +102,9 @@ impl HostileBrane {
         full
     }
 
-    /// Moves the index on by a whole ring if the driver has taken all of it.
+    /// Advances the index by a whole ring if the driver has consumed the ring.
     fn replay(&mut self) -> Notify {
-        // SAFETY: atomics only; the region is mapped writable.
+        // SAFETY: the objects are atomics, and the region is mapped writable.
         let words = unsafe {
             let tail = self.ports.object::<AtomicU32>(ports::tx_indices(0));
             (tail, self.ports.object::<AtomicU32>(ports::tx_indices(0) + 64))
@@ -136,7 +140,7 @@ mod tests {
     fn nothing_is_done_before_the_port_is_known() {
         let memory = std::boxed::Box::leak(std::vec![0u64; 2 * ports::SIZE / 8].into_boxed_slice());
         let base = core::ptr::NonNull::new(memory.as_mut_ptr().cast::<u8>()).unwrap();
-        // SAFETY: the memory is never freed and reached only through this value's copies.
+        // SAFETY: the memory is never freed, and it is reached only through copies of this value.
         let region = unsafe { brane_abi::shared::SharedRegion::new(base, ports::SIZE) };
         let mut brane = HostileBrane::new(region, region, 0);
         for flood in [
