@@ -61,7 +61,7 @@ pub mod report {
     pub const ALIVE: u32 = 4;
     /// No payload: the command is in force.
     pub const DONE: u32 = 5;
-    /// Four bytes, little-endian: number of sockets and connections that remained and are cut off. The answer to `SHUTDOWN`.
+    /// Four bytes, little-endian: number of sockets and connections that remained and are aborted. The answer to `SHUTDOWN`.
     pub const DRAINED: u32 = 6;
     /// CBOR [`crate::query::Answer`]: the answer to `QUERY`.
     pub const ANSWER: u32 = 7;

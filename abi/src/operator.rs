@@ -21,12 +21,14 @@ use core::net::{Ipv4Addr, Ipv6Addr};
 use minicbor::{Decode, Encode};
 
 mod answer;
+mod done;
 mod refusal;
 
 pub use answer::{
     Answer, Audit, Brane, Cell, CounterGroup, DevNet, Event, Free, IfNet, LogLevel, LogLine, Names, Outcome,
     Owner, Receipt, Report, SubscriberInfo,
 };
+pub use done::Done;
 pub use refusal::{DriverRefusal, Known, Purpose, Refusal, Unbelievable};
 
 /// Label: a [`Request`].
@@ -199,7 +201,7 @@ pub enum Request {
         /// Name of the brane.
         #[n(0)]
         name: String,
-        /// Milliseconds after which the remaining connections are cut off.
+        /// Milliseconds after which the remaining connections are aborted.
         #[n(1)]
         deadline_ms: u32,
     },
@@ -209,7 +211,7 @@ pub enum Request {
         /// Name of the brane.
         #[n(0)]
         name: String,
-        /// Milliseconds after which the remaining connections are cut off; 0: at once.
+        /// Milliseconds after which the remaining connections are aborted; 0: at once.
         #[n(1)]
         deadline_ms: u32,
     },

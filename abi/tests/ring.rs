@@ -283,7 +283,7 @@ fn data_of_a_wrong_size_is_refused() {
 fn a_doorbell_wakes_who_sleeps_and_nobody_else() {
     let bell = Doorbell::new();
     assert!(!bell.ring(1), "nobody sleeps yet");
-    assert!(!bell.arm(), "there is news");
+    assert!(!bell.arm(), "the bell was rung");
     assert_eq!(bell.take(), 1);
     assert!(bell.arm());
     assert!(bell.ring(2));

@@ -216,7 +216,7 @@ impl Shell {
 
     /// Polls the region of a brane or subscriber, unless the child's budget is exhausted. `notified` is true if the
     /// child has notified.
-    fn serve(&mut self, child: Child, notified: bool) {
+    fn poll_child(&mut self, child: Child, notified: bool) {
         let begin = self.clock.now_ns();
         let id = thread(child).index();
         if self.budgets.exhausted(id, begin).is_none() {
@@ -329,13 +329,13 @@ impl Handler for Shell {
         for brane in 0..INSTANCES {
             let notified = channels.contains(Channel::new(channels::BRANE[brane]));
             if all || notified {
-                self.serve(Child::Brane(BraneId::new(brane)), notified);
+                self.poll_child(Child::Brane(BraneId::new(brane)), notified);
             }
         }
         for (k, &id) in channels::SUBSCRIBER.iter().enumerate() {
             let notified = channels.contains(Channel::new(id));
             if all || notified {
-                self.serve(Child::Subscriber(SubscriberId::new(k)), notified);
+                self.poll_child(Child::Subscriber(SubscriberId::new(k)), notified);
             }
         }
         if tick {

@@ -1,5 +1,6 @@
 //! Converts answers to JSON, one object for each. The schemas ([`crate::schema`]) define the fields. Owns no state.
 
+use crate::done;
 use crate::error::Error;
 use crate::refusals::Words;
 use alloc::format;
@@ -32,12 +33,12 @@ pub fn error(e: &Error) -> Value {
 /// Converts an answer. The session shows events one by one with [`event`].
 pub fn answer(answer: &Answer) -> Value {
     match answer {
-        Answer::Done(what) => json!({"done": what}),
+        Answer::Done(what) => json!({"done": done::words(what), "code": done::code(what)}),
         Answer::Branes(list) => json!({"branes": all(list, brane)}),
         Answer::Brane(b) => brane(b),
         Answer::Stats(groups) => json!({"groups": all(groups, group)}),
         Answer::Receipt(r) => json!({
-            "name": r.name, "before": free(&r.before), "after": free(&r.after), "took_us": r.took_us, "cut": r.cut,
+            "name": r.name, "before": free(&r.before), "after": free(&r.after), "took_us": r.took_us, "aborted": r.aborted,
             "home": texts(&r.home),
         }),
         Answer::Devices(list) => json!({"devices": all(list, device)}),

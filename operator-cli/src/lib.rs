@@ -11,6 +11,7 @@ extern crate alloc;
 pub mod change;
 pub mod command;
 pub mod complete;
+pub mod done;
 pub mod error;
 pub mod help;
 pub mod json;

@@ -65,7 +65,7 @@ fn driver(why: DriverRefusal) -> &'static str {
     }
 }
 
-fn say(code: &'static str, what: impl Into<String>, fix: impl Into<String>) -> Error {
+fn error(code: &'static str, what: impl Into<String>, fix: impl Into<String>) -> Error {
     Error::coded(code, what, fix)
 }
 
@@ -73,119 +73,119 @@ impl Words for Refusal {
     fn words(&self) -> Error {
         match self {
             Refusal::UnreadableRequest => {
-                say("unreadable-request", "the request is not readable", SAME_SOURCE)
+                error("unreadable-request", "the request is not readable", SAME_SOURCE)
             }
-            Refusal::UnknownCall(label) => say(
+            Refusal::UnknownCall(label) => error(
                 "unknown-call",
                 format!("the manager has no call {label}"),
                 SAME_SOURCE,
             ),
-            Refusal::RequestTooLong(bytes) => say(
+            Refusal::RequestTooLong(bytes) => error(
                 "request-too-long",
                 format!("request too long: {bytes} bytes, {MAX_REQUEST} allowed"),
                 "name fewer addresses or prefixes",
             ),
-            Refusal::AnswerTooLong(bytes) => say(
+            Refusal::AnswerTooLong(bytes) => error(
                 "answer-too-long",
                 format!("the answer has {bytes} bytes, {REPLY_SIZE} fit"),
                 "ask for one thing by its name",
             ),
-            Refusal::UnreadableReply => say(
+            Refusal::UnreadableReply => error(
                 "unreadable-reply",
                 "the manager's reply is not readable",
                 SAME_SOURCE,
             ),
-            Refusal::NoBootConfiguration(why) => say(
+            Refusal::NoBootConfiguration(why) => error(
                 "no-boot-configuration",
                 format!("no brane is configured: the boot configuration cannot be used: {why}"),
                 "build the image anew with a good one (`boot` in configs.toml)",
             ),
-            Refusal::TooManyJobs => say(
+            Refusal::TooManyJobs => error(
                 "too-many-jobs",
                 format!("{JOBS} requests are under way already"),
                 "wait for one of them",
             ),
-            Refusal::NoSuchJob(job) => say(
+            Refusal::NoSuchJob(job) => error(
                 "no-such-job",
                 format!("there is no job {job}"),
                 "its answer was fetched already, or is too old; ask again",
             ),
-            Refusal::TakesLonger => say(
+            Refusal::TakesLonger => error(
                 "takes-longer",
                 "it takes longer than 60 s and goes on",
                 "`branectl list` tells when it is there",
             ),
-            Refusal::BadBatch => say(
+            Refusal::BadBatch => error(
                 "bad-batch",
                 format!("a batch has 1 to {MAX_BATCH} requests, each a change, a ping or a host"),
                 "make several of it",
             ),
-            Refusal::TooLongForBatch => say(
+            Refusal::TooLongForBatch => error(
                 "too-long-for-batch",
                 "the answer is too long for a batch",
                 "ask for it alone",
             ),
-            Refusal::NameTooLong(bytes) => say(
+            Refusal::NameTooLong(bytes) => error(
                 "name-too-long",
                 format!("name too long: {bytes} bytes, {MAX_NAME} allowed"),
                 "choose a shorter one",
             ),
-            Refusal::NotAName(name) => say(
+            Refusal::NotAName(name) => error(
                 "not-a-name",
                 format!("{name:?} is not a name"),
                 "use a-z, 0-9, `-`, `_` and `.`, with a letter first",
             ),
-            Refusal::NoSuchBrane(name, known) => say(
+            Refusal::NoSuchBrane(name, known) => error(
                 "no-such-brane",
                 format!("no brane named \"{name}\""),
                 listed("branes", known),
             ),
-            Refusal::NoSuchDevice(name, known) => say(
+            Refusal::NoSuchDevice(name, known) => error(
                 "no-such-device",
                 format!("no device named \"{name}\""),
                 listed("devices", known),
             ),
-            Refusal::NoSuchInterface { brane, name, known } => say(
+            Refusal::NoSuchInterface { brane, name, known } => error(
                 "no-such-interface",
                 format!("brane \"{brane}\" has no interface named \"{name}\""),
                 listed("interfaces", known),
             ),
-            Refusal::NothingWithCounters(name) => say(
+            Refusal::NothingWithCounters(name) => error(
                 "nothing-with-counters",
                 format!("no brane, device or NIC named \"{name}\""),
                 "`list` shows the branes, `nicctl list` the devices",
             ),
-            Refusal::NoSuchNic { nic, nics } => say(
+            Refusal::NoSuchNic { nic, nics } => error(
                 "no-such-nic",
                 format!("no NIC named \"nic{nic}\""),
                 format!("this system has nic0 to nic{}", nics.saturating_sub(1)),
             ),
-            Refusal::BraneNameTaken(name) => say(
+            Refusal::BraneNameTaken(name) => error(
                 "brane-name-taken",
                 format!("the name \"{name}\" is taken by a brane"),
                 "choose another one",
             ),
-            Refusal::DeviceNameTaken(name) => say(
+            Refusal::DeviceNameTaken(name) => error(
                 "device-name-taken",
                 format!("the name \"{name}\" is taken by a device"),
                 "choose another one, or delete that device first",
             ),
-            Refusal::InterfaceNameTaken { brane, name } => say(
+            Refusal::InterfaceNameTaken { brane, name } => error(
                 "interface-name-taken",
                 format!("brane \"{brane}\" has an interface \"{name}\" already"),
                 "choose another name",
             ),
-            Refusal::LoopbackName(name) => say(
+            Refusal::LoopbackName(name) => error(
                 "loopback-name",
                 format!("\"{name}\" is kept for the lo0 of a brane"),
                 "choose a name other than `lo`, `loN` and `lo.N`",
             ),
-            Refusal::LoopbackIsFixed => say(
+            Refusal::LoopbackIsFixed => error(
                 "loopback-is-fixed",
                 "lo0 is part of every brane as it is",
                 "other interfaces can be changed",
             ),
-            Refusal::BraneIsChanging { name, state } => say(
+            Refusal::BraneIsChanging { name, state } => error(
                 "brane-is-changing",
                 format!("brane \"{name}\" is being changed ({state})"),
                 IN_A_MOMENT,
@@ -194,27 +194,27 @@ impl Words for Refusal {
                 name,
                 state,
                 purpose: to,
-            } => say(
+            } => error(
                 "brane-is-not-started",
                 format!("brane \"{name}\" is {state}, it cannot be {} now", purpose(*to)),
                 "`list` shows when it is started",
             ),
-            Refusal::NoFreeInstance { name, instances } => say(
+            Refusal::NoFreeInstance { name, instances } => error(
                 "no-free-instance",
                 format!("no free instance for \"{name}\": all {instances} are in use"),
                 "delete a brane, or raise `instances` in configs.toml and build the image anew",
             ),
-            Refusal::PrimaryIsNeverDeleted(name) => say(
+            Refusal::PrimaryIsNeverDeleted(name) => error(
                 "primary-is-never-deleted",
                 format!("\"{name}\" is the primary brane, which is never deleted"),
                 "clients begin in it; `branectl shutdown` ends what it carries",
             ),
-            Refusal::FamilyTwice(family) => say(
+            Refusal::FamilyTwice(family) => error(
                 "family-twice",
                 format!("family {} is named twice", family.name()),
                 "name it once",
             ),
-            Refusal::NotOfThisFamily(family, protocol) => say(
+            Refusal::NotOfThisFamily(family, protocol) => error(
                 "not-of-this-family",
                 format!("family {} has no protocol {}", family.name(), protocol.name()),
                 listed(
@@ -222,94 +222,94 @@ impl Words for Refusal {
                     &family.protocols().iter().map(|p| p.name()).collect(),
                 ),
             ),
-            Refusal::ProtocolTwice(family, protocol) => say(
+            Refusal::ProtocolTwice(family, protocol) => error(
                 "protocol-twice",
                 format!("protocol {} of {} is named twice", protocol.name(), family.name()),
                 "name it once",
             ),
-            Refusal::NotCreated(why) => say(
+            Refusal::NotCreated(why) => error(
                 "not-created",
                 format!("the brane could not be created: {why}"),
                 "nothing of it is left",
             ),
-            Refusal::NotStarted { name, why } => say(
+            Refusal::NotStarted { name, why } => error(
                 "not-started",
                 format!("brane \"{name}\" is not started: it {why}"),
                 "change what it refuses; it is tried again then",
             ),
-            Refusal::RefusedByBrane(why) => say(
+            Refusal::RefusedByBrane(why) => error(
                 "refused-by-brane",
                 format!("the brane refuses it: {why}"),
                 "nothing was changed",
             ),
-            Refusal::BraneFailed => say(
+            Refusal::BraneFailed => error(
                 "brane-failed",
                 "the brane failed before it answered",
                 "it is started anew; ask again then",
             ),
-            Refusal::NoAnswerInTime => say(
+            Refusal::NoAnswerInTime => error(
                 "no-answer-in-time",
                 "no answer in time",
                 "`show` of the brane tells how it is",
             ),
-            Refusal::AnswerNotBelieved(why) => say(
+            Refusal::AnswerNotBelieved(why) => error(
                 "answer-not-believed",
                 format!("the brane's answer is not believed: {}", unbelievable(*why)),
                 "ask again",
             ),
-            Refusal::QueryTooLong => say("query-too-long", "the question is too long", "ask for less"),
-            Refusal::TooManyQueries(brane) => say(
+            Refusal::QueryTooLong => error("query-too-long", "the query is too long", "ask for less"),
+            Refusal::TooManyQueries(brane) => error(
                 "too-many-queries",
                 format!("brane \"{brane}\" has too much to answer already"),
                 IN_A_MOMENT,
             ),
-            Refusal::DeviceIsChanging(name) => say(
+            Refusal::DeviceIsChanging(name) => error(
                 "device-is-changing",
                 format!("device \"{name}\" is being changed"),
                 IN_A_MOMENT,
             ),
-            Refusal::DeviceIsGone => say("device-is-gone", "the device is gone meanwhile", SHOW_DEVICES),
-            Refusal::TooManyDevices(most) => say(
+            Refusal::DeviceIsGone => error("device-is-gone", "the device is gone meanwhile", SHOW_DEVICES),
+            Refusal::TooManyDevices(most) => error(
                 "too-many-devices",
                 format!("there are {most} devices already"),
                 "delete a device that no brane needs",
             ),
-            Refusal::KindCannotBeMade(kind) => say(
+            Refusal::KindCannotBeMade(kind) => error(
                 "kind-cannot-be-made",
                 format!("a device of kind `{}` cannot be made", kind.word()),
                 "kinds to make are vnic, vlan and pair",
             ),
-            Refusal::PairWithOneName(name) => say(
+            Refusal::PairWithOneName(name) => error(
                 "pair-with-one-name",
                 format!("both ends of the pair are called \"{name}\""),
                 "give the other end a name of its own",
             ),
-            Refusal::NotAVlan(tag) => say(
+            Refusal::NotAVlan(tag) => error(
                 "not-a-vlan",
                 format!("{tag} is no VLAN"),
                 "VLANs are numbered 1 to 4094 (IEEE 802.1Q)",
             ),
-            Refusal::NotAStation(mac) => say(
+            Refusal::NotAStation(mac) => error(
                 "not-a-station",
                 format!("{mac} is not the MAC address of a station"),
                 "the lowest bit of its first byte must be 0, and not all of it",
             ),
-            Refusal::MacTaken(mac, device) => say(
+            Refusal::MacTaken(mac, device) => error(
                 "mac-taken",
                 format!("the MAC address {mac} is that of \"{device}\""),
                 "choose another one, or leave it out for one from the pool",
             ),
-            Refusal::MacPoolIsEmpty => say(
+            Refusal::MacPoolIsEmpty => error(
                 "mac-pool-is-empty",
                 "the pool of MAC addresses is used up",
                 "give a MAC address that no device has",
             ),
-            Refusal::TooManyPrefixes { count, most } => say(
+            Refusal::TooManyPrefixes { count, most } => error(
                 "too-many-prefixes",
                 format!("{count} prefixes, the driver takes {most}"),
                 "join some into shorter prefixes",
             ),
-            Refusal::LimitsRefusedByDriver(device, why) => say(
+            Refusal::LimitsRefusedByDriver(device, why) => error(
                 "limits-refused-by-driver",
                 format!(
                     "the NIC driver refuses the limits of \"{device}\": {}",
@@ -317,17 +317,17 @@ impl Words for Refusal {
                 ),
                 "they are as before",
             ),
-            Refusal::DeviceRefusedByDriver(device, why) => say(
+            Refusal::DeviceRefusedByDriver(device, why) => error(
                 "device-refused-by-driver",
                 format!("the NIC driver refuses \"{device}\": {}", driver(*why)),
                 "nothing was changed; see `nicctl list` for what there is",
             ),
-            Refusal::BindingRefusedByDriver(device, why) => say(
+            Refusal::BindingRefusedByDriver(device, why) => error(
                 "binding-refused-by-driver",
                 format!("the NIC driver refuses `{device}`: {}", driver(*why)),
                 "nothing was changed; `branectl audit` compares manager and driver",
             ),
-            Refusal::HasNoOwner(device) => say(
+            Refusal::HasNoOwner(device) => error(
                 "has-no-owner",
                 format!("no brane has \"{device}\""),
                 "`nicctl list` shows who has what",
@@ -336,62 +336,62 @@ impl Words for Refusal {
                 device,
                 brane,
                 interface,
-            } => say(
+            } => error(
                 "owned-already",
                 format!("\"{device}\" is in brane \"{brane}\" already, as \"{interface}\""),
                 "`branectl rename` gives it another name there, `branectl address` other addresses",
             ),
-            Refusal::NoFreePort { brane, nic, ports } => say(
+            Refusal::NoFreePort { brane, nic, ports } => error(
                 "no-free-port",
                 format!("brane \"{brane}\" has no free port at nic{nic}: {ports} are in use"),
                 "remove one of its interfaces there first",
             ),
-            Refusal::OwnedDeviceIsNotDeleted { device, brane } => say(
+            Refusal::OwnedDeviceIsNotDeleted { device, brane } => error(
                 "owned-device-is-not-deleted",
                 format!("\"{device}\" is in brane \"{brane}\""),
                 format!("`branectl remove {device}` takes it from there"),
             ),
-            Refusal::LoopbackStays { device, brane } => say(
+            Refusal::LoopbackStays { device, brane } => error(
                 "loopback-stays",
                 format!("\"{device}\" is the loopback device of brane \"{brane}\""),
                 "it stays as it is, with its brane; other devices can be changed",
             ),
-            Refusal::NicIsNotDeleted(device) => say(
+            Refusal::NicIsNotDeleted(device) => error(
                 "nic-is-not-deleted",
                 format!("\"{device}\" is the NIC itself"),
                 "it is there as long as the machine has it",
             ),
-            Refusal::NicIsNotRenamed(device) => say(
+            Refusal::NicIsNotRenamed(device) => error(
                 "nic-is-not-renamed",
                 format!("\"{device}\" is the NIC itself, whose name is fixed"),
                 "give the interface another name instead",
             ),
-            Refusal::TooManyAddresses { count, most } => say(
+            Refusal::TooManyAddresses { count, most } => error(
                 "too-many-addresses",
                 format!("{count} addresses, an interface takes {most}"),
                 "drop some",
             ),
-            Refusal::ImpossiblePrefix(cidr) => say(
+            Refusal::ImpossiblePrefix(cidr) => error(
                 "impossible-prefix",
                 format!("{} has no prefix of {} bits", cidr.ip, cidr.prefix),
                 "IPv4 addresses have 0 to 32, IPv6 addresses 0 to 128",
             ),
-            Refusal::NoSuchSubscriber(name, known) => say(
+            Refusal::NoSuchSubscriber(name, known) => error(
                 "no-such-subscriber",
                 format!("no subscriber named \"{name}\""),
                 listed("subscribers", known),
             ),
-            Refusal::NotQuarantined(name) => say(
+            Refusal::NotQuarantined(name) => error(
                 "not-quarantined",
                 format!("{name} is not quarantined"),
                 "it needs no readmission; `branectl subscribers` shows those that do",
             ),
-            Refusal::NoSuchLog(name, known) => say(
+            Refusal::NoSuchLog(name, known) => error(
                 "no-such-log",
                 format!("no brane or protection domain with a log named \"{name}\""),
                 listed("protection domains", known),
             ),
-            Refusal::LogLevelRefused(domain) => say(
+            Refusal::LogLevelRefused(domain) => error(
                 "log-level-refused",
                 format!("serial does not know the log of {domain}"),
                 "serial and manager are of different builds: build the image anew",
@@ -403,72 +403,72 @@ impl Words for Refusal {
 impl Words for query::Refusal {
     fn words(&self) -> Error {
         match self {
-            query::Refusal::NoSuchInterface(name) => say(
+            query::Refusal::NoSuchInterface(name) => error(
                 "query-no-such-interface",
                 format!("no interface named \"{name}\""),
                 "`ifconfig` shows the interfaces of the brane",
             ),
-            query::Refusal::InterfaceIsGone => say(
+            query::Refusal::InterfaceIsGone => error(
                 "query-interface-is-gone",
                 "the interface is gone",
                 "`ifconfig` shows the interfaces of the brane",
             ),
-            query::Refusal::InterfaceIsDown => say(
+            query::Refusal::InterfaceIsDown => error(
                 "query-interface-is-down",
                 "the interface is down",
                 "`ifconfig` shows when it is up",
             ),
-            query::Refusal::TooManyQueries(count) => say(
+            query::Refusal::TooManyQueries(count) => error(
                 "query-too-many",
                 format!("too many at once: {count} are under way"),
                 IN_A_MOMENT,
             ),
-            query::Refusal::NoSuchProtocol(protocol) => say(
+            query::Refusal::NoSuchProtocol(protocol) => error(
                 "query-no-such-protocol",
                 format!("{} does not run here", protocol.name()),
                 "`netstat -s` shows the protocols of the brane",
             ),
-            query::Refusal::NoRoute(to) => say(
+            query::Refusal::NoRoute(to) => error(
                 "query-no-route",
                 format!("no route to {to}"),
                 "`route` shows the routes",
             ),
-            query::Refusal::TooMuchData { size, most } => say(
+            query::Refusal::TooMuchData { size, most } => error(
                 "query-too-much-data",
                 format!("size too large: {size} bytes, {most} allowed"),
                 "send less",
             ),
-            query::Refusal::CannotSend(to) => say(
+            query::Refusal::CannotSend(to) => error(
                 "query-cannot-send",
                 format!("{to} cannot be asked"),
                 "name another host",
             ),
-            query::Refusal::NoReply(from) => say(
+            query::Refusal::NoReply(from) => error(
                 "query-no-reply",
                 format!("no answer from {from}"),
                 "the host is down, or does not answer echo requests",
             ),
-            query::Refusal::NoNameServer => say(
+            query::Refusal::NoNameServer => error(
                 "query-no-name-server",
                 "no name server is known",
                 "name one: host NAME SERVER",
             ),
-            query::Refusal::NotAHostName(name) => say(
+            query::Refusal::NotAHostName(name) => error(
                 "query-not-a-host-name",
                 format!("{name:?} cannot be a host's name"),
                 "write it as in www.example.org",
             ),
-            query::Refusal::NoSuchHost(name) => say(
+            query::Refusal::NoSuchHost(name) => error(
                 "query-no-such-host",
                 format!("no such host: {name}"),
                 "the name server knows no address for the name",
             ),
-            query::Refusal::NoAnswerAbout(name) => say(
+            query::Refusal::NoAnswerAbout(name) => error(
                 "query-no-answer-about",
                 format!("no answer about {name} in time"),
                 "try again, or name another name server",
             ),
-            query::Refusal::NoAnswer => say(
+            query::Refusal::NoAnswer => error(
                 "query-no-answer",
                 "the brane answered with something else",
                 "`show` of the brane tells how it is",

@@ -152,7 +152,15 @@ pub fn answers() -> Vec<(&'static str, Answer)> {
     use query::Answer as In;
     let query = Answer::Query;
     vec![
-        ("done", Answer::Done("vnic1 is net0 of red".into())),
+        (
+            "done",
+            Answer::Done(Done::Assigned {
+                device: "vnic1".into(),
+                interface: "net0".into(),
+                brane: "red".into(),
+                from: None,
+            }),
+        ),
         (
             "branes",
             Answer::Branes(vec![
@@ -172,7 +180,7 @@ pub fn answers() -> Vec<(&'static str, Answer)> {
                 before: free(0),
                 after: free(1),
                 took_us: 1999,
-                cut: 3,
+                aborted: 3,
                 home: vec!["vnic1".into()],
             }),
         ),

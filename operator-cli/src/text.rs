@@ -1,6 +1,7 @@
 //! Converts answers to text for a person. Owns no state. The caller makes the text printable, because it may include text of
 //! branes.
 
+use crate::done;
 use crate::json::{mode, origin};
 use crate::refusals::Words;
 use crate::table_layout::{Table, duration, milliseconds, rate};
@@ -17,7 +18,7 @@ use brane_abi::query;
 /// Converts an answer.
 pub fn answer(answer: &Answer) -> String {
     match answer {
-        Answer::Done(what) => format!("{what}\n"),
+        Answer::Done(done) => format!("{}\n", done::words(done)),
         Answer::Branes(branes) => list(branes),
         Answer::Brane(brane) => show(brane),
         Answer::Stats(groups) => stats(groups, false),
@@ -233,10 +234,10 @@ fn receipt(r: &Receipt) -> String {
         format!("; {} went home", join(&r.home))
     };
     format!(
-        "{} is deleted: it took {}, {} connections were cut off{home}\n{}",
+        "{} is deleted: it took {}, {} connections were aborted{home}\n{}",
         r.name,
         milliseconds(r.took_us),
-        r.cut,
+        r.aborted,
         table.text("  ")
     )
 }

@@ -6,9 +6,9 @@ use crate::control::{BraneStatus, Counter};
 /// An answer.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Answer {
-    /// The request is done. The text has details, for instance the name of a new interface.
+    /// A change was made.
     #[n(0)]
-    Done(#[n(0)] String),
+    Done(#[n(0)] Done),
     /// The branes, by number.
     #[n(1)]
     Branes(#[n(0)] Vec<Brane>),
@@ -262,9 +262,9 @@ pub struct Receipt {
     /// Microseconds from the request to its end.
     #[n(3)]
     pub took_us: u64,
-    /// Sockets and connections that were cut off.
+    /// Sockets and connections that were aborted.
     #[n(4)]
-    pub cut: u32,
+    pub aborted: u32,
     /// Names of the brane's devices that no brane has now.
     #[n(5)]
     pub home: Vec<String>,

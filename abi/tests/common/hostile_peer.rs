@@ -201,7 +201,7 @@ pub fn run(memory: SharedRegion, program: &[u8]) {
             4 => peer = honest(memory),
             5 => {
                 if let Some(peer) = &mut peer {
-                    follow(peer);
+                    poll_link(peer);
                 }
             }
             6 => {
@@ -228,7 +228,7 @@ fn honest(memory: SharedRegion) -> Option<Endpoint<RingPair>> {
 }
 
 /// Executes an honest side's step of the handshake.
-fn follow(end: &mut Endpoint<RingPair>) {
+fn poll_link(end: &mut Endpoint<RingPair>) {
     if end.poll() == LinkEvent::PeerRestarted {
         end.accept();
         let _ = end.poll();
@@ -245,7 +245,7 @@ fn recover(mut run: Run) {
     for _ in 0..3 {
         run.poll();
         run.accept();
-        follow(&mut peer);
+        poll_link(&mut peer);
     }
     assert!(run.endpoint.is_up() && peer.is_up(), "the link recovers");
     assert_eq!(run.endpoint.peer_epoch(), peer.epoch());

@@ -61,7 +61,7 @@ pub(crate) enum Input<'a> {
     /// Another owner's state has changed, so the instance may have a next step.
     Advance(&'a dyn Audience),
     /// A heartbeat period has passed. The flag is true if the brane is suspended now.
-    Beat(bool),
+    Heartbeat(bool),
     /// The brane is suspended.
     Suspended,
     /// An operator wants a fresh status.
@@ -144,7 +144,7 @@ impl Effects {
 
 /// Times of a brane's start and restart, in nanoseconds since the boot.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Times {
+pub(crate) struct StartTimes {
     /// Last start without a shutdown after it.
     pub started: Option<u64>,
     /// Last restart since that start.
@@ -184,7 +184,7 @@ pub(crate) struct Instance {
     pub heartbeat: Heartbeat,
     pub started_at: Option<u64>,
     /// Times for `uptime`.
-    pub times: Times,
+    pub times: StartTimes,
     pub failed_at: Option<u64>,
     pub recovery_ns: u64,
     pub restarts: u32,
@@ -231,7 +231,7 @@ impl Instance {
             reporting: None,
             heartbeat: Heartbeat::default(),
             started_at: None,
-            times: Times::default(),
+            times: StartTimes::default(),
             failed_at: None,
             recovery_ns: 0,
             restarts: 0,
@@ -366,7 +366,7 @@ impl Instance {
             Input::ClientFault(what) => self.client_fault(now, what, effects),
             Input::Tick => self.tick(now, effects),
             Input::Advance(audience) => self.advance(now, audience, effects),
-            Input::Beat(suspended) => self.beat(now, suspended, effects),
+            Input::Heartbeat(suspended) => self.heartbeat(now, suspended, effects),
             Input::Suspended => self.heartbeat.suspended(),
             Input::RequestStatus => self.request_status(now, effects),
             Input::Provoke(provocation) => self.provoke(now, provocation, effects),
@@ -383,7 +383,7 @@ impl Instance {
     /// Records a start, a restart or a shutdown since `before`: the state and the number of restarts at that time.
     fn note_times(&mut self, now: u64, before: (LifecycleState, u32)) {
         match (before.0, self.state) {
-            (LifecycleState::Stopping, LifecycleState::Created) => self.times = Times::default(),
+            (LifecycleState::Stopping, LifecycleState::Created) => self.times = StartTimes::default(),
             (_, LifecycleState::Started) => {
                 self.times.started.get_or_insert(now);
             }

@@ -179,7 +179,7 @@ impl Manager {
         self.beat_at = cx.now + heartbeat::PERIOD_NS;
         for id in self.instances.ids() {
             let suspended = self.suspensions.is_suspended(Child::Brane(id));
-            self.step(id, Input::Beat(suspended), cx);
+            self.step(id, Input::Heartbeat(suspended), cx);
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::shell::{Action, Context, Reply};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use brane_abi::operator::{self, Answer, Request};
+use brane_abi::operator::{self, Answer, Done, Request};
 
 /// Names of the operators' protection domains, by number.
 pub const OPERATORS: [&str; 2] = ["console", "remote"];
@@ -52,7 +52,7 @@ impl Manager {
             },
             operator::CANCEL => {
                 self.jobs.cancel(operator, job(argument));
-                Ok(Progress::Done(Answer::Done(String::new())))
+                Ok(Progress::Done(Answer::Done(Done::Nothing)))
             }
             operator::POLL => match self.jobs.poll(operator, job(argument)) {
                 Poll::Running => Ok(Progress::Pending(job(argument))),

@@ -119,7 +119,7 @@ impl Subscriber {
         for brane in branes {
             for transition in [Transition::AfterCreate, Transition::AfterStart] {
                 let is_past = transition == Transition::AfterCreate || brane.started;
-                if is_past && self.known.follow(subscription, brane, transition) {
+                if is_past && self.known.update(subscription, brane, transition) {
                     self.enqueue(subscription, brane, transition, None, None);
                 }
             }
@@ -199,7 +199,7 @@ impl Subscribers {
             let Some(subscription) = s.subscription.take() else {
                 continue;
             };
-            if s.known.follow(&subscription, brane, transition) {
+            if s.known.update(&subscription, brane, transition) {
                 s.enqueue(&subscription, brane, transition, Some(self.turn), former_name);
             }
             s.subscription = Some(subscription);

@@ -20,7 +20,7 @@ mod devices;
 mod heartbeat;
 mod interleaved;
 mod jobs;
-mod life;
+mod lifecycle;
 mod limits;
 mod logs;
 mod meanwhile;

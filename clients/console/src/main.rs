@@ -70,7 +70,7 @@ struct Shell {
     screen: StreamProducer,
     waiting: Waiting,
     /// True if the tty's indices were impossible; then nothing is read or written any more.
-    broken: bool,
+    quarantined: bool,
 }
 
 const TOO_SMALL: &str = "a region of the system description is smaller than the layout asks for";
@@ -95,7 +95,7 @@ fn init() -> Shell {
         screen: StreamProducer::new(indices(shared, tty::OUTPUT_INDICES), part(tty::OUTPUT))
             .expect(TOO_SMALL),
         waiting: Waiting::None,
-        broken: false,
+        quarantined: false,
     };
     shell.flush();
     shell
@@ -104,39 +104,39 @@ fn init() -> Shell {
 impl Shell {
     /// Moves output for the screen into the ring. If the ring was full, serial notifies the console when it has taken some bytes.
     fn flush(&mut self) {
-        if self.broken {
+        if self.quarantined {
             return;
         }
         let screen = &mut self.screen;
         let mut written = false;
-        let mut broken = false;
+        let mut quarantined = false;
         self.session.flush(|bytes| match screen.write(bytes) {
             Ok(n) => {
                 written |= n != 0;
                 n
             }
             Err(_) => {
-                broken = true;
+                quarantined = true;
                 0
             }
         });
         if written {
             SERIAL.notify();
         }
-        if broken {
+        if quarantined {
             self.give_up();
         }
     }
 
     fn give_up(&mut self) {
-        self.broken = true;
+        self.quarantined = true;
         logln!("the console's line to serial makes no sense: the console is off until the next boot");
     }
 
     /// Handles typed bytes.
     fn keys(&mut self) {
         for _ in 0..KEY_BUDGET {
-            if self.broken {
+            if self.quarantined {
                 return;
             }
             let mut byte = [0];

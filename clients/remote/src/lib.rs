@@ -70,7 +70,7 @@ impl Slot {
 pub struct Session {
     decoder: Decoder,
     /// Number of dropped frames that the host was notified of.
-    told_garbled: u32,
+    reported_garbled: u32,
     /// Number of the session; 0 before the first hello.
     session: u64,
     /// Requests in the order of their first arrival.
@@ -95,7 +95,7 @@ impl Session {
     pub fn new() -> Session {
         Session {
             decoder: Decoder::new(),
-            told_garbled: 0,
+            reported_garbled: 0,
             session: 0,
             slots: Vec::new(),
             gone: VecDeque::new(),
@@ -125,9 +125,9 @@ impl Session {
             self.decoder = decoder;
             bytes = bytes.get(taken.max(1)..).unwrap_or_default();
         }
-        if self.told_garbled != self.decoder.garbled {
-            self.told_garbled = self.decoder.garbled;
-            self.say(Kind::Garbled, self.told_garbled, &[]);
+        if self.reported_garbled != self.decoder.garbled {
+            self.reported_garbled = self.decoder.garbled;
+            self.send(Kind::Garbled, self.reported_garbled, &[]);
         }
     }
 
@@ -157,7 +157,7 @@ impl Session {
         }
     }
 
-    fn say(&mut self, kind: Kind, number: u32, body: &[u8]) {
+    fn send(&mut self, kind: Kind, number: u32, body: &[u8]) {
         if self.short.len() < SHORT {
             self.short.push_back(encode(kind, number, body));
         }
@@ -168,7 +168,7 @@ impl Session {
             version: VERSION,
             session,
         };
-        self.say(Kind::Hello, 0, &hello.to_bytes());
+        self.send(Kind::Hello, 0, &hello.to_bytes());
     }
 
     fn frame(&mut self, frame: Frame<'_>, manager: &mut impl Manager) {
@@ -205,7 +205,7 @@ impl Session {
     fn request(&mut self, number: u32, body: &[u8], manager: &mut impl Manager) {
         if let Some(slot) = self.slots.iter_mut().find(|slot| slot.number == number) {
             match &mut slot.state {
-                State::Waiting(_) => self.say(Kind::Pending, number, &[]),
+                State::Waiting(_) => self.send(Kind::Pending, number, &[]),
                 State::Ready { sent, .. } => *sent = Some(0),
             }
             return;
@@ -217,17 +217,17 @@ impl Session {
                 offset: 0,
                 bytes: &[],
             };
-            return self.say(Kind::Answer, number, &gone.to_bytes());
+            return self.send(Kind::Answer, number, &gone.to_bytes());
         }
         if self.slots.iter().filter(|slot| slot.is_under_way()).count() >= JOBS {
-            return self.say(Kind::Busy, number, &[]);
+            return self.send(Kind::Busy, number, &[]);
         }
         let state = match body.len() <= MAX_REQUEST {
             true => State::of(manager.call(body)),
             false => State::of(too_long(body.len())),
         };
         if matches!(state, State::Waiting(_)) {
-            self.say(Kind::Pending, number, &[]);
+            self.send(Kind::Pending, number, &[]);
         }
         self.slots.push(Slot { number, state });
         self.trim();

@@ -40,7 +40,7 @@ struct Shell {
     input: StreamConsumer,
     output: StreamProducer,
     /// True if serial's indices were impossible; then nothing is read or written any more.
-    broken: bool,
+    quarantined: bool,
 }
 
 const TOO_SMALL: &str = "a region of the system description is smaller than the layout asks for";
@@ -70,7 +70,7 @@ fn init() -> Shell {
             part(remote_line::OUTPUT),
         )
         .expect(TOO_SMALL),
-        broken: false,
+        quarantined: false,
     }
 }
 
@@ -111,7 +111,7 @@ impl Manager for ByCall {
 
 impl Shell {
     fn give_up(&mut self) {
-        self.broken = true;
+        self.quarantined = true;
         logln!("the remote line to serial makes no sense: it is off until the next boot");
     }
 
@@ -119,7 +119,7 @@ impl Shell {
     fn receive(&mut self) -> bool {
         let mut taken = 0;
         let mut buffer = [0; BUDGET / 4];
-        while taken < BUDGET && !self.broken {
+        while taken < BUDGET && !self.quarantined {
             match self.input.read(&mut buffer) {
                 Ok(0) => return taken != 0,
                 Ok(count) => {
@@ -137,22 +137,22 @@ impl Shell {
     /// Moves the bytes to send into the ring. Returns true if there were any. If the ring was full, serial notifies this domain
     /// when it has taken some bytes.
     fn flush(&mut self) -> bool {
-        if self.broken {
+        if self.quarantined {
             return false;
         }
         let output = &mut self.output;
-        let (mut written, mut broken) = (false, false);
+        let (mut written, mut quarantined) = (false, false);
         self.session.flush(|bytes| match output.write(bytes) {
             Ok(count) => {
                 written |= count != 0;
                 count
             }
             Err(_) => {
-                broken = true;
+                quarantined = true;
                 0
             }
         });
-        if broken {
+        if quarantined {
             self.give_up();
         }
         written

@@ -60,11 +60,11 @@ impl Bench {
     }
 
     fn hello(&mut self, version: u16, session: u64) -> Vec<(Kind, u32, Vec<u8>)> {
-        self.say(Kind::Hello, 0, &Hello { version, session }.to_bytes())
+        self.send(Kind::Hello, 0, &Hello { version, session }.to_bytes())
     }
 
     /// Sends a frame. Returns the session's frames in reply.
-    fn say(&mut self, kind: Kind, number: u32, body: &[u8]) -> Vec<(Kind, u32, Vec<u8>)> {
+    fn send(&mut self, kind: Kind, number: u32, body: &[u8]) -> Vec<(Kind, u32, Vec<u8>)> {
         self.bytes(&encode(kind, number, body))
     }
 
@@ -112,30 +112,33 @@ fn a_request_is_done_once_however_often_it_comes() {
     let mut bench = Bench::new();
     for _ in 0..3 {
         assert_eq!(
-            bench.say(Kind::Request, 1, b"ab"),
+            bench.send(Kind::Request, 1, b"ab"),
             [answer(1, STATUS_OK, b"abab")]
         );
     }
-    assert_eq!(bench.say(Kind::Request, 2, b"x"), [answer(2, STATUS_ERROR, b"x")]);
+    assert_eq!(
+        bench.send(Kind::Request, 2, b"x"),
+        [answer(2, STATUS_ERROR, b"x")]
+    );
     assert_eq!(bench.manager.calls, [b"ab".to_vec(), b"x".to_vec()]);
     // Much later its answer is no longer kept, but its number is known.
     for number in 3..40 {
-        bench.say(Kind::Request, number, b"c");
+        bench.send(Kind::Request, number, b"c");
     }
-    assert_eq!(bench.say(Kind::Request, 1, b"ab"), [answer(1, STATUS_GONE, b"")]);
+    assert_eq!(bench.send(Kind::Request, 1, b"ab"), [answer(1, STATUS_GONE, b"")]);
     assert_eq!(bench.manager.calls.len(), 39);
 }
 
 #[test]
 fn what_takes_longer_is_told_when_it_is_there() {
     let mut bench = Bench::new();
-    assert_eq!(bench.say(Kind::Request, 1, b"l"), [(Kind::Pending, 1, vec![])]);
-    assert_eq!(bench.say(Kind::Request, 1, b"l"), [(Kind::Pending, 1, vec![])]);
+    assert_eq!(bench.send(Kind::Request, 1, b"l"), [(Kind::Pending, 1, vec![])]);
+    assert_eq!(bench.send(Kind::Request, 1, b"l"), [(Kind::Pending, 1, vec![])]);
     assert!(bench.session.waits());
     bench.session.poll(&mut bench.manager);
     assert_eq!(bench.heard(), [], "it has not ended");
     assert_eq!(
-        bench.say(Kind::Request, 2, b"q"),
+        bench.send(Kind::Request, 2, b"q"),
         [answer(2, STATUS_OK, b"qq")],
         "others need not wait"
     );
@@ -143,7 +146,7 @@ fn what_takes_longer_is_told_when_it_is_there() {
     bench.session.poll(&mut bench.manager);
     assert_eq!(bench.heard(), [answer(1, STATUS_OK, b"end")]);
     assert!(!bench.session.waits());
-    assert_eq!(bench.say(Kind::Request, 1, b"l"), [answer(1, STATUS_OK, b"end")]);
+    assert_eq!(bench.send(Kind::Request, 1, b"l"), [answer(1, STATUS_OK, b"end")]);
     assert_eq!(bench.manager.calls.len(), 2);
 }
 
@@ -152,17 +155,17 @@ fn so_many_are_under_way_and_no_more() {
     let mut bench = Bench::new();
     for number in 1..=JOBS as u32 {
         assert_eq!(
-            bench.say(Kind::Request, number, b"l"),
+            bench.send(Kind::Request, number, b"l"),
             [(Kind::Pending, number, vec![])]
         );
     }
-    assert_eq!(bench.say(Kind::Request, 99, b"l"), [(Kind::Busy, 99, vec![])]);
+    assert_eq!(bench.send(Kind::Request, 99, b"l"), [(Kind::Busy, 99, vec![])]);
     assert_eq!(bench.manager.calls.len(), JOBS);
-    assert_eq!(bench.say(Kind::Cancel, 3, b""), []);
+    assert_eq!(bench.send(Kind::Cancel, 3, b""), []);
     assert_eq!(bench.manager.cancelled, [3], "the manager need not keep it");
-    assert_eq!(bench.say(Kind::Request, 99, b"l"), [(Kind::Pending, 99, vec![])]);
+    assert_eq!(bench.send(Kind::Request, 99, b"l"), [(Kind::Pending, 99, vec![])]);
     assert_eq!(
-        bench.say(Kind::Request, 3, b"l"),
+        bench.send(Kind::Request, 3, b"l"),
         [answer(3, STATUS_GONE, b"")],
         "it is not done again"
     );
@@ -199,7 +202,7 @@ fn a_garbled_request_is_not_done_and_the_host_hears_of_it() {
     assert_eq!(bench.bytes(&line), [(Kind::Garbled, 1, vec![])]);
     assert!(bench.manager.calls.is_empty());
     assert_eq!(
-        bench.say(Kind::Request, 1, b"ab"),
+        bench.send(Kind::Request, 1, b"ab"),
         [answer(1, STATUS_OK, b"abab")]
     );
     assert_eq!(bench.session.garbled(), 1);
@@ -211,7 +214,7 @@ fn nothing_is_done_for_whom_has_not_said_hello_in_this_version() {
         session: Session::new(),
         manager: Played::default(),
     };
-    assert_eq!(bench.say(Kind::Request, 1, b"ab"), [(Kind::Hello, 0, hello(0))]);
+    assert_eq!(bench.send(Kind::Request, 1, b"ab"), [(Kind::Hello, 0, hello(0))]);
     assert_eq!(bench.hello(VERSION + 1, 8), [(Kind::Hello, 0, hello(0))]);
     assert_eq!(bench.hello(VERSION, 0), [(Kind::Hello, 0, hello(0))]);
     assert!(bench.manager.calls.is_empty());
@@ -220,18 +223,18 @@ fn nothing_is_done_for_whom_has_not_said_hello_in_this_version() {
 #[test]
 fn a_new_session_has_numbers_of_its_own() {
     let mut bench = Bench::new();
-    bench.say(Kind::Request, 1, b"ab");
-    bench.say(Kind::Request, 2, b"l");
+    bench.send(Kind::Request, 1, b"ab");
+    bench.send(Kind::Request, 2, b"l");
     assert_eq!(bench.hello(VERSION, 6), [(Kind::Hello, 0, hello(6))]);
     assert!(!bench.session.waits());
     assert_eq!(
-        bench.say(Kind::Request, 1, b"cd"),
+        bench.send(Kind::Request, 1, b"cd"),
         [answer(1, STATUS_OK, b"cdcd")]
     );
     // A repeated hello in one session changes nothing.
     bench.hello(VERSION, 6);
     assert_eq!(
-        bench.say(Kind::Request, 1, b"cd"),
+        bench.send(Kind::Request, 1, b"cd"),
         [answer(1, STATUS_OK, b"cdcd")]
     );
     assert_eq!(bench.manager.calls.len(), 3);
@@ -240,7 +243,7 @@ fn a_new_session_has_numbers_of_its_own() {
 #[test]
 fn a_request_that_is_too_long_is_refused() {
     let mut bench = Bench::new();
-    let heard = bench.say(Kind::Request, 1, &[b'a'; 800]);
+    let heard = bench.send(Kind::Request, 1, &[b'a'; 800]);
     let chunk = Chunk::from_bytes(&heard[0].2).unwrap();
     assert_eq!(chunk.status, STATUS_ERROR);
     assert!(bench.manager.calls.is_empty());

@@ -8,7 +8,7 @@
 extern crate alloc;
 
 use alloc::boxed::Box;
-use brane_socket::{Executor, Platform, Stack};
+use brane_socket::{Executor, NetClient, Platform};
 use sel4_microkit::time::{Alarm, Clock};
 use sel4_microkit::{Channel, ChannelSet, Handler, Never, heap, log, logln, protection_domain, scrub};
 use services_core::Services;
@@ -23,11 +23,11 @@ const TIMER: Channel = Channel::new(wiring::channels::TIMER);
 const SERIAL: Channel = Channel::new(wiring::channels::SERIAL);
 
 /// The socket library's platform: this domain's channels, clock and timer.
-struct Surroundings {
+struct PdPlatform {
     clock: Clock,
 }
 
-impl Platform for Surroundings {
+impl Platform for PdPlatform {
     fn notify(&self) {
         BRANE.notify();
     }
@@ -38,7 +38,7 @@ impl Platform for Surroundings {
 }
 
 struct Client {
-    stack: Stack,
+    net: NetClient,
     executor: Executor,
     alarm: Alarm,
 }
@@ -54,13 +54,13 @@ fn init() -> Client {
     }
     heap::init(heap);
     let clock = Clock::new(wiring::regions::TSC);
-    let stack = Stack::start(wiring::regions::SOCK.shared(), Box::new(Surroundings { clock }))
+    let net = NetClient::start(wiring::regions::SOCK.shared(), Box::new(PdPlatform { clock }))
         .expect("the region `sock` of this client is too small for its layout");
     let executor = Executor::new();
-    let services = Services::new(stack.clone(), executor, |line| logln!("{line}"));
+    let services = Services::new(net.clone(), executor, |line| logln!("{line}"));
     executor.spawn(services.run()).detach();
     let mut client = Client {
-        stack,
+        net,
         executor,
         alarm: Alarm::new(TIMER),
     };
@@ -71,7 +71,7 @@ fn init() -> Client {
 impl Client {
     /// Works until nothing is left to do. Sets the timer if work is due later.
     fn work(&mut self) {
-        if let Some(at) = self.stack.run(&self.executor) {
+        if let Some(at) = self.net.run(&self.executor) {
             // If the timer rejects a deadline, the work is only late.
             self.alarm.set(at);
         }

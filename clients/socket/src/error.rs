@@ -12,7 +12,7 @@ pub enum Error {
     /// The remote reset the connection, or the connection timed out inside the brane. Drop the socket.
     ConnectionReset,
     /// The brane has restarted since the socket was opened; all its sockets are gone. Drop the socket, wait for
-    /// [`Stack::ready`](crate::Stack::ready), and open a new one.
+    /// [`NetClient::ready`](crate::NetClient::ready), and open a new one.
     BraneRestarted,
     /// The remote refused the connection.
     ConnectionRefused,
@@ -28,7 +28,7 @@ pub enum Error {
     NoResources,
     /// The brane runs without this protocol.
     NotSupported,
-    /// The brane is not configured yet: wait for [`Stack::ready`](crate::Stack::ready).
+    /// The brane is not configured yet: wait for [`NetClient::ready`](crate::NetClient::ready).
     NotReady,
     /// The argument can never be valid: a ring size that is no power of two, a datagram too long for the ring, port 0 for a
     /// listener, an unspecified remote address.

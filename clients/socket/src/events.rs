@@ -6,8 +6,8 @@
 
 use crate::error::Error;
 use crate::identity::Identity;
+use crate::net_client::{Core, Shared};
 use crate::slot::Phase;
-use crate::stack::{Core, Shared};
 use alloc::rc::Rc;
 use alloc::vec::Vec;
 use brane_abi::layout::sock;

@@ -6,10 +6,10 @@
 //! every socket with [`Error::BraneRestarted`]. No event of the brane causes a panic or an endless loop here.
 //!
 //! The library knows nothing of seL4: notification and clock come from the caller ([`Platform`]). The caller's loop is
-//! [`Stack::run`]: handle the doorbell's events, poll the woken tasks (and no others), ring the brane's doorbell once for all of
+//! [`NetClient::run`]: handle the doorbell's events, poll the woken tasks (and no others), ring the brane's doorbell once for all of
 //! them, arm this side's doorbell, sleep.
 //!
-//! [`TcpStream`] implements `embedded-io-async`, [`Stack`] and [`UdpSocket`] the traits of `embedded-nal-async`.
+//! [`TcpStream`] implements `embedded-io-async`, [`NetClient`] and [`UdpSocket`] the traits of `embedded-nal-async`.
 #![cfg_attr(not(test), no_std)]
 #![warn(missing_docs)]
 
@@ -20,10 +20,10 @@ mod events;
 pub mod executor;
 mod identity;
 pub mod nal;
+mod net_client;
 mod query;
+mod ring_allocator;
 mod slot;
-mod space;
-mod stack;
 mod tcp;
 mod time;
 mod udp;
@@ -31,8 +31,8 @@ mod udp;
 pub use error::Error;
 pub use executor::Executor;
 pub use identity::Identity;
+pub use net_client::{Counters, NetClient, Platform};
 pub use slot::RingSizes;
-pub use stack::{Counters, Platform, Stack};
 pub use tcp::{ListenOptions, ReadHalf, TcpListener, TcpStream, WriteHalf};
 pub use time::Sleep;
 pub use udp::{Incoming, Outgoing, UdpSocket};

@@ -1,14 +1,14 @@
 //! The traits of `embedded-nal-async`, so that crates written for them run over a brane unchanged. The module owns no state.
 
 use crate::error::Error;
+use crate::net_client::NetClient;
 use crate::slot::RingSizes;
-use crate::stack::Stack;
 use crate::tcp::TcpStream;
 use crate::udp::UdpSocket;
 use core::net::SocketAddr;
 use embedded_nal_async::{ConnectedUdp, TcpConnect, UdpStack, UnconnectedUdp};
 
-impl TcpConnect for Stack {
+impl TcpConnect for NetClient {
     type Error = Error;
     type Connection<'a> = TcpStream;
 
@@ -53,7 +53,7 @@ impl UnconnectedUdp for UdpSocket {
     }
 }
 
-impl UdpStack for Stack {
+impl UdpStack for NetClient {
     type Error = Error;
     type Connected = ConnectedSocket;
     type UniquelyBound = UdpSocket;

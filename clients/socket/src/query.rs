@@ -3,7 +3,7 @@
 //! The brane is not trusted: its answer is bounded, and an answer that cannot be decoded is a protocol error.
 
 use crate::error::Error;
-use crate::stack::{Core, Shared, Stack};
+use crate::net_client::{Core, NetClient, Shared};
 use alloc::rc::Rc;
 use alloc::vec::Vec;
 use brane_abi::query::{Answer, MAX_QUERY, Query};
@@ -11,7 +11,7 @@ use brane_abi::socket::{CONTROL_BIT, QUESTIONS, request};
 use core::task::{Poll, Waker};
 
 /// A query under way.
-pub(crate) struct Question {
+pub(crate) struct PendingQuery {
     token: u32,
     outcome: Option<Result<Answer, Error>>,
     /// Its task has ended; the entry is freed when the answer arrives.
@@ -28,14 +28,14 @@ struct Pending {
 impl Drop for Pending {
     fn drop(&mut self) {
         let core = &mut *self.shared.core.borrow_mut();
-        if let Some(question) = core.questions.iter_mut().find(|q| q.token == self.token) {
-            question.dropped = true;
+        if let Some(query) = core.queries.iter_mut().find(|q| q.token == self.token) {
+            query.dropped = true;
         }
-        core.questions.retain(|q| !(q.dropped && q.outcome.is_some()));
+        core.queries.retain(|q| !(q.dropped && q.outcome.is_some()));
     }
 }
 
-impl Stack {
+impl NetClient {
     /// Sends a query to the brane and waits for its answer. A refusal is an answer ([`Answer::Refused`]).
     ///
     /// # Errors
@@ -55,13 +55,13 @@ impl Stack {
         };
         core::future::poll_fn(|cx| {
             let core = &mut *pending.shared.core.borrow_mut();
-            let Some(question) = core.questions.iter_mut().find(|q| q.token == token) else {
+            let Some(query) = core.queries.iter_mut().find(|q| q.token == token) else {
                 return Poll::Ready(Err(Error::BraneRestarted));
             };
-            if let Some(outcome) = &question.outcome {
+            if let Some(outcome) = &query.outcome {
                 return Poll::Ready(outcome.clone());
             }
-            question.waker = Some(cx.waker().clone());
+            query.waker = Some(cx.waker().clone());
             Poll::Pending
         })
         .await
@@ -73,14 +73,14 @@ impl Core {
         if !self.is_up() {
             return Err(Error::NotReady);
         }
-        if self.questions.len() >= QUESTIONS {
+        if self.queries.len() >= QUESTIONS {
             return Err(Error::NoResources);
         }
         self.last_token = self.last_token.wrapping_add(1);
         let token = self.last_token;
         self.send([request::QUERY, token, 0], text)?;
         shared.mark(CONTROL_BIT);
-        self.questions.push(Question {
+        self.queries.push(PendingQuery {
             token,
             outcome: None,
             dropped: false,
@@ -92,7 +92,7 @@ impl Core {
     /// Stores an answer and wakes its task. Returns false if no query has this token or the answer cannot be decoded.
     pub(crate) fn take_answer(&mut self, token: u32, text: &[u8]) -> bool {
         let Some(at) = self
-            .questions
+            .queries
             .iter()
             .position(|q| q.token == token && q.outcome.is_none())
         else {
@@ -100,30 +100,30 @@ impl Core {
         };
         let answer = minicbor::decode::<Answer>(text);
         let sound = answer.is_ok();
-        let question = &mut self.questions[at];
-        question.outcome = Some(answer.map_err(|_| Error::Protocol));
-        if let Some(waker) = question.waker.take() {
+        let query = &mut self.queries[at];
+        query.outcome = Some(answer.map_err(|_| Error::Protocol));
+        if let Some(waker) = query.waker.take() {
             waker.wake();
         }
-        if question.dropped {
-            self.questions.swap_remove(at);
+        if query.dropped {
+            self.queries.swap_remove(at);
         }
         sound
     }
 
     /// Ends all queries with the link.
-    pub(crate) fn lose_questions(&mut self, error: Error) {
-        for question in &mut self.questions {
-            question.outcome.get_or_insert(Err(error));
-            if let Some(waker) = question.waker.take() {
+    pub(crate) fn lose_queries(&mut self, error: Error) {
+        for query in &mut self.queries {
+            query.outcome.get_or_insert(Err(error));
+            if let Some(waker) = query.waker.take() {
                 waker.wake();
             }
         }
-        self.questions.retain(|question| !question.dropped);
+        self.queries.retain(|query| !query.dropped);
     }
 }
 
 /// Returns an empty list of queries.
-pub(crate) fn none() -> Vec<Question> {
+pub(crate) fn none() -> Vec<PendingQuery> {
     Vec::with_capacity(QUESTIONS)
 }

@@ -5,8 +5,8 @@
 //! more.
 
 use crate::error::Error;
-use crate::space::Range;
-use crate::stack::Shared;
+use crate::net_client::Shared;
+use crate::ring_allocator::Range;
 use alloc::rc::Rc;
 use brane_abi::socket::{Endpoints, Rings};
 use core::task::{Context, Poll, Waker};

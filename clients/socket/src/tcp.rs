@@ -4,8 +4,8 @@
 //! when all woken tasks have run. The brane on the other side is checked by the rings and by the slot's state.
 
 use crate::error::Error;
+use crate::net_client::{NetClient, bytes};
 use crate::slot::{Direction, Handle, RingSizes};
-use crate::stack::{Stack, bytes};
 use brane_abi::net::SockAddr;
 use brane_abi::ring::RingError;
 use brane_abi::socket::{Accept, Endpoints, Listen, Open, request};
@@ -53,23 +53,21 @@ pub(crate) fn from_abi(address: &SockAddr) -> SocketAddr {
 impl TcpListener {
     /// Listens on an address and a port. An unspecified address means every address of the brane, of both families.
     pub async fn bind(
-        stack: &Stack,
+        net: &NetClient,
         local: SocketAddr,
         options: ListenOptions,
     ) -> Result<TcpListener, Error> {
         if local.port() == 0 {
             return Err(Error::InvalidInput);
         }
-        let handle = stack.0.take_slot(None).await?;
+        let handle = net.0.take_slot(None).await?;
         let listen = Listen {
             local: to_abi(local),
             backlog: options.backlog,
             rx_buffer: options.rx_buffer,
             tx_buffer: options.tx_buffer,
         };
-        stack
-            .0
-            .request(handle.slot, request::TCP_LISTEN, bytes(&listen))?;
+        net.0.request(handle.slot, request::TCP_LISTEN, bytes(&listen))?;
         let endpoints = handle.opened().await?;
         Ok(TcpListener {
             handle,
@@ -85,7 +83,7 @@ impl TcpListener {
         }
         let listener = self.handle.slot as u32;
         TcpStream::open(
-            &Stack(self.handle.shared.clone()),
+            &NetClient(self.handle.shared.clone()),
             self.options.rings,
             request::TCP_ACCEPT,
             |rings| Request::Accept(Accept { listener, rings }),
@@ -139,22 +137,22 @@ pub struct WriteHalf<'a> {
 
 impl TcpStream {
     async fn open(
-        stack: &Stack,
+        net: &NetClient,
         sizes: RingSizes,
         kind: u32,
         payload: impl FnOnce(brane_abi::socket::Rings) -> Request,
     ) -> Result<TcpStream, Error> {
-        let handle = stack.0.take_slot(Some(sizes)).await?;
+        let handle = net.0.take_slot(Some(sizes)).await?;
         let (rx, tx, places) = {
-            let core = stack.0.core.borrow();
+            let core = net.0.core.borrow();
             let [rx, tx] = core.fresh_rings(handle.slot).ok_or(Error::InvalidInput)?;
             let rx = StreamConsumer::new(rx.0, rx.1).ok_or(Error::InvalidInput)?;
             let tx = StreamProducer::new(tx.0, tx.1).ok_or(Error::InvalidInput)?;
             (rx, tx, core.slots[handle.slot].places())
         };
         match payload(places) {
-            Request::Accept(accept) => stack.0.request(handle.slot, kind, bytes(&accept))?,
-            Request::Open(open) => stack.0.request(handle.slot, kind, bytes(&open))?,
+            Request::Accept(accept) => net.0.request(handle.slot, kind, bytes(&accept))?,
+            Request::Open(open) => net.0.request(handle.slot, kind, bytes(&open))?,
         }
         let endpoints = handle.opened().await?;
         Ok(TcpStream {
@@ -168,12 +166,12 @@ impl TcpStream {
     }
 
     /// Connects to `remote`, from an address and port that the brane chooses.
-    pub async fn connect(stack: &Stack, remote: SocketAddr, rings: RingSizes) -> Result<TcpStream, Error> {
+    pub async fn connect(net: &NetClient, remote: SocketAddr, rings: RingSizes) -> Result<TcpStream, Error> {
         if remote.ip().is_unspecified() || remote.port() == 0 {
             return Err(Error::InvalidInput);
         }
         let remote = to_abi(remote);
-        TcpStream::open(stack, rings, request::TCP_CONNECT, |rings| {
+        TcpStream::open(net, rings, request::TCP_CONNECT, |rings| {
             Request::Open(Open {
                 local: SockAddr::default(),
                 remote,

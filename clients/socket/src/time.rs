@@ -4,7 +4,7 @@
 //! forward only if its deadline is earlier, so a busy connection needs no timer. Each check walks over the slots and sets the
 //! next check.
 
-use crate::stack::{Core, Shared, Stack};
+use crate::net_client::{Core, NetClient, Shared};
 use alloc::rc::Rc;
 use alloc::vec::Vec;
 use brane_abi::socket::request;
@@ -65,14 +65,14 @@ impl Timers {
     }
 }
 
-/// Future that ends at a deadline; see [`Stack::sleep`].
+/// Future that ends at a deadline; see [`NetClient::sleep`].
 pub struct Sleep {
     shared: Rc<Shared>,
     deadline: u64,
     id: u64,
 }
 
-impl Stack {
+impl NetClient {
     /// Returns a future that ends `ns` nanoseconds from now.
     pub fn sleep(&self, ns: u64) -> Sleep {
         Sleep {

@@ -4,8 +4,8 @@
 //! the replies are published once for the whole batch. The brane is not trusted: an impossible index or length ends the link.
 
 use crate::error::Error;
+use crate::net_client::{NetClient, bytes};
 use crate::slot::{Direction, Handle, RingSizes};
-use crate::stack::{Stack, bytes};
 use crate::tcp::{from_abi, to_abi};
 use brane_abi::net::SockAddr;
 use brane_abi::ring::{Consumer, Producer, Record, RingError};
@@ -116,10 +116,10 @@ enum End {
 impl UdpSocket {
     /// Binds to an address and a port. An unspecified address means every address of the brane, of both families. For port 0 the
     /// brane chooses a port.
-    pub async fn bind(stack: &Stack, local: SocketAddr, sizes: RingSizes) -> Result<UdpSocket, Error> {
-        let handle = stack.0.take_slot(Some(sizes)).await?;
+    pub async fn bind(net: &NetClient, local: SocketAddr, sizes: RingSizes) -> Result<UdpSocket, Error> {
+        let handle = net.0.take_slot(Some(sizes)).await?;
         let (rx, tx, rings) = {
-            let core = stack.0.core.borrow();
+            let core = net.0.core.borrow();
             let [rx, tx] = core.fresh_rings(handle.slot).ok_or(Error::InvalidInput)?;
             let rx = Consumer::new(rx.0, rx.1).ok_or(Error::InvalidInput)?;
             let tx = Producer::new(tx.0, tx.1).ok_or(Error::InvalidInput)?;
@@ -130,7 +130,7 @@ impl UdpSocket {
             remote: SockAddr::default(),
             rings,
         };
-        stack.0.request(handle.slot, request::UDP_BIND, bytes(&open))?;
+        net.0.request(handle.slot, request::UDP_BIND, bytes(&open))?;
         let endpoints = handle.opened().await?;
         Ok(UdpSocket {
             handle,

@@ -4,7 +4,7 @@ mod common;
 
 use brane_abi::layout::sock;
 use brane_abi::socket::*;
-use brane_socket::{ListenOptions, RingSizes, Stack, TcpListener, UdpSocket};
+use brane_socket::{ListenOptions, NetClient, RingSizes, TcpListener, UdpSocket};
 use common::*;
 use proptest::prelude::*;
 
@@ -81,13 +81,13 @@ fn act() -> impl Strategy<Value = Act> {
 }
 
 /// Uses UDP and TCP sockets, repeatedly.
-async fn client(stack: Stack) {
+async fn client(net: NetClient) {
     loop {
-        let serial = stack.serial();
-        stack.ready().await;
+        let serial = net.serial();
+        net.ready().await;
         let any = |port| core::net::SocketAddr::from(([0; 4], port));
         let udp = async {
-            let mut socket = UdpSocket::bind(&stack, any(7), RingSizes { rx: 4096, tx: 2048 }).await?;
+            let mut socket = UdpSocket::bind(&net, any(7), RingSizes { rx: 4096, tx: 2048 }).await?;
             loop {
                 socket.exchange(8, |i, o| o.echo(i)).await?;
             }
@@ -95,7 +95,7 @@ async fn client(stack: Stack) {
             Ok::<_, brane_socket::Error>(())
         };
         let tcp = async {
-            let listener = TcpListener::bind(&stack, any(7), ListenOptions::default()).await?;
+            let listener = TcpListener::bind(&net, any(7), ListenOptions::default()).await?;
             loop {
                 let mut stream = listener.accept().await?;
                 stream.write_all(&[1; 100]).await?;
@@ -107,9 +107,9 @@ async fn client(stack: Stack) {
         };
         let _ = udp.await;
         let _ = tcp.await;
-        let _ = stack.changed(serial).await;
-        if stack.is_ready() {
-            stack.sleep(1000).await;
+        let _ = net.changed(serial).await;
+        if net.is_ready() {
+            net.sleep(1000).await;
         }
     }
 }
@@ -119,7 +119,7 @@ proptest! {
     #[test]
     fn rubbish_never_harms(acts in prop::collection::vec(act(), 1..120)) {
         let mut bench = Bench::new();
-        bench.executor.spawn(client(bench.stack.clone())).detach();
+        bench.executor.spawn(client(bench.net.clone())).detach();
         for act in acts {
             match act {
                 Act::Event { kind, slot, generation, payload } => {
@@ -164,18 +164,18 @@ proptest! {
         for _ in 0..3 {
             bench.peer = Peer::start(bench.memory.region());
             bench.run();
-            if bench.peer.follow() {
+            if bench.peer.poll_link() {
                 bench.run();
                 bench.peer.identify(77, true);
                 bench.run();
             }
-            if bench.stack.is_ready() {
+            if bench.net.is_ready() {
                 break;
             }
         }
         bench.world.now.set(bench.world.now.get() + 10_000);
         bench.run();
-        prop_assert!(bench.stack.is_ready());
+        prop_assert!(bench.net.is_ready());
         let requests: Vec<Request> = std::iter::from_fn(|| bench.peer.request()).collect();
         prop_assert!(requests.iter().any(|r| r.kind == request::UDP_BIND), "{:?}", requests);
     }

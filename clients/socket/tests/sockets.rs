@@ -4,7 +4,7 @@ mod common;
 
 use brane_abi::layout::sock;
 use brane_abi::socket::*;
-use brane_socket::{Error, ListenOptions, RingSizes, Stack, TcpListener, TcpStream, UdpSocket};
+use brane_socket::{Error, ListenOptions, NetClient, RingSizes, TcpListener, TcpStream, UdpSocket};
 use common::*;
 use std::cell::Cell;
 use std::rc::Rc;
@@ -18,9 +18,9 @@ fn any(port: u16) -> core::net::SocketAddr {
 
 /// Opens a listener and accepts one stream on it. Returns both and the requests that the brane has received for the stream.
 fn accepted(bench: &mut Bench) -> (TcpListener, TcpStream, Request, Accept) {
-    let stack = bench.stack.clone();
+    let net = bench.net.clone();
     let listener =
-        bench.spawn(async move { TcpListener::bind(&stack, any(7), ListenOptions::default()).await });
+        bench.spawn(async move { TcpListener::bind(&net, any(7), ListenOptions::default()).await });
     let request = bench.peer.expect(request::TCP_LISTEN);
     assert_eq!(request.parse::<Listen>().local.port, 7);
     bench.peer.answer(
@@ -92,7 +92,7 @@ fn a_stream_carries_bytes_both_ways_and_closes_in_order() {
     // The stream was dropped at the end of its task.
     let close = bench.peer.expect(request::CLOSE);
     assert_eq!((close.slot, close.generation), (request.slot, request.generation));
-    assert_eq!(bench.stack.counters().bad_events, 0);
+    assert_eq!(bench.net.counters().bad_events, 0);
 }
 
 #[test]
@@ -102,13 +102,13 @@ fn all_slots_can_be_used_over_and_over_and_never_share_rings() {
     for _ in 0..5 {
         let results: Vec<_> = (0..sock::SLOTS)
             .map(|i| {
-                let stack = bench.stack.clone();
+                let net = bench.net.clone();
                 let sizes = RingSizes {
                     rx: 1024 << (i % 5),
                     tx: 2048,
                 };
                 bench.spawn(
-                    async move { TcpStream::connect(&stack, "10.0.2.2:80".parse().unwrap(), sizes).await },
+                    async move { TcpStream::connect(&net, "10.0.2.2:80".parse().unwrap(), sizes).await },
                 )
             })
             .collect();
@@ -134,8 +134,8 @@ fn all_slots_can_be_used_over_and_over_and_never_share_rings() {
 
         // A further socket finds no room. When a socket is closing, it waits for that room.
         let bind = |bench: &Bench| {
-            let stack = bench.stack.clone();
-            bench.spawn(async move { UdpSocket::bind(&stack, any(0), RingSizes::default()).await.err() })
+            let net = bench.net.clone();
+            bench.spawn(async move { UdpSocket::bind(&net, any(0), RingSizes::default()).await.err() })
         };
         assert_eq!(bind(&bench).take(), Some(Some(Error::NoResources)));
         drop(results[0].take().unwrap().unwrap());
@@ -173,10 +173,10 @@ fn all_slots_can_be_used_over_and_over_and_never_share_rings() {
 #[test]
 fn datagrams_are_answered_in_batches_with_one_notification() {
     let mut bench = Bench::new();
-    let stack = bench.stack.clone();
+    let net = bench.net.clone();
     let socket = bench.spawn(async move {
         UdpSocket::bind(
-            &stack,
+            &net,
             any(7),
             RingSizes {
                 rx: 1 << 18,
@@ -244,10 +244,10 @@ fn datagrams_are_answered_in_batches_with_one_notification() {
 #[test]
 fn a_full_reply_ring_keeps_datagrams_until_there_is_room() {
     let mut bench = Bench::new();
-    let stack = bench.stack.clone();
+    let net = bench.net.clone();
     let socket = bench.spawn(async move {
         UdpSocket::bind(
-            &stack,
+            &net,
             any(7),
             RingSizes {
                 rx: 1 << 16,
@@ -290,7 +290,7 @@ fn a_full_reply_ring_keeps_datagrams_until_there_is_room() {
         }
     }
     assert_eq!(replies, (0..50).collect::<Vec<u8>>());
-    assert_eq!(bench.stack.counters().bad_datagrams, 2);
+    assert_eq!(bench.net.counters().bad_datagrams, 2);
 }
 
 #[test]
@@ -299,9 +299,9 @@ fn a_restarted_brane_ends_every_socket_and_takes_new_ones() {
     let (listener, mut stream, ..) = accepted(&mut bench);
     let reading = bench.spawn(async move { stream.read(&mut [0; 10]).await });
     let accepting = bench.spawn(async move { listener.accept().await.err() });
-    let stack = bench.stack.clone();
-    let serial = stack.serial();
-    let changed = bench.spawn(async move { stack.changed(serial).await });
+    let net = bench.net.clone();
+    let serial = net.serial();
+    let changed = bench.spawn(async move { net.changed(serial).await });
     assert!(reading.take().is_none() && accepting.take().is_none() && changed.take().is_none());
 
     bench.peer = Peer::start(bench.memory.region());
@@ -309,17 +309,17 @@ fn a_restarted_brane_ends_every_socket_and_takes_new_ones() {
     assert_eq!(reading.take(), Some(Err(Error::BraneRestarted)));
     assert_eq!(accepting.take(), Some(Some(Error::BraneRestarted)));
     assert!(changed.take().is_some());
-    assert!(!bench.stack.is_ready());
-    let stack = bench.stack.clone();
-    let early = bench.spawn(async move { UdpSocket::bind(&stack, any(7), RingSizes::default()).await.err() });
+    assert!(!bench.net.is_ready());
+    let net = bench.net.clone();
+    let early = bench.spawn(async move { UdpSocket::bind(&net, any(7), RingSizes::default()).await.err() });
     assert_eq!(early.take(), Some(Some(Error::NotReady)));
 
     bench.link_up(1);
-    assert_eq!(bench.stack.identity().generation, 1);
-    assert_eq!(bench.stack.identity().name, "red");
+    assert_eq!(bench.net.identity().generation, 1);
+    assert_eq!(bench.net.identity().name, "red");
     let (_listener, _stream, ..) = accepted(&mut bench);
-    assert_eq!(bench.stack.counters().links_up, 2);
-    assert_eq!(bench.stack.counters().sockets_lost, 3);
+    assert_eq!(bench.net.counters().links_up, 2);
+    assert_eq!(bench.net.counters().sockets_lost, 3);
 }
 
 #[test]
@@ -400,9 +400,9 @@ fn an_accept_that_is_given_up_is_withdrawn() {
     bench.peer.closed(&accept);
     bench.peer.closed(&accept);
     bench.run();
-    assert_eq!(bench.stack.counters().bad_events, 0);
+    assert_eq!(bench.net.counters().bad_events, 0);
     assert_eq!(
-        bench.stack.counters().stale_events,
+        bench.net.counters().stale_events,
         1,
         "the second CLOSED came to a free slot"
     );
@@ -428,8 +428,8 @@ fn waits_end_at_their_limit_and_slow_closes_are_reset() {
     assert_eq!(bench.run(), None);
     assert_eq!(bench.peer.expect(request::ABORT).generation, request.generation);
 
-    let stack = bench.stack.clone();
-    let slept = bench.spawn(async move { stack.sleep(500).await });
+    let net = bench.net.clone();
+    let slept = bench.spawn(async move { net.sleep(500).await });
     assert_eq!(bench.run(), Some(next + 500));
     bench.world.now.set(next + 500);
     bench.run();
@@ -457,10 +457,10 @@ fn only_the_task_with_news_is_polled() {
     let polls: Vec<Rc<Cell<u64>>> = (0..50).map(|_| Rc::default()).collect();
     let mut rings = Vec::new();
     for count in &polls {
-        let stack: Stack = bench.stack.clone();
+        let net: NetClient = bench.net.clone();
         let future = Box::pin(async move {
             let sizes = RingSizes { rx: 4096, tx: 4096 };
-            let mut socket = UdpSocket::bind(&stack, any(0), sizes).await.unwrap();
+            let mut socket = UdpSocket::bind(&net, any(0), sizes).await.unwrap();
             while socket.exchange(64, |i, o| o.echo(i)).await.is_ok() {}
         });
         bench.executor.spawn(Counted(future, count.clone())).detach();

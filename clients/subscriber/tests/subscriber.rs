@@ -30,7 +30,7 @@ fn subscription() -> Subscription {
     }
 }
 
-fn told(brane: &str) -> Notification {
+fn created(brane: &str) -> Notification {
     Notification {
         transition: Transition::AfterStart,
         brane: brane.into(),
@@ -69,7 +69,11 @@ impl Manager {
     }
 
     fn notify(&mut self, token: u32, brane: &str) -> bool {
-        self.send(notice::TRANSITION, token, &minicbor::to_vec(told(brane)).unwrap())
+        self.send(
+            notice::TRANSITION,
+            token,
+            &minicbor::to_vec(created(brane)).unwrap(),
+        )
     }
 
     /// Takes all records of the subscriber. Returns kind, token and payload of each.
@@ -146,7 +150,7 @@ fn it_subscribes_when_the_link_is_up_and_acknowledges_in_order() {
     assert_eq!(b.manager.records(), [subscribe()]);
     assert!(b.manager.send(notice::SUBSCRIBED, 0, &[]), "it sleeps");
     b.manager.notify(7, "red");
-    assert_eq!(b.run(), [Event::Subscribed, Event::Transition(told("red"))]);
+    assert_eq!(b.run(), [Event::Subscribed, Event::Transition(created("red"))]);
     assert_eq!(b.manager.records(), [(request::ACK, 7, vec![])]);
     assert_eq!(b.run(), [], "each event comes once");
     assert!(b.manager.notify(8, "blue"), "it sleeps again");
@@ -172,7 +176,7 @@ fn a_domain_that_needs_longer_acknowledges_itself() {
     b.manager.records();
     b.manager.notify(7, "red");
     let (token, event) = b.subscriber.next_event().unwrap();
-    assert_eq!(event, Event::Transition(told("red")));
+    assert_eq!(event, Event::Transition(created("red")));
     assert_eq!(b.subscriber.next_event(), None);
     assert_eq!(b.manager.records(), []);
     b.subscriber.acknowledge(token.unwrap());

@@ -437,7 +437,7 @@ impl Serial {
     fn receive(&mut self, interrupt: bool) {
         let mut keyboard = Keyboard {
             ring: &mut self.keyboard,
-            news: false,
+            pending: false,
             dropped: &mut self.counters.keys_dropped,
             meter: Meter::new(CONSOLE, &mut self.accounts, &self.clock),
         };
@@ -445,7 +445,7 @@ impl Serial {
         if interrupt {
             self.uart.interrupted(&mut keyboard);
         }
-        if keyboard.news {
+        if keyboard.pending {
             CONSOLE.notify();
         }
     }
@@ -454,7 +454,7 @@ impl Serial {
 /// The console's ring for typed bytes. Dropped bytes are visible to the person who types.
 struct Keyboard<'a> {
     ring: &'a mut StreamProducer,
-    news: bool,
+    pending: bool,
     dropped: &'a mut u64,
     meter: Meter<'a>,
 }
@@ -466,7 +466,7 @@ impl Take for Keyboard<'_> {
 
     fn take(&mut self, bytes: &[u8]) {
         let written = self.ring.write(bytes).unwrap_or(0);
-        self.news |= written != 0;
+        self.pending |= written != 0;
         *self.dropped += (bytes.len() - written) as u64;
         self.meter.charge();
     }

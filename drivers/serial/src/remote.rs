@@ -39,7 +39,7 @@ pub struct RemoteLine {
 /// The ring for received bytes.
 struct Input {
     ring: StreamProducer,
-    news: bool,
+    pending: bool,
     emptied: u64,
 }
 
@@ -64,7 +64,7 @@ impl Take for Metered<'_> {
     fn take(&mut self, bytes: &[u8]) {
         let Metered(input, meter) = self;
         // `room` has found room for them, and since then only the reader can have changed the room.
-        input.news |= input.ring.write(bytes).is_ok_and(|count| count != 0);
+        input.pending |= input.ring.write(bytes).is_ok_and(|count| count != 0);
         meter.charge();
     }
 }
@@ -90,7 +90,7 @@ impl RemoteLine {
             uart: Uart::start(port, Speed::Fast),
             input: Input {
                 ring: input.expect(crate::TOO_SMALL),
-                news: false,
+                pending: false,
                 emptied: 0,
             },
             output: output.expect(crate::TOO_SMALL),
@@ -117,7 +117,7 @@ impl RemoteLine {
         let told = self.send(accounts, clock);
         let mut input = Metered(&mut self.input, Meter::new(REMOTE, accounts, clock));
         self.uart.resume(&mut input);
-        if core::mem::take(&mut self.input.news) || told {
+        if core::mem::take(&mut self.input.pending) || told {
             REMOTE.notify();
         }
     }

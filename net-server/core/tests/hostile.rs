@@ -5,7 +5,7 @@ mod common;
 use brane_abi::control::BraneConfig;
 use brane_abi::layout::{ctl, ports, sock};
 use brane_abi::shared::SharedRegion;
-use brane_socket::{Executor, RingSizes, Stack, UdpSocket};
+use brane_socket::{Executor, NetClient, RingSizes, UdpSocket};
 use common::*;
 use net_server_core::Brane;
 use proptest::prelude::*;
@@ -17,7 +17,7 @@ use test_pds_core::client::HostileClient;
 struct Two {
     brane: Brane,
     bad: SharedRegion,
-    stack: Stack,
+    stack: NetClient,
     executor: Executor,
     clock: Clock,
     echoed: Rc<Cell<u64>>,
@@ -40,7 +40,7 @@ impl Two {
             ..BraneConfig::default()
         };
         brane.configure(SECOND, config).unwrap();
-        let stack = Stack::start(good, Box::new(clock.clone())).unwrap();
+        let stack = NetClient::start(good, Box::new(clock.clone())).unwrap();
         let executor = Executor::new();
         let echoed = Rc::new(Cell::new(0));
         let (client, count) = (stack.clone(), echoed.clone());

@@ -3,7 +3,7 @@ use crate::parse::{Context, line};
 use crate::samples;
 use crate::table::Program;
 use brane_abi::log::Level;
-use brane_abi::operator::LogLevel;
+use brane_abi::operator::{Done, LogLevel};
 
 fn session(text: &str) -> Session {
     Session::new(line(text, &Context::of(Program::Branectl)).unwrap().unwrap())
@@ -47,7 +47,7 @@ fn ifconfig_reads_the_brane_and_then_changes_it() {
         "in red ifconfig net0 inet 10.0.2.99/24 alias",
         vec![
             Ok(Answer::Brane(samples::brane())),
-            Ok(Answer::Done("net0 is changed".into())),
+            Ok(Answer::Done(Done::Limited("net0".into()))),
         ],
     );
     assert_eq!(asked[0], Request::Show("red".into()));
@@ -65,7 +65,7 @@ fn ifconfig_reads_the_brane_and_then_changes_it() {
     );
     assert_eq!(
         (out.text.as_str(), end),
-        ("net0 is changed\n", Some(End::Success))
+        ("net0 has its new limits\n", Some(End::Success))
     );
 }
 
@@ -73,7 +73,10 @@ fn ifconfig_reads_the_brane_and_then_changes_it() {
 fn an_interface_is_removed_by_its_device() {
     let (asked, _, end) = run(
         "remove red/net0",
-        vec![Ok(Answer::Brane(samples::brane())), Ok(Answer::Done("".into()))],
+        vec![
+            Ok(Answer::Brane(samples::brane())),
+            Ok(Answer::Done(Done::Nothing)),
+        ],
     );
     assert_eq!(asked[1], Request::Remove("vnic1".into()));
     assert_eq!(end, Some(End::Success));

@@ -115,7 +115,7 @@ pub const VERBS: &[Verb] = &[
         options: &[DEADLINE],
         help: "end a brane's connections in good order, then hold it",
         long: "It takes no new connections, lets those that there are come to their end, and is then held; it keeps its devices \
-               and can be started again. What is left at the deadline is cut off.",
+               and can be started again. What is left at the deadline is aborted.",
         example: "shutdown green --deadline 500ms",
         schema: "done",
         build: |m| {
@@ -128,7 +128,7 @@ pub const VERBS: &[Verb] = &[
     Verb {
         name: "delete",
         arguments: &[BRANE],
-        options: &[DEADLINE, flag("now", Some('n'), "cut everything off at once")],
+        options: &[DEADLINE, flag("now", Some('n'), "abort everything at once")],
         help: "shut a brane down and delete it; its devices go home",
         long: "The answer is a receipt: what is free now of what can run out, beside what was free before. The primary brane \
                cannot be deleted.",

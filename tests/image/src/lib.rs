@@ -12,7 +12,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 pub mod capture;
 pub mod flood;
 pub mod guest;
-pub mod life;
+pub mod lifecycle;
 pub mod line;
 pub mod patience;
 pub mod ping;

@@ -13,7 +13,7 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 #[test]
-fn a_client_that_writes_rubbish_is_cut_off_and_its_brane_goes_on() -> Result<()> {
+fn a_client_that_writes_rubbish_is_quarantined_and_its_brane_goes_on() -> Result<()> {
     let ns = NetNs::new(&["10.0.2.2/24", "fec0::2/64"])?;
     let mut guest = Guest::boot(Boot {
         config: "hostile-client",

@@ -12,7 +12,7 @@ use brane_abi::query::{Answer as Inside, Query};
 use branes_qemu::Clock;
 use image_tests::flood::{Target, flood};
 use image_tests::guest::{Boot, Guest, Net};
-use image_tests::life::Operator;
+use image_tests::lifecycle::Operator;
 use image_tests::wire::Socket;
 use image_tests::{BRANES, PATIENCE};
 use std::time::Duration;

@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result, ensure};
 use image_tests::guest::{Guest, Net};
-use image_tests::life::{Operator, PATIENCE, Running, boot, program, run, well};
+use image_tests::lifecycle::{Operator, PATIENCE, Running, boot, program, run, well};
 use image_tests::until;
 use serde_json::Value;
 use std::io::{BufRead, BufReader};

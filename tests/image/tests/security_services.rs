@@ -64,7 +64,7 @@ struct Rates {
 impl Rates {
     /// Reads the log for a phase that has ended since the last call. Omits phases whose begin or end was seen
     /// too late.
-    fn look(&mut self, guest: &Guest) -> Result<()> {
+    fn read_log(&mut self, guest: &Guest) -> Result<()> {
         let mut counts = measured(&guest.log());
         let (now, ended) = (guest.processor_time()?, counts.pop_last());
         let Some((number, (name, count))) = ended else {
@@ -90,12 +90,12 @@ impl Rates {
         mut between: impl FnMut(&mut Guest) -> Result<()>,
     ) -> Result<()> {
         let end = Instant::now() + PATIENCE;
-        self.look(guest)?;
+        self.read_log(guest)?;
         let begun = self.last.map_or(0, |(last, _)| last);
         while self.last.is_none_or(|(last, _)| last < begun + phases) {
             ensure!(Instant::now() < end, "no further phases:\n{}", guest.log());
             between(guest)?;
-            self.look(guest)?;
+            self.read_log(guest)?;
         }
         Ok(())
     }

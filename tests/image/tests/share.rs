@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use brane_abi::operator::{Answer, Request};
 use brane_abi::query::{Answer as Inside, Query};
 use image_tests::guest::{Boot, Guest, Net};
-use image_tests::life::Operator;
+use image_tests::lifecycle::Operator;
 use image_tests::netns::NetNs;
 use image_tests::ping::{Pinger, Train};
 use image_tests::probe;

@@ -72,7 +72,7 @@ impl Canary {
         let _ = TIMER.pp_call(MessageInfo::new(timer::SET_DEADLINE, 1));
     }
 
-    fn look(&mut self) {
+    fn check(&mut self) {
         self.looks += 1;
         let words = self.memory.iter().map(|place| place.load(Ordering::Relaxed));
         let changed = words.enumerate().find(|&(word, value)| value != song(word));
@@ -98,7 +98,7 @@ impl Handler for Canary {
 
     fn notified(&mut self, channels: ChannelSet) -> Result<(), Never> {
         if channels.contains(TIMER) {
-            self.look();
+            self.check();
         }
         Ok(())
     }

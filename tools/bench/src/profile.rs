@@ -10,7 +10,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use crate::protocol::{Line, Place};
+use crate::protocol::{EntryPoint, Line};
 use anyhow::{Context, Result};
 use object::{Object, ObjectSymbol};
 
@@ -64,16 +64,16 @@ impl Kernel {
             true => address,
             false => address | HIGH_HALF,
         };
-        let mut places = Line(Place::Idle, full(find(IDLE)?)).to_string();
+        let mut places = Line(EntryPoint::Idle, full(find(IDLE)?)).to_string();
         for name in CALLS {
-            places += &Line(Place::Call, full(find(name)?)).to_string();
+            places += &Line(EntryPoint::Call, full(find(name)?)).to_string();
         }
         for (name, address) in &symbols {
             if let Some(vector) = vector(name) {
                 let place = if vector < EXCEPTIONS {
-                    Place::Fault
+                    EntryPoint::Fault
                 } else {
-                    Place::Interrupt
+                    EntryPoint::Interrupt
                 };
                 places += &Line(place, full(*address)).to_string();
             }

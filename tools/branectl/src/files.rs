@@ -1,7 +1,7 @@
 //! The commands `apply` and `save`: files, and the dialog with the person at the terminal.
 
 use crate::operator::{Failure, Operator};
-use crate::{REFUSED, USAGE, apply, complain, print};
+use crate::{REFUSED, USAGE, apply, print, print_error};
 use brane_abi::layout::MAX_NICS;
 use branes_bootconfig::Size;
 use operator_cli::error::{self, Error};
@@ -34,10 +34,10 @@ fn failed(failure: &Failure, as_json: bool) -> u8 {
         Failure::Refused(refusal) => Error::from(refusal.clone()),
         Failure::Line(why) => Error::coded(error::NO_SYSTEM, why.as_str(), ""),
     };
-    bad(&error, as_json)
+    print_refusal(&error, as_json)
 }
 
-fn bad(error: &Error, as_json: bool) -> u8 {
+fn print_refusal(error: &Error, as_json: bool) -> u8 {
     if as_json {
         print(&format!("{}\n", json::error(error)));
     }
@@ -64,7 +64,7 @@ pub fn save(file: Option<&str>, as_json: bool, system: &mut dyn Operator) -> u8 
         return print(&text);
     };
     if let Err(e) = std::fs::write(file, &text) {
-        return bad(
+        return print_refusal(
             &Error::coded(
                 error::BAD_FILE,
                 format!("{file}: {e}"),
@@ -89,7 +89,7 @@ pub fn apply(file: &str, consent: Consent, as_json: bool, system: &mut dyn Opera
         }
     };
     if consent == Consent::Ask && (as_json || !std::io::stdin().is_terminal()) {
-        return complain(&Error::new(
+        return print_error(&Error::new(
             "nobody can be asked whether to apply the file",
             "say --yes, or --dry-run to see the difference",
         ));
@@ -100,10 +100,10 @@ pub fn apply(file: &str, consent: Consent, as_json: bool, system: &mut dyn Opera
     };
     let plan = match apply::plan(&now, &wanted) {
         Ok(plan) => plan,
-        Err(e) => return bad(&e, as_json),
+        Err(e) => return print_refusal(&e, as_json),
     };
     if let Some(e) = plan.iter().find_map(|r| fits(r).err()) {
-        return bad(&e, as_json);
+        return print_refusal(&e, as_json);
     }
     let lines: Vec<String> = plan.iter().filter_map(unparse::line).collect();
     if !as_json {

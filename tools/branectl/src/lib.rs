@@ -69,28 +69,28 @@ fn socket(words: &[String]) -> Result<(PathBuf, Vec<&str>), Error> {
 fn run(program: Program, words: &[String]) -> u8 {
     let (path, words) = match socket(words) {
         Ok(found) => found,
-        Err(e) => return complain(&e),
+        Err(e) => return print_error(&e),
     };
     let mut system = System::new(&path);
     match words[..] {
         ["completions", shell] => {
             return match shell::script(program, shell) {
                 Some(script) => print(&script),
-                None => complain(&Error::new(
+                None => print_error(&Error::new(
                     format!("no completions for \"{shell}\""),
                     "there are bash, zsh and fish",
                 )),
             };
         }
         ["completions", ..] => {
-            return complain(&Error::new("missing SHELL", "usage: completions bash|zsh|fish"));
+            return print_error(&Error::new("missing SHELL", "usage: completions bash|zsh|fish"));
         }
         ["man"] => {
             let mut page = Vec::new();
             let rendered = man(program, &mut page);
             return match rendered {
                 Ok(()) => print(&String::from_utf8_lossy(&page)),
-                Err(e) => complain(&Error::new("no man page", e.to_string())),
+                Err(e) => print_error(&Error::new("no man page", e.to_string())),
             };
         }
         ["names", ref line @ ..] => {
@@ -122,7 +122,7 @@ fn run(program: Program, words: &[String]) -> u8 {
         Ok(Parsed {
             command: Command::Enter(brane),
             ..
-        }) => complain(&Error::new(
+        }) => print_error(&Error::new(
             "enter is for the console",
             format!("write in {brane} COMMAND"),
         )),
@@ -142,7 +142,7 @@ fn run(program: Program, words: &[String]) -> u8 {
             files::apply(&file, consent, json, &mut system)
         }
         Ok(parsed) => carry_out(parsed, &mut system, &mut std::io::stdout()),
-        Err(e) => complain(&e),
+        Err(e) => print_error(&e),
     }
 }
 
@@ -167,7 +167,7 @@ fn version(program: Program) -> String {
     )
 }
 
-fn complain(e: &Error) -> u8 {
+fn print_error(e: &Error) -> u8 {
     eprintln!("{e}");
     USAGE
 }

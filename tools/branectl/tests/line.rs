@@ -1,7 +1,7 @@
 //! `branectl` as a process, over a Unix socket, with the guest's own end of the control line. Only the manager
 //! is simulated.
 
-use brane_abi::operator::{Answer, Event, Names, Refusal, Request};
+use brane_abi::operator::{Answer, Done, Event, Names, Refusal, Request};
 use brane_abi::remote::{STATUS_ERROR, STATUS_OK};
 use brane_manager_core::boot::BootConfig;
 use remote_core::{Manager, Reply, Session};
@@ -42,7 +42,7 @@ impl Manager for Played {
             Request::Events { .. } => Reply::Later(u64::MAX),
             other => {
                 self.told.lock().unwrap().push(other);
-                ok(&Answer::Done("done".into()))
+                ok(&Answer::Done(Done::Started("red".into())))
             }
         }
     }
@@ -144,7 +144,7 @@ fn a_refusal_is_told_and_ends_with_1() {
     );
     assert_eq!(
         run(folder.path(), &["start", "red"]),
-        (Some(0), "done\n".into(), String::new())
+        (Some(0), "red is started\n".into(), String::new())
     );
 }
 

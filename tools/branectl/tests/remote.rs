@@ -1,7 +1,7 @@
 //! The operator's end against the guest's own session code, over a socket that loses, garbles and delays bytes.
 //! Only the manager is simulated.
 
-use brane_abi::operator::{Answer, Event, Names, Refusal, Request};
+use brane_abi::operator::{Answer, Done, Event, Names, Refusal, Request};
 use brane_abi::remote::{Kind, STATUS_ERROR, STATUS_OK, encode};
 use branes_branectl::remote::{Error, Line, Patience};
 use remote_core::{Manager, Reply, Session};
@@ -33,7 +33,7 @@ impl Manager for Played {
             }
             Request::Start(name) => {
                 self.done.lock().unwrap().push(name.clone());
-                ok(&Answer::Done(name))
+                ok(&Answer::Done(Done::Started(name)))
             }
             Request::Names => ok(&Answer::Names(Names {
                 branes: (0..4000).map(|n| format!("brane-{n}")).collect(),
@@ -152,7 +152,7 @@ fn requests_are_answered_and_refused() {
     let mut line = Line::over_with(host, quick()).unwrap();
     assert_eq!(
         line.call(&Request::Start("red".into())).unwrap(),
-        Answer::Done("red".into())
+        Answer::Done(Done::Started("red".into()))
     );
     let refused = line.call(&Request::Start("nobody".into())).unwrap_err();
     assert!(
@@ -219,7 +219,7 @@ fn on_a_bad_line_everything_is_done_once_all_the_same() {
     for name in &names {
         assert_eq!(
             line.call(&Request::Start(name.clone())).unwrap(),
-            Answer::Done(name.clone())
+            Answer::Done(Done::Started(name.clone()))
         );
     }
     let (garbled, repeats) = line.troubles();

@@ -60,10 +60,10 @@ pub enum Verb {
     /// Run all tests: on the host, in the ring model, and with the booted image
     #[command(after_help = "Examples:\n  \
         cargo xtask test\n  \
-        cargo xtask test life           the image tests of tests/image/tests/life*.rs alone\n  \
+        cargo xtask test lifecycle      the image tests of tests/image/tests/lifecycle*.rs alone\n  \
         cargo xtask test security       likewise security*.rs: what a hostile domain or frame cannot do\n  \
         cargo xtask test dhcp crash     tests whose name has `dhcp` or `crash` in it\n  \
-        cargo xtask test --figures life_figures   print the times of docs/performance.md; judges none of them\n  \
+        cargo xtask test --figures lifecycle_figures   print the times of docs/performance.md; judges none of them\n  \
         cargo xtask test --full         also 30 s of each fuzz target (so does CI=true in the environment)")]
     Test(TestOptions),
     /// Check without running anything: formatting, clippy, documentation, the rules and paths of every system in configs.toml

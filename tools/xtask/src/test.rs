@@ -76,7 +76,7 @@ pub fn test(workspace: &Workspace, options: &TestOptions) -> Result<()> {
 }
 
 /// Returns the files of image tests that the filters name, if each filter is the beginning of a file's name:
-/// `life` means `life.rs`, `life_moves.rs` and so on. Returns no files otherwise.
+/// `lifecycle` means `lifecycle.rs`, `lifecycle_move.rs` and so on. Returns no files otherwise.
 fn suite(workspace: &Workspace, filters: &[String]) -> Result<Vec<String>> {
     if filters.is_empty() {
         return Ok(Vec::new());
@@ -403,21 +403,25 @@ mod tests {
     #[test]
     fn the_images_of_a_suite_are_those_that_its_files_boot() {
         let named = r#"Guest::boot(Boot { config: "limits", net, ..Boot::default() })"#;
-        let field = r#"const CONFIG: &str = "life"; Boot { config, release: true, ..Boot::default() }"#;
+        let field = r#"const CONFIG: &str = "two-nics"; Boot { config, release: true, ..Boot::default() }"#;
         let unnamed = r#"Guest::boot(Boot { net: Net::Tap(&ns), ..Boot::default() })"#;
-        assert!(boots(named, "limits") && !boots(named, "default") && !boots(named, "life"));
-        assert!(boots(field, "life") && !boots(field, "default"));
+        assert!(boots(named, "limits") && !boots(named, "default") && !boots(named, "two-nics"));
+        assert!(boots(field, "two-nics") && !boots(field, "default"));
         assert!(boots(unnamed, "default") && !boots(unnamed, "limits"));
         // Each of several files counts.
         let all = [named, field, unnamed].concat();
-        assert!(["limits", "life", "default"].iter().all(|name| boots(&all, name)));
+        assert!(
+            ["limits", "two-nics", "default"]
+                .iter()
+                .all(|name| boots(&all, name))
+        );
         assert!(boots(r#"env("BRANES_XTASK")"#, "default"));
     }
 
     #[test]
     fn the_name_of_a_file_means_that_file_and_any_other_word_is_a_filter() {
         let files = || {
-            ["run", "life_line", "life", "hostile"]
+            ["run", "lifecycle_line", "lifecycle", "hostile"]
                 .map(str::to_owned)
                 .to_vec()
         };
@@ -427,9 +431,12 @@ mod tests {
                 &words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>(),
             )
         };
-        assert_eq!(meant(&["life"]), ["life", "life_line"]);
-        assert_eq!(meant(&["life_line", "run"]), ["life_line", "run"]);
-        assert_eq!(meant(&["hostile", "life"]), ["hostile", "life", "life_line"]);
-        assert!(meant(&["dhcp"]).is_empty() && meant(&["life", "dhcp"]).is_empty());
+        assert_eq!(meant(&["lifecycle"]), ["lifecycle", "lifecycle_line"]);
+        assert_eq!(meant(&["lifecycle_line", "run"]), ["lifecycle_line", "run"]);
+        assert_eq!(
+            meant(&["hostile", "lifecycle"]),
+            ["hostile", "lifecycle", "lifecycle_line"]
+        );
+        assert!(meant(&["dhcp"]).is_empty() && meant(&["lifecycle", "dhcp"]).is_empty());
     }
 }

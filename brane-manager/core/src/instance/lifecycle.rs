@@ -220,7 +220,7 @@ impl Instance {
         self.state = LifecycleState::Created;
         let detail = match self.aborted {
             0 => String::new(),
-            aborted => format!("{aborted} cut off"),
+            aborted => format!("{aborted} aborted"),
         };
         effects.event("shutdown", self.name(), detail);
     }

@@ -7,7 +7,7 @@ use crate::refusals;
 use crate::shell::Context;
 use alloc::format;
 use alloc::vec::Vec;
-use brane_abi::operator::{Answer, DeviceConfig, Kind, Refusal};
+use brane_abi::operator::{Answer, DeviceConfig, Done, Kind, Refusal};
 
 pub(super) fn run(m: &mut Manager, config: DeviceConfig, cx: &mut Context<'_>) -> Result<Progress, Refusal> {
     let name = config.name.clone();
@@ -35,9 +35,10 @@ pub(super) fn run(m: &mut Manager, config: DeviceConfig, cx: &mut Context<'_>) -
     let first = added.first().and_then(|&id| m.devices.get(id));
     let mac = first.map(|d| d.mac()).unwrap_or_default();
     m.event(cx.now, "device-added", None, Some(&name), format!("{mac}"));
-    Ok(Progress::Done(Answer::Done(format!(
-        "{name} is there, with the MAC address {mac}"
-    ))))
+    Ok(Progress::Done(Answer::Done(Done::DeviceCreated {
+        device: name,
+        mac,
+    })))
 }
 
 /// Adds all ends to the table, then to the driver.

@@ -9,12 +9,11 @@ use crate::operation::{Next, Operation, Progress, Resume, Resumed, open_with_com
 use crate::refusals;
 use crate::shell::Context;
 use alloc::boxed::Box;
-use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use brane_abi::control::{InterfaceConfig, command};
 use brane_abi::net::Cidr;
-use brane_abi::operator::{Addressing, Answer, Refusal};
+use brane_abi::operator::{Addressing, Answer, Done, Refusal};
 
 /// Maximum number of fixed addresses of an interface.
 const MAX_ADDRESSES: usize = 4;
@@ -65,7 +64,10 @@ impl Address {
         let owner = m.instances[self.brane].name().to_string();
         m.event(cx.now, "adjusted", Some(&owner), Some(&device), String::new());
         m.step(self.brane, Input::Reconfigured, cx);
-        Answer::Done(format!("{name} of {owner} has its new addresses"))
+        Answer::Done(Done::Addressed {
+            interface: name,
+            brane: owner,
+        })
     }
 }
 

@@ -21,7 +21,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use brane_abi::control::{InterfaceConfig, command};
-use brane_abi::operator::{Addressing, Answer, Refusal};
+use brane_abi::operator::{Addressing, Answer, Done, Refusal};
 
 /// State after `ATTACH` was sent to the new owner.
 #[derive(Debug)]
@@ -78,7 +78,7 @@ pub(super) fn begin(
             .map(|(answer, _)| Progress::Done(answer));
     }
     let settle = Settle {
-        result: Ok(Answer::Done(String::new())),
+        result: Ok(Answer::Done(Done::Nothing)),
         locks: assign.locks(),
     };
     let job = open(m, operator, settle, cx)?;
@@ -176,7 +176,12 @@ impl Assign {
         let detail = format!("as {name}{moved}");
         m.event(cx.now, "assigned", Some(&brane), Some(device_name), detail);
         m.step(self.to, Input::Reconfigured, cx);
-        let answer = Answer::Done(format!("{device_name} is {name} of {brane}{moved}"));
+        let answer = Answer::Done(Done::Assigned {
+            device: device_name.to_string(),
+            interface: name.clone(),
+            brane,
+            from: from.map(|from| m.instances[from].name().to_string()),
+        });
         match (from, old, job) {
             (Some(from), Some(old), Some(job)) if m.instances[from].configured => {
                 send_change(m, job, (from, command::DETACH, old.into_bytes()), cx);

@@ -7,11 +7,10 @@ use crate::instance::DesiredState;
 use crate::operation::{Progress, open};
 use crate::refusals;
 use crate::shell::Context;
-use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use brane_abi::control::FamilyConfig;
-use brane_abi::operator::Refusal;
+use brane_abi::operator::{Done, Refusal};
 
 pub(super) fn begin(
     m: &mut Manager,
@@ -29,11 +28,8 @@ pub(super) fn begin(
         return Err(refusals::no_free_instance(&name, m.instances.len()));
     };
     let (desired, done) = match start {
-        true => (DesiredState::Running, format!("{name} is started")),
-        false => (
-            DesiredState::Stopped(0),
-            format!("{name} is created; `branectl start {name}` starts it"),
-        ),
+        true => (DesiredState::Running, Done::Started(name.clone())),
+        false => (DesiredState::Stopped(0), Done::Created(name.clone())),
     };
     let job = open(m, operator, ReachState { done }, cx)?;
     m.instances.create(instance, name, families, desired, job);

@@ -48,7 +48,7 @@ impl Operation for Delete {
         match resume {
             Resume::Deleted { released, aborted } => {
                 self.0.home = released;
-                self.0.cut = aborted;
+                self.0.aborted = aborted;
                 Next::Wait(self)
             }
             Resume::Recycled => Ok(Answer::Receipt(Receipt {

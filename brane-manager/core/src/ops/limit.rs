@@ -5,11 +5,10 @@ use crate::devices::{LimitError, MAX_ALLOW};
 use crate::operation::Progress;
 use crate::refusals;
 use crate::shell::Context;
-use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use brane_abi::net::Cidr;
-use brane_abi::operator::{Answer, DeviceConfig, Mode, Refusal};
+use brane_abi::operator::{Answer, DeviceConfig, Done, Mode, Refusal};
 
 pub(super) fn run(
     m: &mut Manager,
@@ -36,5 +35,5 @@ pub(super) fn run(
             LimitError::Driver(why) => refusals::limits_refused_by_driver(name, why),
         })?;
     m.event(cx.now, "limited", None, Some(name), String::new());
-    Ok(Progress::Done(Answer::Done(format!("{name} has its new limits"))))
+    Ok(Progress::Done(Answer::Done(Done::Limited(name.into()))))
 }

@@ -4,17 +4,16 @@ use crate::Manager;
 use crate::instance::{Input, Provocation};
 use crate::operation::Progress;
 use crate::shell::Context;
-use alloc::format;
-use brane_abi::operator::{Answer, Purpose, Refusal};
+use brane_abi::operator::{Answer, Done, Purpose, Refusal};
 
 pub(super) fn crash(m: &mut Manager, name: &str, cx: &mut Context<'_>) -> Result<Progress, Refusal> {
     let brane = m.started_brane(name, Purpose::Crash)?;
     m.step(brane, Input::Provoke(Provocation::Crash), cx);
-    Ok(Progress::Done(Answer::Done(format!("{name} is told to fault"))))
+    Ok(Progress::Done(Answer::Done(Done::Faulting(name.into()))))
 }
 
 pub(super) fn hang(m: &mut Manager, name: &str, cx: &mut Context<'_>) -> Result<Progress, Refusal> {
     let brane = m.started_brane(name, Purpose::Hang)?;
     m.step(brane, Input::Provoke(Provocation::Hang), cx);
-    Ok(Progress::Done(Answer::Done(format!("{name} is told to hang"))))
+    Ok(Progress::Done(Answer::Done(Done::Hanging(name.into()))))
 }

@@ -7,9 +7,7 @@ use crate::operation::{Next, Operation, Progress, Resume, Resumed, open};
 use crate::refusals;
 use crate::shell::Context;
 use alloc::boxed::Box;
-use alloc::format;
-use alloc::string::String;
-use brane_abi::operator::{Answer, Refusal};
+use brane_abi::operator::{Answer, Done, Refusal};
 
 /// Maximum time that a job waits for a desired state, in nanoseconds. Then the job ends; the brane continues.
 pub(super) const PATIENCE_NS: u64 = 60_000_000_000;
@@ -18,7 +16,7 @@ pub(super) const PATIENCE_NS: u64 = 60_000_000_000;
 #[derive(Debug)]
 pub(super) struct ReachState {
     /// The answer after the brane has reached the desired state.
-    pub done: String,
+    pub done: Done,
 }
 
 /// Sets the desired state of a brane and begins the job that waits for it.
@@ -43,16 +41,18 @@ pub(super) fn give_up(m: &mut Manager, job: Resumed) -> Next {
 impl Operation for ReachState {
     fn resume(self: Box<Self>, m: &mut Manager, job: Resumed, resume: Resume, _: &mut Context<'_>) -> Next {
         match resume {
-            Resume::GoalReached { aborted: 0 } => Ok(Answer::Done(self.done)).into(),
-            Resume::GoalReached { aborted } => {
-                let done = format!("{}; {aborted} connections were cut off", self.done);
+            Resume::GoalReached { aborted: count } => {
+                let mut done = self.done;
+                if let Done::ShutDown { aborted, .. } = &mut done {
+                    *aborted = count;
+                }
                 Ok(Answer::Done(done)).into()
             }
             Resume::NotStarted(brane, why) => {
                 Err(refusals::not_started(m.instances[brane].name(), &why)).into()
             }
             // A brane that could not be created is deleted. The job's failure is already known.
-            Resume::Recycled => Ok(Answer::Done(String::new())).into(),
+            Resume::Recycled => Ok(Answer::Done(Done::Nothing)).into(),
             Resume::Late => give_up(m, job),
             _ => Next::Wait(self),
         }

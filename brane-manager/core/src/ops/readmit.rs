@@ -5,10 +5,9 @@ use crate::operation::Progress;
 use crate::refusals;
 use crate::shell::{Action, Child, Context};
 use crate::text::subscriber_name;
-use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
-use brane_abi::operator::{Answer, Refusal};
+use brane_abi::operator::{Answer, Done, Refusal};
 
 pub(super) fn run(m: &mut Manager, name: &str, cx: &mut Context<'_>) -> Result<Progress, Refusal> {
     let mut ids = m.subscribers.ids();
@@ -21,5 +20,5 @@ pub(super) fn run(m: &mut Manager, name: &str, cx: &mut Context<'_>) -> Result<P
         return Err(refusals::not_quarantined(name));
     }
     cx.actions.push(Action::Restart(Child::Subscriber(id)));
-    Ok(Progress::Done(Answer::Done(format!("{name} is restarted"))))
+    Ok(Progress::Done(Answer::Done(Done::Readmitted(name.into()))))
 }

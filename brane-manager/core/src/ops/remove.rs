@@ -10,11 +10,10 @@ use crate::jobs::Locks;
 use crate::operation::{Progress, open, send_change};
 use crate::refusals;
 use crate::shell::Context;
-use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use brane_abi::control::command;
-use brane_abi::operator::{Answer, Refusal};
+use brane_abi::operator::{Answer, Done, Refusal};
 
 pub(super) fn begin(
     m: &mut Manager,
@@ -30,7 +29,11 @@ pub(super) fn begin(
     m.unlocked_brane(&owner)?;
     let interface = m.instances[from].interface_of(device_name);
     let name = interface.map_or(String::new(), |i| i.name.clone());
-    let answer = Answer::Done(format!("{device_name} is no longer {name} of {owner}"));
+    let answer = Answer::Done(Done::Removed {
+        device: device_name.to_string(),
+        interface: name.clone(),
+        brane: owner.clone(),
+    });
     let progress = match m.instances[from].configured {
         true => {
             let settle = Settle {

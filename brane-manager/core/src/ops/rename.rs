@@ -12,7 +12,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use brane_abi::control::{self, command};
-use brane_abi::operator::{Answer, Refusal};
+use brane_abi::operator::{Answer, Done, Refusal};
 
 /// State after `RENAME` was sent to the brane.
 #[derive(Debug)]
@@ -95,12 +95,23 @@ impl Rename {
             None => {
                 m.instances.rename(brane, to.clone());
                 m.notify_renamed(brane, &old);
-                (None, format!("to {to}"), format!("{old} is called {to} now"))
+                (
+                    None,
+                    format!("to {to}"),
+                    Done::Renamed {
+                        from: old.clone(),
+                        to,
+                    },
+                )
             }
             Some(from) => (
                 m.instances.rename_interface(brane, &from, to.clone()),
                 format!("{from} to {to}"),
-                format!("{from} of {old} is called {to} now"),
+                Done::InterfaceRenamed {
+                    brane: old.clone(),
+                    from,
+                    to,
+                },
             ),
         };
         m.event(cx.now, "renamed", Some(&old), device.as_deref(), detail);

@@ -13,7 +13,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use brane_abi::control::{self, command};
-use brane_abi::operator::{Answer, Kind, Refusal};
+use brane_abi::operator::{Answer, Done, Kind, Refusal};
 
 /// State after `RENAME` was sent to the brane that has the device.
 #[derive(Debug)]
@@ -105,5 +105,8 @@ fn apply(
         Some(from),
         format!("to {to}"),
     );
-    Ok(Answer::Done(format!("{from} is called {to} now")))
+    Ok(Answer::Done(Done::Renamed {
+        from: from.into(),
+        to: to.into(),
+    }))
 }

@@ -4,9 +4,8 @@ use crate::Manager;
 use crate::operation::Progress;
 use crate::refusals;
 use crate::shell::Context;
-use alloc::format;
 use brane_abi::log::Level;
-use brane_abi::operator::{Answer, Refusal};
+use brane_abi::operator::{Answer, Done, LogLevel, Refusal};
 
 pub(super) fn run(
     m: &mut Manager,
@@ -18,8 +17,8 @@ pub(super) fn run(
     if !m.logs.set(&domain, level, cx.driver) {
         return Err(refusals::log_level_refused(&domain));
     }
-    Ok(Progress::Done(Answer::Done(format!(
-        "{domain} logs at level {}",
-        level.name()
-    ))))
+    Ok(Progress::Done(Answer::Done(Done::LogLevelSet(LogLevel {
+        pd: domain,
+        level,
+    }))))
 }

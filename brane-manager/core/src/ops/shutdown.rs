@@ -6,8 +6,7 @@ use crate::ids::OperatorId;
 use crate::instance::{DesiredState, LifecycleState};
 use crate::operation::Progress;
 use crate::shell::Context;
-use alloc::format;
-use brane_abi::operator::{Answer, Refusal};
+use brane_abi::operator::{Answer, Done, Refusal};
 
 /// Longest time that an operator can allow for connections to end, in milliseconds.
 pub(super) const MAX_DEADLINE_MS: u32 = 30_000;
@@ -22,11 +21,12 @@ pub(super) fn begin(
     let brane = m.unlocked_brane(name)?;
     let b = &m.instances[brane];
     if matches!(b.desired, DesiredState::Stopped(_)) && b.state == LifecycleState::Created {
-        return Ok(Progress::Done(Answer::Done(format!(
-            "{name} is shut down already"
-        ))));
+        return Ok(Progress::Done(Answer::Done(Done::ShutDownAlready(name.into()))));
     }
     let desired = DesiredState::Stopped(deadline_ms.min(MAX_DEADLINE_MS));
-    let done = format!("{name} is shut down; `branectl start {name}` opens it again");
+    let done = Done::ShutDown {
+        brane: name.into(),
+        aborted: 0,
+    };
     desire(m, operator, (brane, desired), ReachState { done }, cx)
 }

@@ -6,8 +6,7 @@ use crate::ids::OperatorId;
 use crate::instance::{DesiredState, LifecycleState};
 use crate::operation::Progress;
 use crate::shell::Context;
-use alloc::format;
-use brane_abi::operator::{Answer, Refusal};
+use brane_abi::operator::{Answer, Done, Refusal};
 
 pub(super) fn begin(
     m: &mut Manager,
@@ -18,9 +17,9 @@ pub(super) fn begin(
     let brane = m.unlocked_brane(name)?;
     let b = &m.instances[brane];
     if b.desired == DesiredState::Running && b.state == LifecycleState::Started {
-        return Ok(Progress::Done(Answer::Done(format!("{name} is started already"))));
+        return Ok(Progress::Done(Answer::Done(Done::StartedAlready(name.into()))));
     }
-    let done = format!("{name} is started");
+    let done = Done::Started(name.into());
     desire(
         m,
         operator,

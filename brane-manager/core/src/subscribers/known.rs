@@ -13,7 +13,7 @@ pub(super) struct KnownBranes(Vec<BraneSnapshot>);
 
 impl KnownBranes {
     /// Records a transition. Returns true if the subscriber must be notified of it.
-    pub(super) fn follow(
+    pub(super) fn update(
         &mut self,
         subscription: &Subscription,
         brane: &BraneSnapshot,

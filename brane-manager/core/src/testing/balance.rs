@@ -14,35 +14,50 @@ pub struct Balance(BTreeMap<Item, (u32, String, bool)>);
 
 impl Balance {
     /// Checks and records a notification. Panics if it does not follow from the earlier ones.
-    pub fn follow(&mut self, told: &Notification) {
-        let item = (told.identity, told.family, told.protocol);
+    pub fn check(&mut self, notification: &Notification) {
+        let item = (notification.identity, notification.family, notification.protocol);
         let known = self.0.get_mut(&item);
-        match (told.transition, known) {
+        match (notification.transition, known) {
             (Transition::AfterCreate, None) => {
-                let same_name = self
-                    .0
-                    .iter()
-                    .find(|((identity, ..), (_, name, _))| *name == told.brane && *identity != told.identity);
-                assert_eq!(same_name, None, "two branes have one name: {told:?}");
-                self.0.insert(item, (told.generation, told.brane.clone(), false));
+                let same_name = self.0.iter().find(|((identity, ..), (_, name, _))| {
+                    *name == notification.brane && *identity != notification.identity
+                });
+                assert_eq!(same_name, None, "two branes have one name: {notification:?}");
+                self.0
+                    .insert(item, (notification.generation, notification.brane.clone(), false));
             }
-            (Transition::AfterCreate, Some(known)) => panic!("created twice: {told:?}, known: {known:?}"),
-            (_, None) => panic!("not created: {told:?}"),
+            (Transition::AfterCreate, Some(known)) => {
+                panic!("created twice: {notification:?}, known: {known:?}")
+            }
+            (_, None) => panic!("not created: {notification:?}"),
             (Transition::Renamed, Some((_, name, _))) => {
-                assert_eq!(told.former_name.as_ref(), Some(&*name), "{told:?}");
-                name.clone_from(&told.brane);
+                assert_eq!(
+                    notification.former_name.as_ref(),
+                    Some(&*name),
+                    "{notification:?}"
+                );
+                name.clone_from(&notification.brane);
             }
             (transition, Some((generation, name, started))) => {
-                assert_eq!((told.generation, &told.brane), (*generation, &*name), "{told:?}");
+                assert_eq!(
+                    (notification.generation, &notification.brane),
+                    (*generation, &*name),
+                    "{notification:?}"
+                );
                 match transition {
                     Transition::AfterStart => {
-                        assert!(!core::mem::replace(started, true), "started twice: {told:?}")
+                        assert!(
+                            !core::mem::replace(started, true),
+                            "started twice: {notification:?}"
+                        )
                     }
-                    Transition::BeforeShutdown => assert!(core::mem::take(started), "not started: {told:?}"),
+                    Transition::BeforeShutdown => {
+                        assert!(core::mem::take(started), "not started: {notification:?}")
+                    }
                     _ => {
                         assert!(
                             transition == Transition::Failed || !*started,
-                            "destroyed without a shutdown: {told:?}"
+                            "destroyed without a shutdown: {notification:?}"
                         );
                         self.0.remove(&item);
                     }

@@ -145,7 +145,7 @@ impl World {
                     kind,
                     token,
                     payload,
-                } => self.tell(id.index(), kind, token, &payload),
+                } => self.report(id.index(), kind, token, &payload),
                 Action::Send { .. } => panic!("clients have no ring"),
             }
         }
@@ -215,13 +215,13 @@ impl World {
         self.obey(actions);
     }
 
-    fn tell(&mut self, k: usize, kind: u32, token: u32, payload: &[u8]) {
+    fn report(&mut self, k: usize, kind: u32, token: u32, payload: &[u8]) {
         let subscriber = &mut self.subscribers[k];
         subscriber.said.push(kind);
         if kind == notice::TRANSITION {
             let told: Notification = minicbor::decode(payload).unwrap();
             if !subscriber.partial {
-                subscriber.balance.follow(&told);
+                subscriber.balance.check(&told);
             }
             subscriber.told.push(told);
             subscriber.asked = subscriber.hangs.then_some(token);
@@ -399,7 +399,7 @@ impl World {
 
     pub fn done(&mut self, request: Request) -> String {
         match self.call(request.clone()) {
-            Ok(Answer::Done(said)) => said,
+            Ok(Answer::Done(done)) => operator_cli::done::words(&done),
             other => panic!("{request:?}: {other:?}"),
         }
     }
@@ -517,7 +517,7 @@ impl World {
     }
 
     /// Removes and returns a subscriber's notifications, in words.
-    pub fn told(&mut self, k: usize) -> Vec<String> {
+    pub fn notifications(&mut self, k: usize) -> Vec<String> {
         let text = |t: &Notification| {
             let replay = if t.replay { " again" } else { "" };
             let protocol = t.protocol.map_or(String::new(), |p| format!(" {}", p.name()));

@@ -6,8 +6,8 @@ use crate::instance::heartbeat::{PERIOD_NS, SILENT_BEATS};
 use operator_cli::refusals::Words;
 use proptest::prelude::*;
 
-/// Returns the heartbeat questions in a list of actions: brane and token.
-fn questions(actions: &[Action]) -> Vec<(usize, u32)> {
+/// Returns the heartbeat probes in a list of actions: brane and token.
+fn probes(actions: &[Action]) -> Vec<(usize, u32)> {
     let asked = |action: &Action| match *action {
         Action::Send {
             child: Child::Brane(brane),
@@ -26,7 +26,7 @@ fn hang(name: &str) -> Request {
 
 impl Bench {
     /// Advances the time to the next beat and returns the actions.
-    fn beat(&mut self) -> Vec<Action> {
+    fn heartbeat(&mut self) -> Vec<Action> {
         self.now = self.manager.deadline().expect("a beat is due");
         self.event(Event::Tick)
     }
@@ -52,8 +52,8 @@ fn a_brane_that_hangs_is_found_and_only_that_one() {
     ));
     let (since, asked) = (bench.now, bench.manager.deadline().unwrap());
     let actions = loop {
-        let actions = bench.beat();
-        for (brane, token) in questions(&actions) {
+        let actions = bench.heartbeat();
+        for (brane, token) in probes(&actions) {
             if brane != 1 {
                 assert_eq!(bench.report(brane, kind::ALIVE, token, &[]), []);
             }
@@ -97,9 +97,9 @@ fn only_a_started_brane_is_asked_and_can_be_told_to_hang() {
     );
     bench.event(Event::LinkUp(child::brane(0)));
     bench.start(2);
-    let actions = bench.beat();
-    assert_eq!(questions(&actions).len(), actions.len());
-    assert_eq!(questions(&actions)[0].0, 2);
+    let actions = bench.heartbeat();
+    assert_eq!(probes(&actions).len(), actions.len());
+    assert_eq!(probes(&actions)[0].0, 2);
     bench.fault(child::brane(2));
     assert_eq!(bench.manager.next_beat(), None);
 }
@@ -108,7 +108,7 @@ fn only_a_started_brane_is_asked_and_can_be_told_to_hang() {
 fn a_forged_a_second_and_an_old_answer_are_unwanted_and_no_sign_of_life() {
     let mut bench = Bench::new();
     bench.start(0);
-    let (_, token) = questions(&bench.beat())[0];
+    let (_, token) = probes(&bench.heartbeat())[0];
     assert_eq!(
         bench.report(0, kind::ALIVE, token.wrapping_add(1), &[]),
         [],
@@ -128,13 +128,13 @@ fn a_forged_a_second_and_an_old_answer_are_unwanted_and_no_sign_of_life() {
     );
     // An answer to the previous incarnation does not count for this one. A brane that sends only such answers is
     // detected.
-    let (_, old) = questions(&bench.beat())[0];
+    let (_, old) = probes(&bench.heartbeat())[0];
     bench.fault(child::brane(0));
     bench.start(0);
     let mut stopped = false;
     for _ in 0..=SILENT_BEATS {
         bench.report(0, kind::ALIVE, old, &[]);
-        stopped |= bench.beat().contains(&Action::Stop(child::brane(0)));
+        stopped |= bench.heartbeat().contains(&Action::Stop(child::brane(0)));
     }
     assert!(stopped);
     // Many such answers are a protocol violation.
@@ -148,10 +148,10 @@ fn a_forged_a_second_and_an_old_answer_are_unwanted_and_no_sign_of_life() {
 }
 
 #[test]
-fn a_question_that_found_no_room_is_asked_again_but_not_for_ever() {
+fn a_probe_that_found_no_room_is_asked_again_but_not_for_ever() {
     let mut bench = Bench::new();
     bench.start(0);
-    let (brane, token) = questions(&bench.beat())[0];
+    let (brane, token) = probes(&bench.heartbeat())[0];
     bench.event(Event::Dropped {
         child: child::brane(brane),
         token,
@@ -160,16 +160,16 @@ fn a_question_that_found_no_room_is_asked_again_but_not_for_ever() {
         bench.manager.instances[BraneId::new(0)].counters.commands_dropped,
         1
     );
-    let (brane, token) = questions(&bench.beat())[0];
+    let (brane, token) = probes(&bench.heartbeat())[0];
     bench.report(brane, kind::ALIVE, token, &[]);
     for _ in 0..SILENT_BEATS {
-        let (brane, token) = questions(&bench.beat())[0];
+        let (brane, token) = probes(&bench.heartbeat())[0];
         bench.event(Event::Dropped {
             child: child::brane(brane),
             token,
         });
     }
-    assert!(bench.beat().contains(&Action::Stop(child::brane(0))));
+    assert!(bench.heartbeat().contains(&Action::Stop(child::brane(0))));
 }
 
 proptest! {
@@ -203,7 +203,7 @@ proptest! {
             }
             bench.now = bench.manager.deadline().expect("a beat is due") + late * MS;
             let actions = bench.event(Event::Tick);
-            let asked = questions(&actions).into_iter();
+            let asked = probes(&actions).into_iter();
             answers.extend(asked.filter(|&(i, _)| mute[i].is_none()).map(|(i, token)| (i, token, delays[i])));
             for (brane, silent) in mute.iter_mut().enumerate() {
                 let stopped = actions.contains(&Action::Stop(child::brane(brane)));

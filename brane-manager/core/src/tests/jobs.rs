@@ -1,6 +1,6 @@
 //! Jobs of operators: their number, their cancellation, and batches.
 
-use super::life::{held, named};
+use super::lifecycle::{held, named};
 use super::meanwhile::rename;
 use super::*;
 use crate::testing::{Manner, World};
@@ -88,7 +88,7 @@ fn who_waits_no_longer_takes_no_place() {
 }
 
 #[test]
-fn a_brane_that_keeps_questions_open_is_told_of_changes_all_the_same() {
+fn a_brane_that_keeps_queries_open_is_notified_of_changes_all_the_same() {
     let mut w = World::new();
     w.branes[1].manner = Manner::Deaf(command::QUERY);
     let ask = Request::Query {

@@ -254,7 +254,7 @@ fn a_shutdown_that_takes_longer_than_its_job_is_not_turned_round_halfway() {
     for _ in 0..12 {
         w.subscribe(0, &wants);
     }
-    w.told(0);
+    w.notifications(0);
     let job = w.first(&shutdown("red"));
     let mut end = None;
     for _ in 0..130 {

@@ -30,10 +30,10 @@ fn listed(w: &mut World) -> Vec<SubscriberInfo> {
 fn external_sources_are_called_after_create_after_start_before_shutdown_before_destroy() {
     let mut w = World::new();
     w.subscribe(0, &all());
-    w.told(0);
+    w.notifications(0);
     w.done(create("green"));
     assert_eq!(
-        w.told(0),
+        w.notifications(0),
         [
             "after-create green inet",
             "after-create green inet6",
@@ -43,7 +43,7 @@ fn external_sources_are_called_after_create_after_start_before_shutdown_before_d
     );
     w.delete("green").unwrap();
     assert_eq!(
-        w.told(0),
+        w.notifications(0),
         [
             "before-shutdown green inet6",
             "before-shutdown green inet",
@@ -71,9 +71,9 @@ fn one_brane_or_all_one_family_or_all() {
             ..all()
         },
     );
-    assert_eq!(w.told(0), [""; 0], "nothing of the others");
+    assert_eq!(w.notifications(0), [""; 0], "nothing of the others");
     assert_eq!(
-        w.told(1),
+        w.notifications(1),
         [
             "after-start main inet6 again",
             "after-start red inet6 again",
@@ -82,8 +82,11 @@ fn one_brane_or_all_one_family_or_all() {
     );
     w.done(create("green"));
     w.done(create("gold"));
-    assert_eq!(w.told(0).len(), 4);
-    assert_eq!(w.told(1), ["after-start green inet6", "after-start gold inet6"]);
+    assert_eq!(w.notifications(0).len(), 4);
+    assert_eq!(
+        w.notifications(1),
+        ["after-start green inet6", "after-start gold inet6"]
+    );
 }
 
 #[test]
@@ -110,7 +113,7 @@ fn late_ones_are_told_what_they_missed_and_leaving_runs_the_inverse() {
         "after-start blue inet again",
         "after-create held inet again",
     ];
-    assert_eq!(w.told(0), up);
+    assert_eq!(w.notifications(0), up);
     w.leave(0);
     let down = [
         "before-destroy held inet again",
@@ -121,34 +124,34 @@ fn late_ones_are_told_what_they_missed_and_leaving_runs_the_inverse() {
         "before-shutdown main inet again",
         "before-destroy main inet again",
     ];
-    assert_eq!(w.told(0), down);
+    assert_eq!(w.notifications(0), down);
     assert_eq!(w.subscribers[0].said.last(), Some(&notice::LEFT));
     assert_eq!(w.call(Request::Subscribers), Ok(Answer::Subscribers(vec![])));
     w.done(create("green"));
-    assert_eq!(w.told(0), [""; 0]);
+    assert_eq!(w.notifications(0), [""; 0]);
 }
 
 #[test]
 fn nothing_passes_before_a_subscriber_has_answered() {
     let mut w = World::new();
     w.subscribe(0, &all());
-    w.told(0);
+    w.notifications(0);
     w.subscribers[0].hangs = true;
     let job = w.begin(&create("green")).unwrap_err();
     w.run();
-    assert_eq!(w.told(0), ["after-create green inet"]);
+    assert_eq!(w.notifications(0), ["after-create green inet"]);
     assert_eq!((w.state("green"), w.branes[3].started), ("created", false));
     let bound = w.nics.table(0).iter().filter(|v| v.brane == 4).count();
     assert_eq!((bound, w.poll(job)), (0, None));
 }
 
 #[test]
-fn one_that_hangs_or_faults_is_cut_off_and_the_transition_goes_on() {
+fn one_that_hangs_or_faults_is_quarantined_and_the_transition_goes_on() {
     for faults in [false, true] {
         let mut w = World::new();
         w.subscribe(0, &all());
         w.subscribe(1, &all());
-        w.told(1);
+        w.notifications(1);
         w.subscribers[0].hangs = !faults;
         w.subscribers[0].dies = faults;
         let since = w.now;
@@ -156,10 +159,10 @@ fn one_that_hangs_or_faults_is_cut_off_and_the_transition_goes_on() {
         assert_eq!(w.state("green"), "started");
         assert!(
             w.now - since <= 600 * MS,
-            "cut off at its deadline: {}",
+            "quarantined at its deadline: {}",
             w.now - since
         );
-        assert_eq!(w.told(1).len(), 4, "the other is told all the same");
+        assert_eq!(w.notifications(1).len(), 4, "the other is notified all the same");
         let subscribers = listed(&mut w);
         let why: Vec<_> = subscribers.iter().map(|h| h.quarantined.as_str()).collect();
         if faults {
@@ -175,7 +178,7 @@ fn one_that_hangs_or_faults_is_cut_off_and_the_transition_goes_on() {
 }
 
 #[test]
-fn one_that_was_cut_off_does_not_come_back_by_itself() {
+fn one_that_was_quarantined_does_not_come_back_by_itself() {
     let mut w = World::new();
     w.subscribe(0, &all());
     w.subscribers[0].hangs = true;
@@ -204,19 +207,19 @@ fn a_restarted_brane_is_told_anew_with_its_generation() {
             ..all()
         },
     );
-    w.told(0);
+    w.notifications(0);
     w.done(Request::Crash("red".into()));
     w.run();
     let generations: Vec<_> = w.subscribers[0].told.iter().map(|t| t.generation).collect();
     assert_eq!(generations, [0, 1, 1]);
     assert_eq!(
-        w.told(0),
+        w.notifications(0),
         ["failed red inet", "after-create red inet", "after-start red inet"]
     );
 }
 
 #[test]
-fn one_that_answers_what_was_not_asked_is_cut_off() {
+fn one_that_answers_what_was_not_asked_is_quarantined() {
     let mut w = World::new();
     w.subscribe(0, &all());
     w.event(Event::Report {
@@ -230,7 +233,7 @@ fn one_that_answers_what_was_not_asked_is_cut_off() {
 }
 
 #[test]
-fn an_answer_to_an_earlier_question_cuts_a_subscriber_off() {
+fn an_answer_to_an_earlier_notification_quarantines_a_subscriber() {
     let mut bench = Bench::new();
     bench.start_all();
     let subscriber = child::subscriber(0);
@@ -298,7 +301,7 @@ fn leaving_in_between_does_not_let_one_subscribe_for_ever() {
 }
 
 #[test]
-fn one_that_resets_its_link_is_cut_off_even_after_it_has_left() {
+fn one_that_resets_its_link_is_quarantined_even_after_it_has_left() {
     let mut w = World::new();
     w.subscribe(0, &all());
     w.leave(0);
@@ -307,7 +310,7 @@ fn one_that_resets_its_link_is_cut_off_even_after_it_has_left() {
 }
 
 #[test]
-fn one_that_leaves_twice_or_without_a_subscription_is_cut_off() {
+fn one_that_leaves_twice_or_without_a_subscription_is_quarantined() {
     for subscribed in [false, true] {
         let mut w = World::new();
         if subscribed {
@@ -323,7 +326,7 @@ fn one_that_leaves_twice_or_without_a_subscription_is_cut_off() {
 }
 
 #[test]
-fn operators_see_how_much_one_was_told_before_it_was_cut_off() {
+fn operators_see_how_much_one_was_told_before_it_was_quarantined() {
     let mut w = World::new();
     w.subscribe(0, &all());
     let told = w.subscribers[0].told.len() as u64;
@@ -361,14 +364,14 @@ fn a_subscription_by_name_keeps_the_brane_under_any_name_until_it_is_destroyed()
     let mut w = World::new();
     w.subscribe(0, &of("green"));
     w.done(create("green"));
-    w.told(0);
+    w.notifications(0);
     w.done(rename("green", "lime"));
     w.delete("lime").unwrap();
     w.done(create("green"));
     let identities: Vec<_> = w.subscribers[0].told.iter().map(|t| t.identity).collect();
     assert_eq!(identities, [4, 4, 4, 5, 5], "another brane of the same name");
     assert_eq!(
-        w.told(0),
+        w.notifications(0),
         [
             "renamed lime inet was green",
             "before-shutdown lime inet",
@@ -384,15 +387,15 @@ fn a_subscription_by_name_selects_the_brane_that_gets_the_name() {
     let mut w = World::new();
     w.subscribe(0, &of("green"));
     w.done(create("lime"));
-    assert_eq!(w.told(0), [""; 0]);
+    assert_eq!(w.notifications(0), [""; 0]);
     w.done(rename("lime", "green"));
     assert_eq!(
-        w.told(0),
+        w.notifications(0),
         ["after-create green inet again", "after-start green inet again"]
     );
     w.delete("green").unwrap();
     assert_eq!(
-        w.told(0),
+        w.notifications(0),
         ["before-shutdown green inet", "before-destroy green inet"]
     );
 }
@@ -403,11 +406,11 @@ fn a_failed_brane_that_is_deleted_has_no_other_end() {
     w.subscribe(0, &of("green"));
     w.done(create("green"));
     w.branes[3].manner = crate::testing::Manner::Deaf(brane_abi::control::command::CONFIGURE);
-    w.told(0);
+    w.notifications(0);
     w.done(Request::Crash("green".into()));
-    assert_eq!(w.told(0), ["failed green inet"]);
+    assert_eq!(w.notifications(0), ["failed green inet"]);
     w.delete("green").unwrap();
-    assert_eq!(w.told(0), [""; 0]);
+    assert_eq!(w.notifications(0), [""; 0]);
 }
 
 #[test]
@@ -430,14 +433,14 @@ fn protocols_are_notified_each_for_itself_in_the_order_of_the_switch() {
         "after-start green inet6 udp",
         "after-start green inet6 tcp",
     ];
-    assert_eq!(w.told(0), up);
+    assert_eq!(w.notifications(0), up);
     w.delete("green").unwrap();
     let down: Vec<_> = up
         .iter()
         .rev()
         .map(|t| t.replace("after-start", "before-shutdown"))
         .collect();
-    assert_eq!(w.told(0), down);
+    assert_eq!(w.notifications(0), down);
 }
 
 #[test]
@@ -458,7 +461,7 @@ fn a_protocol_that_the_brane_does_not_have_is_not_notified() {
         }]),
         start: true,
     });
-    assert_eq!(w.told(0), [""; 0]);
+    assert_eq!(w.notifications(0), [""; 0]);
 }
 
 #[test]
@@ -471,18 +474,26 @@ fn subscribers_are_notified_in_turn_and_in_the_inverse_order_on_the_way_down() {
     let job = w.begin(&create("green")).unwrap_err();
     w.run();
     assert_eq!(
-        (w.told(0).len(), w.told(1).len()),
+        (w.notifications(0).len(), w.notifications(1).len()),
         (1, 0),
         "after create: the first"
     );
     w.answers(0);
-    assert_eq!((w.told(0).len(), w.told(1).len()), (0, 1), "then the second");
+    assert_eq!(
+        (w.notifications(0).len(), w.notifications(1).len()),
+        (0, 1),
+        "then the second"
+    );
     w.answers(1);
-    assert_eq!((w.told(0).len(), w.told(1).len()), (1, 0), "after start");
+    assert_eq!(
+        (w.notifications(0).len(), w.notifications(1).len()),
+        (1, 0),
+        "after start"
+    );
     w.answers(0);
     w.answers(1);
     assert!(w.poll(job).is_some());
-    w.told(1);
+    w.notifications(1);
     let job = w
         .begin(&Request::Delete {
             name: "green".into(),
@@ -493,12 +504,12 @@ fn subscribers_are_notified_in_turn_and_in_the_inverse_order_on_the_way_down() {
     for transition in ["before-shutdown", "before-destroy"] {
         let text = [format!("{transition} green inet")];
         assert_eq!(
-            (w.told(0), w.told(1)),
+            (w.notifications(0), w.notifications(1)),
             (vec![], text.to_vec()),
             "the second comes first"
         );
         w.answers(1);
-        assert_eq!((w.told(0), w.told(1)), (text.to_vec(), vec![]));
+        assert_eq!((w.notifications(0), w.notifications(1)), (text.to_vec(), vec![]));
         w.answers(0);
     }
     assert!(w.poll(job).is_some());
@@ -512,17 +523,20 @@ fn a_quarantined_subscriber_does_not_hold_the_next_one_up() {
     w.subscribers[0].hangs = true;
     w.done(create("green"));
     assert_eq!(listed(&mut w)[0].quarantined, "no answer within 500 ms");
-    assert_eq!(w.told(1), ["after-create green inet", "after-start green inet"]);
+    assert_eq!(
+        w.notifications(1),
+        ["after-create green inet", "after-start green inet"]
+    );
 }
 
 #[test]
 fn another_subscription_ends_the_first_one_before_it_begins() {
     let mut w = World::new();
     w.subscribe(0, &of("red"));
-    w.told(0);
+    w.notifications(0);
     w.subscribe(0, &of("blue"));
     assert_eq!(
-        w.told(0),
+        w.notifications(0),
         [
             "before-shutdown red inet again",
             "before-destroy red inet again",
@@ -547,11 +561,11 @@ fn one_that_joins_during_a_shutdown_is_not_told_of_a_start() {
         .unwrap_err();
     w.run();
     w.subscribe(1, &of("red"));
-    assert_eq!(w.told(1), ["after-create red inet again"]);
+    assert_eq!(w.notifications(1), ["after-create red inet again"]);
     w.subscribers[0].hangs = false;
     w.answers(0);
     assert!(w.poll(job).is_some());
-    assert_eq!(w.told(1), [""; 0]);
+    assert_eq!(w.notifications(1), [""; 0]);
 }
 
 #[test]
@@ -567,10 +581,10 @@ fn an_operator_readmits_a_quarantined_subscriber() {
     w.done(readmit());
     w.subscribe(0, &of("green"));
     assert_eq!(listed(&mut w)[0].quarantined, "");
-    w.told(0);
+    w.notifications(0);
     w.delete("green").unwrap();
     assert_eq!(
-        w.told(0),
+        w.notifications(0),
         ["before-shutdown green inet", "before-destroy green inet"]
     );
     let refused = w.refused(Request::Readmit("subscriber-7".into()));

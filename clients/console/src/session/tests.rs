@@ -27,8 +27,19 @@ fn names() -> Result<Answer, Refusal> {
     }))
 }
 
+/// Returns an answer of two lines.
+fn stats() -> Result<Answer, Refusal> {
+    Ok(Answer::Stats(vec![CounterGroup {
+        name: "red".into(),
+        counters: vec![Counter {
+            name: "state".into(),
+            value: 1,
+        }],
+    }]))
+}
+
 fn done(text: &str) -> Result<Answer, Refusal> {
-    Ok(Answer::Done(text.into()))
+    Ok(Answer::Done(Done::Limited(text.into())))
 }
 
 #[test]
@@ -41,8 +52,8 @@ fn a_command_is_echoed_and_the_prompt_waits_for_its_answer() {
     );
     assert_eq!(shown(&mut s), "show red\r\n");
     assert!(s.is_busy());
-    assert_eq!(s.answer(done("brane red\n  state  started")), None);
-    assert_eq!(shown(&mut s), "brane red\r\n  state  started\r\nbranes> ");
+    assert_eq!(s.answer(stats()), None);
+    assert_eq!(shown(&mut s), "red\r\n  state  1\r\nbranes> ");
 }
 
 #[test]
@@ -55,7 +66,7 @@ fn what_is_typed_meanwhile_is_carried_out_afterwards() {
         s.answer(done("ok")),
         Some(Todo::Send(Request::List { fresh: true }))
     );
-    assert_eq!(shown(&mut s), "ok\r\nbranes> list\r\n");
+    assert_eq!(shown(&mut s), "ok has its new limits\r\nbranes> list\r\n");
     assert_eq!(
         s.answer(done("ok")),
         Some(Todo::Send(Request::Show("blue".into())))

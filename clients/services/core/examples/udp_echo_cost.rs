@@ -29,7 +29,7 @@ fn main() {
         .nth(1)
         .map_or(1, |n| n.parse().expect("a number of datagrams"));
     let mut bench = Bench::new();
-    let services = Services::new(bench.stack.clone(), bench.executor, |_| ());
+    let services = Services::new(bench.net.clone(), bench.executor, |_| ());
     bench.executor.spawn(services.run()).detach();
     bench.run();
     let mut echo = None;

@@ -5,7 +5,7 @@
 //! on the network, whose input is bounded in length and time. Below is the brane. If it restarts, all
 //! services start again.
 //!
-//! Runs on any [`Stack`]: in the protection domain `services-N`, or in a test on the host.
+//! Runs on any [`NetClient`]: in the protection domain `services-N`, or in a test on the host.
 #![cfg_attr(not(test), no_std)]
 
 extern crate alloc;
@@ -19,7 +19,7 @@ use alloc::rc::Rc;
 use alloc::vec::Vec;
 use brane_abi::ring::RingError;
 use brane_socket::executor::{Task, yield_now};
-use brane_socket::{Error, Executor, Stack, TcpListener, TcpStream, UdpSocket};
+use brane_socket::{Error, Executor, NetClient, TcpListener, TcpStream, UdpSocket};
 use core::cell::Cell;
 use core::fmt;
 use core::net::{Ipv6Addr, SocketAddr};
@@ -53,7 +53,7 @@ const ANSWERING_PORTS: [u16; 2] = [plan::ECHO, plan::SOURCE];
 /// State shared by all services.
 #[derive(Clone)]
 pub struct Services {
-    stack: Stack,
+    net: NetClient,
     executor: Executor,
     log: Rc<dyn Fn(fmt::Arguments<'_>)>,
     page: Rc<Page>,
@@ -67,10 +67,10 @@ pub struct Services {
 impl Services {
     /// Makes the services for this stack, with their tasks on this executor. `log` receives lines for the
     /// operator.
-    pub fn new(stack: Stack, executor: Executor, log: impl Fn(fmt::Arguments<'_>) + 'static) -> Services {
-        let page = Rc::new(Page::new(stack.clone()));
+    pub fn new(net: NetClient, executor: Executor, log: impl Fn(fmt::Arguments<'_>) + 'static) -> Services {
+        let page = Rc::new(Page::new(net.clone()));
         Services {
-            stack,
+            net,
             executor,
             log: Rc::new(log),
             page,
@@ -88,21 +88,21 @@ impl Services {
     /// Runs forever: starts all services when the brane is ready, and again after each restart and shutdown.
     pub async fn run(self) {
         loop {
-            let brane = self.stack.ready().await;
-            let life = self.stack.life();
+            let brane = self.net.ready().await;
+            let incarnation = self.net.incarnation();
             (self.log)(format_args!(
                 "in brane {} (generation {}), MAC {}",
                 brane.name, brane.generation, brane.mac
             ));
             self.lost.set(false);
             let tasks = self.start();
-            self.until_lost(life).await;
-            if self.stack.life() == life {
+            self.until_lost(incarnation).await;
+            if self.net.incarnation() == incarnation {
                 (self.log)(format_args!(
                     "brane has ended the listeners, waiting for it to take new ones"
                 ));
                 // Connections end gracefully meanwhile.
-                self.stack.ready().await;
+                self.net.ready().await;
             } else {
                 (self.log)(format_args!("brane is gone, waiting for it"));
             }
@@ -110,14 +110,14 @@ impl Services {
         }
     }
 
-    /// Waits until the brane has restarted since `life`, or until a worker finds its listener ended.
-    async fn until_lost(&self, life: u64) {
-        let serial = self.stack.serial();
-        let mut changed = pin!(self.stack.changed(serial));
+    /// Waits until the brane has restarted since `incarnation`, or until a worker finds its listener ended.
+    async fn until_lost(&self, incarnation: u64) {
+        let serial = self.net.serial();
+        let mut changed = pin!(self.net.changed(serial));
         core::future::poll_fn(|cx| {
             while let Poll::Ready(serial) = changed.as_mut().poll(cx) {
-                changed.set(self.stack.changed(serial));
-                if self.stack.life() != life {
+                changed.set(self.net.changed(serial));
+                if self.net.incarnation() != incarnation {
                     return Poll::Ready(());
                 }
             }
@@ -166,8 +166,8 @@ impl Services {
         let me = self.clone();
         self.executor.spawn(async move {
             let listener = loop {
-                me.stack.ready().await;
-                match TcpListener::bind(&me.stack, any(plan.port), plan.options()).await {
+                me.net.ready().await;
+                match TcpListener::bind(&me.net, any(plan.port), plan.options()).await {
                     Ok(listener) => break Rc::new(listener),
                     Err(error) => me.failed(format_args!("TCP port {}", plan.port), error).await,
                 }
@@ -207,8 +207,8 @@ impl Services {
     /// Runs one UDP service, with or without answers.
     async fn udp(self, plan: &'static UdpPlan, answer: bool) {
         loop {
-            self.stack.ready().await;
-            match UdpSocket::bind(&self.stack, any(plan.port), plan.rings).await {
+            self.net.ready().await;
+            match UdpSocket::bind(&self.net, any(plan.port), plan.rings).await {
                 Ok(socket) => {
                     let error = self.datagrams(socket, answer).await;
                     match error {
@@ -243,7 +243,7 @@ impl Services {
     /// Logs a failure and waits before the next attempt.
     async fn failed(&self, what: fmt::Arguments<'_>, error: Error) {
         (self.log)(format_args!("{what}: {error}"));
-        self.stack.sleep(RETRY).await;
+        self.net.sleep(RETRY).await;
     }
 }
 

@@ -4,7 +4,7 @@
 
 use alloc::rc::Rc;
 use alloc::string::String;
-use brane_socket::{Identity, Stack};
+use brane_socket::{Identity, NetClient};
 use core::cell::RefCell;
 use core::fmt::Write;
 
@@ -15,27 +15,27 @@ const END: &str = "</ul>\n</body>\n</html>\n";
 
 /// The current page. It is composed again only if the brane's identity has changed.
 pub struct Page {
-    stack: Stack,
+    net: NetClient,
     cached: RefCell<Option<(u64, Rc<[u8]>)>>,
 }
 
 impl Page {
     /// Makes the page of this stack's brane.
-    pub fn new(stack: Stack) -> Page {
+    pub fn new(net: NetClient) -> Page {
         Page {
-            stack,
+            net,
             cached: RefCell::new(None),
         }
     }
 
     /// Returns the page, [`BODY`] bytes.
     pub fn body(&self) -> Rc<[u8]> {
-        let serial = self.stack.serial();
+        let serial = self.net.serial();
         let mut cached = self.cached.borrow_mut();
         match &*cached {
             Some((of, body)) if *of == serial => body.clone(),
             _ => {
-                let body: Rc<[u8]> = compose(&self.stack.identity()).into_bytes().into();
+                let body: Rc<[u8]> = compose(&self.net.identity()).into_bytes().into();
                 *cached = Some((serial, body.clone()));
                 body
             }

@@ -13,7 +13,7 @@ use brane_abi::port::{
 };
 use brane_abi::ring::{Consumer, Producer, RingIndices};
 use brane_abi::shared::SharedRegion;
-use brane_socket::{Error, Executor, RingSizes, Stack, TcpStream, UdpSocket};
+use brane_socket::{Error, Executor, NetClient, RingSizes, TcpStream, UdpSocket};
 use common::{Backing, World};
 use net_server_core::Brane;
 use services_core::{Services, source};
@@ -39,7 +39,7 @@ struct Node {
     binding: u32,
     to_brane: Producer,
     from_brane: Consumer,
-    stack: Stack,
+    stack: NetClient,
     executor: Executor,
 }
 
@@ -55,7 +55,7 @@ fn data(region: SharedRegion, part: Part) -> SharedRegion {
 impl Node {
     fn new(number: u8, features: u32, world: &World) -> Node {
         let memory = [Backing::new(), Backing::new(), Backing::new(), Backing::new()];
-        let stack = Stack::start(memory[2].region(), Box::new(world.clone())).unwrap();
+        let stack = NetClient::start(memory[2].region(), Box::new(world.clone())).unwrap();
         let brane = Self::start(&memory, number);
         let ports = memory[0].region();
         Node {
@@ -246,7 +246,7 @@ impl Net {
         );
     }
 
-    fn stack(&self) -> Stack {
+    fn stack(&self) -> NetClient {
         self.nodes[1].stack.clone()
     }
 }

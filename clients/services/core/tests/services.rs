@@ -99,7 +99,7 @@ fn started() -> (Bench, Sockets, Services, Rc<RefCell<Vec<String>>>) {
     let mut bench = Bench::new();
     let log: Rc<RefCell<Vec<String>>> = Rc::default();
     let lines = log.clone();
-    let services = Services::new(bench.stack.clone(), bench.executor, move |line| {
+    let services = Services::new(bench.net.clone(), bench.executor, move |line| {
         lines.borrow_mut().push(line.to_string());
     });
     bench.executor.spawn(services.clone().run()).detach();
@@ -240,7 +240,7 @@ fn echo_discard_source_and_http_do_their_work() {
     sockets.serve(&mut bench);
     let accepts: usize = sockets.accepts.values().map(Vec::len).sum();
     assert_eq!(accepts + 6, sock::SLOTS);
-    assert_eq!(bench.stack.counters().bad_events, 0);
+    assert_eq!(bench.net.counters().bad_events, 0);
 }
 
 #[test]

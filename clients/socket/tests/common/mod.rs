@@ -9,7 +9,7 @@ use brane_abi::ring::{Consumer, Producer, RingIndices};
 use brane_abi::shared::SharedRegion;
 use brane_abi::socket::*;
 use brane_abi::stream::{StreamConsumer, StreamProducer};
-use brane_socket::{Executor, Platform, Stack};
+use brane_socket::{Executor, NetClient, Platform};
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::cell::Cell;
 use std::ptr::NonNull;
@@ -108,7 +108,7 @@ impl Peer {
     }
 
     /// Polls the link and accepts a restart. Returns true if the link is up.
-    pub fn follow(&mut self) -> bool {
+    pub fn poll_link(&mut self) -> bool {
         if self.link.poll() == LinkState::PeerRestarted {
             indices(self.region, sock::REQUEST_INDICES).reset();
             indices(self.region, sock::EVENT_INDICES).reset();
@@ -226,7 +226,7 @@ impl Peer {
 
 /// A client and its brane. The link is up, and the brane is identified and ready.
 pub struct Bench {
-    pub stack: Stack,
+    pub net: NetClient,
     pub peer: Peer,
     pub world: World,
     pub executor: Executor,
@@ -237,10 +237,10 @@ impl Bench {
     pub fn new() -> Bench {
         let memory = Rc::new(Backing::new());
         let world = World::default();
-        let stack = Stack::start(memory.region(), Box::new(world.clone())).unwrap();
+        let net = NetClient::start(memory.region(), Box::new(world.clone())).unwrap();
         let peer = Peer::start(memory.region());
         let mut bench = Bench {
-            stack,
+            net,
             peer,
             world,
             executor: Executor::new(),
@@ -253,17 +253,17 @@ impl Bench {
     /// Runs the handshake after a start of the peer, then sends its identity.
     pub fn link_up(&mut self, generation: u32) {
         self.run();
-        assert!(!self.stack.is_ready());
-        assert!(self.peer.follow());
+        assert!(!self.net.is_ready());
+        assert!(self.peer.poll_link());
         self.run();
         self.peer.identify(generation, true);
         self.run();
-        assert!(self.stack.is_ready());
+        assert!(self.net.is_ready());
     }
 
     /// Runs the client for one wake. Returns its next deadline.
     pub fn run(&self) -> Option<u64> {
-        self.stack.run(&self.executor)
+        self.net.run(&self.executor)
     }
 
     /// Starts a task. The test takes its result later.

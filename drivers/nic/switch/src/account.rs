@@ -146,7 +146,7 @@ impl<const N: usize> Accounts<N> {
 
     /// Charges brane `b` with a wake of the driver. The charge takes effect with the next turn.
     #[inline]
-    pub fn woke(&mut self, b: usize) {
+    pub fn on_wake(&mut self, b: usize) {
         self.due[b] += SWITCH_NS;
     }
 
@@ -195,7 +195,7 @@ impl<const N: usize> Accounts<N> {
 
     /// Records a notification from brane `b`, which waits. The first one is free, because it may have been under way.
     #[cold]
-    pub fn knock(&mut self, b: usize, now: u64) {
+    pub fn on_notification(&mut self, b: usize, now: u64) {
         if self.knocked & 1 << b != 0 {
             self.offended |= self.knocks.charge(b, now, SWITCH_NS);
         }

@@ -134,7 +134,7 @@ impl<const P: usize> Brane<P> {
     }
 
     /// Sends the [`PortInfo`] of port `p` if it is due. Returns `Ok(false)` if the ring has no room for it.
-    pub fn inform(&mut self, p: usize, mac: Option<MacAddr>, wire: &WireLink) -> Result<bool, RingError> {
+    pub fn send_info(&mut self, p: usize, mac: Option<MacAddr>, wire: &WireLink) -> Result<bool, RingError> {
         let port = &mut self.endpoint.rings[p];
         if !port.info_due {
             return Ok(true);

@@ -130,7 +130,7 @@ impl<const N: usize, const P: usize> Switch<N, P> {
                     port.info_due = true;
                 }
             }
-            self.inform(b);
+            self.send_infos(b);
         }
     }
 
@@ -165,9 +165,9 @@ impl<const N: usize, const P: usize> Switch<N, P> {
             left &= left - 1;
             if b < N {
                 if self.accounts.waits(b) {
-                    self.accounts.knock(b, clock());
+                    self.accounts.on_notification(b, clock());
                 } else {
-                    self.accounts.woke(b);
+                    self.accounts.on_wake(b);
                     self.active |= 1 << b;
                 }
                 self.poll(b);
@@ -198,19 +198,19 @@ impl<const N: usize, const P: usize> Switch<N, P> {
             self.pending |= 1 << b;
         }
         if brane.is_up() && (!was_up || brane.endpoint.rings.iter().any(|p| p.info_due)) {
-            self.inform(b);
+            self.send_infos(b);
         }
     }
 
     /// Sends a brane the info records of its ports that are due.
-    pub(crate) fn inform(&mut self, b: usize) {
+    pub(crate) fn send_infos(&mut self, b: usize) {
         let Some(brane) = self.branes[b].as_mut().filter(|brane| brane.is_up()) else {
             return;
         };
         for p in 0..P {
             let vif = brane.port(p).vif.map(|slot| &self.vifs[usize::from(slot)]);
             let link = vif.map_or(self.wire, |vif| vif.link(self.wire));
-            if brane.inform(p, vif.map(|vif| vif.address), &link).is_err() {
+            if brane.send_info(p, vif.map(|vif| vif.address), &link).is_err() {
                 return self.quarantine(b);
             }
         }
@@ -291,7 +291,7 @@ impl<const N: usize, const P: usize> Switch<N, P> {
         };
         let told = match brane.port(p).info_due {
             false => Ok(true),
-            true => brane.inform(p, Some(vif.address), &vif.link(self.wire)),
+            true => brane.send_info(p, Some(vif.address), &vif.link(self.wire)),
         };
         let pushed = match told {
             Ok(true) => brane.port(p).rx.push(parts, meta.to_words()),

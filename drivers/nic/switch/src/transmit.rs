@@ -38,7 +38,7 @@ impl<const N: usize, const P: usize> Switch<N, P> {
     pub fn transmit(&mut self, device: &mut impl Device, clock: &impl Fn() -> u64) -> bool {
         if let Some(b) = self.resume {
             // The device has interrupted for this brane, or need not interrupt.
-            self.accounts.woke(b);
+            self.accounts.on_wake(b);
         }
         let all = self.rounds(device, clock);
         self.accounts.kick(device, clock);
@@ -73,12 +73,12 @@ impl<const N: usize, const P: usize> Switch<N, P> {
     /// Runs one brane's turn. Adds a [`QUANTUM`] to the brane's deficit and sends frames while it lasts. If the
     /// device's lack of room ended the previous turn, that turn continues without a new quantum.
     fn turn(&mut self, b: usize, device: &mut impl Device, clock: &impl Fn() -> u64) -> Turn {
-        let begun = self.resume.take() == Some(b);
+        let resumed = self.resume.take() == Some(b);
         let Some(brane) = &mut self.branes[b] else {
             return Turn::Done;
         };
         let _ = brane.endpoint.own_bell().take();
-        if !begun {
+        if !resumed {
             brane.deficit += QUANTUM;
         }
         let (mut end, mut meter) = (Turn::Done, Meter::default());

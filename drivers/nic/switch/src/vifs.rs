@@ -244,7 +244,7 @@ impl<const N: usize, const P: usize> Switch<N, P> {
                 if let Some(brane) = &mut self.branes[usize::from(b)] {
                     brane.port(usize::from(p)).info_due = true;
                 }
-                self.inform(usize::from(b));
+                self.send_infos(usize::from(b));
             }
         }
     }
@@ -277,7 +277,7 @@ impl<const N: usize, const P: usize> Switch<N, P> {
             self.untagged |= 1 << slot;
         }
         self.connect();
-        self.inform(b);
+        self.send_infos(b);
         Ok(())
     }
 
@@ -300,7 +300,7 @@ impl<const N: usize, const P: usize> Switch<N, P> {
             port.info_due = true;
         }
         self.connect();
-        self.inform(usize::from(b));
+        self.send_infos(usize::from(b));
     }
 
     /// Returns a vif's counters.

@@ -36,7 +36,7 @@ fn store_tail(bench: &Bench, brane: usize, tail: u32) {
 }
 
 #[test]
-fn a_replayed_ring_is_found_and_its_author_cut_off() {
+fn a_replayed_ring_is_found_and_its_author_quarantined() {
     for len in [0, 60, 1500] {
         let mut bench = Bench::new();
         let mut records = 0;

@@ -60,7 +60,7 @@ fn a_jumping_index_cuts_off_until_the_restart() {
         others_go_on(&mut bench);
         bench.branes[0] = BraneSide::start(bench.branes[0].region);
         bench.settle();
-        assert!(bench.branes[0].follow());
+        assert!(bench.branes[0].poll_link());
         bench.branes[0].frames(0);
         bench.device.arrives(&frame(mac(0), HOST, 60, 0));
         bench.run();
@@ -88,7 +88,7 @@ fn a_consumer_index_ahead_of_us_is_found_when_the_ring_is_full() {
 }
 
 #[test]
-fn record_lengths_past_the_end_cut_off() {
+fn record_lengths_past_the_end_end_in_quarantine() {
     for len in [u32::MAX - 1, 0x4_0001, 0x3_ffff, 64] {
         let mut bench = Bench::new();
         bench.branes[0].send(0, &frame(HOST, mac(0), 60, 0), FrameMeta::default());

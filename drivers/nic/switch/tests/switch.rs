@@ -241,7 +241,7 @@ fn only_a_sleeping_brane_is_notified() {
     assert_eq!(bench.run().1, 0, "it is awake");
     assert_eq!(bell.take(), 1);
     assert!(bell.arm());
-    assert_eq!(bench.run().1, 0, "no news");
+    assert_eq!(bench.run().1, 0, "nothing is pending");
 }
 
 #[test]
@@ -323,7 +323,7 @@ fn a_restarted_brane_starts_with_empty_rings() {
     bench.switch.receive(&mut bench.device, 1);
     bench.switch.flush();
     bench.settle();
-    assert!(bench.branes[1].follow());
+    assert!(bench.branes[1].poll_link());
     let frames = bench.branes[1].frames(0);
     assert!(frames.is_empty(), "nothing of before: {frames:?}");
     assert_eq!(bench.branes[1].ports[0].info.unwrap().mac, mac(1));

@@ -12,7 +12,7 @@ use brane_abi::net::{Cidr, MacAddr};
 use brane_abi::port::{self, FrameMeta, PortInfo};
 use brane_abi::ring::{Consumer, Producer, RingIndices};
 use brane_abi::shared::SharedRegion;
-use brane_socket::{Executor, Platform, Stack};
+use brane_socket::{Executor, NetClient, Platform};
 use net_server_core::Brane;
 use std::alloc::{Layout, alloc_zeroed};
 use std::cell::{Cell, RefCell};
@@ -221,7 +221,7 @@ pub struct Host {
     pub brane: Brane,
     pub driver: Driver,
     pub manager: Manager,
-    pub stack: Stack,
+    pub stack: NetClient,
     pub executor: Executor,
     pub config: BraneConfig,
     pub clock: Clock,
@@ -273,7 +273,7 @@ impl Host {
             brane: Brane::start(seed, clock.now(), &regions[..1], regions[1], &regions[2..]).unwrap(),
             driver: Driver::start(regions[0], info),
             manager: Manager::start(regions[1]),
-            stack: Stack::start(regions[2], Box::new(clock.clone())).unwrap(),
+            stack: NetClient::start(regions[2], Box::new(clock.clone())).unwrap(),
             executor: Executor::new(),
             config: BraneConfig {
                 id: 1,

@@ -46,7 +46,7 @@ impl Device for Outside {
 pub struct Member {
     pub brane: Brane,
     pub manager: Manager,
-    pub stack: Stack,
+    pub stack: NetClient,
     pub executor: Executor,
     pub config: BraneConfig,
     ports: SharedRegion,
@@ -82,7 +82,7 @@ impl Net {
                 Member {
                     brane: Brane::start(seed, clock.now(), &[ports], control, &[client]).unwrap(),
                     manager: Manager::start(control),
-                    stack: Stack::start(client, Box::new(clock.clone())).unwrap(),
+                    stack: NetClient::start(client, Box::new(clock.clone())).unwrap(),
                     executor: Executor::new(),
                     config: BraneConfig {
                         id: n as u32,

@@ -94,7 +94,7 @@ pub struct HostileBrane {
     configured: bool,
     /// The head of the driver's link before the brane overwrote it.
     spoilt: Option<Head>,
-    life: u64,
+    incarnation: u64,
     round: u64,
     /// State of [`Self::flood`].
     pub flooding: Flooding,
@@ -117,13 +117,13 @@ fn consumer(region: SharedRegion, at: usize, data: brane_abi::layout::Part) -> O
 }
 
 impl HostileBrane {
-    /// Creates a brane on the regions that it shares with driver and manager. `life` is the number of its
+    /// Creates a brane on the regions that it shares with driver and manager. `incarnation` is the number of its
     /// incarnation, from 0. Each incarnation does other things.
-    pub fn new(ports: SharedRegion, ctl: SharedRegion, life: u64) -> HostileBrane {
+    pub fn new(ports: SharedRegion, ctl: SharedRegion, incarnation: u64) -> HostileBrane {
         HostileBrane {
             ports,
             ctl,
-            random: Random::new(SEED.wrapping_add(life)),
+            random: Random::new(SEED.wrapping_add(incarnation)),
             driver: None,
             manager: None,
             rx: None,
@@ -133,7 +133,7 @@ impl HostileBrane {
             mac: None,
             configured: false,
             spoilt: None,
-            life,
+            incarnation,
             round: 0,
             flooding: Flooding::default(),
         }
@@ -173,7 +173,7 @@ impl HostileBrane {
     /// Returns true if the next round forges frames. Rounds of rubbish follow later.
     pub fn forges(&self) -> bool {
         self.round
-            < if self.life == 0 {
+            < if self.incarnation == 0 {
                 FORGING_ROUNDS
             } else {
                 LATER_FORGING_ROUNDS
@@ -307,7 +307,7 @@ impl HostileBrane {
     }
 
     fn rubbish_for_driver(&mut self) {
-        match (self.life + self.round) % 5 {
+        match (self.incarnation + self.round) % 5 {
             0 => self.bad_frames(),
             1 => {
                 let word = self.random.awkward();
@@ -330,7 +330,7 @@ impl HostileBrane {
     }
 
     fn rubbish_for_manager(&mut self) {
-        match self.life % 4 {
+        match self.incarnation % 4 {
             0 => self.bad_reports(),
             1 => {
                 let (tail, head) = (self.random.awkward(), self.random.awkward());

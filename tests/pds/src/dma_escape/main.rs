@@ -47,12 +47,12 @@ bitflags! {
 }
 
 /// The switch is large: it lies here and not on the stack.
-struct Place(UnsafeCell<Switch<BRANES, PORTS>>);
+struct SwitchCell(UnsafeCell<Switch<BRANES, PORTS>>);
 
 // SAFETY: a protection domain has exactly one thread.
-unsafe impl Sync for Place {}
+unsafe impl Sync for SwitchCell {}
 
-static SWITCH: Place = Place(UnsafeCell::new(Switch::new()));
+static SWITCH: SwitchCell = SwitchCell(UnsafeCell::new(Switch::new()));
 
 struct Nic {
     transport: PciTransport,
@@ -102,7 +102,7 @@ fn init() -> Nic {
 }
 
 impl Nic {
-    fn look(&mut self) {
+    fn poll(&mut self) {
         let _ = self.transport.ack_interrupt();
         let status = self.transport.get_status();
         if status.contains(DeviceStatus::DEVICE_NEEDS_RESET) && !self.stopped {
@@ -140,7 +140,7 @@ impl Handler for Nic {
     fn notified(&mut self, channels: ChannelSet) -> Result<(), Never> {
         if channels.contains(IRQ) {
             self.interrupts += 1;
-            self.look();
+            self.poll();
             // A level interrupt of this domain, which can always be acknowledged.
             let _ = IRQ.irq_ack();
         }

@@ -26,7 +26,7 @@ const SERIAL: Channel = Channel::new(wiring::channels::SERIAL);
 
 struct Hostile {
     brane: HostileBrane,
-    life: u64,
+    incarnation: u64,
     interval: Interval,
     /// True if the links were reset, for the next piece of rubbish.
     fresh: bool,
@@ -37,20 +37,20 @@ fn init() -> Hostile {
     log::attach(wiring::regions::LOG_BRANE, SERIAL);
     // The memory that belongs to a brane alone is not cleared at a restart. Here it counts the incarnations.
     // SAFETY: an atomic, and the region is mapped for this domain alone.
-    let lives =
+    let incarnations =
         unsafe { wiring::regions::HEAP.shared().object::<AtomicU64>(0) }.expect("the heap holds eight bytes");
-    let life = lives.fetch_add(1, Ordering::Relaxed);
+    let incarnation = incarnations.fetch_add(1, Ordering::Relaxed);
     let (ports, ctl) = (
         wiring::regions::PORTS_NIC[0].shared(),
         wiring::regions::CTL.shared(),
     );
     let mut hostile = Hostile {
-        brane: HostileBrane::new(ports, ctl, life),
-        life,
+        brane: HostileBrane::new(ports, ctl, incarnation),
+        incarnation,
         interval: Interval::start(Clock::new(wiring::regions::TSC), TIMER),
         fresh: true,
     };
-    logln!("hostile: started, life {life}");
+    logln!("hostile: started, incarnation {incarnation}");
     hostile.brane.start();
     notify(Notify {
         driver: true,
@@ -77,7 +77,7 @@ impl Hostile {
             notify(self.brane.round());
             let rounds = self.brane.rounds();
             if rounds != before && Interval::is_told(rounds) {
-                logln!("hostile: round {rounds} of life {}", self.life);
+                logln!("hostile: round {rounds} of incarnation {}", self.incarnation);
             }
             self.fresh = false;
         } else {

@@ -26,7 +26,7 @@ use std::ptr::null_mut;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-use crate::protocol::{FILE_BYTES, MAX_DOMAINS, Place, TOTAL, Word, argument, parse_lines, record};
+use crate::protocol::{EntryPoint, FILE_BYTES, MAX_DOMAINS, TOTAL, Word, argument, parse_lines, record};
 use rustix::mm::{MapFlags, ProtFlags, mmap};
 
 /// Version of the interface that this plugin uses.
@@ -69,7 +69,7 @@ struct Counting {
 struct Domains {
     /// Variable of the kernel with the value of CR3, in the guest's RAM.
     root: &'static AtomicU64,
-    places: Vec<(Place, u64)>,
+    places: Vec<(EntryPoint, u64)>,
     /// Record of the domain that ran last, or that of the idle thread.
     current: AtomicUsize,
     /// Number of records in use, including that of the idle thread.
@@ -190,7 +190,7 @@ extern "C" fn translated(_id: u64, block: *mut Block) {
 }
 
 /// Called by QEMU before each execution of a block. `data` has the number of the block's instructions, its
-/// [`Place`], and whether it belongs to the kernel.
+/// [`EntryPoint`], and whether it belongs to the kernel.
 extern "C" fn executed(_processor: c_uint, data: *mut c_void) {
     let Some(Counting {
         counters,
@@ -202,7 +202,7 @@ extern "C" fn executed(_processor: c_uint, data: *mut c_void) {
     let data = data as usize;
     let (len, place, kernel) = (
         (data >> 16) as u64,
-        Place::from_number((data >> 8) as u8),
+        EntryPoint::from_number((data >> 8) as u8),
         data & 1 != 0,
     );
     let add = |domain: usize, word: Word, amount: u64| {
@@ -225,15 +225,15 @@ extern "C" fn executed(_processor: c_uint, data: *mut c_void) {
         return;
     }
     domains.in_kernel.store(1, Relaxed);
-    if place == Some(Place::Idle) {
+    if place == Some(EntryPoint::Idle) {
         domains.current.store(0, Relaxed);
     }
     let current = domains.current.load(Relaxed);
     match place {
-        Some(Place::Call) => add(current, Word::Calls, 1),
-        Some(Place::Interrupt) => add(current, Word::Interrupts, 1),
-        Some(Place::Fault) => add(current, Word::Faults, 1),
-        Some(Place::Idle) | None => {}
+        Some(EntryPoint::Call) => add(current, Word::Calls, 1),
+        Some(EntryPoint::Interrupt) => add(current, Word::Interrupts, 1),
+        Some(EntryPoint::Fault) => add(current, Word::Faults, 1),
+        Some(EntryPoint::Idle) | None => {}
     }
     add(current, Word::Kernel, len);
 }

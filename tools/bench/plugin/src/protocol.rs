@@ -49,7 +49,7 @@ pub enum Word {
 /// Event at an address of the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub enum Place {
+pub enum EntryPoint {
     /// A system call enters the kernel.
     Call = 1,
     /// An interrupt enters the kernel.
@@ -60,17 +60,22 @@ pub enum Place {
     Idle = 4,
 }
 
-impl Place {
+impl EntryPoint {
     /// Returns the place with this number.
-    pub fn from_number(number: u8) -> Option<Place> {
-        [Place::Call, Place::Interrupt, Place::Fault, Place::Idle]
-            .into_iter()
-            .find(|place| *place as u8 == number)
+    pub fn from_number(number: u8) -> Option<EntryPoint> {
+        [
+            EntryPoint::Call,
+            EntryPoint::Interrupt,
+            EntryPoint::Fault,
+            EntryPoint::Idle,
+        ]
+        .into_iter()
+        .find(|place| *place as u8 == number)
     }
 }
 
 /// One line of the list of addresses, for printing.
-pub struct Line(pub Place, pub u64);
+pub struct Line(pub EntryPoint, pub u64);
 
 impl fmt::Display for Line {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -79,11 +84,11 @@ impl fmt::Display for Line {
 }
 
 /// Parses the list of addresses. Returns `None` if a line does not have the form of [`Line`].
-pub fn parse_lines(text: &str) -> Option<Vec<(Place, u64)>> {
+pub fn parse_lines(text: &str) -> Option<Vec<(EntryPoint, u64)>> {
     let line = |line: &str| {
         let (place, address) = line.split_once(' ')?;
         let address = u64::from_str_radix(address.strip_prefix("0x")?, 16).ok()?;
-        Some((Place::from_number(place.parse().ok()?)?, address))
+        Some((EntryPoint::from_number(place.parse().ok()?)?, address))
     };
     text.lines().map(line).collect()
 }
@@ -106,7 +111,10 @@ mod tests {
 
     #[test]
     fn the_list_of_addresses_reads_back() {
-        let list = [(Place::Call, 0xffff_ffff_8071_3c21), (Place::Idle, 0x10)];
+        let list = [
+            (EntryPoint::Call, 0xffff_ffff_8071_3c21),
+            (EntryPoint::Idle, 0x10),
+        ];
         let text: String = list
             .iter()
             .map(|(place, at)| Line(*place, *at).to_string())

@@ -132,7 +132,7 @@ impl BraneSide {
     }
 
     /// Polls the link. Returns true if it is up.
-    pub fn follow(&mut self) -> bool {
+    pub fn poll_link(&mut self) -> bool {
         if self.link.poll() == LinkState::PeerRestarted {
             for port in &mut self.ports {
                 port.indices.iter().for_each(|i| i.reset());
@@ -270,7 +270,7 @@ impl Bench {
         }
         bench.settle();
         for n in 0..BRANES {
-            assert!(bench.branes[n].follow(), "brane {n} is up");
+            assert!(bench.branes[n].poll_link(), "brane {n} is up");
             assert!(bench.branes[n].frames(0).is_empty());
         }
         bench
@@ -317,7 +317,7 @@ impl Bench {
     pub fn settle(&mut self) {
         for _ in 0..3 {
             for brane in &mut self.branes {
-                brane.follow();
+                brane.poll_link();
             }
             self.run();
         }

@@ -18,7 +18,7 @@ pub(crate) struct Range {
 }
 
 /// The allocator of the data area.
-pub(crate) struct Space {
+pub(crate) struct RingAllocator {
     /// Ranges that were never used, or merged, by offset.
     free: Vec<Range>,
     /// Returned ranges by size, as offsets.
@@ -35,15 +35,15 @@ pub(crate) fn is_ring_size(len: usize) -> bool {
     class(len).is_some()
 }
 
-impl Space {
+impl RingAllocator {
     /// Creates the allocator with `len` free bytes at `offset`. Both are multiples of the smallest ring.
-    pub fn new(offset: usize, len: usize) -> Space {
+    pub fn new(offset: usize, len: usize) -> RingAllocator {
         debug_assert!(offset.is_multiple_of(RING_MIN) && len.is_multiple_of(RING_MIN));
         let free = alloc::vec![Range {
             offset: offset as u32,
             len: len as u32
         }];
-        Space {
+        RingAllocator {
             free,
             returned: Default::default(),
         }
@@ -51,7 +51,7 @@ impl Space {
 
     /// Takes a range of exactly `len` bytes. Returns `None` if no ring may have this length ([`is_ring_size`]) or there is no
     /// room.
-    pub fn take(&mut self, len: usize) -> Option<Range> {
+    pub fn allocate(&mut self, len: usize) -> Option<Range> {
         let class = class(len)?;
         let len = len as u32;
         if let Some(offset) = self.returned[class].pop() {
@@ -64,7 +64,7 @@ impl Space {
     }
 
     /// Takes a range back.
-    pub fn give(&mut self, range: Range) {
+    pub fn release(&mut self, range: Range) {
         if let Some(class) = class(range.len as usize) {
             self.returned[class].push(range.offset);
         }
@@ -116,19 +116,19 @@ mod tests {
 
     #[test]
     fn refuses_sizes_that_no_ring_may_have() {
-        let mut space = Space::new(BASE, LEN);
+        let mut space = RingAllocator::new(BASE, LEN);
         for len in [0, 1, 512, 1000, 1536, RING_MAX * 2, usize::MAX] {
-            assert_eq!(space.take(len), None, "{len}");
+            assert_eq!(space.allocate(len), None, "{len}");
         }
     }
 
     #[test]
     fn all_of_it_can_be_used_in_any_size_again() {
-        let mut space = Space::new(BASE, LEN);
+        let mut space = RingAllocator::new(BASE, LEN);
         for len in [1024usize, 1 << 17, 4096, 1 << 14] {
-            let all: Vec<Range> = std::iter::from_fn(|| space.take(len)).collect();
+            let all: Vec<Range> = std::iter::from_fn(|| space.allocate(len)).collect();
             assert_eq!(all.len(), LEN / len);
-            all.into_iter().for_each(|r| space.give(r));
+            all.into_iter().for_each(|r| space.release(r));
         }
     }
 
@@ -136,13 +136,13 @@ mod tests {
         /// Checks that after any sequence of calls, ranges lie inside the area, are aligned, and never overlap.
         #[test]
         fn ranges_never_overlap(steps in prop::collection::vec((any::<bool>(), 0usize..11, any::<prop::sample::Index>()), 1..300)) {
-            let mut space = Space::new(BASE, LEN);
+            let mut space = RingAllocator::new(BASE, LEN);
             let mut held: Vec<Range> = Vec::new();
             for (take, size, pick) in steps {
                 if take {
                     let len = RING_MIN << size;
                     let used: usize = held.iter().map(|r| r.len as usize).sum();
-                    match space.take(len) {
+                    match space.allocate(len) {
                         Some(r) => {
                             prop_assert_eq!(r.len as usize, len);
                             prop_assert!(r.offset as usize >= BASE && r.offset as usize + len <= BASE + LEN);
@@ -156,12 +156,12 @@ mod tests {
                     }
                 } else if !held.is_empty() {
                     let at = pick.index(held.len());
-                    space.give(held.swap_remove(at));
+                    space.release(held.swap_remove(at));
                 }
             }
             // When all ranges are given back, they form one free area again.
-            held.drain(..).for_each(|r| space.give(r));
-            prop_assert_eq!(std::iter::from_fn(|| space.take(RING_MIN)).count(), LEN / RING_MIN);
+            held.drain(..).for_each(|r| space.release(r));
+            prop_assert_eq!(std::iter::from_fn(|| space.allocate(RING_MIN)).count(), LEN / RING_MIN);
         }
     }
 }

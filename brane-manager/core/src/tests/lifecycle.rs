@@ -35,7 +35,7 @@ fn a_brane_is_created_started_shut_down_and_deleted_while_others_stay() {
         name: named("green"),
         deadline_ms: 100,
     };
-    assert!(w.done(shutdown.clone()).ends_with("3 connections were cut off"));
+    assert!(w.done(shutdown.clone()).ends_with("3 connections were aborted"));
     assert_eq!(w.state("green"), "created");
     assert_eq!(w.done(shutdown), "green is shut down already");
     w.done(Request::Start(named("green")));
@@ -49,7 +49,7 @@ fn a_brane_is_created_started_shut_down_and_deleted_while_others_stay() {
         assert_eq!(w.state(name), "started");
         assert_eq!(w.manager.instances[BraneId::new(i)].restarts, 0);
     }
-    let life = [
+    let lifecycle = [
         "created green",
         "started green",
         "shutdown green",
@@ -58,7 +58,7 @@ fn a_brane_is_created_started_shut_down_and_deleted_while_others_stay() {
         "deleted green",
     ];
     let events: Vec<_> = w.events(0).into_iter().filter(|e| e.ends_with("green")).collect();
-    assert_eq!(events, life);
+    assert_eq!(events, lifecycle);
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn a_deleted_brane_drains_first_where_it_is_given_time() {
     let Ok(Answer::Receipt(receipt)) = w.call(delete) else {
         panic!()
     };
-    assert_eq!((receipt.name.as_str(), receipt.cut), ("green", 3));
+    assert_eq!((receipt.name.as_str(), receipt.aborted), ("green", 3));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //!
 //! Two tests check a count and a ratio within one run: no datagram of main is lost beside a flood for blue,
 //! and a transfer from main keeps half of its rate. The `figures_` tests print durations and rates of the
-//! host's clock and check nothing: `cargo xtask test --figures life_interference`. Their floods are those of
+//! host's clock and check nothing: `cargo xtask test --figures lifecycle_interference`. Their floods are those of
 //! the benchmark that measures Linux and this system alike (`docs/performance.md`): datagrams of 64 bytes to
 //! the discard service at a fixed rate, through a tap device. `livelock.rs` has an endless flood, and the
 //! round-trip times beside it.

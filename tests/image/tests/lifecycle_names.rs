@@ -4,7 +4,7 @@
 use anyhow::{Result, ensure};
 use brane_abi::operator::Request;
 use image_tests::guest::{Guest, Net, PROMPT};
-use image_tests::life::{Operator, PATIENCE, Said, boot, run, vnic, well};
+use image_tests::lifecycle::{Operator, PATIENCE, Said, boot, run, vnic, well};
 use std::collections::BTreeSet;
 
 const CONFIG: &str = "two-nics";

@@ -6,9 +6,9 @@
 use crate::error::Error;
 use crate::executor::Executor;
 use crate::identity::Identity;
-use crate::query::{self, Question};
+use crate::query::{self, PendingQuery};
+use crate::ring_allocator::{RingAllocator, is_ring_size};
 use crate::slot::{Handle, Phase, RingSizes, Slot};
-use crate::space::{Space, is_ring_size};
 use crate::time::Timers;
 use alloc::boxed::Box;
 use alloc::rc::Rc;
@@ -60,17 +60,17 @@ pub(crate) struct Core {
     pub more_events: bool,
     pub slots: Vec<Slot>,
     free: u64,
-    space: Space,
+    allocator: RingAllocator,
     pub identity: Rc<Identity>,
     pub identity_known: bool,
     /// Raised at each change of link or identity.
     serial: u64,
     /// Raised each time that all sockets were lost.
-    life: u64,
-    watchers: Vec<Waker>,
+    incarnation: u64,
+    wakers: Vec<Waker>,
     slot_waiters: Vec<Waker>,
     pub timers: Timers,
-    pub questions: Vec<Question>,
+    pub queries: Vec<PendingQuery>,
     pub last_token: u32,
     pub counters: Counters,
 }
@@ -87,33 +87,33 @@ pub(crate) struct Shared {
 
 /// The client's end of the region. Clones are handles of one end.
 #[derive(Clone)]
-pub struct Stack(pub(crate) Rc<Shared>);
+pub struct NetClient(pub(crate) Rc<Shared>);
 
-impl Stack {
+impl NetClient {
     /// Starts this side of the link over `region` (layout [`sock`]) and notifies the brane. Returns `None` if the region is too
-    /// small or not aligned. Each region must have only one `Stack`.
-    pub fn start(region: SharedRegion, platform: Box<dyn Platform>) -> Option<Stack> {
+    /// small or not aligned. Each region must have only one `NetClient`.
+    pub fn start(region: SharedRegion, platform: Box<dyn Platform>) -> Option<NetClient> {
         let mut core = Core {
             region,
             endpoint: Endpoint::start(region, Side::B, sock::client_rings(region)?)?,
             more_events: false,
             slots: (0..sock::SLOTS).map(|_| Slot::new()).collect(),
             free: (1 << sock::SLOTS) - 1,
-            space: Space::new(sock::DATA.offset, sock::DATA.len),
+            allocator: RingAllocator::new(sock::DATA.offset, sock::DATA.len),
             identity: Rc::default(),
             identity_known: false,
             serial: 0,
-            life: 0,
-            watchers: Vec::new(),
+            incarnation: 0,
+            wakers: Vec::new(),
             slot_waiters: Vec::new(),
             timers: Timers::new(),
-            questions: query::none(),
+            queries: query::none(),
             last_token: 0,
             counters: Counters::default(),
         };
         let (own_bell, peer_bell) = (core.endpoint.own_bell(), core.endpoint.peer_bell());
         core.notify(&*platform);
-        Some(Stack(Rc::new(Shared {
+        Some(NetClient(Rc::new(Shared {
             core: RefCell::new(core),
             platform,
             own_bell,
@@ -188,8 +188,8 @@ impl Stack {
     }
 
     /// Returns a number that changes whenever the brane has lost all sockets.
-    pub fn life(&self) -> u64 {
-        self.0.core.borrow().life
+    pub fn incarnation(&self) -> u64 {
+        self.0.core.borrow().incarnation
     }
 
     /// Returns true if sockets can be opened now.
@@ -297,14 +297,14 @@ impl Core {
     }
 
     fn watch(&mut self, cx: &Context<'_>) {
-        if !self.watchers.iter().any(|w| w.will_wake(cx.waker())) {
-            self.watchers.push(cx.waker().clone());
+        if !self.wakers.iter().any(|w| w.will_wake(cx.waker())) {
+            self.wakers.push(cx.waker().clone());
         }
     }
 
     pub fn changed(&mut self) {
         self.serial += 1;
-        self.watchers.drain(..).for_each(Waker::wake);
+        self.wakers.drain(..).for_each(Waker::wake);
     }
 
     /// Polls the link. Returns true if it has just come up.
@@ -355,14 +355,14 @@ impl Core {
         self.more_events = false;
         Rc::make_mut(&mut self.identity).ready = false;
         self.lose_sockets(error);
-        self.lose_questions(error);
+        self.lose_queries(error);
         if was_up {
             self.changed();
         }
     }
 
     pub fn lose_sockets(&mut self, error: Error) {
-        self.life += 1;
+        self.incarnation += 1;
         for index in 0..self.slots.len() {
             let slot = &mut self.slots[index];
             if slot.phase == Phase::Free {
@@ -385,8 +385,8 @@ impl Core {
         // A waker keeps its task's memory alive.
         (slot.rx, slot.tx) = Default::default();
         if let Some((rx, tx)) = slot.rings.take() {
-            self.space.give(rx);
-            self.space.give(tx);
+            self.allocator.release(rx);
+            self.allocator.release(tx);
         }
         self.free |= 1 << index;
         self.slot_waiters.drain(..).for_each(Waker::wake);
@@ -397,19 +397,19 @@ impl Core {
             return Poll::Ready(Err(Error::NotReady));
         }
         if self.free != 0 {
-            let rings = match sizes {
-                None => Some(None),
-                Some(sizes) => self
-                    .space
-                    .take(sizes.rx)
-                    .and_then(|rx| match self.space.take(sizes.tx) {
-                        Some(tx) => Some(Some((rx, tx))),
-                        None => {
-                            self.space.give(rx);
-                            None
+            let rings =
+                match sizes {
+                    None => Some(None),
+                    Some(sizes) => self.allocator.allocate(sizes.rx).and_then(|rx| {
+                        match self.allocator.allocate(sizes.tx) {
+                            Some(tx) => Some(Some((rx, tx))),
+                            None => {
+                                self.allocator.release(rx);
+                                None
+                            }
                         }
                     }),
-            };
+                };
             if let Some(rings) = rings {
                 let index = self.free.trailing_zeros() as usize;
                 self.free &= self.free - 1;
@@ -430,7 +430,7 @@ impl Core {
     /// between taking the slot and the request that opens it.
     pub fn fresh_rings(&self, slot: usize) -> Option<[(&'static RingIndices, SharedRegion); 2]> {
         let (rx, tx) = self.slots[slot].rings.as_ref()?;
-        let ring = |indices, range: &crate::space::Range| {
+        let ring = |indices, range: &crate::ring_allocator::Range| {
             // SAFETY: RingIndices is made of atomics only.
             let indices = unsafe { self.region.object::<RingIndices>(indices) }?;
             indices.reset();

@@ -7,7 +7,7 @@ use brane_abi::operator::{Answer, Request};
 use brane_abi::query;
 use etherparse::{ArpOperation, IcmpEchoHeader, Icmpv4Type, NetSlice, SlicedPacket, TransportSlice};
 use image_tests::guest::Net;
-use image_tests::life::{Operator, assign, boot, fixed, vnic};
+use image_tests::lifecycle::{Operator, assign, boot, fixed, vnic};
 use image_tests::netns::NetNs;
 use image_tests::ping::{Pinger, Train};
 use image_tests::probe;

@@ -5,7 +5,7 @@ use anyhow::{Context, Result, ensure};
 use brane_abi::net::MacAddr;
 use brane_abi::operator::{DeviceConfig, Request};
 use image_tests::guest::{Guest, Net};
-use image_tests::life::{Operator, assign, boot, vnic};
+use image_tests::lifecycle::{Operator, assign, boot, vnic};
 use image_tests::wire::{self, Mac, Socket, Wire};
 use image_tests::{BRANES, PATIENCE};
 use operator_cli::refusals::Words;

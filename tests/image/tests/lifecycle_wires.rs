@@ -5,7 +5,7 @@ use brane_abi::net::MacAddr;
 use brane_abi::operator::{DeviceConfig, Kind, Mode, Request};
 use brane_abi::query::{self, Query};
 use image_tests::guest::{Guest, Net};
-use image_tests::life::{Operator, boot, cidr, vnic};
+use image_tests::lifecycle::{Operator, boot, cidr, vnic};
 use image_tests::wire::{self, Mac, Socket, Wire};
 use image_tests::{BRANES, PATIENCE, until};
 use operator_cli::refusals::Words;

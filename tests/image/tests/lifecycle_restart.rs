@@ -6,7 +6,7 @@ use brane_abi::net::MacAddr;
 use brane_abi::operator::{Event, Mode, Request};
 use brane_abi::query;
 use image_tests::guest::{Guest, Net};
-use image_tests::life::{Operator, boot, cidr, fixed, vnic};
+use image_tests::lifecycle::{Operator, boot, cidr, fixed, vnic};
 use image_tests::netns::NetNs;
 use image_tests::ping::{Pinger, Train};
 use image_tests::probe;

@@ -4,11 +4,11 @@
 use anyhow::{Context, Result, bail, ensure};
 use brane_abi::control::{Family, FamilyConfig, Protocol};
 use brane_abi::net::MacAddr;
-use brane_abi::operator::{Answer, Free, Request};
+use brane_abi::operator::{Answer, Done, Free, Request};
 use brane_abi::query;
 use etherparse::{ArpOperation, IcmpEchoHeader, Icmpv4Type, SlicedPacket, TransportSlice};
 use image_tests::guest::{Guest, Net};
-use image_tests::life::{Operator, assign, boot, family, fixed, vnic};
+use image_tests::lifecycle::{Operator, assign, boot, family, fixed, vnic};
 use image_tests::netns::NetNs;
 use image_tests::ping::{Pinger, Train};
 use image_tests::probe;
@@ -93,10 +93,10 @@ fn shut_down(operator: &mut Operator, deadline: Duration) -> Result<Duration> {
         name: "green".to_owned(),
         deadline_ms: deadline.as_millis() as u32,
     })?;
-    let Answer::Done(words) = answer else {
-        bail!("{answer:?}")
-    };
-    ensure!(words.starts_with("green is shut down"), "{words}");
+    ensure!(
+        matches!(&answer, Answer::Done(Done::ShutDown { brane, .. }) if brane == "green"),
+        "{answer:?}"
+    );
     Ok(took)
 }
 
@@ -148,7 +148,7 @@ fn a_brane_is_created_started_shut_down_and_deleted_while_the_others_carry_traff
         let mut open = connection()?;
         let took = shut_down(&mut operator, SECOND)?;
         // The deadline is a duration of the guest's clock.
-        ensure!((SECOND..SECOND + LATE).contains(&took), "cut off after {took:?}");
+        ensure!((SECOND..SECOND + LATE).contains(&took), "aborted after {took:?}");
         operator.start("green")?;
         serves()?;
         until(
@@ -167,7 +167,7 @@ fn a_brane_is_created_started_shut_down_and_deleted_while_the_others_carry_traff
         };
         let took = Duration::from_micros(receipt.took_us);
         ensure!(
-            receipt.name == "green" && receipt.home == ["g0"] && receipt.cut == 1,
+            receipt.name == "green" && receipt.home == ["g0"] && receipt.aborted == 1,
             "{receipt:?}"
         );
         ensure!(

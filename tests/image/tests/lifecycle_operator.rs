@@ -4,7 +4,7 @@
 use anyhow::{Context, Result, ensure};
 use brane_abi::operator::Request;
 use image_tests::guest::{Guest, Net, PROMPT};
-use image_tests::life::{Operator, PATIENCE, Running, boot, program, run, well};
+use image_tests::lifecycle::{Operator, PATIENCE, Running, boot, program, run, well};
 use image_tests::until;
 use serde_json::Value;
 use std::process::Stdio;

@@ -4,7 +4,7 @@
 use anyhow::{Context, Result, bail, ensure};
 use boon::{Compiler, Schemas};
 use image_tests::guest::{Guest, Net};
-use image_tests::life::{Operator, PATIENCE, Running, badly, boot, program, run, well};
+use image_tests::lifecycle::{Operator, PATIENCE, Running, badly, boot, program, run, well};
 use image_tests::until;
 use operator_cli::schema::schema;
 use operator_cli::table::Program;
@@ -185,7 +185,7 @@ fn every_verb_answers_in_words_and_in_json() -> Result<()> {
         json(&guest, in_json, schema)?;
     }
     // Exceptions are `host`, which needs a server, `readmit`, which needs a quarantined subscriber
-    // (`life_subscribers`), and `help`, which needs no system.
+    // (`lifecycle_subscribers`), and `help`, which needs no system.
     for (program, name) in [
         (Program::Branectl, "branectl "),
         (Program::Nicctl, "nicctl "),

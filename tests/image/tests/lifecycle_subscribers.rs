@@ -11,7 +11,7 @@ use brane_abi::control::Family;
 use brane_abi::operator::{Answer, Request, SubscriberInfo};
 use branes_qemu::Clock;
 use image_tests::guest::{Boot, Guest};
-use image_tests::life::{Operator, run, well};
+use image_tests::lifecycle::{Operator, run, well};
 use image_tests::{PATIENCE, until};
 use std::time::Duration;
 
@@ -54,7 +54,7 @@ fn subscriber(operator: &mut Operator, name: &str) -> Result<Option<SubscriberIn
 
 /// Returns the notifications about a brane in the subscriber's log, in order: `after-create inet` and the
 /// like.
-fn told(guest: &Guest, subscriber: &str, brane: &str) -> Vec<String> {
+fn notifications(guest: &Guest, subscriber: &str, brane: &str) -> Vec<String> {
     let log = guest.log().replace('\r', "");
     let start = format!("[{subscriber}] ");
     let lines = log.lines().filter_map(|line| line.strip_prefix(&start));
@@ -73,9 +73,9 @@ fn told(guest: &Guest, subscriber: &str, brane: &str) -> Vec<String> {
 
 fn wait_told(guest: &Guest, subscriber: &str, brane: &str, want: &[&str]) -> Result<()> {
     until(
-        || Ok((told(guest, subscriber, brane) == want).then_some(())),
+        || Ok((notifications(guest, subscriber, brane) == want).then_some(())),
         || {
-            let found = told(guest, subscriber, brane);
+            let found = notifications(guest, subscriber, brane);
             format!(
                 "{subscriber} is told {want:?} of {brane}, not {found:?}\n{}",
                 guest.log()
@@ -112,7 +112,7 @@ fn they_are_told_in_order_up_and_the_other_way_round_down() -> Result<()> {
         .copied()
         .filter(|said| !said.ends_with("inet6"))
         .collect();
-    let found = told(&guest, "subscriber-0", "green");
+    let found = notifications(&guest, "subscriber-0", "green");
     wait_told(&guest, "subscriber-0", "green", &all).with_context(|| format!("{found:?}"))?;
     // Notifications of the one family that it subscribed to.
     wait_told(&guest, "subscriber-1", "green", &one)?;
@@ -166,9 +166,9 @@ fn who_leaves_is_told_the_inverse_and_can_come_again() -> Result<()> {
             "missed before-destroy inet",
         ];
         ensure!(
-            told(&guest, "subscriber-1", brane) == inverse,
+            notifications(&guest, "subscriber-1", brane) == inverse,
             "{:?}",
-            told(&guest, "subscriber-1", brane)
+            notifications(&guest, "subscriber-1", brane)
         );
     }
     // The branes are destroyed from the last to the first.
@@ -210,7 +210,7 @@ fn start(operator: &mut Operator, name: &str) -> Result<Duration> {
 }
 
 #[test]
-fn one_that_hangs_is_mute_faults_or_lies_is_cut_off_and_the_brane_goes_on() -> Result<()> {
+fn one_that_hangs_is_mute_faults_or_lies_is_quarantined_and_the_brane_goes_on() -> Result<()> {
     for (name, why) in [
         ("test-hangs", "no answer within 500 ms"),
         ("test-is-mute", "no answer within 500 ms"),
@@ -237,7 +237,7 @@ fn one_that_hangs_is_mute_faults_or_lies_is_cut_off_and_the_brane_goes_on() -> R
         let cut = events
             .iter()
             .find(|event| event.what == "subscriber-quarantined")
-            .with_context(|| format!("{name}: not cut off: {what:?}\n{}", guest.log()))?;
+            .with_context(|| format!("{name}: not quarantined: {what:?}\n{}", guest.log()))?;
         ensure!(
             cut.detail.contains("subscriber-1") && cut.detail.contains(why),
             "{name}: {cut:?}"
@@ -391,7 +391,7 @@ fn they_are_notified_one_after_the_other_and_in_the_inverse_order_on_the_way_dow
 }
 
 #[test]
-fn an_operator_readmits_one_that_was_cut_off() -> Result<()> {
+fn an_operator_readmits_one_that_was_quarantined() -> Result<()> {
     let (mut guest, operator) = watched(Clock::Instructions)?;
     drop(operator);
     let said = run(&guest, &["branectl", "readmit", "subscriber-1", "-j"])?;

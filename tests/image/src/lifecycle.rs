@@ -93,7 +93,7 @@ impl Operator {
     /// Sends a request whose answer is a text.
     pub fn done(&mut self, request: &Request) -> Result<String> {
         match self.call(request)? {
-            Answer::Done(words) => Ok(words),
+            Answer::Done(done) => Ok(operator_cli::done::words(&done)),
             other => bail!("{request:?}: {other:?}"),
         }
     }

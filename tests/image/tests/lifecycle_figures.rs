@@ -4,7 +4,7 @@
 //! The guest's clock follows its instructions. So a duration that the manager measures counts instructions
 //! and the time in which the whole guest was idle. The load of the host does not change it.
 //! `figures_of_a_life` prints durations of the host's clock and checks nothing: `cargo xtask test --figures
-//! life_figures`. `docs/performance.md` has the measured figures.
+//! lifecycle_figures`. `docs/performance.md` has the measured figures.
 
 use anyhow::{Context, Result, bail, ensure};
 use brane_abi::operator::{Addressing, Answer, Audit, Brane, DeviceConfig, Free, Outcome, Receipt, Request};

@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result, ensure};
 use image_tests::guest::{Guest, Net, PROMPT};
-use image_tests::life::{Operator, PATIENCE, boot, well};
+use image_tests::lifecycle::{Operator, PATIENCE, boot, well};
 
 const CONFIG: &str = "two-nics";
 const UP: &[u8] = b"\x1b[A";
