@@ -95,7 +95,7 @@ fn init() -> Shell {
     let manager = Manager::new(clock.now_ns(), boot, size, &mut Nics, &mut actions);
     if let Some(why) = manager.boot_error() {
         logln!(
-            "the boot configuration cannot be used: {why}; no brane is configured. Build the image anew with a good one \
+            "the boot configuration cannot be used: {why}; no brane is configured. Build the image again with a valid one \
              (`boot` in configs.toml)"
         );
     }

@@ -214,10 +214,7 @@ fn list(items: impl Iterator<Item = String>) -> String {
 /// Returns a brane's interface by its name in the brane.
 pub fn find<'a>(brane: &'a Brane, name: &str) -> Result<&'a InterfaceConfig, Error> {
     if name == "lo0" {
-        return Err(Error::new(
-            "lo0 is as it is in every brane",
-            "name another interface",
-        ));
+        return Err(Error::new("lo0 cannot be changed", "name another interface"));
     }
     let found = brane.interfaces.iter().find(|i| i.name == name);
     found.ok_or_else(|| {
@@ -367,10 +364,7 @@ mod tests {
                 format!("no interface \"{name}\" in brane red: there are lo0, net0")
             );
         }
-        assert_eq!(
-            error("lo0"),
-            "lo0 is as it is in every brane: name another interface"
-        );
+        assert_eq!(error("lo0"), "lo0 cannot be changed: name another interface");
     }
 
     #[test]

@@ -64,8 +64,8 @@ pub fn words(done: &Done) -> String {
         Done::Addressed { interface, brane } => format!("{interface} of {brane} has its new addresses"),
         Done::Limited(device) => format!("{device} has its new limits"),
         Done::DeviceCreated { device, mac } => format!("{device} is there, with the MAC address {mac}"),
-        Done::Faulting(brane) => format!("{brane} is told to fault"),
-        Done::Hanging(brane) => format!("{brane} is told to hang"),
+        Done::Faulting(brane) => format!("{brane} was ordered to fault"),
+        Done::Hanging(brane) => format!("{brane} was ordered to hang"),
         Done::LogLevelSet(log) => format!("{} logs at level {}", log.pd, log.level.name()),
         Done::Readmitted(subscriber) => format!("{subscriber} is restarted"),
     }

@@ -16,10 +16,7 @@ pub const BAD_FILE: &str = "bad-file";
 
 /// The codes of the operator's end, each with its meaning. The codes of refusals are in [`crate::refusals`].
 pub const OWN_CODES: &[(&str, &str)] = &[
-    (
-        INVALID_COMMAND,
-        "the line is not a command, or cannot be carried out as it is",
-    ),
+    (INVALID_COMMAND, "the line is not a valid command"),
     (NO_SUCH_NAME, "the system has nothing of that name"),
     (WRONG_PROGRAM, "the command belongs to another program"),
     (NO_SYSTEM, "no system answers on the control line"),

@@ -26,20 +26,20 @@ pub fn list(program: Program) -> String {
             table.row([
                 "enter".into(),
                 "BRANE".into(),
-                "go inside a brane (on the console), `exit` to leave".into(),
+                "manage one brane (only on the console); `exit` leaves it".into(),
             ]);
             table.row([
                 "nicctl".into(),
                 "VERB...".into(),
-                "make and remove devices; `help nicctl` lists its verbs".into(),
+                "create and delete devices; `help nicctl` lists its verbs".into(),
             ]);
         }
         Program::Nicctl | Program::InBrane => {}
     }
     let tail = match program {
-        Program::Branectl => "`help VERB` tells all about one; -j answers in JSON.\n",
-        Program::Nicctl => "`help nicctl VERB` tells all about one; -j answers in JSON.\n",
-        Program::InBrane => "`help VERB` tells all about one; -j answers in JSON; `exit` leaves the brane.\n",
+        Program::Branectl => "`help VERB` explains one; -j answers in JSON.\n",
+        Program::Nicctl => "`help nicctl VERB` explains one; -j answers in JSON.\n",
+        Program::InBrane => "`help VERB` explains one; -j answers in JSON; `exit` leaves the brane.\n",
     };
     table.text("") + tail
 }

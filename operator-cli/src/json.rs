@@ -39,7 +39,7 @@ pub fn answer(answer: &Answer) -> Value {
         Answer::Stats(groups) => json!({"groups": all(groups, group)}),
         Answer::Receipt(r) => json!({
             "name": r.name, "before": free(&r.before), "after": free(&r.after), "took_us": r.took_us, "aborted": r.aborted,
-            "home": texts(&r.home),
+            "released": texts(&r.released),
         }),
         Answer::Devices(list) => json!({"devices": all(list, device)}),
         Answer::Subscribers(list) => {

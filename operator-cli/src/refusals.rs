@@ -59,7 +59,7 @@ fn driver(why: DriverRefusal) -> &'static str {
         DriverRefusal::InUse => "number, MAC address or port is taken",
         DriverRefusal::BadMac => "not the MAC address of a station",
         DriverRefusal::NoSuchPort => "no such port",
-        DriverRefusal::BadLimits => "a rate, a prefix or their number cannot be",
+        DriverRefusal::BadLimits => "a rate, a prefix or their number is not possible",
         DriverRefusal::Full => "its table is full",
         DriverRefusal::UnknownCall => "it does not know the request",
     }
@@ -98,7 +98,7 @@ impl Words for Refusal {
             Refusal::NoBootConfiguration(why) => error(
                 "no-boot-configuration",
                 format!("no brane is configured: the boot configuration cannot be used: {why}"),
-                "build the image anew with a good one (`boot` in configs.toml)",
+                "build the image again with a valid one (`boot` in configs.toml)",
             ),
             Refusal::TooManyJobs => error(
                 "too-many-jobs",
@@ -108,22 +108,22 @@ impl Words for Refusal {
             Refusal::NoSuchJob(job) => error(
                 "no-such-job",
                 format!("there is no job {job}"),
-                "its answer was fetched already, or is too old; ask again",
+                "its answer was read already, or is too old; send the request again",
             ),
             Refusal::TakesLonger => error(
                 "takes-longer",
-                "it takes longer than 60 s and goes on",
-                "`branectl list` tells when it is there",
+                "it takes longer than 60 s and continues",
+                "`branectl list` shows when it has ended",
             ),
             Refusal::BadBatch => error(
                 "bad-batch",
                 format!("a batch has 1 to {MAX_BATCH} requests, each a change, a ping or a host"),
-                "make several of it",
+                "send several smaller batches",
             ),
             Refusal::TooLongForBatch => error(
                 "too-long-for-batch",
                 "the answer is too long for a batch",
-                "ask for it alone",
+                "send the request alone",
             ),
             Refusal::NameTooLong(bytes) => error(
                 "name-too-long",
@@ -182,7 +182,7 @@ impl Words for Refusal {
             ),
             Refusal::LoopbackIsFixed => error(
                 "loopback-is-fixed",
-                "lo0 is part of every brane as it is",
+                "lo0 of a brane cannot be changed",
                 "other interfaces can be changed",
             ),
             Refusal::BraneIsChanging { name, state } => error(
@@ -197,17 +197,17 @@ impl Words for Refusal {
             } => error(
                 "brane-is-not-started",
                 format!("brane \"{name}\" is {state}, it cannot be {} now", purpose(*to)),
-                "`list` shows when it is started",
+                "`branectl list` shows when it is started",
             ),
             Refusal::NoFreeInstance { name, instances } => error(
                 "no-free-instance",
                 format!("no free instance for \"{name}\": all {instances} are in use"),
-                "delete a brane, or raise `instances` in configs.toml and build the image anew",
+                "delete a brane, or raise `instances` in configs.toml and build the image again",
             ),
             Refusal::PrimaryIsNeverDeleted(name) => error(
                 "primary-is-never-deleted",
                 format!("\"{name}\" is the primary brane, which is never deleted"),
-                "clients begin in it; `branectl shutdown` ends what it carries",
+                "clients start in it; `branectl shutdown` ends its connections",
             ),
             Refusal::FamilyTwice(family) => error(
                 "family-twice",
@@ -235,7 +235,7 @@ impl Words for Refusal {
             Refusal::NotStarted { name, why } => error(
                 "not-started",
                 format!("brane \"{name}\" is not started: it {why}"),
-                "change what it refuses; it is tried again then",
+                "change the refused setting; then the manager starts it again",
             ),
             Refusal::RefusedByBrane(why) => error(
                 "refused-by-brane",
@@ -245,12 +245,12 @@ impl Words for Refusal {
             Refusal::BraneFailed => error(
                 "brane-failed",
                 "the brane failed before it answered",
-                "it is started anew; ask again then",
+                "the manager restarts it; try again then",
             ),
             Refusal::NoAnswerInTime => error(
                 "no-answer-in-time",
                 "no answer in time",
-                "`show` of the brane tells how it is",
+                "`branectl show BRANE` shows its state",
             ),
             Refusal::AnswerNotBelieved(why) => error(
                 "answer-not-believed",
@@ -268,7 +268,9 @@ impl Words for Refusal {
                 format!("device \"{name}\" is being changed"),
                 IN_A_MOMENT,
             ),
-            Refusal::DeviceIsGone => error("device-is-gone", "the device is gone meanwhile", SHOW_DEVICES),
+            Refusal::DeviceIsGone => {
+                error("device-is-gone", "the device was deleted meanwhile", SHOW_DEVICES)
+            }
             Refusal::TooManyDevices(most) => error(
                 "too-many-devices",
                 format!("there are {most} devices already"),
@@ -292,7 +294,7 @@ impl Words for Refusal {
             Refusal::NotAStation(mac) => error(
                 "not-a-station",
                 format!("{mac} is not the MAC address of a station"),
-                "the lowest bit of its first byte must be 0, and not all of it",
+                "the lowest bit of its first byte must be 0, and the address must not be zero",
             ),
             Refusal::MacTaken(mac, device) => error(
                 "mac-taken",
@@ -315,12 +317,12 @@ impl Words for Refusal {
                     "the NIC driver refuses the limits of \"{device}\": {}",
                     driver(*why)
                 ),
-                "they are as before",
+                "the limits did not change",
             ),
             Refusal::DeviceRefusedByDriver(device, why) => error(
                 "device-refused-by-driver",
                 format!("the NIC driver refuses \"{device}\": {}", driver(*why)),
-                "nothing was changed; see `nicctl list` for what there is",
+                "nothing was changed; `nicctl list` shows the devices",
             ),
             Refusal::BindingRefusedByDriver(device, why) => error(
                 "binding-refused-by-driver",
@@ -330,7 +332,7 @@ impl Words for Refusal {
             Refusal::HasNoOwner(device) => error(
                 "has-no-owner",
                 format!("no brane has \"{device}\""),
-                "`nicctl list` shows who has what",
+                "`nicctl list` shows the owner of each device",
             ),
             Refusal::OwnedAlready {
                 device,
@@ -354,16 +356,16 @@ impl Words for Refusal {
             Refusal::LoopbackStays { device, brane } => error(
                 "loopback-stays",
                 format!("\"{device}\" is the loopback device of brane \"{brane}\""),
-                "it stays as it is, with its brane; other devices can be changed",
+                "loopback devices cannot be changed; other devices can",
             ),
             Refusal::NicIsNotDeleted(device) => error(
                 "nic-is-not-deleted",
                 format!("\"{device}\" is the NIC itself"),
-                "it is there as long as the machine has it",
+                "it exists as long as the machine has the NIC",
             ),
             Refusal::NicIsNotRenamed(device) => error(
                 "nic-is-not-renamed",
-                format!("\"{device}\" is the NIC itself, whose name is fixed"),
+                format!("\"{device}\" is the NIC itself, and its name is fixed"),
                 "give the interface another name instead",
             ),
             Refusal::TooManyAddresses { count, most } => error(
@@ -394,7 +396,7 @@ impl Words for Refusal {
             Refusal::LogLevelRefused(domain) => error(
                 "log-level-refused",
                 format!("serial does not know the log of {domain}"),
-                "serial and manager are of different builds: build the image anew",
+                "serial and manager are of different builds: build the image again",
             ),
         }
     }
@@ -425,7 +427,7 @@ impl Words for query::Refusal {
             ),
             query::Refusal::NoSuchProtocol(protocol) => error(
                 "query-no-such-protocol",
-                format!("{} does not run here", protocol.name()),
+                format!("the brane has no {}", protocol.name()),
                 "`netstat -s` shows the protocols of the brane",
             ),
             query::Refusal::NoRoute(to) => error(
@@ -455,13 +457,13 @@ impl Words for query::Refusal {
             ),
             query::Refusal::NotAHostName(name) => error(
                 "query-not-a-host-name",
-                format!("{name:?} cannot be a host's name"),
+                format!("{name:?} is not a host name"),
                 "write it as in www.example.org",
             ),
             query::Refusal::NoSuchHost(name) => error(
                 "query-no-such-host",
                 format!("no such host: {name}"),
-                "the name server knows no address for the name",
+                "the name server has no address for the name",
             ),
             query::Refusal::NoAnswerAbout(name) => error(
                 "query-no-answer-about",
@@ -470,8 +472,8 @@ impl Words for query::Refusal {
             ),
             query::Refusal::NoAnswer => error(
                 "query-no-answer",
-                "the brane answered with something else",
-                "`show` of the brane tells how it is",
+                "the answer of the brane does not fit the query",
+                "`branectl show BRANE` shows its state",
             ),
         }
     }

@@ -130,7 +130,7 @@ fn devices_and_receipts_are_tables() {
         .1;
     let shown = text::answer(&receipt);
     assert!(
-        shown.starts_with("red is deleted: it took 1.999 ms, 3 connections were aborted; vnic1 went home\n"),
+        shown.starts_with("red is deleted: it took 1.999 ms, 3 connections were aborted; released vnic1\n"),
         "{shown}"
     );
     assert!(shown.contains("\n  free slots            0       1\n"), "{shown}");

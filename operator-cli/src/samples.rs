@@ -181,7 +181,7 @@ pub fn answers() -> Vec<(&'static str, Answer)> {
                 after: free(1),
                 took_us: 1999,
                 aborted: 3,
-                home: vec!["vnic1".into()],
+                released: vec!["vnic1".into()],
             }),
         ),
         ("devices", Answer::Devices(devices())),

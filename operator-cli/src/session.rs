@@ -139,7 +139,7 @@ impl Session {
         let elsewhere = |what: &str| {
             Error::coded(
                 error::WRONG_PROGRAM,
-                format!("{what} works on the host, where the files are"),
+                format!("{what} works only on the host, because files are there"),
                 format!("run `branectl {what} FILE` there"),
             )
         };

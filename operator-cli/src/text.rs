@@ -228,10 +228,10 @@ fn receipt(r: &Receipt) -> String {
     for ((name, before), (_, after)) in figures(&r.before).into_iter().zip(figures(&r.after)) {
         table.row([name.into(), before.to_string(), after.to_string()]);
     }
-    let home = if r.home.is_empty() {
+    let home = if r.released.is_empty() {
         String::new()
     } else {
-        format!("; {} went home", join(&r.home))
+        format!("; released {}", join(&r.released))
     };
     format!(
         "{} is deleted: it took {}, {} connections were aborted{home}\n{}",

@@ -57,15 +57,15 @@ const HEAD: &str = "# Commands
 
 <!-- Made from the table in operator-cli/src/table by the test `docs`; do not edit. -->
 
-The same commands work at the console of the running system and from the host, by `branectl` and `nicctl` over its control line
-(`--socket PATH`, or `BRANES_CONTROL` in the environment, or else `target/run/default/branectl.sock`, where `cargo xtask run` puts
-it). At the console the word `branectl` can be left out; `enter BRANE` goes inside a brane, where its own commands are typed
-without `in BRANE`, and `exit` leaves it. Tab completes verbs, branes, devices and interfaces; up and down recall lines;
-Ctrl-C ends what runs.
+The commands work at the console of the running system, and on the host by `branectl` and `nicctl` over the system's control line. The
+path of the control line is that of `--socket PATH`, of `BRANES_CONTROL` in the environment, or by default
+`target/run/default/branectl.sock`, which `cargo xtask run` uses. At the console the word `branectl` can be omitted. `enter BRANE` changes
+the prompt to that of a brane: its commands are typed without `in BRANE` until `exit`. Tab completes verbs, branes, devices and
+interfaces. The keys up and down recall lines. Ctrl-C ends the running command.
 
-Every verb takes `-j` and then answers in JSON ([json.md](json.md)). `branectl` ends with status 0 where it is done, 1 where the
-system refused or something bad was found, and 2 where the line was not understood; errors go to standard error. `branectl
-completions bash|zsh|fish` and `branectl man` print completions and the man page, `nicctl` likewise. Every error has a code, which
+Every verb accepts `-j` and then answers in JSON ([json.md](json.md)). `branectl` ends with status 0 if the command succeeded, with 1 if
+the system refused it or a defect was found, and with 2 if the command is not valid. Errors go to standard error. `branectl completions
+bash|zsh|fish` and `branectl man` print completions and the man page, and `nicctl` has the same two verbs. Every error has a code, which
 [refusals.md](refusals.md) lists with its words.
 
 ";

@@ -265,9 +265,9 @@ pub struct Receipt {
     /// Sockets and connections that were aborted.
     #[n(4)]
     pub aborted: u32,
-    /// Names of the brane's devices that no brane has now.
+    /// Of a deleted brane: the devices that no brane has now. Of a deleted device: its ends, one for each end of a pair.
     #[n(5)]
-    pub home: Vec<String>,
+    pub released: Vec<String>,
 }
 
 /// Free and used amounts of each limited resource.

@@ -319,7 +319,7 @@ impl Subscribers {
                 s.leaving = Some(token);
                 self.quarantine_full();
             }
-            _ => self.quarantine(id, "it says what nobody understands"),
+            _ => self.quarantine(id, "it sends unknown records"),
         }
     }
 

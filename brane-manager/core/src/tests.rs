@@ -448,7 +448,7 @@ fn stale_forged_and_unbelievable_reports_change_nothing_and_count() {
         bench
             .shown("main")
             .last_fault
-            .contains("reports that nobody asked for")
+            .contains("reports without a request")
     );
 }
 

@@ -130,7 +130,9 @@ impl Shell {
 
     fn give_up(&mut self) {
         self.quarantined = true;
-        logln!("the console's line to serial makes no sense: the console is off until the next boot");
+        logln!(
+            "the indices of the console's line to serial are invalid: the console is off until the next boot"
+        );
     }
 
     /// Handles typed bytes.

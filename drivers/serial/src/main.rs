@@ -318,7 +318,7 @@ impl Serial {
                     let name = writer.name;
                     // If there is no room, the report of the counters comes later.
                     let _ = self.screen.report(format_args!(
-                        "the log ring of {name} makes no sense: emptied; {name} is silent until it restarts"
+                        "the log ring of {name} is invalid and was emptied; {name} cannot log until it restarts"
                     ));
                 }
             }

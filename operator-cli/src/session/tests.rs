@@ -289,7 +289,11 @@ fn no_answer_commands_the_terminal() {
 fn files_are_for_the_host() {
     let (_, out, end) = run("save x.toml", vec![]);
     assert_eq!(end, Some(End::Failure));
-    assert!(out.error.starts_with("save works on the host"), "{}", out.error);
+    assert!(
+        out.error.starts_with("save works only on the host"),
+        "{}",
+        out.error
+    );
 }
 
 /// Returns a full part of a log. Its first line has this number.

@@ -14,7 +14,7 @@ const DEADLINE: Opt = option(
     Some('d'),
     "TIME",
     Value::Text,
-    "time for connections to end, as in 500ms or 5s; 5s where it is left out",
+    "time for connections to end, such as 500ms or 5s (default 5s)",
 );
 const GATEWAY4: Opt = option("gateway4", None, "IP", Value::Text, "IPv4 default router");
 const GATEWAY6: Opt = option("gateway6", None, "IP", Value::Text, "IPv6 default router");
@@ -32,10 +32,10 @@ pub const VERBS: &[Verb] = &[
         options: &[flag(
             "quick",
             Some('q'),
-            "do not ask the branes first: what they last reported",
+            "show the last reports and do not ask the branes",
         )],
-        help: "all branes: state, restarts, interfaces, addresses",
-        long: "Each brane is asked how it is and has a second to answer; one that does not is shown as it last reported.",
+        help: "list all branes: state, restarts, interfaces, addresses",
+        long: "Each brane is asked for its state and has one second to answer. Branes that do not answer are shown with their last report.",
         example: "list",
         schema: "branes",
         build: |m| {
@@ -48,8 +48,8 @@ pub const VERBS: &[Verb] = &[
         name: "show",
         arguments: &[BRANE],
         options: &[],
-        help: "one brane in full: interfaces, addresses, counters",
-        long: "What the manager knows of it, what it says of itself, and the driver's counters of its devices.",
+        help: "show one brane: interfaces, addresses, counters",
+        long: "Shows the manager's state of the brane, the brane's own report, and the driver's counters of its devices.",
         example: "show red",
         schema: "brane",
         build: |m| Ok(Command::Send(Request::Show(m.name("BRANE")?))),
@@ -67,13 +67,13 @@ pub const VERBS: &[Verb] = &[
                 Some('f'),
                 "FAMILY[=PROTOCOL,...]",
                 Value::Text,
-                "inet (icmp, udp, tcp) or inet6 (icmp6, udp, tcp), with some of its protocols; all where it is left out",
+                "inet (icmp, udp, tcp) or inet6 (icmp6, udp, tcp), with the named protocols (default: all families and protocols)",
             ),
-            flag("start", Some('s'), "start it as well"),
+            flag("start", Some('s'), "start the brane too"),
         ],
-        help: "make a brane",
-        long: "It has nothing but lo0 until a device is assigned to it, and serves nobody until it is started. A protocol that \
-               it lacks is answered as by a host without it.",
+        help: "create a brane",
+        long: "The brane has only lo0 until a device is assigned to it, and serves no client until it is started. It answers \
+               packets of a protocol that it lacks like a host without that protocol.",
         example: "create green --family inet=icmp,udp --family inet6 --start",
         schema: "done",
         build: |m| {
@@ -103,8 +103,8 @@ pub const VERBS: &[Verb] = &[
         name: "start",
         arguments: &[BRANE],
         options: &[],
-        help: "start a brane that is created or shut down",
-        long: "From then on it carries packets and serves its clients.",
+        help: "start a brane that was created or shut down",
+        long: "The brane then carries packets and serves its clients.",
         example: "start green",
         schema: "done",
         build: |m| Ok(Command::Send(Request::Start(m.name("BRANE")?))),
@@ -113,9 +113,9 @@ pub const VERBS: &[Verb] = &[
         name: "shutdown",
         arguments: &[BRANE],
         options: &[DEADLINE],
-        help: "end a brane's connections in good order, then hold it",
-        long: "It takes no new connections, lets those that there are come to their end, and is then held; it keeps its devices \
-               and can be started again. What is left at the deadline is aborted.",
+        help: "end a brane's connections, then stop it",
+        long: "The brane accepts no new connections and waits until the present ones have ended. It aborts those that are left at \
+               the deadline. It keeps its devices and can be started again.",
         example: "shutdown green --deadline 500ms",
         schema: "done",
         build: |m| {
@@ -129,9 +129,9 @@ pub const VERBS: &[Verb] = &[
         name: "delete",
         arguments: &[BRANE],
         options: &[DEADLINE, flag("now", Some('n'), "abort everything at once")],
-        help: "shut a brane down and delete it; its devices go home",
-        long: "The answer is a receipt: what is free now of what can run out, beside what was free before. The primary brane \
-               cannot be deleted.",
+        help: "shut a brane down and delete it; its devices are released",
+        long: "The answer is a receipt: the free instances, ports, names, MAC addresses, vifs and memory before and after. The \
+               primary brane cannot be deleted.",
         example: "delete green --deadline 2s",
         schema: "receipt",
         build: |m| {
@@ -153,8 +153,8 @@ pub const VERBS: &[Verb] = &[
             one("NEW", Value::Text, "its new name"),
         ],
         options: &[],
-        help: "give a brane or one of its interfaces another name",
-        long: "Nothing else changes: connections stay, addresses stay. Devices are renamed by nicctl rename.",
+        help: "rename a brane or one of its interfaces",
+        long: "Connections and addresses stay. To rename a device, use nicctl rename.",
         example: "rename red/net0 lan0",
         schema: "done",
         build: |m| {
@@ -187,16 +187,16 @@ pub const VERBS: &[Verb] = &[
                 None,
                 "NAME",
                 Value::Text,
-                "its name in the brane; the first free of net0, net1, ... where it is left out",
+                "its name in the brane (default: the first free of net0, net1, ...)",
             ),
             GATEWAY4,
             GATEWAY6,
             DHCP4,
             SLAAC,
         ],
-        help: "give a brane a device as an interface",
-        long: "From whatever brane has it now: no frame of the old owner reaches the new one. Without addresses and options for \
-               them it keeps those that it had, or has its link-local one alone.",
+        help: "assign a device to a brane as an interface",
+        long: "If another brane has the device, it moves; no frame of the former brane reaches the new one. Without addresses and \
+               options for them, the interface keeps its addresses. A new one has only its link-local address.",
         example: "assign vnic9 red 10.0.2.20/24 --gateway4 10.0.2.2 --as net1",
         schema: "done",
         build: |m| {
@@ -217,8 +217,8 @@ pub const VERBS: &[Verb] = &[
             "a device, or an interface as BRANE/INTERFACE",
         )],
         options: &[],
-        help: "take a device from its brane; it goes home",
-        long: "What used it in the brane is reset. The device stays, without a brane.",
+        help: "remove a device from its brane",
+        long: "Connections over the interface are reset. The device stays, unattached.",
         example: "remove red/net1",
         schema: "done",
         build: |m| {
@@ -248,7 +248,7 @@ pub const VERBS: &[Verb] = &[
             flag("none", None, "no address but the link-local one"),
         ],
         help: "set all addresses of an interface",
-        long: "What the line names is all that it has afterwards. To change a single one use ifconfig in the brane.",
+        long: "The interface then has exactly the named addresses. To change a single address, use ifconfig in the brane.",
         example: "address red/net0 10.0.2.16/24 fec0::16/64 --gateway4 10.0.2.2 --slaac",
         schema: "done",
         build: |m| {
@@ -281,14 +281,14 @@ pub const VERBS: &[Verb] = &[
                 Some('u'),
                 "RATE",
                 Value::Text,
-                "bytes per second that it may send: 250k, 10M, 1.5G, or none",
+                "bytes per second that the device may send: 250k, 10M, 1.5G, or none",
             ),
             option(
                 "down",
                 Some('d'),
                 "RATE",
                 Value::Text,
-                "bytes per second that it gets, likewise",
+                "bytes per second that the device may receive, in the form of --up",
             ),
             option(
                 "mode",
@@ -302,12 +302,12 @@ pub const VERBS: &[Verb] = &[
                 Some('a'),
                 "PREFIX",
                 Value::Text,
-                "where what it sends may come from, with commas between; any for anything",
+                "prefixes of source addresses that may be sent, separated by commas; any for all",
             ),
         ],
         help: "change a device's mode and limits",
-        long: "What is not named stays. Rates are in bytes per second with k, M and G for thousands, millions and milliards. \
-               The driver drops what is against a limit and counts it: stats DEVICE.",
+        long: "Settings that are not named stay. Rates are in bytes per second; k, M and G are factors of 10^3, 10^6 and 10^9. \
+               The driver drops frames that exceed a limit and counts them: stats DEVICE.",
         example: "limit vnic1 --up 10M --down none --allow 10.0.2.16/32,fec0::/64",
         schema: "done",
         build: |m| {
@@ -352,11 +352,11 @@ pub const VERBS: &[Verb] = &[
         arguments: &[optional(
             "NAME",
             Value::AnyTarget,
-            "a brane, a device or a NIC; everything where it is left out",
+            "a brane, a device or a NIC (default: all)",
         )],
-        options: &[flag("all", Some('a'), "those that are 0 too")],
-        help: "counters",
-        long: "Counters of the drivers, the manager and the branes, in groups named after what they count.",
+        options: &[flag("all", Some('a'), "show counters that are 0 too")],
+        help: "show counters",
+        long: "Shows the counters of drivers, manager and branes, in groups with the name of the counted thing.",
         example: "stats nic0",
         schema: "stats",
         build: |m| {
@@ -370,8 +370,8 @@ pub const VERBS: &[Verb] = &[
         name: "uptime",
         arguments: &[],
         options: &[],
-        help: "time since the boot, and since each brane's start and last restart",
-        long: "A start is that of a brane that was created or shut down. A restart follows a failure, and the start stays.",
+        help: "show the time since the boot, and since each brane's start and last restart",
+        long: "A start follows the creation or a shutdown of the brane. A restart follows a failure and does not change the time of the start.",
         example: "uptime",
         schema: "report",
         build: |_| Ok(Command::Send(Request::Uptime)),
@@ -380,8 +380,8 @@ pub const VERBS: &[Verb] = &[
         name: "subscribers",
         arguments: &[],
         options: &[],
-        help: "who is notified of branes that come and go",
-        long: "Each subscriber with its subscription, the number of notifications that it was sent, and why it is quarantined, if it is.",
+        help: "list the subscribers to the lifecycle of branes",
+        long: "Shows for each subscriber its subscription, the number of its notifications, and the reason if it is quarantined.",
         example: "subscribers",
         schema: "subscribers",
         build: |_| Ok(Command::Send(Request::Subscribers)),
@@ -391,7 +391,7 @@ pub const VERBS: &[Verb] = &[
         arguments: &[one("SUBSCRIBER", Value::Text, "a quarantined subscriber")],
         options: &[],
         help: "restart a quarantined subscriber",
-        long: "Restarts the subscriber's protection domain, which then subscribes anew.",
+        long: "Restarts the subscriber's protection domain, which then subscribes again.",
         example: "readmit subscriber-1",
         schema: "done",
         build: |m| Ok(Command::Send(Request::Readmit(m.name("SUBSCRIBER")?))),
@@ -405,12 +405,12 @@ pub const VERBS: &[Verb] = &[
                 Some('a'),
                 "NUMBER",
                 Value::Text,
-                "those with numbers above this; all that are kept where it is left out",
+                "events with numbers above this (default: all stored events)",
             ),
-            flag("once", Some('1'), "all those that are kept, and then no more"),
+            flag("once", Some('1'), "end after the stored events"),
         ],
-        help: "what happened, and what happens, as it does",
-        long: "Shows the events that are kept and then each new one, until Ctrl-C. With -j, one JSON object for each line.",
+        help: "show events: stored ones, then new ones",
+        long: "Shows the stored events and then each new one, until Ctrl-C. With -j, each line is one JSON object.",
         example: "events --after 17 --once",
         schema: "event",
         build: |m| {
@@ -426,18 +426,17 @@ pub const VERBS: &[Verb] = &[
             optional(
                 "PD",
                 Value::Domain,
-                "a protection domain, or a brane for its domain; all if left out",
+                "a protection domain, or a brane for its domain (default: all)",
             ),
             optional(
                 "LEVEL",
                 Value::Word(&LEVELS),
-                "shows the present level if left out",
+                "the new level (default: show the present one)",
             ),
         ],
         options: &[],
-        help: "show or set how much a protection domain logs",
-        long: "A domain writes the lines of its level and of the more important ones: error, warn, info, debug. At the level off it \
-               writes nothing. `save` writes the levels into the boot configuration.",
+        help: "show or set the log level of a protection domain",
+        long: "The levels are off, error, warn, info and debug. A domain logs the lines of its level and of all levels before it. `save` writes the levels into the boot configuration.",
         example: "log red debug",
         schema: "done log-levels",
         build: |m| {
@@ -456,7 +455,7 @@ pub const VERBS: &[Verb] = &[
         arguments: &[optional(
             "PD",
             Value::Domain,
-            "a protection domain, or a brane for its domain; all if left out",
+            "a protection domain, or a brane for its domain (default: all)",
         )],
         options: &[
             option(
@@ -464,12 +463,12 @@ pub const VERBS: &[Verb] = &[
                 Some('a'),
                 "NUMBER",
                 Value::Text,
-                "lines with numbers above this; all that are kept if left out",
+                "lines with numbers above this (default: all stored lines)",
             ),
             flag("follow", Some('f'), "show new lines too, until Ctrl-C"),
         ],
-        help: "the last lines of a protection domain's log",
-        long: "Shows the lines that serial keeps: about the last 25 of each domain. With -j, one JSON object for each line.",
+        help: "show the last lines of a protection domain's log",
+        long: "Shows the lines that serial stores: about the last 25 of each domain. With -j, each line is one JSON object.",
         example: "logs red --follow",
         schema: "log-line",
         build: |m| {
@@ -484,8 +483,8 @@ pub const VERBS: &[Verb] = &[
         name: "audit",
         arguments: &[],
         options: &[],
-        help: "compare what manager, drivers and branes say of who has what",
-        long: "Ends with status 1 where they disagree.",
+        help: "compare the records of manager, drivers and branes",
+        long: "Ends with status 1 if they disagree.",
         example: "audit",
         schema: "audit",
         build: |_| Ok(Command::Send(Request::Audit)),
@@ -495,16 +494,15 @@ pub const VERBS: &[Verb] = &[
         arguments: &[one(
             "FILE",
             Value::File,
-            "a file as brane-manager/branes.toml explains it, or as save writes it",
+            "a file like brane-manager/branes.toml, or one that save wrote",
         )],
         options: &[
             flag("dry-run", Some('n'), "show the difference and change nothing"),
             flag("yes", Some('y'), "do not ask"),
         ],
-        help: "make the running system as a file says",
-        long: "Shows the difference first: the commands that would be given. Applying what save wrote changes nothing. Which port \
-               of a brane carries an interface is not compared: `port` in the file counts at boot alone. On the host alone, \
-               since files are there.",
+        help: "change the running system to match a file",
+        long: "Shows first the commands that make the difference. A file that save wrote makes none. Ports are not compared, \
+               because `port` in the file counts only at boot. Works only on the host, because files are there.",
         example: "apply branes.toml --dry-run",
         schema: "apply",
         build: |m| {
@@ -521,12 +519,12 @@ pub const VERBS: &[Verb] = &[
         arguments: &[optional(
             "FILE",
             Value::File,
-            "where to; standard output where it is left out",
+            "the file to write (default: standard output)",
         )],
         options: &[],
-        help: "write the system's configuration as it is wanted now",
-        long: "The file can be applied, and it can be booted: name it under `boot` in configs.toml. On the host alone, since \
-               files are there.",
+        help: "write the desired configuration of the system to a file",
+        long: "apply accepts the file, and a system can boot with it: name it under `boot` in configs.toml. Works only on the \
+               host, because files are there.",
         example: "save branes.toml",
         schema: "save",
         build: |m| {
@@ -540,7 +538,7 @@ pub const VERBS: &[Verb] = &[
         arguments: &[BRANE],
         options: &[],
         help: "make a brane fault; the manager restarts it",
-        long: "For tests of the recovery: show BRANE tells how it came back.",
+        long: "For tests of the recovery. show BRANE has the number of restarts.",
         example: "crash red",
         schema: "done",
         build: |m| Ok(Command::Send(Request::Crash(m.name("BRANE")?))),
@@ -549,18 +547,18 @@ pub const VERBS: &[Verb] = &[
         name: "hang",
         arguments: &[BRANE],
         options: &[],
-        help: "make a brane run without answering; the manager notices and restarts it",
-        long: "For tests of the recovery: after a few seconds show BRANE tells how it came back.",
+        help: "make a brane hang; the manager detects that and restarts it",
+        long: "For tests of the recovery. After a few seconds show BRANE has the number of restarts.",
         example: "hang red",
         schema: "done",
         build: |m| Ok(Command::Send(Request::Hang(m.name("BRANE")?))),
     },
     Verb {
         name: "help",
-        arguments: &[optional("VERB", Value::Verb, "what about")],
+        arguments: &[optional("VERB", Value::Verb, "the verb")],
         options: &[],
-        help: "this list, or all about a verb",
-        long: "help nicctl lists the verbs for devices, help in those inside a brane.",
+        help: "list the verbs, or explain one",
+        long: "help nicctl lists the verbs for devices; help in lists those inside a brane.",
         example: "help limit",
         schema: "",
         build: |m| Ok(Command::Help(m.optional("VERB").map(String::from))),

@@ -13,7 +13,7 @@ use brane_abi::control::Family;
 use brane_abi::operator::Request;
 use brane_abi::query::Query;
 
-const NUMERIC: super::Opt = flag("numeric", Some('n'), "addresses as numbers; it is always so");
+const NUMERIC: super::Opt = flag("numeric", Some('n'), "addresses as numbers (always)");
 
 /// Protocols that `netstat -p` accepts.
 const PROTOCOLS: &[&str] = &["tcp", "udp", "icmp", "icmp6"];
@@ -23,11 +23,7 @@ pub const VERBS: &[Verb] = &[
     Verb {
         name: "ifconfig",
         arguments: &[
-            optional(
-                "INTERFACE",
-                Value::Local,
-                "the interface; all where it is left out",
-            ),
+            optional("INTERFACE", Value::Local, "the interface (default: all)"),
             many(
                 "SETTING",
                 Value::Word(change::WORDS),
@@ -36,8 +32,8 @@ pub const VERBS: &[Verb] = &[
         ],
         options: &[flag("all", Some('a'), "all interfaces")],
         help: "show interfaces, or change the addresses of one",
-        long: "ifconfig net0 inet 10.0.0.5/24 makes this the only fixed IPv4 address; with alias behind it, one more; with delete, \
-               one less. ifconfig net0 dhcp asks DHCP, nodhcp no longer; slaac and noslaac likewise.",
+        long: "ifconfig net0 inet 10.0.0.5/24 makes this the only fixed IPv4 address. alias adds an address, delete removes one. \
+               dhcp and nodhcp turn DHCP on and off, slaac and noslaac router advertisements.",
         example: "ifconfig net0 inet 10.0.0.5/24 alias",
         schema: "interfaces done",
         build: |m| {
@@ -64,17 +60,21 @@ pub const VERBS: &[Verb] = &[
         )],
         options: &[
             NUMERIC,
-            flag("inet6", Some('6'), "of delete without a gateway: the IPv6 router"),
+            flag(
+                "inet6",
+                Some('6'),
+                "delete the IPv6 router if no gateway is given",
+            ),
             option(
                 "interface",
                 Some('i'),
                 "INTERFACE",
                 Value::Local,
-                "the interface; the one whose network the gateway is in where it is left out",
+                "the interface (default: the one whose network has the gateway)",
             ),
         ],
         help: "show the routing table, or change the default router",
-        long: "Routes to networks come with the addresses; the default routers are what can be changed.",
+        long: "Routes to networks follow from the addresses. The default routers can be changed.",
         example: "route add default 10.0.2.2",
         schema: "routes done",
         build: |m| {
@@ -100,9 +100,9 @@ pub const VERBS: &[Verb] = &[
     Verb {
         name: "arp",
         arguments: &[],
-        options: &[flag("all", Some('a'), "all neighbours; it is always so"), NUMERIC],
-        help: "IPv4 neighbours and their MAC addresses",
-        long: "Those that the brane has talked to lately (RFC 826).",
+        options: &[flag("all", Some('a'), "all neighbours (always)"), NUMERIC],
+        help: "show IPv4 neighbours and their MAC addresses",
+        long: "Shows the neighbours that the brane has exchanged packets with recently (RFC 826).",
         example: "arp -a",
         schema: "neighbours",
         build: |m| neighbours(m, Family::Inet),
@@ -110,9 +110,9 @@ pub const VERBS: &[Verb] = &[
     Verb {
         name: "ndp",
         arguments: &[],
-        options: &[flag("all", Some('a'), "all neighbours; it is always so"), NUMERIC],
-        help: "IPv6 neighbours and their MAC addresses",
-        long: "Those that the brane has talked to lately (RFC 4861).",
+        options: &[flag("all", Some('a'), "all neighbours (always)"), NUMERIC],
+        help: "show IPv6 neighbours and their MAC addresses",
+        long: "Shows the neighbours that the brane has exchanged packets with recently (RFC 4861).",
         example: "ndp -an",
         schema: "neighbours",
         build: |m| neighbours(m, Family::Inet6),
@@ -122,20 +122,20 @@ pub const VERBS: &[Verb] = &[
         arguments: &[],
         options: &[
             flag("statistics", Some('s'), "counters of each protocol"),
-            flag("routes", Some('r'), "the routing table, as route shows it"),
-            flag("interfaces", Some('i'), "interfaces, as ifconfig shows them"),
-            flag("all", Some('a'), "sockets that listen too; it is always so"),
+            flag("routes", Some('r'), "the routing table, like route"),
+            flag("interfaces", Some('i'), "interfaces, like ifconfig"),
+            flag("all", Some('a'), "listening sockets too (always)"),
             NUMERIC,
             option(
                 "protocol",
                 Some('p'),
                 "PROTOCOL",
                 Value::Word(PROTOCOLS),
-                "sockets of this one alone, or with -s its counters",
+                "only sockets of this protocol, or with -s its counters",
             ),
         ],
-        help: "sockets and connections, routes, counters",
-        long: "Without an option, the brane's sockets and connections.",
+        help: "show sockets and connections, routes, counters",
+        long: "Without an option, shows the brane's sockets and connections.",
         example: "netstat -s",
         schema: "sockets protocols routes interfaces",
         build: |m| {
@@ -188,32 +188,32 @@ pub const VERBS: &[Verb] = &[
                 Some('c'),
                 "N",
                 Value::Text,
-                "how many; until Ctrl-C where it is left out",
+                "number of requests (default: until Ctrl-C)",
             ),
             option(
                 "size",
                 Some('s'),
                 "SIZE",
                 Value::Text,
-                "bytes of data, 0 to 1400; 56 where it is left out",
+                "bytes of data, 0 to 1400 (default 56)",
             ),
             option(
                 "interval",
                 Some('i'),
                 "TIME",
                 Value::Text,
-                "between two of them; 1s where it is left out",
+                "time between two requests (default 1s)",
             ),
             option(
                 "timeout",
                 Some('W'),
                 "TIME",
                 Value::Text,
-                "to wait for an answer, up to 10s; 1s where it is left out",
+                "time to wait for an answer, at most 10s (default 1s)",
             ),
         ],
         help: "send echo requests",
-        long: "Ends with status 1 where nothing was answered. With -j, one object when it is over.",
+        long: "Ends with status 1 if no request was answered. With -j, prints one object at the end.",
         example: "ping -c 3 10.0.2.2",
         schema: "ping",
         build: |m| {
@@ -238,11 +238,11 @@ pub const VERBS: &[Verb] = &[
     Verb {
         name: "host",
         arguments: &[
-            one("NAME", Value::Text, "what to look up"),
+            one("NAME", Value::Text, "the name to look up"),
             optional(
                 "SERVER",
                 Value::Text,
-                "the DNS server's address; the brane's own where it is left out",
+                "the DNS server's address (default: the brane's server)",
             ),
         ],
         options: &[option(
@@ -250,7 +250,7 @@ pub const VERBS: &[Verb] = &[
             Some('W'),
             "TIME",
             Value::Text,
-            "to wait for an answer, up to 10s; 5s where it is left out",
+            "time to wait for an answer, at most 10s (default 5s)",
         )],
         help: "look a name up",
         long: "Asks a DNS server for the addresses of a name (RFC 1035).",

@@ -167,7 +167,7 @@ fn a_brane_is_created_started_shut_down_and_deleted_while_the_others_carry_traff
         };
         let took = Duration::from_micros(receipt.took_us);
         ensure!(
-            receipt.name == "green" && receipt.home == ["g0"] && receipt.aborted == 1,
+            receipt.name == "green" && receipt.released == ["g0"] && receipt.aborted == 1,
             "{receipt:?}"
         );
         ensure!(

@@ -237,7 +237,7 @@ fn errors_name_the_thing_and_the_fix_and_have_a_status() -> Result<()> {
         (
             "branectl delete main",
             1,
-            "\"main\" is the primary brane, which is never deleted: clients begin in it; `branectl shutdown` ends what it carries",
+            "\"main\" is the primary brane, which is never deleted: clients start in it; `branectl shutdown` ends its connections",
         ),
         (
             "branectl assign eth0 red",
@@ -257,7 +257,7 @@ fn errors_name_the_thing_and_the_fix_and_have_a_status() -> Result<()> {
         (
             "nicctl delete nic0",
             1,
-            "\"nic0\" is the NIC itself: it is there as long as the machine has it",
+            "\"nic0\" is the NIC itself: it exists as long as the machine has the NIC",
         ),
         ("branectl creat red", 2, "no verb \"creat\": did you mean create?"),
         ("branectl show", 2, "missing BRANE: usage: show BRANE [-j]"),
@@ -286,7 +286,7 @@ fn errors_name_the_thing_and_the_fix_and_have_a_status() -> Result<()> {
         &guest,
         &["branectl", "create", "d"],
         1,
-        "no free instance for \"d\": all 6 are in use: delete a brane, or raise `instances` in configs.toml and build the image anew",
+        "no free instance for \"d\": all 6 are in use: delete a brane, or raise `instances` in configs.toml and build the image again",
     )?;
     guest.untroubled()
 }

@@ -134,7 +134,7 @@ fn one_life(control: &mut Control, guest: &Guest, start: &Free) -> Result<(u64, 
     let Answer::Receipt(receipt) = control.call(&delete("green"))? else {
         bail!("no receipt")
     };
-    ensure!(receipt.home == ["vif9"], "{receipt:?}");
+    ensure!(receipt.released == ["vif9"], "{receipt:?}");
     let Answer::Receipt(Receipt { after, .. }) = control.call(&Request::DeleteDevice("vif9".into()))? else {
         bail!("no receipt")
     };

@@ -287,7 +287,7 @@ fn after_a_crash_it_is_there_again_and_after_a_delete_it_is_at_home() -> Result<
         operator.clean()?;
 
         let receipt = operator.delete("green")?;
-        ensure!(receipt.home == ["vnic1"], "{receipt:?}");
+        ensure!(receipt.released == ["vnic1"], "{receipt:?}");
         ensure!(operator.owner("vnic1")?.is_none(), "vnic1 is still assigned");
         let silent = Pinger::new(v4.into())?.until_answer(SECOND)?;
         ensure!(silent.is_none(), "a brane answers for an unassigned device");

@@ -208,11 +208,11 @@ fn no_name_and_no_mac_address_is_given_twice() -> Result<()> {
         ),
         (
             &["nicctl", "rename", "lo.0", "loop"],
-            "\"lo.0\" is the loopback device of brane \"main\": it stays as it is, with its brane; other devices can be changed",
+            "\"lo.0\" is the loopback device of brane \"main\": loopback devices cannot be changed; other devices can",
         ),
         (
             &["nicctl", "delete", "lo.1"],
-            "\"lo.1\" is the loopback device of brane \"red\": it stays as it is, with its brane; other devices can be changed",
+            "\"lo.1\" is the loopback device of brane \"red\": loopback devices cannot be changed; other devices can",
         ),
         (
             &["branectl", "create", "red"],

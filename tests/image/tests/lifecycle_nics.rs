@@ -131,7 +131,7 @@ fn a_nic_itself_can_be_an_interface_with_its_own_address() -> Result<()> {
         "{refusal:?}"
     );
     let receipt = operator.delete("green")?;
-    ensure!(receipt.home.contains(&"nic1".to_owned()), "{receipt:?}");
+    ensure!(receipt.released.contains(&"nic1".to_owned()), "{receipt:?}");
     ensure!(
         second.resolve(THERE, SECOND).is_err(),
         "the device answers although it is unassigned"

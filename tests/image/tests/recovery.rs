@@ -188,7 +188,7 @@ fn of_seventeen_branes_the_fifteen_that_hang_at_once_are_found_and_no_other() ->
         let hanging: Vec<String> = (1..=15).map(|i| format!("b{i}")).collect();
         for name in &hanging {
             let answer = guest.command(&format!("hang {name}"))?;
-            ensure!(answer.contains("is told to hang"), "{answer}");
+            ensure!(answer.contains("was ordered to hang"), "{answer}");
         }
         // They compute beside main, each for its quanta, until the manager detects the hang.
         for name in &hanging {

@@ -61,7 +61,7 @@ fn differs(now: &DeviceConfig, wanted: &DeviceConfig) -> bool {
 /// of a brane carries an interface, because the file's port numbers count at boot only. An interface that gets
 /// another name is removed and assigned again.
 pub fn plan(now: &BootConfig, wanted: &BootConfig) -> Result<Vec<Request>, Error> {
-    let boot = "write it into the boot configuration and start the system anew";
+    let boot = "write it into the boot configuration and restart the system";
     let primary = |c: &BootConfig| c.branes.iter().find(|b| b.primary).map(|b| b.name.clone());
     if primary(now) != primary(wanted) {
         return Err(Error::new(

@@ -21,7 +21,7 @@ pub fn command(program: Program) -> Command {
         .value_name("PATH")
         .value_hint(ValueHint::FilePath)
         .global(true)
-        .help("the system's control line; BRANES_CONTROL, or where `cargo xtask run` puts it, where it is left out");
+        .help("the system's control line (default: BRANES_CONTROL, or the path that `cargo xtask run` uses)");
     let mut command = Command::new(name)
         .about(about)
         .disable_help_subcommand(true)

@@ -90,7 +90,7 @@ pub fn apply(file: &str, consent: Consent, as_json: bool, system: &mut dyn Opera
     };
     if consent == Consent::Ask && (as_json || !std::io::stdin().is_terminal()) {
         return print_error(&Error::new(
-            "nobody can be asked whether to apply the file",
+            "there is no terminal to ask whether to apply the file",
             "say --yes, or --dry-run to see the difference",
         ));
     }

@@ -57,7 +57,7 @@ pub enum Error {
     NoAnswer(Duration),
     /// The session ended while the request was on its way. It may have been executed.
     #[error(
-        "the system was started anew, or another program took the line: the request may have been carried out"
+        "the system was restarted, or another program opened the line: the request may have been carried out"
     )]
     Interrupted,
     /// The request is longer than the manager accepts.

@@ -103,7 +103,7 @@ fn help_needs_no_system() {
 }
 
 #[test]
-fn apply_reads_the_file_first_and_never_waits_for_nobody() {
+fn apply_reads_the_file_first_and_never_waits_for_an_absent_user() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("x.toml");
     std::fs::write(&file, "[[brane]]\nname = \"Main\"\nprimary = true\n").unwrap();
@@ -117,7 +117,7 @@ fn apply_reads_the_file_first_and_never_waits_for_nobody() {
     std::fs::write(&file, "[[brane]]\nname = \"main\"\nprimary = true\n").unwrap();
     let (status, _, err) = run(BRANECTL, &["apply", name]);
     assert_eq!(status, Some(2));
-    assert!(err.starts_with("nobody can be asked"), "{err}");
+    assert!(err.starts_with("there is no terminal to ask"), "{err}");
     assert_eq!(
         run(BRANECTL, &["apply", name, "-n"]).0,
         Some(1),

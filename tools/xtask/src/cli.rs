@@ -33,9 +33,8 @@ pub struct Cli {
 pub enum Verb {
     /// Build the image and boot it in QEMU, with the console on this terminal
     ///
-    /// The network is QEMU's own, and port 80 of brane N answers at 127.0.0.1, port 8080 + N; or, with --tap, a tap device
-    /// of yours. On a terminal, Ctrl-A x ends QEMU. Without a terminal the console goes to standard output, and SIGTERM
-    /// ends it all.
+    /// The network is QEMU's user network: port 80 of brane N answers at 127.0.0.1, port 8080 + N. With --tap, it is your tap device.
+    /// On a terminal, Ctrl-A x ends QEMU. Without a terminal, the console goes to standard output, and SIGTERM ends QEMU.
     #[command(after_help = "Examples:\n  \
         cargo xtask run\n  \
         cargo xtask run --release --port-base 9000     pages at 9000, 9001 and 9002\n  \
@@ -101,12 +100,12 @@ pub enum Verb {
         cargo xtask audit --kernel sdk --release       the image of the Microkit SDK's tool (MICROKIT_SDK names the SDK)\n  \
         cargo xtask audit --json | jq .violations")]
     Audit(AuditOptions),
-    /// Change one expression at a time and see whether the host tests notice (mutation testing)
+    /// Test whether the host tests detect changes of single expressions (mutation testing)
     ///
     /// Takes a sample of the mutants that cargo-mutants makes of each crate, and runs the host tests of that crate for each one. A
-    /// mutant that all tests pass with has survived: a defect there would be missed. Fails if more than 10 % of the mutants that
-    /// compile survive, or if one that survives is not listed with a reason in docs/mutants.md. The sample is the same in each
-    /// run. Installs cargo-mutants if it is missing.
+    /// mutant survives if all tests pass with it: the tests would miss a defect there. Fails if more than 10 % of the mutants that
+    /// compile survive, or if docs/mutants.md gives no reason for a survivor. The sample does not change between runs.
+    /// Installs cargo-mutants if it is missing.
     #[command(after_help = "Examples:\n  \
         cargo xtask mutants                 the sample of all four crates\n  \
         cargo xtask mutants nic             the driver's switch alone\n  \
@@ -116,8 +115,8 @@ pub enum Verb {
     /// Measure the bench image from outside and compare with the committed figures (docs/bench)
     ///
     /// Boots the bench image in QEMU with a plugin that counts the guest's instructions, sends requests from a network namespace,
-    /// and prints what each costs, with the committed figure beside it. Writes the figures to docs/bench. Instructions hardly vary;
-    /// rates and times depend on what else the machine does. Needs root for the namespace.
+    /// and prints the cost of each with the committed figure beside it. Writes the figures to docs/bench. Instructions hardly vary;
+    /// rates and times depend on the other work of the machine. Needs root for the namespace.
     #[command(after_help = "Examples:\n  \
         cargo xtask bench                          the table of docs/performance.md\n  \
         cargo xtask bench --guest linux            also Linux, made from Debian's packages\n  \
@@ -125,24 +124,24 @@ pub enum Verb {
         cargo xtask bench --profile                what each protection domain spends on an idle echo\n  \
         cargo xtask bench --quick                  the count that `cargo xtask test` compares with")]
     Bench(BenchOptions),
-    /// Show how large each program, the kernel and the image are
+    /// Show the sizes of each program, the kernel and the image
     #[command(after_help = "Example:\n  cargo xtask sizes --release")]
     Sizes(BuildOptions),
 }
 
-/// What to build.
+/// The system to build.
 #[derive(Debug, Args)]
 pub struct BuildOptions {
-    /// Which system of configs.toml
+    /// The system of configs.toml
     #[arg(long, value_name = "NAME", default_value = "default")]
     pub config: String,
     /// Optimised programs and a kernel that prints nothing
     #[arg(long)]
     pub release: bool,
-    /// Which kernel to build it for
+    /// The kernel to build it for
     #[arg(long, value_name = "KERNEL", value_enum, default_value_t)]
     pub kernel: Choice,
-    /// For a machine with an IOMMU, which holds the NIC to its driver's memory (only with --kernel sdk)
+    /// Build for a machine with an IOMMU, which restricts the NIC to its driver's memory (only with --kernel sdk)
     #[arg(long)]
     pub iommu: bool,
 }
@@ -167,16 +166,16 @@ impl BuildOptions {
 /// Options of `run`.
 #[derive(Debug, Args)]
 pub struct RunOptions {
-    /// What to build.
+    /// The system to build.
     #[command(flatten)]
     pub build: BuildOptions,
     /// Connect the NIC to this tap device instead of QEMU's user network
     #[arg(long, value_name = "IFNAME", conflicts_with = "port_base")]
     pub tap: Option<String>,
-    /// The socket of the control line, which branectl speaks to [default: target/run/CONFIG/branectl.sock]
+    /// The socket of the control line, for branectl [default: target/run/CONFIG/branectl.sock]
     #[arg(long, value_name = "PATH")]
     pub control: Option<PathBuf>,
-    /// RAM of the machine, such as 512M or 1G [default: 256M, or more where the image needs it]
+    /// RAM of the machine, such as 512M or 1G [default: 256M, or more if the image needs it]
     #[arg(long, value_name = "SIZE", value_parser = memory)]
     pub memory: Option<u64>,
     /// First of the ports of 127.0.0.1 that lead to the branes' web pages
@@ -187,7 +186,7 @@ pub struct RunOptions {
 /// Options of `gdb`.
 #[derive(Debug, Args)]
 pub struct GdbOptions {
-    /// What to build.
+    /// The system to build.
     #[command(flatten)]
     pub build: BuildOptions,
     /// The protection domain, by its name in system.xml, or a brane by its own name
@@ -207,16 +206,16 @@ pub struct GdbOptions {
 /// Options of `test`.
 #[derive(Debug, Args)]
 pub struct TestOptions {
-    /// Only tests whose name contains one of these; one that begins the name of a file of image tests: that file's
+    /// Only tests whose name contains one of these. If each begins the name of a file of image tests: only the tests of these files
     #[arg(value_name = "FILTER")]
     pub filters: Vec<String>,
     /// Also run each fuzz target for 30 seconds
     #[arg(long)]
     pub full: bool,
-    /// Only the image tests that print figures by the host's clock, which no other run includes
+    /// Only the image tests that print figures by the host's clock; no other run includes them
     #[arg(long)]
     pub figures: bool,
-    /// Which kernel the tests that boot the image are run on
+    /// The kernel for the tests that boot the image
     #[arg(long, value_name = "KERNEL", value_enum, default_value_t)]
     pub kernel: Choice,
 }
@@ -224,7 +223,7 @@ pub struct TestOptions {
 /// Options of `release`.
 #[derive(Debug, Args)]
 pub struct ReleaseOptions {
-    /// The folder to write to; it is made if need be [default: target/releases/vVERSION]
+    /// The folder to write to; it is created if it is missing [default: target/releases/vVERSION]
     #[arg(long, value_name = "DIR", conflicts_with = "check")]
     pub out: Option<PathBuf>,
     /// Write no release: build in two folders and compare
@@ -238,13 +237,13 @@ pub struct ReleaseOptions {
 /// Options of `audit`.
 #[derive(Debug, Args)]
 pub struct AuditOptions {
-    /// What to build.
+    /// The system to build.
     #[command(flatten)]
     pub build: BuildOptions,
-    /// Write all of it as JSON
+    /// Write the result as JSON
     #[arg(long)]
     pub json: bool,
-    /// Do not fail for what no description can mend: the SDK's tool lets all who hold an endpoint receive on it
+    /// Do not fail for a weakness that no description can remove: the SDK's tool lets each holder of an endpoint receive on it
     #[arg(long)]
     pub accept_sdk_rights: bool,
 }
@@ -252,7 +251,7 @@ pub struct AuditOptions {
 /// Options of `mutants`.
 #[derive(Debug, Args)]
 pub struct MutantsOptions {
-    /// Whose mutants [default: those of all four]
+    /// The crates to change [default: all four]
     #[arg(value_name = "CRATE", value_enum)]
     pub crates: Vec<Subject>,
     /// Test every mutant instead of a sample
@@ -264,7 +263,7 @@ pub struct MutantsOptions {
     /// Mutants in the sample of each crate
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..), conflicts_with_all = ["all", "again"])]
     pub count: u32,
-    /// Mutants that are tested at once; each one more needs a copy of the compiled tests
+    /// Mutants that are tested at once; each needs a copy of the compiled tests
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
     pub jobs: u8,
 }
@@ -275,22 +274,22 @@ pub struct BenchOptions {
     /// Also measure this guest, in the same sitting
     #[arg(long, value_name = "GUEST", value_enum)]
     pub guest: Option<OtherGuest>,
-    /// Say how many instructions, system calls and kernel entries each protection domain spends on an idle echo
+    /// Print the instructions, system calls and kernel entries of each protection domain for an idle echo
     #[arg(long, conflicts_with_all = ["guest", "only", "quick"])]
     pub profile: bool,
     /// Only the count that `cargo xtask test` compares with
     #[arg(long, conflicts_with_all = ["guest", "only"])]
     pub quick: bool,
-    /// Only this row; may be given more than once, and nothing is written then
+    /// Only this row; can be repeated. Then no figures are written
     #[arg(long, value_name = "ROW")]
     pub only: Vec<String>,
-    /// Boot each guest so often, by turns, and take the median of each figure
+    /// Boot each guest this often, by turns, and take the median of each figure
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=20))]
     pub boots: u8,
     /// Factor on the durations of the measurements
     #[arg(long, value_name = "FACTOR", default_value_t = 0.3, value_parser = factor)]
     pub scale: f64,
-    /// Which kernel the bench image is for
+    /// The kernel of the bench image
     #[arg(long, value_name = "KERNEL", value_enum, default_value_t)]
     pub kernel: Choice,
 }
@@ -305,10 +304,10 @@ pub enum OtherGuest {
 /// Options of `image`.
 #[derive(Debug, Args)]
 pub struct ImageOptions {
-    /// What to build.
+    /// The system to build.
     #[command(flatten)]
     pub build: BuildOptions,
-    /// The folder to write to; it is made if need be
+    /// The folder to write to; it is created if it is missing
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
 }
@@ -341,7 +340,7 @@ pub fn one_line(error: &clap::Error) -> String {
     line
 }
 
-/// Parses a factor on durations. Bounded, so that something is measured and nobody waits too long.
+/// Parses a factor on durations. Bounded, so that the measurement is neither empty nor endless.
 fn factor(text: &str) -> Result<f64, String> {
     let factor = text.parse().ok().filter(|factor| (0.05..=10.0).contains(factor));
     factor.ok_or_else(|| "write a number from 0.05 to 10".to_owned())

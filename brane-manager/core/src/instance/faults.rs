@@ -61,7 +61,7 @@ impl Instance {
             }
             _ => {
                 self.counters.reports_unexpected += 1;
-                self.report_violation(now, "reports that nobody asked for", effects);
+                self.report_violation(now, "reports without a request", effects);
             }
         }
     }

@@ -47,7 +47,7 @@ impl Operation for Delete {
     ) -> Next {
         match resume {
             Resume::Deleted { released, aborted } => {
-                self.0.home = released;
+                self.0.released = released;
                 self.0.aborted = aborted;
                 Next::Wait(self)
             }

@@ -22,7 +22,7 @@ pub(super) fn run(m: &mut Manager, name: String, cx: &mut Context<'_>) -> Result
             return Err(refusals::owned_device_is_not_deleted(d.name(), brane));
         }
     }
-    let mut home = Vec::new();
+    let mut released = Vec::new();
     for &end in ends.iter().rev() {
         let name = m
             .devices
@@ -30,14 +30,14 @@ pub(super) fn run(m: &mut Manager, name: String, cx: &mut Context<'_>) -> Result
             .map_or_else(String::new, |d| d.name().to_string());
         m.devices.remove(end, cx);
         m.event(cx.now, "device-deleted", None, Some(&name), String::new());
-        home.push(name);
+        released.push(name);
     }
     let after = free(m, cx.driver);
     Ok(Progress::Done(Answer::Receipt(Receipt {
         name,
         before,
         after,
-        home,
+        released,
         ..Receipt::default()
     })))
 }

@@ -466,7 +466,7 @@ impl World {
         found
             .ifnet
             .owner()
-            .map_or("home".into(), |o| format!("{}/{}", o.brane, o.interface))
+            .map_or("unattached".into(), |o| format!("{}/{}", o.brane, o.interface))
     }
 
     /// Returns the names of the events so far, with their subjects.

@@ -29,7 +29,10 @@ fn addresses_and_names_inside_are_changed_in_place() {
         w.refused(adjust("net7")),
         "brane \"red\" has no interface named \"net7\": the interfaces are net0"
     );
-    assert!(w.refused(adjust("lo0")).starts_with("lo0 is part of every brane"));
+    assert!(
+        w.refused(adjust("lo0"))
+            .starts_with("lo0 of a brane cannot be changed")
+    );
     let bad = Addressing {
         addresses: vec![Cidr {
             ip: [10, 9, 0, 1].into(),

@@ -50,7 +50,7 @@ fn a_network_interface_name_is_unique_across_all_branes() {
     };
     assert!(w.refused(to("vnic2")).contains("taken"));
     w.done(to("vif10"));
-    assert_eq!(w.owner("vif10"), "home");
+    assert_eq!(w.owner("vif10"), "unattached");
     // Names of interfaces are local to a brane, so two branes can use one name.
     assert_eq!(
         (w.owner("vnic0"), w.owner("vnic1")),
@@ -103,7 +103,7 @@ fn network_interfaces_can_only_belong_to_one_brane() {
     assert_eq!((has(&w, 1), has(&w, 2)), (1, 2));
     w.clean();
     assert_eq!(w.done(remove("vif9")), "vif9 is no longer net1 of blue");
-    assert_eq!(w.owner("vif9"), "home");
+    assert_eq!(w.owner("vif9"), "unattached");
     assert!(w.refused(remove("vif9")).starts_with("no brane has \"vif9\""));
     w.done(assign("vif9", "main"));
     assert!(
@@ -213,8 +213,8 @@ fn on_delete_or_crash_an_interface_goes_home() {
     w.done(assign("vif9", "green"));
     assert_eq!(bound(&mut w), 4);
     let receipt = w.delete("green").unwrap();
-    assert_eq!(receipt.home, ["vif9"]);
-    assert_eq!((w.owner("vif9"), bound(&mut w)), ("home".into(), 3));
+    assert_eq!(receipt.released, ["vif9"]);
+    assert_eq!((w.owner("vif9"), bound(&mut w)), ("unattached".into(), 3));
     // After a crash the device is bound to no port until the brane is started again.
     w.branes[1].manner = Manner::Deaf(command::CONFIGURE);
     w.done(Request::Crash("red".into()));

@@ -217,7 +217,7 @@ fn what_cannot_be_is_refused_with_thing_and_remedy() {
     assert_eq!(
         w.refused(create("grey")),
         "no free instance for \"grey\": all 5 are in use: delete a brane, or raise `instances` in configs.toml and \
-         build the image anew"
+         build the image again"
     );
     let delete = |name: &str| Request::Delete {
         name: name.into(),

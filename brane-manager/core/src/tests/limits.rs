@@ -21,7 +21,7 @@ fn limits_that_the_driver_refuses_leave_those_before_in_force() {
         let why = w.refused(limit(Mode::Bridge, 9_000));
         assert_eq!(
             why,
-            "the NIC driver refuses the limits of \"vnic1\": its table is full: they are as before"
+            "the NIC driver refuses the limits of \"vnic1\": its table is full: the limits did not change"
         );
         let Ok(Answer::Devices(all)) = w.call(Request::Devices) else {
             panic!()

@@ -211,7 +211,7 @@ fn a_port_is_free_again_only_when_the_brane_has_given_its_interface_up() {
     );
     assert_eq!(
         (w.owner("left"), w.manager.instances[BraneId::new(1)].restarts),
-        ("home".into(), 1)
+        ("unattached".into(), 1)
     );
     w.until_started("red");
     w.done(assign("vnic2", "red"));
@@ -264,7 +264,7 @@ fn a_shutdown_that_takes_longer_than_its_job_is_not_turned_round_halfway() {
     }
     assert_eq!(
         end.unwrap().unwrap_err().words().what,
-        "it takes longer than 60 s and goes on"
+        "it takes longer than 60 s and continues"
     );
     assert_eq!(w.state("red"), "stopping");
     let what = w.meets(&Request::Start("red".into()));

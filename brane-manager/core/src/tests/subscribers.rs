@@ -321,7 +321,7 @@ fn one_that_leaves_twice_or_without_a_subscription_is_quarantined() {
             assert_eq!(listed(&mut w), []);
         }
         w.leave(0);
-        assert_eq!(listed(&mut w)[0].quarantined, "it says what nobody understands");
+        assert_eq!(listed(&mut w)[0].quarantined, "it sends unknown records");
     }
 }
 

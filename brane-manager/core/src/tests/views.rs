@@ -111,9 +111,9 @@ fn the_receipt_of_a_deleted_device_names_it_and_all_that_went() {
     let Ok(Answer::Receipt(mut receipt)) = w.call(Request::DeleteDevice("right".into())) else {
         panic!()
     };
-    receipt.home.sort();
+    receipt.released.sort();
     assert_eq!(receipt.name, "right");
-    assert_eq!(receipt.home, ["left", "right"]);
+    assert_eq!(receipt.released, ["left", "right"]);
 }
 
 #[test]

@@ -159,7 +159,7 @@ fn audit_driver(m: &Manager, nic: u8, cx: &mut Context<'_>, findings: &mut Vec<S
         }
     }
     for entry in table {
-        findings.push(format!("nic{nic} has a vif {} that nobody knows", entry.vif));
+        findings.push(format!("nic{nic} has an unknown vif {}", entry.vif));
     }
 }
 

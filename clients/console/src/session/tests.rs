@@ -1,4 +1,6 @@
 use super::*;
+use brane_abi::control::Counter;
+use brane_abi::operator::{CounterGroup, Done};
 use brane_abi::query;
 use proptest::prelude::*;
 
@@ -53,7 +55,10 @@ fn a_command_is_echoed_and_the_prompt_waits_for_its_answer() {
     assert_eq!(shown(&mut s), "show red\r\n");
     assert!(s.is_busy());
     assert_eq!(s.answer(stats()), None);
-    assert_eq!(shown(&mut s), "red\r\n  state  1\r\nbranes> ");
+    assert_eq!(
+        shown(&mut s),
+        "red\r\n  state  1\r\ncounters that are not listed are 0\r\nbranes> "
+    );
 }
 
 #[test]

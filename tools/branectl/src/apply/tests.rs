@@ -174,8 +174,8 @@ fn what_cannot_change_while_it_runs_is_said() {
     other.branes[1].primary = true;
     assert_eq!(
         plan(&now, &other).unwrap_err().to_string(),
-        "the primary brane cannot change in a running system: write it into the boot configuration and start the system \
-         anew"
+        "the primary brane cannot change in a running system: write it into the boot configuration and restart \
+         the system"
     );
     let mut other = now.clone();
     other.branes[0].families = Some(vec![]);
