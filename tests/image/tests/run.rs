@@ -372,10 +372,22 @@ fn an_image_is_written_where_it_says() -> Result<()> {
 #[test]
 fn gdb_stops_one_domain_at_a_function() -> Result<()> {
     let base = free_ports()?.to_string();
+    // A line of the program that only branes run.
+    let source = fs::read_to_string(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../net-server/src/main.rs"
+    ))?;
+    let line = source.lines().position(|line| line.contains("match turn.fail"));
+    let inside = format!(
+        "pd-break net-server/src/main.rs:{}",
+        line.context("no such line")? + 1
+    );
     let commands = [
         "pd-break __sel4_microkit_main",
         "continue",
         "pd-current",
+        &inside,
+        "continue",
         "pd-break __sel4_microkit_main in timer",
         "info breakpoints",
         "pd-break net_server::Shell::work in red",
