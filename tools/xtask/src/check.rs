@@ -10,7 +10,7 @@ use cargo_metadata::{MetadataCommand, Package};
 
 use crate::progress;
 use crate::workspace::{Workspace, must_succeed};
-use crate::{audit, image, programs};
+use crate::{audit, image, programs, words};
 
 pub fn check(workspace: &Workspace) -> Result<()> {
     let mut failed = Vec::new();
@@ -18,6 +18,7 @@ pub fn check(workspace: &Workspace) -> Result<()> {
         "systems",
         "paths",
         "versions",
+        "words",
         "formatting",
         "clippy",
         "documentation",
@@ -27,6 +28,7 @@ pub fn check(workspace: &Workspace) -> Result<()> {
             "systems" => systems(workspace),
             "paths" => audit::descriptions(workspace),
             "versions" => versions(workspace),
+            "words" => words::check(workspace),
             "formatting" => formatting(workspace),
             "clippy" => clippy(workspace),
             _ => documentation(workspace),

@@ -23,6 +23,7 @@ mod run;
 mod runner;
 mod sizes;
 mod test;
+mod words;
 mod workspace;
 
 use std::process::ExitCode;
