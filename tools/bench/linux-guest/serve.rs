@@ -279,12 +279,13 @@ impl Connection {
     }
 }
 
-/// Buffers for the datagrams of one system call.
+/// Buffers for the datagrams of one system call. A turn allocates nothing, so that the server's own part of an echo stays small.
 struct Datagrams {
     received: MultiHeaders<SockaddrStorage>,
     /// Separate from `received`, because sending leaves pointers to the addresses in the headers.
     sent: MultiHeaders<SockaddrStorage>,
-    buffers: Vec<[u8; DATAGRAM]>,
+    buffers: Box<[[u8; DATAGRAM]; BATCH]>,
+    senders: Vec<Option<SockaddrStorage>>,
 }
 
 impl Datagrams {
@@ -292,36 +293,41 @@ impl Datagrams {
         Datagrams {
             received: MultiHeaders::preallocate(BATCH, None),
             sent: MultiHeaders::preallocate(BATCH, None),
-            buffers: vec![[0; DATAGRAM]; BATCH],
+            buffers: Box::new([[0; DATAGRAM]; BATCH]),
+            senders: Vec::with_capacity(BATCH),
         }
     }
 
     /// Receives at most one batch, and sends it back if `echo`. Drops datagrams that cannot be received or
     /// sent.
     fn turn(&mut self, socket: &UdpSocket, echo: bool) -> Then {
-        let mut slices: Vec<[IoSliceMut<'_>; 1]> = self
-            .buffers
-            .iter_mut()
-            .map(|buffer| [IoSliceMut::new(buffer)])
-            .collect();
+        let mut slices = self.buffers.each_mut().map(|buffer| [IoSliceMut::new(buffer)]);
         let flags = MsgFlags::MSG_DONTWAIT;
         let descriptor = socket.as_raw_fd();
         let Ok(received) = recvmmsg(descriptor, &mut self.received, slices.iter_mut(), flags, None) else {
             return Then::Wait;
         };
-        let (mut lens, mut senders) = (Vec::with_capacity(BATCH), Vec::with_capacity(BATCH));
-        for message in received {
-            lens.push(message.bytes.min(DATAGRAM));
-            senders.push(message.address);
+        self.senders.clear();
+        let mut lens = [0; BATCH];
+        for (message, len) in received.zip(&mut lens) {
+            *len = message.bytes.min(DATAGRAM);
+            self.senders.push(message.address);
         }
-        if echo && !lens.is_empty() {
-            let answers: Vec<[IoSlice<'_>; 1]> = self
-                .buffers
-                .iter()
-                .zip(&lens)
-                .map(|(buffer, len)| [IoSlice::new(&buffer[..*len])])
-                .collect();
-            let _ = sendmmsg(descriptor, &mut self.sent, &answers, &senders, [], flags);
+        let count = self.senders.len();
+        if echo && count != 0 {
+            let mut lens = lens.into_iter();
+            let answers = self.buffers.each_ref().map(|buffer| {
+                let len = lens.next().unwrap_or(0);
+                [IoSlice::new(&buffer[..len])]
+            });
+            let _ = sendmmsg(
+                descriptor,
+                &mut self.sent,
+                &answers[..count],
+                &self.senders,
+                [],
+                flags,
+            );
         }
         Then::Wait
     }
