@@ -13,7 +13,7 @@ use crate::rows::ROWS;
 
 /// Measured figures, and the committed ones.
 pub struct Measured<'a> {
-    /// Figures of this session.
+    /// Figures of this sitting.
     pub now: &'a Figures,
     /// The committed figures, if there are any.
     pub committed: Option<&'a Figures>,
