@@ -68,7 +68,7 @@ pub struct AddVif {
     pub vif: u32,
     /// `MODE_*`.
     pub mode: u32,
-    /// Its address: the source of all frames that it sends, the destination of those that it receives. Unique in its `vlan`.
+    /// The MAC address of the vif: source of its sent frames, destination of its received frames. Unique in the `vlan`.
     pub mac: MacAddr,
     /// Its VLAN (IEEE 802.1Q), 1 to 4094. Its frames carry this tag on the wire only; the brane sees them without it. 0: none.
     pub vlan: u16,

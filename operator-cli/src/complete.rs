@@ -122,7 +122,7 @@ fn option(verb: &'static Verb, word: &str) -> Option<(&'static str, Value)> {
 }
 
 fn verbs(program: Program, context: &Context) -> Vec<String> {
-    let mut out: Vec<String> = program.verbs().iter().map(|v| v.name.to_string()).collect();
+    let mut out: Vec<String> = program.verbs().map(|v| v.name.to_string()).collect();
     let more: &[&str] = match (program, context.brane.is_some()) {
         (Program::Branectl, _) => &["in", "enter", "nicctl"],
         (Program::InBrane, true) => &["help", "exit"],
@@ -135,7 +135,7 @@ fn verbs(program: Program, context: &Context) -> Vec<String> {
 fn every_verb() -> Vec<String> {
     let mut out: Vec<String> = ["in", "nicctl"].map(String::from).into();
     for program in Program::ALL {
-        out.extend(program.verbs().iter().map(|v| v.name.to_string()));
+        out.extend(program.verbs().map(|v| v.name.to_string()));
     }
     out
 }

@@ -108,9 +108,7 @@ pub fn about(word: Option<&str>) -> Result<String, Error> {
     if !out.is_empty() {
         return Ok(out);
     }
-    let all = Program::ALL
-        .into_iter()
-        .flat_map(|p| p.verbs().iter().map(|v| v.name));
+    let all = Program::ALL.into_iter().flat_map(|p| p.verbs().map(|v| v.name));
     let what = format!("no verb \"{word}\"");
     Err(match near(word, all) {
         Some(near) => Error::new(what, format!("did you mean {near}?")),

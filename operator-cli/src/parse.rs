@@ -333,7 +333,7 @@ pub fn near<'a>(word: &str, among: impl Iterator<Item = &'a str>) -> Option<&'a 
 }
 
 fn unknown(program: Program, name: &str, in_brane: bool) -> Error {
-    let here = program.verbs().iter().map(|v| v.name);
+    let here = program.verbs().map(|v| v.name);
     let extra: &[&str] = match program {
         Program::Branectl => &["in", "enter", "exit"],
         Program::Nicctl => &["help"],

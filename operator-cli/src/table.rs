@@ -34,20 +34,21 @@ impl Program {
         }
     }
 
-    /// Returns its verbs.
-    pub fn verbs(self) -> &'static [Verb] {
-        match self {
+    /// Returns its verbs in the order of `help`.
+    pub fn verbs(self) -> impl Iterator<Item = &'static Verb> + Clone {
+        let groups: &[&[Verb]] = match self {
             Program::Branectl => branectl::VERBS,
-            Program::Nicctl => nicctl::VERBS,
-            Program::InBrane => in_brane::VERBS,
-        }
+            Program::Nicctl => &[nicctl::VERBS],
+            Program::InBrane => &[in_brane::VERBS],
+        };
+        groups.iter().copied().flatten()
     }
 
     /// Returns a verb by its name, or by its name in the previous version.
     pub fn verb(self, name: &str) -> Option<&'static Verb> {
         let former = FORMER_NAMES.iter().find(|(former, _)| *former == name);
         let name = former.map_or(name, |(_, name)| name);
-        self.verbs().iter().find(|v| v.name == name)
+        self.verbs().find(|v| v.name == name)
     }
 }
 

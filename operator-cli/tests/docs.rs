@@ -100,7 +100,6 @@ fn json_is_documented() {
             .into_iter()
             .flat_map(|p| {
                 p.verbs()
-                    .iter()
                     .filter(|v| v.schemas().any(|s| s == *name))
                     .map(move |v| format!("`{} {}`", p.prefix(), v.name))
             })

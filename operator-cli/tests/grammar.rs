@@ -23,7 +23,7 @@ fn error(text: &str) -> String {
 fn every_verb() -> impl Iterator<Item = (Program, &'static Verb)> {
     Program::ALL
         .into_iter()
-        .flat_map(|p| p.verbs().iter().map(move |v| (p, v)))
+        .flat_map(|p| p.verbs().map(move |v| (p, v)))
 }
 
 #[test]
@@ -121,7 +121,7 @@ fn every_verb_says_what_it_is() {
 
 #[test]
 fn all_that_is_asked_for_is_there() {
-    let names = |p: Program| p.verbs().iter().map(|v| v.name).collect::<Vec<_>>();
+    let names = |p: Program| p.verbs().map(|v| v.name).collect::<Vec<_>>();
     for verb in [
         "create",
         "delete",

@@ -27,7 +27,7 @@ pub fn command(program: Program) -> Command {
         .disable_help_subcommand(true)
         .subcommand_required(true)
         .arg(socket)
-        .subcommands(program.verbs().iter().map(|v| verb(program, v)))
+        .subcommands(program.verbs().map(|v| verb(program, v)))
         .subcommand(
             Command::new("completions")
                 .about("completions for a shell, on standard output")
@@ -44,12 +44,12 @@ pub fn command(program: Program) -> Command {
             .arg(Arg::new("BRANE").required(true).help("the brane's name"))
             .subcommand_required(true)
             .disable_help_subcommand(true)
-            .subcommands(Program::InBrane.verbs().iter().map(|v| verb(Program::InBrane, v)));
+            .subcommands(Program::InBrane.verbs().map(|v| verb(Program::InBrane, v)));
         let devices = Command::new("nicctl")
             .about("make and remove devices")
             .subcommand_required(true)
             .disable_help_subcommand(true)
-            .subcommands(Program::Nicctl.verbs().iter().map(|v| verb(Program::Nicctl, v)));
+            .subcommands(Program::Nicctl.verbs().map(|v| verb(Program::Nicctl, v)));
         command = command.subcommand(inside).subcommand(devices);
     }
     command

@@ -338,9 +338,9 @@ pub fn program_with(system: &System, program: &str, optional: &[&str]) -> Result
     ))
 }
 
-/// Returns the constants of a program, for build scripts. The description is the one that [`SYSTEM_VARIABLE`]
-/// names. Without the variable, it is the configuration `default`, or the first one that runs the program if
-/// `default` does not. Prints cargo's lines for rebuilding.
+/// Returns the constants of a program, for build scripts. The variable [`SYSTEM_VARIABLE`] names the description.
+/// Without it, the description is that of the configuration `default`. If `default` does not run the program, it
+/// is the first configuration that does. Prints cargo's lines for rebuilding.
 pub fn from_env(name: &str, optional: &[&str]) -> Result<String, String> {
     println!("cargo:rerun-if-env-changed={SYSTEM_VARIABLE}");
     let Some(path) = std::env::var_os(SYSTEM_VARIABLE).map(PathBuf::from) else {

@@ -26,11 +26,11 @@ use crate::{output, progress};
 const DESCRIPTION: &str = "system.xml";
 /// File name of the boot configuration in the system description.
 const BOOT_CONFIG: &str = "boot-config.cbor";
-/// File name of the kernel, the one that Microkit's tool uses.
+/// File name of the kernel, as in Microkit's tool.
 pub const KERNEL: &str = "sel4_32.elf";
 /// File name of the SDK's list of objects and capabilities, beside its image.
 pub const CAPDL: &str = "capdl.json";
-/// File name of the image, the one that Microkit's tool uses.
+/// File name of the image, as in Microkit's tool.
 pub const IMAGE: &str = "loader.img";
 
 /// A system that is read and checked, before anything is built.

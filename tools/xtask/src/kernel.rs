@@ -1,5 +1,4 @@
-//! The kernel of an image: the one that is built here from a registry package, or that of the official Microkit
-//! SDK.
+//! The kernel of an image: built here from a registry package, or taken from the official Microkit SDK.
 //!
 //! Owns the differences between the two on the way to an image: how programs are compiled, and which tool
 //! builds the image. The system description and the programs' sources do not differ. On the other side: the

@@ -45,6 +45,9 @@ pub fn check(workspace: &Workspace) -> Result<()> {
         .current_dir(&workspace.root)
         .output()
         .context("running git ls-files")?;
+    if !listed.status.success() {
+        bail!("git lists no files of {}", workspace.root.display());
+    }
     let names = String::from_utf8(listed.stdout).context("the names of the tracked files")?;
     let mut found = Vec::new();
     for name in names

@@ -212,8 +212,8 @@ impl Allowed {
         if ip.version >> 4 != 6 {
             return Err(Violation::Ip);
         }
-        let nobody = ip.source == [0; 16];
-        if !nobody && !self.has(&ip.source) {
+        let unspecified = ip.source == [0; 16];
+        if !unspecified && !self.has(&ip.source) {
             return Err(Violation::Ip);
         }
         let chain = upper(ip.next, rest).ok_or(Violation::Ip)?;
@@ -225,23 +225,23 @@ impl Allowed {
         match discovery {
             // Such a message in a fragment is invalid (RFC 6980).
             Some(_) if chain.fragment => Err(Violation::Discovery),
-            Some(kind) if self.discovery(kind, nobody, chain.payload) == Some(true) => Ok(()),
+            Some(kind) if self.discovery(kind, unspecified, chain.payload) == Some(true) => Ok(()),
             Some(_) => Err(Violation::Discovery),
-            None if nobody => Err(Violation::Ip),
+            None if unspecified => Err(Violation::Ip),
             None => Ok(()),
         }
     }
 
-    /// Checks one message of neighbour discovery. `nobody` is true if its source is the unspecified address; otherwise
-    /// its source is allowed.
-    fn discovery(&self, kind: u8, nobody: bool, message: &[u8]) -> Option<bool> {
+    /// Checks a message of neighbour discovery. `unspecified` is true if its source is the unspecified address. Any other source was
+    /// checked before.
+    fn discovery(&self, kind: u8, unspecified: bool, message: &[u8]) -> Option<bool> {
         let options = match kind {
             // Router solicitation (RFC 4861, 4.1). Without a source it claims no address.
             133 => message.get(8..)?,
             // Neighbour solicitation (4.3). With the unspecified source, it claims the target (RFC 4862, 5.4.2).
             135 => {
                 let (solicitation, options) = head::<Neighbour>(message)?;
-                if nobody && !self.has(&solicitation.target) {
+                if unspecified && !self.has(&solicitation.target) {
                     return Some(false);
                 }
                 options
@@ -249,7 +249,7 @@ impl Allowed {
             // Neighbour advertisement (4.4): it claims the target.
             136 => {
                 let (advertisement, options) = head::<Neighbour>(message)?;
-                if nobody || !self.has(&advertisement.target) {
+                if unspecified || !self.has(&advertisement.target) {
                     return Some(false);
                 }
                 options

@@ -3,25 +3,13 @@
 mod common;
 
 use brane_abi::layout::ports;
-use brane_abi::net::MacAddr;
-use brane_abi::port::FrameMeta;
 use brane_abi::vif::VifCounters;
-use common::{Bench, frame, mac};
+use common::{Bench, HOST, PLAIN, frame, mac};
 use nic_switch::account::{BURST, LONGEST_TURN, PROMPT};
 use proptest::prelude::*;
 use std::cell::Cell;
 use std::rc::Rc;
 
-const HOST: MacAddr = MacAddr([2, 9, 9, 9, 9, 9]);
-const PLAIN: FrameMeta = FrameMeta {
-    kind: 0,
-    flags: 0,
-    gso_type: 0,
-    csum_start: 0,
-    csum_offset: 0,
-    gso_size: 0,
-    header_len: 0,
-};
 const MS: u64 = 1_000_000;
 
 fn counters(bench: &Bench, n: u32) -> VifCounters {

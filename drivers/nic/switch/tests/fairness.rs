@@ -2,13 +2,10 @@
 
 mod common;
 
-use brane_abi::net::MacAddr;
 use brane_abi::port::{FLAG_NEEDS_CSUM, FrameMeta, GSO_TCPV4, MAX_FRAME};
-use common::{BRANES, Bench, frame, mac};
+use common::{BRANES, Bench, HOST, frame, mac};
 use nic_switch::QUANTUM;
 use proptest::prelude::*;
-
-const HOST: MacAddr = MacAddr([2, 9, 9, 9, 9, 9]);
 
 /// Returns a frame of `len` bytes from vif `n`. If it is longer than the MTU, its meta asks the device for
 /// segmentation.

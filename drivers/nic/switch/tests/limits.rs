@@ -5,10 +5,9 @@ mod common;
 use brane_abi::net::{Cidr, MacAddr};
 use brane_abi::port::FrameMeta;
 use brane_abi::vif::{self, DeviceInfo, MAX_ALLOWED, MAX_RATE, Prefix, VifCounters, VifLimits};
-use common::{Bench, frame, mac};
+use common::{Bench, HOST, frame, mac};
 use zerocopy::IntoBytes;
 
-const HOST: MacAddr = MacAddr([2, 9, 9, 9, 9, 9]);
 const SECOND: u64 = 1_000_000_000;
 /// Capacity of a bucket at these rates: one frame of the longest kind.
 const BURST: u64 = 14 + 65535;

@@ -7,22 +7,11 @@ use brane_abi::net::MacAddr;
 use brane_abi::port::{FrameMeta, KIND_INFO, PortInfo};
 use brane_abi::vif::{self, AddVif, BindVif, DeviceInfo, SetMode, VifLimits, VifRef, VifTable, VifTableAt};
 use common::PORTS_PER_BRANE;
-use common::{BRANES, Bench, TestSwitch, frame, mac};
+use common::{BRANES, Bench, HOST, PLAIN, TestSwitch, frame, mac};
 use nic_switch::QUANTUM;
 use proptest::prelude::*;
 use std::collections::{BTreeMap, HashSet};
 use zerocopy::{FromBytes, IntoBytes};
-
-const HOST: MacAddr = MacAddr([2, 9, 9, 9, 9, 9]);
-const PLAIN: FrameMeta = FrameMeta {
-    kind: 0,
-    flags: 0,
-    gso_type: 0,
-    csum_start: 0,
-    csum_offset: 0,
-    gso_size: 0,
-    header_len: 0,
-};
 
 /// Returns the records in a receive ring, in order: marks of frames, and generations of info records.
 fn order(bench: &mut Bench, b: usize, p: usize) -> Vec<String> {

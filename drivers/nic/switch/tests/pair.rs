@@ -3,20 +3,8 @@
 mod common;
 
 use brane_abi::net::{Cidr, MacAddr};
-use brane_abi::port::FrameMeta;
 use brane_abi::vif::{self, AddVif, Prefix, VifCounters, VifLimits};
-use common::{BRANES, Bench, frame, mac, offloaded};
-
-const HOST: MacAddr = MacAddr([2, 9, 9, 9, 9, 9]);
-const PLAIN: FrameMeta = FrameMeta {
-    kind: 0,
-    flags: 0,
-    gso_type: 0,
-    csum_start: 0,
-    csum_offset: 0,
-    gso_size: 0,
-    header_len: 0,
-};
+use common::{BRANES, Bench, HOST, PLAIN, frame, mac, offloaded};
 
 /// Returns vif `n` with address `n`, with vif `other` as its other end.
 fn end(n: u32, other: u32) -> AddVif {

@@ -5,20 +5,9 @@ mod common;
 use brane_abi::net::MacAddr;
 use brane_abi::port::FrameMeta;
 use brane_abi::vif::{self, AddVif, BindVif, DeviceInfo, MODE_BRIDGE, MODE_PRIVATE, VifCounters, VifRef};
-use common::{BRANES, Bench, BraneSide, frame, mac, offloaded};
+use common::{BRANES, Bench, BraneSide, HOST, PLAIN, frame, mac, offloaded};
 use nic_switch::{MIN_COST, QUANTUM};
 use zerocopy::{FromBytes, IntoBytes};
-
-const HOST: MacAddr = MacAddr([2, 9, 9, 9, 9, 9]);
-const PLAIN: FrameMeta = FrameMeta {
-    kind: 0,
-    flags: 0,
-    gso_type: 0,
-    csum_start: 0,
-    csum_offset: 0,
-    gso_size: 0,
-    header_len: 0,
-};
 
 fn got(bench: &mut Bench) -> Vec<usize> {
     bench.branes.iter_mut().map(|b| b.frames(0).len()).collect()

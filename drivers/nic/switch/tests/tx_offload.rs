@@ -8,7 +8,7 @@ mod common;
 use brane_abi::net::{Cidr, MacAddr};
 use brane_abi::port::{FLAG_NEEDS_CSUM, FrameMeta, GSO_NONE, GSO_TCPV4, GSO_TCPV6};
 use brane_abi::vif::{AddVif, MODE_BRIDGE, Prefix, VifLimits};
-use common::{BRANES, Bench, mac, offloaded, outgoing};
+use common::{BRANES, Bench, HOST, mac, offloaded, outgoing};
 use etherparse::{
     LaxPacketHeaders, LaxPayloadSlice, NetHeaders, PacketBuilder, PacketHeaders, TransportHeader,
 };
@@ -16,7 +16,6 @@ use nic_switch::Link;
 use proptest::prelude::*;
 use test_pds_core::offload::{Addresses, Rewrite, rewrites};
 
-const HOST: MacAddr = MacAddr([2, 9, 9, 9, 9, 9]);
 const LINK: Link = Link {
     features: 7,
     mtu: 1500,

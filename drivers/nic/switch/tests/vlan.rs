@@ -6,19 +6,9 @@ mod common;
 use brane_abi::net::MacAddr;
 use brane_abi::port::{FLAG_NEEDS_CSUM, FrameMeta, GSO_TCPV4};
 use brane_abi::vif::{self, AddVif, MODE_BRIDGE};
-use common::{BRANES, Bench, frame, mac, offloaded};
+use common::{BRANES, Bench, HOST, PLAIN, frame, mac, offloaded};
 use proptest::prelude::*;
 
-const HOST: MacAddr = MacAddr([2, 9, 9, 9, 9, 9]);
-const PLAIN: FrameMeta = FrameMeta {
-    kind: 0,
-    flags: 0,
-    gso_type: 0,
-    csum_start: 0,
-    csum_offset: 0,
-    gso_size: 0,
-    header_len: 0,
-};
 const RED: u16 = 7;
 const BLUE: u16 = 4094;
 

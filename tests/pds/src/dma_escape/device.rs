@@ -69,10 +69,9 @@ pub struct Misdirected;
 /// Bytes of the DMA region that are allocated to queues.
 static USED: AtomicUsize = AtomicUsize::new(0);
 
-// SAFETY: `dma_alloc` returns disjoint zeroed pages of the DMA region, which is mapped for the domain's life.
-// `mmio_phys_to_virt` answers only inside the region of the device's registers. `share` returns no address of
-// this domain's memory, so no memory that the compiler uses changes unexpectedly. The change of another
-// domain's memory is the purpose of the test.
+// SAFETY: `dma_alloc` returns disjoint zeroed pages of the DMA region, which is mapped for the domain's life. `mmio_phys_to_virt` answers
+// only inside the region of the device's registers. `share` returns no address of this domain's memory, so the device changes no memory that
+// the compiler uses. The change of another domain's memory is the purpose of the test.
 unsafe impl Hal for Misdirected {
     fn dma_alloc(pages: usize, _: BufferDirection) -> (PhysAddr, NonNull<u8>) {
         let bytes = pages * PAGE_SIZE;

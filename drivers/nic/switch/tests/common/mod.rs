@@ -18,6 +18,18 @@ use zerocopy::{FromBytes, IntoBytes};
 
 /// Branes of the switches under test.
 pub const BRANES: usize = 4;
+/// Address of a host on the wire.
+pub const HOST: MacAddr = MacAddr([2, 9, 9, 9, 9, 9]);
+/// Words of a frame without any offload.
+pub const PLAIN: FrameMeta = FrameMeta {
+    kind: 0,
+    flags: 0,
+    gso_type: 0,
+    csum_start: 0,
+    csum_offset: 0,
+    gso_size: 0,
+    header_len: 0,
+};
 /// Ports of each brane.
 pub const PORTS_PER_BRANE: usize = ports::count(ports::SIZE);
 pub type TestSwitch = Switch<BRANES, PORTS_PER_BRANE>;
