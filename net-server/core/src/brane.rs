@@ -3,18 +3,18 @@
 //! Driver and manager are trusted, clients and the network are not. Time and notifications come from outside, so the same
 //! code runs in the protection domain and in tests.
 
-mod frames;
-mod life;
-mod orders;
+mod receive;
+mod lifecycle;
+mod commands;
 
-use crate::client::{self, Client};
+use crate::link::client::{self, Client};
 use crate::family::{Account, Life};
-use crate::manage::Control;
+use crate::link::manager::Control;
 use crate::netif::NetIf;
-use crate::ports::Ports;
+use crate::link::driver::Ports;
 use crate::query::Requester;
 use crate::stack::Stack;
-use crate::tcp::Owner;
+use crate::transport::tcp::Owner;
 use alloc::string::ToString;
 use alloc::vec::Vec;
 use brane_abi::control::{BraneConfig, BraneStatus, Counter};
@@ -77,7 +77,7 @@ pub struct Brane {
     /// Memory for the tables of families and protocols.
     pub account: Account,
     life: Life,
-    drain: Option<life::Drain>,
+    drain: Option<lifecycle::Drain>,
     identity: Identity,
     /// The manager may have commands that were not taken.
     more_commands: bool,

@@ -129,8 +129,8 @@ impl Counters {
     }
 
     /// Counts a frame that was dropped before the stack saw it.
-    pub fn dropped(&mut self, reason: crate::frame::Reason) {
-        use crate::frame::Reason;
+    pub fn dropped(&mut self, reason: crate::headers::Reason) {
+        use crate::headers::Reason;
         let (count, malformed) = match reason {
             Reason::Truncated => (&mut self.truncated, 1),
             Reason::Length => (&mut self.bad_length, 1),

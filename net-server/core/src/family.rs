@@ -50,11 +50,9 @@
 //! ```
 
 mod account;
-pub mod errors;
-mod protosw;
 
 pub use account::{Account, Means, Part};
-pub use protosw::{Counts, Protosw, Stage};
+pub use crate::protosw::{Counts, Protosw, Stage};
 
 use alloc::format;
 use alloc::string::String;

@@ -4,16 +4,16 @@
 //! size from the start, or is asked for where a refusal is a drop with a counter. The protection domain compares [`needed`] with
 //! the size of its heap when it is built.
 
-use crate::client::EVENT_BYTES;
-use crate::device::{LOOP_BYTES, LOOP_MTU, TSO_FRAME};
-use crate::disguise::Disguise;
-use crate::fragments;
+use crate::link::client::EVENT_BYTES;
+use crate::eth::device::{LOOP_BYTES, LOOP_MTU, TSO_FRAME};
+use crate::ip::identification::Disguise;
+use crate::ip::fragments;
 use crate::netif::{NetIf, UDP_LONGEST};
-use crate::parked::{self, Parked};
-use crate::sources::Sources;
+use crate::neighbor::queue::{self, Parked};
+use crate::transport::tcp::sources::Sources;
 use crate::stack::COPY;
-use crate::syncache;
-use crate::tcp::{CONNECTIONS, Conn, FlowKey, buffers};
+use crate::transport::tcp::syncache;
+use crate::transport::tcp::{CONNECTIONS, Conn, FlowKey, buffers};
 use brane_abi::control::MAX_MESSAGE;
 use brane_abi::socket::QUESTIONS;
 use smoltcp::iface::{Interface, SocketStorage};
@@ -35,7 +35,7 @@ const INTERFACE: usize =
     size_of::<NetIf>() + size_of::<Interface>() + size_of::<Disguise>() + UDP_LONGEST + TSO_FRAME + (4 << 10);
 
 /// Datagrams that wait at an interface for a neighbour.
-const PARKED: usize = parked::LIMIT_BYTES + parked::LIMIT * size_of::<Parked>();
+const PARKED: usize = queue::LIMIT_BYTES + queue::LIMIT * size_of::<Parked>();
 
 /// Packets that wait in `lo0`.
 const LOOP: usize = LOOP_BYTES + LOOP_MTU;
@@ -84,8 +84,8 @@ mod tests {
 
     #[test]
     fn datagrams_that_wait_take_their_bytes_and_their_list() {
-        let list = VecDeque::<Parked>::with_capacity(parked::LIMIT);
+        let list = VecDeque::<Parked>::with_capacity(queue::LIMIT);
         let records = list.capacity() * size_of::<Parked>();
-        assert_eq!(PARKED, parked::LIMIT_BYTES + records);
+        assert_eq!(PARKED, queue::LIMIT_BYTES + records);
     }
 }

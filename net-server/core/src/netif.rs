@@ -1,6 +1,6 @@
 //! One network interface of a brane (IfNet): smoltcp's interface, its way out, its addresses, and what keeps them alive.
 //!
-//! Frames come from any host; they reach this module checked by [`crate::frame`]. The device behind it belongs to the trusted
+//! Frames come from any host; they reach this module checked by [`crate::headers`]. The device behind it belongs to the trusted
 //! driver. Datagrams are in `datagrams.rs`, what it does by itself in `upkeep.rs`, its report in `status.rs`.
 
 mod datagrams;
@@ -12,9 +12,9 @@ pub use datagrams::UDP_LONGEST;
 pub use resolution::Heard;
 pub use upkeep::usable;
 
-use crate::device::{Device, Tx};
-use crate::neighbours::Neighbours;
-use crate::parked::{self, Parked};
+use crate::eth::device::{Device, Tx};
+use crate::neighbor::table::Neighbours;
+use crate::neighbor::queue::{self, Parked};
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::string::{String, ToString};
@@ -151,7 +151,7 @@ impl NetIf {
             neighbours: Neighbours::default(),
             rdnss: None,
             received: Received::default(),
-            parked: VecDeque::with_capacity(parked::LIMIT),
+            parked: VecDeque::with_capacity(queue::LIMIT),
             parked_at: 0,
             addresses: Vec::new(),
             announcements: 0,

@@ -1,7 +1,7 @@
 //! The brane's stack: its interfaces and all sockets, and the way from a frame to the socket it is for.
 //!
 //! Frames come from any host, by way of the trusted driver. Nothing here knows of clients' memory; the sockets' users are in
-//! [`crate::client`]. TCP is in `connections.rs`, UDP in `datagrams.rs`; here is what they share, and the choice between them.
+//! [`crate::link::client`]. TCP is in `connections.rs`, UDP in `datagrams.rs`; here is what they share, and the choice between them.
 
 mod connections;
 mod datagrams;
@@ -10,19 +10,19 @@ mod passive;
 pub use datagrams::{Datagram, Udp};
 
 use crate::counters::Counters;
-use crate::extensions;
-use crate::family::errors::{self, Cause, Limit};
+use crate::ip::extensions;
+use crate::ip::icmp_error::{self, Cause, Limit};
 use crate::family::{Protosw, control_of};
-use crate::fragments::{self, Fragment, Fragments};
-use crate::frame::{self, Kind, Next, Reason};
-use crate::guard::{self, Verdict};
-use crate::inlet::{self, Delivery, Inlets};
+use crate::ip::fragments::{self, Fragment, Fragments};
+use crate::headers::{self, Kind, Next, Reason};
+use crate::smoltcp_guard::{self, Verdict};
+use crate::transport::udp::rx_flow_cache::{self, Delivery, Inlets};
 use crate::netif::{Heard, NetIf};
 use crate::query::Queries;
-use crate::shortcut::Shortcuts;
-use crate::sources::Sources;
-use crate::syncache::SynCache;
-use crate::tcp::{CONNECTIONS, Conn, FlowKey, Listener, Pool};
+use crate::transport::udp::tx_route_cache::Shortcuts;
+use crate::transport::tcp::sources::Sources;
+use crate::transport::tcp::syncache::SynCache;
+use crate::transport::tcp::{CONNECTIONS, Conn, FlowKey, Listener, Pool};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use brane_abi::control::{Family, Protocol};
@@ -169,7 +169,7 @@ impl Stack {
     /// payload. `None`, and nothing has happened, for any other frame. The transport checksum needs no verifying.
     #[inline]
     pub fn known<'a>(&mut self, now: u64, index: usize, frame: &'a [u8]) -> Option<(&Delivery, &'a [u8])> {
-        let (family, flow, payload) = inlet::plain(index, frame)?;
+        let (family, flow, payload) = rx_flow_cache::plain(index, frame)?;
         let delivery = self.inlets.find(&flow)?;
         let netif = self.netifs.get_mut(index)?;
         if netif.refresh_is_due(now)
@@ -196,7 +196,7 @@ impl Stack {
         let link = !netif.is_loopback();
         netif.received.frames += 1;
         netif.received.bytes += frame.len() as u64;
-        let family = if frame::is_ipv6(frame, link) {
+        let family = if headers::is_ipv6(frame, link) {
             Family::Inet6
         } else {
             Family::Inet
@@ -206,9 +206,9 @@ impl Stack {
             return Outcome::Done;
         }
         let kind = if link {
-            frame::ethernet(frame, netif.mac, intact)
+            headers::ethernet(frame, netif.mac, intact)
         } else {
-            frame::ip(frame, true)
+            headers::ip(frame, true)
         };
         let kind = match kind {
             Ok(kind) => kind,
@@ -227,7 +227,7 @@ impl Stack {
                     let Some((at, xid)) = disguise.and_then(|d| d.incoming(frame, udp.payload)) else {
                         return Outcome::Done;
                     };
-                    match guard::dhcp(frame, udp.payload, udp.len, &mut self.edited) {
+                    match smoltcp_guard::dhcp(frame, udp.payload, udp.len, &mut self.edited) {
                         Verdict::Edited => {}
                         Verdict::Pass if frame.len() <= self.edited.capacity() => {
                             self.edited.clear();
@@ -246,7 +246,7 @@ impl Stack {
                     if let Some(socket) = find_udp(&self.udps, udp.dst, udp.dst_port) {
                         netif.refresh(now, frame, udp.dst_port);
                         let delivery = Delivery::new(socket.client, socket.slot, &udp);
-                        if link && let Some((_, flow, _)) = inlet::plain(index, frame) {
+                        if link && let Some((_, flow, _)) = rx_flow_cache::plain(index, frame) {
                             self.inlets.learn(flow, delivery);
                         }
                         return Outcome::Datagram(delivery, udp.payload..udp.payload + udp.len);
@@ -294,7 +294,7 @@ impl Stack {
                     let Some((mac, taken)) = netif.guarded() else {
                         return Outcome::Done;
                     };
-                    match guard::discovery(frame, mac, taken, &mut self.edited) {
+                    match smoltcp_guard::discovery(frame, mac, taken, &mut self.edited) {
                         Verdict::Pass => {}
                         Verdict::Edited => shown = &self.edited,
                         Verdict::Drop => return self.malformed(index, Reason::Header),
@@ -323,11 +323,11 @@ impl Stack {
                     netif.deadline = now;
                 }
                 if !self.queries.is_empty() && matches!(next, Next::Icmp | Next::Icmp6 { discovery: false }) {
-                    self.echo_reply(now, frame, if link { frame::ETHERNET } else { 0 });
+                    self.echo_reply(now, frame, if link { headers::ETHERNET } else { 0 });
                 }
             }
             Kind::Extended { protocol, len } => {
-                let start = if link { frame::ETHERNET } else { 0 };
+                let start = if link { headers::ETHERNET } else { 0 };
                 // It comes again without them, and is counted then.
                 netif.received.frames -= 1;
                 netif.received.bytes -= frame.len() as u64;
@@ -337,12 +337,12 @@ impl Stack {
                 return self.malformed(index, Reason::Length);
             }
             Kind::Fragment { protocol, first } => {
-                if link && frame::ends(frame, frame::ETHERNET).is_none_or(|(src, _)| self.is_ours(src)) {
+                if link && headers::ends(frame, headers::ETHERNET).is_none_or(|(src, _)| self.is_ours(src)) {
                     return self.malformed(index, Reason::Address);
                 }
                 let netif = &mut self.netifs[index];
                 let takes = |protocol| self.switch.takes(family, protocol);
-                if !frame::protocol(protocol).is_some_and(takes) {
+                if !headers::protocol(protocol).is_some_and(takes) {
                     // About the first one alone (RFC 1122, 3.2.2).
                     if first {
                         self.unknown(now, index, family, frame, no_protocol(Family::Inet));
@@ -351,7 +351,7 @@ impl Stack {
                 }
                 self.counters.fragments += 1;
                 let packet = frame
-                    .get(if link { frame::ETHERNET } else { 0 }..)
+                    .get(if link { headers::ETHERNET } else { 0 }..)
                     .unwrap_or_default();
                 let Some(fragment) = Fragment::read(index, packet) else {
                     return Outcome::Done;
@@ -390,7 +390,7 @@ impl Stack {
     pub fn take_whole(&mut self, index: usize, frame: &[u8]) -> Vec<u8> {
         let link = match index {
             0 => None,
-            _ => frame.get(..frame::ETHERNET),
+            _ => frame.get(..headers::ETHERNET),
         };
         self.fragments.take(link.unwrap_or_default())
     }
@@ -425,10 +425,10 @@ impl Stack {
             return None;
         }
         if next == Next::Arp {
-            let sender = guard::arp_sender(frame)?;
+            let sender = smoltcp_guard::arp_sender(frame)?;
             return self.is_ours(sender.into()).then_some(Reason::Address);
         }
-        let (src, dst) = frame::ends(frame, frame::ETHERNET)?;
+        let (src, dst) = headers::ends(frame, headers::ETHERNET)?;
         match next {
             _ if self.is_ours(src) => Some(Reason::Address),
             Next::Icmp6 { discovery: false } if src.is_unspecified() => Some(Reason::Address),
@@ -445,14 +445,14 @@ impl Stack {
             Cause::Port => {}
         }
         let netif = &mut self.netifs[index];
-        if !self.switch.takes(family, control_of(family)) || !errors::may_answer(netif, frame) {
+        if !self.switch.takes(family, control_of(family)) || !icmp_error::may_answer(netif, frame) {
             return;
         }
         if !self.errors.take(now) {
             self.counters.errors_limited += 1;
             return;
         }
-        if errors::send(netif, frame, cause) {
+        if icmp_error::send(netif, frame, cause) {
             self.switch.erred(family);
         }
     }

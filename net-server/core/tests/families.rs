@@ -352,7 +352,7 @@ fn a_protocol_that_is_not_there_is_answered_as_the_rfcs_want() {
     let (all, here) = (Ipv4Addr::BROADCAST, Ipv4Addr::new(10, 0, 2, 255));
     let mut later = v4(OWN_MAC, OWN4, 132, &[1; 16]);
     later[14 + 7] = 2;
-    let sum = !net_server_core::checksum::sum(&[&later[14..24], &[0, 0], &later[26..34]].concat());
+    let sum = !net_server_core::ip::checksum::sum(&[&later[14..24], &[0, 0], &later[26..34]].concat());
     later[24..26].copy_from_slice(&sum.to_be_bytes());
     for silent in [
         v4([0xff; 6], all, 17, &datagram(all)),

@@ -41,7 +41,7 @@ fn arp(from: [u8; 4], to: [u8; 4]) -> Vec<u8> {
 
 fn sum(parts: &[&[u8]]) -> [u8; 2] {
     let all: Vec<u8> = parts.concat();
-    (!net_server_core::checksum::sum(&all)).to_be_bytes()
+    (!net_server_core::ip::checksum::sum(&all)).to_be_bytes()
 }
 
 fn ipv4(protocol: u8, payload: &[u8]) -> Vec<u8> {
@@ -258,8 +258,8 @@ proptest! {
 
     #[test]
     fn any_bytes_are_looked_at_without_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), intact in any::<bool>()) {
-        let _ = net_server_core::frame::ethernet(&bytes, MAC, intact);
-        let _ = net_server_core::frame::ip(&bytes, intact);
-        let _ = net_server_core::frame::outgoing(&bytes);
+        let _ = net_server_core::headers::ethernet(&bytes, MAC, intact);
+        let _ = net_server_core::headers::ip(&bytes, intact);
+        let _ = net_server_core::headers::outgoing(&bytes);
     }
 }

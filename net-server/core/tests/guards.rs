@@ -7,7 +7,7 @@ use brane_abi::control::Origin;
 use brane_abi::port::FrameMeta;
 use common::*;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use net_server_core::checksum;
+use net_server_core::ip::checksum;
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::{DhcpMessageType, DhcpPacket, DhcpRepr, EthernetAddress};
 

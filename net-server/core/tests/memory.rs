@@ -258,7 +258,7 @@ fn first_fragment(n: u32) -> Frame {
     packet[6] = 0x20;
     packet[12..16].copy_from_slice(&(0x0a00_0203 + n.wrapping_mul(0x9e37_79b9) % 250).to_be_bytes());
     packet[16..20].copy_from_slice(&[10, 0, 2, 2]);
-    let sum = !net_server_core::checksum::sum(&packet[..20]);
+    let sum = !net_server_core::ip::checksum::sum(&packet[..20]);
     packet[10..12].copy_from_slice(&sum.to_be_bytes());
     (frame, Default::default())
 }

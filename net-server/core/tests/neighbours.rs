@@ -62,7 +62,7 @@ fn discovery(
         &message,
     ]
     .concat();
-    let sum = !net_server_core::checksum::sum(&pseudo);
+    let sum = !net_server_core::ip::checksum::sum(&pseudo);
     message[2..4].copy_from_slice(&sum.to_be_bytes());
     pseudo.truncate(32);
     let parts: [&[u8]; 5] = [

@@ -328,7 +328,7 @@ fn pings_are_answered_timed_and_bounded() {
         if frame[12..14] == [8, 0] && frame[23] == 1 && frame[34] == 0 {
             // Both the number and the checksum.
             frame[41] = frame[41].wrapping_add(1);
-            let sum = !net_server_core::checksum::sum(&[&frame[34..36], &[0, 0], &frame[38..]].concat());
+            let sum = !net_server_core::ip::checksum::sum(&[&frame[34..36], &[0, 0], &frame[38..]].concat());
             frame[36..38].copy_from_slice(&sum.to_be_bytes());
         }
         vec![(frame, *meta)]
@@ -444,8 +444,8 @@ fn names_are_looked_up() {
     let router: core::net::Ipv6Addr = "fe80::77:ff:fe00:2".parse().unwrap();
     let group: core::net::Ipv6Addr = "ff02::1".parse().unwrap();
     let pseudo =
-        net_server_core::checksum::pseudo_header(router.into(), group.into(), 58, message.len()).unwrap();
-    let sum = !net_server_core::checksum::add(pseudo, net_server_core::checksum::sum(&message));
+        net_server_core::ip::checksum::pseudo_header(router.into(), group.into(), 58, message.len()).unwrap();
+    let sum = !net_server_core::ip::checksum::add(pseudo, net_server_core::ip::checksum::sum(&message));
     message[2..4].copy_from_slice(&sum.to_be_bytes());
     let mut frame = vec![
         0x33, 0x33, 0, 0, 0, 1, 2, 0x77, 0, 0, 0, 2, 0x86, 0xdd, 0x60, 0, 0, 0,

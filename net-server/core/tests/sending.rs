@@ -8,11 +8,11 @@ use brane_abi::port::{self, FrameMeta};
 use brane_abi::socket::error;
 use brane_socket::{RingSizes, TcpStream, UdpSocket};
 use common::*;
-use net_server_core::checksum;
+use net_server_core::ip::checksum;
 use net_server_core::netif::UDP_LONGEST;
-use net_server_core::parked;
+use net_server_core::neighbor::queue;
 use net_server_core::stack::Datagram;
-use net_server_core::tcp::{Listener, Owner, Sizes};
+use net_server_core::transport::tcp::{Listener, Owner, Sizes};
 use packets::*;
 use smoltcp::wire::{IpAddress, IpEndpoint};
 use std::cell::Cell;
@@ -154,14 +154,14 @@ fn datagrams_wait_for_a_neighbour_up_to_the_last_byte_that_there_is_room_for() {
     for n in 1..=3 {
         assert_eq!(send(UDP_LONGEST), (n, n * UDP_LONGEST, 0));
     }
-    let left = parked::LIMIT_BYTES - 3 * UDP_LONGEST;
+    let left = queue::LIMIT_BYTES - 3 * UDP_LONGEST;
     assert_eq!(send(left + 1), (3, 3 * UDP_LONGEST, 1));
-    assert_eq!(send(left), (4, parked::LIMIT_BYTES, 1));
+    assert_eq!(send(left), (4, queue::LIMIT_BYTES, 1));
     // One of no bytes needs a place in the list only, up to its end.
-    for n in 5..=parked::LIMIT {
-        assert_eq!(send(0), (n, parked::LIMIT_BYTES, 1));
+    for n in 5..=queue::LIMIT {
+        assert_eq!(send(0), (n, queue::LIMIT_BYTES, 1));
     }
-    assert_eq!(send(0), (parked::LIMIT, parked::LIMIT_BYTES, 2));
+    assert_eq!(send(0), (queue::LIMIT, queue::LIMIT_BYTES, 2));
 }
 
 #[test]

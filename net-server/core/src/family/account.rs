@@ -1,6 +1,6 @@
 //! What families and protocols take to be created: memory for their tables, of which a brane has a fixed amount.
 
-use crate::tcp::{CONNECTIONS, Conn};
+use crate::transport::tcp::{CONNECTIONS, Conn};
 use alloc::format;
 use alloc::string::String;
 use brane_abi::control::{Family, Protocol};

@@ -4,8 +4,8 @@
 
 use super::{EGRESS_BUDGET, NetIf, instant, nanos};
 use crate::counters::Counters;
-use crate::device::Device;
-use crate::parked::{self, Parked};
+use crate::eth::device::Device;
+use crate::neighbor::queue::{self, Parked};
 use smoltcp::socket::udp;
 use smoltcp::wire::{IpAddress, IpEndpoint};
 
@@ -113,7 +113,7 @@ impl NetIf {
     /// Lets a datagram wait. The caller has looked whether there is room.
     pub fn park(&mut self, now: u64, datagram: Parked) {
         if self.parked.is_empty() {
-            self.parked_at = now + parked::RETRY;
+            self.parked_at = now + queue::RETRY;
         }
         self.deadline = self.deadline.min(self.parked_at);
         self.parked.push_back(datagram);
@@ -146,13 +146,13 @@ impl NetIf {
         if self.parked.is_empty() || now < self.parked_at {
             return;
         }
-        self.parked_at = now + parked::RETRY;
+        self.parked_at = now + queue::RETRY;
         let mut ready = None;
         for _ in 0..self.parked.len() {
             let Some(waiting) = self.parked.pop_front() else {
                 break;
             };
-            if now.saturating_sub(waiting.since) >= parked::PATIENCE {
+            if now.saturating_sub(waiting.since) >= queue::PATIENCE {
                 counters.udp_unreachable += 1;
                 continue;
             }

@@ -1,12 +1,12 @@
 //! How an interface finds its neighbours: what is asked, what is answered, and what smoltcp is shown.
 //!
-//! ARP and neighbour discovery come from any host. They end here: [`crate::neighbours`] says what they change, and smoltcp gets
+//! ARP and neighbour discovery come from any host. They end here: [`crate::neighbor::table`] says what they change, and smoltcp gets
 //! messages of our making, about neighbours that the brane sends to.
 
 use super::{NetIf, instant};
-use crate::announce;
-use crate::device::Device;
-use crate::neighbours::{self, Message, Neighbours, News, Told, Way};
+use crate::neighbor::messages;
+use crate::eth::device::Device;
+use crate::neighbor::table::{self, Message, Neighbours, News, Told, Way};
 use smoltcp::wire::{IpAddress, IpCidr};
 
 /// What became of a frame.
@@ -26,7 +26,7 @@ impl NetIf {
         if let Some(ip) = self.tx.asked.take() {
             self.neighbours.asked(now, ip);
         }
-        let (ip, mac, told) = match neighbours::read(frame) {
+        let (ip, mac, told) = match table::read(frame) {
             None => return Heard::Other,
             Some(Message::Senseless) => {
                 self.received.errors += 1;
@@ -44,7 +44,7 @@ impl NetIf {
                     return Heard::Done;
                 }
                 if ours {
-                    announce::answer(&mut self.tx, self.mac, target, mac, sender);
+                    messages::answer(&mut self.tx, self.mac, target, mac, sender);
                 }
                 if !near {
                     return Heard::Done;
@@ -62,13 +62,13 @@ impl NetIf {
                 }
                 let station = mac.or_else(|| frame.get(6..12)?.first_chunk().copied());
                 let (Some(station), false) = (station, sender.is_unspecified()) else {
-                    announce::advertise(&mut self.tx, self.mac, target, None);
+                    messages::advertise(&mut self.tx, self.mac, target, None);
                     return Heard::Done;
                 };
                 if station[0] & 1 != 0 {
                     return Heard::Done;
                 }
-                announce::advertise(&mut self.tx, self.mac, target, Some((sender, station)));
+                messages::advertise(&mut self.tx, self.mac, target, Some((sender, station)));
                 let Some(mac) = mac else {
                     return Heard::Done;
                 };
@@ -180,7 +180,7 @@ impl NetIf {
 
     fn ask(&mut self, hop: IpAddress) {
         if let Some(source) = self.source_for(hop) {
-            announce::solicit(&mut self.tx, self.mac, source, hop);
+            messages::solicit(&mut self.tx, self.mac, source, hop);
         }
     }
 
@@ -192,7 +192,7 @@ impl NetIf {
             IpAddress::Ipv6(_) => matches!(cidr, IpCidr::Ipv6(_)),
         };
         let us = self.addresses.iter().find(same).map(IpCidr::address);
-        let message = us.and_then(|us| neighbours::shown(us, self.mac, ip, mac));
+        let message = us.and_then(|us| table::shown(us, self.mac, ip, mac));
         if let Some((frame, len)) = message {
             self.ingress(now, &frame[..len], None);
         }

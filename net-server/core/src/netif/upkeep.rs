@@ -3,8 +3,8 @@
 //! DHCP servers and routers are any hosts on the link: an address that cannot be an interface's is not taken from them.
 
 use super::{Lease, NetIf, drain, instant};
-use crate::address::{is_host4, is_host6};
-use crate::announce;
+use crate::ip::address::{is_host4, is_host6};
+use crate::neighbor::messages;
 use brane_abi::net::Cidr;
 use core::net::Ipv6Addr;
 use smoltcp::socket::dhcpv4;
@@ -70,7 +70,7 @@ impl NetIf {
             self.announcements -= 1;
             self.announce_at = now + ANNOUNCE_INTERVAL;
             for cidr in &self.addresses {
-                announce::announce(&mut self.tx, self.mac, cidr.address());
+                messages::announce(&mut self.tx, self.mac, cidr.address());
             }
         }
         let mut deadline = match self.iface.as_deref_mut() {

@@ -4,7 +4,7 @@
 
 use super::{LOOKUPS, Queries, Requester, until};
 use crate::family::family_of;
-use crate::opener;
+use crate::transport::tcp::opener;
 use crate::stack::Stack;
 use alloc::string::{String, ToString};
 use alloc::vec;

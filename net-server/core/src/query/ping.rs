@@ -1,6 +1,6 @@
 //! `ping`: echo requests of the brane itself (RFC 792, RFC 4443 4).
 //!
-//! smoltcp sends them, because it finds the neighbour; replies come from any host, checked by [`crate::frame`], and are matched
+//! smoltcp sends them, because it finds the neighbour; replies come from any host, checked by [`crate::headers`], and are matched
 //! by identifier, sequence number and sender.
 
 use super::{PINGS, Queries, Requester, until};
@@ -142,7 +142,7 @@ impl Stack {
     }
 }
 
-/// Returns sender, time to live and payload of an IP packet that [`crate::frame`] has passed.
+/// Returns sender, time to live and payload of an IP packet that [`crate::headers`] has passed.
 fn read(packet: &[u8]) -> Option<(IpAddress, u8, &[u8])> {
     if packet.first()? >> 4 == 4 {
         let total = usize::from(u16::from_be_bytes([*packet.get(2)?, *packet.get(3)?]));

@@ -1,15 +1,15 @@
 //! The stack's TCP: connections by their flow, listeners by their port, and which connection is to be looked at.
 //!
-//! Segments come from any host, checked by [`crate::frame`]; connections and listeners belong to clients. What a host can make
+//! Segments come from any host, checked by [`crate::headers`]; connections and listeners belong to clients. What a host can make
 //! us keep is bounded by the listeners' backlogs, [`CONNECTIONS`] and the pool's bytes. How a connection comes in is in
 //! `passive.rs`.
 
 use super::passive::Unmatched;
 use super::{STALLED, Stack, overlap};
-use crate::frame::{Reason, Transport, flags};
-use crate::opener;
-use crate::segment::{Numbers, at_or_after};
-use crate::tcp::{CONNECTIONS, Conn, FlowKey, LINGER, Listener, Owner, Sizes};
+use crate::headers::{Reason, Transport, flags};
+use crate::transport::tcp::opener;
+use crate::transport::tcp::segment::{Numbers, at_or_after};
+use crate::transport::tcp::{CONNECTIONS, Conn, FlowKey, LINGER, Listener, Owner, Sizes};
 use alloc::collections::VecDeque;
 use brane_abi::socket::error;
 use smoltcp::socket::tcp::State;

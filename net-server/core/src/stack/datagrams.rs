@@ -5,8 +5,8 @@
 
 use super::{Map, Stack, overlap};
 use crate::family::family_of;
-use crate::parked::{self, Parked};
-use crate::shortcut::{self, Answer};
+use crate::neighbor::queue::{self, Parked};
+use crate::transport::udp::tx_route_cache::{self, Answer};
 use alloc::vec::Vec;
 use brane_abi::control::Protocol;
 use brane_abi::socket::error;
@@ -102,7 +102,7 @@ impl Stack {
             let netif = &mut self.netifs[answer.netif];
             // 48: the headers of IPv6 and UDP, the longer ones.
             if netif.up && len + 48 <= netif.tx.caps.ip_mtu() {
-                shortcut::send(&mut netif.tx, answer, src_port, remote, len, fill);
+                tx_route_cache::send(&mut netif.tx, answer, src_port, remote, len, fill);
                 self.counters.udp_sent += 1;
                 return;
             }
@@ -139,7 +139,7 @@ impl Stack {
             return;
         }
         let waiting: usize = netif.parked.iter().map(|p| p.payload.len()).sum();
-        if netif.parked.len() >= parked::LIMIT || waiting + len > parked::LIMIT_BYTES {
+        if netif.parked.len() >= queue::LIMIT || waiting + len > queue::LIMIT_BYTES {
             self.counters.udp_unreachable += 1;
             return;
         }

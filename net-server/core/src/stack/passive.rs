@@ -1,7 +1,7 @@
 //! Connections that come in: from the SYN to a socket that a client can accept, and who gives way when there is no room.
 //!
 //! SYNs and acknowledgements come from any host. Until the handshake is complete a connection is an entry of
-//! [`crate::syncache`] or less; then it gets a socket and its buffers, and the listener has it for the taking, in order of
+//! [`crate::transport::tcp::syncache`] or less; then it gets a socket and its buffers, and the listener has it for the taking, in order of
 //! completion.
 //!
 //! A host that completes handshakes and holds what it gets can use up connections, memory, a listener's backlog and a client's
@@ -10,13 +10,13 @@
 //! only a connection older than [`GRACE`] is reset. So a short request is served before another source can take its place.
 
 use super::{Map, Stack};
-use crate::device::Tx;
-use crate::frame::{self, Transport, flags};
+use crate::eth::device::Tx;
+use crate::headers::{self, Transport, flags};
 use crate::netif::NetIf;
-use crate::opener::{self, Handshake};
-use crate::segment::{Numbers, Options};
-use crate::syncache::Acknowledged;
-use crate::tcp::{CONNECTIONS, Conn, FlowKey, Listener, Owner, Sizes};
+use crate::transport::tcp::opener::{self, Handshake};
+use crate::transport::tcp::segment::{Numbers, Options};
+use crate::transport::tcp::syncache::Acknowledged;
+use crate::transport::tcp::{CONNECTIONS, Conn, FlowKey, Listener, Owner, Sizes};
 use alloc::vec::Vec;
 use core::cmp::Reverse;
 use slab::Slab;
@@ -270,7 +270,7 @@ fn answer(tx: &mut Tx, from: [u8; 6], to: [u8; 6], key: &FlowKey, handshake: &Ha
     let link = if tx.caps.medium == Medium::Ip {
         0
     } else {
-        frame::ETHERNET
+        headers::ETHERNET
     };
     let caps = tx.caps.checksum.clone();
     if !tx.has_room() {

@@ -8,7 +8,7 @@ use arbitrary::{Result, Unstructured};
 use brane_abi::port::FrameMeta;
 use brane_socket::ListenOptions;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use net_server_core::checksum;
+use net_server_core::ip::checksum;
 
 const OWN: [u8; 6] = [2, 0x77, 0, 0, 0, 1];
 const PEER: [u8; 6] = [0x52, 0x54, 0, 0, 0, 9];

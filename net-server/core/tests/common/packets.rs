@@ -4,7 +4,7 @@
 use crate::common::*;
 use brane_abi::port::FrameMeta;
 use core::net::IpAddr;
-use net_server_core::checksum;
+use net_server_core::ip::checksum;
 
 pub const OWN_MAC: [u8; 6] = [2, 0x77, 0, 0, 0, 1];
 pub const PEER_MAC: [u8; 6] = [0x52, 0x54, 0, 0, 0, 9];
