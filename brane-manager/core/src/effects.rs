@@ -36,7 +36,8 @@ impl Manager {
         self.carry_out(id, effects, cx);
     }
 
-    fn carry_out(&mut self, id: BraneId, effects: Vec<Effect>, cx: &mut Context<'_>) {
+    /// Carries out the effects of an input on an instance.
+    pub(crate) fn carry_out(&mut self, id: BraneId, effects: Vec<Effect>, cx: &mut Context<'_>) {
         for effect in effects {
             match effect {
                 Effect::Act(action) => cx.actions.push(action),

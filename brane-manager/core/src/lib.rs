@@ -60,6 +60,7 @@ pub use shell::{Action, Child, Event, Reply, Size};
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use brane_abi::control::report;
 use children::Operators;
 use devices::Devices;
 use event_log::EventLog;
@@ -134,8 +135,14 @@ impl Manager {
                 payload,
             } => match child {
                 Child::Brane(id) => {
-                    let report = Input::Report { kind, token, payload };
-                    self.step(id, report, cx);
+                    let input = Input::Report { kind, token, payload };
+                    let effects = self.instances.step(id, now, input);
+                    // Nothing waits for the answer to a heartbeat. Each brane sends one in each second, and `settle`
+                    // visits all branes, so such an answer ends here.
+                    if kind == report::ALIVE && effects.is_empty() {
+                        return;
+                    }
+                    self.carry_out(id, effects, cx);
                 }
                 Child::Subscriber(id) => {
                     let announced = self.instances.iter().filter(|b| b.announced);
