@@ -15,6 +15,7 @@ pub mod backtrace;
 pub mod control;
 pub mod doorbell;
 pub mod endpoint;
+pub mod filter;
 pub mod layout;
 pub mod link;
 pub mod log;
