@@ -12,8 +12,10 @@ use minicbor::{Decode, Encode};
 /// Doorbell bit of the command ring (towards the brane) and the report ring (towards the manager).
 pub const CONTROL_BIT: u64 = 1;
 
-/// Longest CBOR text in a record, in bytes.
+/// Longest CBOR text in a report, in bytes.
 pub const MAX_MESSAGE: usize = 4096;
+/// Longest CBOR text in a command, in bytes: a configuration with a whole filter.
+pub const MAX_COMMAND: usize = MAX_MESSAGE + crate::filter::MAX_FILTER;
 
 /// Kind of a command.
 pub mod command {
@@ -47,6 +49,9 @@ pub mod command {
     /// No payload: serve clients and carry packets from now on. Sent after a `CONFIGURE` with [`super::BraneConfig::held`].
     /// Cannot fail. Answer `DONE`.
     pub const START: u32 = 12;
+    /// CBOR list of [`crate::filter::Rule`]: replace all rules of the brane's filter. Answer `DONE` or `REFUSED`; then the old
+    /// rules stay in force.
+    pub const FILTER: u32 = 13;
 }
 
 /// Kind of a report.
@@ -192,6 +197,10 @@ pub struct BraneConfig {
     #[n(6)]
     #[cbor(default)]
     pub held: bool,
+    /// Rules of its filter, in force before the first packet.
+    #[n(7)]
+    #[cbor(default)]
+    pub filter: Vec<crate::filter::Rule>,
 }
 
 /// One interface of a brane (IfNet), over one device (DevNet).

@@ -150,9 +150,9 @@ pub mod ctl {
     /// Indices of the report ring (brane to manager).
     pub const REPORT_INDICES: usize = COMMAND_INDICES + INDICES;
     /// Data of the command ring.
-    pub const COMMANDS: Part = Part::new(0x4000, 0x4000);
+    pub const COMMANDS: Part = Part::new(0x4000, 0x8000);
     /// Data of the report ring.
-    pub const REPORTS: Part = Part::new(0x8000, 0x8000);
+    pub const REPORTS: Part = Part::new(0xc000, 0x4000);
     const _: () = assert!(REPORTS.end() <= SIZE);
 
     /// Returns the manager's ends (side A). Returns `None` if the region is too small.

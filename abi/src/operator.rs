@@ -12,6 +12,7 @@
 //! The manager does not trust operators: it checks requests and bounds answers.
 
 use crate::control::{FamilyConfig, InterfaceConfig};
+use crate::filter::Edit;
 use crate::log::Level;
 use crate::net::{Cidr, MacAddr};
 use crate::query;
@@ -382,6 +383,16 @@ pub enum Request {
     /// Restart a quarantined subscriber → [`Answer::Done`].
     #[n(33)]
     Readmit(#[n(0)] String),
+    /// Change the filter of a brane → [`Answer::Done`].
+    #[n(34)]
+    Filter {
+        /// Name of the brane.
+        #[n(0)]
+        brane: String,
+        /// The change.
+        #[n(1)]
+        edit: Edit,
+    },
 }
 
 /// A CBOR-encoded request. Batches hold these instead of [`Request`] so that decoding cannot recurse.
@@ -445,7 +456,8 @@ impl Request {
             | Request::Crash(_)
             | Request::Hang(_)
             | Request::SetLogLevel { .. }
-            | Request::Readmit(_) => true,
+            | Request::Readmit(_)
+            | Request::Filter { .. } => true,
         }
     }
 }

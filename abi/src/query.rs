@@ -74,6 +74,13 @@ pub enum Query {
         #[n(2)]
         timeout_ms: u32,
     },
+    /// `filter list`: rules in force, without the first `skip` → [`Answer::Filter`].
+    #[n(7)]
+    Filter {
+        /// Number of rules that were shown already.
+        #[n(0)]
+        skip: u32,
+    },
 }
 
 /// An answer.
@@ -116,6 +123,9 @@ pub enum Answer {
     /// Addresses of a name.
     #[n(7)]
     Host(#[n(0)] Vec<IpAddr>),
+    /// Rules in order, and true if more follow.
+    #[n(8)]
+    Filter(#[n(0)] Vec<crate::filter::RuleStatus>, #[n(1)] bool),
 }
 
 /// Why a brane does not answer a query: a code with data. The operator's end makes the words.
@@ -170,6 +180,9 @@ pub enum Refusal {
     /// The brane has answered with a record of another kind.
     #[n(13)]
     NoAnswer,
+    /// Only operators may ask this.
+    #[n(14)]
+    OperatorsOnly,
 }
 
 impl Refusal {
@@ -189,7 +202,8 @@ impl Refusal {
             | Refusal::CannotSend(_)
             | Refusal::NoReply(_)
             | Refusal::NoNameServer
-            | Refusal::NoAnswer => None,
+            | Refusal::NoAnswer
+            | Refusal::OperatorsOnly => None,
         }
     }
 }

@@ -3,7 +3,7 @@
 //! The other side is not trusted. If it violates the protocol, it is quarantined until it restarts, and reported to the
 //! core, which stops it.
 
-use brane_abi::control::{CONTROL_BIT, MAX_MESSAGE};
+use brane_abi::control::{CONTROL_BIT, MAX_COMMAND, MAX_MESSAGE};
 use brane_abi::endpoint::{Endpoint, LinkEvent, RingPair};
 use brane_abi::layout::ctl;
 use brane_abi::link::Side;
@@ -131,7 +131,7 @@ impl Control {
 
     /// Puts a command into the ring and notifies the other side if it sleeps.
     pub fn send(&mut self, kind: u32, token: u32, payload: &[u8]) -> Result<(), SendError> {
-        if !self.endpoint.is_up() || payload.len() > MAX_MESSAGE {
+        if !self.endpoint.is_up() || payload.len() > MAX_COMMAND {
             return Err(SendError::NoRoom);
         }
         match self.endpoint.rings.tx.push(&[payload], [kind, token, 0]) {

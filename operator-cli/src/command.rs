@@ -5,7 +5,9 @@ use crate::ping::Echo;
 use crate::table::Program;
 use alloc::boxed::Box;
 use alloc::string::String;
+use alloc::vec::Vec;
 use brane_abi::control::Family;
+use brane_abi::filter::Rule;
 use brane_abi::operator::Request;
 
 /// A command.
@@ -56,6 +58,22 @@ pub enum Command {
         brane: String,
         /// Only this protocol.
         protocol: Option<String>,
+    },
+    /// Show the rules of a brane's filter, page by page.
+    FilterList(String),
+    /// Replace all rules of a brane's filter.
+    FilterReplace {
+        /// The brane.
+        brane: String,
+        /// The new rules.
+        rules: Vec<Rule>,
+    },
+    /// Replace all rules of a brane's filter by those in a file. Only the host does this.
+    FilterFile {
+        /// The brane.
+        brane: String,
+        /// The file; `-` for standard input.
+        file: String,
     },
     /// Send echo requests.
     Ping(Echo),

@@ -25,6 +25,8 @@ pub const fn code(done: &Done) -> &'static str {
         Done::Hanging(_) => "hanging",
         Done::LogLevelSet(_) => "log-level-set",
         Done::Readmitted(_) => "readmitted",
+        Done::Filtered { .. } => "filtered",
+        Done::Staged(_) => "staged",
     }
 }
 
@@ -68,5 +70,16 @@ pub fn words(done: &Done) -> String {
         Done::Hanging(brane) => format!("{brane} was ordered to hang"),
         Done::LogLevelSet(log) => format!("{} logs at level {}", log.pd, log.level.name()),
         Done::Readmitted(subscriber) => format!("{subscriber} is restarted"),
+        Done::Filtered { brane, rules } => format!("the filter of {brane} has {}", count(*rules)),
+        Done::Staged(rules) => format!("{} collected", count(*rules)),
+    }
+}
+
+/// Returns a number of rules, in words.
+fn count(rules: u32) -> String {
+    match rules {
+        0 => "no rules".into(),
+        1 => "1 rule".into(),
+        more => format!("{more} rules"),
     }
 }

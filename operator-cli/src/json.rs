@@ -7,6 +7,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use brane_abi::control::{AddressStatus, Counter, FamilyConfig, InterfaceConfig, InterfaceStatus, Origin};
+use brane_abi::filter::RuleStatus;
 use brane_abi::operator::{
     Answer, Brane, Cell, CounterGroup, DevNet, Event, Free, Kind, LogLevel, LogLine, Mode, Report,
 };
@@ -236,5 +237,14 @@ fn query_answer(answer: &query::Answer) -> Value {
             json!({"from": from.to_string(), "size": size, "ttl": ttl, "rtt_us": rtt_us})
         }
         query::Answer::Host(list) => json!({"addresses": texts(list)}),
+        query::Answer::Filter(list, _) => {
+            let rule = |(status, number): (&RuleStatus, u32)| {
+                json!({
+                    "number": number, "packets": status.packets, "bytes": status.bytes,
+                    "rule": branes_pfil::print(&status.rule),
+                })
+            };
+            json!({"rules": list.iter().zip(1..).map(rule).collect::<Vec<Value>>()})
+        }
     }
 }

@@ -13,6 +13,7 @@ pub mod command;
 pub mod complete;
 pub mod done;
 pub mod error;
+pub mod filter;
 pub mod help;
 pub mod json;
 pub mod parse;

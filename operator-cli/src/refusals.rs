@@ -49,6 +49,7 @@ fn unbelievable(why: Unbelievable) -> &'static str {
         Unbelievable::TooMany => "a report with more entries than any brane has",
         Unbelievable::Name => "a report with an impossible name",
         Unbelievable::Address => "a report with an impossible address",
+        Unbelievable::Rule => "a report with an impossible rule",
     }
 }
 
@@ -83,7 +84,7 @@ impl Words for Refusal {
             Refusal::RequestTooLong(bytes) => error(
                 "request-too-long",
                 format!("request too long: {bytes} bytes, {MAX_REQUEST} allowed"),
-                "name fewer addresses or prefixes",
+                "name fewer addresses or prefixes; drop ports of a rule, or shorten its program",
             ),
             Refusal::AnswerTooLong(bytes) => error(
                 "answer-too-long",
@@ -398,6 +399,40 @@ impl Words for Refusal {
                 format!("serial does not know the log of {domain}"),
                 "serial and manager are of different builds: build the image again",
             ),
+            Refusal::TooManyRules { rules, most } => error(
+                "too-many-rules",
+                format!("{rules} rules, a filter takes {most}"),
+                "delete a rule, or join some into one",
+            ),
+            Refusal::FilterTooLong { bytes, most } => error(
+                "filter-too-long",
+                format!("the rules of the filter have {bytes} bytes, {most} fit"),
+                "delete a rule, or drop ports and programs of some",
+            ),
+            Refusal::NoSuchRule {
+                brane,
+                number,
+                rules: 0,
+            } => error(
+                "no-such-rule",
+                format!("the filter of brane \"{brane}\" has no rule {number}"),
+                "it has no rules; a rule that is added gets number 1",
+            ),
+            Refusal::NoSuchRule { brane, number, rules } => error(
+                "no-such-rule",
+                format!("the filter of brane \"{brane}\" has no rule {number}"),
+                format!("its last rule is {rules}; `branectl filter {brane} list` shows the rules"),
+            ),
+            Refusal::BadRule { number, why } => error(
+                "bad-rule",
+                format!("rule {number} is not possible: {why}"),
+                "nothing was changed",
+            ),
+            Refusal::NothingStaged(brane) => error(
+                "nothing-staged",
+                format!("no rules were collected for brane \"{brane}\""),
+                "send the replacement again from its beginning",
+            ),
         }
     }
 }
@@ -469,6 +504,11 @@ impl Words for query::Refusal {
                 "query-no-answer-about",
                 format!("no answer about {name} in time"),
                 "try again, or name another name server",
+            ),
+            query::Refusal::OperatorsOnly => error(
+                "query-operators-only",
+                "only an operator may ask this",
+                "ask at the console or with branectl",
             ),
             query::Refusal::NoAnswer => error(
                 "query-no-answer",

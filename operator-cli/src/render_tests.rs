@@ -109,6 +109,22 @@ fn stats_leaves_zeros_out_unless_they_are_wanted() {
 }
 
 #[test]
+fn rules_are_a_table_in_the_words_that_add_accepts() {
+    let rules = vec![
+        samples::rule("drop in proto tcp to port 22", 17),
+        samples::rule("pass", 0),
+    ];
+    let answer = |rules| Answer::Query(brane_abi::query::Answer::Filter(rules, false));
+    assert_eq!(
+        text::answer(&answer(rules)),
+        "NUMBER  PACKETS  BYTES  RULE\n\
+         1       17       1020   drop in proto tcp to any port 22\n\
+         2       0        0      pass\n"
+    );
+    assert_eq!(text::answer(&answer(vec![])), "no rules: every packet passes\n");
+}
+
+#[test]
 fn devices_and_receipts_are_tables() {
     assert_eq!(
         text::answer(&Answer::Devices(samples::devices())),

@@ -6,6 +6,7 @@ use brane_abi::control::{
     AddressStatus, BraneStatus, Counter, Family, InterfaceConfig, InterfaceStatus, Origin, Protocol,
     all_families,
 };
+use brane_abi::filter::RuleStatus;
 use brane_abi::log::Level;
 use brane_abi::net::{Cidr, MacAddr};
 use brane_abi::operator::*;
@@ -252,6 +253,17 @@ pub fn answers() -> Vec<(&'static str, Answer)> {
             ])),
         ),
         (
+            "rules",
+            query(In::Filter(
+                vec![
+                    rule("drop in proto tcp to any port 22,8000-8080", 17),
+                    rule("pass out on net0 state new rate 10/s", 0),
+                ],
+                false,
+            )),
+        ),
+        ("rules", query(In::Filter(vec![], false))),
+        (
             "report",
             Answer::Report(Report {
                 facts: vec![("up_us".into(), Cell::Micros(62_000_000))],
@@ -271,6 +283,14 @@ pub fn answers() -> Vec<(&'static str, Answer)> {
             query(In::Refused(query::Refusal::NoSuchInterface("net9".into()))),
         ),
     ]
+}
+
+pub fn rule(text: &str, packets: u64) -> RuleStatus {
+    RuleStatus {
+        rule: branes_pfil::parse(text).unwrap(),
+        packets,
+        bytes: 60 * packets,
+    }
 }
 
 pub fn neighbour(last: u8) -> query::Neighbour {

@@ -21,6 +21,7 @@ pub const SCHEMAS: &[(&str, &str)] = &[
     ("receipt", include_str!("../schemas/receipt.json")),
     ("report", include_str!("../schemas/report.json")),
     ("routes", include_str!("../schemas/routes.json")),
+    ("rules", include_str!("../schemas/rules.json")),
     ("save", include_str!("../schemas/save.json")),
     ("sockets", include_str!("../schemas/sockets.json")),
     ("stats", include_str!("../schemas/stats.json")),

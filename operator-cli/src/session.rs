@@ -7,11 +7,13 @@ use crate::error::{self, Error};
 use crate::ping::Outcome;
 use crate::refusals::Words;
 use crate::table_layout::printable;
-use crate::{change, help, json, parse, text};
+use crate::{change, filter, help, json, parse, text};
+use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use brane_abi::operator::{Answer, LOG_LINES, Refusal, Request};
+use brane_abi::filter::RuleStatus;
+use brane_abi::operator::{Answer, Done, LOG_LINES, Refusal, Request};
 use brane_abi::query::{self, Query};
 use core::net::IpAddr;
 
@@ -20,6 +22,10 @@ const MAX_PAGES: usize = 256;
 
 /// The caller's next action.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one at a time, and it is taken apart at once"
+)]
 pub enum Step {
     /// Send this request, then pass its answer in.
     Send(Request),
@@ -62,6 +68,9 @@ enum Part {
     None,
     Neighbours(Vec<query::Neighbour>, usize),
     Sockets(Vec<query::Socket>, usize),
+    Rules(Vec<RuleStatus>, usize),
+    /// The requests of a replacement of a filter that are left.
+    Replacing(VecDeque<Request>),
     /// The change is computed and its request is sent.
     Changing,
     /// Echo requests: the results, and the number of the next request.
@@ -76,6 +85,7 @@ impl Session {
         let part = match &parsed.command {
             Command::Neighbours { .. } => Part::Neighbours(Vec::new(), 0),
             Command::Sockets { .. } => Part::Sockets(Vec::new(), 0),
+            Command::FilterList(_) => Part::Rules(Vec::new(), 0),
             Command::Logs { .. } | Command::Events { .. } => Part::Pages(0),
             Command::Ping(echo) => Part::Ping(Outcome::new(echo.host.parse().ok()), 0),
             _ => Part::None,
@@ -159,7 +169,12 @@ impl Session {
             ),
             Command::Sockets { brane, .. } => page(brane, Query::Sockets { skip: 0 }),
             Command::Protocols { brane, .. } => page(brane, Query::Protocols),
+            Command::FilterList(brane) => page(brane, Query::Filter { skip: 0 }),
             Command::Ping(_) => return Ok(self.ping()),
+            Command::FilterReplace { brane, rules } => {
+                self.part = Part::Replacing(filter::requests(brane, rules)?);
+                return Ok(self.replace());
+            }
             Command::Logs { pd, after, .. } => Step::Send(Request::Logs {
                 pd: pd.clone(),
                 after: *after,
@@ -182,6 +197,15 @@ impl Session {
             }
             Command::Apply { .. } => return Err(elsewhere("apply")),
             Command::Save { .. } => return Err(elsewhere("save")),
+            Command::FilterFile { brane, .. } => {
+                return Err(Error::coded(
+                    error::WRONG_PROGRAM,
+                    "a file of rules works only on the host, because files are there",
+                    format!(
+                        "run `branectl filter {brane} replace FILE` there, or write the rules here with ; between them"
+                    ),
+                ));
+            }
             Command::Enter(_) | Command::Exit => {
                 return Err(Error::coded(
                     error::WRONG_PROGRAM,
@@ -222,6 +246,10 @@ impl Session {
             (Command::Sockets { brane, protocol }, Answer::Query(query::Answer::Sockets(list, more))) => {
                 return Ok(self.sockets(brane, protocol.as_deref(), list, more, out));
             }
+            (Command::FilterList(brane), Answer::Query(query::Answer::Filter(list, more))) => {
+                return Ok(self.rules(brane, list, more, out));
+            }
+            (Command::FilterReplace { .. }, Answer::Done(Done::Staged(_))) => return Ok(self.replace()),
             (Command::Change { change, .. }, Answer::Brane(brane))
                 if !matches!(self.part, Part::Changing) =>
             {
@@ -379,6 +407,34 @@ impl Session {
         all.retain(|s| protocol.is_none_or(|p| s.protocol.name() == p));
         self.show(&Answer::Query(query::Answer::Sockets(all, more)), out);
         Step::Done(End::Success)
+    }
+
+    fn rules(&mut self, brane: &str, list: Vec<RuleStatus>, more: bool, out: &mut Output) -> Step {
+        let Part::Rules(all, pages) = &mut self.part else {
+            return Step::Done(End::Failure);
+        };
+        let none = list.is_empty();
+        all.extend(list);
+        *pages += 1;
+        if more && !none && *pages < MAX_PAGES {
+            return Step::Send(Request::Query {
+                brane: brane.into(),
+                query: Query::Filter {
+                    skip: all.len() as u32,
+                },
+            });
+        }
+        let all = core::mem::take(all);
+        self.show(&Answer::Query(query::Answer::Filter(all, more)), out);
+        Step::Done(End::Success)
+    }
+
+    /// Returns the next request of a replacement.
+    fn replace(&mut self) -> Step {
+        match &mut self.part {
+            Part::Replacing(left) => left.pop_front().map_or(Step::Done(End::Failure), Step::Send),
+            _ => Step::Done(End::Failure),
+        }
     }
 
     /// Returns the next echo request, or the query for the host's address.

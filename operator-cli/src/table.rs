@@ -2,6 +2,7 @@
 //! The table is constant.
 
 mod branectl;
+mod filter;
 mod in_brane;
 mod nicctl;
 
@@ -39,7 +40,7 @@ impl Program {
         let groups: &[&[Verb]] = match self {
             Program::Branectl => branectl::VERBS,
             Program::Nicctl => &[nicctl::VERBS],
-            Program::InBrane => &[in_brane::VERBS],
+            Program::InBrane => &[in_brane::VERBS, filter::IN_BRANE],
         };
         groups.iter().copied().flatten()
     }

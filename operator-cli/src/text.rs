@@ -446,6 +446,19 @@ fn query_answer(answer: &query::Answer) -> String {
                 milliseconds((*rtt_us).into())
             )
         }
+        query::Answer::Filter(list, _) if list.is_empty() => "no rules: every packet passes\n".into(),
+        query::Answer::Filter(list, _) => {
+            let mut table = Table::new(["NUMBER", "PACKETS", "BYTES", "RULE"]);
+            for (status, number) in list.iter().zip(1u32..) {
+                table.row([
+                    number.to_string(),
+                    status.packets.to_string(),
+                    status.bytes.to_string(),
+                    branes_pfil::print(&status.rule),
+                ]);
+            }
+            table.text("")
+        }
         query::Answer::Host(list) if list.is_empty() => "the name has no address\n".into(),
         query::Answer::Host(list) => list.iter().map(|ip| format!("{ip}\n")).collect(),
     }

@@ -1,10 +1,12 @@
 //! Converts a request to the line that has its effect. `apply` shows these lines, and a person can type them. Owns no state.
 
+use crate::filter::joined;
 use crate::json::mode;
 use crate::table_layout::rate;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use brane_abi::filter::Edit;
 use brane_abi::operator::{Addressing, Kind, Request};
 
 /// Returns the line for a request that changes something; `None` for other requests.
@@ -116,10 +118,74 @@ pub fn line(request: &Request) -> Option<String> {
         }
         Request::DeleteDevice(name) => format!("nicctl delete {name}"),
         Request::RenameDevice { from, to } => format!("nicctl rename {from} {to}"),
+        Request::Filter { brane, edit } => {
+            let action = match edit {
+                Edit::Add { at: None, rule } => format!("add {}", quoted(&branes_pfil::print(rule))),
+                Edit::Add { at: Some(at), rule } => {
+                    format!("add at {at} {}", quoted(&branes_pfil::print(rule)))
+                }
+                Edit::Delete(number) => format!("delete {number}"),
+                Edit::Flush => "flush".into(),
+                // A line has all requests of a replacement: see `steps`.
+                Edit::Stage { .. } | Edit::Replace => return None,
+            };
+            format!("branectl filter {brane} {action}")
+        }
         Request::Readmit(name) => format!("branectl readmit {name}"),
         Request::SetLogLevel { pd, level } => format!("branectl log {pd} {}", level.name()),
         _ => return None,
     })
+}
+
+/// A line, and the requests that have its effect together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step<'a> {
+    /// The line.
+    pub line: String,
+    /// The requests, in order.
+    pub requests: &'a [Request],
+}
+
+/// Converts requests that change something to lines. The requests of a replacement of a filter have one line together. Leaves out
+/// other requests.
+pub fn steps(requests: &[Request]) -> Vec<Step<'_>> {
+    let mut out = Vec::new();
+    let mut rules = Vec::new();
+    let mut start = 0;
+    for (at, request) in requests.iter().enumerate() {
+        let line = match request {
+            Request::Filter {
+                edit: Edit::Stage { first, rules: part },
+                ..
+            } => {
+                if *first {
+                    rules.clear();
+                }
+                rules.extend_from_slice(part);
+                continue;
+            }
+            Request::Filter {
+                brane,
+                edit: Edit::Replace,
+            } => Some(match rules.is_empty() {
+                true => format!("branectl filter {brane} flush"),
+                false => format!("branectl filter {brane} replace {}", quoted(&joined(&rules))),
+            }),
+            other => line(other),
+        };
+        if let Some(line) = line {
+            let requests = &requests[start..=at];
+            out.push(Step { line, requests });
+        }
+        rules.clear();
+        start = at + 1;
+    }
+    out
+}
+
+/// Returns the text as one word of a line.
+fn quoted(text: &str) -> String {
+    shlex::try_quote(text).map_or_else(|_| text.into(), |word| word.into_owned())
 }
 
 fn commas(items: &[impl ToString]) -> String {
@@ -152,8 +218,9 @@ mod tests {
     use crate::command::Command;
     use crate::parse::{self, Context};
     use crate::table::Program;
-    use crate::{samples, value_parsers};
+    use crate::{filter, samples, value_parsers};
     use alloc::vec;
+    use brane_abi::filter::Rule;
     use brane_abi::operator::{DeviceConfig, Mode};
     use proptest::prelude::*;
 
@@ -250,10 +317,47 @@ mod tests {
             device.prop_map(Request::AddDevice),
             name.prop_map(Request::DeleteDevice),
             (name, name).prop_map(|(from, to)| Request::RenameDevice { from, to }),
+            (name, edits()).prop_map(|(brane, edit)| Request::Filter { brane, edit }),
+        ]
+    }
+
+    fn some_rule() -> impl Strategy<Value = Rule> {
+        let texts = vec![
+            "drop",
+            "pass in on net0 inet proto tcp from 10.0.0.0/8 to any port 22,80-90 flags S/SA state new rate 10/s burst 20",
+            "reject out inet6 proto icmp6 icmp-type echo/0",
+            "drop bpf \"48 0 0 9; 21 0 1 6; 6 0 0 1; 6 0 0 0\"",
+        ];
+        proptest::sample::select(texts).prop_map(|text| branes_pfil::parse(text).unwrap())
+    }
+
+    fn edits() -> impl Strategy<Value = Edit> {
+        prop_oneof![
+            (proptest::option::of(1u16..65), some_rule()).prop_map(|(at, rule)| Edit::Add { at, rule }),
+            (1u16..65).prop_map(Edit::Delete),
+            Just(Edit::Flush),
         ]
     }
 
     proptest! {
+        #[test]
+        fn a_replacement_has_one_line(rules in proptest::collection::vec(some_rule(), 1..30)) {
+            let before = Request::Start("red".into());
+            let mut all = vec![before.clone()];
+            all.extend(filter::requests("red", &rules).unwrap());
+            all.push(before.clone());
+            let steps = steps(&all);
+            prop_assert_eq!(steps.len(), 3);
+            prop_assert_eq!(steps[0].requests, &all[..1]);
+            prop_assert_eq!(steps[1].requests, &all[1..all.len() - 1]);
+            prop_assert_eq!(steps[2].requests, &all[all.len() - 1..]);
+            let words = shlex::split(&steps[1].line).unwrap();
+            let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            let parsed = parse::words_of(&words, &Context::of(Program::Branectl)).unwrap();
+            let brane = "red".to_string();
+            prop_assert_eq!(parsed.command, Command::FilterReplace { brane, rules });
+        }
+
         #[test]
         fn what_is_spelled_is_understood(request in requests()) {
             let line = line(&request).unwrap();

@@ -144,6 +144,7 @@ fn all_that_is_asked_for_is_there() {
         "crash",
         "hang",
         "address",
+        "filter",
     ] {
         assert!(names(Program::Branectl).contains(&verb), "{verb}");
     }
@@ -153,7 +154,9 @@ fn all_that_is_asked_for_is_there() {
     );
     assert_eq!(
         names(Program::InBrane),
-        ["ifconfig", "route", "arp", "ndp", "netstat", "ping", "host"]
+        [
+            "ifconfig", "route", "arp", "ndp", "netstat", "ping", "host", "filter"
+        ]
     );
 }
 
@@ -452,6 +455,10 @@ fn verbs_branes_devices_and_interfaces_are_completed() {
         ("in red ifconfig n", &["net0", "net1"]),
         ("in blue ifconfig ", &["lo0"]),
         ("in red ifconfig net0 ine", &["inet", "inet6"]),
+        ("filter r", &["red"]),
+        ("filter red ", &["add", "delete", "flush", "list", "replace"]),
+        ("filter red add dr", &["drop"]),
+        ("in red filter add at 1 re", &["reject"]),
         ("enter b", &["blue"]),
         ("help lim", &["limit"]),
         ("xyz ", &[]),

@@ -118,4 +118,17 @@ pub enum Done {
     /// A quarantined subscriber was restarted.
     #[n(16)]
     Readmitted(#[n(0)] String),
+    /// The filter of a brane has changed.
+    #[n(17)]
+    Filtered {
+        /// The brane.
+        #[n(0)]
+        brane: String,
+        /// Number of its rules now.
+        #[n(1)]
+        rules: u32,
+    },
+    /// Rules were collected for a replacement.
+    #[n(18)]
+    Staged(#[n(0)] u32),
 }

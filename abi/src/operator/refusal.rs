@@ -309,6 +309,52 @@ pub enum Refusal {
     /// The subscriber of this name is not quarantined.
     #[n(63)]
     NotQuarantined(#[n(0)] String),
+    /// The filter would have more rules than a brane takes.
+    #[n(64)]
+    TooManyRules {
+        /// Number of rules that the filter would have.
+        #[n(0)]
+        rules: u32,
+        /// Most rules of a filter.
+        #[n(1)]
+        most: u32,
+    },
+    /// The rules of the filter would be too long together.
+    #[n(65)]
+    FilterTooLong {
+        /// Their length in CBOR, in bytes.
+        #[n(0)]
+        bytes: u32,
+        /// The longest filter.
+        #[n(1)]
+        most: u32,
+    },
+    /// The filter of the brane has no rule with this number, and none can get it.
+    #[n(66)]
+    NoSuchRule {
+        /// The brane.
+        #[n(0)]
+        brane: String,
+        /// The number.
+        #[n(1)]
+        number: u32,
+        /// Number of rules of the filter.
+        #[n(2)]
+        rules: u32,
+    },
+    /// No packet filter can have this rule.
+    #[n(67)]
+    BadRule {
+        /// The number that the rule would get.
+        #[n(0)]
+        number: u32,
+        /// The fault.
+        #[n(1)]
+        why: String,
+    },
+    /// The operator has collected no rules for this brane.
+    #[n(68)]
+    NothingStaged(#[n(0)] String),
 }
 
 /// Existing names, at most [`Known::SHOWN`] of them.
@@ -375,6 +421,9 @@ pub enum Unbelievable {
     /// A prefix longer than its address.
     #[n(4)]
     Address,
+    /// A rule that no packet filter can have.
+    #[n(5)]
+    Rule,
 }
 
 impl Unbelievable {
@@ -386,6 +435,7 @@ impl Unbelievable {
             Unbelievable::TooMany => "too-many-entries",
             Unbelievable::Name => "impossible-name",
             Unbelievable::Address => "impossible-address",
+            Unbelievable::Rule => "impossible-rule",
         }
     }
 }

@@ -4,9 +4,11 @@
 //! its start. The bytes are trusted, but they may be missing, cut short or damaged. So they are in an envelope with a
 //! checksum, and reading them returns a reason if they cannot be used.
 
+use crate::filter;
 use alloc::string::String;
 use alloc::vec::Vec;
 use brane_abi::control::{FamilyConfig, InterfaceConfig};
+use brane_abi::filter::Rule;
 use brane_abi::net::MacAddr;
 use brane_abi::operator::{DeviceConfig, LogLevel};
 use core::fmt;
@@ -17,7 +19,7 @@ use minicbor::{Decode, Encode};
 pub const MAGIC: &str = "branes-boot-config";
 
 /// Version of the format. All other versions are refused. That includes older ones, because they may lack limits.
-pub const VERSION: u32 = 4;
+pub const VERSION: u32 = 5;
 
 pub use brane_abi::operator::MAX_NAME;
 
@@ -62,6 +64,9 @@ pub struct BraneBoot {
     /// True if the brane is created but not started.
     #[n(4)]
     pub held: bool,
+    /// Rules of its packet filter.
+    #[n(5)]
+    pub filter: Vec<Rule>,
 }
 
 impl BootConfig {
@@ -187,6 +192,9 @@ impl BootConfig {
             if brane.name.is_empty() || brane.name.len() > MAX_NAME {
                 return impossible(alloc::format!("the name `{}` is empty or too long", brane.name));
             }
+            if let Err(why) = filter::check(&brane.filter) {
+                return impossible(alloc::format!("the filter of brane `{}`: {why}", brane.name));
+            }
             for interface in &brane.interfaces {
                 let here = alloc::format!("`{}` of brane `{}`", interface.name, brane.name);
                 let Some(device) = self.device(&interface.device) else {
@@ -280,7 +288,7 @@ mod tests {
         *flipped.last_mut().unwrap() ^= 1;
         assert_eq!(BootConfig::from_bytes(&flipped), Err(BootError::Checksum));
         let mut newer = good.clone();
-        for other in [3, 5] {
+        for other in [4, 6] {
             newer[2 + MAGIC.len()] = other;
             let refused = Err(BootError::Version(other.into()));
             assert_eq!(BootConfig::from_bytes(&newer), refused);

@@ -51,6 +51,7 @@ impl Manager {
                 timer.failed(cx.now);
                 cx.log(format!("{} failed: {what}; restarting it", operator_name(id)));
                 self.jobs.cancel_all(id);
+                self.staging.forget_operator(id);
                 self.restart_children(cx);
             }
         }

@@ -4,6 +4,7 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 use brane_abi::control::{BraneStatus, MAX_MESSAGE};
+use brane_abi::filter::MAX_RULES;
 use brane_abi::net::Cidr;
 use brane_abi::operator::Unbelievable;
 use brane_abi::query::Answer;
@@ -18,6 +19,9 @@ pub const MAX_COUNTERS: usize = 128;
 pub const MAX_NAME: usize = 31;
 /// Longest stored reason of a refusal, in characters.
 pub const MAX_REASON: usize = 160;
+
+/// Number of [`Answer::Filter`] among the answers.
+const FILTER_ANSWER: u32 = 8;
 
 /// Decodes a status.
 pub fn status(payload: &[u8]) -> Result<BraneStatus, Unbelievable> {
@@ -70,6 +74,9 @@ pub fn query_answer(payload: &[u8]) -> Result<Answer, Unbelievable> {
     if payload.len() > MAX_MESSAGE {
         return Err(Unbelievable::TooLong);
     }
+    if has_too_many_rules(payload) {
+        return Err(Unbelievable::TooMany);
+    }
     let mut decoder = minicbor::Decoder::new(payload);
     let mut answer: Answer = decoder.decode().map_err(|_| Unbelievable::Malformed)?;
     if decoder.position() != payload.len() {
@@ -100,6 +107,11 @@ pub fn query_answer(payload: &[u8]) -> Result<Answer, Unbelievable> {
                 names.extend(p.counters.iter().map(|c| c.name.as_str()));
             }
         }
+        Answer::Filter(all, _) => {
+            if all.iter().any(|status| branes_pfil::check(&status.rule).is_err()) {
+                return Err(Unbelievable::Rule);
+            }
+        }
         Answer::Echo { .. } | Answer::Host(_) => {}
     }
     if !names.into_iter().all(plain) {
@@ -114,10 +126,23 @@ pub fn query_answer(payload: &[u8]) -> Result<Answer, Unbelievable> {
     Ok(answer)
 }
 
+/// Returns true if an answer has more rules than a filter can have, or does not tell their number. A rule needs far more
+/// memory than bytes in the answer, so this is checked before the rules are decoded.
+fn has_too_many_rules(payload: &[u8]) -> bool {
+    let mut decoder = minicbor::Decoder::new(payload);
+    let variant = decoder.array().and_then(|_| decoder.u32());
+    if !matches!(variant, Ok(FILTER_ANSWER)) {
+        return false;
+    }
+    let rules = decoder.array().and_then(|_| decoder.array());
+    !matches!(rules, Ok(Some(count)) if count <= MAX_RULES as u64)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use brane_abi::control::{AddressStatus, Counter, InterfaceStatus, Origin};
+    use brane_abi::filter::{PortRange, Rule, RuleStatus};
     use brane_abi::net::{Cidr, MacAddr};
     use proptest::prelude::*;
 
@@ -198,6 +223,61 @@ mod tests {
         assert_eq!(status(&[0; 4097]), Err(Unbelievable::TooLong));
     }
 
+    fn rule() -> Rule {
+        Rule {
+            interface: Some("net0".into()),
+            ..Rule::default()
+        }
+    }
+
+    fn listed(rules: Vec<Rule>) -> Vec<u8> {
+        let status = |rule| RuleStatus {
+            rule,
+            packets: 1,
+            bytes: 2,
+        };
+        let list = rules.into_iter().map(status).collect();
+        minicbor::to_vec(Answer::Filter(list, false)).unwrap()
+    }
+
+    #[test]
+    fn believes_as_many_rules_as_a_filter_can_have() {
+        let all = listed(vec![rule(); MAX_RULES]);
+        let Ok(Answer::Filter(rules, false)) = query_answer(&all) else {
+            panic!()
+        };
+        assert_eq!((rules.len(), &rules[0].rule), (MAX_RULES, &rule()));
+        assert_eq!(
+            query_answer(&listed(vec![rule(); MAX_RULES + 1])),
+            Err(Unbelievable::TooMany)
+        );
+        // A list that ends with a mark does not tell its length.
+        let [head, rest] = [&listed(vec![])[..3], &listed(vec![])[4..]];
+        let open = [head, &[0x9f, 0xff], rest].concat();
+        assert_eq!(query_answer(&open), Err(Unbelievable::TooMany));
+        assert_eq!(query_answer(&all[..all.len() - 1]), Err(Unbelievable::Malformed));
+        assert_eq!(query_answer(&[0x82, 8]), Err(Unbelievable::TooMany));
+    }
+
+    #[test]
+    fn does_not_believe_impossible_rules() {
+        let refused = |change: fn(&mut Rule)| {
+            let mut bad = rule();
+            change(&mut bad);
+            query_answer(&listed(vec![rule(), bad])).unwrap_err()
+        };
+        let ports = |r: &mut Rule| r.to.ports.push(PortRange { first: 2, last: 1 });
+        assert_eq!(refused(ports), Unbelievable::Rule);
+        assert_eq!(
+            refused(|r| r.interface = Some("\x1b[2J".into())),
+            Unbelievable::Rule
+        );
+        assert_eq!(
+            refused(|r| r.interface = Some("x".repeat(32))),
+            Unbelievable::Rule
+        );
+    }
+
     #[test]
     fn a_reason_cannot_move_the_cursor() {
         assert_eq!(reason(b"no\x1b[2J\n\xff"), "no?[2J??");
@@ -213,6 +293,10 @@ mod tests {
             let at = at % bent.len();
             bent[at] = to;
             let _ = status(&bent);
+            let mut bent = listed(vec![rule(); 3]);
+            let at = at % bent.len();
+            bent[at] = to;
+            let _ = query_answer(&bent);
         }
     }
 }

@@ -56,6 +56,7 @@ impl Manager {
                 Effect::Deleted(job, aborted) => {
                     let released = self.devices.release_all(id, cx);
                     self.devices.remove_loopback(id);
+                    self.staging.forget_brane(id);
                     if let Some(job) = job {
                         operation::resume(self, job, Resume::Deleted { released, aborted }, cx);
                     }

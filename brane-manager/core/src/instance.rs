@@ -20,6 +20,7 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use brane_abi::control::{BraneConfig, BraneStatus, FamilyConfig, InterfaceConfig, all_families};
+use brane_abi::filter::Rule;
 use brane_abi::subscription::Transition;
 
 mod commands;
@@ -507,6 +508,19 @@ impl Instances {
     pub(crate) fn rename(&mut self, id: BraneId, to: String) {
         if let Some(config) = self.config(id) {
             config.name = to;
+        }
+    }
+
+    /// Returns the rules of a brane's filter.
+    pub(crate) fn filter(&self, id: BraneId) -> &[Rule] {
+        let config = self.get(id).and_then(|b| b.config.as_ref());
+        config.map_or(&[], |config| &config.filter)
+    }
+
+    /// Replaces the rules of a brane's filter.
+    pub(crate) fn set_filter(&mut self, id: BraneId, rules: Vec<Rule>) {
+        if let Some(config) = self.config(id) {
+            config.filter = rules;
         }
     }
 

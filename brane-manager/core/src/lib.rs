@@ -12,6 +12,7 @@
 //! | `devices` | the device table, and calls to NIC drivers |
 //! | `subscribers` | subscriptions and notifications |
 //! | `jobs` | operators' jobs and their locks |
+//! | `staging` | rules that operators collect for the replacement of a filter |
 //! | `suspensions`, `event_log`, `logs` | suspended children; the last events; log levels |
 //!
 //! No owner depends on another one. `ops` and `views` use them all: an operation changes state for an operator, a view
@@ -29,6 +30,7 @@ mod driver;
 mod effects;
 mod event_log;
 pub mod fault_reports;
+pub mod filter;
 mod ids;
 mod instance;
 mod jobs;
@@ -43,6 +45,7 @@ mod resources;
 mod setup;
 mod shell;
 mod snapshot;
+mod staging;
 mod subscribers;
 mod suspensions;
 #[cfg(any(test, feature = "testing"))]
@@ -68,6 +71,7 @@ use instance::{Input, Instances, heartbeat};
 use logs::Logs;
 use operation::Jobs;
 use shell::Context;
+use staging::Staging;
 use subscribers::Subscribers;
 use suspensions::Suspensions;
 
@@ -78,6 +82,7 @@ pub struct Manager {
     pub(crate) devices: Devices,
     pub(crate) subscribers: Subscribers,
     pub(crate) jobs: Jobs,
+    pub(crate) staging: Staging,
     pub(crate) operators: Operators,
     pub(crate) suspensions: Suspensions,
     pub(crate) events: EventLog,

@@ -19,6 +19,7 @@ mod batch;
 mod create;
 mod delete;
 mod delete_device;
+mod filter;
 mod limit;
 mod provoke;
 mod query;
@@ -33,7 +34,7 @@ mod shutdown;
 mod start;
 
 #[cfg(any(test, feature = "testing"))]
-pub(crate) use {address::Address, assign::Assign, rename::Rename};
+pub(crate) use {address::Address, assign::Assign, filter::Filter, rename::Rename};
 
 /// Begins a request. All requests other than these operations are views.
 pub(crate) fn begin(
@@ -91,6 +92,7 @@ pub(crate) fn begin(
         Request::Hang(name) => provoke::hang(m, &name, cx),
         Request::SetLogLevel { pd, level } => set_log_level::run(m, &pd, level, cx),
         Request::Readmit(name) => readmit::run(m, &name, cx),
+        Request::Filter { brane, edit } => filter::begin(m, operator, &brane, edit, cx),
         Request::Batch(requests) => batch::begin(m, operator, &requests, cx),
         view => views::begin(m, operator, view, cx),
     }

@@ -3,8 +3,11 @@
 //! A refusal is a code with data; the operator's end forms the words. Operators are not trusted. So each text of theirs
 //! that is repeated here passes [`printable`], except for names that were checked before.
 
+use crate::filter::BadFilter;
 use crate::text::printable;
+use alloc::string::ToString;
 use brane_abi::control::{Family, Protocol};
+use brane_abi::filter::{MAX_FILTER, MAX_RULES};
 use brane_abi::net::{Cidr, MacAddr};
 use brane_abi::operator::{DriverRefusal, Kind, Purpose, Refusal, Unbelievable};
 
@@ -305,4 +308,34 @@ pub(crate) fn too_many_addresses(count: usize, most: usize) -> Refusal {
 
 pub(crate) fn impossible_prefix(cidr: &Cidr) -> Refusal {
     Refusal::ImpossiblePrefix(*cidr)
+}
+
+pub(crate) fn bad_filter(why: BadFilter) -> Refusal {
+    match why {
+        BadFilter::TooManyRules(rules) => Refusal::TooManyRules {
+            rules: number(rules),
+            most: number(MAX_RULES),
+        },
+        BadFilter::TooLong(bytes) => Refusal::FilterTooLong {
+            bytes: number(bytes),
+            most: number(MAX_FILTER),
+        },
+        BadFilter::Rule(rule, problem) => Refusal::BadRule {
+            number: number(rule),
+            // The checks of rules that are data repeat no text of an operator.
+            why: problem.to_string(),
+        },
+    }
+}
+
+pub(crate) fn no_such_rule(brane: &str, rule: u16, rules: usize) -> Refusal {
+    Refusal::NoSuchRule {
+        brane: brane.into(),
+        number: rule.into(),
+        rules: number(rules),
+    }
+}
+
+pub(crate) fn nothing_staged(brane: &str) -> Refusal {
+    Refusal::NothingStaged(brane.into())
 }

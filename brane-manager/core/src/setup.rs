@@ -14,6 +14,7 @@ use crate::instance::{Instances, heartbeat};
 use crate::logs::Logs;
 use crate::operation::Jobs;
 use crate::shell::{Action, Context, Size};
+use crate::staging::Staging;
 use crate::subscribers::Subscribers;
 use crate::suspensions::Suspensions;
 use crate::text::nic_name;
@@ -44,6 +45,7 @@ impl Manager {
             devices: Devices::new(driver.nics(), size.ports_per_nic, boot.mac_pool),
             subscribers: Subscribers::new(size.subscribers),
             jobs: Jobs::new(size.operators),
+            staging: Staging::default(),
             operators: Operators::new(size.operators),
             suspensions: Suspensions::default(),
             events: EventLog::default(),
@@ -65,6 +67,7 @@ impl Manager {
                 families: given.families,
                 held: given.held,
                 interfaces: given.interfaces,
+                filter: given.filter,
             });
             let is_brane = config.is_some();
             let brane = manager.instances.add(now, config);

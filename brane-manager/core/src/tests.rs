@@ -17,6 +17,7 @@ use operator_cli::refusals::Words;
 mod addresses;
 mod balance;
 mod devices;
+mod filter;
 mod heartbeat;
 mod interleaved;
 mod jobs;

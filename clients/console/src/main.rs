@@ -42,6 +42,7 @@ const KEY_BUDGET: usize = 256;
 const REQUEST_BUDGET: usize = 32;
 
 /// Event that the session waits for.
+#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 enum Waiting {
     /// Nothing.
     None,

@@ -29,6 +29,7 @@ const CANCEL: u8 = 0x03;
 
 /// Event that the session waits for.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "there is one at a time")]
 pub enum Todo {
     /// The answer to this request, by [`Session::answer`].
     Send(Request),

@@ -3,15 +3,15 @@
 //! Driver and manager are trusted, clients and the network are not. Time and notifications come from outside, so the same
 //! code runs in the protection domain and in tests.
 
-mod receive;
-mod lifecycle;
 mod commands;
+mod lifecycle;
+mod receive;
 
-use crate::link::client::{self, Client};
 use crate::family::{Account, Life};
+use crate::link::client::{self, Client};
+use crate::link::driver::Ports;
 use crate::link::manager::Control;
 use crate::netif::NetIf;
-use crate::link::driver::Ports;
 use crate::query::Requester;
 use crate::stack::Stack;
 use crate::transport::tcp::Owner;
@@ -123,6 +123,7 @@ impl Brane {
         };
         turn.fail = self.commands(now);
         self.stack.unblock();
+        self.stack.set_time(now);
         for client in &mut self.clients {
             turn.more |= client.poll(now, &mut self.stack, &self.identity);
         }
@@ -135,6 +136,7 @@ impl Brane {
                 break;
             }
         }
+        self.stack.end_refused(now);
         turn.more |=
             self.more_commands || !self.stack.dirty.is_empty() || self.stack.netifs[0].tx.has_looped();
         if !self.stack.queries.is_empty() {

@@ -57,6 +57,10 @@ counters! {
     no_family = "no family",
     /// Packets of a protocol that the brane does not have.
     no_protocol = "no protocol",
+    /// Received packets that a rule of the brane's filter dropped or rejected.
+    filter_dropped_in = "filter dropped in",
+    /// Packets of the brane that a rule of its filter dropped or rejected before they left.
+    filter_dropped_out = "filter dropped out",
     /// ICMP errors not sent because there were too many.
     errors_limited = "icmp errors limited",
     /// Fragments received.

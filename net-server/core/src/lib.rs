@@ -13,6 +13,7 @@
 //! | [`transport`] | TCP and UDP |
 //! | [`smoltcp_guard`] | messages that smoltcp must not see |
 //! | [`stack`] | interfaces and sockets, the way from a frame to its socket |
+//! | [`pfil`] | the heads at which hooks see packets, and the brane's filter |
 //! | [`netif`] | one interface: addresses, DHCP, SLAAC, announcements |
 //! | [`query`] | answers to queries of clients and of the manager: tables, ping, name lookup |
 //! | [`memory`] | the account of the heap |
@@ -34,6 +35,7 @@ pub mod link;
 pub mod memory;
 pub mod neighbor;
 pub mod netif;
+pub mod pfil;
 pub mod protosw;
 pub mod query;
 pub mod smoltcp_guard;

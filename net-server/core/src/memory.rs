@@ -4,17 +4,17 @@
 //! size from the start, or is asked for where a refusal is a drop with a counter. The protection domain compares [`needed`] with
 //! the size of its heap when it is built.
 
-use crate::link::client::EVENT_BYTES;
 use crate::eth::device::{LOOP_BYTES, LOOP_MTU, TSO_FRAME};
-use crate::ip::identification::Disguise;
 use crate::ip::fragments;
-use crate::netif::{NetIf, UDP_LONGEST};
+use crate::ip::identification::Disguise;
+use crate::link::client::EVENT_BYTES;
 use crate::neighbor::queue::{self, Parked};
-use crate::transport::tcp::sources::Sources;
+use crate::netif::{NetIf, UDP_LONGEST};
 use crate::stack::COPY;
+use crate::transport::tcp::sources::Sources;
 use crate::transport::tcp::syncache;
 use crate::transport::tcp::{CONNECTIONS, Conn, FlowKey, buffers};
-use brane_abi::control::MAX_MESSAGE;
+use brane_abi::control::{MAX_COMMAND, MAX_MESSAGE};
 use brane_abi::socket::QUESTIONS;
 use smoltcp::iface::{Interface, SocketStorage};
 
@@ -44,8 +44,11 @@ const LOOP: usize = LOOP_BYTES + LOOP_MTU;
 /// twice, a lookup its name.
 const QUERIES: usize = (2 * QUESTIONS + 16) * MAX_MESSAGE;
 
+/// The brane's filter.
+const FILTER: usize = branes_pfil::filter::BYTES;
+
 /// What the manager (trusted) gives: the configuration and one message.
-const CONFIGURATION: usize = 8 * MAX_MESSAGE;
+const CONFIGURATION: usize = 7 * MAX_MESSAGE + MAX_COMMAND;
 
 /// Returns all of it in bytes, for a brane with `ports` ports. One eighth of what is not of one piece from the start to
 /// the end is for the gaps in between.
@@ -58,6 +61,7 @@ pub const fn needed(ports: usize) -> usize {
         + 2 * COPY
         + EVENT_BYTES
         + QUERIES
+        + FILTER
         + CONFIGURATION;
     fixed + rest + rest / 8
 }
@@ -75,7 +79,7 @@ mod tests {
         let come_and_go = [
             vec![INTERFACE + PARKED; PORTS],
             vec![INTERFACE, LOOP, COPY, COPY],
-            vec![TCP_CONNECTIONS, EVENT_BYTES, QUERIES, CONFIGURATION],
+            vec![TCP_CONNECTIONS, EVENT_BYTES, QUERIES, FILTER, CONFIGURATION],
         ]
         .concat();
         let sum: usize = come_and_go.iter().sum();

@@ -84,6 +84,10 @@ impl Stack {
             Query::Neighbours { family, skip } => Some(self.neighbours(now, family, skip)),
             Query::Sockets { skip } => Some(self.sockets(skip)),
             Query::Protocols => Some(self.protocols()),
+            Query::Filter { skip } => Some(match requester {
+                Requester::Manager(_) => self.filter_rules(skip),
+                Requester::Client { .. } => Answer::Refused(Refusal::OperatorsOnly),
+            }),
             Query::Ping {
                 to,
                 sequence,

@@ -10,19 +10,20 @@ mod passive;
 pub use datagrams::{Datagram, Udp};
 
 use crate::counters::Counters;
-use crate::ip::extensions;
-use crate::ip::icmp_error::{self, Cause, Limit};
 use crate::family::{Protosw, control_of};
-use crate::ip::fragments::{self, Fragment, Fragments};
 use crate::headers::{self, Kind, Next, Reason};
-use crate::smoltcp_guard::{self, Verdict};
-use crate::transport::udp::rx_flow_cache::{self, Delivery, Inlets};
+use crate::ip::extensions;
+use crate::ip::fragments::{self, Fragment, Fragments};
+use crate::ip::icmp_error::{self, Cause, Limit};
 use crate::netif::{Heard, NetIf};
+use crate::pfil::Pfil;
 use crate::query::Queries;
-use crate::transport::udp::tx_route_cache::Shortcuts;
+use crate::smoltcp_guard::{self, Verdict};
 use crate::transport::tcp::sources::Sources;
 use crate::transport::tcp::syncache::SynCache;
 use crate::transport::tcp::{CONNECTIONS, Conn, FlowKey, Listener, Pool};
+use crate::transport::udp::rx_flow_cache::{self, Delivery, Flow, Inlets};
+use crate::transport::udp::tx_route_cache::Shortcuts;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use brane_abi::control::{Family, Protocol};
@@ -62,6 +63,14 @@ const EVICTED: usize = 16;
 /// The port of name servers.
 const DNS: u16 = 53;
 
+/// A datagram of a known flow.
+pub enum Known<'s, 'f> {
+    /// Its receiver, and the payload.
+    Datagram(&'s Delivery, &'f [u8]),
+    /// A hook has dropped it.
+    Dropped,
+}
+
 /// What became of a frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -89,6 +98,8 @@ pub struct Stack {
     pub counters: Counters,
     /// The brane's protocol switch.
     pub switch: Protosw,
+    /// The pfil heads, while hooks are attached.
+    pub pfil: Option<Pfil>,
     errors: Limit,
     /// Questions from inside that are under way.
     pub queries: Queries,
@@ -134,6 +145,7 @@ impl Stack {
             netifs: Slab::from_iter([(0, NetIf::loopback(rng.next_u64(), now))]),
             counters: Counters::default(),
             switch: Protosw::default(),
+            pfil: None,
             errors: Limit::new(now),
             queries: Queries::default(),
             fragments: Fragments::new(rng.next_u64()),
@@ -165,11 +177,15 @@ impl Stack {
         self.rng.next_u64()
     }
 
-    /// The same as [`Self::frame`], for a frame that holds a datagram like one that was delivered a moment ago: to whom, and its
-    /// payload. `None`, and nothing has happened, for any other frame. The transport checksum needs no verifying.
+    /// Handles a frame as [`Self::frame`] does, if it holds a datagram of a flow whose last datagram was delivered a moment ago. The
+    /// transport checksum must be right. Returns the receiver and the payload. Returns `None` for any other frame, to which nothing
+    /// has happened then.
     #[inline]
-    pub fn known<'a>(&mut self, now: u64, index: usize, frame: &'a [u8]) -> Option<(&Delivery, &'a [u8])> {
+    pub fn known<'a>(&mut self, now: u64, index: usize, frame: &'a [u8]) -> Option<Known<'_, 'a>> {
         let (family, flow, payload) = rx_flow_cache::plain(index, frame)?;
+        if self.pfil.is_some() && !self.known_passes(now, index, frame, family, &flow)? {
+            return Some(Known::Dropped);
+        }
         let delivery = self.inlets.find(&flow)?;
         let netif = self.netifs.get_mut(index)?;
         if netif.refresh_is_due(now)
@@ -180,7 +196,22 @@ impl Stack {
         }
         netif.received.frames += 1;
         netif.received.bytes += frame.len() as u64;
-        Some((delivery, payload))
+        Some(Known::Datagram(delivery, payload))
+    }
+
+    /// Runs the head for a datagram of a known flow. Returns `None`, and runs no head, if the datagram takes the long way.
+    fn known_passes(
+        &mut self,
+        now: u64,
+        index: usize,
+        frame: &[u8],
+        family: Family,
+        flow: &Flow,
+    ) -> Option<bool> {
+        self.inlets.find(flow)?;
+        let netif = self.netifs.get(index)?;
+        let serves = self.switch.takes(family, Protocol::Udp);
+        (serves && !netif.refresh_is_due(now)).then(|| self.head_passes(now, index, frame))
     }
 
     /// The source of unpredictable numbers.
@@ -214,6 +245,14 @@ impl Stack {
             Ok(kind) => kind,
             Err(reason) => return self.malformed(index, reason),
         };
+        // A head sees whole packets: a fragment or a packet with extension headers comes again without.
+        if self.pfil.is_some()
+            && !matches!(kind, Kind::Fragment { .. } | Kind::Extended { .. })
+            && !self.head_passes(now, index, frame)
+        {
+            return Outcome::Done;
+        }
+        let netif = &mut self.netifs[index];
         match kind {
             Kind::Udp(udp) => {
                 let to_dhcp = udp.dst_port == 68 && udp.src_port == 67 && netif.has_dhcp();
@@ -438,11 +477,11 @@ impl Stack {
     }
 
     /// Reports a packet that nobody here takes to its sender, if that is allowed.
-    fn unknown(&mut self, now: u64, index: usize, family: Family, frame: &[u8], cause: Cause) {
+    pub(crate) fn unknown(&mut self, now: u64, index: usize, family: Family, frame: &[u8], cause: Cause) {
         match cause {
             Cause::Protocol { .. } => self.counters.no_protocol += 1,
             Cause::Header(_) => self.counters.dropped(Reason::Header),
-            Cause::Port => {}
+            Cause::Port | Cause::Prohibited => {}
         }
         let netif = &mut self.netifs[index];
         if !self.switch.takes(family, control_of(family)) || !icmp_error::may_answer(netif, frame) {
@@ -488,7 +527,7 @@ impl Stack {
     pub fn count_frames(&mut self) {
         for (_, netif) in self.netifs.iter_mut() {
             if netif.is_loopback() {
-                netif.tx.count_looped();
+                netif.tx.count_looped(&mut self.counters);
             } else {
                 netif.tx.count(&mut self.counters);
             }

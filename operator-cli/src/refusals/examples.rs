@@ -110,6 +110,21 @@ pub fn examples() -> Vec<Refusal> {
         Refusal::NotQuarantined(text("subscriber-1")),
         Refusal::NoSuchLog(text("nic9"), known),
         Refusal::LogLevelRefused(text("nic0")),
+        Refusal::TooManyRules { rules: 65, most: 64 },
+        Refusal::FilterTooLong {
+            bytes: 6200,
+            most: 6144,
+        },
+        Refusal::NoSuchRule {
+            brane: text("red"),
+            number: 9,
+            rules: 3,
+        },
+        Refusal::BadRule {
+            number: 4,
+            why: text("ports need tcp or udp"),
+        },
+        Refusal::NothingStaged(text("red")),
     ]
     .into()
 }
@@ -135,6 +150,7 @@ pub fn query_examples() -> Vec<query::Refusal> {
         query::Refusal::NotAHostName("www..org".into()),
         query::Refusal::NoSuchHost(host()),
         query::Refusal::NoAnswerAbout(host()),
+        query::Refusal::OperatorsOnly,
         query::Refusal::NoAnswer,
     ]
     .into()

@@ -70,6 +70,79 @@ fn ifconfig_reads_the_brane_and_then_changes_it() {
 }
 
 #[test]
+fn a_filter_is_replaced_in_parts_and_only_its_end_is_shown() {
+    let staged = |rules| Ok(Answer::Done(Done::Staged(rules)));
+    let rule = "drop in proto tcp from fec0:1:2:3::/64 port 1000-2000 to fec0:4:5:6::/64 port 3000-4000";
+    let line = format!("filter red replace {}", [rule; 5].join("; "));
+    let filtered = Ok(Answer::Done(Done::Filtered {
+        brane: "red".into(),
+        rules: 5,
+    }));
+    let (asked, out, end) = run(&line, vec![staged(5), filtered.clone()]);
+    assert_eq!(asked.len(), 2);
+    assert_eq!(
+        (out.text.as_str(), end),
+        ("the filter of red has 5 rules\n", Some(End::Success))
+    );
+    // A part that is refused ends the command.
+    let why = Refusal::TooManyRules { rules: 65, most: 64 };
+    let (asked, out, end) = run(&line, vec![Err(why)]);
+    assert_eq!((asked.len(), end), (1, Some(End::Failure)));
+    assert!(
+        out.error.starts_with("65 rules, a filter takes 64"),
+        "{}",
+        out.error
+    );
+    let (_, out, _) = run(&format!("{line} -j"), vec![staged(5), filtered]);
+    assert_eq!(
+        out.text,
+        "{\"code\":\"filtered\",\"done\":\"the filter of red has 5 rules\"}\n"
+    );
+}
+
+#[test]
+fn the_rules_of_a_filter_come_in_pages() {
+    let page = |rules, more| Ok(Answer::Query(query::Answer::Filter(rules, more)));
+    let rule = || samples::rule("drop in", 1);
+    let (asked, out, end) = run(
+        "in red filter list",
+        vec![page(vec![rule(), rule()], true), page(vec![rule()], false)],
+    );
+    let queries: Vec<_> = asked
+        .iter()
+        .map(|request| match request {
+            Request::Query {
+                query: Query::Filter { skip },
+                brane,
+            } if brane == "red" => *skip,
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    assert_eq!((queries, end), (vec![0, 2], Some(End::Success)));
+    assert_eq!(out.text.lines().count(), 4, "{}", out.text);
+    assert!(
+        out.text.ends_with("3       1        60     drop in\n"),
+        "{}",
+        out.text
+    );
+    // A brane that always reports one more page.
+    let pages = (0..MAX_PAGES + 5).map(|_| page(vec![rule()], true)).collect();
+    let (asked, _, end) = run("filter red", pages);
+    assert_eq!((asked.len(), end), (MAX_PAGES, Some(End::Success)));
+}
+
+#[test]
+fn a_file_of_rules_is_for_the_host() {
+    let (asked, out, end) = run("filter red replace web.rules", vec![]);
+    assert_eq!((asked.len(), end), (0, Some(End::Failure)));
+    assert!(
+        out.error.contains("branectl filter red replace FILE"),
+        "{}",
+        out.error
+    );
+}
+
+#[test]
 fn an_interface_is_removed_by_its_device() {
     let (asked, _, end) = run(
         "remove red/net0",

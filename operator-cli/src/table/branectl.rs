@@ -5,7 +5,7 @@ mod interfaces;
 mod observation;
 mod system;
 
-use super::{Argument, Value, Verb, one};
+use super::{Argument, Value, Verb, filter, one};
 
 pub use interfaces::mode;
 
@@ -15,6 +15,7 @@ const BRANE: Argument = one("BRANE", Value::Brane, "the brane's name");
 pub const VERBS: &[&[Verb]] = &[
     branes::VERBS,
     interfaces::VERBS,
+    filter::OF_BRANECTL,
     observation::VERBS,
     system::VERBS,
 ];

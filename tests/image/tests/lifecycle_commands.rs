@@ -110,6 +110,22 @@ fn every_verb_answers_in_words_and_in_json() -> Result<()> {
             "branectl rename gray grey",
             "done",
         ),
+        (
+            "branectl filter green add drop in proto tcp to port 81",
+            "branectl filter grey add at 1 drop in proto tcp to port 81",
+            "done",
+        ),
+        (
+            "branectl in green filter delete 1",
+            "branectl in grey filter flush",
+            "done",
+        ),
+        (
+            "branectl filter green replace pass in proto udp ; drop in proto tcp to port 81",
+            "branectl in grey filter replace drop in proto tcp to port 81",
+            "done",
+        ),
+        ("branectl filter green list", "branectl in grey filter", "rules"),
         ("branectl stats g0 --all", "branectl stats", "stats"),
         ("branectl uptime", "branectl uptime", "report"),
         ("branectl subscribers", "branectl subscribers", "subscribers"),

@@ -85,6 +85,17 @@ pub struct Brane {
     pub started: Option<bool>,
     #[serde(default)]
     pub interface: Vec<Spanned<Interface>>,
+    /// The rules of its packet filter, in order.
+    #[serde(default)]
+    pub filter: Vec<Filter>,
+}
+
+/// A `[[brane.filter]]` section.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Filter {
+    /// The rule, as `branectl filter BRANE add` accepts it.
+    pub rule: Spanned<String>,
 }
 
 /// A `[[brane.interface]]` section.

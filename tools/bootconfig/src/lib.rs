@@ -8,6 +8,7 @@
 
 mod devices;
 mod file;
+mod filter;
 mod limits;
 mod rules;
 mod write;
@@ -101,7 +102,7 @@ pub fn parse(path: &Path, text: &str, size: Size) -> Result<BootConfig, Error> {
     let mut problems = rules.problems;
     if problems.is_empty() && config.to_bytes().len() > MAX_SIZE {
         let what = format!(
-            "the compiled configuration has {} bytes, the region boot-config holds {MAX_SIZE}: shorten names or drop addresses",
+            "the compiled configuration has {} bytes, the region boot-config holds {MAX_SIZE}: shorten names, or drop addresses or rules",
             config.to_bytes().len()
         );
         problems.push(problem(text, 0..0, what));

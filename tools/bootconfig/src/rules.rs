@@ -22,7 +22,7 @@ const MAX_ADDRESSES: usize = 8;
 
 /// Checker of a file. Collects problems, and the values that must be unique.
 pub struct Rules<'a> {
-    text: &'a str,
+    pub(crate) text: &'a str,
     pub(crate) size: Size,
     pool: [u8; 4],
     /// All problems found.
@@ -158,6 +158,7 @@ impl<'a> Rules<'a> {
             "a brane",
         );
         let families = brane.families.map(|f| self.families(f, &name));
+        let filter = self.filter(&name, &brane.filter);
         let nics: Vec<u8> = brane.interface.iter().map(|i| self.nic_of(i.get_ref())).collect();
         let per_nic = self.size.ports_per_nic.unwrap_or(MAX_PORTS);
         let mut local = HashMap::new();
@@ -214,6 +215,7 @@ impl<'a> Rules<'a> {
             interfaces,
             families,
             held: brane.started == Some(false),
+            filter,
         }
     }
 

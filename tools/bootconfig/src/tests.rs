@@ -318,6 +318,96 @@ fn every_rule_names_place_key_and_remedy() {
     }
 }
 
+/// Returns the good file with rules of brane `red`, each as a TOML string.
+fn filtered(rules: &[&str]) -> String {
+    let sections = rules
+        .iter()
+        .map(|rule| format!("[[brane.filter]]\nrule = {rule}\n"));
+    sections.fold(GOOD.into(), |text, section| text + &section)
+}
+
+#[test]
+fn rules_reach_the_manager_in_order() {
+    let text = filtered(&[
+        "\"pass in proto tcp to port 22 state new\"",
+        "'drop in bpf \"6 0 0 1\"'",
+        "\"\"\"drop bpf\n1,\n6 0 0 1\"\"\"",
+    ]);
+    let config = parse(Path::new("b.toml"), &text, size(3)).unwrap_or_else(|e| panic!("{e}"));
+    let config = BootConfig::from_bytes(&config.to_bytes()).unwrap();
+    assert_eq!(config.check(3, PORTS_PER_BRANE), Ok(()));
+    let rules: Vec<_> = config.branes[1].filter.iter().map(branes_pfil::print).collect();
+    assert_eq!(
+        rules,
+        [
+            "pass in proto tcp to any port 22 state new",
+            "drop in bpf \"6 0 0 1\"",
+            "drop bpf \"6 0 0 1\""
+        ]
+    );
+    assert!(config.branes[0].filter.is_empty());
+}
+
+#[test]
+fn faults_of_rules_have_the_column_of_their_word() {
+    let place = |rule: &str| {
+        let message = message(&filtered(&["\"pass\"", rule]));
+        let (place, what) = message.split_once(": brane.filter.rule: ").expect(&message);
+        assert!(!what.is_empty());
+        place.to_string()
+    };
+    // The string begins in column 8 of line 21.
+    for (rule, column) in [
+        ("\"dorp in\"", 9),
+        ("\"drop in proto tpc\"", 23),
+        ("'drop in proto tpc'", 23),
+        ("\"drop\\tin  proto tpc\"", 25),
+        ("\"\\u0064rop \\x69n proto tpc\"", 31),
+        ("\"drop in proto\"", 22),
+        ("\"\"", 9),
+        ("\"\"\"\ndrop in proto tpc\"\"\"", 8),
+    ] {
+        assert_eq!(place(rule), format!("b.toml:21:{column}"), "{rule}");
+    }
+    for (text, expected) in [
+        (
+            GOOD.to_string() + "[[brane.filter]]\n",
+            "b.toml:18:1: missing field `rule`",
+        ),
+        (
+            GOOD.to_string() + "[[brane.filter]]\nrule = \"drop\"\nin = true\n",
+            "b.toml:20:1: unknown field `in`, expected `rule`",
+        ),
+        (
+            GOOD.to_string() + "[[brane.filter]]\nrule = 1\n",
+            "b.toml:19:8: invalid type: integer `1`, expected a string",
+        ),
+    ] {
+        assert_eq!(message(&text), expected);
+    }
+    // All faults are reported.
+    let both = message(&filtered(&["\"dorp\"", "\"pass\"", "\"drop ni\""]));
+    assert_eq!(both.lines().count(), 2, "{both}");
+}
+
+#[test]
+fn a_filter_of_the_file_has_the_bounds_of_the_manager() {
+    assert_eq!(message(&filtered(&["\"drop\""; 64])), "accepted");
+    let message_65 = message(&filtered(&["\"drop\""; 65]));
+    assert_eq!(
+        message_65,
+        "b.toml:147:8: brane.filter: brane `red`: 65 rules, a filter takes 64: drop some, or join some into one"
+    );
+    let ports = "port 1001,1002,1003,1004,1005,1006,1007,1008";
+    let long = format!("\"drop from fec0::1 {ports} to fec0::2 {ports}\"");
+    let too_long = message(&filtered(&[long.as_str(); 60]));
+    assert!(
+        too_long.starts_with("b.toml:137:8: brane.filter: brane `red`: the rules of the filter have ")
+            && too_long.ends_with(" bytes, 6144 fit: drop some, or ports and programs of some"),
+        "{too_long}"
+    );
+}
+
 #[test]
 fn limits_reach_the_manager() {
     let limited = GOOD.replacen(

@@ -28,6 +28,11 @@ pub fn to_toml(config: &BootConfig) -> String {
                 self::interface(interface, device.filter(|d| is_plain(d))),
             );
         }
+        for rule in &brane.filter {
+            let text = Value::String(branes_pfil::print(rule));
+            let keys = Table::from_iter([("rule".to_owned(), text)]);
+            section(&mut out, "[[brane.filter]]", keys);
+        }
     }
     let owned = |d: &DeviceConfig| {
         let mut interfaces = config.branes.iter().flat_map(|b| &b.interfaces);

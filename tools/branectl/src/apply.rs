@@ -6,11 +6,13 @@
 
 use crate::operator::{Failure, Operator};
 use brane_abi::control::{FamilyConfig, InterfaceConfig, all_families};
+use brane_abi::filter::Edit;
 use brane_abi::log::Level;
 use brane_abi::operator::{Answer, DeviceConfig, Kind, Request};
 use brane_manager_core::boot::{BootConfig, BraneBoot};
 use operator_cli::change::addressing;
 use operator_cli::error::Error;
+use operator_cli::filter;
 use std::collections::BTreeSet;
 
 /// Time for the connections of a brane that is deleted or shut down, in milliseconds.
@@ -159,7 +161,7 @@ pub fn plan(now: &BootConfig, wanted: &BootConfig) -> Result<Vec<Request>, Error
         }
     }
 
-    // New branes, then interfaces.
+    // New branes, then rules, then interfaces.
     for w in &wanted.branes {
         if brane(now, &w.name).is_none() || gone.contains(w.name.as_str()) {
             out.push(Request::Create {
@@ -167,6 +169,21 @@ pub fn plan(now: &BootConfig, wanted: &BootConfig) -> Result<Vec<Request>, Error
                 families: w.families.clone(),
                 start: false,
             });
+        }
+    }
+    // Rules come before interfaces, so that they are in force when the first frame passes.
+    for w in &wanted.branes {
+        let before = brane(now, &w.name).filter(|_| !gone.contains(w.name.as_str()));
+        let rules = before.map_or(&[][..], |b| &b.filter);
+        if rules == w.filter {
+            continue;
+        }
+        match w.filter.is_empty() {
+            true => out.push(Request::Filter {
+                brane: w.name.clone(),
+                edit: Edit::Flush,
+            }),
+            false => out.extend(filter::requests(&w.name, &w.filter)?),
         }
     }
     for w in &wanted.branes {

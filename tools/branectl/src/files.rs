@@ -2,11 +2,12 @@
 
 use crate::operator::{Failure, Operator};
 use crate::{REFUSED, USAGE, apply, print, print_error};
+use brane_abi::filter::Rule;
 use brane_abi::layout::MAX_NICS;
 use branes_bootconfig::Size;
 use operator_cli::error::{self, Error};
 use operator_cli::parse::fits;
-use operator_cli::{json, unparse};
+use operator_cli::{filter, json, unparse};
 use serde_json::{Value, json};
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::Path;
@@ -105,7 +106,8 @@ pub fn apply(file: &str, consent: Consent, as_json: bool, system: &mut dyn Opera
     if let Some(e) = plan.iter().find_map(|r| fits(r).err()) {
         return print_refusal(&e, as_json);
     }
-    let lines: Vec<String> = plan.iter().filter_map(unparse::line).collect();
+    let steps = unparse::steps(&plan);
+    let lines: Vec<String> = steps.iter().map(|step| step.line.clone()).collect();
     if !as_json {
         let all: String = lines.iter().map(|l| format!("{l}\n")).collect();
         print(if all.is_empty() {
@@ -117,9 +119,10 @@ pub fn apply(file: &str, consent: Consent, as_json: bool, system: &mut dyn Opera
     let mut applied = 0;
     let mut status = 0;
     if consent == Consent::Given || consent == Consent::Ask && !plan.is_empty() && agreed() {
-        for (request, line) in plan.iter().zip(&lines) {
-            if let Err(failure) = system.call(request) {
-                eprintln!("stopped at: {line}");
+        for step in &steps {
+            let mut requests = step.requests.iter();
+            if let Err(failure) = requests.try_for_each(|request| system.call(request).map(drop)) {
+                eprintln!("stopped at: {}", step.line);
                 status = failed(&failure, false);
                 break;
             }
@@ -130,6 +133,22 @@ pub fn apply(file: &str, consent: Consent, as_json: bool, system: &mut dyn Opera
         print(&format!("{}\n", done(&lines, applied)));
     }
     status
+}
+
+/// Reads the rules of a filter from a file, or from standard input if the name is `-`.
+pub fn rules(file: &str) -> Result<Vec<Rule>, Error> {
+    let (name, text) = match file {
+        "-" => ("standard input", std::io::read_to_string(std::io::stdin())),
+        file => (file, std::fs::read_to_string(file)),
+    };
+    let text = text.map_err(|e| {
+        Error::coded(
+            error::BAD_FILE,
+            format!("{name}: {e}"),
+            "name a file with a rule in each line",
+        )
+    })?;
+    filter::file(name, &text)
 }
 
 /// Asks the person at the terminal.

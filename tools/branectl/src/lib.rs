@@ -141,6 +141,16 @@ fn run(program: Program, words: &[String]) -> u8 {
             };
             files::apply(&file, consent, json, &mut system)
         }
+        Ok(Parsed {
+            command: Command::FilterFile { brane, file },
+            json,
+        }) => match files::rules(&file) {
+            Ok(rules) => {
+                let command = Command::FilterReplace { brane, rules };
+                carry_out(Parsed { command, json }, &mut system, &mut std::io::stdout())
+            }
+            Err(e) => print_error(&e),
+        },
         Ok(parsed) => carry_out(parsed, &mut system, &mut std::io::stdout()),
         Err(e) => print_error(&e),
     }

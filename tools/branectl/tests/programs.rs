@@ -126,6 +126,51 @@ fn apply_reads_the_file_first_and_never_waits_for_an_absent_user() {
 }
 
 #[test]
+fn a_file_of_rules_is_read_before_anything_is_sent() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("web.rules");
+    let name = file.to_str().unwrap();
+    let replace = |name: &str| run(BRANECTL, &["filter", "red", "replace", name]);
+    let (status, out, err) = replace(name);
+    assert_eq!((status, out.as_str()), (Some(2), ""));
+    assert!(err.starts_with(name) && err.contains("name a file"), "{err}");
+    std::fs::write(
+        &file,
+        "# web\npass in proto tcp to port 80\n  drop in proto tpc # all\ndorp\n",
+    )
+    .unwrap();
+    let (status, _, err) = replace(name);
+    assert_eq!(status, Some(2));
+    let lines: Vec<&str> = err.lines().collect();
+    let [first, text, mark, second, "  dorp", "  ^"] = lines[..] else {
+        panic!("{err}")
+    };
+    assert!(
+        first.starts_with(&format!("{name}:3:17: `tpc` is no protocol")),
+        "{err}"
+    );
+    assert_eq!((text, mark), ("    drop in proto tpc", "                  ^"));
+    assert!(
+        second.starts_with(&format!("{name}:4:1: `dorp` is no action")),
+        "{err}"
+    );
+    // A correct file goes to the system, which is not there.
+    std::fs::write(&file, "pass in proto tcp to port 80\ndrop in\n").unwrap();
+    let (status, _, err) = replace(name);
+    assert!(status == Some(1) && err.contains("no system answers"), "{err}");
+    // Standard input is empty here.
+    let (status, _, err) = replace("-");
+    assert_eq!(status, Some(2));
+    assert_eq!(
+        err,
+        "standard input has no rules: `filter BRANE flush` deletes all rules\n"
+    );
+    let (status, _, err) = run(BRANECTL, &["in", "red", "filter", "add", "drop", "on"]);
+    assert_eq!(status, Some(2));
+    assert!(err.ends_with("\n  drop on\n         ^\n"), "{err}");
+}
+
+#[test]
 fn completions_are_scripts_that_their_shells_read() {
     for (program, name) in [(BRANECTL, "branectl"), (NICCTL, "nicctl")] {
         for shell in ["bash", "zsh", "fish"] {

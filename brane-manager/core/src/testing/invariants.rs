@@ -9,7 +9,7 @@ use super::pd::Pd;
 use crate::devices::{Attachment, Device};
 use crate::ids::{BraneId, OperatorId};
 use crate::instance::{Awaiting, Instance, LifecycleState};
-use crate::ops::{Address, Assign, Rename};
+use crate::ops::{Address, Assign, Filter, Rename};
 use brane_abi::operator::{JOBS, Kind, Mode};
 use brane_abi::vif::{MODE_BRIDGE, MODE_PRIVATE};
 use std::any::Any;
@@ -188,6 +188,7 @@ impl World {
             panic!("{brane} has another configuration than the manager");
         };
         assert_eq!(has.name, config.name);
+        assert_eq!(has.filter, config.filter, "the filter of {}", b.name());
         let mut sorted = [has.interfaces.clone(), config.interfaces.clone()];
         for interfaces in &mut sorted {
             interfaces.sort_by(|a, b| a.name.cmp(&b.name));
@@ -255,6 +256,9 @@ impl World {
                 locks(*brane);
                 let mut has = branes[*brane].interfaces().iter();
                 assert!(has.any(|i| i.name == interface.name), "{job:?}");
+            }
+            if let Some(filter) = operation.downcast_ref::<Filter>() {
+                locks(filter.brane);
             }
             if let Some(rename) = operation.downcast_ref::<Rename>() {
                 locks(rename.brane);

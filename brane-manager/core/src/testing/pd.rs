@@ -3,8 +3,12 @@
 use brane_abi::control::{
     BraneConfig, BraneStatus, InterfaceConfig, InterfaceStatus, Rename, command, report as kind,
 };
+use brane_abi::filter::RuleStatus;
 use brane_abi::net::MacAddr;
 use brane_abi::query;
+
+/// Number of rules in one answer.
+const RULES_PER_PAGE: usize = 10;
 
 /// Behaviour of a brane.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -91,7 +95,13 @@ impl Pd {
             _ => {}
         }
         self.strayed = strayed;
-        let changes = [command::ATTACH, command::DETACH, command::ADJUST, command::RENAME];
+        let changes = [
+            command::ATTACH,
+            command::DETACH,
+            command::ADJUST,
+            command::RENAME,
+            command::FILTER,
+        ];
         if self.config.is_none() && changes.contains(&kind) {
             assert!(strayed, "a change before the configuration");
             return Effect::Report(kind::REFUSED, b"not configured".to_vec());
@@ -170,9 +180,16 @@ impl Pd {
                 }
                 done
             }
+            command::FILTER => {
+                self.config.as_mut().unwrap().filter = minicbor::decode(payload).unwrap();
+                done
+            }
             command::QUERY => {
-                let _: query::Query = minicbor::decode(payload).unwrap();
-                let answer = query::Answer::Interfaces(self.status().interfaces);
+                let query: query::Query = minicbor::decode(payload).unwrap();
+                let answer = match query {
+                    query::Query::Filter { skip } => self.rules(skip as usize),
+                    _ => query::Answer::Interfaces(self.status().interfaces),
+                };
                 Effect::Report(kind::ANSWER, minicbor::to_vec(answer).unwrap())
             }
             _ => Effect::Report(kind::REFUSED, b"unknown".to_vec()),
@@ -186,6 +203,19 @@ impl Pd {
         let found = interfaces.iter_mut().find(|i| i.name == name);
         assert!(found.is_some() || strayed, "{name} is not there");
         found
+    }
+
+    /// Returns a page of the rules in force. Each has matched as many packets as its number.
+    fn rules(&self, skip: usize) -> query::Answer {
+        let rules = self.config.iter().flat_map(|c| &c.filter);
+        let rules = rules.zip(1..).map(|(rule, number)| RuleStatus {
+            rule: rule.clone(),
+            packets: number,
+            bytes: 100 * number,
+        });
+        let mut left = rules.skip(skip);
+        let page = left.by_ref().take(RULES_PER_PAGE).collect();
+        query::Answer::Filter(page, left.next().is_some())
     }
 
     fn status(&self) -> BraneStatus {

@@ -366,11 +366,17 @@ impl World {
         self.ask(operator, label, &job.to_le_bytes()).ok()
     }
 
-    /// Makes a request and returns its answer. Time passes when no event is pending. The operators take turns, and the
-    /// other one tries to cancel and to fetch the job.
+    /// Makes a request and returns its answer. The operators take turns.
     pub fn call(&mut self, request: Request) -> Result<Answer, Refusal> {
         let operator = self.turn;
         self.turn = (self.turn + 1) % OPERATORS;
+        self.call_as(operator, request)
+    }
+
+    /// Makes a request of an operator and returns its answer. Time passes when no event is pending. The other operator
+    /// tries to cancel and to fetch the job.
+    pub fn call_as(&mut self, operator: usize, request: Request) -> Result<Answer, Refusal> {
+        let other = (operator + 1) % OPERATORS;
         let before = self.notified[operator];
         let job = match self.begin_as(operator, &request) {
             Ok(answer) => {
@@ -381,8 +387,8 @@ impl World {
         };
         for _ in 0..500 {
             self.run();
-            self.cancel_as(self.turn, job);
-            let stolen = self.poll_as(self.turn, job);
+            self.cancel_as(other, job);
+            let stolen = self.poll_as(other, job);
             let refused = matches!(&stolen, Some(Err(Refusal::NoSuchJob(number))) if *number == job);
             assert!(refused, "another operator's job: {stolen:?}");
             if let Some(answer) = self.poll_as(operator, job) {

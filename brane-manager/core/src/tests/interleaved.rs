@@ -2,6 +2,7 @@
 //!
 //! The rules of [`crate::testing`] are checked after every event.
 
+use super::filter::{add_rule, replace, stage};
 use super::meanwhile::{delete, delete_device, limit, pair, remove, rename, rename_device, shutdown};
 use super::*;
 use crate::testing::{Manner, World, assign};
@@ -61,6 +62,9 @@ fn requests() -> Vec<Request> {
             interface: "net0".into(),
             addressing: Addressing::default(),
         },
+        add_rule("red", 7),
+        stage("red", &[8, 9]),
+        replace("red"),
         Request::Crash("red".into()),
         Request::Audit,
         Request::batch(&[remove("vnic1"), assign("vnic1", "main"), delete("red")]),
@@ -191,6 +195,7 @@ fn moves() -> impl Strategy<Value = Move> {
         command::DETACH,
         command::ADJUST,
         command::RENAME,
+        command::FILTER,
         command::REPORT,
     ];
     let kind = proptest::sample::select(kinds.to_vec());

@@ -4,8 +4,10 @@
 //! primary brane, and only valid transitions of each brane. The model of branes and devices is independent of the
 //! manager: two maps.
 
+use super::filter::{delete_rule, flush, insert, rule};
 use super::*;
 use crate::testing::{World, assign};
+use brane_abi::filter::MAX_RULES;
 use brane_abi::operator::{Answer, Free, Request};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
@@ -25,6 +27,10 @@ enum Step {
     Assign(usize, usize),
     Remove(usize),
     Rename(usize, usize),
+    /// Inserts a rule at a number, for this port.
+    InsertRule(usize, u16, u16),
+    DeleteRule(usize, u16),
+    Flush(usize),
 }
 
 const BRANES: [&str; 5] = ["main", "red", "blue", "green", "gold"];
@@ -35,6 +41,8 @@ const DEVICES: [&str; 4] = ["vnic1", "vif8", "vif9", "vnic2"];
 struct Model {
     branes: BTreeMap<&'static str, bool>,
     devices: BTreeMap<&'static str, Option<&'static str>>,
+    /// The ports of each brane's rules.
+    filters: BTreeMap<&'static str, Vec<u16>>,
 }
 
 impl Model {
@@ -54,11 +62,13 @@ impl Model {
             Step::Create(b) => {
                 let new = !self.branes.contains_key(BRANES[b]);
                 self.branes.entry(BRANES[b]).or_insert(true);
+                self.filters.entry(BRANES[b]).or_default();
                 new
             }
             Step::Delete(b) => {
                 let there = b != 0 && self.branes.remove(BRANES[b]).is_some();
                 if there {
+                    self.filters.remove(BRANES[b]);
                     for owner in self.devices.values_mut().filter(|o| **o == Some(BRANES[b])) {
                         *owner = None;
                     }
@@ -104,6 +114,24 @@ impl Model {
             Step::Rename(b, to) => {
                 self.branes.contains_key(BRANES[b]) && b != to && !self.branes.contains_key(BRANES[to])
             }
+            Step::InsertRule(b, at, port) => self.filters.get_mut(BRANES[b]).is_some_and(|rules| {
+                let fits = (1..=rules.len() + 1).contains(&at.into()) && rules.len() < MAX_RULES;
+                if fits {
+                    rules.insert(usize::from(at) - 1, port);
+                }
+                fits
+            }),
+            Step::DeleteRule(b, number) => self.filters.get_mut(BRANES[b]).is_some_and(|rules| {
+                let exists = (1..=rules.len()).contains(&number.into());
+                if exists {
+                    rules.remove(usize::from(number) - 1);
+                }
+                exists
+            }),
+            Step::Flush(b) => self.filters.get_mut(BRANES[b]).is_some_and(|rules| {
+                rules.clear();
+                true
+            }),
         }
     }
 }
@@ -138,6 +166,9 @@ fn request(step: Step) -> Request {
             from: brane(b),
             to: brane(to),
         },
+        Step::InsertRule(b, at, port) => insert(BRANES[b], Some(at), rule(port)),
+        Step::DeleteRule(b, number) => delete_rule(BRANES[b], number),
+        Step::Flush(b) => flush(BRANES[b]),
     }
 }
 
@@ -156,6 +187,7 @@ impl Run {
             model: Model {
                 branes: [("main", true), ("red", true), ("blue", true)].into(),
                 devices: [("vnic1", Some("red")), ("vnic2", Some("blue"))].into(),
+                filters: ["main", "red", "blue"].map(|name| (name, vec![])).into(),
             },
             start,
         }
@@ -194,6 +226,14 @@ impl Run {
                 Some(false) => "created",
             };
             assert_eq!(world.state(name), wanted, "{name} after {step:?}");
+        }
+        for (name, rules) in &model.filters {
+            let brane = world.manager.instances.find(name).expect("it exists").id();
+            assert_eq!(
+                world.ports(brane.index()),
+                *rules,
+                "the filter of {name} after {step:?}"
+            );
         }
         assert_eq!(
             world.manager.instances[BraneId::new(0)].name(),
@@ -242,7 +282,10 @@ fn steps() -> impl Strategy<Value = Step> {
         1 => d.clone().prop_map(Step::DeleteDevice),
         5 => (d.clone(), b.clone()).prop_map(|(d, b)| Step::Assign(d, b)),
         2 => d.prop_map(Step::Remove),
-        1 => (b.clone(), b).prop_map(|(b, to)| Step::Rename(b, to)),
+        1 => (b.clone(), b.clone()).prop_map(|(b, to)| Step::Rename(b, to)),
+        4 => (b.clone(), 0u16..6, 1u16..9).prop_map(|(b, at, port)| Step::InsertRule(b, at, port)),
+        2 => (b.clone(), 0u16..6).prop_map(|(b, number)| Step::DeleteRule(b, number)),
+        1 => b.prop_map(Step::Flush),
     ]
 }
 

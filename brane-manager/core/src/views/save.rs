@@ -16,6 +16,7 @@ pub(super) fn show(m: &Manager) -> Answer {
             interfaces: config.interfaces.clone(),
             families: config.families.clone(),
             held: matches!(b.desired, DesiredState::Stopped(_)),
+            filter: config.filter.clone(),
         })
     };
     let devices = m.devices.iter();

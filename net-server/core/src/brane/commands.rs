@@ -15,6 +15,7 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use brane_abi::control::{BraneConfig, Family, InterfaceConfig, Rename, all_families};
+use brane_abi::filter::Rule;
 
 /// Why an order comes too early.
 pub(super) const UNCONFIGURED: &str = "the brane has no configuration yet";
@@ -56,6 +57,10 @@ impl Brane {
                 }
                 Command::Rename(rename) => {
                     let outcome = self.rename(&rename);
+                    self.control.done(token, outcome);
+                }
+                Command::Filter(rules) => {
+                    let outcome = self.replace_filter(now, rules);
                     self.control.done(token, outcome);
                 }
                 Command::Query(query) => {
@@ -111,6 +116,8 @@ impl Brane {
             self.stack.netifs.insert(NetIf::unbound(interface.clone(), inet6));
         }
         let held = config.held;
+        // Before the first packet.
+        self.stack.set_filter(now, &config.filter)?;
         self.config = Some(config);
         if held {
             self.addresses_changed();
@@ -149,6 +156,7 @@ impl Brane {
         let port = usize::from(interface.port);
         config.interfaces.push(interface.clone());
         self.stack.netifs.insert(NetIf::unbound(interface, inet6));
+        self.stack.attach_outlets();
         self.bind(now, port / self.ports_per_nic, port % self.ports_per_nic);
         self.addresses_changed();
         Ok(())
@@ -225,6 +233,15 @@ impl Brane {
             place.name = rename.to.clone();
         }
         self.stack.netifs[index].rename(&rename.to);
+        self.stack.attach_outlets();
+        Ok(())
+    }
+
+    /// Replaces the rules of the filter at once. The old rules stay in force if there is an error, which is the reason.
+    pub fn replace_filter(&mut self, now: u64, rules: Vec<Rule>) -> Result<(), String> {
+        let config = self.config.as_mut().ok_or(UNCONFIGURED)?;
+        self.stack.set_filter(now, &rules)?;
+        config.filter = rules;
         Ok(())
     }
 

@@ -4,12 +4,12 @@
 //! names, and goes to the interface over that vif or to nobody.
 
 use super::{Brane, FRAME_BUDGET, LOOP_BUDGET};
-use crate::link::client::{self, Client};
 use crate::eth::device::Tx;
-use crate::ip::identification::Disguise;
 use crate::family::Life;
+use crate::ip::identification::Disguise;
+use crate::link::client::{self, Client};
+use crate::stack::{Known, Outcome, Stack};
 use crate::transport::udp::rx_flow_cache::Delivery;
-use crate::stack::{Outcome, Stack};
 use alloc::boxed::Box;
 use brane_abi::port::{self, FrameMeta, PortInfo};
 use brane_abi::ring::RingError;
@@ -111,6 +111,7 @@ impl Brane {
             tx.disguise = Some(Box::new(disguise));
             port.user = Some(index);
             netif.bind(info, tx, seed, now);
+            self.stack.attach_outlets();
         } else if let Some(ring) = netif.unbind() {
             port.tx = Some(ring);
         }
@@ -147,7 +148,10 @@ impl Brane {
 
 /// A frame has come in: to the stack with it, and to the client whose datagram it is.
 fn hand_in(stack: &mut Stack, clients: &mut [Client], now: u64, index: usize, frame: &[u8], intact: bool) {
-    if intact && let Some((delivery, payload)) = stack.known(now, index, frame) {
+    if intact && let Some(known) = stack.known(now, index, frame) {
+        let Known::Datagram(delivery, payload) = known else {
+            return;
+        };
         let client = delivery.client;
         let done = clients[client].deliver(delivery, payload);
         return note(stack, clients, now, client, done);

@@ -3,11 +3,12 @@
 //! Towards the network the other side is the NIC driver, which is trusted: received frames are read in its ring, in place, and
 //! frames to send are written in ours, in place. `lo0` has a queue in the brane's own memory instead.
 
-use crate::ip::checksum;
 use crate::counters::Counters;
-use crate::ip::identification::Disguise;
 use crate::headers;
+use crate::ip::checksum;
+use crate::ip::identification::Disguise;
 use crate::neighbor::table;
+use crate::pfil::Outlet;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec;
@@ -56,6 +57,8 @@ pub struct Tx {
     pub last_to: [u8; 6],
     /// The neighbour that smoltcp has last asked for.
     pub asked: Option<IpAddress>,
+    /// The head for sent packets, while hooks are attached.
+    pub outlet: Option<Outlet>,
     /// Since the last [`Self::count`].
     sent: Sent,
     /// Up to then.
@@ -71,6 +74,8 @@ pub struct Sent {
     pub bytes: u64,
     /// Frames that found no room.
     pub full: u64,
+    /// Frames that a hook has dropped.
+    pub filtered: u64,
 }
 
 enum Path {
@@ -107,6 +112,15 @@ impl Loop {
         self.bytes += packet.capacity();
         packet.resize(len, 0);
         Some(packet)
+    }
+
+    /// Takes the memory of a packet back, to use it again.
+    fn give_back(&mut self, packet: Vec<u8>) {
+        if self.spare.len() < LOOP_PACKETS / 4 && self.bytes <= LOOP_BYTES / 2 {
+            self.spare.push(packet);
+        } else {
+            self.bytes -= packet.capacity();
+        }
     }
 }
 
@@ -164,6 +178,7 @@ impl Tx {
             disguise: None,
             last_to: [0; 6],
             asked: None,
+            outlet: None,
             sent: Sent::default(),
             totals: Sent::default(),
         }
@@ -203,6 +218,13 @@ impl Tx {
                     if let Some(to) = room.first_chunk() {
                         self.last_to = *to;
                     }
+                    // After the last change to it. What is not committed does not leave.
+                    if let Some(outlet) = &self.outlet
+                        && !outlet.passes(room)
+                    {
+                        self.sent.filtered += 1;
+                        return out;
+                    }
                     let words = if self.offload { offload(room, meta) } else { [0; 3] };
                     ring.commit(len, words);
                     self.sent.frames += 1;
@@ -219,6 +241,13 @@ impl Tx {
                 Some(mut packet) => {
                     packet[..len.min(CLEARED)].fill(0);
                     let out = fill(&mut packet);
+                    if let Some(outlet) = &self.outlet
+                        && !outlet.passes(&packet)
+                    {
+                        self.sent.filtered += 1;
+                        packets.give_back(packet);
+                        return out;
+                    }
                     packets.queue.push_back(packet);
                     self.sent.frames += 1;
                     self.sent.bytes += len as u64;
@@ -254,6 +283,12 @@ impl Tx {
             return;
         };
         fill(frame);
+        if let Some(outlet) = &self.outlet
+            && !outlet.passes(frame)
+        {
+            self.sent.filtered += 1;
+            return;
+        }
         let (field, words) = if self.offload {
             let meta = FrameMeta {
                 flags: port::FLAG_NEEDS_CSUM,
@@ -292,11 +327,7 @@ impl Tx {
     /// Gives the memory of a packet back that [`Self::take_looped`] returned.
     pub fn give_back(&mut self, packet: Vec<u8>) {
         if let Path::Loop(packets) = &mut self.path {
-            if packets.spare.len() < LOOP_PACKETS / 4 && packets.bytes <= LOOP_BYTES / 2 {
-                packets.spare.push(packet);
-            } else {
-                packets.bytes -= packet.capacity();
-            }
+            packets.give_back(packet);
         }
     }
 
@@ -312,6 +343,7 @@ impl Tx {
             (&mut counters.tx_frames, sent.frames),
             (&mut counters.tx_bytes, sent.bytes),
             (&mut counters.tx_ring_full, sent.full),
+            (&mut counters.filter_dropped_out, sent.filtered),
         ] {
             *total += new;
         }
@@ -319,8 +351,9 @@ impl Tx {
     }
 
     /// Keeps the interface's own counts alone, for `lo0`, whose packets are no frames.
-    pub fn count_looped(&mut self) {
+    pub fn count_looped(&mut self, counters: &mut Counters) {
         let sent = core::mem::take(&mut self.sent);
+        counters.filter_dropped_out += sent.filtered;
         self.count_sent(sent);
     }
 
@@ -328,6 +361,7 @@ impl Tx {
         self.totals.frames += sent.frames;
         self.totals.bytes += sent.bytes;
         self.totals.full += sent.full;
+        self.totals.filtered += sent.filtered;
     }
 }
 

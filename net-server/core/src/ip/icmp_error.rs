@@ -3,9 +3,9 @@
 //! Packets come from any host, checked by [`crate::headers`]. An error goes to one host only, never to a group, never about
 //! something that was sent to a group (RFC 1122 3.2.2, RFC 4443 2.4(e)), and only so often (RFC 4443 2.4(f)).
 
+use crate::headers::{self, ETHERNET};
 use crate::ip::checksum;
 use crate::ip::extensions::Problem;
-use crate::headers::{self, ETHERNET};
 use crate::netif::NetIf;
 use smoltcp::phy::PacketMeta;
 use smoltcp::wire::IpAddress;
@@ -59,6 +59,8 @@ pub enum Cause {
     },
     /// Nobody has the port: destination unreachable, port unreachable (RFC 792, RFC 4443 3.1).
     Port,
+    /// A rule of the brane's filter rejects the packet: communication administratively prohibited (RFC 1812, 5.2.7.1; RFC 4443, 3.1).
+    Prohibited,
     /// An extension header asks for something that the brane does not do: parameter problem.
     Header(Problem),
 }
@@ -69,6 +71,7 @@ impl Cause {
         match self {
             Cause::Protocol { .. } => Some((3, 2, 0)),
             Cause::Port => Some((3, 3, 0)),
+            Cause::Prohibited => Some((3, 13, 0)),
             Cause::Header(_) => None,
         }
     }
@@ -78,6 +81,7 @@ impl Cause {
         match self {
             Cause::Protocol { pointer } => (4, 1, pointer as u32),
             Cause::Port => (1, 4, 0),
+            Cause::Prohibited => (1, 1, 0),
             Cause::Header(Problem { code, pointer }) => (4, code, pointer as u32),
         }
     }

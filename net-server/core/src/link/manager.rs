@@ -8,9 +8,10 @@ use crate::netif::usable;
 use alloc::string::String;
 use alloc::vec::Vec;
 use brane_abi::control::{
-    BraneConfig, BraneStatus, CONTROL_BIT, Family, InterfaceConfig, MAX_MESSAGE, Rename, command, report,
+    BraneConfig, BraneStatus, CONTROL_BIT, Family, InterfaceConfig, MAX_COMMAND, Rename, command, report,
 };
 use brane_abi::endpoint::{Endpoint, LinkEvent, RingPair};
+use brane_abi::filter::Rule;
 use brane_abi::layout::ctl;
 use brane_abi::link::Side;
 use brane_abi::query::{Answer, Query};
@@ -39,6 +40,8 @@ pub enum Command {
     Adjust(InterfaceConfig),
     /// Take another name.
     Rename(Rename),
+    /// Replace the rules of the filter.
+    Filter(Vec<Rule>),
     /// Answer a question.
     Query(Query),
     /// Serve from now on.
@@ -92,7 +95,7 @@ impl Control {
         let mut text = Vec::new();
         let commands = &mut self.endpoint.rings.rx;
         let record = commands.take(|record| {
-            text.resize(record.len().min(MAX_MESSAGE), 0);
+            text.resize(record.len().min(MAX_COMMAND), 0);
             record.copy_to(&mut text);
             (record.meta, record.len())
         });
@@ -104,13 +107,14 @@ impl Control {
         };
         let ([kind, token, _], len) = record?;
         let command = match kind {
-            _ if len > MAX_MESSAGE => {
+            _ if len > MAX_COMMAND => {
                 Command::Bad(alloc::format!("command {kind} of {len} bytes is too long"))
             }
             command::CONFIGURE => read(&text, Command::Configure, "the configuration"),
             command::ATTACH => read(&text, Command::Attach, "the interface"),
             command::ADJUST => read(&text, Command::Adjust, "the interface"),
             command::RENAME => read(&text, Command::Rename, "the name"),
+            command::FILTER => read(&text, Command::Filter, "the filter"),
             command::DETACH => match String::from_utf8(text) {
                 Ok(name) => Command::Detach(name),
                 Err(_) => Command::Bad("the interface's name is not UTF-8".into()),

@@ -1,5 +1,6 @@
 //! `ifconfig`, `route`, `arp`, `ndp` and `netstat`: tables of the present state, in pages that fit into one answer.
 
+use crate::pfil::Pfil;
 use crate::stack::Stack;
 use alloc::string::ToString;
 use alloc::vec::Vec;
@@ -12,6 +13,9 @@ use smoltcp::wire::IpAddress;
 
 /// Entries of a page: each takes fewer than 100 bytes, and a page less than [`brane_abi::query::MAX_ANSWER`].
 const PAGE: usize = 32;
+
+/// Bytes of rules in a page. The rest of the answer are its own marks.
+const FILTER_PAGE: usize = brane_abi::query::MAX_ANSWER - 64;
 
 /// Returns the entries after the first `skip`, as many as a page takes, and true if more follow.
 fn page<T>(all: impl Iterator<Item = T>, skip: u32) -> (Vec<T>, bool) {
@@ -46,6 +50,20 @@ impl Stack {
             Some((_, Some(index))) => Answer::Interfaces([self.netifs[index].status()].into()),
             Some((name, None)) => Answer::Refused(Refusal::NoSuchInterface(name.to_string())),
         }
+    }
+
+    /// Lists the rules of the filter. A rule can take most of an answer, so a page ends by its length.
+    pub(super) fn filter_rules(&self, skip: u32) -> Answer {
+        let rules = self.pfil.as_ref().map(Pfil::statuses).unwrap_or_default();
+        let (mut page, mut bytes) = (Vec::new(), 0);
+        for rule in rules.into_iter().skip(skip as usize) {
+            bytes += minicbor::to_vec(&rule).map_or(0, |text| text.len());
+            if bytes > FILTER_PAGE {
+                return Answer::Filter(page, true);
+            }
+            page.push(rule);
+        }
+        Answer::Filter(page, false)
     }
 
     pub(super) fn routes(&mut self) -> Answer {

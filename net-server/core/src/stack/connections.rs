@@ -86,7 +86,7 @@ impl Stack {
     }
 
     /// A segment is for no connection: smoltcp resets it.
-    fn refuse(&mut self, now: u64, index: usize, frame: &[u8]) {
+    pub(crate) fn refuse(&mut self, now: u64, index: usize, frame: &[u8]) {
         let netif = &mut self.netifs[index];
         netif.resolve_for_stranger(now, frame);
         netif.ingress(now, frame, Some(&mut self.nobody));
@@ -160,6 +160,14 @@ impl Stack {
                 netif.egress(now, &mut conn.socket.set);
             }
             self.remove(id);
+        }
+    }
+
+    /// Ends a connection because a hook has rejected one of its segments. Its owner learns it at the next poll.
+    pub(crate) fn abort_flow(&mut self, key: &FlowKey) {
+        if let Some(id) = self.flows.get(key).copied() {
+            self.conns[id].socket.get().abort();
+            self.touch(id);
         }
     }
 

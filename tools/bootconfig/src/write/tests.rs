@@ -1,5 +1,6 @@
 use super::*;
 use brane_abi::control::{Family, all_families};
+use brane_abi::filter::Rule;
 use brane_abi::log::Level;
 use brane_abi::net::{Cidr, MacAddr};
 use brane_abi::operator::LogLevel;
@@ -28,6 +29,7 @@ fn configs() -> impl Strategy<Value = BootConfig> {
         any::<bool>(),
         0usize..4,
         proptest::collection::vec(interface(), 0..4),
+        proptest::collection::vec(rule(), 0..4),
     );
     let spare = (0u8..3, any::<bool>(), proptest::option::of(1u64..1_000_000));
     (
@@ -43,7 +45,7 @@ fn configs() -> impl Strategy<Value = BootConfig> {
                 log: levels.map(|(pd, i)| LogLevel { pd, level: LEVELS[i] }).collect(),
                 ..BootConfig::default()
             };
-            for (number, (held, families, interfaces)) in branes.into_iter().enumerate() {
+            for (number, (held, families, interfaces, filter)) in branes.into_iter().enumerate() {
                 let mut built = BraneBoot {
                     name: format!("b{number}"),
                     primary: number == 0,
@@ -61,6 +63,7 @@ fn configs() -> impl Strategy<Value = BootConfig> {
                         }]),
                     },
                     interfaces: vec![],
+                    filter,
                 };
                 for (index, (mut interface, mut device)) in interfaces.into_iter().enumerate() {
                     let last = (number * 16 + index) as u8;
@@ -145,6 +148,16 @@ fn interface() -> impl Strategy<Value = (InterfaceConfig, DeviceConfig)> {
     )
 }
 
+fn rule() -> impl Strategy<Value = Rule> {
+    let texts = vec![
+        "drop",
+        "pass in on net0 inet proto tcp from 10.0.0.0/8 to any port 22,80-90 flags S/SA state new rate 10/s burst 20",
+        "reject out inet6 proto icmp6 icmp-type echo/0",
+        "drop bpf \"48 0 0 9; 21 0 1 6; 6 0 0 1; 6 0 0 0\"",
+    ];
+    proptest::sample::select(texts).prop_map(|text| branes_pfil::parse(text).unwrap())
+}
+
 fn sorted(mut config: BootConfig) -> BootConfig {
     config.devices.sort_by(|a, b| a.name.cmp(&b.name));
     config
@@ -182,4 +195,29 @@ fn a_file_is_as_a_person_would_write_it() {
                  [\"10.0.2.15/24\", \"fec0::15/64\"]\ndevice = \"vnic0\"\ngateway4 = \"10.0.2.2\"\nmac = \
                  \"02:77:00:00:00:00\"\nport = 0\nslaac = true\n";
     assert!(text.starts_with(start), "{text}");
+}
+
+#[test]
+fn rules_follow_their_brane() {
+    let mut config = BootConfig {
+        mac_pool: [2, 0x77, 0, 0],
+        ..BootConfig::default()
+    };
+    let rules = ["pass in proto tcp to any port 22", "drop bpf \"6 0 0 1\""];
+    for (name, rules) in [("main", &rules[..]), ("red", &rules[1..])] {
+        config.branes.push(BraneBoot {
+            name: name.into(),
+            primary: name == "main",
+            filter: rules
+                .iter()
+                .map(|text| branes_pfil::parse(text).unwrap())
+                .collect(),
+            ..BraneBoot::default()
+        });
+    }
+    let text = to_toml(&config);
+    let end = "[[brane]]\nname = \"main\"\nprimary = true\n\n[[brane.filter]]\nrule = \"pass in proto tcp to any port 22\"\n\n\
+               [[brane.filter]]\nrule = 'drop bpf \"6 0 0 1\"'\n\n[[brane]]\nname = \"red\"\n\n[[brane.filter]]\nrule = 'drop bpf \
+               \"6 0 0 1\"'\n\n";
+    assert!(text.ends_with(end), "{text}");
 }

@@ -1,4 +1,5 @@
 use super::*;
+use brane_abi::filter::Rule;
 use brane_abi::log::Level;
 use brane_abi::net::{Cidr, MacAddr};
 use brane_abi::operator::{LogLevel, Mode};
@@ -21,7 +22,10 @@ struct Real(World);
 
 impl Operator for Real {
     fn call(&mut self, request: &Request) -> Result<Answer, Failure> {
-        self.0.call(request.clone()).map_err(Failure::Refused)
+        let operator = 1;
+        self.0
+            .call_as(operator, request.clone())
+            .map_err(Failure::Refused)
     }
 }
 
@@ -35,7 +39,11 @@ fn configs() -> impl Strategy<Value = BootConfig> {
         0usize..2,
         proptest::option::of(1u64..9),
     );
-    let brane = (any::<[bool; 3]>(), any::<bool>());
+    let brane = (
+        any::<[bool; 3]>(),
+        any::<bool>(),
+        proptest::collection::vec(rule(), 0..3),
+    );
     (
         proptest::collection::vec(device, 6),
         proptest::collection::vec(brane, 4),
@@ -45,7 +53,7 @@ fn configs() -> impl Strategy<Value = BootConfig> {
                 mac_pool: DEFAULT_POOL,
                 ..BootConfig::default()
             };
-            for (n, (flags, exists)) in branes.into_iter().enumerate() {
+            for (n, (flags, exists, filter)) in branes.into_iter().enumerate() {
                 if exists || n == 0 {
                     let families = all_families()[..1].to_vec();
                     config.branes.push(BraneBoot {
@@ -54,6 +62,7 @@ fn configs() -> impl Strategy<Value = BootConfig> {
                         held: flags[0],
                         families: (n != 0 && flags[1]).then_some(families),
                         interfaces: vec![],
+                        filter,
                     });
                 }
             }
@@ -113,6 +122,19 @@ fn configs() -> impl Strategy<Value = BootConfig> {
         })
 }
 
+fn rule() -> impl Strategy<Value = Rule> {
+    let texts = vec![
+        "drop",
+        "pass in on net0 proto tcp to port 22 state new",
+        "drop bpf \"6 0 0 1\"",
+    ];
+    proptest::sample::select(texts).prop_map(parsed)
+}
+
+fn parsed(text: &str) -> Rule {
+    branes_pfil::parse(text).unwrap()
+}
+
 /// Removes the parts that the manager may choose: the order, ports, and MAC addresses if the file gives none.
 fn compared(mut config: BootConfig, wanted: &BootConfig) -> BootConfig {
     config.branes.sort_by(|a, b| a.name.cmp(&b.name));
@@ -143,9 +165,10 @@ proptest! {
             if let Err(e) = system.call(request) {
                 return Err(TestCaseError::fail(format!("{request:?}: {e:?}\n{plan:#?}")));
             }
-            // Each request can be shown as a line that a person could type.
-            prop_assert!(operator_cli::unparse::line(request).is_some());
         }
+        // Each request is part of a line that a person could type.
+        let steps = operator_cli::unparse::steps(&plan);
+        prop_assert_eq!(steps.iter().map(|step| step.requests.len()).sum::<usize>(), plan.len());
         let after = running(&mut system).unwrap();
         prop_assert_eq!(compared(after.clone(), &wanted), compared(wanted.clone(), &wanted));
         prop_assert_eq!(super::plan(&after, &wanted).unwrap(), []);
@@ -232,4 +255,73 @@ fn log_levels_are_brought_to_those_of_the_file() {
         [set("brane-1", Level::Info), set("nic0", Level::Debug)]
     );
     assert!(plan(&now, &now).unwrap().is_empty());
+}
+
+/// Returns the shipped system with rules of brane `red`.
+fn filtered(rules: &[&str]) -> BootConfig {
+    let mut config = shipped();
+    config.branes[1].filter = rules.iter().copied().map(parsed).collect();
+    config
+}
+
+/// Returns the lines of a plan.
+fn lines(now: &BootConfig, wanted: &BootConfig) -> Vec<String> {
+    let plan = plan(now, wanted).unwrap();
+    let steps = operator_cli::unparse::steps(&plan);
+    steps.into_iter().map(|step| step.line).collect()
+}
+
+#[test]
+fn a_filter_is_replaced_as_a_whole() {
+    let one = filtered(&["drop in"]);
+    let two = filtered(&["pass in proto tcp to port 22", "drop bpf \"6 0 0 1\""]);
+    let none = filtered(&[]);
+    assert_eq!(lines(&two, &two), [""; 0]);
+    assert_eq!(
+        lines(&one, &two),
+        ["branectl filter red replace 'pass in proto tcp to any port 22; drop bpf \"6 0 0 1\"'"]
+    );
+    assert_eq!(lines(&none, &one), ["branectl filter red replace 'drop in'"]);
+    assert_eq!(lines(&one, &none), ["branectl filter red flush"]);
+    // A brane that is created again has its rules before its interfaces.
+    let mut other = one.clone();
+    other.branes[1].families = Some(all_families()[..1].to_vec());
+    let lines = lines(&one, &other);
+    let at = |start: &str| {
+        lines
+            .iter()
+            .position(|line| line.starts_with(start))
+            .expect(start)
+    };
+    let order = [
+        at("branectl create red"),
+        at("branectl filter red replace 'drop in'"),
+        at("branectl assign vnic1 red"),
+        at("branectl start red"),
+    ];
+    assert!(order.is_sorted(), "{lines:#?}");
+}
+
+#[test]
+fn saved_rules_change_nothing() {
+    let mut config = filtered(&["pass in on net0 proto tcp to port 22,80", "drop in"]);
+    config.branes[0].filter = vec![parsed("reject out proto udp to fec0::/64 rate 5/s"); 64];
+    let mut system = Real(World::with(config, 5, 2));
+    let now = running(&mut system).unwrap();
+    assert_eq!(now.branes[0].filter.len(), 64);
+    let text = branes_bootconfig::to_toml(&now);
+    let wanted = branes_bootconfig::parse("saved.toml".as_ref(), &text, SIZE).unwrap();
+    assert_eq!(plan(&now, &wanted), Ok(vec![]));
+    // The rules of a file become those of the brane, in several requests.
+    let mut other = wanted.clone();
+    other.branes[1].filter = other.branes[0].filter.clone();
+    let plan = plan(&now, &other).unwrap();
+    assert!(plan.len() > 3, "{plan:?}");
+    for request in &plan {
+        system.call(request).unwrap();
+    }
+    assert_eq!(
+        running(&mut system).unwrap().branes[1].filter,
+        other.branes[0].filter
+    );
 }

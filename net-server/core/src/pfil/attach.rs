@@ -1,0 +1,119 @@
+//! How a stack gets and uses its heads. Rules come from the manager (trusted); packets come from any host.
+
+use super::{Outlet, Pfil};
+use crate::headers::{ETHERNET, TCP, UDP, ends, is_ipv6};
+use crate::ip::icmp_error::Cause;
+use crate::stack::Stack;
+use crate::transport::tcp::FlowKey;
+use alloc::string::String;
+use brane_abi::control::Family;
+use brane_abi::filter::Rule;
+use branes_pfil::chain::Verdict;
+
+impl Stack {
+    /// Replaces the rules of the brane's filter at once. Without rules, the filter is detached. An error leaves the old rules in
+    /// force, and is the reason.
+    pub fn set_filter(&mut self, now: u64, rules: &[Rule]) -> Result<(), String> {
+        match &self.pfil {
+            Some(pfil) if !rules.is_empty() => pfil.replace(rules)?,
+            None if !rules.is_empty() => {
+                let pfil = Pfil::new(self.random()).ok_or("no memory for the table of flows")?;
+                pfil.set_now(now);
+                pfil.replace(rules)?;
+                self.pfil = Some(pfil);
+            }
+            _ => self.pfil = None,
+        }
+        self.attach_outlets();
+        Ok(())
+    }
+
+    /// Gives each interface its head for sent packets. Must be called when interfaces, their names or their ports change.
+    pub fn attach_outlets(&mut self) {
+        for (index, netif) in self.netifs.iter_mut() {
+            let link = !netif.is_loopback();
+            netif.tx.outlet = self.pfil.as_ref().map(|pfil| Outlet {
+                pfil: pfil.clone(),
+                index,
+                interface: netif.name.clone(),
+                link,
+            });
+        }
+    }
+
+    /// Returns true if a received frame may go on. If a hook rejects the packet, its sender is informed.
+    pub(crate) fn head_passes(&mut self, now: u64, index: usize, frame: &[u8]) -> bool {
+        let Some(pfil) = self.pfil.clone() else {
+            return true;
+        };
+        let Some(netif) = self.netifs.get(index) else {
+            return false;
+        };
+        let verdict = pfil.input(index, &netif.name, frame, !netif.is_loopback());
+        match verdict {
+            Verdict::Pass | Verdict::Modified => return true,
+            Verdict::Drop | Verdict::Absorb => {}
+            Verdict::Reject => Pfil::exempt(Some(&pfil), || self.reject(now, index, frame)),
+        }
+        self.counters.filter_dropped_in += 1;
+        false
+    }
+
+    /// Answers a rejected packet: a TCP segment with a reset, any other with an ICMP error.
+    fn reject(&mut self, now: u64, index: usize, frame: &[u8]) {
+        let netif = &self.netifs[index];
+        let (link, ipv6) = (!netif.is_loopback(), is_ipv6(frame, !netif.is_loopback()));
+        let start = if link { ETHERNET } else { 0 };
+        let protocol = frame.get(start + if ipv6 { 6 } else { 9 });
+        let Some((src, dst)) = ends(frame, start) else {
+            return;
+        };
+        // No answer to an address of the brane itself, which no other host can have, or about an address of another host.
+        if link && (self.is_ours(src) || !netif.owns(dst)) {
+            return;
+        }
+        let family = if ipv6 { Family::Inet6 } else { Family::Inet };
+        match protocol {
+            Some(&TCP) => self.refuse(now, index, frame),
+            Some(&UDP) => self.unknown(now, index, family, frame, Cause::Port),
+            _ => self.unknown(now, index, family, frame, Cause::Prohibited),
+        }
+    }
+
+    /// Sets the time that hooks see.
+    pub fn set_time(&self, now: u64) {
+        if let Some(pfil) = &self.pfil {
+            pfil.set_now(now);
+        }
+    }
+
+    /// Ends connections whose segments a hook has rejected on the way out. Their clients get `REFUSED` or a reset.
+    pub fn end_refused(&mut self, _: u64) {
+        let Some(pfil) = &self.pfil else {
+            return;
+        };
+        for (index, packet) in pfil.take_refused() {
+            if let Some(key) = flow(index, &packet) {
+                self.abort_flow(&key);
+            }
+        }
+    }
+}
+
+/// Returns the connection that a segment of the brane belongs to. `packet` is the beginning of its IP packet.
+fn flow(index: usize, packet: &[u8]) -> Option<FlowKey> {
+    let first = *packet.first()?;
+    let (protocol, header) = match first >> 4 {
+        4 => (*packet.get(9)?, usize::from(first & 15) * 4),
+        _ => (*packet.get(6)?, 40),
+    };
+    let (local, remote) = ends(packet, 0)?;
+    let ports = packet.get(header..)?.first_chunk::<4>()?;
+    (protocol == TCP).then_some(FlowKey {
+        netif: index,
+        local,
+        remote,
+        local_port: u16::from_be_bytes([ports[0], ports[1]]),
+        remote_port: u16::from_be_bytes([ports[2], ports[3]]),
+    })
+}
