@@ -3,15 +3,15 @@
 //! Driver and manager are trusted, clients and the network are not. Time and notifications come from outside, so the same
 //! code runs in the protection domain and in tests.
 
-mod receive;
-mod lifecycle;
 mod commands;
+mod lifecycle;
+mod receive;
 
-use crate::link::client::{self, Client};
 use crate::family::{Account, Life};
+use crate::link::client::{self, Client};
+use crate::link::driver::Ports;
 use crate::link::manager::Control;
 use crate::netif::NetIf;
-use crate::link::driver::Ports;
 use crate::query::Requester;
 use crate::stack::Stack;
 use crate::transport::tcp::Owner;

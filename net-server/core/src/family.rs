@@ -51,8 +51,8 @@
 
 mod account;
 
-pub use account::{Account, Means, Part};
 pub use crate::protosw::{Counts, Protosw, Stage};
+pub use account::{Account, Means, Part};
 
 use alloc::format;
 use alloc::string::String;

@@ -4,14 +4,14 @@
 //! size from the start, or is asked for where a refusal is a drop with a counter. The protection domain compares [`needed`] with
 //! the size of its heap when it is built.
 
-use crate::link::client::EVENT_BYTES;
 use crate::eth::device::{LOOP_BYTES, LOOP_MTU, TSO_FRAME};
-use crate::ip::identification::Disguise;
 use crate::ip::fragments;
-use crate::netif::{NetIf, UDP_LONGEST};
+use crate::ip::identification::Disguise;
+use crate::link::client::EVENT_BYTES;
 use crate::neighbor::queue::{self, Parked};
-use crate::transport::tcp::sources::Sources;
+use crate::netif::{NetIf, UDP_LONGEST};
 use crate::stack::COPY;
+use crate::transport::tcp::sources::Sources;
 use crate::transport::tcp::syncache;
 use crate::transport::tcp::{CONNECTIONS, Conn, FlowKey, buffers};
 use brane_abi::control::MAX_MESSAGE;

@@ -13,8 +13,8 @@ pub use resolution::Heard;
 pub use upkeep::usable;
 
 use crate::eth::device::{Device, Tx};
-use crate::neighbor::table::Neighbours;
 use crate::neighbor::queue::{self, Parked};
+use crate::neighbor::table::Neighbours;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::string::{String, ToString};

@@ -5,8 +5,8 @@
 //! that breaks a rule for the whole of it is dropped. An option that must be ignored alone is made one that smoltcp does not know,
 //! in a copy. `docs/smoltcp-guards.md` lists each panic with the guard before it.
 
-use crate::ip::address::{is_host4, is_host6, is_link_local6};
 use crate::headers::ETHERNET;
+use crate::ip::address::{is_host4, is_host6, is_link_local6};
 use alloc::vec::Vec;
 use core::net::{Ipv4Addr, Ipv6Addr};
 

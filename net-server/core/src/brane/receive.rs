@@ -4,12 +4,12 @@
 //! names, and goes to the interface over that vif or to nobody.
 
 use super::{Brane, FRAME_BUDGET, LOOP_BUDGET};
-use crate::link::client::{self, Client};
 use crate::eth::device::Tx;
-use crate::ip::identification::Disguise;
 use crate::family::Life;
-use crate::transport::udp::rx_flow_cache::Delivery;
+use crate::ip::identification::Disguise;
+use crate::link::client::{self, Client};
 use crate::stack::{Outcome, Stack};
+use crate::transport::udp::rx_flow_cache::Delivery;
 use alloc::boxed::Box;
 use brane_abi::port::{self, FrameMeta, PortInfo};
 use brane_abi::ring::RingError;

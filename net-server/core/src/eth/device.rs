@@ -3,10 +3,10 @@
 //! Towards the network the other side is the NIC driver, which is trusted: received frames are read in its ring, in place, and
 //! frames to send are written in ours, in place. `lo0` has a queue in the brane's own memory instead.
 
-use crate::ip::checksum;
 use crate::counters::Counters;
-use crate::ip::identification::Disguise;
 use crate::headers;
+use crate::ip::checksum;
+use crate::ip::identification::Disguise;
 use crate::neighbor::table;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;

@@ -5,8 +5,8 @@
 //! one of the same sender if that one holds more than its share. A packet with overlapping fragments is dropped whole, as
 //! RFC 5722 wants it for IPv6; exact duplicates are ignored. Time and the key of the hash are arguments.
 
-use crate::ip::checksum;
 use crate::headers::ETHERNET;
+use crate::ip::checksum;
 use alloc::vec::Vec;
 use core::hash::BuildHasher;
 use core::net::Ipv4Addr;

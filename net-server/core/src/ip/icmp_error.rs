@@ -3,9 +3,9 @@
 //! Packets come from any host, checked by [`crate::headers`]. An error goes to one host only, never to a group, never about
 //! something that was sent to a group (RFC 1122 3.2.2, RFC 4443 2.4(e)), and only so often (RFC 4443 2.4(f)).
 
+use crate::headers::{self, ETHERNET};
 use crate::ip::checksum;
 use crate::ip::extensions::Problem;
-use crate::headers::{self, ETHERNET};
 use crate::netif::NetIf;
 use smoltcp::phy::PacketMeta;
 use smoltcp::wire::IpAddress;

@@ -11,8 +11,8 @@
 //! Frames are what smoltcp has written, with lengths that fit; nothing here panics if they do not. Checksums are mended as RFC
 //! 1624 has it.
 
-use crate::ip::checksum;
 use crate::headers::ETHERNET;
+use crate::ip::checksum;
 use core::hash::Hasher;
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};

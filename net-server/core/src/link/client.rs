@@ -8,9 +8,9 @@
 mod requests;
 pub mod slot;
 
-use crate::transport::udp::rx_flow_cache::Delivery;
 use crate::link::client::slot::{Closing, News, Slot, Stream, Use};
 use crate::stack::Stack;
+use crate::transport::udp::rx_flow_cache::Delivery;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use brane_abi::endpoint::{Endpoint, LinkEvent, RingPair};

@@ -4,8 +4,8 @@
 //! messages of our making, about neighbours that the brane sends to.
 
 use super::{NetIf, instant};
-use crate::neighbor::messages;
 use crate::eth::device::Device;
+use crate::neighbor::messages;
 use crate::neighbor::table::{self, Message, Neighbours, News, Told, Way};
 use smoltcp::wire::{IpAddress, IpCidr};
 

@@ -4,8 +4,8 @@
 
 use super::{LOOKUPS, Queries, Requester, until};
 use crate::family::family_of;
-use crate::transport::tcp::opener;
 use crate::stack::Stack;
+use crate::transport::tcp::opener;
 use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;

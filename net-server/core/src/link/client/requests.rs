@@ -5,8 +5,8 @@
 
 use super::{Client, Payload, Violation, endpoints};
 use crate::family::family_of;
-use crate::query::Requester;
 use crate::link::client::slot::{Closing, Datagrams, Slot, Stream, Use};
+use crate::query::Requester;
 use crate::stack::{Stack, Udp};
 use crate::transport::tcp::{Listener, Owner, Sizes};
 use alloc::collections::VecDeque;

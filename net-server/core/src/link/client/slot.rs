@@ -176,7 +176,8 @@ impl Stream {
             self.conn = None;
             stack.remove(id);
             if !self.told_connected {
-                let patient = now.saturating_sub(since) >= crate::transport::tcp::HANDSHAKE.total_micros() * 1000;
+                let patient =
+                    now.saturating_sub(since) >= crate::transport::tcp::HANDSHAKE.total_micros() * 1000;
                 Some(News::Failed(if patient {
                     brane_abi::socket::error::TIMED_OUT
                 } else {

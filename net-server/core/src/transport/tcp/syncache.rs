@@ -15,11 +15,11 @@
 
 pub mod cookie;
 
+use crate::transport::tcp::FlowKey;
 use crate::transport::tcp::isn::{Isn, Keyed};
 use crate::transport::tcp::opener::Handshake;
 use crate::transport::tcp::segment::{Numbers, Options, at_or_after};
 use crate::transport::tcp::sources::source_of;
-use crate::transport::tcp::FlowKey;
 use alloc::boxed::Box;
 use core::hash::BuildHasher;
 use foldhash::fast::FixedState;

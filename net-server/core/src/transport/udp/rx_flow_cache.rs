@@ -8,8 +8,8 @@
 //! The owner forgets everything when sockets, addresses, interfaces or links change; whether the protocol is served is asked
 //! for each datagram.
 
-use crate::ip::checksum;
 use crate::headers::{ETHERNET, Transport};
+use crate::ip::checksum;
 use brane_abi::control::Family;
 use brane_abi::net::SockAddr;
 use brane_abi::socket::DatagramHeader;

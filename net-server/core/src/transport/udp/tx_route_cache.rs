@@ -4,9 +4,9 @@
 //! follow meanwhile are written straight into the driver's ring. Clients say where their datagrams go; what they say is the
 //! key here, compared in full, so one destination never gets another's answer.
 
-use crate::ip::checksum;
 use crate::eth::device::Tx;
 use crate::headers::ETHERNET;
+use crate::ip::checksum;
 use smoltcp::wire::{IpAddress, IpEndpoint};
 
 /// How long an answer holds, in nanoseconds. smoltcp refreshes its own from then on.

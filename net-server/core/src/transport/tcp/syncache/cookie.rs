@@ -8,9 +8,9 @@
 //! lower 8 bits are the options, masked by bits of the hash so that they spread: 3 for the segment size, 4 for the window
 //! scale, 1 for selective acknowledgements.
 
+use crate::transport::tcp::FlowKey;
 use crate::transport::tcp::isn::Keyed;
 use crate::transport::tcp::segment::Options;
-use crate::transport::tcp::FlowKey;
 
 /// Segment sizes that a cookie can carry; the largest that is not above the peer's is taken.
 const SIZES: [u16; 8] = [216, 536, 1220, 1360, 1440, 1460, 4312, 8960];
