@@ -158,7 +158,7 @@ impl Brane {
     }
 
     fn addresses_changed(&mut self) {
-        self.stack.forget_ways();
+        self.stack.invalidate_caches();
         let mut addresses = [SockAddr::default(); IDENTITY_ADDRESSES];
         let mut count = 0;
         let netifs = || self.stack.netifs.iter().skip(1).map(|(_, netif)| netif);
@@ -241,7 +241,7 @@ impl Brane {
                 }
                 Owner::Listener(listener) if conn.established => {
                     if let Some(client) = self.stack.listeners.get(listener).map(|l| l.client) {
-                        self.clients[client].hand_over(&mut self.stack, listener);
+                        self.clients[client].transfer(&mut self.stack, listener);
                         self.stack.crowded(now, id);
                         client::lose_evicted(now, &mut self.stack, &mut self.clients);
                     }

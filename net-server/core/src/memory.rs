@@ -8,7 +8,7 @@ use crate::eth::device::{LOOP_BYTES, LOOP_MTU, TSO_FRAME};
 use crate::ip::fragments;
 use crate::ip::identification::Disguise;
 use crate::link::client::EVENT_BYTES;
-use crate::neighbor::queue::{self, Parked};
+use crate::neighbor::queue::{self, QueuedDatagram};
 use crate::netif::{NetIf, UDP_LONGEST};
 use crate::stack::COPY;
 use crate::transport::tcp::sources::Sources;
@@ -35,7 +35,7 @@ const INTERFACE: usize =
     size_of::<NetIf>() + size_of::<Interface>() + size_of::<Disguise>() + UDP_LONGEST + TSO_FRAME + (4 << 10);
 
 /// Datagrams that wait at an interface for a neighbour.
-const PARKED: usize = queue::LIMIT_BYTES + queue::LIMIT * size_of::<Parked>();
+const QUEUED: usize = queue::LIMIT_BYTES + queue::LIMIT * size_of::<QueuedDatagram>();
 
 /// Packets that wait in `lo0`.
 const LOOP: usize = LOOP_BYTES + LOOP_MTU;
@@ -52,7 +52,7 @@ const CONFIGURATION: usize = 8 * MAX_MESSAGE;
 pub const fn needed(ports: usize) -> usize {
     let fixed = TCP_BUFFERS + LISTENING + fragments::BYTES;
     let rest = TCP_CONNECTIONS
-        + ports * (INTERFACE + PARKED)
+        + ports * (INTERFACE + QUEUED)
         + INTERFACE
         + LOOP
         + 2 * COPY
@@ -73,7 +73,7 @@ mod tests {
         const PORTS: usize = 6;
         let for_good = [TCP_BUFFERS, LISTENING, fragments::BYTES];
         let come_and_go = [
-            vec![INTERFACE + PARKED; PORTS],
+            vec![INTERFACE + QUEUED; PORTS],
             vec![INTERFACE, LOOP, COPY, COPY],
             vec![TCP_CONNECTIONS, EVENT_BYTES, QUERIES, CONFIGURATION],
         ]
@@ -84,8 +84,8 @@ mod tests {
 
     #[test]
     fn datagrams_that_wait_take_their_bytes_and_their_list() {
-        let list = VecDeque::<Parked>::with_capacity(queue::LIMIT);
-        let records = list.capacity() * size_of::<Parked>();
-        assert_eq!(PARKED, queue::LIMIT_BYTES + records);
+        let list = VecDeque::<QueuedDatagram>::with_capacity(queue::LIMIT);
+        let records = list.capacity() * size_of::<QueuedDatagram>();
+        assert_eq!(QUEUED, queue::LIMIT_BYTES + records);
     }
 }

@@ -15,14 +15,14 @@ use crate::headers::{self, Kind, Next, Reason};
 use crate::ip::extensions;
 use crate::ip::fragments::{self, Fragment, Fragments};
 use crate::ip::icmp_error::{self, Cause, Limit};
-use crate::netif::{Heard, NetIf};
+use crate::netif::{NeighborInput, NetIf};
 use crate::query::Queries;
 use crate::smoltcp_guard::{self, Verdict};
 use crate::transport::tcp::sources::Sources;
 use crate::transport::tcp::syncache::SynCache;
 use crate::transport::tcp::{CONNECTIONS, Conn, FlowKey, Listener, Pool};
-use crate::transport::udp::rx_flow_cache::{self, Delivery, Inlets};
-use crate::transport::udp::tx_route_cache::Shortcuts;
+use crate::transport::udp::rx_flow_cache::{self, Delivery, RxFlowCache};
+use crate::transport::udp::tx_route_cache::TxRouteCache;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use brane_abi::control::{Family, Protocol};
@@ -117,8 +117,8 @@ pub struct Stack {
     blocked: Vec<usize>,
     /// Connections that nobody holds, oldest first.
     lingering: VecDeque<usize>,
-    shortcuts: Shortcuts,
-    inlets: Inlets,
+    tx_route_cache: TxRouteCache,
+    rx_flow_cache: RxFlowCache,
     nobody: SocketSet<'static>,
     rng: ChaCha12Rng,
     /// No later than the earliest deadline of any connection.
@@ -152,8 +152,8 @@ impl Stack {
             dirty: VecDeque::with_capacity(CONNECTIONS),
             blocked: Vec::with_capacity(CONNECTIONS),
             lingering: VecDeque::with_capacity(CONNECTIONS),
-            shortcuts: Shortcuts::default(),
-            inlets: Inlets::default(),
+            tx_route_cache: TxRouteCache::default(),
+            rx_flow_cache: RxFlowCache::default(),
             nobody: SocketSet::new(Vec::new()),
             rng,
             earliest: u64::MAX,
@@ -170,7 +170,7 @@ impl Stack {
     #[inline]
     pub fn known<'a>(&mut self, now: u64, index: usize, frame: &'a [u8]) -> Option<(&Delivery, &'a [u8])> {
         let (family, flow, payload) = rx_flow_cache::plain(index, frame)?;
-        let delivery = self.inlets.find(&flow)?;
+        let delivery = self.rx_flow_cache.find(&flow)?;
         let netif = self.netifs.get_mut(index)?;
         if netif.refresh_is_due(now)
             || !self.switch.takes_family(family)
@@ -247,7 +247,7 @@ impl Stack {
                         netif.refresh(now, frame, udp.dst_port);
                         let delivery = Delivery::new(socket.client, socket.slot, &udp);
                         if link && let Some((_, flow, _)) = rx_flow_cache::plain(index, frame) {
-                            self.inlets.learn(flow, delivery);
+                            self.rx_flow_cache.learn(flow, delivery);
                         }
                         return Outcome::Datagram(delivery, udp.payload..udp.payload + udp.len);
                     }
@@ -300,14 +300,14 @@ impl Stack {
                         Verdict::Drop => return self.malformed(index, Reason::Header),
                     }
                 }
-                let heard = match next {
-                    Next::Arp | Next::Icmp6 { discovery: true } if link => netif.neighbour(now, shown),
-                    _ => Heard::Other,
+                let input = match next {
+                    Next::Arp | Next::Icmp6 { discovery: true } if link => netif.neighbor_input(now, shown),
+                    _ => NeighborInput::Other,
                 };
-                match heard {
-                    Heard::Other => {}
-                    Heard::Done => return Outcome::Done,
-                    Heard::Answered(hop) => {
+                match input {
+                    NeighborInput::Other => {}
+                    NeighborInput::Handled => return Outcome::Done,
+                    NeighborInput::Resolved(hop) => {
                         self.answered(now, index, hop);
                         return Outcome::Done;
                     }
@@ -317,7 +317,7 @@ impl Stack {
                 }
                 netif.ingress(now, shown, None);
                 if neighbour {
-                    netif.hear(now, shown);
+                    netif.learn_name_server(now, shown);
                     netif.deadline = now;
                 } else if frame.len() > netif.tx.caps.max_transmission_unit {
                     netif.deadline = now;
@@ -374,7 +374,7 @@ impl Stack {
     fn answered(&mut self, now: u64, index: usize, hop: IpAddress) {
         let netif = &mut self.netifs[index];
         netif.deadline = now;
-        netif.send_parked(now, hop, &mut self.counters);
+        netif.flush_pending(now, hop, &mut self.counters);
         for (id, conn) in self.conns.iter_mut() {
             let here =
                 conn.key.netif == index && !conn.resolved && netif.next_hop(conn.key.remote) == Some(hop);
@@ -532,10 +532,10 @@ impl Stack {
 
     /// Addresses, routes or links have changed: nothing learnt of the ways out and in holds any more, and what an interface
     /// has of a packet is no other interface's.
-    pub fn forget_ways(&mut self) {
+    pub fn invalidate_caches(&mut self) {
         self.fragments.clear();
-        self.shortcuts.clear();
-        self.inlets.clear();
+        self.tx_route_cache.clear();
+        self.rx_flow_cache.clear();
     }
 
     /// Does all that has come due by itself. `true` when addresses have changed.
@@ -543,7 +543,7 @@ impl Stack {
         let mut changed = false;
         for (_, netif) in self.netifs.iter_mut() {
             if netif.deadline <= now {
-                netif.age_parked(now, &mut self.counters);
+                netif.retry_pending(now, &mut self.counters);
                 changed |= netif.poll(now);
                 if netif.deadline <= now {
                     netif.deadline = now + STALLED;

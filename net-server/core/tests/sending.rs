@@ -147,7 +147,7 @@ fn datagrams_wait_for_a_neighbour_up_to_the_last_byte_that_there_is_room_for() {
             len,
         };
         stack.send_udp(now, datagram, |room| room.fill(1));
-        let waiting = &stack.netifs[1].parked;
+        let waiting = &stack.netifs[1].queue;
         let bytes: usize = waiting.iter().map(|datagram| datagram.payload.len()).sum();
         (waiting.len(), bytes, stack.counters.udp_unreachable)
     };

@@ -118,7 +118,7 @@ impl Brane {
     }
 
     fn take_rings_back(&mut self, nic: usize) {
-        self.stack.forget_ways();
+        self.stack.invalidate_caches();
         let per_nic = self.ports_per_nic;
         for (_, netif) in self.stack.netifs.iter_mut() {
             let port = netif.port().filter(|port| port / per_nic == nic);

@@ -74,13 +74,13 @@ pub enum Way {
 
 /// What a message has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum News {
+pub enum Update {
     /// Nothing that smoltcp must be shown.
     None,
     /// The address of a neighbour that is in use.
     Changed,
     /// It is the answer that the brane has waited for.
-    Answered,
+    Resolved,
 }
 
 /// A neighbour as it is shown to who asks from inside.
@@ -94,13 +94,13 @@ pub struct Known {
     pub until: u64,
 }
 
-/// Why an address is told.
+/// Why a message claims an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Told {
+pub enum Claim {
     /// Its owner asks for an address of ours, and will talk to us.
-    Asking,
+    Request,
     /// It answers or announces. Without `overrides`, another address that is known stays (RFC 4861, 7.2.5).
-    Answering {
+    Reply {
         /// The flag of that name; ARP has none and always does.
         overrides: bool,
     },
@@ -198,28 +198,32 @@ impl Neighbours {
     }
 
     /// Somebody says where a neighbour is.
-    pub fn tell(&mut self, now: u64, ip: IpAddress, mac: [u8; 6], told: Told) -> News {
+    pub fn update(&mut self, now: u64, ip: IpAddress, mac: [u8; 6], claim: Claim) -> Update {
         if mac[0] & 1 != 0 || mac == [0; 6] {
-            return News::None;
+            return Update::None;
         }
         let Some(entry) = self.0.iter_mut().find(|entry| entry.ip == ip) else {
-            if told == Told::Asking
+            if claim == Claim::Request
                 && let Some(entry) = self.insert(now, ip, false)
             {
                 (entry.mac, entry.until) = (mac, now + LIFE);
             }
-            return News::None;
+            return Update::None;
         };
         if entry.is_known(now) {
-            if entry.mac != mac && told == (Told::Answering { overrides: false }) {
-                return News::None;
+            if entry.mac != mac && claim == (Claim::Reply { overrides: false }) {
+                return Update::None;
             }
             (entry.mac, entry.until) = (mac, now + LIFE);
-            return if entry.shown { News::Changed } else { News::None };
+            return if entry.shown {
+                Update::Changed
+            } else {
+                Update::None
+            };
         }
         let waited = !entry.is_idle(now);
         (entry.mac, entry.until, entry.shown) = (mac, now + LIFE, waited);
-        if waited { News::Answered } else { News::None }
+        if waited { Update::Resolved } else { Update::None }
     }
 
     /// A new entry, in the place of one that may give way. `needed`: the brane has something to send there.

@@ -5,7 +5,7 @@
 
 use super::{Map, Stack, overlap};
 use crate::family::family_of;
-use crate::neighbor::queue::{self, Parked};
+use crate::neighbor::queue::{self, QueuedDatagram};
 use crate::transport::udp::tx_route_cache::{self, Answer};
 use alloc::vec::Vec;
 use brane_abi::control::Protocol;
@@ -65,7 +65,7 @@ impl Stack {
             return Err(error::NO_RESOURCES);
         }
         here.push(udp);
-        self.inlets.clear();
+        self.rx_flow_cache.clear();
         Ok(udp)
     }
 
@@ -76,7 +76,7 @@ impl Stack {
 
     /// Gives a UDP port back.
     pub fn unbind(&mut self, udp: &Udp) {
-        self.inlets.clear();
+        self.rx_flow_cache.clear();
         if let Some(here) = self.udps.get_mut(&udp.port) {
             here.retain(|other| other != udp);
             if here.is_empty() {
@@ -98,7 +98,7 @@ impl Stack {
             return;
         }
         let named = local;
-        if let Some(answer) = self.shortcuts.find(now, remote.addr, named) {
+        if let Some(answer) = self.tx_route_cache.find(now, remote.addr, named) {
             let netif = &mut self.netifs[answer.netif];
             // 48: the headers of IPv6 and UDP, the longer ones.
             if netif.up && len + 48 <= netif.tx.caps.ip_mtu() {
@@ -134,12 +134,12 @@ impl Stack {
                 && !netif.tx.blocked
             {
                 let answer = Answer::new(remote.addr, named, source, index, netif.mac, netif.tx.last_to);
-                self.shortcuts.learn(now, answer);
+                self.tx_route_cache.learn(now, answer);
             }
             return;
         }
-        let waiting: usize = netif.parked.iter().map(|p| p.payload.len()).sum();
-        if netif.parked.len() >= queue::LIMIT || waiting + len > queue::LIMIT_BYTES {
+        let waiting: usize = netif.queue.iter().map(|p| p.payload.len()).sum();
+        if netif.queue.len() >= queue::LIMIT || waiting + len > queue::LIMIT_BYTES {
             self.counters.udp_unreachable += 1;
             return;
         }
@@ -150,9 +150,9 @@ impl Stack {
         }
         payload.resize(len, 0);
         fill(&mut payload);
-        netif.park(
+        netif.enqueue(
             now,
-            Parked {
+            QueuedDatagram {
                 src_port,
                 local,
                 remote,

@@ -210,12 +210,12 @@ impl Client {
             record.waiting.push_back(slot);
         }
         self.slots[slot].what = Use::Waiting { listener, stream };
-        self.hand_over(stack, listener);
+        self.transfer(stack, listener);
         Ok(())
     }
 
     /// Gives connections that wait at a listener to slots that wait for one.
-    pub fn hand_over(&mut self, stack: &mut Stack, listener: usize) {
+    pub fn transfer(&mut self, stack: &mut Stack, listener: usize) {
         while let Some(slot) = stack
             .listeners
             .get(listener)

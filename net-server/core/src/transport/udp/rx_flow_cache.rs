@@ -128,9 +128,9 @@ pub fn plain(netif: usize, frame: &[u8]) -> Option<(Family, Flow, &[u8])> {
 
 /// The flows, each at a place that follows from its addresses and ports.
 #[derive(Default)]
-pub struct Inlets([Option<(Flow, Delivery)>; FLOWS]);
+pub struct RxFlowCache([Option<(Flow, Delivery)>; FLOWS]);
 
-impl Inlets {
+impl RxFlowCache {
     /// Where the datagrams of that flow go.
     #[inline]
     pub fn find(&self, flow: &Flow) -> Option<&Delivery> {
@@ -147,7 +147,7 @@ impl Inlets {
 
     /// Forgets everything.
     pub fn clear(&mut self) {
-        *self = Inlets::default();
+        *self = RxFlowCache::default();
     }
 }
 
@@ -202,14 +202,14 @@ mod tests {
             let frame = datagram(v6, b"hello");
             let (family, flow, payload) = plain(3, &frame).expect("a plain datagram");
             assert_eq!((family == Family::Inet6, payload), (v6, &b"hello"[..]));
-            let mut inlets = Inlets::default();
-            assert_eq!(inlets.find(&flow), None);
+            let mut rx_flow_cache = RxFlowCache::default();
+            assert_eq!(rx_flow_cache.find(&flow), None);
             let Ok(Kind::Udp(udp)) = ethernet(&frame, MAC, true) else {
                 panic!("not a datagram");
             };
             let delivery = Delivery::new(1, 2, &udp);
-            inlets.learn(flow, delivery);
-            assert_eq!(inlets.find(&flow), Some(&delivery));
+            rx_flow_cache.learn(flow, delivery);
+            assert_eq!(rx_flow_cache.find(&flow), Some(&delivery));
             // Any byte of what decides makes it another flow.
             let (ip, udp) = if v6 { (22, 54) } else { (26, 34) };
             for at in (0..12).chain(ip..udp + 4) {
@@ -219,11 +219,11 @@ mod tests {
                     mend(&mut other);
                 }
                 let (_, flow, _) = plain(3, &other).expect("still plain");
-                assert_eq!(inlets.find(&flow), None, "byte {at}");
+                assert_eq!(rx_flow_cache.find(&flow), None, "byte {at}");
             }
-            assert_eq!(inlets.find(&plain(4, &frame).unwrap().1), None);
-            inlets.clear();
-            assert_eq!(inlets.find(&flow), None);
+            assert_eq!(rx_flow_cache.find(&plain(4, &frame).unwrap().1), None);
+            rx_flow_cache.clear();
+            assert_eq!(rx_flow_cache.find(&flow), None);
         }
     }
 

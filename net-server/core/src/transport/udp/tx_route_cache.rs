@@ -58,11 +58,11 @@ impl Answer {
 }
 
 /// The answers, each at a place that follows from its destination.
-pub struct Shortcuts([Option<Answer>; ANSWERS]);
+pub struct TxRouteCache([Option<Answer>; ANSWERS]);
 
-impl Default for Shortcuts {
+impl Default for TxRouteCache {
     fn default() -> Self {
-        Shortcuts([None; ANSWERS])
+        TxRouteCache([None; ANSWERS])
     }
 }
 
@@ -74,7 +74,7 @@ fn place(remote: IpAddress) -> usize {
     usize::from(last) % ANSWERS
 }
 
-impl Shortcuts {
+impl TxRouteCache {
     /// What is known of a destination.
     pub fn find(&self, now: u64, remote: IpAddress, named: Option<IpAddress>) -> Option<&Answer> {
         self.0[place(remote)]
@@ -92,7 +92,7 @@ impl Shortcuts {
 
     /// Forgets everything: addresses, routes or links have changed.
     pub fn clear(&mut self) {
-        *self = Shortcuts::default();
+        *self = TxRouteCache::default();
     }
 }
 
@@ -160,15 +160,15 @@ mod tests {
         let (remote, source) = (IpAddress::v4(10, 0, 2, 2), IpAddress::v4(10, 0, 2, 1));
         // The same place in the table.
         let other = IpAddress::v4(10, 0, 3, 2);
-        let mut shortcuts = Shortcuts::default();
-        shortcuts.learn(5, Answer::new(remote, None, source, 1, [2; 6], [4; 6]));
+        let mut tx_route_cache = TxRouteCache::default();
+        tx_route_cache.learn(5, Answer::new(remote, None, source, 1, [2; 6], [4; 6]));
         for (now, holds) in [(5, true), (5 + LIFE - 1, true), (5 + LIFE, false)] {
-            let found = shortcuts.find(now, remote, None).map(|answer| answer.to);
+            let found = tx_route_cache.find(now, remote, None).map(|answer| answer.to);
             assert_eq!(found, holds.then_some([4; 6]), "{now}");
         }
-        assert!(shortcuts.find(5, other, None).is_none());
-        assert!(shortcuts.find(5, remote, Some(source)).is_none());
-        shortcuts.clear();
-        assert!(shortcuts.find(5, remote, None).is_none());
+        assert!(tx_route_cache.find(5, other, None).is_none());
+        assert!(tx_route_cache.find(5, remote, Some(source)).is_none());
+        tx_route_cache.clear();
+        assert!(tx_route_cache.find(5, remote, None).is_none());
     }
 }
