@@ -122,22 +122,23 @@ impl Brane {
             fail: None,
         };
         turn.fail = self.commands(now);
-        self.stack.unblock();
+        self.stack.tcp.unblock(&mut self.stack.net);
         for client in &mut self.clients {
             turn.more |= client.poll(now, &mut self.stack, &self.identity);
         }
-        if self.stack.deadline() <= now && self.stack.expire(now) {
+        if self.stack.deadline() <= now && self.stack.poll(now) {
             self.addresses_changed();
         }
         for _ in 0..ROUNDS {
             self.serve(now);
-            if !self.looped(now) && self.stack.dirty.is_empty() {
+            if !self.looped(now) && self.stack.tcp.dirty.is_empty() {
                 break;
             }
         }
-        turn.more |=
-            self.more_commands || !self.stack.dirty.is_empty() || self.stack.netifs[0].tx.has_looped();
-        if !self.stack.queries.is_empty() {
+        turn.more |= self.more_commands
+            || !self.stack.tcp.dirty.is_empty()
+            || self.stack.net.netifs[0].tx.has_looped();
+        if !self.stack.queries.is_empty() || !self.stack.icmp.is_idle() {
             self.answer(now);
         }
         let ended = self.drained(now);
@@ -161,7 +162,7 @@ impl Brane {
         self.stack.invalidate_caches();
         let mut addresses = [SockAddr::default(); IDENTITY_ADDRESSES];
         let mut count = 0;
-        let netifs = || self.stack.netifs.iter().skip(1).map(|(_, netif)| netif);
+        let netifs = || self.stack.net.netifs.iter().skip(1).map(|(_, netif)| netif);
         for cidr in netifs().flat_map(NetIf::addresses) {
             if let Some(slot) = addresses.get_mut(count) {
                 *slot = SockAddr::new(Some(cidr.address().into()), u16::from(cidr.prefix_len()));
@@ -191,12 +192,12 @@ impl Brane {
 
     /// What the brane says of itself.
     pub fn status(&mut self) -> BraneStatus {
-        self.stack.count_frames();
-        let mut counters = self.stack.counters.report();
+        self.stack.net.count_frames();
+        let mut counters = self.stack.net.counters.report();
         let gauges = [
-            ("tcp connections", self.stack.conns.len() as u64),
-            ("tcp half-open", self.stack.syncache.len() as u64),
-            ("tcp buffer bytes", self.stack.tcp_memory() as u64),
+            ("tcp connections", self.stack.tcp.conns.len() as u64),
+            ("tcp half-open", self.stack.tcp.syncache.len() as u64),
+            ("tcp buffer bytes", self.stack.tcp.memory() as u64),
         ];
         counters.extend(gauges.map(|(name, value)| Counter {
             name: name.to_string(),
@@ -205,6 +206,7 @@ impl Brane {
         BraneStatus {
             interfaces: self
                 .stack
+                .net
                 .netifs
                 .iter()
                 .map(|(_, netif)| netif.status())
@@ -215,11 +217,11 @@ impl Brane {
 
     /// Looks at the connections that have news.
     fn serve(&mut self, now: u64) {
-        for _ in 0..self.stack.dirty.len() {
-            let Some(id) = self.stack.dirty.pop_front() else {
+        for _ in 0..self.stack.tcp.dirty.len() {
+            let Some(id) = self.stack.tcp.dirty.pop_front() else {
                 return;
             };
-            let Some(conn) = self.stack.conns.get_mut(id) else {
+            let Some(conn) = self.stack.tcp.conns.get_mut(id) else {
                 continue;
             };
             conn.queued = false;
@@ -236,26 +238,26 @@ impl Brane {
             match conn.owner {
                 Owner::Slot { client, slot } => self.clients[client].serve(now, &mut self.stack, slot),
                 Owner::Listener(_) if state == State::Closed => {
-                    self.stack.remove(id);
+                    self.stack.tcp.remove(id);
                     continue;
                 }
                 Owner::Listener(listener) if conn.established => {
-                    if let Some(client) = self.stack.listeners.get(listener).map(|l| l.client) {
+                    if let Some(client) = self.stack.tcp.listeners.get(listener).map(|l| l.client) {
                         self.clients[client].transfer(&mut self.stack, listener);
-                        self.stack.crowded(now, id);
+                        self.stack.tcp.crowded(now, &mut self.stack.net, id);
                         client::lose_evicted(now, &mut self.stack, &mut self.clients);
                     }
                 }
                 _ => {}
             }
-            self.stack.egress(now, id);
+            self.stack.tcp.egress(now, &mut self.stack.net, id);
         }
     }
 
     /// Makes everything visible to everybody.
     fn flush(&mut self, now: u64, notify: &mut impl FnMut(Peer)) {
         let mut bits = 0;
-        for (_, netif) in self.stack.netifs.iter_mut() {
+        for (_, netif) in self.stack.net.netifs.iter_mut() {
             if netif.tx.publish()
                 && let Some(p) = netif.port()
             {

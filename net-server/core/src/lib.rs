@@ -33,6 +33,7 @@ pub mod ip;
 pub mod link;
 pub mod memory;
 pub mod neighbor;
+pub mod net;
 pub mod netif;
 pub mod protosw;
 pub mod query;

@@ -350,6 +350,11 @@ impl NetIf {
         self.addresses.iter().any(|cidr| cidr.address() == address)
     }
 
+    /// Returns true if `address` is in one of its networks.
+    pub fn contains(&self, address: IpAddress) -> bool {
+        self.addresses.iter().any(|cidr| cidr.contains_addr(&address))
+    }
+
     /// Whether a datagram to `address` is for this brane: one of its own, or a broadcast that reaches it.
     pub fn accepts(&self, address: IpAddress) -> bool {
         self.is_loopback()

@@ -72,7 +72,7 @@ impl Brane {
                 Command::Crash => return Some(Failure::Fault),
                 Command::Hang => return Some(Failure::Hang),
                 Command::Bad(why) => {
-                    self.stack.counters.manager_bad_commands += 1;
+                    self.stack.net.counters.manager_bad_commands += 1;
                     self.control.configured(token, Err(why));
                 }
             }
@@ -102,13 +102,16 @@ impl Brane {
         self.life = Life::Created(created);
         let inet6 = self.stack.switch.has_family(Family::Inet6);
         let switch = &self.stack.switch;
-        self.stack.netifs[0].set_loopback(|family| switch.has_family(family));
+        self.stack.net.netifs[0].set_loopback(|family| switch.has_family(family));
         self.identity.id = config.id;
         self.identity.generation = config.generation;
         self.identity.primary = u8::from(config.primary);
         self.take_name(&config.name);
         for interface in &config.interfaces {
-            self.stack.netifs.insert(NetIf::unbound(interface.clone(), inet6));
+            self.stack
+                .net
+                .netifs
+                .insert(NetIf::unbound(interface.clone(), inet6));
         }
         let held = config.held;
         self.config = Some(config);
@@ -132,7 +135,7 @@ impl Brane {
 
     /// An interface of the brane by its name, for an order that `lo0` cannot be given.
     fn own(&self, name: &str) -> Result<usize, String> {
-        match self.stack.find(name) {
+        match self.stack.net.find(name) {
             Some(0) => Err(format!("{name} stays as it is: every brane has its own")),
             Some(index) => Ok(index),
             None => Err(format!("no interface {name}")),
@@ -148,7 +151,7 @@ impl Brane {
         let inet6 = self.stack.switch.has_family(Family::Inet6);
         let port = usize::from(interface.port);
         config.interfaces.push(interface.clone());
-        self.stack.netifs.insert(NetIf::unbound(interface, inet6));
+        self.stack.net.netifs.insert(NetIf::unbound(interface, inet6));
         self.bind(now, port / self.ports_per_nic, port % self.ports_per_nic);
         self.addresses_changed();
         Ok(())
@@ -158,8 +161,8 @@ impl Brane {
     pub fn detach(&mut self, now: u64, name: &str) -> Result<(), String> {
         let index = self.own(name)?;
         self.stack.end_queries_over(index);
-        let mut netif = self.stack.netifs.remove(index);
-        netif.tx.count(&mut self.stack.counters);
+        let mut netif = self.stack.net.netifs.remove(index);
+        netif.tx.count(&mut self.stack.net.counters);
         if let Some(number) = netif.port() {
             let port = self.ports[number / self.ports_per_nic].port(number % self.ports_per_nic);
             port.user = None;
@@ -181,7 +184,7 @@ impl Brane {
     /// why not.
     pub fn adjust(&mut self, now: u64, interface: InterfaceConfig) -> Result<(), String> {
         let index = self.own(&interface.name)?;
-        let old = self.stack.netifs[index].config().clone();
+        let old = self.stack.net.netifs[index].config().clone();
         if (&old.device, old.port, old.mac) != (&interface.device, interface.port, interface.mac) {
             return Err(format!(
                 "{}: device, port and MAC address stay; detach the interface and attach it anew",
@@ -195,8 +198,8 @@ impl Brane {
         {
             *place = interface.clone();
         }
-        let seed = self.stack.random();
-        self.stack.netifs[index].adjust(interface, seed, now);
+        let seed = self.stack.net.random();
+        self.stack.net.netifs[index].adjust(interface, seed, now);
         self.addresses_changed();
         self.reset_stranded(now);
         Ok(())
@@ -216,7 +219,12 @@ impl Brane {
         if rename.device {
             return self.rename_device(index, from, &rename.to);
         }
-        if self.stack.find(&rename.to).is_some_and(|taken| taken != index) {
+        if self
+            .stack
+            .net
+            .find(&rename.to)
+            .is_some_and(|taken| taken != index)
+        {
             return Err(format!("name taken: there is an interface {}", rename.to));
         }
         if let Some(config) = &mut self.config
@@ -224,7 +232,7 @@ impl Brane {
         {
             place.name = rename.to.clone();
         }
-        self.stack.netifs[index].rename(&rename.to);
+        self.stack.net.netifs[index].rename(&rename.to);
         Ok(())
     }
 
@@ -239,17 +247,20 @@ impl Brane {
         if let Some(place) = config.interfaces.iter_mut().find(|i| i.name == *interface) {
             place.device = to.to_string();
         }
-        self.stack.netifs[index].device = to.to_string();
+        self.stack.net.netifs[index].device = to.to_string();
         Ok(())
     }
 
     /// Resets what uses an interface or address that is gone, and tells whose it was.
     fn reset_stranded(&mut self, now: u64) {
-        let stranded = self.stack.stranded();
-        let owners: Vec<Owner> = stranded.iter().map(|id| self.stack.conns[*id].owner).collect();
+        let stranded = self.stack.tcp.stranded(&self.stack.net);
+        let owners: Vec<Owner> = stranded
+            .iter()
+            .map(|id| self.stack.tcp.conns[*id].owner)
+            .collect();
         for id in stranded {
-            self.stack.counters.tcp_stranded += 1;
-            self.stack.remove(id);
+            self.stack.net.counters.tcp_stranded += 1;
+            self.stack.tcp.remove(id);
         }
         for owner in owners {
             if let Owner::Slot { client, slot } = owner {

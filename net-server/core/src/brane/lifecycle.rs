@@ -81,23 +81,23 @@ impl Brane {
             return false;
         };
         let over = |state| matches!(state, State::Closed | State::TimeWait);
-        let conns = self.stack.conns.iter();
+        let conns = self.stack.tcp.conns.iter();
         let left = conns.filter(|(_, conn)| !over(conn.socket.state())).count();
         if left != 0 && now < drain.until {
             return false;
         }
         self.control.drained(drain.token, left as u32);
         self.drain = None;
-        let all: Vec<usize> = self.stack.conns.iter().map(|(id, _)| id).collect();
+        let all: Vec<usize> = self.stack.tcp.conns.iter().map(|(id, _)| id).collect();
         for id in all {
-            let Some(conn) = self.stack.conns.get(id) else {
+            let Some(conn) = self.stack.tcp.conns.get(id) else {
                 continue;
             };
             let owner = conn.owner;
             if over(conn.socket.state()) {
-                self.stack.remove(id);
+                self.stack.tcp.remove(id);
             } else {
-                self.stack.abort(now, id);
+                self.stack.tcp.abort(now, &mut self.stack.net, id);
             }
             if let Owner::Slot { client, slot } = owner {
                 self.clients[client].serve(now, &mut self.stack, slot);

@@ -25,7 +25,7 @@ impl Part {
             // Addresses, routes, neighbours: smoltcp's tables are part of each interface.
             None => 4096,
             Some(Protocol::Tcp) => CONNECTIONS * size_of::<Conn>(),
-            Some(Protocol::Udp) => sock::SLOTS * size_of::<crate::stack::Udp>(),
+            Some(Protocol::Udp) => sock::SLOTS * size_of::<crate::transport::udp::UdpSocket>(),
             Some(Protocol::Icmp | Protocol::Icmp6) => 1024,
         }
     }

@@ -40,17 +40,17 @@ fn state(state: State) -> &'static str {
 
 impl Stack {
     pub(super) fn interfaces(&mut self, name: Option<&str>) -> Answer {
-        self.count_frames();
-        match name.map(|name| (name, self.find(name))) {
-            None => Answer::Interfaces(self.netifs.iter().map(|(_, netif)| netif.status()).collect()),
-            Some((_, Some(index))) => Answer::Interfaces([self.netifs[index].status()].into()),
+        self.net.count_frames();
+        match name.map(|name| (name, self.net.find(name))) {
+            None => Answer::Interfaces(self.net.netifs.iter().map(|(_, netif)| netif.status()).collect()),
+            Some((_, Some(index))) => Answer::Interfaces([self.net.netifs[index].status()].into()),
             Some((name, None)) => Answer::Refused(Refusal::NoSuchInterface(name.to_string())),
         }
     }
 
     pub(super) fn routes(&mut self) -> Answer {
         let mut routes = Vec::new();
-        for (_, netif) in self.netifs.iter_mut() {
+        for (_, netif) in self.net.netifs.iter_mut() {
             let up = netif.up;
             routes.extend(netif.routes().into_iter().filter(|_| up).map(|(to, via)| Route {
                 to,
@@ -63,7 +63,7 @@ impl Stack {
     }
 
     pub(super) fn neighbours(&self, now: u64, family: Family, skip: u32) -> Answer {
-        let netifs = self.netifs.iter().map(|(_, netif)| netif);
+        let netifs = self.net.netifs.iter().map(|(_, netif)| netif);
         let all = netifs.flat_map(|netif| netif.neighbours.iter(now).map(move |heard| (netif, heard)));
         let all = all.filter(|(_, heard)| heard.ip.is_ipv4() == (family == Family::Inet));
         let all = all.map(|(netif, heard)| Neighbour {
@@ -83,7 +83,7 @@ impl Stack {
             false => Ipv4Addr::UNSPECIFIED.into(),
         };
         let at = |address: Option<IpAddress>, port| SocketAddr::new(address.map_or(any, Into::into), port);
-        let listeners = self.listeners.iter().map(|(_, listener)| Socket {
+        let listeners = self.tcp.listeners.iter().map(|(_, listener)| Socket {
             protocol: Protocol::Tcp,
             local: at(listener.local, listener.port),
             remote: None,
@@ -91,7 +91,7 @@ impl Stack {
             receive_queue: listener.pending.len() as u32,
             send_queue: 0,
         });
-        let mut udps: Vec<_> = self.udp_sockets().copied().collect();
+        let mut udps: Vec<_> = self.udp.sockets().copied().collect();
         udps.sort_by_key(|udp| (udp.port, udp.client, udp.slot));
         let udps = udps.into_iter().map(|udp| Socket {
             protocol: Protocol::Udp,
@@ -101,7 +101,7 @@ impl Stack {
             receive_queue: 0,
             send_queue: 0,
         });
-        let conns = self.conns.iter_mut().map(|(_, conn)| {
+        let conns = self.tcp.conns.iter_mut().map(|(_, conn)| {
             let socket = conn.socket.get();
             Socket {
                 protocol: Protocol::Tcp,

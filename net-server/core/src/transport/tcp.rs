@@ -4,24 +4,35 @@
 //! and ports. A socket comes to be when a handshake is complete, never before, so nothing waits in a set for nothing.
 
 pub mod buffers;
+mod connections;
 pub mod isn;
 pub mod opener;
+mod passive;
 pub mod segment;
 pub mod sources;
 pub mod syncache;
 
-use crate::transport::tcp::sources::SourceId;
+use crate::transport::Map;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use brane_abi::layout::sock;
 use buffers::{Block, Buffers};
 use core::hash::{Hash, Hasher};
+use foldhash::fast::FixedState;
+use rand_chacha::rand_core::RngCore;
+use slab::Slab;
 use smoltcp::iface::{SocketHandle, SocketSet};
 use smoltcp::socket::tcp::{CongestionControl, Socket, SocketBuffer, State};
 use smoltcp::time::Duration;
 use smoltcp::wire::IpAddress;
+use sources::{SourceId, Sources};
+use syncache::SynCache;
 
 /// Smallest, default and largest buffer in bytes.
 const BUFFER: (usize, usize, usize) = (buffers::SMALLEST, 16 << 10, buffers::LARGEST);
+
+/// Connections that one frame, or one poll of a connection, can have reset for the sake of others.
+const EVICTED: usize = 16;
 
 /// Connections at most, in whatever state.
 pub const CONNECTIONS: usize = 512;
@@ -260,6 +271,55 @@ pub struct Listener {
     pub pending: VecDeque<usize>,
     /// Slots that wait for a connection, first come first served.
     pub waiting: VecDeque<usize>,
+}
+
+/// TCP of a brane: its connections and listeners.
+pub struct Tcp {
+    /// Connections.
+    pub conns: Slab<Conn>,
+    /// Listeners.
+    pub listeners: Slab<Listener>,
+    flows: Map<FlowKey, usize>,
+    listening: Map<u16, Vec<usize>>,
+    pool: Pool,
+    /// Connections whose handshake is not complete.
+    pub syncache: SynCache,
+    /// How many of the connections that came in each source holds.
+    sources: Sources,
+    /// Slots of clients whose connections were reset for the sake of others, and whose clients do not know it yet.
+    pub evicted: Vec<(usize, usize)>,
+    /// Connections to poll. A connection that is marked as queued is here or in `blocked`, once; no other is.
+    pub dirty: VecDeque<usize>,
+    /// Connections that found no room to send in.
+    blocked: Vec<usize>,
+    /// Connections without an owner, oldest first.
+    lingering: VecDeque<usize>,
+    /// An empty set of sockets, for segments that belong to no connection.
+    nobody: SocketSet<'static>,
+    /// No later than the earliest deadline of any connection.
+    earliest: u64,
+}
+
+impl Tcp {
+    /// Makes an empty TCP. `rng` must be unpredictable: sequence numbers come from it.
+    pub fn new(rng: &mut impl RngCore, hash: FixedState) -> Tcp {
+        Tcp {
+            // What any host can make longer has its full size from the start.
+            conns: Slab::with_capacity(CONNECTIONS),
+            listeners: Slab::with_capacity(sock::SLOTS),
+            flows: Map::with_capacity_and_hasher(2 * CONNECTIONS, hash.clone()),
+            listening: Map::with_hasher(hash.clone()),
+            pool: Pool::default(),
+            syncache: SynCache::new(rng),
+            sources: Sources::new(CONNECTIONS, hash),
+            evicted: Vec::with_capacity(EVICTED),
+            dirty: VecDeque::with_capacity(CONNECTIONS),
+            blocked: Vec::with_capacity(CONNECTIONS),
+            lingering: VecDeque::with_capacity(CONNECTIONS),
+            nobody: SocketSet::new(Vec::new()),
+            earliest: u64::MAX,
+        }
+    }
 }
 
 #[cfg(test)]

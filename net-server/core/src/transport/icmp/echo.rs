@@ -1,11 +1,11 @@
-//! `ping`: echo requests of the brane itself (RFC 792, RFC 4443 4).
+//! Echo requests of the brane itself (RFC 792, RFC 4443 4), for the query `ping`.
 //!
-//! smoltcp sends them, because it finds the neighbour; replies come from any host, checked by [`crate::headers`], and are matched
+//! smoltcp sends them, because it finds the neighbour. Replies come from any host, checked by [`crate::headers`], and are matched
 //! by identifier, sequence number and sender.
 
-use super::{PINGS, Queries, Requester, until};
-use crate::family::{control_of, family_of};
-use crate::stack::Stack;
+use super::Icmp;
+use crate::net::Net;
+use crate::query::{Requester, until};
 use alloc::vec;
 use brane_abi::query::{Answer, Refusal};
 use smoltcp::iface::SocketHandle;
@@ -28,34 +28,26 @@ pub struct Ping {
     pub until: u64,
 }
 
-impl Stack {
+impl Icmp {
     /// Sends an echo request.
-    pub(super) fn ping(
+    pub(crate) fn ping(
         &mut self,
         now: u64,
+        net: &mut Net,
         requester: Requester,
         to: IpAddress,
         sequence: u16,
         size: u16,
         timeout_ms: u32,
     ) -> Result<(), Refusal> {
-        self.check_room(requester, self.queries.pings.len(), PINGS)?;
-        let family = family_of(to);
-        if !self.switch.takes(family, control_of(family)) {
-            return Err(Refusal::NoSuchProtocol(control_of(family)));
-        }
         if size > LONGEST {
             return Err(Refusal::TooMuchData { size, most: LONGEST });
         }
-        let netif = self.route(to).filter(|_| to.is_unicast());
+        let netif = net.route(to).filter(|_| to.is_unicast());
         let netif = netif.ok_or(Refusal::NoRoute(to.into()))?;
-        let source = if netif == 0 {
-            Some(to)
-        } else {
-            self.netifs[netif].source_for(to)
-        };
+        let source = net.source(netif, to);
         let source = source.ok_or(Refusal::NoRoute(to.into()))?;
-        let ident = self.random() as u16;
+        let ident = net.random() as u16;
         let data: vec::Vec<u8> = (0..size).map(|n| n as u8).collect();
         let checksums = ChecksumCapabilities::default();
         let bytes = match (source, to) {
@@ -88,9 +80,9 @@ impl Stack {
         if !sent {
             return Err(Refusal::CannotSend(to.into()));
         }
-        self.netifs[netif].resolve(now, to);
-        let handle = self.netifs[netif].add_control(socket, now);
-        self.queries.pings.push(Ping {
+        net.netifs[netif].resolve(now, to);
+        let handle = net.netifs[netif].add_control(socket, now);
+        self.pings.push(Ping {
             requester,
             netif,
             handle,
@@ -103,16 +95,17 @@ impl Stack {
         Ok(())
     }
 
-    pub(super) fn end_pings(&mut self, now: u64) {
-        let Queries { pings, done, .. } = &mut self.queries;
+    /// Ends the requests whose time is over.
+    pub(crate) fn end_pings(&mut self, now: u64, net: &mut Net) {
+        let Icmp { pings, done, .. } = self;
         for ping in pings.extract_if(.., |ping| ping.until <= now) {
-            self.netifs[ping.netif].remove_control(ping.handle);
+            net.netifs[ping.netif].remove_control(ping.handle);
             done.push((ping.requester, Answer::Refused(Refusal::NoReply(ping.to.into()))));
         }
     }
 
     /// Handles a received ICMP packet whose IP header begins at `start`. If it is the reply to a ping, the ping is answered.
-    pub fn echo_reply(&mut self, now: u64, frame: &[u8], start: usize) {
+    pub fn echo_reply(&mut self, now: u64, net: &mut Net, frame: &[u8], start: usize) {
         let Some(packet) = frame.get(start..) else {
             return;
         };
@@ -127,18 +120,18 @@ impl Stack {
             (ping.to, ping.ident, ping.sequence) == (from, ident, sequence)
                 && (kind == 129) == matches!(from, IpAddress::Ipv6(_))
         };
-        let Some(at) = self.queries.pings.iter().position(mine) else {
+        let Some(at) = self.pings.iter().position(mine) else {
             return;
         };
-        let ping = self.queries.pings.swap_remove(at);
-        self.netifs[ping.netif].remove_control(ping.handle);
+        let ping = self.pings.swap_remove(at);
+        net.netifs[ping.netif].remove_control(ping.handle);
         let answer = Answer::Echo {
             from: from.into(),
             size: data.len() as u16,
             ttl,
             rtt_us: (now.saturating_sub(ping.since) / 1000).min(u32::MAX.into()) as u32,
         };
-        self.queries.done.push((ping.requester, answer));
+        self.done.push((ping.requester, answer));
     }
 }
 

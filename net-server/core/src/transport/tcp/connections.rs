@@ -1,16 +1,17 @@
-//! The stack's TCP: connections by their flow, listeners by their port, and which connection is to be looked at.
+//! Connections by their flow, listeners by their port, and the connections that wait to be polled.
 //!
-//! Segments come from any host, checked by [`crate::headers`]; connections and listeners belong to clients. What a host can make
-//! us keep is bounded by the listeners' backlogs, [`CONNECTIONS`] and the pool's bytes. How a connection comes in is in
+//! Segments come from any host, checked by [`crate::headers`]. Connections and listeners belong to clients. What a host can make
+//! the brane keep is bounded by the listeners' backlogs, [`CONNECTIONS`] and the pool's bytes. How a connection comes in is in
 //! `passive.rs`.
 
 use super::passive::Unmatched;
-use super::{STALLED, Stack, overlap};
+use super::segment::{Numbers, at_or_after};
+use super::{CONNECTIONS, Conn, FlowKey, LINGER, Listener, Owner, Sizes, Tcp, opener};
 use crate::headers::{Reason, Transport, flags};
-use crate::transport::tcp::opener;
-use crate::transport::tcp::segment::{Numbers, at_or_after};
-use crate::transport::tcp::{CONNECTIONS, Conn, FlowKey, LINGER, Listener, Owner, Sizes};
+use crate::net::{Net, STALLED};
+use crate::transport::overlap;
 use alloc::collections::VecDeque;
+use alloc::vec::Vec;
 use brane_abi::socket::error;
 use smoltcp::socket::tcp::State;
 use smoltcp::wire::{IpAddress, IpEndpoint};
@@ -28,9 +29,16 @@ const RESOLVED: u64 = 10_000_000_000;
 /// See [`RESOLVED`].
 const UNRESOLVED: u64 = 100_000_000;
 
-impl Stack {
+impl Tcp {
     /// A TCP segment has come in on an interface.
-    pub(super) fn segment(&mut self, now: u64, index: usize, frame: &[u8], segment: &Transport) {
+    pub(crate) fn segment(
+        &mut self,
+        now: u64,
+        net: &mut Net,
+        index: usize,
+        frame: &[u8],
+        segment: &Transport,
+    ) {
         let key = FlowKey {
             netif: index,
             local: segment.dst,
@@ -53,19 +61,19 @@ impl Stack {
         let id = match found {
             Some(id) => id,
             // An open connection shows that its other end may be one.
-            None if index != 0 && (self.is_ours(key.remote) || !self.netifs[index].owns(key.local)) => {
-                return self.counters.dropped(Reason::Address);
+            None if index != 0 && (net.is_ours(key.remote) || !net.netifs[index].owns(key.local)) => {
+                return net.counters.dropped(Reason::Address);
             }
-            None => match self.unmatched(now, &key, frame, segment) {
+            None => match self.unmatched(now, net, &key, frame, segment) {
                 Unmatched::Conn(id) => id,
                 Unmatched::Done => return,
-                Unmatched::Refused => return self.refuse(now, index, frame),
+                Unmatched::Refused => return self.refuse(now, net, index, frame),
             },
         };
         let conn = &mut self.conns[id];
         conn.heard = now;
         let before = (segment.flags & flags::FIN != 0).then(|| conn.socket.state());
-        self.netifs[index].ingress(now, frame, Some(&mut conn.socket.set));
+        net.netifs[index].ingress(now, frame, Some(&mut conn.socket.set));
         let state = conn.socket.state();
         if before.is_some_and(|before| !peer_is_done(before) && peer_is_done(state)) {
             let seq = Numbers::of(frame, segment).seq;
@@ -86,13 +94,20 @@ impl Stack {
     }
 
     /// A segment is for no connection: smoltcp resets it.
-    fn refuse(&mut self, now: u64, index: usize, frame: &[u8]) {
-        let netif = &mut self.netifs[index];
+    fn refuse(&mut self, now: u64, net: &mut Net, index: usize, frame: &[u8]) {
+        let netif = &mut net.netifs[index];
         netif.resolve_for_stranger(now, frame);
         netif.ingress(now, frame, Some(&mut self.nobody));
     }
 
-    pub(super) fn insert(&mut self, now: u64, key: FlowKey, owner: Owner, sizes: Sizes) -> Option<usize> {
+    pub(super) fn insert(
+        &mut self,
+        now: u64,
+        net: &mut Net,
+        key: FlowKey,
+        owner: Owner,
+        sizes: Sizes,
+    ) -> Option<usize> {
         let mut socket = loop {
             // Entries of closed connections can make the table want to grow.
             let room = self.conns.len() < CONNECTIONS && self.flows.try_reserve(1).is_ok();
@@ -100,7 +115,7 @@ impl Stack {
                 Some(socket) => break socket,
                 None => {
                     let oldest = *self.lingering.front()?;
-                    self.counters.tcp_lingering_evicted += 1;
+                    net.counters.tcp_lingering_evicted += 1;
                     self.remove(oldest);
                 }
             }
@@ -152,11 +167,11 @@ impl Stack {
     }
 
     /// Resets a connection.
-    pub fn abort(&mut self, now: u64, id: usize) {
+    pub fn abort(&mut self, now: u64, net: &mut Net, id: usize) {
         if let Some(conn) = self.conns.get_mut(id) {
             conn.socket.get().abort();
             // Where the interface is gone, there is nobody to tell.
-            if let Some(netif) = self.netifs.get_mut(conn.key.netif) {
+            if let Some(netif) = net.netifs.get_mut(conn.key.netif) {
                 netif.egress(now, &mut conn.socket.set);
             }
             self.remove(id);
@@ -187,11 +202,11 @@ impl Stack {
     }
 
     /// Lets a connection send, and notes when it wants to be looked at again. A connection that nobody holds is finished here.
-    pub fn egress(&mut self, now: u64, id: usize) {
+    pub fn egress(&mut self, now: u64, net: &mut Net, id: usize) {
         let Some(conn) = self.conns.get_mut(id) else {
             return;
         };
-        let netif = &mut self.netifs[conn.key.netif];
+        let netif = &mut net.netifs[conn.key.netif];
         if conn.owner == Owner::Nobody {
             let socket = conn.socket.get();
             while socket
@@ -237,9 +252,9 @@ impl Stack {
     }
 
     /// Looks whether interfaces that were blocked have room again, and lets what waited for it go on.
-    pub fn unblock(&mut self) {
+    pub fn unblock(&mut self, net: &mut Net) {
         let mut freed = false;
-        for (_, netif) in self.netifs.iter_mut() {
+        for (_, netif) in net.netifs.iter_mut() {
             if netif.tx.blocked {
                 netif.tx.blocked = false;
                 freed |= netif.tx.has_room();
@@ -251,8 +266,8 @@ impl Stack {
     }
 
     /// Listens. Error: one of [`error`].
-    pub fn listen(&mut self, listener: Listener) -> Result<usize, u32> {
-        if listener.local.is_some_and(|a| !self.owns(a)) {
+    pub fn listen(&mut self, net: &Net, listener: Listener) -> Result<usize, u32> {
+        if listener.local.is_some_and(|a| !net.owns(a)) {
             return Err(error::ADDRESS_NOT_AVAILABLE);
         }
         let (port, local) = (listener.port, listener.local);
@@ -280,7 +295,7 @@ impl Stack {
     }
 
     /// Stops listening; pending connections are reset. Returns the slots that waited for one.
-    pub fn unlisten(&mut self, now: u64, id: usize) -> VecDeque<usize> {
+    pub fn unlisten(&mut self, now: u64, net: &mut Net, id: usize) -> VecDeque<usize> {
         let Some(listener) = self.listeners.try_remove(id) else {
             return VecDeque::new();
         };
@@ -291,7 +306,7 @@ impl Stack {
             }
         }
         for conn in listener.pending {
-            self.abort(now, conn);
+            self.abort(now, net, conn);
         }
         listener.waiting
     }
@@ -299,7 +314,7 @@ impl Stack {
     /// Takes an established connection from a listener: the oldest of the source that holds fewest. A source that holds many does
     /// not stand before others in the line.
     pub fn accept(&mut self, listener: usize) -> Option<usize> {
-        let Stack {
+        let Tcp {
             listeners,
             conns,
             sources,
@@ -319,23 +334,24 @@ impl Stack {
     pub fn connect(
         &mut self,
         now: u64,
+        net: &mut Net,
         owner: Owner,
         (local, local_port): (Option<IpAddress>, u16),
         remote: IpEndpoint,
         sizes: Sizes,
     ) -> Result<usize, u32> {
-        if local.is_some_and(|a| !self.owns(a)) {
+        if local.is_some_and(|a| !net.owns(a)) {
             return Err(error::ADDRESS_NOT_AVAILABLE);
         }
         let usable = remote.port != 0 && remote.addr.is_unicast() && !remote.addr.is_broadcast();
         let netif = usable
-            .then(|| self.route(remote.addr))
+            .then(|| net.route(remote.addr))
             .flatten()
             .ok_or(error::UNREACHABLE)?;
         let local = match local {
             Some(local) if local.version() == remote.addr.version() => local,
             Some(_) => return Err(error::ADDRESS_NOT_AVAILABLE),
-            None => self.source(netif, remote.addr).ok_or(error::UNREACHABLE)?,
+            None => net.source(netif, remote.addr).ok_or(error::UNREACHABLE)?,
         };
         let mut key = FlowKey {
             netif,
@@ -345,23 +361,24 @@ impl Stack {
             remote_port: remote.port,
         };
         if local_port == 0 {
-            key.local_port = self
-                .pick_port(|stack, port| {
+            key.local_port = net
+                .pick_port(|port| {
                     let key = FlowKey {
                         local_port: port,
                         ..key
                     };
-                    !stack.flows.contains_key(&key) && !stack.listening.contains_key(&port)
+                    !self.flows.contains_key(&key) && !self.listening.contains_key(&port)
                 })
                 .ok_or(error::NO_RESOURCES)?;
         } else if self.flows.contains_key(&key) {
             return Err(error::ADDRESS_IN_USE);
         }
-        let id = self.insert(now, key, owner, sizes).ok_or(error::NO_RESOURCES)?;
+        let id = self
+            .insert(now, net, key, owner, sizes)
+            .ok_or(error::NO_RESOURCES)?;
         let isn = self.syncache.isn(now, &key);
-        let Stack { conns, rng, .. } = self;
-        let socket = conns[id].socket.get();
-        let connected = opener::with_number(now, isn, rng, |iface| {
+        let socket = self.conns[id].socket.get();
+        let connected = opener::with_number(now, isn, net.rng(), |iface| {
             socket
                 .connect(iface.context(), remote, (local, key.local_port))
                 .is_ok()
@@ -375,7 +392,58 @@ impl Stack {
     }
 
     /// Bytes of TCP buffers.
-    pub fn tcp_memory(&self) -> usize {
+    pub fn memory(&self) -> usize {
         self.pool.bytes()
+    }
+
+    /// Returns the connections whose interface or one of whose own addresses is gone.
+    pub fn stranded(&self, net: &Net) -> Vec<usize> {
+        let gone = |key: &FlowKey| {
+            !net.netifs.contains(key.netif)
+                || !net.owns(key.local)
+                || (key.netif == 0 && !net.owns(key.remote))
+        };
+        let conns = self.conns.iter().filter(|(_, conn)| gone(&conn.key));
+        conns.map(|(id, _)| id).collect()
+    }
+
+    /// A neighbour has answered: polls the connections that wait for its address.
+    pub fn resolved(&mut self, net: &Net, index: usize, hop: IpAddress) {
+        let Some(netif) = net.netifs.get(index) else {
+            return;
+        };
+        for (id, conn) in self.conns.iter_mut() {
+            let here =
+                conn.key.netif == index && !conn.resolved && netif.next_hop(conn.key.remote) == Some(hop);
+            if here && !conn.queued {
+                conn.queued = true;
+                self.dirty.push_back(id);
+            }
+        }
+    }
+
+    /// Returns the time at which [`Self::poll`] must be called.
+    pub fn deadline(&self) -> u64 {
+        self.earliest.min(self.syncache.deadline())
+    }
+
+    /// Does the work that is due.
+    pub fn poll(&mut self, now: u64, net: &mut Net) {
+        self.answer_again(now, net);
+        if self.earliest > now {
+            return;
+        }
+        self.earliest = u64::MAX;
+        for (id, conn) in self.conns.iter_mut() {
+            if conn.deadline <= now {
+                conn.deadline = u64::MAX;
+                if !conn.queued {
+                    conn.queued = true;
+                    self.dirty.push_back(id);
+                }
+            } else {
+                self.earliest = self.earliest.min(conn.deadline);
+            }
+        }
     }
 }
