@@ -192,6 +192,11 @@ pub struct BraneConfig {
     #[n(6)]
     #[cbor(default)]
     pub held: bool,
+    /// Bytes of memory for the tables of its families and protocols, without the buffers of connections. `None` for the brane's
+    /// default. A brane whose tables need more refuses the configuration.
+    #[n(8)]
+    #[cbor(default)]
+    pub memory: Option<u32>,
 }
 
 /// One interface of a brane (IfNet), over one device (DevNet).

@@ -7,7 +7,7 @@ mod commands;
 mod lifecycle;
 mod receive;
 
-use crate::family::{Account, Life};
+use crate::family::Life;
 use crate::link::client::{self, Client};
 use crate::link::driver::Ports;
 use crate::link::manager::Control;
@@ -74,8 +74,6 @@ pub struct Brane {
     control: Control,
     clients: Vec<Client>,
     config: Option<BraneConfig>,
-    /// Memory for the tables of families and protocols.
-    pub account: Account,
     life: Life,
     drain: Option<lifecycle::Drain>,
     identity: Identity,
@@ -106,7 +104,6 @@ impl Brane {
                 .map(|(i, region)| Client::start(i, *region))
                 .collect::<Option<_>>()?,
             config: None,
-            account: Account::default(),
             life: Life::Unborn,
             drain: None,
             identity: Identity::default(),

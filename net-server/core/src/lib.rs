@@ -39,6 +39,7 @@ pub mod protosw;
 pub mod query;
 pub mod smoltcp_guard;
 pub mod stack;
+pub mod table;
 pub mod transport;
 
 pub use brane::{Brane, Failure, Peer, Turn};

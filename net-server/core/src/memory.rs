@@ -5,15 +5,13 @@
 //! the size of its heap when it is built.
 
 use crate::eth::device::{LOOP_BYTES, LOOP_MTU, TSO_FRAME};
-use crate::ip::fragments;
+use crate::family;
 use crate::ip::identification::Disguise;
 use crate::link::client::EVENT_BYTES;
 use crate::neighbor::queue::{self, QueuedDatagram};
 use crate::net::COPY;
 use crate::netif::{NetIf, UDP_LONGEST};
-use crate::transport::tcp::sources::Sources;
-use crate::transport::tcp::syncache;
-use crate::transport::tcp::{CONNECTIONS, Conn, FlowKey, buffers};
+use crate::transport::tcp::{CONNECTIONS, buffers};
 use brane_abi::control::MAX_MESSAGE;
 use brane_abi::socket::QUESTIONS;
 use smoltcp::iface::{Interface, SocketStorage};
@@ -21,14 +19,11 @@ use smoltcp::iface::{Interface, SocketStorage};
 /// Buffers of TCP connections, in a region of their own.
 const TCP_BUFFERS: usize = buffers::MEMORY;
 
-/// Connections: socket and record of each, its place in the table of flows (buckets of the next power of two, with a byte of
-/// control each), and in three lists.
-const TCP_CONNECTIONS: usize = CONNECTIONS
-    * (size_of::<SocketStorage>() + size_of::<Conn>() + 3 * size_of::<usize>())
-    + (2 * CONNECTIONS * 8 / 7).next_power_of_two() * (size_of::<(FlowKey, usize)>() + 1);
+/// Tables of families and protocols, which their account limits ([`crate::family::Account`]).
+const TABLES: usize = family::DEFAULT_LIMIT;
 
-/// Half-open connections, and how many connections each source holds.
-const LISTENING: usize = syncache::BYTES + Sources::bytes(CONNECTIONS);
+/// Sockets of connections, which are allocated one by one.
+const TCP_SOCKETS: usize = CONNECTIONS * size_of::<SocketStorage>();
 
 /// An interface with its way out and its sockets: of these, the one that sends datagrams has a buffer.
 const INTERFACE: usize =
@@ -50,12 +45,12 @@ const CONFIGURATION: usize = 8 * MAX_MESSAGE;
 /// Returns all of it in bytes, for a brane with `ports` ports. One eighth of what is not of one piece from the start to
 /// the end is for the gaps in between.
 pub const fn needed(ports: usize) -> usize {
-    let fixed = TCP_BUFFERS + LISTENING + fragments::BYTES;
-    let rest = TCP_CONNECTIONS
+    let fixed = TCP_BUFFERS + TABLES;
+    let rest = TCP_SOCKETS
         + ports * (INTERFACE + QUEUED)
         + INTERFACE
         + LOOP
-        + 2 * COPY
+        + COPY
         + EVENT_BYTES
         + QUERIES
         + CONFIGURATION;
@@ -71,11 +66,11 @@ mod tests {
     #[test]
     fn the_account_is_the_sum_of_all_things_and_an_eighth_of_those_that_come_and_go() {
         const PORTS: usize = 6;
-        let for_good = [TCP_BUFFERS, LISTENING, fragments::BYTES];
+        let for_good = [TCP_BUFFERS, TABLES];
         let come_and_go = [
             vec![INTERFACE + QUEUED; PORTS],
-            vec![INTERFACE, LOOP, COPY, COPY],
-            vec![TCP_CONNECTIONS, EVENT_BYTES, QUERIES, CONFIGURATION],
+            vec![INTERFACE, LOOP, COPY],
+            vec![TCP_SOCKETS, EVENT_BYTES, QUERIES, CONFIGURATION],
         ]
         .concat();
         let sum: usize = come_and_go.iter().sum();

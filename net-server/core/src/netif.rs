@@ -4,6 +4,7 @@
 //! driver. Datagrams are in `datagrams.rs`, what it does by itself in `upkeep.rs`, its report in `status.rs`.
 
 mod datagrams;
+pub mod dhcp;
 mod resolution;
 mod status;
 mod upkeep;

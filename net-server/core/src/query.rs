@@ -7,6 +7,8 @@
 mod lookup;
 mod tables;
 
+pub use tables::{Any, Section, SocketRows};
+
 use crate::family::{control_of, family_of};
 use crate::stack::Stack;
 use alloc::vec::Vec;
@@ -27,8 +29,8 @@ pub enum Requester {
     },
 }
 
-/// Most pings under way. Clients have at most half of them, so that the manager's are not refused because of clients.
-const PINGS: usize = 16;
+/// Most pings under way. Each family has room for all of them. Clients have at most half of them, so that the manager's are not refused because of clients.
+pub(crate) const PINGS: usize = 16;
 /// Most lookups under way.
 const LOOKUPS: usize = 4;
 /// Longest wait in milliseconds.

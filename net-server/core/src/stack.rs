@@ -3,49 +3,46 @@
 //! Frames come from any host, by way of the trusted driver. Nothing here knows of clients' memory; the sockets' users are in
 //! [`crate::link::client`].
 
-use crate::family::{Protosw, control_of, family_of};
-use crate::headers::{self, Kind, Next, Reason};
+mod parts;
+
+use crate::family::inet::Inet;
+use crate::family::inet6::Inet6;
+use crate::family::{Account, Protosw, array, control_of};
+use crate::headers::wire::{ETHERNET, number};
+use crate::headers::{self, Kind, Packet, Reason};
 use crate::ip::extensions;
-use crate::ip::fragments::{self, Fragment, Fragments};
+use crate::ip::fragments::{self, Fragment};
 use crate::ip::icmp_error::Cause;
-use crate::net::{COPY, Net};
-use crate::netif::NeighborInput;
+use crate::neighbor::discovery;
+use crate::net::Net;
+use crate::protosw::{Outcome, Protocol, State};
 use crate::query::Queries;
-use crate::smoltcp_guard::{self, Verdict};
-use crate::transport::icmp::Icmp;
+use crate::transport::icmp::{ErrorReport, Icmp};
 use crate::transport::tcp::Tcp;
 use crate::transport::udp::rx_flow_cache::{self, Delivery};
 use crate::transport::udp::{Datagram, Udp};
+use alloc::boxed::Box;
 use alloc::vec::Vec;
-use brane_abi::control::{Family, Protocol};
+use brane_abi::control::{self, Family};
 use core::ops::Range;
 use foldhash::fast::FixedState;
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 use smoltcp::wire::IpAddress;
 
-/// Returns the error about the protocol that a packet's fixed header names.
-fn no_protocol(family: Family) -> Cause {
-    let pointer = match family {
-        Family::Inet => 9,
-        Family::Inet6 => 6,
-    };
-    Cause::Protocol { pointer }
-}
-
 /// The port of name servers.
-const DNS: u16 = 53;
+const DNS: [u8; 2] = 53u16.to_be_bytes();
 
 /// What became of a frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Done, or dropped and counted.
+pub enum Received {
+    /// It was handled, or dropped and counted.
     Done,
-    /// A datagram for a UDP socket: the caller delivers these bytes of the frame.
+    /// A datagram for a client's UDP socket: the caller delivers these bytes of the frame.
     Datagram(Delivery, Range<usize>),
     /// A packet is complete again: [`Stack::take_whole`] has it, to be handed in like a received frame.
     Reassembled,
-    /// A packet had IPv6 extension headers: without them it is in [`Stack::stripped`] and to be handed in like a received frame.
+    /// A packet had IPv6 extension headers. [`Stack::take_stripped`] has it without them, to be handed in like a received frame.
     Stripped {
         /// Its transport checksum need not be verified.
         intact: bool,
@@ -58,38 +55,52 @@ pub struct Stack {
     pub net: Net,
     /// The brane's protocol switch.
     pub switch: Protosw,
+    /// Memory for the tables of families and protocols.
+    pub account: Account,
+    inet: Inet,
+    inet6: Inet6,
     /// TCP.
     pub tcp: Tcp,
     /// UDP.
     pub udp: Udp,
     /// ICMP and ICMPv6.
     pub icmp: Icmp,
+    /// Protocols with an object of their own, by family and place.
+    own: [Vec<Option<Box<dyn Protocol>>>; 2],
     /// Queries that are under way.
     pub queries: Queries,
-    fragments: Fragments,
-    /// A packet without its extension headers.
-    pub stripped: Vec<u8>,
 }
 
 impl Stack {
-    /// Makes a stack with `lo0` alone. `seed` must be unpredictable: sequence numbers and ports come from it.
+    /// Makes a stack with `lo0` and no family. `seed` must be unpredictable: sequence numbers and ports come from it.
     pub fn new(seed: [u8; 32], now: u64) -> Stack {
         let mut rng = ChaCha12Rng::from_seed(seed);
         let hash = FixedState::with_seed(rng.next_u64());
+        let own = |family| {
+            let entries = array(family).iter();
+            let made = entries.map(|entry| match entry.state {
+                State::Own(make) => Some(make()),
+                State::Icmp | State::Tcp | State::Udp => None,
+            });
+            made.collect()
+        };
         Stack {
             switch: Protosw::default(),
+            account: Account::default(),
+            inet: Inet::new(rng.next_u64()),
+            inet6: Inet6::default(),
             tcp: Tcp::new(&mut rng, hash.clone()),
             udp: Udp::new(hash),
             icmp: Icmp::default(),
+            own: Family::ALL.map(own),
             queries: Queries::default(),
-            fragments: Fragments::new(rng.next_u64()),
-            stripped: Vec::with_capacity(COPY),
             net: Net::new(rng, now),
         }
     }
 
-    /// The same as [`Self::frame`], for a frame that holds a datagram like one that was delivered a moment ago: to whom, and its
-    /// payload. `None`, and nothing has happened, for any other frame. The transport checksum needs no verifying.
+    /// Does what [`Self::frame`] does, for a frame that holds a datagram like one that was delivered a moment ago. Returns its
+    /// receiver and its payload. Returns `None` for any other frame, and nothing has happened then. The transport checksum needs
+    /// no verifying.
     #[inline]
     pub fn known<'a>(&mut self, now: u64, index: usize, frame: &'a [u8]) -> Option<(&Delivery, &'a [u8])> {
         let (family, flow, payload) = rx_flow_cache::plain(index, frame)?;
@@ -97,7 +108,7 @@ impl Stack {
         let netif = self.net.netifs.get_mut(index)?;
         if netif.refresh_is_due(now)
             || !self.switch.takes_family(family)
-            || !self.switch.receive(family, Protocol::Udp)
+            || !self.switch.receive(family, control::Protocol::Udp)
         {
             return None;
         }
@@ -106,10 +117,10 @@ impl Stack {
         Some((delivery, payload))
     }
 
-    /// A frame has come in on an interface. `intact`: its transport checksum need not be verified.
-    pub fn frame(&mut self, now: u64, index: usize, frame: &[u8], intact: bool) -> Outcome {
+    /// Handles a frame that has come in by an interface. `intact`: its transport checksum need not be verified.
+    pub fn frame(&mut self, now: u64, index: usize, frame: &[u8], intact: bool) -> Received {
         let Some(netif) = self.net.netifs.get_mut(index) else {
-            return Outcome::Done;
+            return Received::Done;
         };
         let link = !netif.is_loopback();
         netif.received.frames += 1;
@@ -121,267 +132,229 @@ impl Stack {
         };
         if !self.switch.takes_family(family) {
             self.net.counters.no_family += 1;
-            return Outcome::Done;
+            return Received::Done;
         }
         let kind = if link {
             headers::ethernet(frame, netif.mac, intact)
         } else {
             headers::ip(frame, true)
         };
-        let kind = match kind {
-            Ok(kind) => kind,
-            Err(reason) => return self.malformed(index, reason),
+        let at = |packet| Packet {
+            netif: index,
+            ..packet
         };
         match kind {
-            Kind::Udp(udp) => {
-                let to_dhcp = udp.dst_port == 68 && udp.src_port == 67 && netif.has_dhcp();
-                if link && self.net.is_ours(udp.src) {
-                    return self.malformed(index, Reason::Address);
+            Ok(Kind::Packet(packet)) => self.packet(now, &at(packet), None),
+            Ok(Kind::Arp) => {
+                match discovery::arp_input(now, &mut self.net, index, frame) {
+                    Outcome::Malformed(reason) => self.net.malformed(index, reason),
+                    Outcome::Resolved(hop) => self.resolved(now, index, hop),
+                    _ => {}
                 }
-                let netif = &mut self.net.netifs[index];
-                if to_dhcp {
-                    // smoltcp knows its transaction by another number than the server.
-                    let disguise = netif.tx.disguise.as_deref();
-                    let Some((at, xid)) = disguise.and_then(|d| d.incoming(frame, udp.payload)) else {
-                        return Outcome::Done;
-                    };
-                    match smoltcp_guard::dhcp(frame, udp.payload, udp.len, &mut self.net.edited) {
-                        Verdict::Edited => {}
-                        Verdict::Pass if frame.len() <= self.net.edited.capacity() => {
-                            self.net.edited.clear();
-                            self.net.edited.extend_from_slice(frame);
-                        }
-                        Verdict::Pass | Verdict::Drop => return self.malformed(index, Reason::Header),
-                    }
-                    if let Some(field) = self.net.edited.get_mut(at..at + xid.len()) {
-                        field.copy_from_slice(&xid);
-                    }
-                    netif.ingress_mute(now, &self.net.edited, None);
-                    netif.deadline = now;
-                } else if !self.switch.receive(family, Protocol::Udp) {
-                    self.unknown(now, index, family, frame, no_protocol(family));
-                } else if udp.src_port != 0 && netif.accepts(udp.dst) {
-                    if let Some(socket) = self.udp.find(udp.dst, udp.dst_port) {
-                        netif.refresh(now, frame, udp.dst_port);
-                        let delivery = Delivery::new(socket.client, socket.slot, &udp);
-                        if link && let Some((_, flow, _)) = rx_flow_cache::plain(index, frame) {
-                            self.udp.rx_flow_cache.learn(flow, delivery);
-                        }
-                        return Outcome::Datagram(delivery, udp.payload..udp.payload + udp.len);
-                    }
-                    if udp.src_port == DNS && self.queries.looks_up() {
-                        netif.ingress_mute(now, frame, None);
-                        netif.deadline = now;
-                        return Outcome::Done;
-                    }
-                    self.unknown(now, index, family, frame, Cause::Port);
-                }
+                Received::Done
             }
-            Kind::Tcp(segment) => {
-                if self.switch.receive(family, Protocol::Tcp) {
-                    self.tcp.segment(now, &mut self.net, index, frame, &segment);
-                } else if !(link && self.net.is_ours(segment.src)) {
-                    self.unknown(now, index, family, frame, no_protocol(family));
-                }
+            Ok(Kind::Fragment { packet, first }) => self.fragment(now, &at(packet), first),
+            Ok(Kind::Extended { packet, len, pointer }) => self.extended(now, &at(packet), len, pointer),
+            Ok(Kind::Refused { packet, problem }) => {
+                self.reject(now, &at(packet), Cause::Header(problem));
+                Received::Done
             }
-            Kind::Other { neighbour, next } => {
-                if let Some(reason) = self.refuses(index, frame, next) {
-                    return self.malformed(index, reason);
-                }
-                let netif = &mut self.net.netifs[index];
-                let taken = match next {
-                    Next::Arp | Next::Igmp | Next::Icmp6 { discovery: true } => true,
-                    Next::Icmp => self.switch.receive(family, Protocol::Icmp),
-                    Next::Icmp6 { discovery: false } => self.switch.receive(family, Protocol::Icmp6),
-                    Next::Nothing => false,
-                    Next::Unknown { pointer } => {
-                        self.unknown(now, index, family, frame, Cause::Protocol { pointer });
-                        return Outcome::Done;
-                    }
-                    Next::Refused(problem) => {
-                        self.unknown(now, index, family, frame, Cause::Header(problem));
-                        return Outcome::Done;
-                    }
-                };
-                if !taken {
+            Err(reason) => {
+                self.net.malformed(index, reason);
+                Received::Done
+            }
+        }
+    }
+
+    /// Hands a packet to its protocol. `pointer` is the byte of the packet that names the protocol, if an extension header does.
+    fn packet(&mut self, now: u64, packet: &Packet<'_>, pointer: Option<usize>) -> Received {
+        let Some(place) = self.switch.find(&self.net, packet) else {
+            // Behind the header, nothing is to follow (RFC 8200, 4.7).
+            if packet.family == Family::Inet6 && packet.number == number::NOTHING {
+                if !self.drops_forged(packet) {
                     self.net.counters.no_protocol += 1;
-                    return Outcome::Done;
                 }
-                let mut shown = frame;
-                if next == (Next::Icmp6 { discovery: true }) {
-                    let Some((mac, taken)) = netif.guarded() else {
-                        return Outcome::Done;
-                    };
-                    match smoltcp_guard::discovery(frame, mac, taken, &mut self.net.edited) {
-                        Verdict::Pass => {}
-                        Verdict::Edited => shown = &self.net.edited,
-                        Verdict::Drop => return self.malformed(index, Reason::Header),
-                    }
-                }
-                let input = match next {
-                    Next::Arp | Next::Icmp6 { discovery: true } if link => netif.neighbor_input(now, shown),
-                    _ => NeighborInput::Other,
-                };
-                match input {
-                    NeighborInput::Other => {}
-                    NeighborInput::Handled => return Outcome::Done,
-                    NeighborInput::Resolved(hop) => {
-                        self.answered(now, index, hop);
-                        return Outcome::Done;
-                    }
-                }
-                if link && matches!(next, Next::Icmp | Next::Icmp6 { discovery: false }) {
-                    netif.resolve_for_stranger(now, frame);
-                }
-                netif.ingress(now, shown, None);
-                if neighbour {
-                    netif.learn_name_server(now, shown);
-                    netif.deadline = now;
-                } else if frame.len() > netif.tx.caps.max_transmission_unit {
-                    netif.deadline = now;
-                }
-                if !self.icmp.is_idle() && matches!(next, Next::Icmp | Next::Icmp6 { discovery: false }) {
-                    self.icmp.echo_reply(
-                        now,
-                        &mut self.net,
-                        frame,
-                        if link { headers::ETHERNET } else { 0 },
-                    );
-                }
+                return Received::Done;
             }
-            Kind::Extended { protocol, len } => {
-                let start = if link { headers::ETHERNET } else { 0 };
-                // It comes again without them, and is counted then.
-                netif.received.frames -= 1;
-                netif.received.bytes -= frame.len() as u64;
-                if extensions::strip(frame, start, len, protocol, &mut self.stripped) {
-                    return Outcome::Stripped { intact };
-                }
-                return self.malformed(index, Reason::Length);
-            }
-            Kind::Fragment { protocol, first } => {
-                if link
-                    && headers::ends(frame, headers::ETHERNET).is_none_or(|(src, _)| self.net.is_ours(src))
-                {
-                    return self.malformed(index, Reason::Address);
-                }
-                let netif = &mut self.net.netifs[index];
-                let takes = |protocol| self.switch.takes(family, protocol);
-                if !headers::protocol(protocol).is_some_and(takes) {
-                    // About the first one alone (RFC 1122, 3.2.2).
-                    if first {
-                        self.unknown(now, index, family, frame, no_protocol(Family::Inet));
-                    }
-                    return Outcome::Done;
-                }
-                self.net.counters.fragments += 1;
-                let packet = frame
-                    .get(if link { headers::ETHERNET } else { 0 }..)
-                    .unwrap_or_default();
-                let Some(fragment) = Fragment::read(index, packet) else {
-                    return Outcome::Done;
-                };
-                if !netif.accepts(fragment.key.dst.into()) {
-                    return Outcome::Done;
-                }
-                let outcome = self.fragments.add(now, &fragment);
-                self.net.counters.reassembly_failed = self.fragments.dropped;
-                if outcome == fragments::Outcome::Complete {
-                    self.net.counters.reassembled += 1;
-                    return Outcome::Reassembled;
-                }
-            }
-        }
-        Outcome::Done
-    }
-
-    /// A neighbour has answered: what waits for it goes on.
-    fn answered(&mut self, now: u64, index: usize, hop: IpAddress) {
-        let netif = &mut self.net.netifs[index];
-        netif.deadline = now;
-        netif.flush_pending(now, hop, &mut self.net.counters);
-        self.tcp.resolved(&self.net, index, hop);
-    }
-
-    /// The packet that `frame`, which came in by the interface `index`, has completed, as a frame with the same link-layer header.
-    /// [`Self::give_back`] takes the memory back.
-    pub fn take_whole(&mut self, index: usize, frame: &[u8]) -> Vec<u8> {
-        let link = match index {
-            0 => None,
-            _ => frame.get(..headers::ETHERNET),
+            let pointer = pointer.unwrap_or(match packet.family {
+                Family::Inet => 9,
+                Family::Inet6 => 6,
+            });
+            self.reject(now, packet, Cause::Protocol { pointer });
+            return Received::Done;
         };
-        self.fragments.take(link.unwrap_or_default())
-    }
-
-    /// Takes the memory back that [`Self::take_whole`] has lent.
-    pub fn give_back(&mut self, whole: Vec<u8>) {
-        self.fragments.give_back(whole);
-    }
-
-    /// Counts a frame that is dropped.
-    fn malformed(&mut self, index: usize, reason: Reason) -> Outcome {
-        self.net.malformed(index, reason);
-        Outcome::Done
-    }
-
-    /// Returns why a frame must not reach smoltcp, if it must not: its source is impossible, or it is for another host. smoltcp
-    /// believes that an IPv6 address is its own if the last two bytes are.
-    fn refuses(&self, index: usize, frame: &[u8], next: Next) -> Option<Reason> {
-        let netif = &self.net.netifs[index];
-        if netif.is_loopback() {
-            return None;
+        let Some((protocol, net)) = self.serving(place) else {
+            return Received::Done;
+        };
+        match protocol.input(now, net, packet) {
+            Outcome::Done => {}
+            Outcome::Datagram(delivery, payload) => return Received::Datagram(delivery, payload),
+            Outcome::Malformed(reason) => self.net.malformed(packet.netif, reason),
+            Outcome::Rejected(cause) => self.reject(now, packet, cause),
+            Outcome::Resolved(hop) => self.resolved(now, packet.netif, hop),
+            Outcome::Error(report) => self.error(&report),
         }
-        if next == Next::Arp {
-            let sender = smoltcp_guard::arp_sender(frame)?;
-            return self.net.is_ours(sender.into()).then_some(Reason::Address);
-        }
-        let (src, dst) = headers::ends(frame, headers::ETHERNET)?;
-        match next {
-            _ if self.net.is_ours(src) => Some(Reason::Address),
-            Next::Icmp6 { discovery: false } if src.is_unspecified() => Some(Reason::Address),
-            Next::Icmp6 { .. } if !dst.is_multicast() && !netif.owns(dst) => Some(Reason::NotForUs),
-            _ => None,
-        }
+        Received::Done
     }
 
-    /// Reports a packet that nobody here takes to its sender, if that is allowed.
-    fn unknown(&mut self, now: u64, index: usize, family: Family, frame: &[u8], cause: Cause) {
+    /// Counts a packet whose source is an address that no other host can have. Returns false for any other packet.
+    fn drops_forged(&mut self, packet: &Packet<'_>) -> bool {
+        let forged = packet.is_from_link() && self.net.is_ours(packet.src);
+        if forged {
+            self.net.malformed(packet.netif, Reason::Address);
+        }
+        forged
+    }
+
+    /// Drops a packet that no protocol takes, and sends an error to its sender if that is allowed.
+    fn reject(&mut self, now: u64, packet: &Packet<'_>, cause: Cause) {
+        if self.drops_forged(packet) {
+            return;
+        }
         match cause {
             Cause::Protocol { .. } => self.net.counters.no_protocol += 1,
             Cause::Header(_) => self.net.counters.dropped(Reason::Header),
+            // No socket of a client has the port. A lookup of the brane itself may wait for the datagram.
+            Cause::Port if self.queries.looks_up() && packet.bytes().starts_with(&DNS) => {
+                if let Some(netif) = self.net.netifs.get_mut(packet.netif) {
+                    netif.ingress_mute(now, packet.frame, None);
+                    netif.deadline = now;
+                }
+                return;
+            }
             Cause::Port => {}
         }
-        if self.switch.takes(family, control_of(family)) && self.net.unknown(now, index, frame, cause) {
+        let family = packet.family;
+        if self.switch.takes(family, control_of(family))
+            && self.net.unknown(now, packet.netif, packet.frame, cause)
+        {
             self.switch.erred(family);
         }
     }
 
+    /// Hands an error about a packet of the brane to that packet's protocol.
+    fn error(&mut self, report: &ErrorReport) {
+        let place = self.switch.find_reported(report.family(), report.number);
+        match place.and_then(|place| self.serving(place)) {
+            Some((protocol, net)) => protocol.error_input(net, report),
+            None => self.net.counters.icmp_errors_stray += 1,
+        }
+    }
+
+    /// A neighbour has answered: what waits for it goes on.
+    fn resolved(&mut self, now: u64, index: usize, hop: IpAddress) {
+        let Some(netif) = self.net.netifs.get_mut(index) else {
+            return;
+        };
+        netif.deadline = now;
+        netif.flush_pending(now, hop, &mut self.net.counters);
+        self.each(|protocol, net| protocol.resolved(net, index, hop));
+    }
+
+    /// Handles a packet with extension headers of `len` bytes that ask for nothing.
+    fn extended(&mut self, now: u64, packet: &Packet<'_>, len: usize, pointer: usize) -> Received {
+        if !self.switch.has_number(packet.family, packet.number) {
+            return self.packet(now, packet, Some(pointer));
+        }
+        if let Some(netif) = self.net.netifs.get_mut(packet.netif) {
+            // It comes again without them, and is counted then.
+            netif.received.frames -= 1;
+            netif.received.bytes -= packet.frame.len() as u64;
+        }
+        let stripped = &mut self.inet6.stripped;
+        if extensions::strip(packet.frame, packet.start, len, packet.number, stripped) {
+            return Received::Stripped {
+                intact: packet.intact,
+            };
+        }
+        self.net.malformed(packet.netif, Reason::Length);
+        Received::Done
+    }
+
+    /// Handles a fragment of an IPv4 packet.
+    fn fragment(&mut self, now: u64, packet: &Packet<'_>, first: bool) -> Received {
+        if self.drops_forged(packet) {
+            return Received::Done;
+        }
+        if !self.switch.takes_number(packet.family, packet.number) {
+            // The sender is told about the first one only (RFC 1122, 3.2.2).
+            if first {
+                self.reject(now, packet, Cause::Protocol { pointer: 9 });
+            }
+            return Received::Done;
+        }
+        self.net.counters.fragments += 1;
+        let bytes = packet.frame.get(packet.start..).unwrap_or_default();
+        let Some(fragment) = Fragment::read(packet.netif, bytes) else {
+            return Received::Done;
+        };
+        let netif = self.net.netifs.get(packet.netif);
+        if !netif.is_some_and(|netif| netif.accepts(packet.dst)) {
+            return Received::Done;
+        }
+        let outcome = self.inet.fragments.add(now, &fragment);
+        self.net.counters.reassembly_failed = self.inet.fragments.dropped;
+        if outcome == fragments::Outcome::Complete {
+            self.net.counters.reassembled += 1;
+            return Received::Reassembled;
+        }
+        Received::Done
+    }
+
+    /// Returns the packet that `frame`, which came in by the interface `index`, has completed, as a frame with the same link-layer
+    /// header. [`Self::give_back`] takes the memory back.
+    pub fn take_whole(&mut self, index: usize, frame: &[u8]) -> Vec<u8> {
+        let link = match index {
+            0 => None,
+            _ => frame.get(..ETHERNET),
+        };
+        self.inet.fragments.take(link.unwrap_or_default())
+    }
+
+    /// Takes the memory back that [`Self::take_whole`] has lent.
+    pub fn give_back(&mut self, whole: Vec<u8>) {
+        self.inet.fragments.give_back(whole);
+    }
+
+    /// Returns the packet whose extension headers were removed. [`Self::give_back_stripped`] takes the memory back.
+    pub fn take_stripped(&mut self) -> Vec<u8> {
+        core::mem::take(&mut self.inet6.stripped)
+    }
+
+    /// Takes the memory back that [`Self::take_stripped`] has lent.
+    pub fn give_back_stripped(&mut self, stripped: Vec<u8>) {
+        self.inet6.stripped = stripped;
+    }
+
     /// Sends a datagram whose bytes `fill` writes. `fill` is called twice at most.
     pub fn send_udp(&mut self, now: u64, datagram: Datagram, fill: impl Fn(&mut [u8])) {
-        let takes = self.switch.takes(family_of(datagram.remote.addr), Protocol::Udp);
-        self.udp.send(now, &mut self.net, takes, datagram, fill);
+        self.udp.send(now, &mut self.net, datagram, fill);
     }
 
     /// Drops all that was learnt of ways in and out, and the fragments of unfinished packets: addresses, routes or links have
     /// changed.
     pub fn invalidate_caches(&mut self) {
-        self.fragments.clear();
-        self.udp.invalidate_caches();
+        self.inet.fragments.clear();
+        self.each(|protocol, _| protocol.invalidate_caches());
     }
 
     /// Does all the work that is due. Returns true if addresses have changed.
     pub fn poll(&mut self, now: u64) -> bool {
         let changed = self.net.poll(now);
-        self.tcp.poll(now, &mut self.net);
+        self.each(|protocol, net| protocol.poll(now, net));
         changed
     }
 
     /// Returns the time at which [`Self::poll`] must be called.
     pub fn deadline(&self) -> u64 {
+        let own = self.own.iter().flatten().flatten();
+        let own = own.map(|protocol| protocol.deadline()).min();
         self.net
             .deadline()
             .min(self.tcp.deadline())
+            .min(self.udp.deadline())
             .min(self.icmp.deadline())
+            .min(own.unwrap_or(u64::MAX))
             .min(self.queries.deadline())
     }
 }

@@ -1,8 +1,13 @@
-//! Transport protocols. Segments and datagrams come from any host; their headers were checked by [`crate::headers`].
+//! Protocols above IP. Packets come from any host; each protocol checks
+//! their headers behind the IP header, which [`crate::headers`] has checked.
 
 pub mod icmp;
+pub mod igmp;
+mod ports;
 pub mod tcp;
 pub mod udp;
+
+pub use ports::Ports;
 
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;

@@ -4,7 +4,7 @@
 //! name the thing, and changes nothing.
 
 use super::{Brane, Failure};
-use crate::family::{Families, Life};
+use crate::family::{Account, Families, Life};
 use crate::link::manager::{
     COMMAND_BUDGET, Command, check, check_addresses, check_families, check_interface, check_name,
 };
@@ -98,8 +98,17 @@ impl Brane {
         for interface in &config.interfaces {
             check_families(interface, |family| families.iter().any(|f| f.family == family))?;
         }
-        let created = Families::create(&families, &mut self.stack.switch, &mut self.account)?;
-        self.life = Life::Created(created);
+        let before = self.stack.account.clone();
+        if let Some(limit) = config.memory {
+            self.stack.account = Account::new(limit as usize);
+        }
+        match Families::create(&families, &mut self.stack) {
+            Ok(created) => self.life = Life::Created(created),
+            Err(refused) => {
+                self.stack.account = before;
+                return Err(refused.to_string());
+            }
+        }
         let inet6 = self.stack.switch.has_family(Family::Inet6);
         let switch = &self.stack.switch;
         self.stack.net.netifs[0].set_loopback(|family| switch.has_family(family));

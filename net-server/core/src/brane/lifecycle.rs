@@ -22,7 +22,7 @@ impl Brane {
     /// Serves from now on; once created that cannot fail. Error: why it is no time for it.
     pub fn begin(&mut self, now: u64) -> Result<(), &'static str> {
         self.life = match core::mem::take(&mut self.life) {
-            Life::Created(created) => Life::Started(created.start(&mut self.stack.switch)),
+            Life::Created(created) => Life::Started(created.start(&mut self.stack)),
             Life::Started(started) => Life::Started(started),
             other => {
                 let why = match &other {
@@ -52,7 +52,7 @@ impl Brane {
     pub fn shut_down(&mut self, now: u64, token: u32, ms: u32) {
         match core::mem::take(&mut self.life) {
             Life::Started(started) => {
-                self.life = Life::Draining(started.shutdown(&mut self.stack.switch));
+                self.life = Life::Draining(started.shutdown(&mut self.stack));
                 self.identity.ready = 0;
                 for client in &mut self.clients {
                     client.drain(now, &mut self.stack);
@@ -104,7 +104,7 @@ impl Brane {
             }
         }
         self.life = match core::mem::take(&mut self.life) {
-            Life::Draining(draining) => Life::Created(draining.drained(&mut self.stack.switch)),
+            Life::Draining(draining) => Life::Created(draining.drained(&mut self.stack)),
             other => other,
         };
         true

@@ -8,7 +8,7 @@ use crate::eth::device::Tx;
 use crate::family::Life;
 use crate::ip::identification::Disguise;
 use crate::link::client::{self, Client};
-use crate::stack::{Outcome, Stack};
+use crate::stack::{Received, Stack};
 use crate::transport::udp::rx_flow_cache::Delivery;
 use alloc::boxed::Box;
 use brane_abi::port::{self, FrameMeta, PortInfo};
@@ -156,19 +156,19 @@ fn hand_in(stack: &mut Stack, clients: &mut [Client], now: u64, index: usize, fr
     let outcome = stack.frame(now, index, frame, intact);
     client::lose_evicted(now, stack, clients);
     match outcome {
-        Outcome::Done => {}
-        Outcome::Datagram(delivery, payload) => {
+        Received::Done => {}
+        Received::Datagram(delivery, payload) => {
             deliver(stack, clients, now, &delivery, &frame[payload]);
         }
-        Outcome::Reassembled => {
+        Received::Reassembled => {
             let whole = stack.take_whole(index, frame);
             hand_in_whole(stack, clients, now, index, &whole, false);
             stack.give_back(whole);
         }
-        Outcome::Stripped { intact } => {
-            let stripped = core::mem::take(&mut stack.stripped);
+        Received::Stripped { intact } => {
+            let stripped = stack.take_stripped();
             hand_in_whole(stack, clients, now, index, &stripped, intact);
-            stack.stripped = stripped;
+            stack.give_back_stripped(stripped);
         }
     }
 }
@@ -183,7 +183,7 @@ fn hand_in_whole(
     whole: &[u8],
     intact: bool,
 ) {
-    if let Outcome::Datagram(delivery, payload) = stack.frame(now, index, whole, intact) {
+    if let Received::Datagram(delivery, payload) = stack.frame(now, index, whole, intact) {
         deliver(stack, clients, now, &delivery, &whole[payload]);
     }
 }

@@ -6,6 +6,8 @@
 //! an address of ours and there is room that nobody needs. What else comes only changes entries (RFC 4861, 7.2.5; RFC 826).
 //! The table is bounded; time is an argument.
 
+use crate::headers::wire::number::ICMPV6;
+use crate::headers::wire::{ETHERNET, IPV6_HEADER, ethertype};
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use smoltcp::wire::IpAddress;
@@ -25,10 +27,8 @@ pub const RETRY: u64 = 1_000_000_000;
 /// A question without answer is over after three of these.
 const PATIENCE: u64 = 3 * RETRY;
 
-const ETHERNET: usize = crate::headers::ETHERNET;
-const ARP: [u8; 2] = [8, 6];
-const IPV6: [u8; 2] = [0x86, 0xdd];
-const ICMPV6: u8 = 58;
+const ARP: [u8; 2] = ethertype::ARP.to_be_bytes();
+const IPV6: [u8; 2] = ethertype::IPV6.to_be_bytes();
 
 /// One neighbour.
 #[derive(Clone, Copy, Debug)]
@@ -306,7 +306,7 @@ pub fn read(frame: &[u8]) -> Option<Message> {
         return None;
     }
     // Neighbour discovery behind extension headers is not taken: no host needs them for it.
-    let mut start = 40;
+    let mut start = IPV6_HEADER;
     let mut next = *body.get(6)?;
     while matches!(next, 0 | 43 | 60) {
         next = *body.get(start)?;
@@ -316,7 +316,7 @@ pub fn read(frame: &[u8]) -> Option<Message> {
     if next != ICMPV6 || !matches!(kind, 135..=137) {
         return None;
     }
-    if start != 40 {
+    if start != IPV6_HEADER {
         return Some(Message::Senseless);
     }
     Some(discovery(body, kind).unwrap_or(Message::Senseless))
@@ -340,7 +340,7 @@ fn discovery(body: &[u8], kind: u8) -> Option<Message> {
     let address = |at: usize| Some(Ipv6Addr::from(*body.get(at..)?.first_chunk::<16>()?));
     let (sender, receiver, target) = (address(8)?, address(24)?, address(48)?);
     let len = usize::from(u16::from_be_bytes([body[4], body[5]]));
-    let message = body.get(40..40 + len)?;
+    let message = body.get(IPV6_HEADER..IPV6_HEADER + len)?;
     if body[7] != 255
         || message.len() < 24
         || message[1] != 0

@@ -127,7 +127,7 @@ impl Stream {
             };
             return Ok((false, Some(news)));
         };
-        let since = conn.since;
+        let (since, failure) = (conn.since, conn.failure);
         let socket = conn.socket.get();
         let mut ring = false;
         while socket.can_recv() {
@@ -179,10 +179,10 @@ impl Stream {
             if !self.told_connected {
                 let patient =
                     now.saturating_sub(since) >= crate::transport::tcp::HANDSHAKE.total_micros() * 1000;
-                Some(News::Failed(if patient {
-                    brane_abi::socket::error::TIMED_OUT
-                } else {
-                    brane_abi::socket::error::REFUSED
+                Some(News::Failed(match failure {
+                    Some(failure) => failure,
+                    None if patient => brane_abi::socket::error::TIMED_OUT,
+                    None => brane_abi::socket::error::REFUSED,
                 }))
             } else if self.told_eof && self.finished {
                 None

@@ -1,17 +1,21 @@
 //! Connections by their flow, listeners by their port, and the connections that wait to be polled.
 //!
-//! Segments come from any host, checked by [`crate::headers`]. Connections and listeners belong to clients. What a host can make
+//! Segments come from any host, checked by [`Segment::read`]. Connections and listeners belong to clients. What a host can make
 //! the brane keep is bounded by the listeners' backlogs, [`CONNECTIONS`] and the pool's bytes. How a connection comes in is in
 //! `passive.rs`.
 
 use super::passive::Unmatched;
-use super::segment::{Numbers, at_or_after};
+use super::segment::{Numbers, Segment, at_or_after};
 use super::{CONNECTIONS, Conn, FlowKey, LINGER, Listener, Owner, Sizes, Tcp, opener};
-use crate::headers::{Reason, Transport, flags};
+use crate::headers::Reason;
+use crate::headers::wire::flags;
 use crate::net::{Net, STALLED};
-use crate::transport::overlap;
+use crate::query::{Section, SocketRows};
+use crate::transport::icmp::{Cause, ErrorReport};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use brane_abi::control;
+use brane_abi::query::Socket;
 use brane_abi::socket::error;
 use smoltcp::socket::tcp::State;
 use smoltcp::wire::{IpAddress, IpEndpoint};
@@ -31,14 +35,7 @@ const UNRESOLVED: u64 = 100_000_000;
 
 impl Tcp {
     /// A TCP segment has come in on an interface.
-    pub(crate) fn segment(
-        &mut self,
-        now: u64,
-        net: &mut Net,
-        index: usize,
-        frame: &[u8],
-        segment: &Transport,
-    ) {
+    pub(crate) fn segment(&mut self, now: u64, net: &mut Net, index: usize, frame: &[u8], segment: &Segment) {
         let key = FlowKey {
             netif: index,
             local: segment.dst,
@@ -47,7 +44,7 @@ impl Tcp {
             remote_port: segment.src_port,
         };
         let opens = segment.flags & (flags::SYN | flags::ACK | flags::RST | flags::FIN) == flags::SYN;
-        let mut found = self.flows.get(&key).copied();
+        let mut found = self.flows.find(&self.conns, &key);
         if let Some(id) = found
             && opens
             && self.conns[id].socket.state() == State::TimeWait
@@ -110,7 +107,7 @@ impl Tcp {
     ) -> Option<usize> {
         let mut socket = loop {
             // Entries of closed connections can make the table want to grow.
-            let room = self.conns.len() < CONNECTIONS && self.flows.try_reserve(1).is_ok();
+            let room = self.conns.len() < CONNECTIONS && self.flows.reserve(&self.conns, &key);
             match room.then(|| self.pool.take(sizes)).flatten() {
                 Some(socket) => break socket,
                 None => {
@@ -121,7 +118,7 @@ impl Tcp {
             }
         };
         socket.begin();
-        let id = self.conns.insert(Conn {
+        let inserted = self.conns.insert(Conn {
             socket,
             key,
             owner,
@@ -135,17 +132,27 @@ impl Tcp {
             heard: now,
             source: None,
             listener: None,
+            iss: None,
+            failure: None,
         });
-        self.flows.insert(key, id);
-        Some(id)
+        match inserted {
+            Ok(id) => {
+                self.flows.insert(&self.conns, &key, id);
+                Some(id)
+            }
+            Err(conn) => {
+                self.pool.give(conn.socket);
+                None
+            }
+        }
     }
 
     /// Forgets a connection at once, without a word to the other end.
     pub fn remove(&mut self, id: usize) {
-        let Some(mut conn) = self.conns.try_remove(id) else {
+        let Some(mut conn) = self.conns.remove(id) else {
             return;
         };
-        self.flows.remove(&conn.key);
+        self.flows.remove(&conn.key, id);
         if let Some(source) = conn.source {
             self.sources.release(source);
         }
@@ -271,40 +278,23 @@ impl Tcp {
             return Err(error::ADDRESS_NOT_AVAILABLE);
         }
         let (port, local) = (listener.port, listener.local);
-        let overlaps = |l: &usize| overlap(self.listeners[*l].local, local);
-        if self
-            .listening
-            .get(&port)
-            .is_some_and(|here| here.iter().any(overlaps))
-        {
+        if self.listening.is_taken(local, port) {
             return Err(error::ADDRESS_IN_USE);
         }
-        if self.listening.try_reserve(1).is_err() {
+        let id = self.listeners.insert(listener).map_err(|_| error::NO_RESOURCES)?;
+        if !self.listening.insert(local, port, id) {
+            self.listeners.remove(id);
             return Err(error::NO_RESOURCES);
         }
-        let here = self.listening.entry(port).or_default();
-        if here.try_reserve(1).is_err() {
-            if here.is_empty() {
-                self.listening.remove(&port);
-            }
-            return Err(error::NO_RESOURCES);
-        }
-        let id = self.listeners.insert(listener);
-        here.push(id);
         Ok(id)
     }
 
     /// Stops listening; pending connections are reset. Returns the slots that waited for one.
     pub fn unlisten(&mut self, now: u64, net: &mut Net, id: usize) -> VecDeque<usize> {
-        let Some(listener) = self.listeners.try_remove(id) else {
+        let Some(listener) = self.listeners.remove(id) else {
             return VecDeque::new();
         };
-        if let Some(here) = self.listening.get_mut(&listener.port) {
-            here.retain(|l| *l != id);
-            if here.is_empty() {
-                self.listening.remove(&listener.port);
-            }
-        }
+        self.listening.remove(listener.local, listener.port, id);
         for conn in listener.pending {
             self.abort(now, net, conn);
         }
@@ -367,10 +357,10 @@ impl Tcp {
                         local_port: port,
                         ..key
                     };
-                    !self.flows.contains_key(&key) && !self.listening.contains_key(&port)
+                    self.flows.find(&self.conns, &key).is_none() && !self.listening.is_taken(None, port)
                 })
                 .ok_or(error::NO_RESOURCES)?;
-        } else if self.flows.contains_key(&key) {
+        } else if self.flows.find(&self.conns, &key).is_some() {
             return Err(error::ADDRESS_IN_USE);
         }
         let id = self
@@ -383,6 +373,7 @@ impl Tcp {
                 .connect(iface.context(), remote, (local, key.local_port))
                 .is_ok()
         });
+        self.conns[id].iss = Some(isn);
         if !connected {
             self.remove(id);
             return Err(error::UNREACHABLE);
@@ -407,8 +398,8 @@ impl Tcp {
         conns.map(|(id, _)| id).collect()
     }
 
-    /// A neighbour has answered: polls the connections that wait for its address.
-    pub fn resolved(&mut self, net: &Net, index: usize, hop: IpAddress) {
+    /// Polls the connections that wait for the address of a neighbour, which has answered.
+    pub(super) fn poll_waiting(&mut self, net: &Net, index: usize, hop: IpAddress) {
         let Some(netif) = net.netifs.get(index) else {
             return;
         };
@@ -422,14 +413,8 @@ impl Tcp {
         }
     }
 
-    /// Returns the time at which [`Self::poll`] must be called.
-    pub fn deadline(&self) -> u64 {
-        self.earliest.min(self.syncache.deadline())
-    }
-
-    /// Does the work that is due.
-    pub fn poll(&mut self, now: u64, net: &mut Net) {
-        self.answer_again(now, net);
+    /// Polls the connections whose deadline has come.
+    pub(super) fn poll_due(&mut self, now: u64) {
         if self.earliest > now {
             return;
         }
@@ -445,5 +430,96 @@ impl Tcp {
                 self.earliest = self.earliest.min(conn.deadline);
             }
         }
+    }
+
+    /// Handles an ICMP error. A hard error ends a connection whose SYN it quotes. Nothing ends an established connection, because
+    /// any host can forge an error (RFC 5927, 5.2).
+    pub(super) fn note_error(&mut self, net: &mut Net, report: &ErrorReport) {
+        let (local_port, remote_port) = report.ports();
+        let key = FlowKey {
+            netif: report.netif,
+            local: report.local,
+            remote: report.remote,
+            local_port,
+            remote_port,
+        };
+        let Some(id) = self.flows.find(&self.conns, &key) else {
+            net.counters.icmp_errors_stray += 1;
+            return;
+        };
+        let conn = &mut self.conns[id];
+        if conn.socket.state() != State::SynSent {
+            net.counters.tcp_icmp_errors += 1;
+            return;
+        }
+        // Nothing but the SYN is on its way (RFC 5927, 4.1).
+        if conn.iss != Some(report.sequence()) {
+            net.counters.icmp_errors_stray += 1;
+            return;
+        }
+        net.counters.tcp_icmp_errors += 1;
+        if !report.cause.is_hard() {
+            return;
+        }
+        conn.failure = Some(match report.cause {
+            Cause::Port | Cause::Protocol => error::REFUSED,
+            _ => error::UNREACHABLE,
+        });
+        if conn.owner == Owner::Nobody {
+            self.remove(id);
+        } else {
+            conn.socket.get().abort();
+            self.touch(id);
+        }
+    }
+
+    /// Lists listeners and connections.
+    pub(super) fn list(&mut self, rows: &mut SocketRows) {
+        match rows.section() {
+            Section::Unconnected => {
+                for (_, listener) in self.listeners.iter() {
+                    rows.add(|any| Socket {
+                        protocol: control::Protocol::Tcp,
+                        local: any.or(listener.local, listener.port),
+                        remote: None,
+                        state: "LISTEN".into(),
+                        receive_queue: listener.pending.len() as u32,
+                        send_queue: 0,
+                    });
+                }
+            }
+            Section::Connected => {
+                for (_, conn) in self.conns.iter_mut() {
+                    rows.add(|any| {
+                        let socket = conn.socket.get();
+                        Socket {
+                            protocol: control::Protocol::Tcp,
+                            local: any.or(Some(conn.key.local), conn.key.local_port),
+                            remote: Some(any.or(Some(conn.key.remote), conn.key.remote_port)),
+                            state: name(socket.state()).into(),
+                            receive_queue: socket.recv_queue() as u32,
+                            send_queue: socket.send_queue() as u32,
+                        }
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// Names a state as RFC 9293 does.
+fn name(state: State) -> &'static str {
+    match state {
+        State::Closed => "CLOSED",
+        State::Listen => "LISTEN",
+        State::SynSent => "SYN-SENT",
+        State::SynReceived => "SYN-RECEIVED",
+        State::Established => "ESTABLISHED",
+        State::FinWait1 => "FIN-WAIT-1",
+        State::FinWait2 => "FIN-WAIT-2",
+        State::CloseWait => "CLOSE-WAIT",
+        State::Closing => "CLOSING",
+        State::LastAck => "LAST-ACK",
+        State::TimeWait => "TIME-WAIT",
     }
 }

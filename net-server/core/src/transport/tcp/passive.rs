@@ -10,15 +10,14 @@
 //! only a connection older than [`GRACE`] is reset. So a short request is served before another source can take its place.
 
 use super::opener::{self, Handshake};
-use super::segment::{Numbers, Options};
+use super::segment::{Numbers, Options, Segment};
 use super::syncache::Acknowledged;
-use super::{CONNECTIONS, Conn, FlowKey, Listener, Owner, Sizes, Tcp};
+use super::{CONNECTIONS, Conn, FlowKey, Owner, Sizes, Tcp};
 use crate::eth::device::Tx;
-use crate::headers::{self, Transport, flags};
+use crate::headers::wire::{ETHERNET, IPV4_HEADER, IPV6_HEADER, TCP_HEADER, flags};
 use crate::net::Net;
 use crate::netif::NetIf;
-use crate::transport::Map;
-use alloc::vec::Vec;
+use crate::transport::Ports;
 use core::cmp::Reverse;
 use slab::Slab;
 use smoltcp::phy::{Medium, PacketMeta};
@@ -54,7 +53,7 @@ impl Tcp {
         net: &mut Net,
         key: &FlowKey,
         frame: &[u8],
-        segment: &Transport,
+        segment: &Segment,
     ) -> Unmatched {
         let kind = segment.flags & (flags::SYN | flags::ACK | flags::RST | flags::FIN);
         if kind == flags::SYN {
@@ -72,15 +71,8 @@ impl Tcp {
     }
 
     /// A SYN has come: answers it if a listener wants it.
-    fn syn(
-        &mut self,
-        now: u64,
-        net: &mut Net,
-        key: &FlowKey,
-        frame: &[u8],
-        segment: &Transport,
-    ) -> Unmatched {
-        let Some(listener) = wanting(&net.netifs, &self.listening, &self.listeners, key) else {
+    fn syn(&mut self, now: u64, net: &mut Net, key: &FlowKey, frame: &[u8], segment: &Segment) -> Unmatched {
+        let Some(listener) = wanting(&net.netifs, &self.listening, key) else {
             return Unmatched::Refused;
         };
         let netif = &net.netifs[key.netif];
@@ -110,14 +102,14 @@ impl Tcp {
         net: &mut Net,
         key: &FlowKey,
         frame: &[u8],
-        segment: &Transport,
+        segment: &Segment,
     ) -> Unmatched {
         let handshake = match self.syncache.acknowledged(now, key, Numbers::of(frame, segment)) {
             Acknowledged::Stands(handshake) => handshake,
             Acknowledged::OutOfWindow => return Unmatched::Done,
             Acknowledged::Unknown => return Unmatched::Refused,
         };
-        let Some(listener) = wanting(&net.netifs, &self.listening, &self.listeners, key) else {
+        let Some(listener) = wanting(&net.netifs, &self.listening, key) else {
             self.syncache.remove(key);
             return Unmatched::Refused;
         };
@@ -173,7 +165,10 @@ impl Tcp {
             let id = victim.or_else(|| self.least_deserving(now, held, |_| true))?;
             self.evict(now, net, id);
         };
-        let source = self.sources.take(key.remote);
+        let Some(source) = self.sources.take(key.remote) else {
+            self.remove(id);
+            return None;
+        };
         let conn = &mut self.conns[id];
         (conn.source, conn.listener) = (Some(source), Some(listener));
         Some(id)
@@ -240,7 +235,7 @@ impl Tcp {
         } = self;
         let netifs = &mut net.netifs;
         syncache.expire(now, |key, entry| {
-            let Some(listener) = wanting(netifs, listening, listeners, key) else {
+            let Some(listener) = wanting(netifs, listening, key) else {
                 return false;
             };
             let (sizes, netif) = (listeners[listener].sizes, &mut netifs[key.netif]);
@@ -251,14 +246,8 @@ impl Tcp {
 }
 
 /// The listener for connections to this address and port.
-fn wanting(
-    netifs: &Slab<NetIf>,
-    listening: &Map<u16, Vec<usize>>,
-    listeners: &Slab<Listener>,
-    key: &FlowKey,
-) -> Option<usize> {
-    let wanted = |l: &usize| listeners[*l].local.is_none_or(|a| a == key.local);
-    let listener = listening.get(&key.local_port)?.iter().copied().find(wanted)?;
+fn wanting(netifs: &Slab<NetIf>, listening: &Ports<usize>, key: &FlowKey) -> Option<usize> {
+    let listener = listening.find(key.local, key.local_port)?;
     let netif = netifs.get(key.netif)?;
     let ours = netif.is_loopback() || netif.owns(key.local);
     (ours && key.remote_port != 0).then_some(listener)
@@ -284,16 +273,12 @@ fn answer(tx: &mut Tx, from: [u8; 6], to: [u8; 6], key: &FlowKey, handshake: &Ha
         payload: &[],
     };
     let headers = match key.local {
-        IpAddress::Ipv4(_) => 20 + 20,
-        IpAddress::Ipv6(_) => 40 + 20,
+        IpAddress::Ipv4(_) => IPV4_HEADER + TCP_HEADER,
+        IpAddress::Ipv6(_) => IPV6_HEADER + TCP_HEADER,
     };
     tcp.max_seg_size = u16::try_from(tx.caps.ip_mtu().saturating_sub(headers)).ok();
     let ip = IpRepr::new(key.local, key.remote, IpProtocol::Tcp, tcp.buffer_len(), 64);
-    let link = if tx.caps.medium == Medium::Ip {
-        0
-    } else {
-        headers::ETHERNET
-    };
+    let link = if tx.caps.medium == Medium::Ip { 0 } else { ETHERNET };
     let caps = tx.caps.checksum.clone();
     if !tx.has_room() {
         return;

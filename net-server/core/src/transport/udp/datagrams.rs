@@ -5,9 +5,9 @@
 
 use super::tx_route_cache::{self, Answer};
 use super::{Datagram, Udp, UdpSocket};
+use crate::family::family_of;
 use crate::neighbor::queue::{self, QueuedDatagram};
 use crate::net::Net;
-use crate::transport::overlap;
 use alloc::vec::Vec;
 use brane_abi::socket::error;
 use smoltcp::wire::IpAddress;
@@ -18,57 +18,28 @@ impl Udp {
         if udp.local.is_some_and(|a| !net.owns(a)) {
             return Err(error::ADDRESS_NOT_AVAILABLE);
         }
-        let taken = |sockets: &Udp, port| {
-            let here = sockets.ports.get(&port);
-            here.is_some_and(|here| here.iter().any(|other| overlap(other.local, udp.local)))
-        };
         if udp.port == 0 {
             udp.port = net
-                .pick_port(|port| !taken(self, port))
+                .pick_port(|port| !self.ports.is_taken(udp.local, port))
                 .ok_or(error::NO_RESOURCES)?;
-        } else if taken(self, udp.port) {
+        } else if self.ports.is_taken(udp.local, udp.port) {
             return Err(error::ADDRESS_IN_USE);
         }
-        if self.ports.try_reserve(1).is_err() {
+        if !self.ports.insert(udp.local, udp.port, udp) {
             return Err(error::NO_RESOURCES);
         }
-        let here = self.ports.entry(udp.port).or_default();
-        if here.try_reserve(1).is_err() {
-            if here.is_empty() {
-                self.ports.remove(&udp.port);
-            }
-            return Err(error::NO_RESOURCES);
-        }
-        here.push(udp);
         self.rx_flow_cache.clear();
         Ok(udp)
-    }
-
-    /// All UDP sockets, in no order.
-    pub fn sockets(&self) -> impl Iterator<Item = &UdpSocket> {
-        self.ports.values().flatten()
     }
 
     /// Gives a UDP port back.
     pub fn unbind(&mut self, udp: &UdpSocket) {
         self.rx_flow_cache.clear();
-        if let Some(here) = self.ports.get_mut(&udp.port) {
-            here.retain(|other| other != udp);
-            if here.is_empty() {
-                self.ports.remove(&udp.port);
-            }
-        }
+        self.ports.remove(udp.local, udp.port, *udp);
     }
 
     /// Sends a datagram whose bytes `fill` writes; they are asked for at most twice.
-    pub fn send(
-        &mut self,
-        now: u64,
-        net: &mut Net,
-        takes: bool,
-        datagram: Datagram,
-        fill: impl Fn(&mut [u8]),
-    ) {
+    pub fn send(&mut self, now: u64, net: &mut Net, datagram: Datagram, fill: impl Fn(&mut [u8])) {
         let Datagram {
             src_port,
             local,
@@ -89,7 +60,7 @@ impl Udp {
                 return;
             }
         }
-        if !takes {
+        if !self.ports.has_family(family_of(remote.addr)) {
             net.counters.udp_no_route += 1;
             return;
         }
@@ -143,14 +114,5 @@ impl Udp {
                 since: now,
             },
         );
-    }
-
-    /// Returns the socket for a datagram to this address and port.
-    pub(crate) fn find(&self, dst: IpAddress, port: u16) -> Option<UdpSocket> {
-        let here = self.ports.get(&port)?;
-        // A broadcast is for every socket of the port that has no address of its own; one is enough.
-        here.iter()
-            .find(|udp| udp.local.is_none_or(|a| a == dst))
-            .copied()
     }
 }
