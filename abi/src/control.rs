@@ -201,6 +201,11 @@ pub struct BraneConfig {
     #[n(7)]
     #[cbor(default)]
     pub filter: Vec<crate::filter::Rule>,
+    /// Bytes of memory for the tables of its families and protocols, without the buffers of connections. `None` for the brane's
+    /// default. A brane whose tables need more refuses the configuration.
+    #[n(8)]
+    #[cbor(default)]
+    pub memory: Option<u32>,
 }
 
 /// One interface of a brane (IfNet), over one device (DevNet).

@@ -7,7 +7,7 @@ mod commands;
 mod lifecycle;
 mod receive;
 
-use crate::family::{Account, Life};
+use crate::family::Life;
 use crate::link::client::{self, Client};
 use crate::link::driver::Ports;
 use crate::link::manager::Control;
@@ -74,8 +74,6 @@ pub struct Brane {
     control: Control,
     clients: Vec<Client>,
     config: Option<BraneConfig>,
-    /// Memory for the tables of families and protocols.
-    pub account: Account,
     life: Life,
     drain: Option<lifecycle::Drain>,
     identity: Identity,
@@ -106,7 +104,6 @@ impl Brane {
                 .map(|(i, region)| Client::start(i, *region))
                 .collect::<Option<_>>()?,
             config: None,
-            account: Account::default(),
             life: Life::Unborn,
             drain: None,
             identity: Identity::default(),
@@ -122,24 +119,25 @@ impl Brane {
             fail: None,
         };
         turn.fail = self.commands(now);
-        self.stack.unblock();
+        self.stack.tcp.unblock(&mut self.stack.net);
         self.stack.set_time(now);
         for client in &mut self.clients {
             turn.more |= client.poll(now, &mut self.stack, &self.identity);
         }
-        if self.stack.deadline() <= now && self.stack.expire(now) {
+        if self.stack.deadline() <= now && self.stack.poll(now) {
             self.addresses_changed();
         }
         for _ in 0..ROUNDS {
             self.serve(now);
-            if !self.looped(now) && self.stack.dirty.is_empty() {
+            if !self.looped(now) && self.stack.tcp.dirty.is_empty() {
                 break;
             }
         }
-        self.stack.end_refused(now);
-        turn.more |=
-            self.more_commands || !self.stack.dirty.is_empty() || self.stack.netifs[0].tx.has_looped();
-        if !self.stack.queries.is_empty() {
+        self.stack.end_refused();
+        turn.more |= self.more_commands
+            || !self.stack.tcp.dirty.is_empty()
+            || self.stack.net.netifs[0].tx.has_looped();
+        if !self.stack.queries.is_empty() || !self.stack.icmp.is_idle() {
             self.answer(now);
         }
         let ended = self.drained(now);
@@ -160,10 +158,10 @@ impl Brane {
     }
 
     fn addresses_changed(&mut self) {
-        self.stack.forget_ways();
+        self.stack.invalidate_caches();
         let mut addresses = [SockAddr::default(); IDENTITY_ADDRESSES];
         let mut count = 0;
-        let netifs = || self.stack.netifs.iter().skip(1).map(|(_, netif)| netif);
+        let netifs = || self.stack.net.netifs.iter().skip(1).map(|(_, netif)| netif);
         for cidr in netifs().flat_map(NetIf::addresses) {
             if let Some(slot) = addresses.get_mut(count) {
                 *slot = SockAddr::new(Some(cidr.address().into()), u16::from(cidr.prefix_len()));
@@ -193,12 +191,12 @@ impl Brane {
 
     /// What the brane says of itself.
     pub fn status(&mut self) -> BraneStatus {
-        self.stack.count_frames();
-        let mut counters = self.stack.counters.report();
+        self.stack.net.count_frames();
+        let mut counters = self.stack.net.counters.report();
         let gauges = [
-            ("tcp connections", self.stack.conns.len() as u64),
-            ("tcp half-open", self.stack.syncache.len() as u64),
-            ("tcp buffer bytes", self.stack.tcp_memory() as u64),
+            ("tcp connections", self.stack.tcp.conns.len() as u64),
+            ("tcp half-open", self.stack.tcp.syncache.len() as u64),
+            ("tcp buffer bytes", self.stack.tcp.memory() as u64),
         ];
         counters.extend(gauges.map(|(name, value)| Counter {
             name: name.to_string(),
@@ -207,6 +205,7 @@ impl Brane {
         BraneStatus {
             interfaces: self
                 .stack
+                .net
                 .netifs
                 .iter()
                 .map(|(_, netif)| netif.status())
@@ -217,11 +216,11 @@ impl Brane {
 
     /// Looks at the connections that have news.
     fn serve(&mut self, now: u64) {
-        for _ in 0..self.stack.dirty.len() {
-            let Some(id) = self.stack.dirty.pop_front() else {
+        for _ in 0..self.stack.tcp.dirty.len() {
+            let Some(id) = self.stack.tcp.dirty.pop_front() else {
                 return;
             };
-            let Some(conn) = self.stack.conns.get_mut(id) else {
+            let Some(conn) = self.stack.tcp.conns.get_mut(id) else {
                 continue;
             };
             conn.queued = false;
@@ -238,26 +237,26 @@ impl Brane {
             match conn.owner {
                 Owner::Slot { client, slot } => self.clients[client].serve(now, &mut self.stack, slot),
                 Owner::Listener(_) if state == State::Closed => {
-                    self.stack.remove(id);
+                    self.stack.tcp.remove(id);
                     continue;
                 }
                 Owner::Listener(listener) if conn.established => {
-                    if let Some(client) = self.stack.listeners.get(listener).map(|l| l.client) {
-                        self.clients[client].hand_over(&mut self.stack, listener);
-                        self.stack.crowded(now, id);
+                    if let Some(client) = self.stack.tcp.listeners.get(listener).map(|l| l.client) {
+                        self.clients[client].transfer(&mut self.stack, listener);
+                        self.stack.tcp.crowded(now, &mut self.stack.net, id);
                         client::lose_evicted(now, &mut self.stack, &mut self.clients);
                     }
                 }
                 _ => {}
             }
-            self.stack.egress(now, id);
+            self.stack.tcp.egress(now, &mut self.stack.net, id);
         }
     }
 
     /// Makes everything visible to everybody.
     fn flush(&mut self, now: u64, notify: &mut impl FnMut(Peer)) {
         let mut bits = 0;
-        for (_, netif) in self.stack.netifs.iter_mut() {
+        for (_, netif) in self.stack.net.netifs.iter_mut() {
             if netif.tx.publish()
                 && let Some(p) = netif.port()
             {

@@ -63,6 +63,10 @@ counters! {
     filter_dropped_out = "filter dropped out",
     /// ICMP errors not sent because there were too many.
     errors_limited = "icmp errors limited",
+    /// ICMP errors received about packets that the brane may have sent.
+    icmp_errors = "icmp errors received",
+    /// ICMP errors received about no packet, socket or connection of the brane.
+    icmp_errors_stray = "icmp errors stray",
     /// Fragments received.
     fragments = "fragments",
     /// Packets put together from fragments.
@@ -85,6 +89,8 @@ counters! {
     udp_unreachable = "udp neighbour unreachable",
     /// Datagrams that waited for a neighbour and were tried again.
     udp_retried = "udp retried",
+    /// ICMP errors received about datagrams of clients.
+    udp_icmp_errors = "udp icmp errors",
     /// Connections that came in and were established.
     tcp_accepted = "tcp accepted",
     /// Connections that clients opened and that were established.
@@ -99,6 +105,8 @@ counters! {
     tcp_source_full = "tcp source full",
     /// Connections reset because their source held more than others that found no room.
     tcp_evicted = "tcp evicted",
+    /// ICMP errors received about connections.
+    tcp_icmp_errors = "tcp icmp errors",
     /// Connections reset or timed out.
     tcp_resets = "tcp resets",
     /// Connections reset because their interface or address was taken from the brane.

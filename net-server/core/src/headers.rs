@@ -1,42 +1,18 @@
-//! A look at a received frame before the stack sees it: what is wrong with it, or whose it is.
+//! The parser of received frames: link layer and IP layer. What is above IP is checked by its protocol.
 //!
-//! Frames come from any host on the network, by way of the trusted driver. What passes here has consistent lengths and right
-//! checksums, so the stack below is told not to check them again. Addresses are those of one host, or of a group that it may be
-//! sent to; what depends on the brane's own addresses is checked in [`crate::stack`]. Nothing is copied and nothing panics,
-//! whatever the bytes.
+//! Frames come from any host on the network, by way of the trusted driver. What passes here has consistent lengths and a right IP
+//! header checksum. Addresses are those of one host, or of a group that it may be sent to. What depends on the brane's own
+//! addresses is checked in [`crate::net`]. Nothing is copied and nothing panics, whatever the bytes.
+
+pub mod wire;
 
 use crate::ip::address::{is_host4, is_host6, stays_inside6};
 use crate::ip::checksum;
 use crate::ip::extensions::{self, Problem, Walked};
-use brane_abi::control::Protocol;
+use brane_abi::control::Family;
 use core::net::{Ipv4Addr, Ipv6Addr};
 use smoltcp::wire::IpAddress;
-
-/// Ethernet header in bytes.
-pub const ETHERNET: usize = 14;
-const IPV4: u16 = 0x0800;
-const ARP: u16 = 0x0806;
-const IPV6: u16 = 0x86dd;
-const ICMP: u8 = 1;
-/// Protocol number of TCP.
-pub const TCP: u8 = 6;
-/// Protocol number of UDP.
-pub const UDP: u8 = 17;
-const ICMPV6: u8 = 58;
-const IGMP: u8 = 2;
-const NOTHING: u8 = 59;
-
-/// TCP flag bits (RFC 9293, 3.1).
-pub mod flags {
-    /// No more data from the sender.
-    pub const FIN: u8 = 1;
-    /// Synchronise sequence numbers.
-    pub const SYN: u8 = 2;
-    /// Reset.
-    pub const RST: u8 = 4;
-    /// The acknowledgement field counts.
-    pub const ACK: u8 = 16;
-}
+use wire::{ARP_MESSAGE, ETHERNET, IPV4_HEADER, IPV6_HEADER, ethertype, number};
 
 /// Why a frame is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,101 +35,95 @@ pub enum Reason {
     NotForUs,
 }
 
-/// Ports and addresses of a TCP segment or UDP datagram, and where its payload lies.
+/// A whole IP packet in a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Transport {
+pub struct Packet<'a> {
+    /// The frame.
+    pub frame: &'a [u8],
+    /// Index of the interface that the frame came in by. The parser does not know it and writes 0.
+    pub netif: usize,
+    /// IPv4 or IPv6.
+    pub family: Family,
+    /// Protocol of the payload, by its number ([`wire::number`]).
+    pub number: u8,
     /// Sender.
     pub src: IpAddress,
     /// Receiver.
     pub dst: IpAddress,
-    /// Sender's port.
-    pub src_port: u16,
-    /// Receiver's port.
-    pub dst_port: u16,
-    /// First byte of the transport header, from the frame's start.
-    pub header: usize,
+    /// First byte of the IP header, from the frame's start.
+    pub start: usize,
     /// First byte of the payload, from the frame's start.
     pub payload: usize,
     /// Bytes of payload.
     pub len: usize,
-    /// TCP's flags; 0 for UDP.
-    pub flags: u8,
+    /// True if the checksum of TCP or UDP need not be verified.
+    pub intact: bool,
 }
 
-/// Whose a packet without ports is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Next {
-    /// Address resolution, part of `inet`.
-    Arp,
-    /// Group membership, part of `inet`.
-    Igmp,
-    /// ICMP.
-    Icmp,
-    /// ICMPv6: either neighbour discovery or group membership, which are part of `inet6`, or the protocol's own.
-    Icmp6 {
-        /// The former.
-        discovery: bool,
-    },
-    /// It ends there (RFC 8200, 4.7).
-    Nothing,
-    /// A protocol that is not known.
-    Unknown {
-        /// Which byte of the packet says so.
-        pointer: usize,
-    },
-    /// An IPv6 extension header asks for something that the brane does not do.
-    Refused(Problem),
+impl<'a> Packet<'a> {
+    /// Returns the payload: the header of the upper layer and what follows.
+    #[inline]
+    pub fn bytes(&self) -> &'a [u8] {
+        self.frame
+            .get(self.payload..self.payload + self.len)
+            .unwrap_or_default()
+    }
+
+    /// Returns true if another host sent it: it did not come from `lo0`.
+    pub fn is_from_link(&self) -> bool {
+        self.start != 0
+    }
+
+    /// Returns true if the checksum over the pseudo header and the first `len` bytes of payload is right.
+    pub fn has_checksum(&self, len: usize) -> bool {
+        let Some(bytes) = self.bytes().get(..len) else {
+            return false;
+        };
+        checksum::pseudo_header(self.src, self.dst, self.number, len)
+            .is_some_and(|pseudo| checksum::add(pseudo, checksum::sum(bytes)) == 0xffff)
+    }
 }
 
 /// What a frame is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// ARP, ICMP, or an IP packet without ports: for the stack itself. `neighbour` says that it may answer a question
-    /// for a link-layer address.
-    Other {
-        /// ARP or ICMPv6.
-        neighbour: bool,
-        /// Whose it is.
-        next: Next,
-    },
+pub enum Kind<'a> {
+    /// An ARP message of the right length.
+    Arp,
+    /// A whole IP packet without extension headers.
+    Packet(Packet<'a>),
     /// A fragment of an IPv4 packet.
     Fragment {
-        /// The packet's protocol (IANA's number).
-        protocol: u8,
-        /// It is the first of the packet.
+        /// The fragment as if it were a packet.
+        packet: Packet<'a>,
+        /// True for the packet's first fragment.
         first: bool,
     },
-    /// An IPv6 packet with extension headers that ask for nothing. It is to be handed in again without them.
+    /// An IPv6 packet with extension headers that ask for nothing. It is to be parsed again without them.
     Extended {
-        /// What stands behind them.
-        protocol: u8,
-        /// Their length in bytes.
+        /// The packet. Its number is that of the header behind the extension headers.
+        packet: Packet<'a>,
+        /// Length of the extension headers in bytes.
         len: usize,
+        /// Byte of the packet that names the number.
+        pointer: usize,
     },
-    /// A whole TCP segment.
-    Tcp(Transport),
-    /// A whole UDP datagram.
-    Udp(Transport),
+    /// An IPv6 packet with an extension header that asks for something that the brane does not do.
+    Refused {
+        /// The packet.
+        packet: Packet<'a>,
+        /// What the error about it says.
+        problem: Problem,
+    },
 }
 
 fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_be_bytes(*bytes.get(at..)?.first_chunk()?))
 }
 
-/// The protocol of this number, in `inet`; `None` for one that no brane can have.
-pub fn protocol(number: u8) -> Option<Protocol> {
-    match number {
-        ICMP => Some(Protocol::Icmp),
-        TCP => Some(Protocol::Tcp),
-        UDP => Some(Protocol::Udp),
-        _ => None,
-    }
-}
-
-/// Whether a frame, or without `link` layer header a packet, is of IPv6; any other counts as one of IPv4.
+/// Returns true if a frame is of IPv6. Any other counts as one of IPv4. Without `link`, the frame begins with the IP header.
 pub fn is_ipv6(frame: &[u8], link: bool) -> bool {
     if link {
-        u16_at(frame, 12) == Some(IPV6)
+        u16_at(frame, 12) == Some(ethertype::IPV6)
     } else {
         frame.first().is_some_and(|byte| byte >> 4 == 6)
     }
@@ -171,8 +141,8 @@ pub fn ends(frame: &[u8], start: usize) -> Option<(IpAddress, IpAddress)> {
     }
 }
 
-/// Looks at an Ethernet frame for the station `mac`. `intact`: the transport checksum need not be verified.
-pub fn ethernet(frame: &[u8], mac: [u8; 6], intact: bool) -> Result<Kind, Reason> {
+/// Parses an Ethernet frame for the station `mac`. `intact`: the transport checksum need not be verified.
+pub fn ethernet(frame: &[u8], mac: [u8; 6], intact: bool) -> Result<Kind<'_>, Reason> {
     let (Some(dst), Some(src), Some(ethertype)) =
         (frame.first_chunk::<6>(), frame.get(6..12), u16_at(frame, 12))
     else {
@@ -185,20 +155,16 @@ pub fn ethernet(frame: &[u8], mac: [u8; 6], intact: bool) -> Result<Kind, Reason
         return Err(Reason::Address);
     }
     match ethertype {
-        IPV4 => ipv4(frame, ETHERNET, intact),
-        IPV6 => ipv6(frame, ETHERNET, intact),
-        // RFC 826 for IPv4 over Ethernet: 28 bytes.
-        ARP if frame.len() < ETHERNET + 28 => Err(Reason::Truncated),
-        ARP => Ok(Kind::Other {
-            neighbour: true,
-            next: Next::Arp,
-        }),
+        ethertype::IPV4 => ipv4(frame, ETHERNET, intact),
+        ethertype::IPV6 => ipv6(frame, ETHERNET, intact),
+        ethertype::ARP if frame.len() < ETHERNET + ARP_MESSAGE => Err(Reason::Truncated),
+        ethertype::ARP => Ok(Kind::Arp),
         _ => Err(Reason::Ethertype),
     }
 }
 
-/// Looks at an IP packet without link-layer header.
-pub fn ip(packet: &[u8], intact: bool) -> Result<Kind, Reason> {
+/// Parses an IP packet without link-layer header.
+pub fn ip(packet: &[u8], intact: bool) -> Result<Kind<'_>, Reason> {
     match packet.first().ok_or(Reason::Truncated)? >> 4 {
         4 => ipv4(packet, 0, intact),
         6 => ipv6(packet, 0, intact),
@@ -206,14 +172,14 @@ pub fn ip(packet: &[u8], intact: bool) -> Result<Kind, Reason> {
     }
 }
 
-fn ipv4(frame: &[u8], start: usize, intact: bool) -> Result<Kind, Reason> {
+fn ipv4(frame: &[u8], start: usize, intact: bool) -> Result<Kind<'_>, Reason> {
     let packet = frame.get(start..).ok_or(Reason::Truncated)?;
-    let header = packet.first_chunk::<20>().ok_or(Reason::Truncated)?;
+    let header = packet.first_chunk::<IPV4_HEADER>().ok_or(Reason::Truncated)?;
     if header[0] >> 4 != 4 {
         return Err(Reason::Header);
     }
     let header_len = usize::from(header[0] & 15) * 4;
-    if header_len < 20 {
+    if header_len < IPV4_HEADER {
         return Err(Reason::Header);
     }
     let total = usize::from(u16::from_be_bytes([header[2], header[3]]));
@@ -221,13 +187,13 @@ fn ipv4(frame: &[u8], start: usize, intact: bool) -> Result<Kind, Reason> {
         return Err(Reason::Length);
     }
     let intact_header = match header_len {
-        20 => checksum::is_ipv4(header),
+        IPV4_HEADER => checksum::is_ipv4(header),
         _ => checksum::sum(&packet[..header_len]) == 0xffff,
     };
     if !intact_header {
         return Err(Reason::Checksum);
     }
-    if !options(&packet[20..header_len]) {
+    if !options(&packet[IPV4_HEADER..header_len]) {
         return Err(Reason::Header);
     }
     let src = Ipv4Addr::new(header[12], header[13], header[14], header[15]);
@@ -240,25 +206,34 @@ fn ipv4(frame: &[u8], start: usize, intact: bool) -> Result<Kind, Reason> {
     if !sound {
         return Err(Reason::Address);
     }
+    let parsed = Packet {
+        frame,
+        netif: 0,
+        family: Family::Inet,
+        number: header[9],
+        src: src.into(),
+        dst: dst.into(),
+        start,
+        payload: start + header_len,
+        len: total - header_len,
+        intact,
+    };
     let fragment = u16::from_be_bytes([header[6], header[7]]);
     let (offset, more) = (usize::from(fragment & 0x1fff) * 8, fragment & 0x2000 != 0);
-    let payload_len = total - header_len;
-    if offset != 0 || more {
-        // All but the last carry whole units, and nothing may reach past the longest packet there is (RFC 791, 3.2).
-        let sound = payload_len != 0
-            && (!more || payload_len.is_multiple_of(8))
-            && header_len + offset + payload_len <= usize::from(u16::MAX);
-        return if sound {
-            Ok(Kind::Fragment {
-                protocol: header[9],
-                first: offset == 0,
-            })
-        } else {
-            Err(Reason::Fragment)
-        };
+    if offset == 0 && !more {
+        return Ok(Kind::Packet(parsed));
     }
-    let range = (start + header_len, payload_len);
-    transport(frame, range, header[9], src.into(), dst.into(), intact)
+    // All but the last carry whole units, and nothing may reach past the longest packet there is (RFC 791, 3.2).
+    let sound = parsed.len != 0
+        && (!more || parsed.len.is_multiple_of(8))
+        && header_len + offset + parsed.len <= usize::from(u16::MAX);
+    if !sound {
+        return Err(Reason::Fragment);
+    }
+    Ok(Kind::Fragment {
+        packet: parsed,
+        first: offset == 0,
+    })
 }
 
 /// Returns true if another host may send a packet between these addresses (RFC 1122, 3.2.1.3). `payload` is what `protocol` carries.
@@ -266,13 +241,13 @@ fn from_wire4(src: Ipv4Addr, dst: Ipv4Addr, protocol: u8, payload: &[u8]) -> boo
     let one = is_host4(dst);
     let many = dst.is_multicast() || dst.is_broadcast();
     // A connection has two ends (RFC 9293, 3.9.2.3).
-    if !one && (!many || protocol == TCP) {
+    if !one && (!many || protocol == number::TCP) {
         return false;
     }
     // Without an address of its own a host asks for one, and a querier asks for groups (RFC 2131, 4.1; RFC 4541, 2.1.1).
     let nameless = match protocol {
-        UDP => payload.first_chunk() == Some(&[0, 68, 0, 67]),
-        IGMP => true,
+        number::UDP => payload.first_chunk() == Some(&[0, 68, 0, 67]),
+        number::IGMP => true,
         _ => false,
     };
     is_host4(src) || src.is_unspecified() && nameless
@@ -294,14 +269,14 @@ fn options(mut list: &[u8]) -> bool {
     true
 }
 
-fn ipv6(frame: &[u8], start: usize, intact: bool) -> Result<Kind, Reason> {
+fn ipv6(frame: &[u8], start: usize, intact: bool) -> Result<Kind<'_>, Reason> {
     let packet = frame.get(start..).ok_or(Reason::Truncated)?;
-    let header = packet.first_chunk::<40>().ok_or(Reason::Truncated)?;
+    let header = packet.first_chunk::<IPV6_HEADER>().ok_or(Reason::Truncated)?;
     if header[0] >> 4 != 6 {
         return Err(Reason::Header);
     }
     let payload_len = usize::from(u16::from_be_bytes([header[4], header[5]]));
-    if payload_len > packet.len() - 40 {
+    if payload_len > packet.len() - IPV6_HEADER {
         return Err(Reason::Length);
     }
     let address = |at: usize| {
@@ -318,178 +293,74 @@ fn ipv6(frame: &[u8], start: usize, intact: bool) -> Result<Kind, Reason> {
     if !sound {
         return Err(Reason::Address);
     }
+    let parsed = Packet {
+        frame,
+        netif: 0,
+        family: Family::Inet6,
+        number: protocol,
+        src: src.into(),
+        dst: dst.into(),
+        start,
+        payload: start + IPV6_HEADER,
+        len: payload_len,
+        intact,
+    };
     if extensions::is_extension(protocol) {
-        return extended(&packet[..40 + payload_len]);
+        return extended(parsed, &packet[..IPV6_HEADER + payload_len]);
     }
-    let range = (start + 40, payload_len);
-    transport(frame, range, protocol, src.into(), dst.into(), intact)
+    Ok(Kind::Packet(parsed))
 }
 
 /// Returns true if another host may send a packet between these addresses (RFC 4291, 2.5 and 2.7).
 fn from_wire6(src: Ipv6Addr, dst: Ipv6Addr, protocol: u8) -> bool {
     let to_one = is_host6(dst);
-    let to_many = dst.is_multicast() && !stays_inside6(dst) && protocol != TCP;
+    let to_many = dst.is_multicast() && !stays_inside6(dst) && protocol != number::TCP;
     // Without an address of its own a host asks whether one is taken, for routers, and reports groups, all by ICMPv6, which may
     // stand behind extension headers.
-    let nameless = src.is_unspecified() && (protocol == ICMPV6 || extensions::is_extension(protocol));
+    let nameless = src.is_unspecified() && (protocol == number::ICMPV6 || extensions::is_extension(protocol));
     (to_one || to_many) && (is_host6(src) || nameless)
 }
 
-/// Classifies an IPv6 packet by what stands behind its extension headers.
-fn extended(packet: &[u8]) -> Result<Kind, Reason> {
-    match extensions::walk(packet) {
+/// Classifies an IPv6 packet by what stands behind its extension headers. `bytes` begin with its fixed header.
+fn extended<'a>(packet: Packet<'a>, bytes: &[u8]) -> Result<Kind<'a>, Reason> {
+    match extensions::walk(bytes) {
         Walked::Upper {
-            protocol: protocol @ (TCP | UDP | ICMPV6),
+            protocol,
             len,
-            ..
-        } => Ok(Kind::Extended { protocol, len }),
-        Walked::Upper {
-            protocol: NOTHING, ..
-        } => Ok(other(Next::Nothing)),
-        Walked::Upper { pointer, .. } => Ok(other(Next::Unknown { pointer })),
-        Walked::Refused(problem) => Ok(other(Next::Refused(problem))),
+            pointer,
+        } => Ok(Kind::Extended {
+            packet: Packet {
+                number: protocol,
+                ..packet
+            },
+            len,
+            pointer,
+        }),
+        Walked::Refused(problem) => Ok(Kind::Refused { packet, problem }),
         Walked::Dropped => Err(Reason::Header),
     }
 }
 
-fn transport(
-    frame: &[u8],
-    (start, len): (usize, usize),
-    protocol: u8,
-    src: IpAddress,
-    dst: IpAddress,
-    intact: bool,
-) -> Result<Kind, Reason> {
-    let bytes = &frame[start..start + len];
-    let verify = |len: usize| {
-        intact
-            || checksum::pseudo_header(src, dst, protocol, len)
-                .is_some_and(|pseudo| checksum::add(pseudo, checksum::sum(&bytes[..len])) == 0xffff)
-    };
-    match protocol {
-        TCP => {
-            let header = bytes.first_chunk::<20>().ok_or(Reason::Truncated)?;
-            let header_len = usize::from(header[12] >> 4) * 4;
-            if header_len < 20 || header_len > len {
-                return Err(Reason::Length);
-            }
-            if !verify(len) {
-                return Err(Reason::Checksum);
-            }
-            Ok(Kind::Tcp(Transport {
-                src,
-                dst,
-                src_port: u16::from_be_bytes([header[0], header[1]]),
-                dst_port: u16::from_be_bytes([header[2], header[3]]),
-                header: start,
-                payload: start + header_len,
-                len: len - header_len,
-                flags: header[13],
-            }))
-        }
-        UDP => {
-            let header = bytes.first_chunk::<8>().ok_or(Reason::Truncated)?;
-            let udp_len = usize::from(u16::from_be_bytes([header[4], header[5]]));
-            if udp_len < 8 || udp_len > len {
-                return Err(Reason::Length);
-            }
-            // No checksum is allowed in IPv4 only (RFC 768; RFC 8200, 8.1).
-            let unprotected = header[6..8] == [0, 0];
-            if unprotected && is_v6(dst) && !intact || !unprotected && !verify(udp_len) {
-                return Err(Reason::Checksum);
-            }
-            Ok(Kind::Udp(Transport {
-                src,
-                dst,
-                src_port: u16::from_be_bytes([header[0], header[1]]),
-                dst_port: u16::from_be_bytes([header[2], header[3]]),
-                header: start,
-                payload: start + 8,
-                len: udp_len - 8,
-                flags: 0,
-            }))
-        }
-        ICMP if !is_v6(dst) => {
-            if len < 8 {
-                return Err(Reason::Truncated);
-            }
-            if checksum::sum(bytes) != 0xffff {
-                return Err(Reason::Checksum);
-            }
-            Ok(other(Next::Icmp))
-        }
-        ICMPV6 if is_v6(dst) => {
-            if len < 4 {
-                return Err(Reason::Truncated);
-            }
-            let sound = checksum::pseudo_header(src, dst, protocol, len)
-                .is_some_and(|pseudo| checksum::add(pseudo, checksum::sum(bytes)) == 0xffff);
-            if !sound {
-                return Err(Reason::Checksum);
-            }
-            Ok(Kind::Other {
-                neighbour: true,
-                next: Next::Icmp6 {
-                    discovery: matches!(bytes[0], 130..=137 | 143),
-                },
-            })
-        }
-        IGMP if !is_v6(dst) => {
-            if len < 8 {
-                return Err(Reason::Truncated);
-            }
-            if checksum::sum(bytes) != 0xffff {
-                return Err(Reason::Checksum);
-            }
-            Ok(other(Next::Igmp))
-        }
-        NOTHING if is_v6(dst) => Ok(other(Next::Nothing)),
-        _ => Ok(other(Next::Unknown {
-            pointer: if is_v6(dst) { 6 } else { 9 },
-        })),
-    }
-}
-
-fn other(next: Next) -> Kind {
-    Kind::Other {
-        neighbour: false,
-        next,
-    }
-}
-
-/// Where the transport header of a frame that we send lies: IP protocol, offset of the transport header, addresses.
-/// `None` for anything but a whole TCP or UDP packet.
+/// Returns where the transport header of a frame to send stands: protocol number, offset of the header, addresses. Returns `None` for
+/// anything but a whole TCP or UDP packet.
 pub fn outgoing(frame: &[u8]) -> Option<(u8, usize, IpAddress, IpAddress)> {
-    match u16_at(frame, 12)? {
-        IPV4 => {
-            let header = frame.get(ETHERNET..)?.first_chunk::<20>()?;
+    let packet = frame.get(ETHERNET..)?;
+    let (number, len) = match u16_at(frame, 12)? {
+        ethertype::IPV4 => {
+            let header = packet.first_chunk::<IPV4_HEADER>()?;
             if u16::from_be_bytes([header[6], header[7]]) & 0x3fff != 0 {
                 return None;
             }
-            let src = Ipv4Addr::new(header[12], header[13], header[14], header[15]);
-            let dst = Ipv4Addr::new(header[16], header[17], header[18], header[19]);
-            let start = ETHERNET + usize::from(header[0] & 15) * 4;
-            matches!(header[9], TCP | UDP).then_some((header[9], start, src.into(), dst.into()))
+            (header[9], usize::from(header[0] & 15) * 4)
         }
-        IPV6 => {
-            let header = frame.get(ETHERNET..)?.first_chunk::<40>()?;
-            let address = |at: usize| header[at..].first_chunk::<16>().map(|a| Ipv6Addr::from(*a));
-            matches!(header[6], TCP | UDP).then_some((
-                header[6],
-                ETHERNET + 40,
-                address(8)?.into(),
-                address(24)?.into(),
-            ))
-        }
-        _ => None,
-    }
+        ethertype::IPV6 => (packet.first_chunk::<IPV6_HEADER>()?[6], IPV6_HEADER),
+        _ => return None,
+    };
+    let (src, dst) = ends(frame, ETHERNET)?;
+    matches!(number, number::TCP | number::UDP).then_some((number, ETHERNET + len, src, dst))
 }
 
-/// Offset of the checksum in a transport header.
-pub const fn checksum_offset(protocol: u8) -> usize {
-    if protocol == TCP { 16 } else { 6 }
-}
-
-fn is_v6(address: IpAddress) -> bool {
-    matches!(address, IpAddress::Ipv6(_))
+/// Returns the offset of the checksum in a transport header.
+pub const fn checksum_offset(number: u8) -> usize {
+    if number == number::TCP { 16 } else { 6 }
 }

@@ -34,12 +34,14 @@ pub mod ip;
 pub mod link;
 pub mod memory;
 pub mod neighbor;
+pub mod net;
 pub mod netif;
 pub mod pfil;
 pub mod protosw;
 pub mod query;
 pub mod smoltcp_guard;
 pub mod stack;
+pub mod table;
 pub mod transport;
 
 pub use brane::{Brane, Failure, Peer, Turn};

@@ -5,15 +5,13 @@
 //! the size of its heap when it is built.
 
 use crate::eth::device::{LOOP_BYTES, LOOP_MTU, TSO_FRAME};
-use crate::ip::fragments;
+use crate::family;
 use crate::ip::identification::Disguise;
 use crate::link::client::EVENT_BYTES;
-use crate::neighbor::queue::{self, Parked};
+use crate::neighbor::queue::{self, QueuedDatagram};
+use crate::net::COPY;
 use crate::netif::{NetIf, UDP_LONGEST};
-use crate::stack::COPY;
-use crate::transport::tcp::sources::Sources;
-use crate::transport::tcp::syncache;
-use crate::transport::tcp::{CONNECTIONS, Conn, FlowKey, buffers};
+use crate::transport::tcp::{CONNECTIONS, buffers};
 use brane_abi::control::{MAX_COMMAND, MAX_MESSAGE};
 use brane_abi::socket::QUESTIONS;
 use smoltcp::iface::{Interface, SocketStorage};
@@ -21,21 +19,18 @@ use smoltcp::iface::{Interface, SocketStorage};
 /// Buffers of TCP connections, in a region of their own.
 const TCP_BUFFERS: usize = buffers::MEMORY;
 
-/// Connections: socket and record of each, its place in the table of flows (buckets of the next power of two, with a byte of
-/// control each), and in three lists.
-const TCP_CONNECTIONS: usize = CONNECTIONS
-    * (size_of::<SocketStorage>() + size_of::<Conn>() + 3 * size_of::<usize>())
-    + (2 * CONNECTIONS * 8 / 7).next_power_of_two() * (size_of::<(FlowKey, usize)>() + 1);
+/// Tables of families and protocols, which their account limits ([`crate::family::Account`]).
+const TABLES: usize = family::DEFAULT_LIMIT;
 
-/// Half-open connections, and how many connections each source holds.
-const LISTENING: usize = syncache::BYTES + Sources::bytes(CONNECTIONS);
+/// Sockets of connections, which are allocated one by one.
+const TCP_SOCKETS: usize = CONNECTIONS * size_of::<SocketStorage>();
 
 /// An interface with its way out and its sockets: of these, the one that sends datagrams has a buffer.
 const INTERFACE: usize =
     size_of::<NetIf>() + size_of::<Interface>() + size_of::<Disguise>() + UDP_LONGEST + TSO_FRAME + (4 << 10);
 
 /// Datagrams that wait at an interface for a neighbour.
-const PARKED: usize = queue::LIMIT_BYTES + queue::LIMIT * size_of::<Parked>();
+const QUEUED: usize = queue::LIMIT_BYTES + queue::LIMIT * size_of::<QueuedDatagram>();
 
 /// Packets that wait in `lo0`.
 const LOOP: usize = LOOP_BYTES + LOOP_MTU;
@@ -53,12 +48,12 @@ const CONFIGURATION: usize = 7 * MAX_MESSAGE + MAX_COMMAND;
 /// Returns all of it in bytes, for a brane with `ports` ports. One eighth of what is not of one piece from the start to
 /// the end is for the gaps in between.
 pub const fn needed(ports: usize) -> usize {
-    let fixed = TCP_BUFFERS + LISTENING + fragments::BYTES;
-    let rest = TCP_CONNECTIONS
-        + ports * (INTERFACE + PARKED)
+    let fixed = TCP_BUFFERS + TABLES;
+    let rest = TCP_SOCKETS
+        + ports * (INTERFACE + QUEUED)
         + INTERFACE
         + LOOP
-        + 2 * COPY
+        + COPY
         + EVENT_BYTES
         + QUERIES
         + FILTER
@@ -75,11 +70,11 @@ mod tests {
     #[test]
     fn the_account_is_the_sum_of_all_things_and_an_eighth_of_those_that_come_and_go() {
         const PORTS: usize = 6;
-        let for_good = [TCP_BUFFERS, LISTENING, fragments::BYTES];
+        let for_good = [TCP_BUFFERS, TABLES];
         let come_and_go = [
-            vec![INTERFACE + PARKED; PORTS],
-            vec![INTERFACE, LOOP, COPY, COPY],
-            vec![TCP_CONNECTIONS, EVENT_BYTES, QUERIES, FILTER, CONFIGURATION],
+            vec![INTERFACE + QUEUED; PORTS],
+            vec![INTERFACE, LOOP, COPY],
+            vec![TCP_SOCKETS, EVENT_BYTES, QUERIES, FILTER, CONFIGURATION],
         ]
         .concat();
         let sum: usize = come_and_go.iter().sum();
@@ -88,8 +83,8 @@ mod tests {
 
     #[test]
     fn datagrams_that_wait_take_their_bytes_and_their_list() {
-        let list = VecDeque::<Parked>::with_capacity(queue::LIMIT);
-        let records = list.capacity() * size_of::<Parked>();
-        assert_eq!(PARKED, queue::LIMIT_BYTES + records);
+        let list = VecDeque::<QueuedDatagram>::with_capacity(queue::LIMIT);
+        let records = list.capacity() * size_of::<QueuedDatagram>();
+        assert_eq!(QUEUED, queue::LIMIT_BYTES + records);
     }
 }

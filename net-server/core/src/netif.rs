@@ -4,16 +4,17 @@
 //! driver. Datagrams are in `datagrams.rs`, what it does by itself in `upkeep.rs`, its report in `status.rs`.
 
 mod datagrams;
+pub mod dhcp;
 mod resolution;
 mod status;
 mod upkeep;
 
 pub use datagrams::UDP_LONGEST;
-pub use resolution::Heard;
+pub use resolution::NeighborInput;
 pub use upkeep::usable;
 
 use crate::eth::device::{Device, Tx};
-use crate::neighbor::queue::{self, Parked};
+use crate::neighbor::queue::{self, QueuedDatagram};
 use crate::neighbor::table::Neighbours;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
@@ -94,9 +95,9 @@ pub struct NetIf {
     /// What has come in.
     pub received: Received,
     /// Datagrams that wait for a neighbour's address.
-    pub parked: VecDeque<Parked>,
+    pub queue: VecDeque<QueuedDatagram>,
     /// When to ask again for these neighbours.
-    parked_at: u64,
+    retry_at: u64,
     /// Addresses as last seen.
     addresses: Vec<IpCidr>,
     announcements: u32,
@@ -151,8 +152,8 @@ impl NetIf {
             neighbours: Neighbours::default(),
             rdnss: None,
             received: Received::default(),
-            parked: VecDeque::with_capacity(queue::LIMIT),
-            parked_at: 0,
+            queue: VecDeque::with_capacity(queue::LIMIT),
+            retry_at: 0,
             addresses: Vec::new(),
             announcements: 0,
             announce_at: u64::MAX,
@@ -305,7 +306,7 @@ impl NetIf {
     /// not been shown yet: it would leave when the ring is used again.
     pub fn unbind(&mut self) -> Option<Producer> {
         self.up = false;
-        self.parked.clear();
+        self.queue.clear();
         let mut ring = self.tx.detach();
         if let Some(ring) = &mut ring {
             ring.retract();
@@ -348,6 +349,11 @@ impl NetIf {
     /// Whether `address` is one of this interface's own.
     pub fn owns(&self, address: IpAddress) -> bool {
         self.addresses.iter().any(|cidr| cidr.address() == address)
+    }
+
+    /// Returns true if `address` is in one of its networks.
+    pub fn contains(&self, address: IpAddress) -> bool {
+        self.addresses.iter().any(|cidr| cidr.contains_addr(&address))
     }
 
     /// Whether a datagram to `address` is for this brane: one of its own, or a broadcast that reaches it.

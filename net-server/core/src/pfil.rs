@@ -9,7 +9,8 @@
 //!
 //! While no hook is attached, there is no [`Pfil`], and a packet pays one branch.
 
-use crate::headers::{ETHERNET, is_ipv6};
+use crate::headers::is_ipv6;
+use crate::headers::wire::{ETHERNET, number};
 use alloc::format;
 use alloc::rc::Rc;
 use alloc::string::String;
@@ -98,14 +99,14 @@ fn filtered(frame: &[u8], link: bool) -> Option<(Family, &[u8])> {
         false => frame,
     };
     if !is_ipv6(frame, link) {
-        let igmp = packet.get(9) == Some(&2);
+        let igmp = packet.get(9) == Some(&number::IGMP);
         let total = usize::from(u16::from_be_bytes([*packet.get(2)?, *packet.get(3)?]));
         // Of a packet that the device cuts into segments the length field may not count all.
         let packet = packet.get(..total).filter(|_| total >= 20).unwrap_or(packet);
         return (!igmp).then_some((Family::Inet, packet));
     }
     let message = match *packet.get(6)? {
-        58 => packet.get(40),
+        number::ICMPV6 => packet.get(40),
         // Extension headers are gone from received packets. In sent ones they are those of MLD (RFC 3810, 5).
         0 => return None,
         _ => None,

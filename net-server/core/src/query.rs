@@ -5,14 +5,15 @@
 //! and the time of each are bounded.
 
 mod lookup;
-mod ping;
 mod tables;
 
+pub use tables::{Any, Section, SocketRows};
+
+use crate::family::{control_of, family_of};
 use crate::stack::Stack;
 use alloc::vec::Vec;
 use brane_abi::query::{Answer, Query, Refusal};
 use lookup::Lookup;
-use ping::Ping;
 
 /// The domain that waits for an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,8 +29,8 @@ pub enum Requester {
     },
 }
 
-/// Most pings under way. Clients have at most half of them, so that the manager's are not refused because of clients.
-const PINGS: usize = 16;
+/// Most pings under way. Each family has room for all of them. Clients have at most half of them, so that the manager's are not refused because of clients.
+pub(crate) const PINGS: usize = 16;
 /// Most lookups under way.
 const LOOKUPS: usize = 4;
 /// Longest wait in milliseconds.
@@ -38,7 +39,6 @@ const PATIENCE: u32 = 10_000;
 /// Queries under way.
 #[derive(Default)]
 pub struct Queries {
-    pings: Vec<Ping>,
     lookups: Vec<Lookup>,
     done: Vec<(Requester, Answer)>,
 }
@@ -46,7 +46,7 @@ pub struct Queries {
 impl Queries {
     /// Returns true if no query is under way.
     pub fn is_empty(&self) -> bool {
-        self.pings.is_empty() && self.lookups.is_empty() && self.done.is_empty()
+        self.lookups.is_empty() && self.done.is_empty()
     }
 
     /// Returns true if a lookup is under way.
@@ -56,22 +56,13 @@ impl Queries {
 
     /// Returns the earliest deadline of a query, in nanoseconds.
     pub fn deadline(&self) -> u64 {
-        let pings = self.pings.iter().map(|ping| ping.until);
         let lookups = self.lookups.iter().map(|lookup| lookup.until);
-        pings.chain(lookups).min().unwrap_or(u64::MAX)
-    }
-
-    /// Counts the queries of clients.
-    fn of_clients(&self) -> usize {
-        let requesters = self.pings.iter().map(|ping| ping.requester);
-        let requesters = requesters.chain(self.lookups.iter().map(|lookup| lookup.requester));
-        requesters
-            .filter(|requester| matches!(requester, Requester::Client { .. }))
-            .count()
+        lookups.min().unwrap_or(u64::MAX)
     }
 }
 
-fn until(now: u64, timeout_ms: u32) -> u64 {
+/// Returns the time at which a query that may wait `timeout_ms` milliseconds ends.
+pub(crate) fn until(now: u64, timeout_ms: u32) -> u64 {
     now + u64::from(timeout_ms.min(PATIENCE)) * 1_000_000
 }
 
@@ -93,10 +84,21 @@ impl Stack {
                 sequence,
                 size,
                 timeout_ms,
-            } => self
-                .ping(now, requester, to.into(), sequence, size, timeout_ms)
-                .err()
-                .map(Answer::Refused),
+            } => {
+                let family = family_of(to.into());
+                let asked = self.check_room(requester, self.icmp.requesters().count(), PINGS);
+                let asked = asked.and_then(|()| match self.switch.takes(family, control_of(family)) {
+                    true => Ok(()),
+                    false => Err(Refusal::NoSuchProtocol(control_of(family))),
+                });
+                asked
+                    .and_then(|()| {
+                        let Stack { icmp, net, .. } = self;
+                        icmp.ping(now, net, requester, to.into(), sequence, size, timeout_ms)
+                    })
+                    .err()
+                    .map(Answer::Refused)
+            }
             Query::Host {
                 name,
                 server,
@@ -110,28 +112,22 @@ impl Stack {
 
     /// Returns the answers to queries that have ended or whose time is over.
     pub fn answers(&mut self, now: u64) -> Vec<(Requester, Answer)> {
-        if self.queries.is_empty() {
+        if self.queries.is_empty() && self.icmp.is_idle() {
             return Vec::new();
         }
-        self.end_pings(now);
+        self.icmp.end_pings(now, &mut self.net);
         self.end_lookups(now);
-        core::mem::take(&mut self.queries.done)
+        let mut done = core::mem::take(&mut self.queries.done);
+        done.append(&mut self.icmp.done);
+        done
     }
 
     /// Ends the queries over an interface that is removed.
     pub fn end_queries_over(&mut self, index: usize) {
-        let Queries { pings, lookups, done } = &mut self.queries;
-        let gone = |requester: &Requester| (*requester, Answer::Refused(Refusal::InterfaceIsGone));
-        done.extend(
-            pings
-                .extract_if(.., |p| p.netif == index)
-                .map(|p| gone(&p.requester)),
-        );
-        done.extend(
-            lookups
-                .extract_if(.., |l| l.netif == index)
-                .map(|l| gone(&l.requester)),
-        );
+        self.icmp.end_over(index);
+        let Queries { lookups, done } = &mut self.queries;
+        let gone = lookups.extract_if(.., |lookup| lookup.netif == index);
+        done.extend(gone.map(|lookup| (lookup.requester, Answer::Refused(Refusal::InterfaceIsGone))));
     }
 
     /// Ends the queries of a client that is gone.
@@ -139,18 +135,18 @@ impl Stack {
         let of =
             |requester: &Requester| matches!(requester, Requester::Client { client, .. } if *client == gone);
         self.queries.done.retain(|(requester, _)| !of(requester));
-        for ping in self.queries.pings.extract_if(.., |p| of(&p.requester)) {
-            self.netifs[ping.netif].remove_control(ping.handle);
-        }
+        self.icmp.forget(&mut self.net, of);
         for lookup in self.queries.lookups.extract_if(.., |l| of(&l.requester)) {
-            self.netifs[lookup.netif].remove_control(lookup.handle);
+            self.net.netifs[lookup.netif].remove_control(lookup.handle);
         }
     }
 
     /// Checks that one more query may begin when `there` of at most `limit` are under way.
     fn check_room(&self, requester: Requester, there: usize, limit: usize) -> Result<(), Refusal> {
-        let clients = matches!(requester, Requester::Client { .. }) && self.queries.of_clients() >= limit / 2;
-        if there >= limit || clients {
+        let is_client = |requester: &Requester| matches!(requester, Requester::Client { .. });
+        let lookups = self.queries.lookups.iter().map(|lookup| lookup.requester);
+        let of_clients = || self.icmp.requesters().chain(lookups).filter(is_client).count();
+        if there >= limit || is_client(&requester) && of_clients() >= limit / 2 {
             return Err(Refusal::TooManyQueries(there as u32));
         }
         Ok(())

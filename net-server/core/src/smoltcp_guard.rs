@@ -5,13 +5,11 @@
 //! that breaks a rule for the whole of it is dropped. An option that must be ignored alone is made one that smoltcp does not know,
 //! in a copy. `docs/smoltcp-guards.md` lists each panic with the guard before it.
 
-use crate::headers::ETHERNET;
+use crate::headers::wire::{ETHERNET, IPV6_HEADER};
 use crate::ip::address::{is_host4, is_host6, is_link_local6};
 use alloc::vec::Vec;
 use core::net::{Ipv4Addr, Ipv6Addr};
 
-/// Length of the IPv6 header in bytes. Extension headers are gone when a frame comes here.
-const IPV6: usize = 40;
 /// An option of neighbour discovery that nobody has (RFC 4727, 8: for experiments).
 const NO_OPTION: u8 = 254;
 /// An option of DHCP that nobody has (RFC 3942: for private use).
@@ -97,7 +95,7 @@ fn edit(frame: &[u8], marks: Marks, to: u8, edited: &mut Vec<u8>) -> Verdict {
 fn judge(frame: &[u8], mac: [u8; 6], taken: impl Fn(Ipv6Addr) -> bool) -> Option<Marks> {
     let packet = frame.get(ETHERNET..)?;
     let len = usize::from(u16::from_be_bytes(chunk(packet, 4)?));
-    let message = packet.get(IPV6..IPV6 + len)?;
+    let message = packet.get(IPV6_HEADER..IPV6_HEADER + len)?;
     let (hop_limit, src, dst) = (*packet.get(7)?, address6(packet, 8)?, address6(packet, 24)?);
     let [kind, code, ..] = *message else { return None };
     let mut marks = Marks::default();
@@ -143,7 +141,7 @@ fn judge(frame: &[u8], mac: [u8; 6], taken: impl Fn(Ipv6Addr) -> bool) -> Option
             _ => false,
         };
         if bad {
-            marks.add(ETHERNET + IPV6 + at)?;
+            marks.add(ETHERNET + IPV6_HEADER + at)?;
         }
         at += option.len();
     }

@@ -1,67 +1,38 @@
-//! The brane's stack: its interfaces and all sockets, and the way from a frame to the socket it is for.
+//! The brane's stack: its interfaces and protocols, and the way from a frame to the protocol that it is for.
 //!
 //! Frames come from any host, by way of the trusted driver. Nothing here knows of clients' memory; the sockets' users are in
-//! [`crate::link::client`]. TCP is in `connections.rs`, UDP in `datagrams.rs`; here is what they share, and the choice between them.
+//! [`crate::link::client`].
 
-mod connections;
-mod datagrams;
-mod passive;
+mod parts;
 
-pub use datagrams::{Datagram, Udp};
-
-use crate::counters::Counters;
-use crate::family::{Protosw, control_of};
-use crate::headers::{self, Kind, Next, Reason};
+use crate::family::inet::Inet;
+use crate::family::inet6::Inet6;
+use crate::family::{Account, Protosw, array, control_of};
+use crate::headers::wire::{ETHERNET, number};
+use crate::headers::{self, Kind, Packet, Reason};
 use crate::ip::extensions;
-use crate::ip::fragments::{self, Fragment, Fragments};
-use crate::ip::icmp_error::{self, Cause, Limit};
-use crate::netif::{Heard, NetIf};
+use crate::ip::fragments::{self, Fragment};
+use crate::ip::icmp_error::Cause;
+use crate::neighbor::discovery;
+use crate::net::Net;
 use crate::pfil::Pfil;
+use crate::protosw::{Outcome, Protocol, State};
 use crate::query::Queries;
-use crate::smoltcp_guard::{self, Verdict};
-use crate::transport::tcp::sources::Sources;
-use crate::transport::tcp::syncache::SynCache;
-use crate::transport::tcp::{CONNECTIONS, Conn, FlowKey, Listener, Pool};
-use crate::transport::udp::rx_flow_cache::{self, Delivery, Flow, Inlets};
-use crate::transport::udp::tx_route_cache::Shortcuts;
-use alloc::collections::VecDeque;
+use crate::transport::icmp::{ErrorReport, Icmp};
+use crate::transport::tcp::Tcp;
+use crate::transport::udp::rx_flow_cache::{self, Delivery, Flow};
+use crate::transport::udp::{Datagram, Udp};
+use alloc::boxed::Box;
 use alloc::vec::Vec;
-use brane_abi::control::{Family, Protocol};
-use brane_abi::layout::sock::SLOTS;
+use brane_abi::control::{self, Family};
 use core::ops::Range;
-use datagrams::find_udp;
 use foldhash::fast::FixedState;
-use hashbrown::HashMap;
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
-use slab::Slab;
-use smoltcp::iface::SocketSet;
 use smoltcp::wire::IpAddress;
 
-/// Ports that the brane picks by itself (RFC 6335, 6).
-const EPHEMERAL: core::ops::RangeInclusive<u16> = 49152..=65535;
-
-/// A deadline that has passed without effect is looked at again after this time, in nanoseconds: 10 ms.
-const STALLED: u64 = 10_000_000;
-
-/// Longest frame that is copied to be changed before it goes on, in bytes. Longer ones are dropped: none that is meant well is
-/// longer than an MTU.
-pub const COPY: usize = 4096;
-
-/// Returns the error about the protocol that a packet's fixed header names.
-fn no_protocol(family: Family) -> Cause {
-    let pointer = match family {
-        Family::Inet => 9,
-        Family::Inet6 => 6,
-    };
-    Cause::Protocol { pointer }
-}
-
-/// Connections that one frame, or one look at a connection, can have reset for the sake of others.
-const EVICTED: usize = 16;
-
 /// The port of name servers.
-const DNS: u16 = 53;
+const DNS: [u8; 2] = 53u16.to_be_bytes();
 
 /// A datagram of a known flow.
 pub enum Known<'s, 'f> {
@@ -73,124 +44,85 @@ pub enum Known<'s, 'f> {
 
 /// What became of a frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Done, or dropped and counted.
+pub enum Received {
+    /// It was handled, or dropped and counted.
     Done,
-    /// A datagram for a UDP socket: the caller delivers these bytes of the frame.
+    /// A datagram for a client's UDP socket: the caller delivers these bytes of the frame.
     Datagram(Delivery, Range<usize>),
     /// A packet is complete again: [`Stack::take_whole`] has it, to be handed in like a received frame.
     Reassembled,
-    /// A packet had IPv6 extension headers: without them it is in [`Stack::stripped`] and to be handed in like a received frame.
+    /// A packet had IPv6 extension headers. [`Stack::take_stripped`] has it without them, to be handed in like a received frame.
     Stripped {
         /// Its transport checksum need not be verified.
         intact: bool,
     },
 }
 
-type Map<K, V> = HashMap<K, V, FixedState>;
-
-/// All interfaces and sockets of a brane.
+/// All interfaces and protocols of a brane.
 pub struct Stack {
-    /// The interfaces, `lo0` first.
-    /// A number stays an interface's own for its life and is used again afterwards, when nothing names it any more.
-    pub netifs: Slab<NetIf>,
-    /// What happened.
-    pub counters: Counters,
-    /// The brane's protocol switch.
-    pub switch: Protosw,
+    /// Interfaces, counters, random numbers.
+    pub net: Net,
     /// The pfil heads, while hooks are attached.
     pub pfil: Option<Pfil>,
-    errors: Limit,
-    /// Questions from inside that are under way.
+    /// The brane's protocol switch.
+    pub switch: Protosw,
+    /// Memory for the tables of families and protocols.
+    pub account: Account,
+    inet: Inet,
+    inet6: Inet6,
+    /// TCP.
+    pub tcp: Tcp,
+    /// UDP.
+    pub udp: Udp,
+    /// ICMP and ICMPv6.
+    pub icmp: Icmp,
+    /// Protocols with an object of their own, by family and place.
+    own: [Vec<Option<Box<dyn Protocol>>>; 2],
+    /// Queries that are under way.
     pub queries: Queries,
-    fragments: Fragments,
-    /// A packet without its extension headers.
-    pub stripped: Vec<u8>,
-    /// A copy of a message that smoltcp sees in place of the received one.
-    edited: Vec<u8>,
-    /// TCP connections.
-    pub conns: Slab<Conn>,
-    /// TCP listeners.
-    pub listeners: Slab<Listener>,
-    flows: Map<FlowKey, usize>,
-    listening: Map<u16, Vec<usize>>,
-    udps: Map<u16, Vec<Udp>>,
-    pool: Pool,
-    /// Connections whose handshake is not complete.
-    pub syncache: SynCache,
-    /// Who holds how many of the connections that came in.
-    sources: Sources,
-    /// Slots of clients whose connections were reset for the sake of others; their clients do not know it yet.
-    pub evicted: Vec<(usize, usize)>,
-    /// Connections to look at. A connection that is marked as queued is here or in `blocked`, once; no other is.
-    pub dirty: VecDeque<usize>,
-    /// Connections that found no room to send in.
-    blocked: Vec<usize>,
-    /// Connections that nobody holds, oldest first.
-    lingering: VecDeque<usize>,
-    shortcuts: Shortcuts,
-    inlets: Inlets,
-    nobody: SocketSet<'static>,
-    rng: ChaCha12Rng,
-    /// No later than the earliest deadline of any connection.
-    earliest: u64,
 }
 
 impl Stack {
-    /// A stack with `lo0` alone. `seed` must be unpredictable: sequence numbers and ports come from it.
+    /// Makes a stack with `lo0` and no family. `seed` must be unpredictable: sequence numbers and ports come from it.
     pub fn new(seed: [u8; 32], now: u64) -> Stack {
         let mut rng = ChaCha12Rng::from_seed(seed);
         let hash = FixedState::with_seed(rng.next_u64());
+        let own = |family| {
+            let entries = array(family).iter();
+            let made = entries.map(|entry| match entry.state {
+                State::Own(make) => Some(make()),
+                State::Icmp | State::Tcp | State::Udp => None,
+            });
+            made.collect()
+        };
         Stack {
-            netifs: Slab::from_iter([(0, NetIf::loopback(rng.next_u64(), now))]),
-            counters: Counters::default(),
-            switch: Protosw::default(),
             pfil: None,
-            errors: Limit::new(now),
+            switch: Protosw::default(),
+            account: Account::default(),
+            inet: Inet::new(rng.next_u64()),
+            inet6: Inet6::default(),
+            tcp: Tcp::new(&mut rng, hash.clone()),
+            udp: Udp::new(hash),
+            icmp: Icmp::default(),
+            own: Family::ALL.map(own),
             queries: Queries::default(),
-            fragments: Fragments::new(rng.next_u64()),
-            stripped: Vec::with_capacity(COPY),
-            edited: Vec::with_capacity(COPY),
-            // What any host can make longer has its full size from the start.
-            conns: Slab::with_capacity(CONNECTIONS),
-            listeners: Slab::with_capacity(SLOTS),
-            flows: Map::with_capacity_and_hasher(2 * CONNECTIONS, hash.clone()),
-            listening: Map::with_hasher(hash.clone()),
-            udps: Map::with_hasher(hash.clone()),
-            pool: Pool::default(),
-            syncache: SynCache::new(&mut rng),
-            sources: Sources::new(CONNECTIONS, hash),
-            evicted: Vec::with_capacity(EVICTED),
-            dirty: VecDeque::with_capacity(CONNECTIONS),
-            blocked: Vec::with_capacity(CONNECTIONS),
-            lingering: VecDeque::with_capacity(CONNECTIONS),
-            shortcuts: Shortcuts::default(),
-            inlets: Inlets::default(),
-            nobody: SocketSet::new(Vec::new()),
-            rng,
-            earliest: u64::MAX,
+            net: Net::new(rng, now),
         }
     }
 
-    /// An unpredictable number.
-    pub fn random(&mut self) -> u64 {
-        self.rng.next_u64()
-    }
-
-    /// Handles a frame as [`Self::frame`] does, if it holds a datagram of a flow whose last datagram was delivered a moment ago. The
-    /// transport checksum must be right. Returns the receiver and the payload. Returns `None` for any other frame, to which nothing
-    /// has happened then.
+    /// Does what [`Self::frame`] does, for a frame that holds a datagram like one that was delivered a moment ago. Returns `None` for
+    /// any other frame, and nothing has happened then. The transport checksum needs no verifying.
     #[inline]
     pub fn known<'a>(&mut self, now: u64, index: usize, frame: &'a [u8]) -> Option<Known<'_, 'a>> {
         let (family, flow, payload) = rx_flow_cache::plain(index, frame)?;
         if self.pfil.is_some() && !self.known_passes(now, index, frame, family, &flow)? {
             return Some(Known::Dropped);
         }
-        let delivery = self.inlets.find(&flow)?;
-        let netif = self.netifs.get_mut(index)?;
+        let delivery = self.udp.rx_flow_cache.find(&flow)?;
+        let netif = self.net.netifs.get_mut(index)?;
         if netif.refresh_is_due(now)
             || !self.switch.takes_family(family)
-            || !self.switch.receive(family, Protocol::Udp)
+            || !self.switch.receive(family, control::Protocol::Udp)
         {
             return None;
         }
@@ -208,21 +140,16 @@ impl Stack {
         family: Family,
         flow: &Flow,
     ) -> Option<bool> {
-        self.inlets.find(flow)?;
-        let netif = self.netifs.get(index)?;
-        let serves = self.switch.takes(family, Protocol::Udp);
-        (serves && !netif.refresh_is_due(now)).then(|| self.head_passes(now, index, frame))
+        self.udp.rx_flow_cache.find(flow)?;
+        let netif = self.net.netifs.get(index)?;
+        let served = self.switch.takes(family, control::Protocol::Udp) && !netif.refresh_is_due(now);
+        served.then(|| self.head_passes(now, index, frame))
     }
 
-    /// The source of unpredictable numbers.
-    pub(crate) fn rng(&mut self) -> &mut ChaCha12Rng {
-        &mut self.rng
-    }
-
-    /// A frame has come in on an interface. `intact`: its transport checksum need not be verified.
-    pub fn frame(&mut self, now: u64, index: usize, frame: &[u8], intact: bool) -> Outcome {
-        let Some(netif) = self.netifs.get_mut(index) else {
-            return Outcome::Done;
+    /// Handles a frame that has come in by an interface. `intact`: its transport checksum need not be verified.
+    pub fn frame(&mut self, now: u64, index: usize, frame: &[u8], intact: bool) -> Received {
+        let Some(netif) = self.net.netifs.get_mut(index) else {
+            return Received::Done;
         };
         let link = !netif.is_loopback();
         netif.received.frames += 1;
@@ -233,391 +160,238 @@ impl Stack {
             Family::Inet
         };
         if !self.switch.takes_family(family) {
-            self.counters.no_family += 1;
-            return Outcome::Done;
+            self.net.counters.no_family += 1;
+            return Received::Done;
         }
         let kind = if link {
             headers::ethernet(frame, netif.mac, intact)
         } else {
             headers::ip(frame, true)
         };
-        let kind = match kind {
-            Ok(kind) => kind,
-            Err(reason) => return self.malformed(index, reason),
+        let at = |packet| Packet {
+            netif: index,
+            ..packet
         };
-        // A head sees whole packets: a fragment or a packet with extension headers comes again without.
-        if self.pfil.is_some()
-            && !matches!(kind, Kind::Fragment { .. } | Kind::Extended { .. })
-            && !self.head_passes(now, index, frame)
-        {
-            return Outcome::Done;
-        }
-        let netif = &mut self.netifs[index];
         match kind {
-            Kind::Udp(udp) => {
-                let to_dhcp = udp.dst_port == 68 && udp.src_port == 67 && netif.has_dhcp();
-                if link && self.is_ours(udp.src) {
-                    return self.malformed(index, Reason::Address);
-                }
-                let netif = &mut self.netifs[index];
-                if to_dhcp {
-                    // smoltcp knows its transaction by another number than the server.
-                    let disguise = netif.tx.disguise.as_deref();
-                    let Some((at, xid)) = disguise.and_then(|d| d.incoming(frame, udp.payload)) else {
-                        return Outcome::Done;
-                    };
-                    match smoltcp_guard::dhcp(frame, udp.payload, udp.len, &mut self.edited) {
-                        Verdict::Edited => {}
-                        Verdict::Pass if frame.len() <= self.edited.capacity() => {
-                            self.edited.clear();
-                            self.edited.extend_from_slice(frame);
-                        }
-                        Verdict::Pass | Verdict::Drop => return self.malformed(index, Reason::Header),
-                    }
-                    if let Some(field) = self.edited.get_mut(at..at + xid.len()) {
-                        field.copy_from_slice(&xid);
-                    }
-                    netif.ingress_mute(now, &self.edited, None);
-                    netif.deadline = now;
-                } else if !self.switch.receive(family, Protocol::Udp) {
-                    self.unknown(now, index, family, frame, no_protocol(family));
-                } else if udp.src_port != 0 && netif.accepts(udp.dst) {
-                    if let Some(socket) = find_udp(&self.udps, udp.dst, udp.dst_port) {
-                        netif.refresh(now, frame, udp.dst_port);
-                        let delivery = Delivery::new(socket.client, socket.slot, &udp);
-                        if link && let Some((_, flow, _)) = rx_flow_cache::plain(index, frame) {
-                            self.inlets.learn(flow, delivery);
-                        }
-                        return Outcome::Datagram(delivery, udp.payload..udp.payload + udp.len);
-                    }
-                    if udp.src_port == DNS && self.queries.looks_up() {
-                        netif.ingress_mute(now, frame, None);
-                        netif.deadline = now;
-                        return Outcome::Done;
-                    }
-                    self.unknown(now, index, family, frame, Cause::Port);
-                }
+            // A head sees whole packets: a fragment or a packet with extension headers comes again without.
+            Ok(Kind::Packet(_) | Kind::Refused { .. })
+                if self.pfil.is_some() && !self.head_passes(now, index, frame) =>
+            {
+                Received::Done
             }
-            Kind::Tcp(segment) => {
-                if self.switch.receive(family, Protocol::Tcp) {
-                    self.segment(now, index, frame, &segment);
-                } else if !(link && self.is_ours(segment.src)) {
-                    self.unknown(now, index, family, frame, no_protocol(family));
+            Ok(Kind::Packet(packet)) => self.packet(now, &at(packet), None),
+            Ok(Kind::Arp) => {
+                match discovery::arp_input(now, &mut self.net, index, frame) {
+                    Outcome::Malformed(reason) => self.net.malformed(index, reason),
+                    Outcome::Resolved(hop) => self.resolved(now, index, hop),
+                    _ => {}
                 }
+                Received::Done
             }
-            Kind::Other { neighbour, next } => {
-                if let Some(reason) = self.refuses(index, frame, next) {
-                    return self.malformed(index, reason);
-                }
-                let netif = &mut self.netifs[index];
-                let taken = match next {
-                    Next::Arp | Next::Igmp | Next::Icmp6 { discovery: true } => true,
-                    Next::Icmp => self.switch.receive(family, Protocol::Icmp),
-                    Next::Icmp6 { discovery: false } => self.switch.receive(family, Protocol::Icmp6),
-                    Next::Nothing => false,
-                    Next::Unknown { pointer } => {
-                        self.unknown(now, index, family, frame, Cause::Protocol { pointer });
-                        return Outcome::Done;
-                    }
-                    Next::Refused(problem) => {
-                        self.unknown(now, index, family, frame, Cause::Header(problem));
-                        return Outcome::Done;
-                    }
-                };
-                if !taken {
-                    self.counters.no_protocol += 1;
-                    return Outcome::Done;
-                }
-                let mut shown = frame;
-                if next == (Next::Icmp6 { discovery: true }) {
-                    let Some((mac, taken)) = netif.guarded() else {
-                        return Outcome::Done;
-                    };
-                    match smoltcp_guard::discovery(frame, mac, taken, &mut self.edited) {
-                        Verdict::Pass => {}
-                        Verdict::Edited => shown = &self.edited,
-                        Verdict::Drop => return self.malformed(index, Reason::Header),
-                    }
-                }
-                let heard = match next {
-                    Next::Arp | Next::Icmp6 { discovery: true } if link => netif.neighbour(now, shown),
-                    _ => Heard::Other,
-                };
-                match heard {
-                    Heard::Other => {}
-                    Heard::Done => return Outcome::Done,
-                    Heard::Answered(hop) => {
-                        self.answered(now, index, hop);
-                        return Outcome::Done;
-                    }
-                }
-                if link && matches!(next, Next::Icmp | Next::Icmp6 { discovery: false }) {
-                    netif.resolve_for_stranger(now, frame);
-                }
-                netif.ingress(now, shown, None);
-                if neighbour {
-                    netif.hear(now, shown);
-                    netif.deadline = now;
-                } else if frame.len() > netif.tx.caps.max_transmission_unit {
-                    netif.deadline = now;
-                }
-                if !self.queries.is_empty() && matches!(next, Next::Icmp | Next::Icmp6 { discovery: false }) {
-                    self.echo_reply(now, frame, if link { headers::ETHERNET } else { 0 });
-                }
+            Ok(Kind::Fragment { packet, first }) => self.fragment(now, &at(packet), first),
+            Ok(Kind::Extended { packet, len, pointer }) => self.extended(now, &at(packet), len, pointer),
+            Ok(Kind::Refused { packet, problem }) => {
+                self.reject(now, &at(packet), Cause::Header(problem));
+                Received::Done
             }
-            Kind::Extended { protocol, len } => {
-                let start = if link { headers::ETHERNET } else { 0 };
-                // It comes again without them, and is counted then.
-                netif.received.frames -= 1;
-                netif.received.bytes -= frame.len() as u64;
-                if extensions::strip(frame, start, len, protocol, &mut self.stripped) {
-                    return Outcome::Stripped { intact };
-                }
-                return self.malformed(index, Reason::Length);
-            }
-            Kind::Fragment { protocol, first } => {
-                if link && headers::ends(frame, headers::ETHERNET).is_none_or(|(src, _)| self.is_ours(src)) {
-                    return self.malformed(index, Reason::Address);
-                }
-                let netif = &mut self.netifs[index];
-                let takes = |protocol| self.switch.takes(family, protocol);
-                if !headers::protocol(protocol).is_some_and(takes) {
-                    // About the first one alone (RFC 1122, 3.2.2).
-                    if first {
-                        self.unknown(now, index, family, frame, no_protocol(Family::Inet));
-                    }
-                    return Outcome::Done;
-                }
-                self.counters.fragments += 1;
-                let packet = frame
-                    .get(if link { headers::ETHERNET } else { 0 }..)
-                    .unwrap_or_default();
-                let Some(fragment) = Fragment::read(index, packet) else {
-                    return Outcome::Done;
-                };
-                if !netif.accepts(fragment.key.dst.into()) {
-                    return Outcome::Done;
-                }
-                let outcome = self.fragments.add(now, &fragment);
-                self.counters.reassembly_failed = self.fragments.dropped;
-                if outcome == fragments::Outcome::Complete {
-                    self.counters.reassembled += 1;
-                    return Outcome::Reassembled;
-                }
-            }
-        }
-        Outcome::Done
-    }
-
-    /// A neighbour has answered: what waits for it goes on.
-    fn answered(&mut self, now: u64, index: usize, hop: IpAddress) {
-        let netif = &mut self.netifs[index];
-        netif.deadline = now;
-        netif.send_parked(now, hop, &mut self.counters);
-        for (id, conn) in self.conns.iter_mut() {
-            let here =
-                conn.key.netif == index && !conn.resolved && netif.next_hop(conn.key.remote) == Some(hop);
-            if here && !conn.queued {
-                conn.queued = true;
-                self.dirty.push_back(id);
+            Err(reason) => {
+                self.net.malformed(index, reason);
+                Received::Done
             }
         }
     }
 
-    /// The packet that `frame`, which came in by the interface `index`, has completed, as a frame with the same link-layer header.
-    /// [`Self::give_back`] takes the memory back.
-    pub fn take_whole(&mut self, index: usize, frame: &[u8]) -> Vec<u8> {
-        let link = match index {
-            0 => None,
-            _ => frame.get(..headers::ETHERNET),
+    /// Hands a packet to its protocol. `pointer` is the byte of the packet that names the protocol, if an extension header does.
+    fn packet(&mut self, now: u64, packet: &Packet<'_>, pointer: Option<usize>) -> Received {
+        let Some(place) = self.switch.find(&self.net, packet) else {
+            // Behind the header, nothing is to follow (RFC 8200, 4.7).
+            if packet.family == Family::Inet6 && packet.number == number::NOTHING {
+                if !self.drops_forged(packet) {
+                    self.net.counters.no_protocol += 1;
+                }
+                return Received::Done;
+            }
+            let pointer = pointer.unwrap_or(match packet.family {
+                Family::Inet => 9,
+                Family::Inet6 => 6,
+            });
+            self.reject(now, packet, Cause::Protocol { pointer });
+            return Received::Done;
         };
-        self.fragments.take(link.unwrap_or_default())
-    }
-
-    /// Takes the memory back that [`Self::take_whole`] has lent.
-    pub fn give_back(&mut self, whole: Vec<u8>) {
-        self.fragments.give_back(whole);
-    }
-
-    /// Counts a frame that is dropped.
-    fn malformed(&mut self, index: usize, reason: Reason) -> Outcome {
-        if let Some(netif) = self.netifs.get_mut(index) {
-            netif.received.errors += 1;
+        let Some((protocol, net)) = self.serving(place) else {
+            return Received::Done;
+        };
+        match protocol.input(now, net, packet) {
+            Outcome::Done => {}
+            Outcome::Datagram(delivery, payload) => return Received::Datagram(delivery, payload),
+            Outcome::Malformed(reason) => self.net.malformed(packet.netif, reason),
+            Outcome::Rejected(cause) => self.reject(now, packet, cause),
+            Outcome::Resolved(hop) => self.resolved(now, packet.netif, hop),
+            Outcome::Error(report) => self.error(&report),
         }
-        self.counters.dropped(reason);
-        Outcome::Done
+        Received::Done
     }
 
-    /// Returns true if no other host can send from this address: it is one of the brane's own, or the broadcast address of a
-    /// network that the brane is in (RFC 1122, 3.2.1.3).
-    pub(crate) fn is_ours(&self, src: IpAddress) -> bool {
-        self.netifs
-            .iter()
-            .any(|(_, netif)| netif.owns(src) || netif.is_broadcast(src))
+    /// Counts a packet whose source is an address that no other host can have. Returns false for any other packet.
+    fn drops_forged(&mut self, packet: &Packet<'_>) -> bool {
+        let forged = packet.is_from_link() && self.net.is_ours(packet.src);
+        if forged {
+            self.net.malformed(packet.netif, Reason::Address);
+        }
+        forged
     }
 
-    /// Returns why a frame must not reach smoltcp, if it must not: its source is impossible, or it is for another host. smoltcp
-    /// believes that an IPv6 address is its own if the last two bytes are.
-    fn refuses(&self, index: usize, frame: &[u8], next: Next) -> Option<Reason> {
-        let netif = &self.netifs[index];
-        if netif.is_loopback() {
-            return None;
+    /// Drops a packet that no protocol takes, and sends an error to its sender if that is allowed.
+    fn reject(&mut self, now: u64, packet: &Packet<'_>, cause: Cause) {
+        if self.drops_forged(packet) {
+            return;
         }
-        if next == Next::Arp {
-            let sender = smoltcp_guard::arp_sender(frame)?;
-            return self.is_ours(sender.into()).then_some(Reason::Address);
-        }
-        let (src, dst) = headers::ends(frame, headers::ETHERNET)?;
-        match next {
-            _ if self.is_ours(src) => Some(Reason::Address),
-            Next::Icmp6 { discovery: false } if src.is_unspecified() => Some(Reason::Address),
-            Next::Icmp6 { .. } if !dst.is_multicast() && !netif.owns(dst) => Some(Reason::NotForUs),
-            _ => None,
-        }
-    }
-
-    /// Reports a packet that nobody here takes to its sender, if that is allowed.
-    pub(crate) fn unknown(&mut self, now: u64, index: usize, family: Family, frame: &[u8], cause: Cause) {
         match cause {
-            Cause::Protocol { .. } => self.counters.no_protocol += 1,
-            Cause::Header(_) => self.counters.dropped(Reason::Header),
+            Cause::Protocol { .. } => self.net.counters.no_protocol += 1,
+            Cause::Header(_) => self.net.counters.dropped(Reason::Header),
+            // No socket of a client has the port. A lookup of the brane itself may wait for the datagram.
+            Cause::Port if self.queries.looks_up() && packet.bytes().starts_with(&DNS) => {
+                if let Some(netif) = self.net.netifs.get_mut(packet.netif) {
+                    netif.ingress_mute(now, packet.frame, None);
+                    netif.deadline = now;
+                }
+                return;
+            }
             Cause::Port | Cause::Prohibited => {}
         }
-        let netif = &mut self.netifs[index];
-        if !self.switch.takes(family, control_of(family)) || !icmp_error::may_answer(netif, frame) {
-            return;
-        }
-        if !self.errors.take(now) {
-            self.counters.errors_limited += 1;
-            return;
-        }
-        if icmp_error::send(netif, frame, cause) {
+        self.send_error(now, packet.family, packet.netif, packet.frame, cause);
+    }
+
+    /// Sends an error about a packet to its sender, if that is allowed.
+    pub(crate) fn send_error(&mut self, now: u64, family: Family, index: usize, frame: &[u8], cause: Cause) {
+        if self.switch.takes(family, control_of(family)) && self.net.unknown(now, index, frame, cause) {
             self.switch.erred(family);
         }
     }
 
-    fn pick_port(&mut self, free: impl Fn(&Stack, u16) -> bool) -> Option<u16> {
-        let (first, last) = (*EPHEMERAL.start(), *EPHEMERAL.end());
-        let count = u32::from(last - first) + 1;
-        let start = (self.random() % u64::from(count)) as u32;
-        (0..count)
-            .map(|n| first + ((start + n) % count) as u16)
-            .find(|port| free(self, *port))
-    }
-
-    /// Whether an address is one of the brane's own.
-    pub fn owns(&self, address: IpAddress) -> bool {
-        self.netifs.iter().any(|(_, netif)| netif.owns(address))
-            || matches!(address, IpAddress::Ipv4(a) if a.is_loopback())
-                && self.switch.has_family(Family::Inet)
-    }
-
-    /// The interface that leads to an address best; `lo0` for the brane's own.
-    pub fn route(&self, address: IpAddress) -> Option<usize> {
-        if self.owns(address) {
-            return Some(0);
-        }
-        let ways = self.netifs.iter().skip(1);
-        ways.filter_map(|(index, netif)| Some((netif.leads_to(address)?, core::cmp::Reverse(index))))
-            .max()
-            .map(|(_, index)| index.0)
-    }
-
-    /// Brings the counts of frames up to date.
-    pub fn count_frames(&mut self) {
-        for (_, netif) in self.netifs.iter_mut() {
-            if netif.is_loopback() {
-                netif.tx.count_looped(&mut self.counters);
-            } else {
-                netif.tx.count(&mut self.counters);
-            }
+    /// Hands an error about a packet of the brane to that packet's protocol.
+    fn error(&mut self, report: &ErrorReport) {
+        let place = self.switch.find_reported(report.family(), report.number);
+        match place.and_then(|place| self.serving(place)) {
+            Some((protocol, net)) => protocol.error_input(net, report),
+            None => self.net.counters.icmp_errors_stray += 1,
         }
     }
 
-    /// The interface of that name: the one place where an interface's name is looked up.
-    pub fn find(&self, name: &str) -> Option<usize> {
-        self.netifs
-            .iter()
-            .find(|(_, netif)| netif.name == name)
-            .map(|(index, _)| index)
-    }
-
-    /// The interface on a port of the brane.
-    pub fn at_port(&self, port: usize) -> Option<usize> {
-        self.netifs
-            .iter()
-            .find(|(_, netif)| netif.port() == Some(port))
-            .map(|(index, _)| index)
-    }
-
-    /// Connections whose interface or one of whose own addresses is gone.
-    pub fn stranded(&self) -> Vec<usize> {
-        let gone = |key: &FlowKey| {
-            !self.netifs.contains(key.netif)
-                || !self.owns(key.local)
-                || (key.netif == 0 && !self.owns(key.remote))
+    /// A neighbour has answered: what waits for it goes on.
+    fn resolved(&mut self, now: u64, index: usize, hop: IpAddress) {
+        let Some(netif) = self.net.netifs.get_mut(index) else {
+            return;
         };
-        let conns = self.conns.iter().filter(|(_, conn)| gone(&conn.key));
-        conns.map(|(id, _)| id).collect()
+        netif.deadline = now;
+        netif.flush_pending(now, hop, &mut self.net.counters);
+        self.each(|protocol, net| protocol.resolved(net, index, hop));
     }
 
-    fn source(&self, netif: usize, remote: IpAddress) -> Option<IpAddress> {
-        if netif == 0 {
-            Some(remote)
-        } else {
-            self.netifs[netif].source_for(remote)
+    /// Handles a packet with extension headers of `len` bytes that ask for nothing.
+    fn extended(&mut self, now: u64, packet: &Packet<'_>, len: usize, pointer: usize) -> Received {
+        if !self.switch.has_number(packet.family, packet.number) {
+            return self.packet(now, packet, Some(pointer));
         }
+        if let Some(netif) = self.net.netifs.get_mut(packet.netif) {
+            // It comes again without them, and is counted then.
+            netif.received.frames -= 1;
+            netif.received.bytes -= packet.frame.len() as u64;
+        }
+        let stripped = &mut self.inet6.stripped;
+        if extensions::strip(packet.frame, packet.start, len, packet.number, stripped) {
+            return Received::Stripped {
+                intact: packet.intact,
+            };
+        }
+        self.net.malformed(packet.netif, Reason::Length);
+        Received::Done
     }
 
-    /// Addresses, routes or links have changed: nothing learnt of the ways out and in holds any more, and what an interface
-    /// has of a packet is no other interface's.
-    pub fn forget_ways(&mut self) {
-        self.fragments.clear();
-        self.shortcuts.clear();
-        self.inlets.clear();
-    }
-
-    /// Does all that has come due by itself. `true` when addresses have changed.
-    pub fn expire(&mut self, now: u64) -> bool {
-        let mut changed = false;
-        for (_, netif) in self.netifs.iter_mut() {
-            if netif.deadline <= now {
-                netif.age_parked(now, &mut self.counters);
-                changed |= netif.poll(now);
-                if netif.deadline <= now {
-                    netif.deadline = now + STALLED;
-                }
+    /// Handles a fragment of an IPv4 packet.
+    fn fragment(&mut self, now: u64, packet: &Packet<'_>, first: bool) -> Received {
+        if self.drops_forged(packet) {
+            return Received::Done;
+        }
+        if !self.switch.takes_number(packet.family, packet.number) {
+            // The sender is told about the first one only (RFC 1122, 3.2.2).
+            if first && self.head_passes(now, packet.netif, packet.frame) {
+                self.reject(now, packet, Cause::Protocol { pointer: 9 });
             }
+            return Received::Done;
         }
-        self.answer_again(now);
-        if self.earliest <= now {
-            self.earliest = u64::MAX;
-            for (id, conn) in self.conns.iter_mut() {
-                if conn.deadline <= now {
-                    conn.deadline = u64::MAX;
-                    if !conn.queued {
-                        conn.queued = true;
-                        self.dirty.push_back(id);
-                    }
-                } else {
-                    self.earliest = self.earliest.min(conn.deadline);
-                }
-            }
+        self.net.counters.fragments += 1;
+        let bytes = packet.frame.get(packet.start..).unwrap_or_default();
+        let Some(fragment) = Fragment::read(packet.netif, bytes) else {
+            return Received::Done;
+        };
+        let netif = self.net.netifs.get(packet.netif);
+        if !netif.is_some_and(|netif| netif.accepts(packet.dst)) {
+            return Received::Done;
         }
+        let outcome = self.inet.fragments.add(now, &fragment);
+        self.net.counters.reassembly_failed = self.inet.fragments.dropped;
+        if outcome == fragments::Outcome::Complete {
+            self.net.counters.reassembled += 1;
+            return Received::Reassembled;
+        }
+        Received::Done
+    }
+
+    /// Returns the packet that `frame`, which came in by the interface `index`, has completed, as a frame with the same link-layer
+    /// header. [`Self::give_back`] takes the memory back.
+    pub fn take_whole(&mut self, index: usize, frame: &[u8]) -> Vec<u8> {
+        let link = match index {
+            0 => None,
+            _ => frame.get(..ETHERNET),
+        };
+        self.inet.fragments.take(link.unwrap_or_default())
+    }
+
+    /// Takes the memory back that [`Self::take_whole`] has lent.
+    pub fn give_back(&mut self, whole: Vec<u8>) {
+        self.inet.fragments.give_back(whole);
+    }
+
+    /// Returns the packet whose extension headers were removed. [`Self::give_back_stripped`] takes the memory back.
+    pub fn take_stripped(&mut self) -> Vec<u8> {
+        core::mem::take(&mut self.inet6.stripped)
+    }
+
+    /// Takes the memory back that [`Self::take_stripped`] has lent.
+    pub fn give_back_stripped(&mut self, stripped: Vec<u8>) {
+        self.inet6.stripped = stripped;
+    }
+
+    /// Sends a datagram whose bytes `fill` writes. `fill` is called twice at most.
+    pub fn send_udp(&mut self, now: u64, datagram: Datagram, fill: impl Fn(&mut [u8])) {
+        self.udp.send(now, &mut self.net, datagram, fill);
+    }
+
+    /// Drops all that was learnt of ways in and out, and the fragments of unfinished packets: addresses, routes or links have
+    /// changed.
+    pub fn invalidate_caches(&mut self) {
+        self.inet.fragments.clear();
+        self.each(|protocol, _| protocol.invalidate_caches());
+    }
+
+    /// Does all the work that is due. Returns true if addresses have changed.
+    pub fn poll(&mut self, now: u64) -> bool {
+        let changed = self.net.poll(now);
+        self.each(|protocol, net| protocol.poll(now, net));
         changed
     }
 
-    /// When [`Self::expire`] has to be called, at the latest.
+    /// Returns the time at which [`Self::poll`] must be called.
     pub fn deadline(&self) -> u64 {
-        let netifs = self.netifs.iter().map(|(_, netif)| netif.deadline);
-        let own = self
-            .earliest
+        let own = self.own.iter().flatten().flatten();
+        let own = own.map(|protocol| protocol.deadline()).min();
+        self.net
+            .deadline()
+            .min(self.tcp.deadline())
+            .min(self.udp.deadline())
+            .min(self.icmp.deadline())
+            .min(own.unwrap_or(u64::MAX))
             .min(self.queries.deadline())
-            .min(self.syncache.deadline());
-        netifs.fold(own, u64::min)
     }
-}
-
-fn overlap(a: Option<IpAddress>, b: Option<IpAddress>) -> bool {
-    a.is_none() || b.is_none() || a == b
 }

@@ -210,7 +210,11 @@ fn addresses_change_in_place_and_what_keeps_its_address_goes_on() {
         announced(&[10, 0, 2, 12, 0, 0, 0, 0, 0, 0, 10, 0, 2, 12]),
         "the new address was not announced"
     );
-    assert_eq!(net.members[0].brane.stack.conns.len(), 1, "one of the two stays");
+    assert_eq!(
+        net.members[0].brane.stack.tcp.conns.len(),
+        1,
+        "one of the two stays"
+    );
     let task = net.spawn(2, async move {
         stays.write_all(b"still").await.unwrap();
         let mut out = [0; 5];
@@ -343,6 +347,6 @@ fn ports_of_a_second_nic_follow_those_of_the_first() {
     let (up, sent, _) = run(&mut brane, &mut drivers);
     assert_eq!(up, [true; 3]);
     // Each driver once, and the second one again.
-    assert_eq!(brane.stack.counters.driver_links, 3);
+    assert_eq!(brane.stack.net.counters.driver_links, 3);
     assert!(sent[0] == 0 && sent[1] > 0, "{sent:?}");
 }

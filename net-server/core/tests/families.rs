@@ -8,7 +8,10 @@ use brane_socket::{Error, ListenOptions, RingSizes, TcpListener, TcpStream, UdpS
 use common::*;
 use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use net_server_core::Brane;
-use net_server_core::family::{Account, Families, Means, Part, Protosw};
+use net_server_core::family::{
+    Account, Families, Owner, Part, Protosw, Refused, Shortage, Stage, Why, array,
+};
+use net_server_core::stack::Stack;
 use smoltcp::phy::ChecksumCapabilities;
 use smoltcp::wire::*;
 use std::result::Result;
@@ -17,27 +20,29 @@ fn at(text: &str) -> SocketAddr {
     text.parse().unwrap()
 }
 
-/// An account that writes down what is taken and given, and has nothing for the part of this number.
-#[derive(Default)]
+/// A stack that writes down what is created and destroyed, and has no memory for the part of this number.
 struct Broken {
-    account: Account,
-    taken: Vec<Part>,
-    given: Vec<Part>,
+    stack: Stack,
+    created: Vec<Part>,
+    destroyed: Vec<Part>,
     fails: usize,
 }
 
-impl Means for Broken {
-    fn take(&mut self, part: Part) -> Result<(), String> {
-        if self.taken.len() == self.fails {
-            return Err("broken on purpose".into());
+impl Owner for Broken {
+    fn create(&mut self, part: Part) -> Result<(), Shortage> {
+        if self.created.len() == self.fails {
+            return Err(Shortage::Heap { wanted: 1 });
         }
-        self.account.take(part)?;
-        self.taken.push(part);
+        self.stack.create(part)?;
+        self.created.push(part);
         Ok(())
     }
-    fn give(&mut self, part: Part) {
-        self.account.give(part);
-        self.given.push(part);
+    fn mark(&mut self, part: Part, stage: Stage) {
+        self.stack.mark(part, stage);
+    }
+    fn destroy(&mut self, part: Part) {
+        self.stack.destroy(part);
+        self.destroyed.push(part);
     }
 }
 
@@ -47,25 +52,27 @@ fn whichever_creation_fails_those_before_it_go_in_reverse_order_and_nothing_is_l
     let parts = config.iter().map(|f| 1 + f.protocols.len()).sum();
     assert_eq!(parts, 8);
     for fails in 0..parts {
-        let mut means = Broken {
+        let mut owner = Broken {
+            stack: Stack::new([1; 32], 0),
+            created: Vec::new(),
+            destroyed: Vec::new(),
             fails,
-            ..Broken::default()
         };
-        let mut switch = Protosw::default();
-        let why = Families::create(&config, &mut switch, &mut means).unwrap_err();
-        assert!(why.ends_with(": broken on purpose"), "{why}");
-        assert_eq!(means.taken.len(), fails);
-        let mut reverse = means.taken.clone();
+        let refused = Families::create(&config, &mut owner).unwrap_err();
+        assert_eq!(refused.why, Why::Shortage(Shortage::Heap { wanted: 1 }));
+        assert_eq!(owner.created.len(), fails);
+        let mut reverse = owner.created.clone();
         reverse.reverse();
-        assert_eq!(means.given, reverse, "the {fails}th");
-        assert_eq!((switch, means.account), (Protosw::default(), Account::default()));
+        assert_eq!(owner.destroyed, reverse, "the {fails}th");
+        let left = (owner.stack.switch, owner.stack.account);
+        assert_eq!(left, (Protosw::default(), Account::default()));
     }
 }
 
 /// All that can be seen of a brane from outside.
 fn visible(brane: &mut Brane) -> String {
     let status = brane.status();
-    format!("{status:?} {:?} {:?}", brane.stack.switch, brane.account)
+    format!("{status:?} {:?} {:?}", brane.stack.switch, brane.stack.account)
 }
 
 #[test]
@@ -74,7 +81,7 @@ fn a_brane_whose_creation_fails_is_as_it_was_and_can_be_configured_later() {
     // All limits at which one more part fits: found by trying, so that no size is written down twice.
     for limit in (0..1 << 20).step_by(1024) {
         let mut host = Host::new(interface(1, &["10.0.2.1/24", "fec0::1/64"]), 0);
-        host.brane.account = Account::new(limit);
+        host.brane.stack.account = Account::new(limit);
         let before = visible(&mut host.brane);
         let Err(why) = host.brane.configure(SECOND, host.config.clone()) else {
             assert_eq!(refused.len(), 8, "each part must have failed: {refused:?}");
@@ -83,10 +90,79 @@ fn a_brane_whose_creation_fails_is_as_it_was_and_can_be_configured_later() {
         let (part, _) = why.split_once(": no memory: ").expect("a reason");
         refused.insert(part.to_string());
         assert_eq!(visible(&mut host.brane), before);
-        host.brane.account = Account::default();
+        host.brane.stack.account = Account::default();
         host.brane.configure(SECOND, host.config.clone()).unwrap();
     }
     panic!("no limit is enough");
+}
+
+/// Creates all families with less memory than they need, and again with enough.
+#[test]
+fn each_step_of_a_creation_can_fail_and_leaves_nothing() {
+    let config = all_families();
+    let empty = |stack: &Stack, limit| {
+        assert_eq!(
+            (&stack.switch, &stack.account),
+            (&Protosw::default(), &Account::new(limit))
+        );
+    };
+    let (mut limit, mut failed) = (0, Vec::new());
+    loop {
+        let mut stack = Stack::new([1; 32], 0);
+        stack.account = Account::new(limit);
+        let Err(refused) = Families::create(&config, &mut stack) else {
+            break;
+        };
+        let Refused {
+            part,
+            why: Why::Shortage(Shortage::Account { wanted, left }),
+        } = refused
+        else {
+            panic!("{refused}");
+        };
+        assert_eq!(
+            refused.to_string(),
+            format!("{part}: no memory: {wanted} bytes wanted, {left} left")
+        );
+        failed.push(part);
+        empty(&stack, limit);
+        // The next table fits by the last byte.
+        limit += wanted - left;
+        stack.account = Account::default();
+        let created = Families::create(&config, &mut stack).unwrap();
+        let used = stack.account.used();
+        created.destroy(&mut stack);
+        empty(&stack, net_server_core::family::DEFAULT_LIMIT);
+        // Again: what was freed can be bought.
+        let created = Families::create(&config, &mut stack).unwrap();
+        assert_eq!(stack.account.used(), used);
+        created.destroy(&mut stack);
+    }
+    failed.dedup();
+    let parts = config.iter().flat_map(|f| {
+        let protocols = f.protocols.iter().map(|p| Part(f.family, Some(*p)));
+        core::iter::once(Part(f.family, None)).chain(protocols)
+    });
+    assert_eq!(failed, parts.collect::<Vec<_>>());
+    assert!(
+        array(Family::Inet).len() > 3,
+        "some protocols are part of the family"
+    );
+}
+
+#[test]
+fn the_configuration_limits_the_memory_and_the_refusal_says_the_numbers() {
+    let mut host = Host::new(interface(1, &["10.0.2.1/24", "fec0::1/64"]), 0);
+    let before = visible(&mut host.brane);
+    host.config.memory = Some(1024);
+    let why = host.brane.configure(SECOND, host.config.clone()).unwrap_err();
+    assert!(
+        why.starts_with("inet: no memory: ") && why.ends_with(" bytes wanted, 1024 left"),
+        "{why}"
+    );
+    assert_eq!(visible(&mut host.brane), before);
+    host.config.memory = Some(1 << 21);
+    host.brane.configure(SECOND, host.config.clone()).unwrap();
 }
 
 #[test]

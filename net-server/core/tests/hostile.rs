@@ -116,15 +116,19 @@ fn every_breach_of_the_protocol_is_survived_and_counted() {
     }
     two.goes_on();
     assert!(
-        two.brane.stack.counters.client_errors > 100,
+        two.brane.stack.net.counters.client_errors > 100,
         "{:?}",
-        two.brane.stack.counters
+        two.brane.stack.net.counters
     );
-    assert!(two.brane.stack.counters.client_bad_requests > 1000);
+    assert!(two.brane.stack.net.counters.client_bad_requests > 1000);
     hostile.start_over();
     two.run(5);
-    assert_eq!(two.brane.stack.conns.len(), 0, "its connections are gone with it");
-    assert_eq!(two.brane.stack.listeners.len(), 0);
+    assert_eq!(
+        two.brane.stack.tcp.conns.len(),
+        0,
+        "its connections are gone with it"
+    );
+    assert_eq!(two.brane.stack.tcp.listeners.len(), 0);
 }
 
 proptest! {

@@ -90,7 +90,7 @@ fn an_interface_moves_while_traffic_flows() {
     assert_eq!((conn, accept), (Error::ConnectionReset, Error::ConnectionReset));
     assert_eq!(net.until(&bound, MS), Error::ConnectionReset);
     assert_eq!(net.until(&own, MS), Error::ConnectionReset);
-    assert!(net.members[0].brane.stack.conns.is_empty());
+    assert!(net.members[0].brane.stack.tcp.conns.is_empty());
     // The new owner has said where it is, and answers.
     let announced = |bytes: &[u8]| {
         net.outside

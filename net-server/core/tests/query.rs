@@ -305,7 +305,7 @@ fn pings_are_answered_timed_and_bounded() {
         assert_eq!(outcomes.iter().filter(silent).count(), QUESTIONS);
         assert_eq!(outcomes.last(), Some(&Err(Error::NoResources)));
     }
-    assert!(pair.a.brane.stack.queries.is_empty());
+    assert!(pair.a.brane.stack.queries.is_empty() && pair.a.brane.stack.icmp.is_idle());
     // The manager's are bounded too, and answered all the same.
     while pair.a.manager.report().is_some() {}
     let query = minicbor::to_vec(ping("10.0.2.99", 8, 200)).unwrap();
@@ -431,7 +431,7 @@ fn names_are_looked_up() {
     ] {
         assert_eq!(ask(&mut pair, query), Answer::Refused(why));
     }
-    assert!(pair.a.brane.stack.queries.is_empty());
+    assert!(pair.a.brane.stack.queries.is_empty() && pair.a.brane.stack.icmp.is_idle());
     // A router advertises a server (RFC 8106); nobody need name one then.
     pair.a.config.generation += 1;
     pair.a.config.interfaces[0].slaac = true;

@@ -11,8 +11,8 @@ use common::*;
 use net_server_core::ip::checksum;
 use net_server_core::neighbor::queue;
 use net_server_core::netif::UDP_LONGEST;
-use net_server_core::stack::Datagram;
 use net_server_core::transport::tcp::{Listener, Owner, Sizes};
+use net_server_core::transport::udp::Datagram;
 use packets::*;
 use smoltcp::wire::{IpAddress, IpEndpoint};
 use std::cell::Cell;
@@ -121,13 +121,15 @@ fn no_connection_gets_the_port_of_another_one_to_the_same_place() {
             pending: VecDeque::new(),
             waiting: VecDeque::new(),
         };
-        stack.listen(listener).unwrap();
+        stack.tcp.listen(&stack.net, listener).unwrap();
     }
     let owner = Owner::Slot { client: 0, slot: 0 };
     let mut connect = |port: u16| {
         let remote = IpEndpoint::new(IpAddress::v4(10, 0, 2, 9), port);
-        let id = stack.connect(now, owner, (None, 0), remote, SIZES)?;
-        Ok(stack.conns[id].key.local_port)
+        let id = stack
+            .tcp
+            .connect(now, &mut stack.net, owner, (None, 0), remote, SIZES)?;
+        Ok(stack.tcp.conns[id].key.local_port)
     };
     assert_eq!(connect(80), Ok(u16::MAX));
     assert_eq!(connect(80), Err(error::NO_RESOURCES));
@@ -147,9 +149,9 @@ fn datagrams_wait_for_a_neighbour_up_to_the_last_byte_that_there_is_room_for() {
             len,
         };
         stack.send_udp(now, datagram, |room| room.fill(1));
-        let waiting = &stack.netifs[1].parked;
+        let waiting = &stack.net.netifs[1].queue;
         let bytes: usize = waiting.iter().map(|datagram| datagram.payload.len()).sum();
-        (waiting.len(), bytes, stack.counters.udp_unreachable)
+        (waiting.len(), bytes, stack.net.counters.udp_unreachable)
     };
     for n in 1..=3 {
         assert_eq!(send(UDP_LONGEST), (n, n * UDP_LONGEST, 0));

@@ -91,7 +91,7 @@ fn a_shutdown_ends_connections_in_order_and_a_start_follows() {
         assert_eq!(pair.b.manager.report(), Some((report::DRAINED, 9, vec![0; 4])));
         drop(far);
         pair.run(10 * MS);
-        assert!(pair.b.brane.stack.conns.is_empty() && pair.b.brane.stack.listeners.is_empty());
+        assert!(pair.b.brane.stack.tcp.conns.is_empty() && pair.b.brane.stack.tcp.listeners.is_empty());
         assert_eq!(pair.b.driver.sent(0).len(), 0);
         assert!(!pair.b.status().interfaces[1].up);
         pair.b.manager.command(command::START, 3, &[]);

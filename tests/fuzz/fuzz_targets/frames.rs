@@ -58,6 +58,6 @@ fuzz_target!(|input: &[u8]| {
         }
         host.driver.sent(0);
         // Connections are allowed, but no more than the maximum.
-        assert!(host.brane.stack.conns.len() <= net_server_core::transport::tcp::CONNECTIONS);
+        assert!(host.brane.stack.tcp.conns.len() <= net_server_core::transport::tcp::CONNECTIONS);
     });
 });

@@ -67,5 +67,5 @@ fuzz_target!(|input: &[u8]| {
         brane.turn(now, |_| {});
         hostile.connect();
     }
-    assert!(brane.stack.listeners.is_empty() && brane.stack.conns.is_empty());
+    assert!(brane.stack.tcp.listeners.is_empty() && brane.stack.tcp.conns.is_empty());
 });

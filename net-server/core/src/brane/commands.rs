@@ -4,7 +4,7 @@
 //! name the thing, and changes nothing.
 
 use super::{Brane, Failure};
-use crate::family::{Families, Life};
+use crate::family::{Account, Families, Life};
 use crate::link::manager::{
     COMMAND_BUDGET, Command, check, check_addresses, check_families, check_interface, check_name,
 };
@@ -77,7 +77,7 @@ impl Brane {
                 Command::Crash => return Some(Failure::Fault),
                 Command::Hang => return Some(Failure::Hang),
                 Command::Bad(why) => {
-                    self.stack.counters.manager_bad_commands += 1;
+                    self.stack.net.counters.manager_bad_commands += 1;
                     self.control.configured(token, Err(why));
                 }
             }
@@ -103,17 +103,29 @@ impl Brane {
         for interface in &config.interfaces {
             check_families(interface, |family| families.iter().any(|f| f.family == family))?;
         }
-        let created = Families::create(&families, &mut self.stack.switch, &mut self.account)?;
-        self.life = Life::Created(created);
+        let before = self.stack.account.clone();
+        if let Some(limit) = config.memory {
+            self.stack.account = Account::new(limit as usize);
+        }
+        match Families::create(&families, &mut self.stack) {
+            Ok(created) => self.life = Life::Created(created),
+            Err(refused) => {
+                self.stack.account = before;
+                return Err(refused.to_string());
+            }
+        }
         let inet6 = self.stack.switch.has_family(Family::Inet6);
         let switch = &self.stack.switch;
-        self.stack.netifs[0].set_loopback(|family| switch.has_family(family));
+        self.stack.net.netifs[0].set_loopback(|family| switch.has_family(family));
         self.identity.id = config.id;
         self.identity.generation = config.generation;
         self.identity.primary = u8::from(config.primary);
         self.take_name(&config.name);
         for interface in &config.interfaces {
-            self.stack.netifs.insert(NetIf::unbound(interface.clone(), inet6));
+            self.stack
+                .net
+                .netifs
+                .insert(NetIf::unbound(interface.clone(), inet6));
         }
         let held = config.held;
         // Before the first packet.
@@ -139,7 +151,7 @@ impl Brane {
 
     /// An interface of the brane by its name, for an order that `lo0` cannot be given.
     fn own(&self, name: &str) -> Result<usize, String> {
-        match self.stack.find(name) {
+        match self.stack.net.find(name) {
             Some(0) => Err(format!("{name} stays as it is: every brane has its own")),
             Some(index) => Ok(index),
             None => Err(format!("no interface {name}")),
@@ -155,7 +167,7 @@ impl Brane {
         let inet6 = self.stack.switch.has_family(Family::Inet6);
         let port = usize::from(interface.port);
         config.interfaces.push(interface.clone());
-        self.stack.netifs.insert(NetIf::unbound(interface, inet6));
+        self.stack.net.netifs.insert(NetIf::unbound(interface, inet6));
         self.stack.attach_outlets();
         self.bind(now, port / self.ports_per_nic, port % self.ports_per_nic);
         self.addresses_changed();
@@ -166,8 +178,8 @@ impl Brane {
     pub fn detach(&mut self, now: u64, name: &str) -> Result<(), String> {
         let index = self.own(name)?;
         self.stack.end_queries_over(index);
-        let mut netif = self.stack.netifs.remove(index);
-        netif.tx.count(&mut self.stack.counters);
+        let mut netif = self.stack.net.netifs.remove(index);
+        netif.tx.count(&mut self.stack.net.counters);
         if let Some(number) = netif.port() {
             let port = self.ports[number / self.ports_per_nic].port(number % self.ports_per_nic);
             port.user = None;
@@ -189,7 +201,7 @@ impl Brane {
     /// why not.
     pub fn adjust(&mut self, now: u64, interface: InterfaceConfig) -> Result<(), String> {
         let index = self.own(&interface.name)?;
-        let old = self.stack.netifs[index].config().clone();
+        let old = self.stack.net.netifs[index].config().clone();
         if (&old.device, old.port, old.mac) != (&interface.device, interface.port, interface.mac) {
             return Err(format!(
                 "{}: device, port and MAC address stay; detach the interface and attach it anew",
@@ -203,8 +215,8 @@ impl Brane {
         {
             *place = interface.clone();
         }
-        let seed = self.stack.random();
-        self.stack.netifs[index].adjust(interface, seed, now);
+        let seed = self.stack.net.random();
+        self.stack.net.netifs[index].adjust(interface, seed, now);
         self.addresses_changed();
         self.reset_stranded(now);
         Ok(())
@@ -224,7 +236,12 @@ impl Brane {
         if rename.device {
             return self.rename_device(index, from, &rename.to);
         }
-        if self.stack.find(&rename.to).is_some_and(|taken| taken != index) {
+        if self
+            .stack
+            .net
+            .find(&rename.to)
+            .is_some_and(|taken| taken != index)
+        {
             return Err(format!("name taken: there is an interface {}", rename.to));
         }
         if let Some(config) = &mut self.config
@@ -232,7 +249,7 @@ impl Brane {
         {
             place.name = rename.to.clone();
         }
-        self.stack.netifs[index].rename(&rename.to);
+        self.stack.net.netifs[index].rename(&rename.to);
         self.stack.attach_outlets();
         Ok(())
     }
@@ -256,17 +273,20 @@ impl Brane {
         if let Some(place) = config.interfaces.iter_mut().find(|i| i.name == *interface) {
             place.device = to.to_string();
         }
-        self.stack.netifs[index].device = to.to_string();
+        self.stack.net.netifs[index].device = to.to_string();
         Ok(())
     }
 
     /// Resets what uses an interface or address that is gone, and tells whose it was.
     fn reset_stranded(&mut self, now: u64) {
-        let stranded = self.stack.stranded();
-        let owners: Vec<Owner> = stranded.iter().map(|id| self.stack.conns[*id].owner).collect();
+        let stranded = self.stack.tcp.stranded(&self.stack.net);
+        let owners: Vec<Owner> = stranded
+            .iter()
+            .map(|id| self.stack.tcp.conns[*id].owner)
+            .collect();
         for id in stranded {
-            self.stack.counters.tcp_stranded += 1;
-            self.stack.remove(id);
+            self.stack.net.counters.tcp_stranded += 1;
+            self.stack.tcp.remove(id);
         }
         for owner in owners {
             if let Owner::Slot { client, slot } = owner {

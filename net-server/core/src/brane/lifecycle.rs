@@ -22,7 +22,7 @@ impl Brane {
     /// Serves from now on; once created that cannot fail. Error: why it is no time for it.
     pub fn begin(&mut self, now: u64) -> Result<(), &'static str> {
         self.life = match core::mem::take(&mut self.life) {
-            Life::Created(created) => Life::Started(created.start(&mut self.stack.switch)),
+            Life::Created(created) => Life::Started(created.start(&mut self.stack)),
             Life::Started(started) => Life::Started(started),
             other => {
                 let why = match &other {
@@ -52,7 +52,7 @@ impl Brane {
     pub fn shut_down(&mut self, now: u64, token: u32, ms: u32) {
         match core::mem::take(&mut self.life) {
             Life::Started(started) => {
-                self.life = Life::Draining(started.shutdown(&mut self.stack.switch));
+                self.life = Life::Draining(started.shutdown(&mut self.stack));
                 self.identity.ready = 0;
                 for client in &mut self.clients {
                     client.drain(now, &mut self.stack);
@@ -81,30 +81,30 @@ impl Brane {
             return false;
         };
         let over = |state| matches!(state, State::Closed | State::TimeWait);
-        let conns = self.stack.conns.iter();
+        let conns = self.stack.tcp.conns.iter();
         let left = conns.filter(|(_, conn)| !over(conn.socket.state())).count();
         if left != 0 && now < drain.until {
             return false;
         }
         self.control.drained(drain.token, left as u32);
         self.drain = None;
-        let all: Vec<usize> = self.stack.conns.iter().map(|(id, _)| id).collect();
+        let all: Vec<usize> = self.stack.tcp.conns.iter().map(|(id, _)| id).collect();
         for id in all {
-            let Some(conn) = self.stack.conns.get(id) else {
+            let Some(conn) = self.stack.tcp.conns.get(id) else {
                 continue;
             };
             let owner = conn.owner;
             if over(conn.socket.state()) {
-                self.stack.remove(id);
+                self.stack.tcp.remove(id);
             } else {
-                self.stack.abort(now, id);
+                self.stack.tcp.abort(now, &mut self.stack.net, id);
             }
             if let Owner::Slot { client, slot } = owner {
                 self.clients[client].serve(now, &mut self.stack, slot);
             }
         }
         self.life = match core::mem::take(&mut self.life) {
-            Life::Draining(draining) => Life::Created(draining.drained(&mut self.stack.switch)),
+            Life::Draining(draining) => Life::Created(draining.drained(&mut self.stack)),
             other => other,
         };
         true

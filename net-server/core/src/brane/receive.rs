@@ -8,7 +8,7 @@ use crate::eth::device::Tx;
 use crate::family::Life;
 use crate::ip::identification::Disguise;
 use crate::link::client::{self, Client};
-use crate::stack::{Known, Outcome, Stack};
+use crate::stack::{Known, Received, Stack};
 use crate::transport::udp::rx_flow_cache::Delivery;
 use alloc::boxed::Box;
 use brane_abi::port::{self, FrameMeta, PortInfo};
@@ -28,11 +28,11 @@ impl Brane {
     fn receive_from(&mut self, now: u64, nic: usize) -> bool {
         let ports = &mut self.ports[nic];
         ports.pending |= ports.endpoint.wake();
-        if !ports.poll(&mut self.stack.counters) {
+        if !ports.poll(&mut self.stack.net.counters) {
             self.take_rings_back(nic);
             let ports = &mut self.ports[nic];
             ports.endpoint.accept();
-            ports.poll(&mut self.stack.counters);
+            ports.poll(&mut self.stack.net.counters);
         }
         if !self.ports[nic].endpoint.is_up() {
             return false;
@@ -50,7 +50,7 @@ impl Brane {
                     Ok(None) => break,
                     Err(_) => {
                         let violation = self.ports[nic].endpoint.violation();
-                        self.stack.counters.driver_errors += u64::from(violation);
+                        self.stack.net.counters.driver_errors += u64::from(violation);
                         return false;
                     }
                 };
@@ -62,8 +62,8 @@ impl Brane {
                 if meta.kind == port::KIND_FRAME {
                     if let Some(index) = port.user {
                         let intact = meta.flags & (port::FLAG_NEEDS_CSUM | port::FLAG_DATA_VALID) != 0;
-                        self.stack.counters.rx_frames += 1;
-                        self.stack.counters.rx_bytes += frame.len() as u64;
+                        self.stack.net.counters.rx_frames += 1;
+                        self.stack.net.counters.rx_bytes += frame.len() as u64;
                         hand_in(&mut self.stack, &mut self.clients, now, index, frame, intact);
                     }
                     self.ports[nic].port(p).rx.pop(size);
@@ -91,13 +91,14 @@ impl Brane {
     pub(super) fn bind(&mut self, now: u64, nic: usize, p: usize) {
         let port = self.ports[nic].port(p);
         port.user = None;
-        let (Some(index), Some(info)) = (self.stack.at_port(nic * self.ports_per_nic + p), port.info) else {
+        let (Some(index), Some(info)) = (self.stack.net.at_port(nic * self.ports_per_nic + p), port.info)
+        else {
             return;
         };
-        let seed = self.stack.random();
-        let disguise = Disguise::new(self.stack.rng());
-        let netif = &mut self.stack.netifs[index];
-        netif.tx.count(&mut self.stack.counters);
+        let seed = self.stack.net.random();
+        let disguise = Disguise::new(self.stack.net.rng());
+        let netif = &mut self.stack.net.netifs[index];
+        netif.tx.count(&mut self.stack.net.counters);
         let serves = matches!(self.life, Life::Started(_) | Life::Draining(_));
         if serves && netif.fits(&info) && port.retired != Some(info.generation) {
             let Some(mut ring) = netif.tx.detach().or_else(|| port.tx.take()) else {
@@ -119,9 +120,9 @@ impl Brane {
     }
 
     fn take_rings_back(&mut self, nic: usize) {
-        self.stack.forget_ways();
+        self.stack.invalidate_caches();
         let per_nic = self.ports_per_nic;
-        for (_, netif) in self.stack.netifs.iter_mut() {
+        for (_, netif) in self.stack.net.netifs.iter_mut() {
             let port = netif.port().filter(|port| port / per_nic == nic);
             if let Some(port) = port
                 && let Some(ring) = netif.unbind()
@@ -135,12 +136,12 @@ impl Brane {
     pub(super) fn looped(&mut self, now: u64) -> bool {
         let mut any = false;
         for _ in 0..LOOP_BUDGET {
-            let Some(packet) = self.stack.netifs[0].tx.take_looped() else {
+            let Some(packet) = self.stack.net.netifs[0].tx.take_looped() else {
                 break;
             };
             any = true;
             hand_in(&mut self.stack, &mut self.clients, now, 0, &packet, true);
-            self.stack.netifs[0].tx.give_back(packet);
+            self.stack.net.netifs[0].tx.give_back(packet);
         }
         any
     }
@@ -159,19 +160,19 @@ fn hand_in(stack: &mut Stack, clients: &mut [Client], now: u64, index: usize, fr
     let outcome = stack.frame(now, index, frame, intact);
     client::lose_evicted(now, stack, clients);
     match outcome {
-        Outcome::Done => {}
-        Outcome::Datagram(delivery, payload) => {
+        Received::Done => {}
+        Received::Datagram(delivery, payload) => {
             deliver(stack, clients, now, &delivery, &frame[payload]);
         }
-        Outcome::Reassembled => {
+        Received::Reassembled => {
             let whole = stack.take_whole(index, frame);
             hand_in_whole(stack, clients, now, index, &whole, false);
             stack.give_back(whole);
         }
-        Outcome::Stripped { intact } => {
-            let stripped = core::mem::take(&mut stack.stripped);
+        Received::Stripped { intact } => {
+            let stripped = stack.take_stripped();
             hand_in_whole(stack, clients, now, index, &stripped, intact);
-            stack.stripped = stripped;
+            stack.give_back_stripped(stripped);
         }
     }
 }
@@ -186,7 +187,7 @@ fn hand_in_whole(
     whole: &[u8],
     intact: bool,
 ) {
-    if let Outcome::Datagram(delivery, payload) = stack.frame(now, index, whole, intact) {
+    if let Received::Datagram(delivery, payload) = stack.frame(now, index, whole, intact) {
         deliver(stack, clients, now, &delivery, &whole[payload]);
     }
 }
@@ -199,7 +200,7 @@ fn deliver(stack: &mut Stack, clients: &mut [Client], now: u64, delivery: &Deliv
 #[inline]
 fn note(stack: &mut Stack, clients: &mut [Client], now: u64, client: usize, done: Result<bool, RingError>) {
     match done {
-        Ok(delivered) => stack.counters.udp_received += u64::from(delivered),
+        Ok(delivered) => stack.net.counters.udp_received += u64::from(delivered),
         Err(error) => clients[client].undelivered(now, stack, error),
     }
 }

@@ -129,7 +129,7 @@ impl Tx {
     pub fn port(ring: Producer, features: u32, mtu: usize) -> Tx {
         let mut caps = DeviceCapabilities::default();
         caps.medium = Medium::Ethernet;
-        caps.max_transmission_unit = mtu + headers::ETHERNET;
+        caps.max_transmission_unit = mtu + headers::wire::ETHERNET;
         let offload = features & port::FEATURE_TX_CSUM != 0;
         caps.checksum = checksums(!offload);
         let mut longest = caps.max_transmission_unit;
@@ -163,8 +163,8 @@ impl Tx {
     pub fn nowhere() -> Tx {
         let mut caps = DeviceCapabilities::default();
         caps.medium = Medium::Ethernet;
-        caps.max_transmission_unit = 1500 + headers::ETHERNET;
-        Tx::new(Path::Nowhere, caps, false, 1500 + headers::ETHERNET)
+        caps.max_transmission_unit = 1500 + headers::wire::ETHERNET;
+        Tx::new(Path::Nowhere, caps, false, 1500 + headers::wire::ETHERNET)
     }
 
     fn new(path: Path, caps: DeviceCapabilities, offload: bool, longest: usize) -> Tx {

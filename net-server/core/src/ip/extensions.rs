@@ -4,14 +4,9 @@
 //! extension header: a packet that has some is handed in again without them ([`strip`]), so it meets the same checks as any
 //! other. Fragment headers are not supported and count as an unknown protocol (RFC 8200, 4; RFC 4443, 3.4).
 
+use crate::headers::wire::IPV6_HEADER as FIXED;
+use crate::headers::wire::number::{DESTINATION, HOP_BY_HOP, ICMPV6, ROUTING};
 use alloc::vec::Vec;
-
-const HOP_BY_HOP: u8 = 0;
-const ROUTING: u8 = 43;
-const DESTINATION: u8 = 60;
-const ICMPV6: u8 = 58;
-/// Length of the fixed header in bytes.
-const FIXED: usize = 40;
 
 /// Extension headers in front of the upper layer at most. RFC 8200, 4.1 names each kind once and one twice.
 const HEADERS: usize = 8;

@@ -1,11 +1,12 @@
 //! Reassembly of IPv4 packets from fragments (RFC 791, 3.2; RFC 1122, 3.3.2).
 //!
-//! Fragments come from any host, and anybody can send first fragments without end and never the rest. So memory is taken once,
-//! at the start, and shared by all interfaces of the brane. If it runs short, the oldest unfinished packet gives way, first
+//! Fragments come from any host, and anybody can send first fragments without end and never the rest. So memory is allocated
+//! once, when the family is created, and shared by all interfaces of the brane. If it runs short, the oldest unfinished packet gives way, first
 //! one of the same sender if that one holds more than its share. A packet with overlapping fragments is dropped whole, as
 //! RFC 5722 wants it for IPv6; exact duplicates are ignored. Time and the key of the hash are arguments.
 
-use crate::headers::ETHERNET;
+use crate::family::{Purchase, Shortage};
+use crate::headers::wire::{ETHERNET, IPV4_HEADER as HEADER};
 use crate::ip::checksum;
 use alloc::vec::Vec;
 use core::hash::BuildHasher;
@@ -30,8 +31,6 @@ const PACKETS: usize = CELLS;
 /// Classes of senders; those of one class share what one sender may hold. A power of two.
 const SENDERS: usize = 1024;
 
-/// IPv4 header without options, in bytes.
-const HEADER: usize = 20;
 /// Longest packet in bytes, with such a header.
 const LONGEST: usize = u16::MAX as usize;
 
@@ -167,23 +166,43 @@ pub struct Fragments {
 }
 
 impl Fragments {
-    /// Takes the memory. `seed` must be unpredictable.
+    /// Makes tables without memory. `seed` must be unpredictable.
     pub fn new(seed: u64) -> Fragments {
         let hash = FixedState::with_seed(seed);
         Fragments {
-            cells: Vec::with_capacity(CELLS),
+            cells: Vec::new(),
             free_cell: NONE,
-            packets: Vec::with_capacity(PACKETS),
+            packets: Vec::new(),
             free_packet: NONE,
-            table: HashMap::with_capacity_and_hasher(PACKETS, hash.clone()),
+            table: HashMap::with_hasher(hash.clone()),
             oldest: NONE,
             newest: NONE,
             used: 0,
-            held: alloc::vec![0; SENDERS],
+            held: Vec::new(),
             hash,
-            whole: Vec::with_capacity(ETHERNET + LONGEST),
+            whole: Vec::new(),
             dropped: 0,
         }
+    }
+
+    /// Buys the tables.
+    pub fn create(&mut self, purchase: &mut Purchase<'_>) -> Result<(), Shortage> {
+        self.cells = purchase.vec(CELLS)?;
+        self.packets = purchase.vec(PACKETS)?;
+        self.table = purchase.map(PACKETS, &self.hash)?;
+        self.held = purchase.zeroed(SENDERS)?;
+        self.whole = purchase.vec(ETHERNET + LONGEST)?;
+        Ok(())
+    }
+
+    /// Frees the tables.
+    pub fn destroy(&mut self) {
+        *self = Fragments {
+            dropped: self.dropped,
+            hash: self.hash.clone(),
+            table: HashMap::with_hasher(self.hash.clone()),
+            ..Fragments::new(0)
+        };
     }
 
     /// Drops all unfinished packets.
@@ -195,6 +214,9 @@ impl Fragments {
 
     /// Takes a fragment.
     pub fn add(&mut self, now: u64, fragment: &Fragment<'_>) -> Outcome {
+        if self.held.is_empty() {
+            return Outcome::Dropped;
+        }
         while self.oldest != NONE
             && now.saturating_sub(self.packets[usize::from(self.oldest)].since) >= PATIENCE
         {

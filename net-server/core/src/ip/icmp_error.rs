@@ -3,7 +3,8 @@
 //! Packets come from any host, checked by [`crate::headers`]. An error goes to one host only, never to a group, never about
 //! something that was sent to a group (RFC 1122 3.2.2, RFC 4443 2.4(e)), and only so often (RFC 4443 2.4(f)).
 
-use crate::headers::{self, ETHERNET};
+use crate::headers;
+use crate::headers::wire::{ETHERNET, ICMP_HEADER, IPV4_HEADER, IPV6_HEADER, ethertype, number};
 use crate::ip::checksum;
 use crate::ip::extensions::Problem;
 use crate::netif::NetIf;
@@ -118,29 +119,33 @@ pub fn send(netif: &mut NetIf, frame: &[u8], cause: Cause) -> bool {
     let start = start(netif);
     let packet = &frame[start..];
     let (header, ethertype, longest, message) = match src {
-        IpAddress::Ipv4(_) => (20, 0x0800u16, LONGEST4, cause.icmp4()),
-        IpAddress::Ipv6(_) => (40, 0x86dd, LONGEST6, Some(cause.icmp6())),
+        IpAddress::Ipv4(_) => (IPV4_HEADER, ethertype::IPV4, LONGEST4, cause.icmp4()),
+        IpAddress::Ipv6(_) => (IPV6_HEADER, ethertype::IPV6, LONGEST6, Some(cause.icmp6())),
     };
     let Some((kind, code, word)) = message else {
         return false;
     };
-    let field = if header == 20 { 2..4 } else { 4..6 };
+    let field = if header == IPV4_HEADER { 2..4 } else { 4..6 };
     let Some(total) = packet
         .get(field)
         .map(|f| usize::from(u16::from_be_bytes([f[0], f[1]])))
     else {
         return false;
     };
-    let total = if header == 20 { total } else { total + header };
+    let total = if header == IPV4_HEADER {
+        total
+    } else {
+        total + header
+    };
     let quoted = &packet[..total.min(packet.len()).min(longest - header - 8)];
-    let icmp_len = 8 + quoted.len();
+    let icmp_len = ICMP_HEADER + quoted.len();
     if !netif.tx.has_room() {
         return false;
     }
     let mac = netif.mac;
     let fill = |room: &mut [u8]| {
         // The ring holds what was sent before: no byte of that may leave again.
-        room[..start + header + 8].fill(0);
+        room[..start + header + ICMP_HEADER].fill(0);
         if start != 0 {
             room[..6].copy_from_slice(&frame[6..12]);
             room[6..12].copy_from_slice(&mac);
@@ -149,12 +154,12 @@ pub fn send(netif: &mut NetIf, frame: &[u8], cause: Cause) -> bool {
         let (ip, icmp) = room[start..].split_at_mut(header);
         (icmp[0], icmp[1]) = (kind, code);
         icmp[4..8].copy_from_slice(&word.to_be_bytes());
-        icmp[8..].copy_from_slice(quoted);
+        icmp[ICMP_HEADER..].copy_from_slice(quoted);
         match (dst, src) {
             (IpAddress::Ipv4(own), IpAddress::Ipv4(other)) => {
                 ip[0] = 0x45;
                 ip[2..4].copy_from_slice(&((header + icmp_len) as u16).to_be_bytes());
-                (ip[6], ip[8], ip[9]) = (0x40, 64, 1);
+                (ip[6], ip[8], ip[9]) = (0x40, 64, number::ICMP);
                 ip[12..16].copy_from_slice(&own.octets());
                 ip[16..20].copy_from_slice(&other.octets());
                 let sum = !checksum::sum(ip);
@@ -165,10 +170,10 @@ pub fn send(netif: &mut NetIf, frame: &[u8], cause: Cause) -> bool {
             (IpAddress::Ipv6(own), IpAddress::Ipv6(other)) => {
                 ip[0] = 0x60;
                 ip[4..6].copy_from_slice(&(icmp_len as u16).to_be_bytes());
-                (ip[6], ip[7]) = (58, 64);
+                (ip[6], ip[7]) = (number::ICMPV6, 64);
                 ip[8..24].copy_from_slice(&own.octets());
                 ip[24..40].copy_from_slice(&other.octets());
-                let pseudo = checksum::pseudo_header(dst, src, 58, icmp_len).unwrap_or(0);
+                let pseudo = checksum::pseudo_header(dst, src, number::ICMPV6, icmp_len).unwrap_or(0);
                 let sum = !checksum::add(pseudo, checksum::sum(icmp));
                 icmp[2..4].copy_from_slice(&sum.to_be_bytes());
             }

@@ -11,14 +11,14 @@
 //! Frames are what smoltcp has written, with lengths that fit; nothing here panics if they do not. Checksums are mended as RFC
 //! 1624 has it.
 
-use crate::headers::ETHERNET;
+use crate::headers::wire::ETHERNET;
+use crate::headers::wire::number::UDP;
 use crate::ip::checksum;
 use core::hash::Hasher;
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 use siphasher::sip::SipHasher24;
 
-const UDP: u8 = 17;
 /// Ports of DHCP, client to server (RFC 2131, 4.1).
 const PORTS: [u8; 4] = [0, 68, 0, 67];
 /// Bytes from the start of a DHCP message to its transaction id (RFC 2131, 2).

@@ -153,14 +153,14 @@ impl Client {
         }
         match event {
             LinkEvent::CameUp => {
-                stack.counters.client_links += 1;
+                stack.net.counters.client_links += 1;
                 // Bits that were rung before are lost, so the requests are looked at.
                 self.pending = CONTROL_BIT;
                 self.identify(identity);
             }
             // It withdrew without restarting: its rings cannot be trusted any more.
             LinkEvent::Lost | LinkEvent::Incompatible if was_up => {
-                stack.counters.client_errors += 1;
+                stack.net.counters.client_errors += 1;
                 self.lose_all(now, stack);
             }
             LinkEvent::Unchanged | LinkEvent::PeerRestarted | LinkEvent::Lost | LinkEvent::Incompatible => {}
@@ -169,7 +169,7 @@ impl Client {
 
     /// Ends all that the client has, and ignores it until it restarts.
     fn quarantine(&mut self, now: u64, stack: &mut Stack) {
-        stack.counters.client_errors += u64::from(self.endpoint.violation());
+        stack.net.counters.client_errors += u64::from(self.endpoint.violation());
         self.lose_all(now, stack);
     }
 
@@ -267,7 +267,7 @@ impl Client {
                 continue;
             };
             match &mut slot.what {
-                Use::Stream(Stream { conn: Some(conn), .. }) => stack.touch(*conn),
+                Use::Stream(Stream { conn: Some(conn), .. }) => stack.tcp.touch(*conn),
                 Use::Udp(udp) => {
                     let (ring, more) = udp.send(now, stack)?;
                     self.bell |= if ring { bit } else { 0 };
@@ -291,7 +291,7 @@ impl Client {
         match core::mem::replace(&mut self.slots[slot].what, Use::Free) {
             Use::Free | Use::Over => {}
             Use::Listener(listener) => {
-                for waiting in stack.unlisten(now, listener) {
+                for waiting in stack.tcp.unlisten(now, &mut stack.net, listener) {
                     if matches!(&self.slots[waiting].what, Use::Waiting { listener: l, .. } if *l == listener)
                     {
                         self.fail(waiting, code);
@@ -299,16 +299,16 @@ impl Client {
                 }
             }
             Use::Waiting { listener, .. } => {
-                if let Some(listener) = stack.listeners.get_mut(listener) {
+                if let Some(listener) = stack.tcp.listeners.get_mut(listener) {
                     listener.waiting.retain(|waiting| *waiting != slot);
                 }
             }
             Use::Stream(stream) => {
                 if let Some(conn) = stream.conn {
-                    stack.abort(now, conn);
+                    stack.tcp.abort(now, &mut stack.net, conn);
                 }
             }
-            Use::Udp(udp) => stack.unbind(&udp.udp),
+            Use::Udp(udp) => stack.udp.unbind(&udp.udp),
         }
     }
 
@@ -316,11 +316,11 @@ impl Client {
     pub fn reset_stranded(&mut self, now: u64, stack: &mut Stack) {
         for index in 0..self.slots.len() {
             let local = match &self.slots[index].what {
-                Use::Listener(listener) => stack.listeners.get(*listener).and_then(|l| l.local),
+                Use::Listener(listener) => stack.tcp.listeners.get(*listener).and_then(|l| l.local),
                 Use::Udp(udp) => udp.udp.local,
                 _ => None,
             };
-            if local.is_some_and(|address| !stack.owns(address)) {
+            if local.is_some_and(|address| !stack.net.owns(address)) {
                 self.free(now, stack, index, error::ADDRESS_NOT_AVAILABLE);
                 self.slots[index].what = Use::Over;
                 self.tell(index, event::RESET, Payload::None);
@@ -336,7 +336,7 @@ impl Client {
                     if stream.closing == Closing::Open {
                         stream.closing = Closing::Shutdown;
                     }
-                    stream.conn.iter().for_each(|conn| stack.touch(*conn));
+                    stream.conn.iter().for_each(|conn| stack.tcp.touch(*conn));
                 }
                 Use::Stream(_) => {
                     self.free(now, stack, index, error::NOT_READY);
@@ -385,9 +385,9 @@ impl Client {
             match news {
                 None => break,
                 Some(News::Connected) => {
-                    let key = conn.and_then(|id| stack.conns.get(id)).map(|c| c.key);
+                    let key = conn.and_then(|id| stack.tcp.conns.get(id)).map(|c| c.key);
                     if let Some(key) = key {
-                        stack.counters.tcp_connected += 1;
+                        stack.net.counters.tcp_connected += 1;
                         let local = SockAddr::new(Some(key.local.into()), key.local_port);
                         let remote = SockAddr::new(Some(key.remote.into()), key.remote_port);
                         self.tell(index, event::CONNECTED, endpoints(local, remote));
@@ -415,7 +415,7 @@ impl Client {
             return;
         };
         if stream.lose() {
-            stack.counters.tcp_resets += 1;
+            stack.net.counters.tcp_resets += 1;
             self.tell(index, event::RESET, Payload::None);
         } else {
             self.serve(now, stack, index);
@@ -441,7 +441,7 @@ impl Client {
     #[cold]
     pub fn undelivered(&mut self, now: u64, stack: &mut Stack, error: RingError) {
         match error {
-            RingError::Full | RingError::TooLong => stack.counters.udp_rx_full += 1,
+            RingError::Full | RingError::TooLong => stack.net.counters.udp_rx_full += 1,
             RingError::Peer => self.quarantine(now, stack),
         }
     }
@@ -472,7 +472,7 @@ impl Client {
 /// connections' numbers for new ones.
 #[inline]
 pub fn lose_evicted(now: u64, stack: &mut Stack, clients: &mut [Client]) {
-    while let Some((client, slot)) = stack.evicted.pop() {
+    while let Some((client, slot)) = stack.tcp.evicted.pop() {
         clients[client].lose(now, stack, slot);
     }
 }

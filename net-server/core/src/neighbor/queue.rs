@@ -14,7 +14,7 @@ pub const RETRY: u64 = 1_000_000_000;
 pub const PATIENCE: u64 = 3 * RETRY;
 
 /// One of them.
-pub struct Parked {
+pub struct QueuedDatagram {
     /// Our port.
     pub src_port: u16,
     /// Our address, where the client named one.

@@ -6,6 +6,8 @@
 //! an address of ours and there is room that nobody needs. What else comes only changes entries (RFC 4861, 7.2.5; RFC 826).
 //! The table is bounded; time is an argument.
 
+use crate::headers::wire::number::ICMPV6;
+use crate::headers::wire::{ETHERNET, IPV6_HEADER, ethertype};
 use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use smoltcp::wire::IpAddress;
@@ -25,10 +27,8 @@ pub const RETRY: u64 = 1_000_000_000;
 /// A question without answer is over after three of these.
 const PATIENCE: u64 = 3 * RETRY;
 
-const ETHERNET: usize = crate::headers::ETHERNET;
-const ARP: [u8; 2] = [8, 6];
-const IPV6: [u8; 2] = [0x86, 0xdd];
-const ICMPV6: u8 = 58;
+const ARP: [u8; 2] = ethertype::ARP.to_be_bytes();
+const IPV6: [u8; 2] = ethertype::IPV6.to_be_bytes();
 
 /// One neighbour.
 #[derive(Clone, Copy, Debug)]
@@ -74,13 +74,13 @@ pub enum Way {
 
 /// What a message has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum News {
+pub enum Update {
     /// Nothing that smoltcp must be shown.
     None,
     /// The address of a neighbour that is in use.
     Changed,
     /// It is the answer that the brane has waited for.
-    Answered,
+    Resolved,
 }
 
 /// A neighbour as it is shown to who asks from inside.
@@ -94,13 +94,13 @@ pub struct Known {
     pub until: u64,
 }
 
-/// Why an address is told.
+/// Why a message claims an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Told {
+pub enum Claim {
     /// Its owner asks for an address of ours, and will talk to us.
-    Asking,
+    Request,
     /// It answers or announces. Without `overrides`, another address that is known stays (RFC 4861, 7.2.5).
-    Answering {
+    Reply {
         /// The flag of that name; ARP has none and always does.
         overrides: bool,
     },
@@ -198,28 +198,32 @@ impl Neighbours {
     }
 
     /// Somebody says where a neighbour is.
-    pub fn tell(&mut self, now: u64, ip: IpAddress, mac: [u8; 6], told: Told) -> News {
+    pub fn update(&mut self, now: u64, ip: IpAddress, mac: [u8; 6], claim: Claim) -> Update {
         if mac[0] & 1 != 0 || mac == [0; 6] {
-            return News::None;
+            return Update::None;
         }
         let Some(entry) = self.0.iter_mut().find(|entry| entry.ip == ip) else {
-            if told == Told::Asking
+            if claim == Claim::Request
                 && let Some(entry) = self.insert(now, ip, false)
             {
                 (entry.mac, entry.until) = (mac, now + LIFE);
             }
-            return News::None;
+            return Update::None;
         };
         if entry.is_known(now) {
-            if entry.mac != mac && told == (Told::Answering { overrides: false }) {
-                return News::None;
+            if entry.mac != mac && claim == (Claim::Reply { overrides: false }) {
+                return Update::None;
             }
             (entry.mac, entry.until) = (mac, now + LIFE);
-            return if entry.shown { News::Changed } else { News::None };
+            return if entry.shown {
+                Update::Changed
+            } else {
+                Update::None
+            };
         }
         let waited = !entry.is_idle(now);
         (entry.mac, entry.until, entry.shown) = (mac, now + LIFE, waited);
-        if waited { News::Answered } else { News::None }
+        if waited { Update::Resolved } else { Update::None }
     }
 
     /// A new entry, in the place of one that may give way. `needed`: the brane has something to send there.
@@ -302,7 +306,7 @@ pub fn read(frame: &[u8]) -> Option<Message> {
         return None;
     }
     // Neighbour discovery behind extension headers is not taken: no host needs them for it.
-    let mut start = 40;
+    let mut start = IPV6_HEADER;
     let mut next = *body.get(6)?;
     while matches!(next, 0 | 43 | 60) {
         next = *body.get(start)?;
@@ -312,7 +316,7 @@ pub fn read(frame: &[u8]) -> Option<Message> {
     if next != ICMPV6 || !matches!(kind, 135..=137) {
         return None;
     }
-    if start != 40 {
+    if start != IPV6_HEADER {
         return Some(Message::Senseless);
     }
     Some(discovery(body, kind).unwrap_or(Message::Senseless))
@@ -336,7 +340,7 @@ fn discovery(body: &[u8], kind: u8) -> Option<Message> {
     let address = |at: usize| Some(Ipv6Addr::from(*body.get(at..)?.first_chunk::<16>()?));
     let (sender, receiver, target) = (address(8)?, address(24)?, address(48)?);
     let len = usize::from(u16::from_be_bytes([body[4], body[5]]));
-    let message = body.get(40..40 + len)?;
+    let message = body.get(IPV6_HEADER..IPV6_HEADER + len)?;
     if body[7] != 255
         || message.len() < 24
         || message[1] != 0

@@ -5,7 +5,7 @@
 use super::{EGRESS_BUDGET, NetIf, instant, nanos};
 use crate::counters::Counters;
 use crate::eth::device::Device;
-use crate::neighbor::queue::{self, Parked};
+use crate::neighbor::queue::{self, QueuedDatagram};
 use smoltcp::socket::udp;
 use smoltcp::wire::{IpAddress, IpEndpoint};
 
@@ -111,22 +111,22 @@ impl NetIf {
     }
 
     /// Lets a datagram wait. The caller has looked whether there is room.
-    pub fn park(&mut self, now: u64, datagram: Parked) {
-        if self.parked.is_empty() {
-            self.parked_at = now + queue::RETRY;
+    pub fn enqueue(&mut self, now: u64, datagram: QueuedDatagram) {
+        if self.queue.is_empty() {
+            self.retry_at = now + queue::RETRY;
         }
-        self.deadline = self.deadline.min(self.parked_at);
-        self.parked.push_back(datagram);
+        self.deadline = self.deadline.min(self.retry_at);
+        self.queue.push_back(datagram);
     }
 
     /// Sends what waits for this neighbour. Other datagrams are not touched.
-    pub fn send_parked(&mut self, now: u64, hop: IpAddress, counters: &mut Counters) {
-        for _ in 0..self.parked.len() {
-            let Some(waiting) = self.parked.pop_front() else {
+    pub fn flush_pending(&mut self, now: u64, hop: IpAddress, counters: &mut Counters) {
+        for _ in 0..self.queue.len() {
+            let Some(waiting) = self.queue.pop_front() else {
                 return;
             };
             if waiting.hop != hop {
-                self.parked.push_back(waiting);
+                self.queue.push_back(waiting);
                 continue;
             }
             counters.udp_retried += 1;
@@ -135,21 +135,21 @@ impl NetIf {
             if self.send_udp(now, from, waiting.remote, waiting.payload.len(), fill) {
                 counters.udp_sent += 1;
             } else {
-                self.parked.push_back(waiting);
+                self.queue.push_back(waiting);
             }
         }
     }
 
     /// Asks again for the neighbours that datagrams wait for, and drops datagrams that have waited long enough. Does nothing
     /// before it is time for that.
-    pub fn age_parked(&mut self, now: u64, counters: &mut Counters) {
-        if self.parked.is_empty() || now < self.parked_at {
+    pub fn retry_pending(&mut self, now: u64, counters: &mut Counters) {
+        if self.queue.is_empty() || now < self.retry_at {
             return;
         }
-        self.parked_at = now + queue::RETRY;
+        self.retry_at = now + queue::RETRY;
         let mut ready = None;
-        for _ in 0..self.parked.len() {
-            let Some(waiting) = self.parked.pop_front() else {
+        for _ in 0..self.queue.len() {
+            let Some(waiting) = self.queue.pop_front() else {
                 break;
             };
             if now.saturating_sub(waiting.since) >= queue::PATIENCE {
@@ -157,16 +157,16 @@ impl NetIf {
                 continue;
             }
             let hop = waiting.hop;
-            self.parked.push_back(waiting);
+            self.queue.push_back(waiting);
             if ready.is_none() && self.resolve(now, hop) {
                 ready = Some(hop);
             }
         }
         if let Some(hop) = ready {
-            self.send_parked(now, hop, counters);
+            self.flush_pending(now, hop, counters);
             // There may be others.
-            self.parked_at = now;
+            self.retry_at = now;
         }
-        self.deadline = self.deadline.min(self.parked_at.max(now + 1));
+        self.deadline = self.deadline.min(self.retry_at.max(now + 1));
     }
 }

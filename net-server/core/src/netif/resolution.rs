@@ -6,31 +6,31 @@
 use super::{NetIf, instant};
 use crate::eth::device::Device;
 use crate::neighbor::messages;
-use crate::neighbor::table::{self, Message, Neighbours, News, Told, Way};
+use crate::neighbor::table::{self, Claim, Message, Neighbours, Update, Way};
 use smoltcp::wire::{IpAddress, IpCidr};
 
 /// What became of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Heard {
+pub enum NeighborInput {
     /// It is about no neighbour, and for smoltcp.
     Other,
     /// It is dealt with.
-    Done,
+    Handled,
     /// It says where this neighbour is, which the brane has waited for.
-    Answered(IpAddress),
+    Resolved(IpAddress),
 }
 
 impl NetIf {
     /// A frame of ARP or ICMPv6 has come in.
-    pub fn neighbour(&mut self, now: u64, frame: &[u8]) -> Heard {
+    pub fn neighbor_input(&mut self, now: u64, frame: &[u8]) -> NeighborInput {
         if let Some(ip) = self.tx.asked.take() {
             self.neighbours.asked(now, ip);
         }
-        let (ip, mac, told) = match table::read(frame) {
-            None => return Heard::Other,
+        let (ip, mac, claim) = match table::read(frame) {
+            None => return NeighborInput::Other,
             Some(Message::Senseless) => {
                 self.received.errors += 1;
-                return Heard::Done;
+                return NeighborInput::Handled;
             }
             Some(Message::Arp {
                 request,
@@ -41,57 +41,57 @@ impl NetIf {
                 let ours = request && self.owns(target.into());
                 let near = self.is_near(sender.into());
                 if mac[0] & 1 != 0 || mac == [0; 6] || !(near || sender.is_unspecified()) {
-                    return Heard::Done;
+                    return NeighborInput::Handled;
                 }
                 if ours {
                     messages::answer(&mut self.tx, self.mac, target, mac, sender);
                 }
                 if !near {
-                    return Heard::Done;
+                    return NeighborInput::Handled;
                 }
-                let told = if ours {
-                    Told::Asking
+                let claim = if ours {
+                    Claim::Request
                 } else {
-                    Told::Answering { overrides: true }
+                    Claim::Reply { overrides: true }
                 };
-                (sender.into(), mac, told)
+                (sender.into(), mac, claim)
             }
             Some(Message::Solicitation { sender, mac, target }) => {
                 if !self.owns(target.into()) || self.owns(sender.into()) {
-                    return Heard::Done;
+                    return NeighborInput::Handled;
                 }
                 let station = mac.or_else(|| frame.get(6..12)?.first_chunk().copied());
                 let (Some(station), false) = (station, sender.is_unspecified()) else {
                     messages::advertise(&mut self.tx, self.mac, target, None);
-                    return Heard::Done;
+                    return NeighborInput::Handled;
                 };
                 if station[0] & 1 != 0 {
-                    return Heard::Done;
+                    return NeighborInput::Handled;
                 }
                 messages::advertise(&mut self.tx, self.mac, target, Some((sender, station)));
                 let Some(mac) = mac else {
-                    return Heard::Done;
+                    return NeighborInput::Handled;
                 };
-                (sender.into(), mac, Told::Asking)
+                (sender.into(), mac, Claim::Request)
             }
             Some(Message::Advertisement {
                 target,
                 mac,
                 overrides,
             }) => match mac {
-                Some(mac) if !self.owns(target.into()) => (target.into(), mac, Told::Answering { overrides }),
-                _ => return Heard::Done,
+                Some(mac) if !self.owns(target.into()) => (target.into(), mac, Claim::Reply { overrides }),
+                _ => return NeighborInput::Handled,
             },
         };
-        match self.neighbours.tell(now, ip, mac, told) {
-            News::None => Heard::Done,
-            News::Changed => {
+        match self.neighbours.update(now, ip, mac, claim) {
+            Update::None => NeighborInput::Handled,
+            Update::Changed => {
                 self.show(now, ip, mac);
-                Heard::Done
+                NeighborInput::Handled
             }
-            News::Answered => {
+            Update::Resolved => {
                 self.show(now, ip, mac);
-                Heard::Answered(ip)
+                NeighborInput::Resolved(ip)
             }
         }
     }

@@ -80,8 +80,8 @@ impl NetIf {
         if self.announcements != 0 {
             deadline = deadline.min(self.announce_at);
         }
-        if !self.parked.is_empty() {
-            deadline = deadline.min(self.parked_at);
+        if !self.queue.is_empty() {
+            deadline = deadline.min(self.retry_at);
         }
         self.deadline = deadline;
         changed
@@ -138,7 +138,7 @@ impl NetIf {
     }
 
     /// An ICMPv6 message has come in: keeps what smoltcp does not.
-    pub fn hear(&mut self, now: u64, frame: &[u8]) {
+    pub fn learn_name_server(&mut self, now: u64, frame: &[u8]) {
         if self.config.slaac
             && let Some((server, life)) = advertised_server(frame)
         {

@@ -1,7 +1,8 @@
 //! How a stack gets and uses its heads. Rules come from the manager (trusted); packets come from any host.
 
 use super::{Outlet, Pfil};
-use crate::headers::{ETHERNET, TCP, UDP, ends, is_ipv6};
+use crate::headers::wire::{ETHERNET, number};
+use crate::headers::{ends, is_ipv6};
 use crate::ip::icmp_error::Cause;
 use crate::stack::Stack;
 use crate::transport::tcp::FlowKey;
@@ -17,7 +18,7 @@ impl Stack {
         match &self.pfil {
             Some(pfil) if !rules.is_empty() => pfil.replace(rules)?,
             None if !rules.is_empty() => {
-                let pfil = Pfil::new(self.random()).ok_or("no memory for the table of flows")?;
+                let pfil = Pfil::new(self.net.random()).ok_or("no memory for the table of flows")?;
                 pfil.set_now(now);
                 pfil.replace(rules)?;
                 self.pfil = Some(pfil);
@@ -30,7 +31,7 @@ impl Stack {
 
     /// Gives each interface its head for sent packets. Must be called when interfaces, their names or their ports change.
     pub fn attach_outlets(&mut self) {
-        for (index, netif) in self.netifs.iter_mut() {
+        for (index, netif) in self.net.netifs.iter_mut() {
             let link = !netif.is_loopback();
             netif.tx.outlet = self.pfil.as_ref().map(|pfil| Outlet {
                 pfil: pfil.clone(),
@@ -46,22 +47,22 @@ impl Stack {
         let Some(pfil) = self.pfil.clone() else {
             return true;
         };
-        let Some(netif) = self.netifs.get(index) else {
+        let Some(netif) = self.net.netifs.get(index) else {
             return false;
         };
         let verdict = pfil.input(index, &netif.name, frame, !netif.is_loopback());
         match verdict {
             Verdict::Pass | Verdict::Modified => return true,
             Verdict::Drop | Verdict::Absorb => {}
-            Verdict::Reject => Pfil::exempt(Some(&pfil), || self.reject(now, index, frame)),
+            Verdict::Reject => Pfil::exempt(Some(&pfil), || self.refuse_rejected(now, index, frame)),
         }
-        self.counters.filter_dropped_in += 1;
+        self.net.counters.filter_dropped_in += 1;
         false
     }
 
     /// Answers a rejected packet: a TCP segment with a reset, any other with an ICMP error.
-    fn reject(&mut self, now: u64, index: usize, frame: &[u8]) {
-        let netif = &self.netifs[index];
+    fn refuse_rejected(&mut self, now: u64, index: usize, frame: &[u8]) {
+        let netif = &self.net.netifs[index];
         let (link, ipv6) = (!netif.is_loopback(), is_ipv6(frame, !netif.is_loopback()));
         let start = if link { ETHERNET } else { 0 };
         let protocol = frame.get(start + if ipv6 { 6 } else { 9 });
@@ -69,14 +70,14 @@ impl Stack {
             return;
         };
         // No answer to an address of the brane itself, which no other host can have, or about an address of another host.
-        if link && (self.is_ours(src) || !netif.owns(dst)) {
+        if link && (self.net.is_ours(src) || !netif.owns(dst)) {
             return;
         }
         let family = if ipv6 { Family::Inet6 } else { Family::Inet };
         match protocol {
-            Some(&TCP) => self.refuse(now, index, frame),
-            Some(&UDP) => self.unknown(now, index, family, frame, Cause::Port),
-            _ => self.unknown(now, index, family, frame, Cause::Prohibited),
+            Some(&number::TCP) => self.tcp.refuse(now, &mut self.net, index, frame),
+            Some(&number::UDP) => self.send_error(now, family, index, frame, Cause::Port),
+            _ => self.send_error(now, family, index, frame, Cause::Prohibited),
         }
     }
 
@@ -88,13 +89,13 @@ impl Stack {
     }
 
     /// Ends connections whose segments a hook has rejected on the way out. Their clients get `REFUSED` or a reset.
-    pub fn end_refused(&mut self, _: u64) {
+    pub fn end_refused(&mut self) {
         let Some(pfil) = &self.pfil else {
             return;
         };
         for (index, packet) in pfil.take_refused() {
             if let Some(key) = flow(index, &packet) {
-                self.abort_flow(&key);
+                self.tcp.abort_flow(&key);
             }
         }
     }
@@ -109,7 +110,7 @@ fn flow(index: usize, packet: &[u8]) -> Option<FlowKey> {
     };
     let (local, remote) = ends(packet, 0)?;
     let ports = packet.get(header..)?.first_chunk::<4>()?;
-    (protocol == TCP).then_some(FlowKey {
+    (protocol == number::TCP).then_some(FlowKey {
         netif: index,
         local,
         remote,

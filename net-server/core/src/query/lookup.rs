@@ -30,7 +30,7 @@ pub struct Lookup {
 impl Stack {
     /// DNS servers that DHCP or router advertisements named.
     fn name_servers(&self) -> impl Iterator<Item = IpAddress> {
-        self.netifs.iter().flat_map(|(_, netif)| netif.name_servers())
+        self.net.netifs.iter().flat_map(|(_, netif)| netif.name_servers())
     }
 
     /// Asks a DNS server.
@@ -48,20 +48,20 @@ impl Stack {
         if !self.switch.takes(family_of(server), Protocol::Udp) {
             return Err(Refusal::NoSuchProtocol(Protocol::Udp));
         }
-        let netif = self.route(server).filter(|_| server.is_unicast());
+        let netif = self.net.route(server).filter(|_| server.is_unicast());
         let netif = netif.ok_or(Refusal::NoRoute(server.into()))?;
         let mut socket = Socket::new(&[server], vec![]);
-        self.netifs[netif].parts().ok_or(Refusal::InterfaceIsDown)?;
+        self.net.netifs[netif].parts().ok_or(Refusal::InterfaceIsDown)?;
         let mut pending = Vec::new();
         for kind in [DnsQueryType::A, DnsQueryType::Aaaa] {
             // Id and source port are all that keeps other hosts from answering (RFC 5452, 9.2).
-            let query = opener::with_random(now, self.rng(), |iface| {
+            let query = opener::with_random(now, self.net.rng(), |iface| {
                 socket.start_query(iface.context(), name, kind)
             });
             pending.push(query.map_err(|_| Refusal::NotAHostName(name.to_string()))?);
         }
-        self.netifs[netif].resolve(now, server);
-        let handle = self.netifs[netif].add_control(socket, now);
+        self.net.netifs[netif].resolve(now, server);
+        let handle = self.net.netifs[netif].add_control(socket, now);
         self.queries.lookups.push(Lookup {
             requester,
             netif,
@@ -78,7 +78,7 @@ impl Stack {
         let Queries { lookups, done, .. } = &mut self.queries;
         for lookup in lookups.iter_mut() {
             let Lookup { pending, found, .. } = lookup;
-            let socket: &mut Socket = self.netifs[lookup.netif].control_mut(lookup.handle);
+            let socket: &mut Socket = self.net.netifs[lookup.netif].control_mut(lookup.handle);
             pending.retain(|query| match socket.get_query_result(*query) {
                 Ok(addresses) => {
                     found.extend(addresses.iter().map(|a| IpAddr::from(*a)));
@@ -89,7 +89,7 @@ impl Stack {
             });
         }
         for lookup in lookups.extract_if(.., |l| l.pending.is_empty() || l.until <= now) {
-            self.netifs[lookup.netif].remove_control(lookup.handle);
+            self.net.netifs[lookup.netif].remove_control(lookup.handle);
             let answer = if !lookup.found.is_empty() {
                 Answer::Host(lookup.found)
             } else if lookup.pending.is_empty() {

@@ -8,7 +8,6 @@ use brane_abi::control::{Counter, Family, Protocol};
 use brane_abi::net::MacAddr;
 use brane_abi::query::{Answer, Neighbour, ProtocolStatus, Refusal, Route, Socket};
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use smoltcp::socket::tcp::State;
 use smoltcp::wire::IpAddress;
 
 /// Entries of a page: each takes fewer than 100 bytes, and a page less than [`brane_abi::query::MAX_ANSWER`].
@@ -25,29 +24,60 @@ fn page<T>(all: impl Iterator<Item = T>, skip: u32) -> (Vec<T>, bool) {
     (entries, more)
 }
 
-/// Names a state as RFC 9293 does.
-fn state(state: State) -> &'static str {
-    match state {
-        State::Closed => "CLOSED",
-        State::Listen => "LISTEN",
-        State::SynSent => "SYN-SENT",
-        State::SynReceived => "SYN-RECEIVED",
-        State::Established => "ESTABLISHED",
-        State::FinWait1 => "FIN-WAIT-1",
-        State::FinWait2 => "FIN-WAIT-2",
-        State::CloseWait => "CLOSE-WAIT",
-        State::Closing => "CLOSING",
-        State::LastAck => "LAST-ACK",
-        State::TimeWait => "TIME-WAIT",
+/// A section of the list of sockets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Section {
+    /// Sockets without another end: listeners and sockets for datagrams.
+    Unconnected,
+    /// Connections.
+    Connected,
+}
+
+/// The address that stands for any in a list of sockets.
+#[derive(Clone, Copy, Debug)]
+pub struct Any(IpAddr);
+
+impl Any {
+    /// Returns a socket's address and port.
+    pub fn or(self, address: Option<IpAddress>, port: u16) -> SocketAddr {
+        SocketAddr::new(address.map_or(self.0, Into::into), port)
+    }
+}
+
+/// A page of the list of sockets, to which each protocol adds its own.
+pub struct SocketRows {
+    section: Section,
+    any: Any,
+    skip: u32,
+    entries: Vec<Socket>,
+    /// More entries follow.
+    more: bool,
+}
+
+impl SocketRows {
+    /// Returns the section that is being listed.
+    pub fn section(&self) -> Section {
+        self.section
+    }
+
+    /// Adds a socket, which `row` describes if it is on the page.
+    pub fn add(&mut self, row: impl FnOnce(Any) -> Socket) {
+        if self.skip != 0 {
+            self.skip -= 1;
+        } else if self.entries.len() < PAGE {
+            self.entries.push(row(self.any));
+        } else {
+            self.more = true;
+        }
     }
 }
 
 impl Stack {
     pub(super) fn interfaces(&mut self, name: Option<&str>) -> Answer {
-        self.count_frames();
-        match name.map(|name| (name, self.find(name))) {
-            None => Answer::Interfaces(self.netifs.iter().map(|(_, netif)| netif.status()).collect()),
-            Some((_, Some(index))) => Answer::Interfaces([self.netifs[index].status()].into()),
+        self.net.count_frames();
+        match name.map(|name| (name, self.net.find(name))) {
+            None => Answer::Interfaces(self.net.netifs.iter().map(|(_, netif)| netif.status()).collect()),
+            Some((_, Some(index))) => Answer::Interfaces([self.net.netifs[index].status()].into()),
             Some((name, None)) => Answer::Refused(Refusal::NoSuchInterface(name.to_string())),
         }
     }
@@ -68,7 +98,7 @@ impl Stack {
 
     pub(super) fn routes(&mut self) -> Answer {
         let mut routes = Vec::new();
-        for (_, netif) in self.netifs.iter_mut() {
+        for (_, netif) in self.net.netifs.iter_mut() {
             let up = netif.up;
             routes.extend(netif.routes().into_iter().filter(|_| up).map(|(to, via)| Route {
                 to,
@@ -81,7 +111,7 @@ impl Stack {
     }
 
     pub(super) fn neighbours(&self, now: u64, family: Family, skip: u32) -> Answer {
-        let netifs = self.netifs.iter().map(|(_, netif)| netif);
+        let netifs = self.net.netifs.iter().map(|(_, netif)| netif);
         let all = netifs.flat_map(|netif| netif.neighbours.iter(now).map(move |heard| (netif, heard)));
         let all = all.filter(|(_, heard)| heard.ip.is_ipv4() == (family == Family::Inet));
         let all = all.map(|(netif, heard)| Neighbour {
@@ -100,38 +130,18 @@ impl Stack {
             true => Ipv6Addr::UNSPECIFIED.into(),
             false => Ipv4Addr::UNSPECIFIED.into(),
         };
-        let at = |address: Option<IpAddress>, port| SocketAddr::new(address.map_or(any, Into::into), port);
-        let listeners = self.listeners.iter().map(|(_, listener)| Socket {
-            protocol: Protocol::Tcp,
-            local: at(listener.local, listener.port),
-            remote: None,
-            state: "LISTEN".into(),
-            receive_queue: listener.pending.len() as u32,
-            send_queue: 0,
-        });
-        let mut udps: Vec<_> = self.udp_sockets().copied().collect();
-        udps.sort_by_key(|udp| (udp.port, udp.client, udp.slot));
-        let udps = udps.into_iter().map(|udp| Socket {
-            protocol: Protocol::Udp,
-            local: at(udp.local, udp.port),
-            remote: None,
-            state: Default::default(),
-            receive_queue: 0,
-            send_queue: 0,
-        });
-        let conns = self.conns.iter_mut().map(|(_, conn)| {
-            let socket = conn.socket.get();
-            Socket {
-                protocol: Protocol::Tcp,
-                local: at(Some(conn.key.local), conn.key.local_port),
-                remote: Some(at(Some(conn.key.remote), conn.key.remote_port)),
-                state: state(socket.state()).into(),
-                receive_queue: socket.recv_queue() as u32,
-                send_queue: socket.send_queue() as u32,
-            }
-        });
-        let (entries, more) = page(listeners.chain(udps).chain(conns), skip);
-        Answer::Sockets(entries, more)
+        let mut rows = SocketRows {
+            section: Section::Unconnected,
+            any: Any(any),
+            skip,
+            entries: Vec::new(),
+            more: false,
+        };
+        for section in [Section::Unconnected, Section::Connected] {
+            rows.section = section;
+            self.each(|protocol, _| protocol.sockets(&mut rows));
+        }
+        Answer::Sockets(rows.entries, rows.more)
     }
 
     pub(super) fn protocols(&self) -> Answer {

@@ -4,24 +4,45 @@
 //! and ports. A socket comes to be when a handshake is complete, never before, so nothing waits in a set for nothing.
 
 pub mod buffers;
+mod connections;
+mod flows;
 pub mod isn;
 pub mod opener;
+mod passive;
 pub mod segment;
 pub mod sources;
 pub mod syncache;
 
-use crate::transport::tcp::sources::SourceId;
+use crate::family::{Account, Charge, Shortage};
+use crate::headers::Packet;
+use crate::net::Net;
+use crate::protosw::{Outcome, Protocol};
+use crate::query::SocketRows;
+use crate::table::Table;
+use crate::transport::Ports;
+use crate::transport::icmp::ErrorReport;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
+use brane_abi::control::Family;
+use brane_abi::layout::sock;
 use buffers::{Block, Buffers};
 use core::hash::{Hash, Hasher};
+use flows::Flows;
+use foldhash::fast::FixedState;
+use rand_chacha::rand_core::RngCore;
+use segment::Segment;
 use smoltcp::iface::{SocketHandle, SocketSet};
 use smoltcp::socket::tcp::{CongestionControl, Socket, SocketBuffer, State};
 use smoltcp::time::Duration;
 use smoltcp::wire::IpAddress;
+use sources::{SourceId, Sources};
+use syncache::SynCache;
 
 /// Smallest, default and largest buffer in bytes.
 const BUFFER: (usize, usize, usize) = (buffers::SMALLEST, 16 << 10, buffers::LARGEST);
+
+/// Connections that one frame, or one poll of a connection, can have reset for the sake of others.
+const EVICTED: usize = 16;
 
 /// Connections at most, in whatever state.
 pub const CONNECTIONS: usize = 512;
@@ -148,28 +169,34 @@ impl TcpSocket {
 /// Memory for connections: makes their sockets and takes them back.
 #[derive(Default)]
 pub struct Pool {
-    buffers: Buffers,
+    /// `None` before TCP is created.
+    buffers: Option<Buffers>,
 }
 
 impl Pool {
+    /// Allocates the memory of all buffers. The region has a fixed size and is not part of the brane's account.
+    fn create(&mut self) -> Result<(), Shortage> {
+        let wanted = buffers::MEMORY;
+        self.buffers = Some(Buffers::new().ok_or(Shortage::Heap { wanted })?);
+        Ok(())
+    }
+
     /// A closed socket with these buffers. Returns `None` if there is no memory for it.
     pub fn take(&mut self, sizes: Sizes) -> Option<TcpSocket> {
         let mut place = Vec::new();
         place.try_reserve_exact(1).ok()?;
-        let rx = self.buffers.take(sizes.rx)?;
-        let Some(tx) = self.buffers.take(sizes.tx) else {
-            self.buffers.give(rx);
+        let pool = self.buffers.as_mut()?;
+        let rx = pool.take(sizes.rx)?;
+        let Some(tx) = pool.take(sizes.tx) else {
+            pool.give(rx);
             return None;
         };
         // SAFETY: both blocks have just been taken. The socket that gets their bytes is dropped in `give` before they are
         // given back; if a `TcpSocket` is dropped without `give`, its blocks stay in use for ever.
         let bytes = |buffers: &mut Buffers, block| unsafe { buffers.bytes(block) };
-        let receive = bytes(&mut self.buffers, &rx);
+        let receive = bytes(pool, &rx);
         let receive = &mut receive[..sizes.receive()];
-        let socket = Socket::new(
-            SocketBuffer::new(receive),
-            SocketBuffer::new(bytes(&mut self.buffers, &tx)),
-        );
+        let socket = Socket::new(SocketBuffer::new(receive), SocketBuffer::new(bytes(pool, &tx)));
         let mut set = SocketSet::new(place);
         let handle = set.add(socket);
         Some(TcpSocket {
@@ -183,14 +210,14 @@ impl Pool {
     pub fn give(&mut self, socket: TcpSocket) {
         let TcpSocket { set, blocks, .. } = socket;
         drop(set);
-        for block in blocks {
-            self.buffers.give(block);
+        if let Some(buffers) = &mut self.buffers {
+            blocks.into_iter().for_each(|block| buffers.give(block));
         }
     }
 
     /// Bytes of all buffers in use.
     pub fn bytes(&self) -> usize {
-        self.buffers.used()
+        self.buffers.as_ref().map_or(0, Buffers::used)
     }
 }
 
@@ -238,6 +265,10 @@ pub struct Conn {
     pub source: Option<SourceId>,
     /// The listener that it came to, if it came in.
     pub listener: Option<usize>,
+    /// Initial sequence number of a connection that a client opens.
+    pub iss: Option<u32>,
+    /// Why a connection was not established, if another host said so: one of [`brane_abi::socket::error`].
+    pub failure: Option<u32>,
 }
 
 /// A port that takes connections.
@@ -262,6 +293,160 @@ pub struct Listener {
     pub waiting: VecDeque<usize>,
 }
 
+/// TCP of a brane, for both families: its connections and listeners.
+pub struct Tcp {
+    /// Connections.
+    pub conns: Table<Conn>,
+    /// Listeners.
+    pub listeners: Table<Listener>,
+    flows: Flows,
+    listening: Ports<usize>,
+    pool: Pool,
+    /// Connections whose handshake is not complete.
+    pub syncache: SynCache,
+    /// How many of the connections that came in each source holds.
+    sources: Sources,
+    /// Slots of clients whose connections were reset for the sake of others, and whose clients do not know it yet.
+    pub evicted: Vec<(usize, usize)>,
+    /// Connections to poll. A connection that is marked as queued is here or in `blocked`, once; no other is.
+    pub dirty: VecDeque<usize>,
+    /// Connections that found no room to send in.
+    blocked: Vec<usize>,
+    /// Connections without an owner, oldest first.
+    lingering: VecDeque<usize>,
+    /// An empty set of sockets, for segments that belong to no connection.
+    nobody: SocketSet<'static>,
+    /// No later than the earliest deadline of any connection.
+    earliest: u64,
+    /// What the tables cost that both families share.
+    shared: Option<Charge>,
+    /// What the tables of each family cost.
+    charges: [Option<Charge>; 2],
+}
+
+impl Tcp {
+    /// Makes TCP without tables. `rng` must be unpredictable: sequence numbers come from it.
+    pub fn new(rng: &mut impl RngCore, hash: FixedState) -> Tcp {
+        Tcp {
+            conns: Table::default(),
+            listeners: Table::default(),
+            flows: Flows::new(hash.clone()),
+            listening: Ports::new(hash.clone()),
+            pool: Pool::default(),
+            syncache: SynCache::new(rng),
+            sources: Sources::new(hash),
+            evicted: Vec::new(),
+            dirty: VecDeque::new(),
+            blocked: Vec::new(),
+            lingering: VecDeque::new(),
+            nobody: SocketSet::new(Vec::new()),
+            earliest: u64::MAX,
+            shared: None,
+            charges: [None, None],
+        }
+    }
+
+    /// Buys the tables that both families share. What any host can make longer has its full size from the start.
+    fn create_shared(&mut self, account: &mut Account) -> Result<(), Shortage> {
+        let mut purchase = account.purchase();
+        self.conns = purchase.table(CONNECTIONS)?;
+        self.listeners = purchase.table(sock::SLOTS)?;
+        self.syncache.create(&mut purchase)?;
+        self.sources.create(CONNECTIONS, &mut purchase)?;
+        self.evicted = purchase.vec(EVICTED)?;
+        self.dirty = purchase.queue(CONNECTIONS)?;
+        self.blocked = purchase.vec(CONNECTIONS)?;
+        self.lingering = purchase.queue(CONNECTIONS)?;
+        self.pool.create()?;
+        self.shared = Some(purchase.commit());
+        Ok(())
+    }
+
+    /// Frees the tables that both families share, with all connections in them.
+    fn destroy_shared(&mut self, account: &mut Account) {
+        for (_, conn) in core::mem::take(&mut self.conns) {
+            self.pool.give(conn.socket);
+        }
+        self.listeners = Table::default();
+        self.syncache.destroy();
+        self.sources.destroy();
+        self.evicted = Vec::new();
+        self.dirty = VecDeque::new();
+        self.blocked = Vec::new();
+        self.lingering = VecDeque::new();
+        self.pool = Pool::default();
+        self.earliest = u64::MAX;
+        self.shared
+            .take()
+            .into_iter()
+            .for_each(|charge| account.refund(charge));
+    }
+}
+
+impl Protocol for Tcp {
+    fn create(&mut self, family: Family, account: &mut Account) -> Result<(), Shortage> {
+        if self.shared.is_none()
+            && let Err(shortage) = self.create_shared(account)
+        {
+            self.destroy_shared(account);
+            return Err(shortage);
+        }
+        let mut purchase = account.purchase();
+        let created = self
+            .flows
+            .create(family, CONNECTIONS, &mut purchase)
+            .and_then(|()| self.listening.create(family, sock::SLOTS, &mut purchase));
+        if let Err(shortage) = created {
+            drop(purchase);
+            self.destroy(family, account);
+            return Err(shortage);
+        }
+        self.charges[family as usize] = Some(purchase.commit());
+        Ok(())
+    }
+
+    fn destroy(&mut self, family: Family, account: &mut Account) {
+        self.flows.destroy(family);
+        self.listening.destroy(family);
+        let charge = self.charges[family as usize].take();
+        charge.into_iter().for_each(|charge| account.refund(charge));
+        if self.charges.iter().all(Option::is_none) {
+            self.destroy_shared(account);
+        }
+    }
+
+    fn input(&mut self, now: u64, net: &mut Net, packet: &Packet<'_>) -> Outcome {
+        match Segment::read(packet) {
+            Ok(segment) => {
+                self.segment(now, net, packet.netif, packet.frame, &segment);
+                Outcome::Done
+            }
+            Err(reason) => Outcome::Malformed(reason),
+        }
+    }
+
+    fn error_input(&mut self, net: &mut Net, report: &ErrorReport) {
+        self.note_error(net, report);
+    }
+
+    fn resolved(&mut self, net: &Net, netif: usize, hop: IpAddress) {
+        self.poll_waiting(net, netif, hop);
+    }
+
+    fn deadline(&self) -> u64 {
+        self.earliest.min(self.syncache.deadline())
+    }
+
+    fn poll(&mut self, now: u64, net: &mut Net) {
+        self.answer_again(now, net);
+        self.poll_due(now);
+    }
+
+    fn sockets(&mut self, rows: &mut SocketRows) {
+        self.list(rows);
+    }
+}
+
 #[cfg(test)]
 #[allow(missing_docs)]
 pub mod tests {
@@ -269,6 +454,8 @@ pub mod tests {
 
     /// A socket for other modules' tests.
     pub fn socket() -> TcpSocket {
-        Pool::default().take(Sizes::granted(0, 0)).expect("memory")
+        let mut pool = Pool::default();
+        pool.create().expect("memory");
+        pool.take(Sizes::granted(0, 0)).expect("memory")
     }
 }

@@ -44,7 +44,7 @@ impl Link {
 
     /// Takes what the brane has sent. Its sources are its own, and each of its addresses can be a host's.
     pub fn sent(&mut self) -> Vec<Vec<u8>> {
-        for (_, netif) in self.host.brane.stack.netifs.iter().skip(1) {
+        for (_, netif) in self.host.brane.stack.net.netifs.iter().skip(1) {
             for cidr in netif.addresses() {
                 let address = IpAddr::from(cidr.address());
                 let one = match address {

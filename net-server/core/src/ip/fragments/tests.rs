@@ -1,8 +1,15 @@
 use super::*;
+use crate::family::Account;
 use alloc::collections::BTreeMap;
 use proptest::prelude::*;
 use proptest::sample::Index;
 use std::vec;
+
+fn allocated(seed: u64) -> Fragments {
+    let mut fragments = Fragments::new(seed);
+    fragments.create(&mut Account::default().purchase()).unwrap();
+    fragments
+}
 
 /// Fragments are written with these identifications and addresses.
 fn key(sender: u32, id: u16) -> Key {
@@ -109,7 +116,7 @@ fn check(fragments: &Fragments) {
 
 #[test]
 fn the_longest_packet_is_put_together() {
-    let mut fragments = Fragments::new(1);
+    let mut fragments = allocated(1);
     for step in [552, 1480] {
         let data = payload(1, 1, LONGEST - HEADER);
         let parts = cut(key(1, 1), &data, &every(data.len(), step));
@@ -127,7 +134,7 @@ fn the_longest_packet_is_put_together() {
 
 #[test]
 fn unfinished_packets_of_many_senders_keep_no_packet_from_passing() {
-    let mut fragments = Fragments::new(2);
+    let mut fragments = allocated(2);
     for n in 0..2000 {
         // Long ones: they take all cells there are.
         assert_eq!(
@@ -146,7 +153,7 @@ fn unfinished_packets_of_many_senders_keep_no_packet_from_passing() {
 
 #[test]
 fn no_packet_gives_way_while_there_are_cells_for_all() {
-    let mut fragments = Fragments::new(4);
+    let mut fragments = allocated(4);
     // Three cells each.
     let whole = CELLS as u32 / 3;
     for n in 0..whole {
@@ -173,7 +180,7 @@ fn no_packet_gives_way_while_there_are_cells_for_all() {
 /// What the account of memory is made from (`memory.rs`).
 #[test]
 fn the_memory_of_fragments_is_what_the_account_says() {
-    let fragments = Fragments::new(1);
+    let fragments = allocated(1);
     let lists = fragments.cells.capacity() * size_of::<Cell>()
         + fragments.packets.capacity() * size_of::<Packet>()
         + fragments.held.capacity() * size_of::<u16>()
@@ -189,7 +196,7 @@ fn the_memory_of_fragments_is_what_the_account_says() {
 
 #[test]
 fn one_sender_takes_no_more_than_its_share() {
-    let mut fragments = Fragments::new(3);
+    let mut fragments = allocated(3);
     let data = payload(1, 1, 3000);
     let parts = cut(key(1, 1), &data, &[185]);
     assert_eq!(add(&mut fragments, 0, &parts[0]), None);
@@ -206,7 +213,7 @@ fn one_sender_takes_no_more_than_its_share() {
 
 #[test]
 fn overlapping_fragments_drop_the_packet() {
-    let mut fragments = Fragments::new(4);
+    let mut fragments = allocated(4);
     let data = payload(1, 1, 64);
     let part = |from: usize, to: usize| packet(key(1, 1), from, to != 64, &data[from..to]);
     for (first, second) in [
@@ -248,7 +255,7 @@ fn overlapping_fragments_drop_the_packet() {
 
 #[test]
 fn packets_wait_thirty_seconds_and_no_longer() {
-    let mut fragments = Fragments::new(5);
+    let mut fragments = allocated(5);
     let data = payload(1, 1, 48);
     let parts = cut(key(1, 1), &data, &[3]);
     assert_eq!(add(&mut fragments, 5, &parts[0]), None);
@@ -266,7 +273,7 @@ fn packets_wait_thirty_seconds_and_no_longer() {
 
 #[test]
 fn fragments_of_other_packets_are_apart() {
-    let mut fragments = Fragments::new(6);
+    let mut fragments = allocated(6);
     let data = payload(1, 1, 48);
     let known = key(1, 1);
     let first = packet(known, 0, true, &data[..24]);
@@ -307,7 +314,7 @@ proptest! {
         order in prop::collection::vec(any::<Index>(), 100),
         twice in prop::collection::vec(any::<Index>(), 0..20),
     ) {
-        let mut fragments = Fragments::new(7);
+        let mut fragments = allocated(7);
         let mut wanted = BTreeMap::new();
         let mut parts = Vec::new();
         for (n, (sender, len, places)) in packets.into_iter().enumerate() {
@@ -362,7 +369,7 @@ proptest! {
     fn any_fragments_do_no_harm(
         steps in prop::collection::vec((0u32..40, 0u16..3, 0usize..400, 1usize..200, any::<bool>(), 0u64..2), 1..600),
     ) {
-        let mut fragments = Fragments::new(8);
+        let mut fragments = allocated(8);
         let mut now = 0;
         for (sender, id, unit, units, more, later) in steps {
             now += later * PATIENCE / 100;

@@ -7,8 +7,9 @@ use super::{Client, Payload, Violation, endpoints};
 use crate::family::family_of;
 use crate::link::client::slot::{Closing, Datagrams, Slot, Stream, Use};
 use crate::query::Requester;
-use crate::stack::{Stack, Udp};
+use crate::stack::Stack;
 use crate::transport::tcp::{Listener, Owner, Sizes};
+use crate::transport::udp::UdpSocket;
 use alloc::collections::VecDeque;
 use brane_abi::control::Protocol;
 use brane_abi::layout::sock;
@@ -63,7 +64,7 @@ impl Client {
             };
             let sound = len == copied && self.request(now, stack, identity, words, &payload[..copied])?;
             if !sound {
-                stack.counters.client_bad_requests += 1;
+                stack.net.counters.client_bad_requests += 1;
                 self.bad += 1;
                 if self.bad >= BAD_REQUESTS {
                     return Err(Violation);
@@ -131,7 +132,7 @@ impl Client {
             }
             request::SHUTDOWN | request::CLOSE | request::ABORT => {
                 if matches!(slot.what, Use::Free) || slot.generation != generation {
-                    stack.counters.client_stale += 1;
+                    stack.net.counters.client_stale += 1;
                     return Ok(true);
                 }
                 match (kind, &mut slot.what) {
@@ -139,12 +140,12 @@ impl Client {
                         if stream.closing == Closing::Open {
                             stream.closing = Closing::Shutdown;
                         }
-                        stream.conn.iter().for_each(|conn| stack.touch(*conn));
+                        stream.conn.iter().for_each(|conn| stack.tcp.touch(*conn));
                     }
                     (request::SHUTDOWN, _) => return Ok(false),
                     (request::CLOSE, Use::Stream(stream)) if stream.told_connected => {
                         stream.closing = Closing::Close;
-                        stream.conn.iter().for_each(|conn| stack.touch(*conn));
+                        stream.conn.iter().for_each(|conn| stack.tcp.touch(*conn));
                         self.service(now, stack, index)?;
                     }
                     (request::CLOSE, Use::Udp(udp)) => {
@@ -177,17 +178,20 @@ impl Client {
         pending
             .try_reserve_exact(backlog)
             .map_err(|_| error::NO_RESOURCES)?;
-        let listener = stack.listen(Listener {
-            client: self.index,
-            slot,
-            local,
-            port: listen.local.port,
-            backlog,
-            sizes: Sizes::granted(listen.rx_buffer, listen.tx_buffer),
-            owed: 0,
-            pending,
-            waiting: VecDeque::new(),
-        })?;
+        let listener = stack.tcp.listen(
+            &stack.net,
+            Listener {
+                client: self.index,
+                slot,
+                local,
+                port: listen.local.port,
+                backlog,
+                sizes: Sizes::granted(listen.rx_buffer, listen.tx_buffer),
+                owed: 0,
+                pending,
+                waiting: VecDeque::new(),
+            },
+        )?;
         self.slots[slot].what = Use::Listener(listener);
         let local = SockAddr::new(local.map(Into::into), listen.local.port);
         self.tell(slot, event::BOUND, endpoints(local, SockAddr::default()));
@@ -205,37 +209,38 @@ impl Client {
         };
         let listener = *listener;
         let stream = self.stream(slot, &accept.rings).ok_or(error::INVALID)?;
-        if let Some(record) = stack.listeners.get_mut(listener) {
+        if let Some(record) = stack.tcp.listeners.get_mut(listener) {
             record.waiting.try_reserve(1).map_err(|_| error::NO_RESOURCES)?;
             record.waiting.push_back(slot);
         }
         self.slots[slot].what = Use::Waiting { listener, stream };
-        self.hand_over(stack, listener);
+        self.transfer(stack, listener);
         Ok(())
     }
 
     /// Gives connections that wait at a listener to slots that wait for one.
-    pub fn hand_over(&mut self, stack: &mut Stack, listener: usize) {
+    pub fn transfer(&mut self, stack: &mut Stack, listener: usize) {
         while let Some(slot) = stack
+            .tcp
             .listeners
             .get(listener)
             .and_then(|l| l.waiting.front().copied())
         {
-            let Some(conn) = stack.accept(listener) else {
+            let Some(conn) = stack.tcp.accept(listener) else {
                 return;
             };
-            if let Some(record) = stack.listeners.get_mut(listener) {
+            if let Some(record) = stack.tcp.listeners.get_mut(listener) {
                 record.waiting.pop_front();
             }
             let Use::Waiting { mut stream, .. } = core::mem::replace(&mut self.slots[slot].what, Use::Free)
             else {
                 continue;
             };
-            stack.counters.tcp_accepted += 1;
+            stack.net.counters.tcp_accepted += 1;
             stream.conn = Some(conn);
             stream.told_connected = true;
             self.slots[slot].what = Use::Stream(stream);
-            let record = &mut stack.conns[conn];
+            let record = &mut stack.tcp.conns[conn];
             record.owner = Owner::Slot {
                 client: self.index,
                 slot,
@@ -244,7 +249,7 @@ impl Client {
             let local = SockAddr::new(Some(key.local.into()), key.local_port);
             let remote = SockAddr::new(Some(key.remote.into()), key.remote_port);
             self.tell(slot, event::ACCEPTED, endpoints(local, remote));
-            stack.touch(conn);
+            stack.tcp.touch(conn);
         }
     }
 
@@ -263,7 +268,14 @@ impl Client {
             port: open.remote.port,
         };
         let sizes = Sizes::granted(open.rings.rx_len, open.rings.tx_len);
-        stream.conn = Some(stack.connect(now, owner, (local, open.local.port), remote, sizes)?);
+        stream.conn = Some(stack.tcp.connect(
+            now,
+            &mut stack.net,
+            owner,
+            (local, open.local.port),
+            remote,
+            sizes,
+        )?);
         self.slots[slot].what = Use::Stream(stream);
         Ok(())
     }
@@ -275,12 +287,15 @@ impl Client {
         let [rx, tx] = self.rings(slot, &open.rings).ok_or(error::INVALID)?;
         let rx = Producer::new(rx.0, rx.1).ok_or(error::INVALID)?;
         let tx = Consumer::new(tx.0, tx.1).ok_or(error::INVALID)?;
-        let udp = stack.bind(Udp {
-            client: self.index,
-            slot,
-            local,
-            port: open.local.port,
-        })?;
+        let udp = stack.udp.bind(
+            &mut stack.net,
+            UdpSocket {
+                client: self.index,
+                slot,
+                local,
+                port: open.local.port,
+            },
+        )?;
         self.slots[slot].what = Use::Udp(Datagrams::new(udp, rx, tx, open.rings.tx_len as usize));
         let local = SockAddr::new(local.map(Into::into), udp.port);
         self.tell(slot, event::BOUND, endpoints(local, SockAddr::default()));

@@ -3,7 +3,8 @@
 //! The rings lie in memory that the client writes; their indices and records are allegations, checked by `brane_abi`. A
 //! lie comes back as [`RingError::Peer`] and ends the client's link.
 
-use crate::stack::{Datagram, Stack, Udp};
+use crate::stack::Stack;
+use crate::transport::udp::{Datagram, UdpSocket};
 use brane_abi::ring::{Consumer, Producer, RingError};
 use brane_abi::socket::DatagramHeader;
 use brane_abi::stream::{StreamConsumer, StreamProducer};
@@ -115,7 +116,7 @@ impl Stream {
             let over = (self.closing == Closing::Close).then_some(News::Released);
             return Ok((false, over));
         };
-        let Some(conn) = stack.conns.get_mut(id) else {
+        let Some(conn) = stack.tcp.conns.get_mut(id) else {
             self.conn = None;
             let news = if self.told_eof && self.finished {
                 return Ok((false, None));
@@ -126,7 +127,7 @@ impl Stream {
             };
             return Ok((false, Some(news)));
         };
-        let since = conn.since;
+        let (since, failure) = (conn.since, conn.failure);
         let socket = conn.socket.get();
         let mut ring = false;
         while socket.can_recv() {
@@ -170,23 +171,23 @@ impl Stream {
         let news = if self.closing == Closing::Close && (self.finished && left == 0 || state == State::Closed)
         {
             self.conn = None;
-            stack.release(now, id);
+            stack.tcp.release(now, id);
             Some(News::Released)
         } else if state == State::Closed {
             self.conn = None;
-            stack.remove(id);
+            stack.tcp.remove(id);
             if !self.told_connected {
                 let patient =
                     now.saturating_sub(since) >= crate::transport::tcp::HANDSHAKE.total_micros() * 1000;
-                Some(News::Failed(if patient {
-                    brane_abi::socket::error::TIMED_OUT
-                } else {
-                    brane_abi::socket::error::REFUSED
+                Some(News::Failed(match failure {
+                    Some(failure) => failure,
+                    None if patient => brane_abi::socket::error::TIMED_OUT,
+                    None => brane_abi::socket::error::REFUSED,
                 }))
             } else if self.told_eof && self.finished {
                 None
             } else {
-                stack.counters.tcp_resets += 1;
+                stack.net.counters.tcp_resets += 1;
                 Some(News::Reset)
             }
         } else if !self.told_connected && conn.established {
@@ -218,7 +219,7 @@ fn copy(from: &[u8], to: &mut [u8]) -> (usize, usize) {
 /// A UDP socket and its rings.
 pub struct Datagrams {
     /// Its place in the stack.
-    pub udp: Udp,
+    pub udp: UdpSocket,
     rx: Producer,
     tx: Consumer,
     tx_capacity: usize,
@@ -228,7 +229,7 @@ pub struct Datagrams {
 
 impl Datagrams {
     /// Over fresh rings; the transmit ring holds `tx_capacity` bytes.
-    pub fn new(udp: Udp, rx: Producer, tx: Consumer, tx_capacity: usize) -> Datagrams {
+    pub fn new(udp: UdpSocket, rx: Producer, tx: Consumer, tx_capacity: usize) -> Datagrams {
         Datagrams {
             udp,
             rx,
@@ -285,7 +286,7 @@ impl Datagrams {
                         record.copy_at(HEADER, room);
                     });
                 }
-                _ => stack.counters.udp_bad_request += 1,
+                _ => stack.net.counters.udp_bad_request += 1,
             }
             self.tx.pop(size);
         }

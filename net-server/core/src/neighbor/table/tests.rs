@@ -12,12 +12,12 @@ fn mac(n: u32) -> [u8; 6] {
     [2, 0, a, b, c, d]
 }
 
-const ANSWER: Told = Told::Answering { overrides: true };
+const ANSWER: Claim = Claim::Reply { overrides: true };
 
 /// Asks for a neighbour that answers.
 fn know(table: &mut Neighbours, now: u64, n: u32) {
     assert_eq!(table.want(now, ip(n)), Way::Ask);
-    assert_eq!(table.tell(now, ip(n), mac(n), ANSWER), News::Answered);
+    assert_eq!(table.update(now, ip(n), mac(n), ANSWER), Update::Resolved);
     assert_eq!(table.want(now, ip(n)), Way::Ready);
 }
 
@@ -28,7 +28,7 @@ fn a_neighbour_is_asked_once_a_second_until_it_answers() {
     assert_eq!(table.want(2 * SECOND - 1, ip(1)), Way::Wait);
     assert_eq!(table.want(2 * SECOND, ip(1)), Way::Ask);
     assert_eq!(table.iter(2 * SECOND).count(), 0);
-    assert_eq!(table.tell(3 * SECOND, ip(1), mac(1), ANSWER), News::Answered);
+    assert_eq!(table.update(3 * SECOND, ip(1), mac(1), ANSWER), Update::Resolved);
     assert_eq!(table.want(3 * SECOND, ip(1)), Way::Ready);
     let known: Vec<_> = table.iter(3 * SECOND).collect();
     assert_eq!(
@@ -49,14 +49,14 @@ fn what_nobody_has_asked_for_makes_no_entry() {
     let mut table = Neighbours::default();
     for overrides in [true, false] {
         assert_eq!(
-            table.tell(0, ip(1), mac(1), Told::Answering { overrides }),
-            News::None
+            table.update(0, ip(1), mac(1), Claim::Reply { overrides }),
+            Update::None
         );
     }
     assert_eq!(table.want(0, ip(1)), Way::Ask);
     // Stations that cannot be.
     for bad in [[0; 6], [1, 0, 0, 0, 0, 1]] {
-        assert_eq!(table.tell(0, ip(1), bad, ANSWER), News::None);
+        assert_eq!(table.update(0, ip(1), bad, ANSWER), Update::None);
     }
     assert_eq!(table.want(0, ip(1)), Way::Wait);
 }
@@ -66,19 +66,19 @@ fn an_address_that_is_known_changes_only_if_the_message_overrides_it() {
     let mut table = Neighbours::default();
     know(&mut table, 0, 1);
     assert_eq!(
-        table.tell(1, ip(1), mac(2), Told::Answering { overrides: false }),
-        News::None
+        table.update(1, ip(1), mac(2), Claim::Reply { overrides: false }),
+        Update::None
     );
     assert_eq!(table.iter(1).next().unwrap().mac, mac(1));
-    assert_eq!(table.tell(1, ip(1), mac(2), ANSWER), News::Changed);
-    assert_eq!(table.tell(2, ip(1), mac(3), Told::Asking), News::Changed);
+    assert_eq!(table.update(1, ip(1), mac(2), ANSWER), Update::Changed);
+    assert_eq!(table.update(2, ip(1), mac(3), Claim::Request), Update::Changed);
     assert_eq!(table.iter(2).next().unwrap().mac, mac(3));
 }
 
 #[test]
 fn who_asks_for_us_is_shown_when_the_brane_sends_there() {
     let mut table = Neighbours::default();
-    assert_eq!(table.tell(0, ip(1), mac(1), Told::Asking), News::None);
+    assert_eq!(table.update(0, ip(1), mac(1), Claim::Request), Update::None);
     assert_eq!(table.want(1, ip(1)), Way::Show(mac(1)));
     assert_eq!(table.want(1, ip(1)), Way::Ready);
     table.lost(ip(1));
@@ -94,7 +94,7 @@ fn strangers_take_no_place_that_is_needed() {
         know(&mut table, SECOND, n);
     }
     for n in 1000..3000 {
-        table.tell(2 * SECOND, ip(n), mac(n), Told::Asking);
+        table.update(2 * SECOND, ip(n), mac(n), Claim::Request);
         table.want_for_stranger(2 * SECOND, ip(n + 10_000));
     }
     for n in 0..100 {
@@ -118,7 +118,10 @@ fn neighbours_that_do_not_answer_take_no_place_of_those_that_have() {
         assert_eq!(table.want(2 * SECOND, ip(n)), Way::Ready, "{n}");
     }
     // The last ones can still answer.
-    assert_eq!(table.tell(2 * SECOND, ip(2999), mac(7), ANSWER), News::Answered);
+    assert_eq!(
+        table.update(2 * SECOND, ip(2999), mac(7), ANSWER),
+        Update::Resolved
+    );
     assert!(table.0.len() <= LIMIT);
 }
 
@@ -138,10 +141,10 @@ fn what_smoltcp_asks_for_itself_is_answered() {
     let mut table = Neighbours::default();
     table.asked(0, ip(1));
     table.asked(0, ip(1));
-    assert_eq!(table.tell(1, ip(1), mac(1), ANSWER), News::Answered);
+    assert_eq!(table.update(1, ip(1), mac(1), ANSWER), Update::Resolved);
     // An answer that comes when nobody waits any more is kept, and shown on the next use.
     table.asked(0, ip(2));
-    assert_eq!(table.tell(4 * SECOND, ip(2), mac(2), ANSWER), News::None);
+    assert_eq!(table.update(4 * SECOND, ip(2), mac(2), ANSWER), Update::None);
     assert_eq!(table.want(4 * SECOND, ip(2)), Way::Show(mac(2)));
 }
 
@@ -157,11 +160,11 @@ proptest! {
             match what {
                 0 => drop(table.want(now, ip(n))),
                 1 => drop(table.want_for_stranger(now, ip(n))),
-                2 => drop(table.tell(now, ip(n), mac(n), Told::Asking)),
+                2 => drop(table.update(now, ip(n), mac(n), Claim::Request)),
                 3 => table.asked(now, ip(n)),
-                4 => drop(table.tell(now, ip(n), mac(n), Told::Answering { overrides: false })),
+                4 => drop(table.update(now, ip(n), mac(n), Claim::Reply { overrides: false })),
                 _ => {
-                    if table.tell(now, ip(n), mac(n), ANSWER) == News::Answered {
+                    if table.update(now, ip(n), mac(n), ANSWER) == Update::Resolved {
                         prop_assert_eq!(table.want(now, ip(n)), Way::Ready);
                     }
                 }

@@ -1,11 +1,11 @@
-//! Memory of all TCP buffers of a brane: one region, taken at the start and divided into blocks by halving (a buddy system).
+//! Memory of all TCP buffers of a brane: one region, allocated when TCP is created and divided into blocks by halving (a buddy system).
 //!
 //! Any host can cause connections, and clients choose the sizes of their buffers. So the memory for them is apart from all
 //! other memory of the brane: if none is left in one piece, [`Buffers::take`] fails and nothing else does. Blocks that are
 //! given back join their free neighbours at once, whatever the sizes were. No step allocates, and none takes longer with the
 //! number of blocks.
 
-use alloc::boxed::Box;
+use alloc::vec::Vec;
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 
@@ -48,6 +48,8 @@ impl Block {
 
 /// The region and its free blocks.
 pub struct Buffers {
+    /// The region: room of a vector without elements. All access is by `base`.
+    region: Vec<MaybeUninit<u8>>,
     base: NonNull<u8>,
     /// Free blocks of each order, by number among those of their size.
     free: [[u64; WORDS]; ORDERS],
@@ -57,36 +59,34 @@ pub struct Buffers {
     used: usize,
 }
 
-impl Default for Buffers {
-    /// Takes the region.
-    fn default() -> Buffers {
-        let region = Box::leak(Box::<[u8]>::new_uninit_slice(MEMORY));
-        let mut free = [[0; WORDS]; ORDERS];
-        for root in 0..MEMORY / LARGEST {
-            free[ORDERS - 1][root / 64] |= 1 << (root % 64);
-        }
-        Buffers {
-            base: NonNull::from_mut(region).cast(),
-            free,
-            written: [0; WORDS],
-            used: 0,
-        }
-    }
-}
-
 impl Drop for Buffers {
-    /// Returns the region if no block is in use. Otherwise somebody may still have its bytes, and the memory is lost.
+    /// Returns the region if no block is in use. Otherwise a socket may still have its bytes, and the memory is lost.
     fn drop(&mut self) {
-        if self.used == 0 {
-            let region = NonNull::slice_from_raw_parts(self.base.cast::<MaybeUninit<u8>>(), MEMORY);
-            // SAFETY: the region came from a box of this type and length (`default`). All blocks are back, so by the contract of
-            // `bytes` nobody has a reference into it.
-            drop(unsafe { Box::from_raw(region.as_ptr()) });
+        if self.used != 0 {
+            core::mem::forget(core::mem::take(&mut self.region));
         }
     }
 }
 
 impl Buffers {
+    /// Allocates the region. Returns `None` if there is no memory for it.
+    pub fn new() -> Option<Buffers> {
+        let mut region = Vec::new();
+        region.try_reserve_exact(MEMORY).ok()?;
+        let base = NonNull::from(region.spare_capacity_mut()).cast();
+        let mut free = [[0; WORDS]; ORDERS];
+        for root in 0..MEMORY / LARGEST {
+            free[ORDERS - 1][root / 64] |= 1 << (root % 64);
+        }
+        Some(Buffers {
+            region,
+            base,
+            free,
+            written: [0; WORDS],
+            used: 0,
+        })
+    }
+
     /// Takes a block of `len` bytes, a power of two from [`SMALLEST`] to [`LARGEST`]. Returns `None` if there is no such block.
     pub fn take(&mut self, len: usize) -> Option<Block> {
         if !len.is_power_of_two() || !(SMALLEST..=LARGEST).contains(&len) {
@@ -164,7 +164,6 @@ impl Buffers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::vec::Vec;
     use proptest::prelude::*;
 
     fn all(buffers: &mut Buffers, len: usize) -> Vec<Block> {
@@ -173,7 +172,7 @@ mod tests {
 
     #[test]
     fn the_region_is_used_up_to_its_last_byte_whatever_the_size() {
-        let mut buffers = Buffers::default();
+        let mut buffers = Buffers::new().unwrap();
         for len in (0..ORDERS).map(|order| SMALLEST << order) {
             let blocks = all(&mut buffers, len);
             assert_eq!((blocks.len(), buffers.used()), (MEMORY / len, MEMORY));
@@ -184,7 +183,7 @@ mod tests {
 
     #[test]
     fn sizes_out_of_range_are_refused() {
-        let mut buffers = Buffers::default();
+        let mut buffers = Buffers::new().unwrap();
         for len in [
             0,
             1,
@@ -202,7 +201,7 @@ mod tests {
         /// Blocks in use never overlap, and when all are back, the largest ones can be had again.
         #[test]
         fn blocks_never_overlap(steps in prop::collection::vec((any::<bool>(), 0usize..ORDERS, any::<prop::sample::Index>()), 1..300)) {
-            let mut buffers = Buffers::default();
+            let mut buffers = Buffers::new().unwrap();
             let mut blocks: Vec<Block> = Vec::new();
             for (give, order, which) in steps {
                 if give && !blocks.is_empty() {
@@ -226,7 +225,7 @@ mod tests {
         /// A block's bytes are its own.
         #[test]
         fn bytes_of_blocks_are_apart(orders in prop::collection::vec(0usize..3, 1..20)) {
-            let mut buffers = Buffers::default();
+            let mut buffers = Buffers::new().unwrap();
             let blocks: Vec<Block> = orders.iter().filter_map(|order| buffers.take(SMALLEST << order)).collect();
             // SAFETY: each block is asked for its bytes once, and none is given back.
             let mut slices: Vec<_> = blocks.iter().map(|block| unsafe { buffers.bytes(block) }).collect();

@@ -1,14 +1,60 @@
 //! Fields of a TCP header that the stack decides by before smoltcp sees the segment.
 //!
-//! Segments come from any host. [`crate::headers`] has checked lengths and checksum; nothing else of a segment is trusted. Nothing
-//! here panics, whatever the bytes.
+//! Segments come from any host. [`Segment::read`] checks lengths and checksum; nothing else of a segment is trusted. Nothing here
+//! panics, whatever the bytes.
 
-use crate::headers::Transport;
+use crate::headers::wire::TCP_HEADER;
+use crate::headers::{Packet, Reason};
+use smoltcp::wire::IpAddress;
 
-/// Bytes of a TCP header without options.
-const HEADER: usize = 20;
 /// Largest shift count of a window scale option (RFC 7323, 2.3).
 const LARGEST_SCALE: u8 = 14;
+
+/// A whole TCP segment in a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// Sender.
+    pub src: IpAddress,
+    /// Receiver.
+    pub dst: IpAddress,
+    /// Sender's port.
+    pub src_port: u16,
+    /// Receiver's port.
+    pub dst_port: u16,
+    /// First byte of the TCP header, from the frame's start.
+    pub header: usize,
+    /// First byte of the payload, from the frame's start.
+    pub payload: usize,
+    /// Bytes of payload.
+    pub len: usize,
+    /// The flags.
+    pub flags: u8,
+}
+
+impl Segment {
+    /// Reads the segment in a packet. Checks its lengths, and its checksum if that is needed.
+    pub fn read(packet: &Packet<'_>) -> Result<Segment, Reason> {
+        let header = packet.bytes().first_chunk::<TCP_HEADER>();
+        let header = header.ok_or(Reason::Truncated)?;
+        let len = usize::from(header[12] >> 4) * 4;
+        if len < TCP_HEADER || len > packet.len {
+            return Err(Reason::Length);
+        }
+        if !packet.intact && !packet.has_checksum(packet.len) {
+            return Err(Reason::Checksum);
+        }
+        Ok(Segment {
+            src: packet.src,
+            dst: packet.dst,
+            src_port: u16::from_be_bytes([header[0], header[1]]),
+            dst_port: u16::from_be_bytes([header[2], header[3]]),
+            header: packet.payload,
+            payload: packet.payload + len,
+            len: packet.len - len,
+            flags: header[13],
+        })
+    }
+}
 
 /// Sequence and acknowledgement numbers of a segment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,7 +67,7 @@ pub struct Numbers {
 
 impl Numbers {
     /// Reads them from the frame that `segment` was found in.
-    pub fn of(frame: &[u8], segment: &Transport) -> Numbers {
+    pub fn of(frame: &[u8], segment: &Segment) -> Numbers {
         let word = |at: usize| {
             let bytes = frame
                 .get(segment.header + at..)
@@ -66,10 +112,10 @@ impl Default for Options {
 
 impl Options {
     /// Reads the options of a SYN. A list that is cut or malformed counts up to the defect, as smoltcp has it.
-    pub fn of(frame: &[u8], segment: &Transport) -> Options {
+    pub fn of(frame: &[u8], segment: &Segment) -> Options {
         let mut options = Options::default();
         let mut list = frame
-            .get(segment.header + HEADER..segment.payload)
+            .get(segment.header + TCP_HEADER..segment.payload)
             .unwrap_or_default();
         while let [kind, rest @ ..] = list {
             match kind {
@@ -101,12 +147,12 @@ impl Options {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use smoltcp::wire::{IpAddress, TcpPacket, TcpRepr};
+    use smoltcp::wire::{TcpPacket, TcpRepr};
     use std::vec::Vec;
 
-    fn segment(len: usize) -> Transport {
+    fn segment(len: usize) -> Segment {
         let address: IpAddress = "10.0.2.2".parse().unwrap();
-        Transport {
+        Segment {
             src: address,
             dst: address,
             src_port: 1,
@@ -155,7 +201,7 @@ mod tests {
 
         #[test]
         fn nothing_panics(bytes in prop::collection::vec(any::<u8>(), 0..70), header in 0usize..80, payload in 0usize..80) {
-            let segment = Transport { header, payload, ..segment(0) };
+            let segment = Segment { header, payload, ..segment(0) };
             Options::of(&bytes, &segment);
             Numbers::of(&bytes, &segment);
         }

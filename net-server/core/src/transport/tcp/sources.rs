@@ -3,11 +3,11 @@
 //! Sources are hosts on the network, which can have many addresses. An IPv4 address is one source; of IPv6 the /64, since a host
 //! can have all addresses in one (RFC 4291, 2.5.4). Memory for the table is taken once.
 
-use hashbrown::HashMap;
-use slab::Slab;
+use crate::family::{Purchase, Shortage};
+use crate::table::Table;
+use crate::transport::Map;
+use foldhash::fast::FixedState;
 use smoltcp::wire::IpAddress;
-
-type Map<K, V> = HashMap<K, V, foldhash::fast::FixedState>;
 
 /// Returns what connections of one source have in common of their remote address.
 pub fn source_of(remote: IpAddress) -> u128 {
@@ -24,23 +24,31 @@ pub struct SourceId(usize);
 /// The sources that hold connections.
 pub struct Sources {
     numbers: Map<u128, usize>,
-    held: Slab<(u128, u32)>,
+    held: Table<(u128, u32)>,
+    hash: FixedState,
 }
 
 impl Sources {
-    /// Bytes of heap that a table for at most `connections` takes.
-    pub const fn bytes(connections: usize) -> usize {
-        (2 * connections * 8 / 7).next_power_of_two() * (size_of::<(u128, usize)>() + 1)
-            + connections * size_of::<(usize, (u128, u32))>()
+    /// Makes the tables without memory.
+    pub fn new(hash: FixedState) -> Sources {
+        Sources {
+            numbers: Map::with_hasher(hash.clone()),
+            held: Table::default(),
+            hash,
+        }
     }
 
-    /// Makes a table for at most `connections`.
-    pub fn new(connections: usize, hash: foldhash::fast::FixedState) -> Sources {
-        Sources {
-            // Twice the number, so that the table clears deleted entries in place and never grows.
-            numbers: Map::with_capacity_and_hasher(2 * connections, hash),
-            held: Slab::with_capacity(connections),
-        }
+    /// Buys tables for at most `connections`.
+    pub fn create(&mut self, connections: usize, purchase: &mut Purchase<'_>) -> Result<(), Shortage> {
+        // Twice the number, so that the table clears deleted entries in place and never grows.
+        self.numbers = purchase.map(2 * connections, &self.hash)?;
+        self.held = purchase.table(connections)?;
+        Ok(())
+    }
+
+    /// Frees the tables.
+    pub fn destroy(&mut self) {
+        *self = Sources::new(self.hash.clone());
     }
 
     /// How many connections the source of `remote` holds.
@@ -56,16 +64,19 @@ impl Sources {
         self.held.get(id.0).map_or(0, |(_, held)| *held)
     }
 
-    /// The source of `remote` has one connection more. Each is given back by [`Self::release`].
-    pub fn take(&mut self, remote: IpAddress) -> SourceId {
+    /// The source of `remote` has one connection more. Each is given back by [`Self::release`]. Returns `None` if there is no memory
+    /// for one more source.
+    pub fn take(&mut self, remote: IpAddress) -> Option<SourceId> {
         let source = source_of(remote);
-        let held = &mut self.held;
-        let number = *self
-            .numbers
-            .entry(source)
-            .or_insert_with(|| held.insert((source, 0)));
-        self.held[number].1 += 1;
-        SourceId(number)
+        if let Some(number) = self.numbers.get(&source) {
+            let (_, held) = self.held.get_mut(*number)?;
+            *held += 1;
+            return Some(SourceId(*number));
+        }
+        self.numbers.try_reserve(1).ok()?;
+        let number = self.held.insert((source, 1)).ok()?;
+        self.numbers.insert(source, number);
+        Some(SourceId(number))
     }
 
     /// The source has one connection less.
@@ -84,7 +95,7 @@ impl Sources {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use foldhash::fast::FixedState;
+    use crate::family::Account;
     use proptest::prelude::*;
 
     #[test]
@@ -96,15 +107,21 @@ mod tests {
         assert_ne!(source("10.0.2.2"), source("::ffff:0:0:0:1"));
     }
 
+    fn allocated() -> Sources {
+        let mut sources = Sources::new(FixedState::default());
+        sources.create(200, &mut Account::default().purchase()).unwrap();
+        sources
+    }
+
     proptest! {
         #[test]
         fn counts_as_a_list_does(steps in prop::collection::vec((0u8..5, any::<bool>()), 0..200)) {
-            let mut sources = Sources::new(200, FixedState::default());
+            let mut sources = allocated();
             let address = |n: u8| IpAddress::v4(10, 0, 2, n);
             let mut model: Vec<(u8, SourceId)> = Vec::new();
             for (n, opens) in steps {
                 if opens {
-                    model.push((n, sources.take(address(n))));
+                    model.push((n, sources.take(address(n)).unwrap()));
                 } else if let Some(at) = model.iter().position(|(m, _)| *m == n) {
                     sources.release(model.remove(at).1);
                 }

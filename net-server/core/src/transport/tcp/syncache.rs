@@ -15,12 +15,13 @@
 
 pub mod cookie;
 
+use crate::family::{Purchase, Shortage};
 use crate::transport::tcp::FlowKey;
 use crate::transport::tcp::isn::{Isn, Keyed};
 use crate::transport::tcp::opener::Handshake;
 use crate::transport::tcp::segment::{Numbers, Options, at_or_after};
 use crate::transport::tcp::sources::source_of;
-use alloc::boxed::Box;
+use alloc::vec::Vec;
 use core::hash::BuildHasher;
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
@@ -41,10 +42,6 @@ const FIRST_RETRY: u64 = 1_000_000_000;
 
 /// What the peer can have sent behind its SYN: a window without scale (RFC 7323, 2.2).
 const WINDOW: u32 = 65535;
-
-/// Bytes of heap that the half-open connections of a brane take.
-pub const BYTES: usize =
-    (2 * QUEUE * 8 / 7).next_power_of_two() * (size_of::<(FlowKey, HalfOpen)>() + 1) + COUNTS;
 
 /// A SYN that was answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +68,7 @@ pub enum Acknowledged {
 /// The half-open connections of a brane.
 pub struct SynCache {
     queue: HashMap<FlowKey, HalfOpen, FixedState>,
-    counts: Box<[u8; COUNTS]>,
+    counts: Vec<u8>,
     hash: FixedState,
     isn: Isn,
     secret: Keyed,
@@ -82,19 +79,33 @@ pub struct SynCache {
 }
 
 impl SynCache {
-    /// Makes an empty queue. `rng` must be unpredictable.
+    /// Makes keys and a queue without memory. `rng` must be unpredictable.
     pub fn new(rng: &mut impl RngCore) -> SynCache {
         let hash = FixedState::with_seed(rng.next_u64());
         SynCache {
-            // Twice the number, so that the table clears deleted entries in place and never grows.
-            queue: HashMap::with_capacity_and_hasher(2 * QUEUE, hash.clone()),
-            counts: Box::new([0; COUNTS]),
+            queue: HashMap::with_hasher(hash.clone()),
+            counts: Vec::new(),
             hash,
             isn: Isn::new(rng),
             secret: Keyed::new(rng),
             cookies_until: 0,
             earliest: u64::MAX,
         }
+    }
+
+    /// Buys the queue.
+    pub fn create(&mut self, purchase: &mut Purchase<'_>) -> Result<(), Shortage> {
+        // Twice the number, so that the table clears deleted entries in place and never grows.
+        self.queue = purchase.map(2 * QUEUE, &self.hash)?;
+        self.counts = purchase.zeroed(COUNTS)?;
+        Ok(())
+    }
+
+    /// Frees the queue.
+    pub fn destroy(&mut self) {
+        self.queue = HashMap::with_hasher(self.hash.clone());
+        self.counts = Vec::new();
+        self.earliest = u64::MAX;
     }
 
     /// How many entries are in use.

@@ -8,7 +8,9 @@
 //! The owner forgets everything when sockets, addresses, interfaces or links change; whether the protocol is served is asked
 //! for each datagram.
 
-use crate::headers::{ETHERNET, Transport};
+use super::Header;
+use crate::headers::wire::number::UDP;
+use crate::headers::wire::{ETHERNET, IPV4_HEADER, IPV6_HEADER, UDP_HEADER};
 use crate::ip::checksum;
 use brane_abi::control::Family;
 use brane_abi::net::SockAddr;
@@ -17,11 +19,6 @@ use smoltcp::wire::IpAddress;
 
 /// Flows kept at a time: a power of two.
 const FLOWS: usize = 16;
-
-const UDP: u8 = 17;
-const UDP_HEADER: usize = 8;
-const IPV4_HEADER: usize = 20;
-const IPV6_HEADER: usize = 40;
 
 /// Whose a datagram is, and what its receiver is told of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +33,7 @@ pub struct Delivery {
 
 impl Delivery {
     /// The delivery of that datagram to that socket.
-    pub fn new(client: usize, slot: usize, datagram: &Transport) -> Delivery {
+    pub fn new(client: usize, slot: usize, datagram: &Header) -> Delivery {
         let abi = |address: IpAddress, port| SockAddr::new(Some(address.into()), port);
         Delivery {
             client,
@@ -128,9 +125,9 @@ pub fn plain(netif: usize, frame: &[u8]) -> Option<(Family, Flow, &[u8])> {
 
 /// The flows, each at a place that follows from its addresses and ports.
 #[derive(Default)]
-pub struct Inlets([Option<(Flow, Delivery)>; FLOWS]);
+pub struct RxFlowCache([Option<(Flow, Delivery)>; FLOWS]);
 
-impl Inlets {
+impl RxFlowCache {
     /// Where the datagrams of that flow go.
     #[inline]
     pub fn find(&self, flow: &Flow) -> Option<&Delivery> {
@@ -147,7 +144,7 @@ impl Inlets {
 
     /// Forgets everything.
     pub fn clear(&mut self) {
-        *self = Inlets::default();
+        *self = RxFlowCache::default();
     }
 }
 
@@ -155,12 +152,21 @@ impl Inlets {
 mod tests {
     use super::*;
     use crate::headers::{Kind, ethernet};
+
     use proptest::prelude::*;
     use smoltcp::phy::ChecksumCapabilities;
     use smoltcp::wire::*;
     use std::vec::Vec;
 
     const MAC: [u8; 6] = [2, 0x77, 0, 0, 0, 1];
+
+    /// The datagram in a frame, if the long way takes it.
+    fn long_way(frame: &[u8]) -> Option<Header> {
+        match ethernet(frame, MAC, true) {
+            Ok(Kind::Packet(packet)) if packet.number == UDP => Header::read(&packet).ok(),
+            _ => None,
+        }
+    }
 
     fn datagram(v6: bool, payload: &[u8]) -> Vec<u8> {
         let (src, dst): (IpAddress, IpAddress) = match v6 {
@@ -202,14 +208,14 @@ mod tests {
             let frame = datagram(v6, b"hello");
             let (family, flow, payload) = plain(3, &frame).expect("a plain datagram");
             assert_eq!((family == Family::Inet6, payload), (v6, &b"hello"[..]));
-            let mut inlets = Inlets::default();
-            assert_eq!(inlets.find(&flow), None);
-            let Ok(Kind::Udp(udp)) = ethernet(&frame, MAC, true) else {
+            let mut rx_flow_cache = RxFlowCache::default();
+            assert_eq!(rx_flow_cache.find(&flow), None);
+            let Some(udp) = long_way(&frame) else {
                 panic!("not a datagram");
             };
             let delivery = Delivery::new(1, 2, &udp);
-            inlets.learn(flow, delivery);
-            assert_eq!(inlets.find(&flow), Some(&delivery));
+            rx_flow_cache.learn(flow, delivery);
+            assert_eq!(rx_flow_cache.find(&flow), Some(&delivery));
             // Any byte of what decides makes it another flow.
             let (ip, udp) = if v6 { (22, 54) } else { (26, 34) };
             for at in (0..12).chain(ip..udp + 4) {
@@ -219,11 +225,11 @@ mod tests {
                     mend(&mut other);
                 }
                 let (_, flow, _) = plain(3, &other).expect("still plain");
-                assert_eq!(inlets.find(&flow), None, "byte {at}");
+                assert_eq!(rx_flow_cache.find(&flow), None, "byte {at}");
             }
-            assert_eq!(inlets.find(&plain(4, &frame).unwrap().1), None);
-            inlets.clear();
-            assert_eq!(inlets.find(&flow), None);
+            assert_eq!(rx_flow_cache.find(&plain(4, &frame).unwrap().1), None);
+            rx_flow_cache.clear();
+            assert_eq!(rx_flow_cache.find(&flow), None);
         }
     }
 
@@ -272,10 +278,7 @@ mod tests {
                 mend(&mut frame);
             }
             let short = plain(0, &frame).map(|(_, _, payload)| payload);
-            let long = match ethernet(&frame, MAC, true) {
-                Ok(Kind::Udp(udp)) => Some(&frame[udp.payload..udp.payload + udp.len]),
-                _ => None,
-            };
+            let long = long_way(&frame).map(|udp| &frame[udp.payload..udp.payload + udp.len]);
             prop_assert_eq!(short, long);
         }
 
@@ -303,12 +306,12 @@ mod tests {
             }
             let (_, known, _) = plain(0, &original).unwrap();
             if let Some((family, flow, payload)) = plain(0, &frame) && known.is(&flow) {
-                let Ok(Kind::Udp(udp)) = ethernet(&frame, MAC, true) else {
+                let Some(udp) = long_way(&frame) else {
                     return Err(TestCaseError::fail("the long way does not take it"));
                 };
                 prop_assert_eq!(family == Family::Inet6, v6);
                 prop_assert_eq!(payload, &frame[udp.payload..udp.payload + udp.len]);
-                let Ok(Kind::Udp(first)) = ethernet(&original, MAC, true) else { unreachable!() };
+                let first = long_way(&original).unwrap();
                 prop_assert_eq!(Delivery::new(0, 0, &udp), Delivery::new(0, 0, &first));
             }
         }

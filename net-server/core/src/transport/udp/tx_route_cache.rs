@@ -5,7 +5,8 @@
 //! key here, compared in full, so one destination never gets another's answer.
 
 use crate::eth::device::Tx;
-use crate::headers::ETHERNET;
+use crate::headers::wire::number::UDP;
+use crate::headers::wire::{ETHERNET, IPV4_HEADER, IPV6_HEADER, UDP_HEADER, ethertype};
 use crate::ip::checksum;
 use smoltcp::wire::{IpAddress, IpEndpoint};
 
@@ -14,8 +15,6 @@ const LIFE: u64 = 500_000_000;
 
 /// Answers kept at a time; a power of two.
 const ANSWERS: usize = 32;
-
-const UDP: u8 = 17;
 
 /// One answer.
 #[derive(Clone, Copy)]
@@ -58,11 +57,11 @@ impl Answer {
 }
 
 /// The answers, each at a place that follows from its destination.
-pub struct Shortcuts([Option<Answer>; ANSWERS]);
+pub struct TxRouteCache([Option<Answer>; ANSWERS]);
 
-impl Default for Shortcuts {
+impl Default for TxRouteCache {
     fn default() -> Self {
-        Shortcuts([None; ANSWERS])
+        TxRouteCache([None; ANSWERS])
     }
 }
 
@@ -74,7 +73,7 @@ fn place(remote: IpAddress) -> usize {
     usize::from(last) % ANSWERS
 }
 
-impl Shortcuts {
+impl TxRouteCache {
     /// What is known of a destination.
     pub fn find(&self, now: u64, remote: IpAddress, named: Option<IpAddress>) -> Option<&Answer> {
         self.0[place(remote)]
@@ -92,7 +91,7 @@ impl Shortcuts {
 
     /// Forgets everything: addresses, routes or links have changed.
     pub fn clear(&mut self) {
-        *self = Shortcuts::default();
+        *self = TxRouteCache::default();
     }
 }
 
@@ -105,17 +104,17 @@ pub fn send(
     len: usize,
     fill: impl FnOnce(&mut [u8]),
 ) {
-    let udp_len = 8 + len;
-    let mut header = [0; ETHERNET + 40];
+    let udp_len = UDP_HEADER + len;
+    let mut header = [0; ETHERNET + IPV6_HEADER];
     header[..6].copy_from_slice(&answer.to);
     header[6..12].copy_from_slice(&answer.from);
     let ip = match (answer.source, answer.remote) {
         (IpAddress::Ipv4(src), IpAddress::Ipv4(dst)) => {
-            header[12..14].copy_from_slice(&[0x08, 0x00]);
-            let ip = &mut header[ETHERNET..ETHERNET + 20];
+            header[12..14].copy_from_slice(&ethertype::IPV4.to_be_bytes());
+            let ip = &mut header[ETHERNET..ETHERNET + IPV4_HEADER];
             // Version and length; no identification, because it may not be fragmented (RFC 6864, 4.1).
             ip[0] = 0x45;
-            ip[2..4].copy_from_slice(&((20 + udp_len) as u16).to_be_bytes());
+            ip[2..4].copy_from_slice(&((IPV4_HEADER + udp_len) as u16).to_be_bytes());
             ip[6] = 0x40;
             ip[8] = 64;
             ip[9] = UDP;
@@ -123,18 +122,18 @@ pub fn send(
             ip[16..20].copy_from_slice(&dst.octets());
             let sum = !checksum::sum(ip);
             ip[10..12].copy_from_slice(&sum.to_be_bytes());
-            20
+            IPV4_HEADER
         }
         (IpAddress::Ipv6(src), IpAddress::Ipv6(dst)) => {
-            header[12..14].copy_from_slice(&[0x86, 0xdd]);
-            let ip = &mut header[ETHERNET..ETHERNET + 40];
+            header[12..14].copy_from_slice(&ethertype::IPV6.to_be_bytes());
+            let ip = &mut header[ETHERNET..ETHERNET + IPV6_HEADER];
             ip[0] = 0x60;
             ip[4..6].copy_from_slice(&(udp_len as u16).to_be_bytes());
             ip[6] = UDP;
             ip[7] = 64;
             ip[8..24].copy_from_slice(&src.octets());
             ip[24..40].copy_from_slice(&dst.octets());
-            40
+            IPV6_HEADER
         }
         _ => return,
     };
@@ -160,15 +159,15 @@ mod tests {
         let (remote, source) = (IpAddress::v4(10, 0, 2, 2), IpAddress::v4(10, 0, 2, 1));
         // The same place in the table.
         let other = IpAddress::v4(10, 0, 3, 2);
-        let mut shortcuts = Shortcuts::default();
-        shortcuts.learn(5, Answer::new(remote, None, source, 1, [2; 6], [4; 6]));
+        let mut tx_route_cache = TxRouteCache::default();
+        tx_route_cache.learn(5, Answer::new(remote, None, source, 1, [2; 6], [4; 6]));
         for (now, holds) in [(5, true), (5 + LIFE - 1, true), (5 + LIFE, false)] {
-            let found = shortcuts.find(now, remote, None).map(|answer| answer.to);
+            let found = tx_route_cache.find(now, remote, None).map(|answer| answer.to);
             assert_eq!(found, holds.then_some([4; 6]), "{now}");
         }
-        assert!(shortcuts.find(5, other, None).is_none());
-        assert!(shortcuts.find(5, remote, Some(source)).is_none());
-        shortcuts.clear();
-        assert!(shortcuts.find(5, remote, None).is_none());
+        assert!(tx_route_cache.find(5, other, None).is_none());
+        assert!(tx_route_cache.find(5, remote, Some(source)).is_none());
+        tx_route_cache.clear();
+        assert!(tx_route_cache.find(5, remote, None).is_none());
     }
 }

@@ -1,4 +1,5 @@
 use super::*;
+use crate::family::Account;
 use proptest::prelude::*;
 use rand_chacha::ChaCha12Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -8,7 +9,9 @@ const SECOND: u64 = 1_000_000_000;
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 9];
 
 fn cache() -> SynCache {
-    SynCache::new(&mut ChaCha12Rng::from_seed([5; 32]))
+    let mut cache = SynCache::new(&mut ChaCha12Rng::from_seed([5; 32]));
+    cache.create(&mut Account::default().purchase()).unwrap();
+    cache
 }
 
 fn flow(host: u8, port: u16) -> FlowKey {

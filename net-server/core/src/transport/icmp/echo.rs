@@ -1,12 +1,15 @@
-//! `ping`: echo requests of the brane itself (RFC 792, RFC 4443 4).
+//! Echo requests of the brane itself (RFC 792, RFC 4443 4), for the query `ping`.
 //!
-//! smoltcp sends them, because it finds the neighbour; replies come from any host, checked by [`crate::headers`], and are matched
+//! smoltcp sends them, because it finds the neighbour. Replies come from any host, checked by [`crate::headers`], and are matched
 //! by identifier, sequence number and sender.
 
-use super::{PINGS, Queries, Requester, until};
-use crate::family::{control_of, family_of};
-use crate::stack::Stack;
+use super::Icmp;
+use crate::family::family_of;
+use crate::headers::Packet;
+use crate::net::Net;
+use crate::query::{Requester, until};
 use alloc::vec;
+use brane_abi::control::Family;
 use brane_abi::query::{Answer, Refusal};
 use smoltcp::iface::SocketHandle;
 use smoltcp::phy::ChecksumCapabilities;
@@ -28,34 +31,26 @@ pub struct Ping {
     pub until: u64,
 }
 
-impl Stack {
+impl Icmp {
     /// Sends an echo request.
-    pub(super) fn ping(
+    pub(crate) fn ping(
         &mut self,
         now: u64,
+        net: &mut Net,
         requester: Requester,
         to: IpAddress,
         sequence: u16,
         size: u16,
         timeout_ms: u32,
     ) -> Result<(), Refusal> {
-        self.check_room(requester, self.queries.pings.len(), PINGS)?;
-        let family = family_of(to);
-        if !self.switch.takes(family, control_of(family)) {
-            return Err(Refusal::NoSuchProtocol(control_of(family)));
-        }
         if size > LONGEST {
             return Err(Refusal::TooMuchData { size, most: LONGEST });
         }
-        let netif = self.route(to).filter(|_| to.is_unicast());
+        let netif = net.route(to).filter(|_| to.is_unicast());
         let netif = netif.ok_or(Refusal::NoRoute(to.into()))?;
-        let source = if netif == 0 {
-            Some(to)
-        } else {
-            self.netifs[netif].source_for(to)
-        };
+        let source = net.source(netif, to);
         let source = source.ok_or(Refusal::NoRoute(to.into()))?;
-        let ident = self.random() as u16;
+        let ident = net.random() as u16;
         let data: vec::Vec<u8> = (0..size).map(|n| n as u8).collect();
         let checksums = ChecksumCapabilities::default();
         let bytes = match (source, to) {
@@ -88,9 +83,9 @@ impl Stack {
         if !sent {
             return Err(Refusal::CannotSend(to.into()));
         }
-        self.netifs[netif].resolve(now, to);
-        let handle = self.netifs[netif].add_control(socket, now);
-        self.queries.pings.push(Ping {
+        net.netifs[netif].resolve(now, to);
+        let handle = net.netifs[netif].add_control(socket, now);
+        self.pings[family_of(to) as usize].push(Ping {
             requester,
             netif,
             handle,
@@ -103,59 +98,43 @@ impl Stack {
         Ok(())
     }
 
-    pub(super) fn end_pings(&mut self, now: u64) {
-        let Queries { pings, done, .. } = &mut self.queries;
-        for ping in pings.extract_if(.., |ping| ping.until <= now) {
-            self.netifs[ping.netif].remove_control(ping.handle);
-            done.push((ping.requester, Answer::Refused(Refusal::NoReply(ping.to.into()))));
+    /// Ends the requests whose time is over.
+    pub(crate) fn end_pings(&mut self, now: u64, net: &mut Net) {
+        let Icmp { pings, done, .. } = self;
+        for pings in pings {
+            for ping in pings.extract_if(.., |ping| ping.until <= now) {
+                net.netifs[ping.netif].remove_control(ping.handle);
+                done.push((ping.requester, Answer::Refused(Refusal::NoReply(ping.to.into()))));
+            }
         }
     }
 
-    /// Handles a received ICMP packet whose IP header begins at `start`. If it is the reply to a ping, the ping is answered.
-    pub fn echo_reply(&mut self, now: u64, frame: &[u8], start: usize) {
-        let Some(packet) = frame.get(start..) else {
+    /// Handles a received ICMP message. If it is the reply to a ping, the ping is answered.
+    pub(super) fn echo_reply(&mut self, now: u64, net: &mut Net, packet: &Packet<'_>) {
+        let (reply, hop_limit) = match packet.family {
+            Family::Inet => (0, packet.start + 8),
+            Family::Inet6 => (129, packet.start + 7),
+        };
+        let [kind, 0, _, _, a, b, c, d, ref data @ ..] = *packet.bytes() else {
             return;
         };
-        let Some((from, ttl, icmp)) = read(packet) else {
+        if kind != reply {
             return;
-        };
-        let [kind @ (0 | 129), 0, _, _, a, b, c, d, ref data @ ..] = *icmp else {
-            return;
-        };
+        }
         let (ident, sequence) = (u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
-        let mine = |ping: &Ping| {
-            (ping.to, ping.ident, ping.sequence) == (from, ident, sequence)
-                && (kind == 129) == matches!(from, IpAddress::Ipv6(_))
-        };
-        let Some(at) = self.queries.pings.iter().position(mine) else {
+        let mine = |ping: &Ping| (ping.to, ping.ident, ping.sequence) == (packet.src, ident, sequence);
+        let pings = &mut self.pings[packet.family as usize];
+        let Some(at) = pings.iter().position(mine) else {
             return;
         };
-        let ping = self.queries.pings.swap_remove(at);
-        self.netifs[ping.netif].remove_control(ping.handle);
+        let ping = pings.swap_remove(at);
+        net.netifs[ping.netif].remove_control(ping.handle);
         let answer = Answer::Echo {
-            from: from.into(),
+            from: packet.src.into(),
             size: data.len() as u16,
-            ttl,
+            ttl: packet.frame.get(hop_limit).copied().unwrap_or_default(),
             rtt_us: (now.saturating_sub(ping.since) / 1000).min(u32::MAX.into()) as u32,
         };
-        self.queries.done.push((ping.requester, answer));
-    }
-}
-
-/// Returns sender, time to live and payload of an IP packet that [`crate::headers`] has passed.
-fn read(packet: &[u8]) -> Option<(IpAddress, u8, &[u8])> {
-    if packet.first()? >> 4 == 4 {
-        let total = usize::from(u16::from_be_bytes([*packet.get(2)?, *packet.get(3)?]));
-        let from: [u8; 4] = *packet.get(12..)?.first_chunk()?;
-        let icmp = packet.get(usize::from(packet[0] & 15) * 4..total)?;
-        Some((IpAddress::Ipv4(from.into()), *packet.get(8)?, icmp))
-    } else {
-        let len = usize::from(u16::from_be_bytes([*packet.get(4)?, *packet.get(5)?]));
-        let from: [u8; 16] = *packet.get(8..)?.first_chunk()?;
-        Some((
-            IpAddress::Ipv6(from.into()),
-            *packet.get(7)?,
-            packet.get(40..40 + len)?,
-        ))
+        self.done.push((ping.requester, answer));
     }
 }

@@ -1,7 +1,7 @@
 //! Connections that come in: from the SYN to a socket that a client can accept, and who gives way when there is no room.
 //!
 //! SYNs and acknowledgements come from any host. Until the handshake is complete a connection is an entry of
-//! [`crate::transport::tcp::syncache`] or less; then it gets a socket and its buffers, and the listener has it for the taking, in order of
+//! [`super::syncache`] or less; then it gets a socket and its buffers, and the listener has it for the taking, in order of
 //! completion.
 //!
 //! A host that completes handshakes and holds what it gets can use up connections, memory, a listener's backlog and a client's
@@ -9,15 +9,15 @@
 //! connections the one that has been silent longest is reset. If both sources would hold equally many after the change of places,
 //! only a connection older than [`GRACE`] is reset. So a short request is served before another source can take its place.
 
-use super::{Map, Stack};
+use super::opener::{self, Handshake};
+use super::segment::{Numbers, Options, Segment};
+use super::syncache::Acknowledged;
+use super::{CONNECTIONS, Conn, FlowKey, Owner, Sizes, Tcp};
 use crate::eth::device::Tx;
-use crate::headers::{self, Transport, flags};
+use crate::headers::wire::{ETHERNET, IPV4_HEADER, IPV6_HEADER, TCP_HEADER, flags};
+use crate::net::Net;
 use crate::netif::NetIf;
-use crate::transport::tcp::opener::{self, Handshake};
-use crate::transport::tcp::segment::{Numbers, Options};
-use crate::transport::tcp::syncache::Acknowledged;
-use crate::transport::tcp::{CONNECTIONS, Conn, FlowKey, Listener, Owner, Sizes};
-use alloc::vec::Vec;
+use crate::transport::Ports;
 use core::cmp::Reverse;
 use slab::Slab;
 use smoltcp::phy::{Medium, PacketMeta};
@@ -45,36 +45,37 @@ pub(super) enum Unmatched {
     Refused,
 }
 
-impl Stack {
+impl Tcp {
     /// A segment has come in that belongs to no connection.
     pub(super) fn unmatched(
         &mut self,
         now: u64,
+        net: &mut Net,
         key: &FlowKey,
         frame: &[u8],
-        segment: &Transport,
+        segment: &Segment,
     ) -> Unmatched {
         let kind = segment.flags & (flags::SYN | flags::ACK | flags::RST | flags::FIN);
         if kind == flags::SYN {
-            self.syn(now, key, frame, segment)
+            self.syn(now, net, key, frame, segment)
         } else if kind & flags::RST != 0 {
             if self.syncache.reset(key, Numbers::of(frame, segment).seq) {
                 return Unmatched::Done;
             }
             Unmatched::Refused
         } else if kind & (flags::SYN | flags::ACK) == flags::ACK {
-            self.acknowledgement(now, key, frame, segment)
+            self.acknowledgement(now, net, key, frame, segment)
         } else {
             Unmatched::Refused
         }
     }
 
     /// A SYN has come: answers it if a listener wants it.
-    fn syn(&mut self, now: u64, key: &FlowKey, frame: &[u8], segment: &Transport) -> Unmatched {
-        let Some(listener) = wanting(&self.netifs, &self.listening, &self.listeners, key) else {
+    fn syn(&mut self, now: u64, net: &mut Net, key: &FlowKey, frame: &[u8], segment: &Segment) -> Unmatched {
+        let Some(listener) = wanting(&net.netifs, &self.listening, key) else {
             return Unmatched::Refused;
         };
-        let netif = &self.netifs[key.netif];
+        let netif = &net.netifs[key.netif];
         let link = !netif.is_loopback();
         // A SYN to or from more than one host gets no answer (RFC 1122, 4.2.3.10).
         let group = link && frame.first().is_none_or(|byte| byte & 1 != 0) || netif.is_broadcast(key.remote);
@@ -87,45 +88,51 @@ impl Stack {
         };
         let (seq, options) = (Numbers::of(frame, segment).seq, Options::of(frame, segment));
         let (handshake, is_cookie) = self.syncache.syn(now, key, seq, options, mac);
-        self.counters.tcp_syn_cookies += u64::from(is_cookie);
+        net.counters.tcp_syn_cookies += u64::from(is_cookie);
         let sizes = self.listeners[listener].sizes;
-        let netif = &mut self.netifs[key.netif];
+        let netif = &mut net.netifs[key.netif];
         answer(&mut netif.tx, netif.mac, mac, key, &handshake, sizes);
         Unmatched::Done
     }
 
     /// An acknowledgement has come that belongs to no connection: makes one of it if it completes a handshake.
-    fn acknowledgement(&mut self, now: u64, key: &FlowKey, frame: &[u8], segment: &Transport) -> Unmatched {
+    fn acknowledgement(
+        &mut self,
+        now: u64,
+        net: &mut Net,
+        key: &FlowKey,
+        frame: &[u8],
+        segment: &Segment,
+    ) -> Unmatched {
         let handshake = match self.syncache.acknowledged(now, key, Numbers::of(frame, segment)) {
             Acknowledged::Stands(handshake) => handshake,
             Acknowledged::OutOfWindow => return Unmatched::Done,
             Acknowledged::Unknown => return Unmatched::Refused,
         };
-        let Some(listener) = wanting(&self.netifs, &self.listening, &self.listeners, key) else {
+        let Some(listener) = wanting(&net.netifs, &self.listening, key) else {
             self.syncache.remove(key);
             return Unmatched::Refused;
         };
         // The handshake stays open if there is no room now; what the peer repeats tries again.
         if self.sources.held(key.remote) >= CONNECTIONS_FOR_SOURCE {
-            self.counters.tcp_source_full += 1;
+            net.counters.tcp_source_full += 1;
             return Unmatched::Done;
         }
         let here = &self.listeners[listener];
         if here.pending.len() >= here.backlog {
             let waits = |conn: &Conn| conn.owner == Owner::Listener(listener);
             let Some(id) = self.least_deserving(now, self.sources.held(key.remote), waits) else {
-                self.counters.tcp_backlog_full += 1;
+                net.counters.tcp_backlog_full += 1;
                 return Unmatched::Done;
             };
-            self.evict(now, id);
+            self.evict(now, net, id);
         }
         let sizes = self.listeners[listener].sizes;
-        let Some(id) = self.insert_incoming(now, *key, listener, sizes) else {
-            self.counters.tcp_no_memory += 1;
+        let Some(id) = self.insert_incoming(now, net, *key, listener, sizes) else {
+            net.counters.tcp_no_memory += 1;
             return Unmatched::Done;
         };
-        let Stack { conns, rng, .. } = self;
-        if !opener::accept(now, &mut conns[id].socket, key, &handshake, rng) {
+        if !opener::accept(now, &mut self.conns[id].socket, key, &handshake, net.rng()) {
             self.remove(id);
             return Unmatched::Refused;
         }
@@ -134,10 +141,17 @@ impl Stack {
         Unmatched::Conn(id)
     }
 
-    fn insert_incoming(&mut self, now: u64, key: FlowKey, listener: usize, sizes: Sizes) -> Option<usize> {
+    fn insert_incoming(
+        &mut self,
+        now: u64,
+        net: &mut Net,
+        key: FlowKey,
+        listener: usize,
+        sizes: Sizes,
+    ) -> Option<usize> {
         let mut evictions = 0;
         let id = loop {
-            if let Some(id) = self.insert(now, key, Owner::Listener(listener), sizes) {
+            if let Some(id) = self.insert(now, net, key, Owner::Listener(listener), sizes) {
                 break id;
             }
             if evictions == EVICTIONS {
@@ -149,9 +163,12 @@ impl Stack {
             let held = self.sources.held(key.remote);
             let victim = self.least_deserving(now, held, enough);
             let id = victim.or_else(|| self.least_deserving(now, held, |_| true))?;
-            self.evict(now, id);
+            self.evict(now, net, id);
         };
-        let source = self.sources.take(key.remote);
+        let Some(source) = self.sources.take(key.remote) else {
+            self.remove(id);
+            return None;
+        };
         let conn = &mut self.conns[id];
         (conn.source, conn.listener) = (Some(source), Some(listener));
         Some(id)
@@ -170,17 +187,17 @@ impl Stack {
     }
 
     /// Resets a connection for the sake of others. If a client holds it, the client is told by [`Self::evicted`].
-    fn evict(&mut self, now: u64, id: usize) {
-        self.counters.tcp_evicted += 1;
+    fn evict(&mut self, now: u64, net: &mut Net, id: usize) {
+        net.counters.tcp_evicted += 1;
         if let Some(Owner::Slot { client, slot }) = self.conns.get(id).map(|conn| conn.owner) {
             self.evicted.push((client, slot));
         }
-        self.abort(now, id);
+        self.abort(now, net, id);
     }
 
     /// A connection waits at a listener, and no slot of the client waits for one: a slot is freed for it if its source holds
     /// fewer than another.
-    pub fn crowded(&mut self, now: u64, id: usize) {
+    pub fn crowded(&mut self, now: u64, net: &mut Net, id: usize) {
         let Some(conn) = self.conns.get(id) else { return };
         let (Owner::Listener(listener), Some(source)) = (conn.owner, conn.source) else {
             return;
@@ -201,24 +218,24 @@ impl Stack {
         let newcomer = self.sources.held(remote).saturating_sub(1);
         if let Some(victim) = self.least_deserving(now, newcomer, taken) {
             self.listeners[listener].owed += 1;
-            self.evict(now, victim);
+            self.evict(now, net, victim);
         }
     }
 
     /// Sends the answers to SYNs that are due again.
-    pub(super) fn answer_again(&mut self, now: u64) {
+    pub(super) fn answer_again(&mut self, now: u64, net: &mut Net) {
         if self.syncache.deadline() > now {
             return;
         }
-        let Stack {
+        let Tcp {
             syncache,
-            netifs,
             listening,
             listeners,
             ..
         } = self;
+        let netifs = &mut net.netifs;
         syncache.expire(now, |key, entry| {
-            let Some(listener) = wanting(netifs, listening, listeners, key) else {
+            let Some(listener) = wanting(netifs, listening, key) else {
                 return false;
             };
             let (sizes, netif) = (listeners[listener].sizes, &mut netifs[key.netif]);
@@ -229,14 +246,8 @@ impl Stack {
 }
 
 /// The listener for connections to this address and port.
-fn wanting(
-    netifs: &Slab<NetIf>,
-    listening: &Map<u16, Vec<usize>>,
-    listeners: &Slab<Listener>,
-    key: &FlowKey,
-) -> Option<usize> {
-    let wanted = |l: &usize| listeners[*l].local.is_none_or(|a| a == key.local);
-    let listener = listening.get(&key.local_port)?.iter().copied().find(wanted)?;
+fn wanting(netifs: &Slab<NetIf>, listening: &Ports<usize>, key: &FlowKey) -> Option<usize> {
+    let listener = listening.find(key.local, key.local_port)?;
     let netif = netifs.get(key.netif)?;
     let ours = netif.is_loopback() || netif.owns(key.local);
     (ours && key.remote_port != 0).then_some(listener)
@@ -262,16 +273,12 @@ fn answer(tx: &mut Tx, from: [u8; 6], to: [u8; 6], key: &FlowKey, handshake: &Ha
         payload: &[],
     };
     let headers = match key.local {
-        IpAddress::Ipv4(_) => 20 + 20,
-        IpAddress::Ipv6(_) => 40 + 20,
+        IpAddress::Ipv4(_) => IPV4_HEADER + TCP_HEADER,
+        IpAddress::Ipv6(_) => IPV6_HEADER + TCP_HEADER,
     };
     tcp.max_seg_size = u16::try_from(tx.caps.ip_mtu().saturating_sub(headers)).ok();
     let ip = IpRepr::new(key.local, key.remote, IpProtocol::Tcp, tcp.buffer_len(), 64);
-    let link = if tx.caps.medium == Medium::Ip {
-        0
-    } else {
-        headers::ETHERNET
-    };
+    let link = if tx.caps.medium == Medium::Ip { 0 } else { ETHERNET };
     let caps = tx.caps.checksum.clone();
     if !tx.has_room() {
         return;

@@ -1,16 +1,21 @@
-//! The stack's TCP: connections by their flow, listeners by their port, and which connection is to be looked at.
+//! Connections by their flow, listeners by their port, and the connections that wait to be polled.
 //!
-//! Segments come from any host, checked by [`crate::headers`]; connections and listeners belong to clients. What a host can make
-//! us keep is bounded by the listeners' backlogs, [`CONNECTIONS`] and the pool's bytes. How a connection comes in is in
+//! Segments come from any host, checked by [`Segment::read`]. Connections and listeners belong to clients. What a host can make
+//! the brane keep is bounded by the listeners' backlogs, [`CONNECTIONS`] and the pool's bytes. How a connection comes in is in
 //! `passive.rs`.
 
 use super::passive::Unmatched;
-use super::{STALLED, Stack, overlap};
-use crate::headers::{Reason, Transport, flags};
-use crate::transport::tcp::opener;
-use crate::transport::tcp::segment::{Numbers, at_or_after};
-use crate::transport::tcp::{CONNECTIONS, Conn, FlowKey, LINGER, Listener, Owner, Sizes};
+use super::segment::{Numbers, Segment, at_or_after};
+use super::{CONNECTIONS, Conn, FlowKey, LINGER, Listener, Owner, Sizes, Tcp, opener};
+use crate::headers::Reason;
+use crate::headers::wire::flags;
+use crate::net::{Net, STALLED};
+use crate::query::{Section, SocketRows};
+use crate::transport::icmp::{Cause, ErrorReport};
 use alloc::collections::VecDeque;
+use alloc::vec::Vec;
+use brane_abi::control;
+use brane_abi::query::Socket;
 use brane_abi::socket::error;
 use smoltcp::socket::tcp::State;
 use smoltcp::wire::{IpAddress, IpEndpoint};
@@ -28,9 +33,9 @@ const RESOLVED: u64 = 10_000_000_000;
 /// See [`RESOLVED`].
 const UNRESOLVED: u64 = 100_000_000;
 
-impl Stack {
+impl Tcp {
     /// A TCP segment has come in on an interface.
-    pub(super) fn segment(&mut self, now: u64, index: usize, frame: &[u8], segment: &Transport) {
+    pub(crate) fn segment(&mut self, now: u64, net: &mut Net, index: usize, frame: &[u8], segment: &Segment) {
         let key = FlowKey {
             netif: index,
             local: segment.dst,
@@ -39,7 +44,7 @@ impl Stack {
             remote_port: segment.src_port,
         };
         let opens = segment.flags & (flags::SYN | flags::ACK | flags::RST | flags::FIN) == flags::SYN;
-        let mut found = self.flows.get(&key).copied();
+        let mut found = self.flows.find(&self.conns, &key);
         if let Some(id) = found
             && opens
             && self.conns[id].socket.state() == State::TimeWait
@@ -53,19 +58,19 @@ impl Stack {
         let id = match found {
             Some(id) => id,
             // An open connection shows that its other end may be one.
-            None if index != 0 && (self.is_ours(key.remote) || !self.netifs[index].owns(key.local)) => {
-                return self.counters.dropped(Reason::Address);
+            None if index != 0 && (net.is_ours(key.remote) || !net.netifs[index].owns(key.local)) => {
+                return net.counters.dropped(Reason::Address);
             }
-            None => match self.unmatched(now, &key, frame, segment) {
+            None => match self.unmatched(now, net, &key, frame, segment) {
                 Unmatched::Conn(id) => id,
                 Unmatched::Done => return,
-                Unmatched::Refused => return self.refuse(now, index, frame),
+                Unmatched::Refused => return self.refuse(now, net, index, frame),
             },
         };
         let conn = &mut self.conns[id];
         conn.heard = now;
         let before = (segment.flags & flags::FIN != 0).then(|| conn.socket.state());
-        self.netifs[index].ingress(now, frame, Some(&mut conn.socket.set));
+        net.netifs[index].ingress(now, frame, Some(&mut conn.socket.set));
         let state = conn.socket.state();
         if before.is_some_and(|before| !peer_is_done(before) && peer_is_done(state)) {
             let seq = Numbers::of(frame, segment).seq;
@@ -86,27 +91,34 @@ impl Stack {
     }
 
     /// A segment is for no connection: smoltcp resets it.
-    pub(crate) fn refuse(&mut self, now: u64, index: usize, frame: &[u8]) {
-        let netif = &mut self.netifs[index];
+    pub(crate) fn refuse(&mut self, now: u64, net: &mut Net, index: usize, frame: &[u8]) {
+        let netif = &mut net.netifs[index];
         netif.resolve_for_stranger(now, frame);
         netif.ingress(now, frame, Some(&mut self.nobody));
     }
 
-    pub(super) fn insert(&mut self, now: u64, key: FlowKey, owner: Owner, sizes: Sizes) -> Option<usize> {
+    pub(super) fn insert(
+        &mut self,
+        now: u64,
+        net: &mut Net,
+        key: FlowKey,
+        owner: Owner,
+        sizes: Sizes,
+    ) -> Option<usize> {
         let mut socket = loop {
             // Entries of closed connections can make the table want to grow.
-            let room = self.conns.len() < CONNECTIONS && self.flows.try_reserve(1).is_ok();
+            let room = self.conns.len() < CONNECTIONS && self.flows.reserve(&self.conns, &key);
             match room.then(|| self.pool.take(sizes)).flatten() {
                 Some(socket) => break socket,
                 None => {
                     let oldest = *self.lingering.front()?;
-                    self.counters.tcp_lingering_evicted += 1;
+                    net.counters.tcp_lingering_evicted += 1;
                     self.remove(oldest);
                 }
             }
         };
         socket.begin();
-        let id = self.conns.insert(Conn {
+        let inserted = self.conns.insert(Conn {
             socket,
             key,
             owner,
@@ -120,17 +132,27 @@ impl Stack {
             heard: now,
             source: None,
             listener: None,
+            iss: None,
+            failure: None,
         });
-        self.flows.insert(key, id);
-        Some(id)
+        match inserted {
+            Ok(id) => {
+                self.flows.insert(&self.conns, &key, id);
+                Some(id)
+            }
+            Err(conn) => {
+                self.pool.give(conn.socket);
+                None
+            }
+        }
     }
 
     /// Forgets a connection at once, without a word to the other end.
     pub fn remove(&mut self, id: usize) {
-        let Some(mut conn) = self.conns.try_remove(id) else {
+        let Some(mut conn) = self.conns.remove(id) else {
             return;
         };
-        self.flows.remove(&conn.key);
+        self.flows.remove(&conn.key, id);
         if let Some(source) = conn.source {
             self.sources.release(source);
         }
@@ -152,22 +174,14 @@ impl Stack {
     }
 
     /// Resets a connection.
-    pub fn abort(&mut self, now: u64, id: usize) {
+    pub fn abort(&mut self, now: u64, net: &mut Net, id: usize) {
         if let Some(conn) = self.conns.get_mut(id) {
             conn.socket.get().abort();
             // Where the interface is gone, there is nobody to tell.
-            if let Some(netif) = self.netifs.get_mut(conn.key.netif) {
+            if let Some(netif) = net.netifs.get_mut(conn.key.netif) {
                 netif.egress(now, &mut conn.socket.set);
             }
             self.remove(id);
-        }
-    }
-
-    /// Ends a connection because a hook has rejected one of its segments. Its owner learns it at the next poll.
-    pub(crate) fn abort_flow(&mut self, key: &FlowKey) {
-        if let Some(id) = self.flows.get(key).copied() {
-            self.conns[id].socket.get().abort();
-            self.touch(id);
         }
     }
 
@@ -184,6 +198,15 @@ impl Stack {
         }
     }
 
+    /// Ends a connection because a hook has rejected one of its segments. Its owner learns it at the next poll.
+    pub(crate) fn abort_flow(&mut self, key: &FlowKey) {
+        let id = self.flows.find(&self.conns, key);
+        if let Some((id, conn)) = id.and_then(|id| Some((id, self.conns.get_mut(id)?))) {
+            conn.socket.get().abort();
+            self.touch(id);
+        }
+    }
+
     /// Puts a connection on the list of those to look at.
     pub fn touch(&mut self, id: usize) {
         if let Some(conn) = self.conns.get_mut(id)
@@ -195,11 +218,11 @@ impl Stack {
     }
 
     /// Lets a connection send, and notes when it wants to be looked at again. A connection that nobody holds is finished here.
-    pub fn egress(&mut self, now: u64, id: usize) {
+    pub fn egress(&mut self, now: u64, net: &mut Net, id: usize) {
         let Some(conn) = self.conns.get_mut(id) else {
             return;
         };
-        let netif = &mut self.netifs[conn.key.netif];
+        let netif = &mut net.netifs[conn.key.netif];
         if conn.owner == Owner::Nobody {
             let socket = conn.socket.get();
             while socket
@@ -245,9 +268,9 @@ impl Stack {
     }
 
     /// Looks whether interfaces that were blocked have room again, and lets what waited for it go on.
-    pub fn unblock(&mut self) {
+    pub fn unblock(&mut self, net: &mut Net) {
         let mut freed = false;
-        for (_, netif) in self.netifs.iter_mut() {
+        for (_, netif) in net.netifs.iter_mut() {
             if netif.tx.blocked {
                 netif.tx.blocked = false;
                 freed |= netif.tx.has_room();
@@ -259,47 +282,30 @@ impl Stack {
     }
 
     /// Listens. Error: one of [`error`].
-    pub fn listen(&mut self, listener: Listener) -> Result<usize, u32> {
-        if listener.local.is_some_and(|a| !self.owns(a)) {
+    pub fn listen(&mut self, net: &Net, listener: Listener) -> Result<usize, u32> {
+        if listener.local.is_some_and(|a| !net.owns(a)) {
             return Err(error::ADDRESS_NOT_AVAILABLE);
         }
         let (port, local) = (listener.port, listener.local);
-        let overlaps = |l: &usize| overlap(self.listeners[*l].local, local);
-        if self
-            .listening
-            .get(&port)
-            .is_some_and(|here| here.iter().any(overlaps))
-        {
+        if self.listening.is_taken(local, port) {
             return Err(error::ADDRESS_IN_USE);
         }
-        if self.listening.try_reserve(1).is_err() {
+        let id = self.listeners.insert(listener).map_err(|_| error::NO_RESOURCES)?;
+        if !self.listening.insert(local, port, id) {
+            self.listeners.remove(id);
             return Err(error::NO_RESOURCES);
         }
-        let here = self.listening.entry(port).or_default();
-        if here.try_reserve(1).is_err() {
-            if here.is_empty() {
-                self.listening.remove(&port);
-            }
-            return Err(error::NO_RESOURCES);
-        }
-        let id = self.listeners.insert(listener);
-        here.push(id);
         Ok(id)
     }
 
     /// Stops listening; pending connections are reset. Returns the slots that waited for one.
-    pub fn unlisten(&mut self, now: u64, id: usize) -> VecDeque<usize> {
-        let Some(listener) = self.listeners.try_remove(id) else {
+    pub fn unlisten(&mut self, now: u64, net: &mut Net, id: usize) -> VecDeque<usize> {
+        let Some(listener) = self.listeners.remove(id) else {
             return VecDeque::new();
         };
-        if let Some(here) = self.listening.get_mut(&listener.port) {
-            here.retain(|l| *l != id);
-            if here.is_empty() {
-                self.listening.remove(&listener.port);
-            }
-        }
+        self.listening.remove(listener.local, listener.port, id);
         for conn in listener.pending {
-            self.abort(now, conn);
+            self.abort(now, net, conn);
         }
         listener.waiting
     }
@@ -307,7 +313,7 @@ impl Stack {
     /// Takes an established connection from a listener: the oldest of the source that holds fewest. A source that holds many does
     /// not stand before others in the line.
     pub fn accept(&mut self, listener: usize) -> Option<usize> {
-        let Stack {
+        let Tcp {
             listeners,
             conns,
             sources,
@@ -327,23 +333,24 @@ impl Stack {
     pub fn connect(
         &mut self,
         now: u64,
+        net: &mut Net,
         owner: Owner,
         (local, local_port): (Option<IpAddress>, u16),
         remote: IpEndpoint,
         sizes: Sizes,
     ) -> Result<usize, u32> {
-        if local.is_some_and(|a| !self.owns(a)) {
+        if local.is_some_and(|a| !net.owns(a)) {
             return Err(error::ADDRESS_NOT_AVAILABLE);
         }
         let usable = remote.port != 0 && remote.addr.is_unicast() && !remote.addr.is_broadcast();
         let netif = usable
-            .then(|| self.route(remote.addr))
+            .then(|| net.route(remote.addr))
             .flatten()
             .ok_or(error::UNREACHABLE)?;
         let local = match local {
             Some(local) if local.version() == remote.addr.version() => local,
             Some(_) => return Err(error::ADDRESS_NOT_AVAILABLE),
-            None => self.source(netif, remote.addr).ok_or(error::UNREACHABLE)?,
+            None => net.source(netif, remote.addr).ok_or(error::UNREACHABLE)?,
         };
         let mut key = FlowKey {
             netif,
@@ -353,27 +360,29 @@ impl Stack {
             remote_port: remote.port,
         };
         if local_port == 0 {
-            key.local_port = self
-                .pick_port(|stack, port| {
+            key.local_port = net
+                .pick_port(|port| {
                     let key = FlowKey {
                         local_port: port,
                         ..key
                     };
-                    !stack.flows.contains_key(&key) && !stack.listening.contains_key(&port)
+                    self.flows.find(&self.conns, &key).is_none() && !self.listening.is_taken(None, port)
                 })
                 .ok_or(error::NO_RESOURCES)?;
-        } else if self.flows.contains_key(&key) {
+        } else if self.flows.find(&self.conns, &key).is_some() {
             return Err(error::ADDRESS_IN_USE);
         }
-        let id = self.insert(now, key, owner, sizes).ok_or(error::NO_RESOURCES)?;
+        let id = self
+            .insert(now, net, key, owner, sizes)
+            .ok_or(error::NO_RESOURCES)?;
         let isn = self.syncache.isn(now, &key);
-        let Stack { conns, rng, .. } = self;
-        let socket = conns[id].socket.get();
-        let connected = opener::with_number(now, isn, rng, |iface| {
+        let socket = self.conns[id].socket.get();
+        let connected = opener::with_number(now, isn, net.rng(), |iface| {
             socket
                 .connect(iface.context(), remote, (local, key.local_port))
                 .is_ok()
         });
+        self.conns[id].iss = Some(isn);
         if !connected {
             self.remove(id);
             return Err(error::UNREACHABLE);
@@ -383,7 +392,143 @@ impl Stack {
     }
 
     /// Bytes of TCP buffers.
-    pub fn tcp_memory(&self) -> usize {
+    pub fn memory(&self) -> usize {
         self.pool.bytes()
+    }
+
+    /// Returns the connections whose interface or one of whose own addresses is gone.
+    pub fn stranded(&self, net: &Net) -> Vec<usize> {
+        let gone = |key: &FlowKey| {
+            !net.netifs.contains(key.netif)
+                || !net.owns(key.local)
+                || (key.netif == 0 && !net.owns(key.remote))
+        };
+        let conns = self.conns.iter().filter(|(_, conn)| gone(&conn.key));
+        conns.map(|(id, _)| id).collect()
+    }
+
+    /// Polls the connections that wait for the address of a neighbour, which has answered.
+    pub(super) fn poll_waiting(&mut self, net: &Net, index: usize, hop: IpAddress) {
+        let Some(netif) = net.netifs.get(index) else {
+            return;
+        };
+        for (id, conn) in self.conns.iter_mut() {
+            let here =
+                conn.key.netif == index && !conn.resolved && netif.next_hop(conn.key.remote) == Some(hop);
+            if here && !conn.queued {
+                conn.queued = true;
+                self.dirty.push_back(id);
+            }
+        }
+    }
+
+    /// Polls the connections whose deadline has come.
+    pub(super) fn poll_due(&mut self, now: u64) {
+        if self.earliest > now {
+            return;
+        }
+        self.earliest = u64::MAX;
+        for (id, conn) in self.conns.iter_mut() {
+            if conn.deadline <= now {
+                conn.deadline = u64::MAX;
+                if !conn.queued {
+                    conn.queued = true;
+                    self.dirty.push_back(id);
+                }
+            } else {
+                self.earliest = self.earliest.min(conn.deadline);
+            }
+        }
+    }
+
+    /// Handles an ICMP error. A hard error ends a connection whose SYN it quotes. Nothing ends an established connection, because
+    /// any host can forge an error (RFC 5927, 5.2).
+    pub(super) fn note_error(&mut self, net: &mut Net, report: &ErrorReport) {
+        let (local_port, remote_port) = report.ports();
+        let key = FlowKey {
+            netif: report.netif,
+            local: report.local,
+            remote: report.remote,
+            local_port,
+            remote_port,
+        };
+        let Some(id) = self.flows.find(&self.conns, &key) else {
+            net.counters.icmp_errors_stray += 1;
+            return;
+        };
+        let conn = &mut self.conns[id];
+        if conn.socket.state() != State::SynSent {
+            net.counters.tcp_icmp_errors += 1;
+            return;
+        }
+        // Nothing but the SYN is on its way (RFC 5927, 4.1).
+        if conn.iss != Some(report.sequence()) {
+            net.counters.icmp_errors_stray += 1;
+            return;
+        }
+        net.counters.tcp_icmp_errors += 1;
+        if !report.cause.is_hard() {
+            return;
+        }
+        conn.failure = Some(match report.cause {
+            Cause::Port | Cause::Protocol => error::REFUSED,
+            _ => error::UNREACHABLE,
+        });
+        if conn.owner == Owner::Nobody {
+            self.remove(id);
+        } else {
+            conn.socket.get().abort();
+            self.touch(id);
+        }
+    }
+
+    /// Lists listeners and connections.
+    pub(super) fn list(&mut self, rows: &mut SocketRows) {
+        match rows.section() {
+            Section::Unconnected => {
+                for (_, listener) in self.listeners.iter() {
+                    rows.add(|any| Socket {
+                        protocol: control::Protocol::Tcp,
+                        local: any.or(listener.local, listener.port),
+                        remote: None,
+                        state: "LISTEN".into(),
+                        receive_queue: listener.pending.len() as u32,
+                        send_queue: 0,
+                    });
+                }
+            }
+            Section::Connected => {
+                for (_, conn) in self.conns.iter_mut() {
+                    rows.add(|any| {
+                        let socket = conn.socket.get();
+                        Socket {
+                            protocol: control::Protocol::Tcp,
+                            local: any.or(Some(conn.key.local), conn.key.local_port),
+                            remote: Some(any.or(Some(conn.key.remote), conn.key.remote_port)),
+                            state: name(socket.state()).into(),
+                            receive_queue: socket.recv_queue() as u32,
+                            send_queue: socket.send_queue() as u32,
+                        }
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// Names a state as RFC 9293 does.
+fn name(state: State) -> &'static str {
+    match state {
+        State::Closed => "CLOSED",
+        State::Listen => "LISTEN",
+        State::SynSent => "SYN-SENT",
+        State::SynReceived => "SYN-RECEIVED",
+        State::Established => "ESTABLISHED",
+        State::FinWait1 => "FIN-WAIT-1",
+        State::FinWait2 => "FIN-WAIT-2",
+        State::CloseWait => "CLOSE-WAIT",
+        State::Closing => "CLOSING",
+        State::LastAck => "LAST-ACK",
+        State::TimeWait => "TIME-WAIT",
     }
 }
