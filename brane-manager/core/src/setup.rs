@@ -65,6 +65,7 @@ impl Manager {
                 families: given.families,
                 held: given.held,
                 interfaces: given.interfaces,
+                ..BraneConfig::default()
             });
             let is_brane = config.is_some();
             let brane = manager.instances.add(now, config);
