@@ -68,6 +68,7 @@ impl Manager {
                 held: given.held,
                 interfaces: given.interfaces,
                 filter: given.filter,
+                ..BraneConfig::default()
             });
             let is_brane = config.is_some();
             let brane = manager.instances.add(now, config);

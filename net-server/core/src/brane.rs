@@ -15,6 +15,7 @@ use crate::netif::NetIf;
 use crate::query::Requester;
 use crate::stack::Stack;
 use crate::transport::tcp::Owner;
+use crate::transport::tcp::connection::{Connection, State};
 use alloc::string::ToString;
 use alloc::vec::Vec;
 use brane_abi::control::{BraneConfig, BraneStatus, Counter};
@@ -22,7 +23,6 @@ use brane_abi::net::SockAddr;
 use brane_abi::port;
 use brane_abi::shared::SharedRegion;
 use brane_abi::socket::{IDENTITY_ADDRESSES, Identity};
-use smoltcp::socket::tcp::State;
 
 /// Frames taken from one port in one turn.
 const FRAME_BUDGET: usize = 64;
@@ -225,12 +225,7 @@ impl Brane {
             };
             conn.queued = false;
             let state = conn.socket.state();
-            if !conn.established
-                && !matches!(
-                    state,
-                    State::Listen | State::SynSent | State::SynReceived | State::Closed
-                )
-            {
+            if !conn.established && state.is_synchronized() {
                 conn.established = true;
                 conn.socket.established();
             }

@@ -7,8 +7,8 @@
 use super::Brane;
 use crate::family::Life;
 use crate::transport::tcp::Owner;
+use crate::transport::tcp::connection::{Connection, State};
 use alloc::vec::Vec;
-use smoltcp::socket::tcp::State;
 
 /// A shutdown under way.
 pub(super) struct Drain {

@@ -1,14 +1,18 @@
-//! TCP connections as the brane keeps them: a smoltcp socket each, in a set of its own, and the memory for their buffers.
+//! TCP (RFC 9293): connections and listeners of a brane.
 //!
-//! smoltcp looks at every socket of a set for every segment; so each connection is a set by itself, found by its addresses
-//! and ports. A socket comes to be when a handshake is complete, never before, so nothing waits in a set for nothing.
+//! Segments come from any host. Connections are found by their addresses and ports. What the brane needs of a connection is the
+//! trait [`connection::Connection`], which smoltcp implements. A connection that comes in gets a socket and buffers when its
+//! handshake is complete, never before.
 
 pub mod buffers;
+pub mod connection;
 mod connections;
+mod errors;
 mod flows;
 pub mod isn;
 pub mod opener;
 mod passive;
+mod rows;
 pub mod segment;
 pub mod sources;
 pub mod syncache;
@@ -25,15 +29,12 @@ use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use brane_abi::control::Family;
 use brane_abi::layout::sock;
-use buffers::{Block, Buffers};
+use connection::{Pool, Strangers, TcpSocket};
 use core::hash::{Hash, Hasher};
 use flows::Flows;
 use foldhash::fast::FixedState;
 use rand_chacha::rand_core::RngCore;
 use segment::Segment;
-use smoltcp::iface::{SocketHandle, SocketSet};
-use smoltcp::socket::tcp::{CongestionControl, Socket, SocketBuffer, State};
-use smoltcp::time::Duration;
 use smoltcp::wire::IpAddress;
 use sources::{SourceId, Sources};
 use syncache::SynCache;
@@ -47,14 +48,8 @@ const EVICTED: usize = 16;
 /// Connections at most, in whatever state.
 pub const CONNECTIONS: usize = 512;
 
-/// Time for the handshake, and for the last bytes of a connection that no client holds any more.
-pub const HANDSHAKE: Duration = Duration::from_secs(15);
-/// See [`HANDSHAKE`]; in nanoseconds.
+/// Time for the last bytes of a connection that no client holds any more, in nanoseconds.
 pub const LINGER: u64 = 60_000_000_000;
-/// An idle connection is probed this often (RFC 1122, 4.2.3.6, with an interval of our own) ...
-const KEEP_ALIVE: Duration = Duration::from_secs(60);
-/// ... and given up after this time without an answer.
-const SILENCE: Duration = Duration::from_secs(180);
 
 /// Which connection a segment belongs to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,103 +116,6 @@ impl Sizes {
     /// announce this one, because smoltcp shifts the windows that follow by it.
     pub fn scale(self) -> u8 {
         (usize::BITS - self.receive().leading_zeros()).saturating_sub(16) as u8
-    }
-}
-
-/// A smoltcp socket in its set, with its buffers. [`Pool::give`] takes it back.
-pub struct TcpSocket {
-    /// The set, for smoltcp. The socket stays in it.
-    pub set: SocketSet<'static>,
-    handle: SocketHandle,
-    /// Memory of the two buffers. Declared after the set: the socket that uses it goes first.
-    blocks: [Block; 2],
-}
-
-impl TcpSocket {
-    /// The socket.
-    pub fn get(&mut self) -> &mut Socket<'static> {
-        self.set.get_mut(self.handle)
-    }
-
-    /// Its state.
-    pub fn state(&self) -> State {
-        self.set.get::<Socket<'static>>(self.handle).state()
-    }
-
-    /// Bytes of its larger buffer.
-    pub fn largest(&self) -> usize {
-        self.blocks.iter().map(Block::len).max().unwrap_or_default()
-    }
-
-    /// Settings of a new connection.
-    pub fn begin(&mut self) {
-        let socket = self.get();
-        socket.set_congestion_control(CongestionControl::Reno);
-        socket.set_nagle_enabled(false);
-        // smoltcp sends a probe at once if keep-alive is set on a connection that stands. Set before the handshake, it is armed
-        // by the handshake's last segment, and the first probe comes after the idle time (RFC 9293, 3.8.4).
-        socket.set_keep_alive(Some(KEEP_ALIVE));
-        socket.set_timeout(Some(HANDSHAKE));
-    }
-
-    /// Settings of an established one.
-    pub fn established(&mut self) {
-        self.get().set_timeout(Some(SILENCE));
-    }
-}
-
-/// Memory for connections: makes their sockets and takes them back.
-#[derive(Default)]
-pub struct Pool {
-    /// `None` before TCP is created.
-    buffers: Option<Buffers>,
-}
-
-impl Pool {
-    /// Allocates the memory of all buffers. The region has a fixed size and is not part of the brane's account.
-    fn create(&mut self) -> Result<(), Shortage> {
-        let wanted = buffers::MEMORY;
-        self.buffers = Some(Buffers::new().ok_or(Shortage::Heap { wanted })?);
-        Ok(())
-    }
-
-    /// A closed socket with these buffers. Returns `None` if there is no memory for it.
-    pub fn take(&mut self, sizes: Sizes) -> Option<TcpSocket> {
-        let mut place = Vec::new();
-        place.try_reserve_exact(1).ok()?;
-        let pool = self.buffers.as_mut()?;
-        let rx = pool.take(sizes.rx)?;
-        let Some(tx) = pool.take(sizes.tx) else {
-            pool.give(rx);
-            return None;
-        };
-        // SAFETY: both blocks have just been taken. The socket that gets their bytes is dropped in `give` before they are
-        // given back; if a `TcpSocket` is dropped without `give`, its blocks stay in use for ever.
-        let bytes = |buffers: &mut Buffers, block| unsafe { buffers.bytes(block) };
-        let receive = bytes(pool, &rx);
-        let receive = &mut receive[..sizes.receive()];
-        let socket = Socket::new(SocketBuffer::new(receive), SocketBuffer::new(bytes(pool, &tx)));
-        let mut set = SocketSet::new(place);
-        let handle = set.add(socket);
-        Some(TcpSocket {
-            set,
-            handle,
-            blocks: [rx, tx],
-        })
-    }
-
-    /// Takes a socket back that has nothing to send any more.
-    pub fn give(&mut self, socket: TcpSocket) {
-        let TcpSocket { set, blocks, .. } = socket;
-        drop(set);
-        if let Some(buffers) = &mut self.buffers {
-            blocks.into_iter().for_each(|block| buffers.give(block));
-        }
-    }
-
-    /// Bytes of all buffers in use.
-    pub fn bytes(&self) -> usize {
-        self.buffers.as_ref().map_or(0, Buffers::used)
     }
 }
 
@@ -314,8 +212,8 @@ pub struct Tcp {
     blocked: Vec<usize>,
     /// Connections without an owner, oldest first.
     lingering: VecDeque<usize>,
-    /// An empty set of sockets, for segments that belong to no connection.
-    nobody: SocketSet<'static>,
+    /// Answers segments that belong to no connection.
+    strangers: Strangers,
     /// No later than the earliest deadline of any connection.
     earliest: u64,
     /// What the tables cost that both families share.
@@ -339,7 +237,7 @@ impl Tcp {
             dirty: VecDeque::new(),
             blocked: Vec::new(),
             lingering: VecDeque::new(),
-            nobody: SocketSet::new(Vec::new()),
+            strangers: Strangers::default(),
             earliest: u64::MAX,
             shared: None,
             charges: [None, None],

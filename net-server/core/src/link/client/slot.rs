@@ -4,11 +4,11 @@
 //! lie comes back as [`RingError::Peer`] and ends the client's link.
 
 use crate::stack::Stack;
+use crate::transport::tcp::connection::{Connection, HANDSHAKE, State};
 use crate::transport::udp::{Datagram, UdpSocket};
 use brane_abi::ring::{Consumer, Producer, RingError};
 use brane_abi::socket::DatagramHeader;
 use brane_abi::stream::{StreamConsumer, StreamProducer};
-use smoltcp::socket::tcp::State;
 use smoltcp::wire::IpEndpoint;
 use zerocopy::IntoBytes;
 
@@ -128,15 +128,15 @@ impl Stream {
             return Ok((false, Some(news)));
         };
         let (since, failure) = (conn.since, conn.failure);
-        let socket = conn.socket.get();
+        let socket = &mut conn.socket;
         let mut ring = false;
-        while socket.can_recv() {
+        while socket.can_receive() {
             if self.closing == Closing::Close {
-                let _ = socket.recv(|bytes| (bytes.len(), ()));
+                let _ = socket.receive(|bytes| (bytes.len(), ()));
                 continue;
             }
             let moved = self.rx.write_with(|room| {
-                let n = socket.recv(|bytes| copy(bytes, room)).unwrap_or(0);
+                let n = socket.receive(|bytes| copy(bytes, room)).unwrap_or(0);
                 (n, n)
             })?;
             if moved == 0 {
@@ -177,8 +177,7 @@ impl Stream {
             self.conn = None;
             stack.tcp.remove(id);
             if !self.told_connected {
-                let patient =
-                    now.saturating_sub(since) >= crate::transport::tcp::HANDSHAKE.total_micros() * 1000;
+                let patient = now.saturating_sub(since) >= HANDSHAKE.total_micros() * 1000;
                 Some(News::Failed(match failure {
                     Some(failure) => failure,
                     None if patient => brane_abi::socket::error::TIMED_OUT,
@@ -193,13 +192,7 @@ impl Stream {
         } else if !self.told_connected && conn.established {
             self.told_connected = true;
             Some(News::Connected)
-        } else if !self.told_eof
-            && matches!(
-                state,
-                State::CloseWait | State::LastAck | State::Closing | State::TimeWait
-            )
-            && conn.socket.get().recv_queue() == 0
-        {
+        } else if !self.told_eof && state.peer_is_done() && conn.socket.receive_queue() == 0 {
             self.told_eof = true;
             Some(News::PeerClosed)
         } else {

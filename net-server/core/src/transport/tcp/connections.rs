@@ -4,29 +4,17 @@
 //! the brane keep is bounded by the listeners' backlogs, [`CONNECTIONS`] and the pool's bytes. How a connection comes in is in
 //! `passive.rs`.
 
+use super::connection::{Connection, State};
 use super::passive::Unmatched;
 use super::segment::{Numbers, Segment, at_or_after};
-use super::{CONNECTIONS, Conn, FlowKey, LINGER, Listener, Owner, Sizes, Tcp, opener};
+use super::{CONNECTIONS, Conn, FlowKey, LINGER, Listener, Owner, Sizes, Tcp};
 use crate::headers::Reason;
 use crate::headers::wire::flags;
 use crate::net::{Net, STALLED};
-use crate::query::{Section, SocketRows};
-use crate::transport::icmp::{Cause, ErrorReport};
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
-use brane_abi::control;
-use brane_abi::query::Socket;
 use brane_abi::socket::error;
-use smoltcp::socket::tcp::State;
 use smoltcp::wire::{IpAddress, IpEndpoint};
-
-/// Returns true if the peer's FIN has been taken in this state.
-fn peer_is_done(state: State) -> bool {
-    matches!(
-        state,
-        State::CloseWait | State::LastAck | State::Closing | State::TimeWait
-    )
-}
 
 /// How often a connection that goes on looks whether its neighbour still is known, and one that waits, in nanoseconds.
 const RESOLVED: u64 = 10_000_000_000;
@@ -70,9 +58,9 @@ impl Tcp {
         let conn = &mut self.conns[id];
         conn.heard = now;
         let before = (segment.flags & flags::FIN != 0).then(|| conn.socket.state());
-        net.netifs[index].ingress(now, frame, Some(&mut conn.socket.set));
+        conn.socket.segment(now, &mut net.netifs[index], frame);
         let state = conn.socket.state();
-        if before.is_some_and(|before| !peer_is_done(before) && peer_is_done(state)) {
+        if before.is_some_and(|before| !before.peer_is_done() && state.peer_is_done()) {
             let seq = Numbers::of(frame, segment).seq;
             conn.peer_end = seq.wrapping_add(segment.len as u32).wrapping_add(1);
         }
@@ -90,11 +78,9 @@ impl Tcp {
         }
     }
 
-    /// A segment is for no connection: smoltcp resets it.
+    /// Resets a segment that belongs to no connection.
     pub(crate) fn refuse(&mut self, now: u64, net: &mut Net, index: usize, frame: &[u8]) {
-        let netif = &mut net.netifs[index];
-        netif.resolve_for_stranger(now, frame);
-        netif.ingress(now, frame, Some(&mut self.nobody));
+        self.strangers.segment(now, &mut net.netifs[index], frame);
     }
 
     pub(super) fn insert(
@@ -169,17 +155,17 @@ impl Tcp {
             self.dirty.retain(|queued| *queued != id);
             self.blocked.retain(|queued| *queued != id);
         }
-        conn.socket.get().abort();
+        conn.socket.abort();
         self.pool.give(conn.socket);
     }
 
     /// Resets a connection.
     pub fn abort(&mut self, now: u64, net: &mut Net, id: usize) {
         if let Some(conn) = self.conns.get_mut(id) {
-            conn.socket.get().abort();
+            conn.socket.abort();
             // Where the interface is gone, there is nobody to tell.
             if let Some(netif) = net.netifs.get_mut(conn.key.netif) {
-                netif.egress(now, &mut conn.socket.set);
+                conn.socket.egress(now, netif);
             }
             self.remove(id);
         }
@@ -192,7 +178,7 @@ impl Tcp {
         {
             conn.owner = Owner::Nobody;
             conn.since = now;
-            conn.socket.get().close();
+            conn.socket.close();
             self.lingering.push_back(id);
             self.touch(id);
         }
@@ -202,7 +188,7 @@ impl Tcp {
     pub(crate) fn abort_flow(&mut self, key: &FlowKey) {
         let id = self.flows.find(&self.conns, key);
         if let Some((id, conn)) = id.and_then(|id| Some((id, self.conns.get_mut(id)?))) {
-            conn.socket.get().abort();
+            conn.socket.abort();
             self.touch(id);
         }
     }
@@ -224,10 +210,10 @@ impl Tcp {
         };
         let netif = &mut net.netifs[conn.key.netif];
         if conn.owner == Owner::Nobody {
-            let socket = conn.socket.get();
+            let socket = &mut conn.socket;
             while socket
-                .recv(|bytes| (bytes.len(), bytes.len()))
-                .is_ok_and(|n| n != 0)
+                .receive(|bytes| (bytes.len(), bytes.len()))
+                .is_some_and(|n| n != 0)
             {}
             if now.saturating_sub(conn.since) > LINGER {
                 socket.abort();
@@ -244,7 +230,7 @@ impl Tcp {
                 return;
             }
         }
-        let mut deadline = netif.egress(now, &mut conn.socket.set);
+        let mut deadline = conn.socket.egress(now, netif);
         if conn.socket.state() == State::Closed && conn.owner == Owner::Nobody && !netif.tx.blocked {
             return self.remove(id);
         }
@@ -376,14 +362,9 @@ impl Tcp {
             .insert(now, net, key, owner, sizes)
             .ok_or(error::NO_RESOURCES)?;
         let isn = self.syncache.isn(now, &key);
-        let socket = self.conns[id].socket.get();
-        let connected = opener::with_number(now, isn, net.rng(), |iface| {
-            socket
-                .connect(iface.context(), remote, (local, key.local_port))
-                .is_ok()
-        });
-        self.conns[id].iss = Some(isn);
-        if !connected {
+        let conn = &mut self.conns[id];
+        conn.iss = Some(isn);
+        if !conn.socket.open(now, &key, isn, net.rng()) {
             self.remove(id);
             return Err(error::UNREACHABLE);
         }
@@ -439,96 +420,5 @@ impl Tcp {
                 self.earliest = self.earliest.min(conn.deadline);
             }
         }
-    }
-
-    /// Handles an ICMP error. A hard error ends a connection whose SYN it quotes. Nothing ends an established connection, because
-    /// any host can forge an error (RFC 5927, 5.2).
-    pub(super) fn note_error(&mut self, net: &mut Net, report: &ErrorReport) {
-        let (local_port, remote_port) = report.ports();
-        let key = FlowKey {
-            netif: report.netif,
-            local: report.local,
-            remote: report.remote,
-            local_port,
-            remote_port,
-        };
-        let Some(id) = self.flows.find(&self.conns, &key) else {
-            net.counters.icmp_errors_stray += 1;
-            return;
-        };
-        let conn = &mut self.conns[id];
-        if conn.socket.state() != State::SynSent {
-            net.counters.tcp_icmp_errors += 1;
-            return;
-        }
-        // Nothing but the SYN is on its way (RFC 5927, 4.1).
-        if conn.iss != Some(report.sequence()) {
-            net.counters.icmp_errors_stray += 1;
-            return;
-        }
-        net.counters.tcp_icmp_errors += 1;
-        if !report.cause.is_hard() {
-            return;
-        }
-        conn.failure = Some(match report.cause {
-            Cause::Port | Cause::Protocol => error::REFUSED,
-            _ => error::UNREACHABLE,
-        });
-        if conn.owner == Owner::Nobody {
-            self.remove(id);
-        } else {
-            conn.socket.get().abort();
-            self.touch(id);
-        }
-    }
-
-    /// Lists listeners and connections.
-    pub(super) fn list(&mut self, rows: &mut SocketRows) {
-        match rows.section() {
-            Section::Unconnected => {
-                for (_, listener) in self.listeners.iter() {
-                    rows.add(|any| Socket {
-                        protocol: control::Protocol::Tcp,
-                        local: any.or(listener.local, listener.port),
-                        remote: None,
-                        state: "LISTEN".into(),
-                        receive_queue: listener.pending.len() as u32,
-                        send_queue: 0,
-                    });
-                }
-            }
-            Section::Connected => {
-                for (_, conn) in self.conns.iter_mut() {
-                    rows.add(|any| {
-                        let socket = conn.socket.get();
-                        Socket {
-                            protocol: control::Protocol::Tcp,
-                            local: any.or(Some(conn.key.local), conn.key.local_port),
-                            remote: Some(any.or(Some(conn.key.remote), conn.key.remote_port)),
-                            state: name(socket.state()).into(),
-                            receive_queue: socket.recv_queue() as u32,
-                            send_queue: socket.send_queue() as u32,
-                        }
-                    });
-                }
-            }
-        }
-    }
-}
-
-/// Names a state as RFC 9293 does.
-fn name(state: State) -> &'static str {
-    match state {
-        State::Closed => "CLOSED",
-        State::Listen => "LISTEN",
-        State::SynSent => "SYN-SENT",
-        State::SynReceived => "SYN-RECEIVED",
-        State::Established => "ESTABLISHED",
-        State::FinWait1 => "FIN-WAIT-1",
-        State::FinWait2 => "FIN-WAIT-2",
-        State::CloseWait => "CLOSE-WAIT",
-        State::Closing => "CLOSING",
-        State::LastAck => "LAST-ACK",
-        State::TimeWait => "TIME-WAIT",
     }
 }

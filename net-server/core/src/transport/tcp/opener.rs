@@ -11,12 +11,12 @@
 //! is caught here and compared.
 
 use crate::netif::instant;
+use crate::transport::tcp::FlowKey;
+use crate::transport::tcp::connection::{Connection, State, TcpSocket};
 use crate::transport::tcp::segment::Options;
-use crate::transport::tcp::{FlowKey, TcpSocket};
 use rand_chacha::rand_core::RngCore;
 use smoltcp::iface::{Config, Interface};
 use smoltcp::phy::{self, ChecksumCapabilities, DeviceCapabilities, Medium};
-use smoltcp::socket::tcp::State;
 use smoltcp::time::Instant;
 use smoltcp::wire::{
     HardwareAddress, IpListenEndpoint, IpProtocol, IpRepr, TcpControl, TcpPacket, TcpRepr, TcpSeqNumber,

@@ -9,7 +9,8 @@
 //! connections the one that has been silent longest is reset. If both sources would hold equally many after the change of places,
 //! only a connection older than [`GRACE`] is reset. So a short request is served before another source can take its place.
 
-use super::opener::{self, Handshake};
+use super::connection::Connection;
+use super::opener::Handshake;
 use super::segment::{Numbers, Options, Segment};
 use super::syncache::Acknowledged;
 use super::{CONNECTIONS, Conn, FlowKey, Owner, Sizes, Tcp};
@@ -132,7 +133,7 @@ impl Tcp {
             net.counters.tcp_no_memory += 1;
             return Unmatched::Done;
         };
-        if !opener::accept(now, &mut self.conns[id].socket, key, &handshake, net.rng()) {
+        if !self.conns[id].socket.accept(now, key, &handshake, net.rng()) {
             self.remove(id);
             return Unmatched::Refused;
         }
