@@ -5,18 +5,21 @@
 //! | --- | --- |
 //! | [`brane`] | one brane as a whole, and one turn of its work |
 //! | [`link`] | the ends of the three kinds of shared regions: NIC driver and manager (trusted), clients (trusted with nothing) |
-//! | [`headers`] | the parser of received frames (from any host) |
+//! | [`stack`] | the net and the protocols; the way from a frame to its protocol |
+//! | [`net`] | what all protocols use: interfaces, counters, random numbers, errors to other hosts |
+//! | [`netif`] | one interface: addresses, DHCP, SLAAC, announcements |
+//! | [`headers`] | the parser of received frames (from any host) up to the IP header; constants of wire formats |
 //! | [`eth`] | frames to send, in place in the driver's ring; offloads |
 //! | [`neighbor`] | link-layer addresses of neighbours (any host can claim one), datagrams that wait for an address |
-//! | [`ip`] | addresses, extension headers, fragments, ICMP errors |
-//! | [`protosw`], [`family`] | families, protocols and the brane's protocol switch |
-//! | [`transport`] | TCP and UDP |
+//! | [`ip`] | addresses, extension headers, fragments, ICMP errors to send |
+//! | [`protosw`] | the trait of protocols, and the switch that finds the protocol of a packet |
+//! | [`family`] | families with their arrays of protocols; the account of their tables |
+//! | [`transport`] | TCP, UDP, ICMP, IGMP: one file or folder each, which owns the protocol's state |
 //! | [`smoltcp_guard`] | messages that smoltcp must not see |
-//! | [`stack`] | interfaces and sockets, the way from a frame to its socket |
 //! | [`pfil`] | the heads at which hooks see packets, and the brane's filter |
-//! | [`netif`] | one interface: addresses, DHCP, SLAAC, announcements |
-//! | [`query`] | answers to queries of clients and of the manager: tables, ping, name lookup |
+//! | [`query`] | answers to queries of clients and of the manager: tables, name lookup |
 //! | [`memory`] | the account of the heap |
+//! | [`table`] | a table whose memory is allocated fallibly |
 //! | [`counters`] | every refusal and drop by name |
 //!
 //! smoltcp implements the protocols. It is used one socket at a time. Each connection is a socket set of its own, found by a hash of

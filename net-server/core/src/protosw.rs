@@ -1,7 +1,7 @@
 //! The protocol switch of one brane: it finds the protocol that a packet is for.
 //!
-//! Each family has an array of its protocols ([`crate::family`]). A protocol adds itself to the switch when it is created. From its
-//! start on, packets with its number reach its [`Protocol::input`]. Packets come from any host, checked by [`crate::headers`].
+//! Each family has an array of its protocols ([`crate::family`]). A protocol adds itself to the switch when it is created. From
+//! its start on, packets with its number reach its [`Protocol::input`]. Packets come from any host, checked by [`crate::headers`].
 
 use crate::family::{Account, Shortage, array};
 use crate::headers::{Packet, Reason};
@@ -94,8 +94,8 @@ pub struct Entry {
     pub name: &'static str,
     /// What the manager calls it. `None` if it is part of its family: then it is there whenever the family is.
     pub protocol: Option<control::Protocol>,
-    /// Selects the packets with its number that are for it; `None` for all. The first protocol in the array that wants a packet gets
-    /// it.
+    /// Selects the packets with its number that are for it; `None` for all. The first protocol in the array that wants a packet
+    /// gets it.
     pub wants: Option<fn(&Net, &Packet<'_>) -> bool>,
     /// The object that serves it.
     pub state: State,
@@ -170,16 +170,18 @@ pub struct Counts {
 
 /// Protocols that the array of a family can have.
 pub const PLACES: usize = 8;
+/// Protocols that the manager can name, with room for more.
+const NAMES: usize = 16;
 
 /// The place of a protocol in the array of its family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Place(Family, u8);
 
 /// Places of the protocols that the manager can name, by family and protocol; `PLACES` for one that the family cannot have.
-const NAMED: [[u8; 4]; 2] = [named(array(Family::Inet)), named(array(Family::Inet6))];
+const NAMED: [[u8; NAMES]; 2] = [named(array(Family::Inet)), named(array(Family::Inet6))];
 
-const fn named(array: &[Entry]) -> [u8; 4] {
-    let mut places = [PLACES as u8; 4];
+const fn named(array: &[Entry]) -> [u8; NAMES] {
+    let mut places = [PLACES as u8; NAMES];
     let mut at = 0;
     assert!(array.len() <= PLACES);
     while at < array.len() {

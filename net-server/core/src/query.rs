@@ -11,6 +11,7 @@ pub use tables::{Any, Section, SocketRows};
 
 use crate::family::{control_of, family_of};
 use crate::stack::Stack;
+use crate::transport::icmp::EchoRequest;
 use alloc::vec::Vec;
 use brane_abi::query::{Answer, Query, Refusal};
 use lookup::Lookup;
@@ -29,7 +30,8 @@ pub enum Requester {
     },
 }
 
-/// Most pings under way. Each family has room for all of them. Clients have at most half of them, so that the manager's are not refused because of clients.
+/// Most pings under way. Each family has room for all of them. Clients have at most half of them, so that the manager's are not
+/// refused because of clients.
 pub(crate) const PINGS: usize = 16;
 /// Most lookups under way.
 const LOOKUPS: usize = 4;
@@ -85,7 +87,13 @@ impl Stack {
                 size,
                 timeout_ms,
             } => {
-                let family = family_of(to.into());
+                let request = EchoRequest {
+                    to: to.into(),
+                    sequence,
+                    size,
+                    timeout_ms,
+                };
+                let family = family_of(request.to);
                 let asked = self.check_room(requester, self.icmp.requesters().count(), PINGS);
                 let asked = asked.and_then(|()| match self.switch.takes(family, control_of(family)) {
                     true => Ok(()),
@@ -94,7 +102,7 @@ impl Stack {
                 asked
                     .and_then(|()| {
                         let Stack { icmp, net, .. } = self;
-                        icmp.ping(now, net, requester, to.into(), sequence, size, timeout_ms)
+                        icmp.ping(now, net, requester, request)
                     })
                     .err()
                     .map(Answer::Refused)

@@ -8,6 +8,8 @@ use brane_socket::executor::yield_now;
 use brane_socket::{ListenOptions, RingSizes, TcpListener, TcpStream, UdpSocket};
 use common::*;
 use core::net::SocketAddr;
+use net_server_core::family::{Account, Families, Protosw};
+use net_server_core::stack::Stack;
 use rlsf::Tlsf;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::{Cell, UnsafeCell};
@@ -332,4 +334,39 @@ fn ports_that_a_client_has_given_back_take_no_memory() {
     let task = pair.b.spawn(ports(5000));
     pair.until(&task, 100 * SECOND);
     assert!(HELD.get() - before < 4096, "{} bytes more", HELD.get() - before);
+}
+
+/// Creation fails at any allocation and leaves nothing, and succeeds when there is memory again.
+#[test]
+fn a_creation_that_the_heap_refuses_leaves_nothing() {
+    let config = brane_abi::control::all_families();
+    let mut refused = std::collections::BTreeSet::new();
+    for round in 0..2000 {
+        let mut stack = Stack::new([1; 32], 0);
+        let before = HELD.get();
+        ONE_OF.set(2 + round % 20);
+        TURN.set(true);
+        let created = Families::create(&config, &mut stack);
+        TURN.set(false);
+        ONE_OF.set(0);
+        match created {
+            Ok(created) => {
+                TURN.set(true);
+                created.destroy(&mut stack);
+                TURN.set(false);
+            }
+            Err(why) => {
+                assert!(why.to_string().contains("no memory"), "{why}");
+                refused.insert(why.part.to_string());
+            }
+        }
+        assert_eq!(HELD.get(), before, "bytes are left");
+        assert_eq!(
+            (&stack.switch, &stack.account),
+            (&Protosw::default(), &Account::default())
+        );
+        let again = Families::create(&config, &mut stack);
+        again.expect("enough memory").destroy(&mut stack);
+    }
+    assert_eq!(refused.len(), 8, "each part must have failed: {refused:?}");
 }

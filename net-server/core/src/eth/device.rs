@@ -3,6 +3,7 @@
 //! Towards the network the other side is the NIC driver, which is trusted: received frames are read in its ring, in place, and
 //! frames to send are written in ours, in place. `lo0` has a queue in the brane's own memory instead.
 
+use super::offload::{checksums, offload};
 use crate::counters::Counters;
 use crate::headers;
 use crate::ip::checksum;
@@ -16,7 +17,7 @@ use alloc::vec::Vec;
 use brane_abi::port::{self, FrameMeta};
 use brane_abi::ring::{Producer, RingError};
 use core::num::NonZeroUsize;
-use smoltcp::phy::{self, Checksum, ChecksumCapabilities, DeviceCapabilities, Medium, PacketMeta};
+use smoltcp::phy::{self, DeviceCapabilities, Medium, PacketMeta};
 use smoltcp::time::Instant;
 use smoltcp::wire::IpAddress;
 
@@ -363,44 +364,6 @@ impl Tx {
         self.totals.full += sent.full;
         self.totals.filtered += sent.filtered;
     }
-}
-
-/// Received packets were verified in [`frame`]; on transmit, smoltcp fills in what nobody else does.
-fn checksums(transport: bool) -> ChecksumCapabilities {
-    let mut caps = ChecksumCapabilities::ignored();
-    let transport = if transport { Checksum::Tx } else { Checksum::None };
-    caps.ipv4 = Checksum::Tx;
-    caps.tcp = transport;
-    caps.udp = transport;
-    caps.icmpv4 = Checksum::Tx;
-    caps.icmpv6 = Checksum::Tx;
-    caps
-}
-
-/// Fills in the pseudo header's sum of a TCP or UDP packet and says so in the record's words.
-fn offload(packet: &mut [u8], meta: PacketMeta) -> [u32; 3] {
-    let Some((protocol, start, src, dst)) = headers::outgoing(packet) else {
-        return [0; 3];
-    };
-    let field = headers::checksum_offset(protocol);
-    let gso_size = meta.segmentation_offload_size.map_or(0, |size| size.get());
-    let len = packet.len() - start;
-    let Some(sum) = checksum::pseudo_header(src, dst, protocol, len) else {
-        return [0; 3];
-    };
-    packet[start + field..start + field + 2].copy_from_slice(&sum.to_be_bytes());
-    let mut words = FrameMeta {
-        flags: port::FLAG_NEEDS_CSUM,
-        csum_start: start as u16,
-        csum_offset: field as u16,
-        ..FrameMeta::default()
-    };
-    if gso_size != 0 {
-        words.gso_type = port::GSO_TCPV4;
-        words.gso_size = gso_size;
-        words.header_len = (start + usize::from(packet[start + 12] >> 4) * 4) as u16;
-    }
-    words.to_words()
 }
 
 /// What smoltcp takes for its device: at most one received frame, and the way out.

@@ -36,9 +36,12 @@ impl Inet {
 
     pub(crate) fn create(&mut self, account: &mut Account) -> Result<(), Shortage> {
         let mut purchase = account.purchase();
-        self.fragments.create(&mut purchase)?;
-        self.charge = Some(purchase.commit());
-        Ok(())
+        let created = self.fragments.create(&mut purchase);
+        match created {
+            Ok(()) => self.charge = Some(purchase.commit()),
+            Err(_) => self.fragments.destroy(),
+        }
+        created
     }
 
     pub(crate) fn destroy(&mut self, account: &mut Account) {

@@ -1,6 +1,7 @@
-//! What an interface says of itself to the manager (trusted).
+//! The report of an interface to the manager (trusted), and its routes.
 
 use super::{NetIf, link_local};
+use alloc::vec::Vec;
 use brane_abi::control::{AddressStatus, InterfaceStatus, Origin};
 use brane_abi::net::{Cidr, MacAddr};
 use core::net::{Ipv4Addr, Ipv6Addr};
@@ -51,5 +52,37 @@ impl NetIf {
                 _ => None,
             },
         }
+    }
+
+    /// Returns the routes in force: where to, and by which router.
+    pub fn routes(&mut self) -> Vec<(Cidr, Option<core::net::IpAddr>)> {
+        let cidr = |cidr: IpCidr| Cidr {
+            ip: cidr.address().into(),
+            prefix: cidr.prefix_len(),
+        };
+        let network = |cidr: &IpCidr| match cidr {
+            IpCidr::Ipv4(cidr) => IpCidr::Ipv4(cidr.network()),
+            IpCidr::Ipv6(cidr) => {
+                let bits = u128::MAX
+                    .checked_shl(128 - u32::from(cidr.prefix_len()))
+                    .unwrap_or(0);
+                IpCidr::new(
+                    Ipv6Addr::from_bits(cidr.address().to_bits() & bits).into(),
+                    cidr.prefix_len(),
+                )
+            }
+        };
+        let attached = self.addresses.iter().map(|own| (cidr(network(own)), None));
+        let mut routes: Vec<_> = attached.collect();
+        if let Some(iface) = self.iface.as_deref_mut() {
+            iface.routes_mut().update(|table| {
+                routes.extend(
+                    table
+                        .iter()
+                        .map(|route| (cidr(route.cidr), Some(route.via_router.into()))),
+                );
+            });
+        }
+        routes
     }
 }

@@ -5,6 +5,7 @@
 mod echo;
 mod report;
 
+pub use echo::EchoRequest;
 pub use report::{Cause, ErrorReport};
 
 use crate::family::{Account, Charge, Shortage};

@@ -19,6 +19,19 @@ use smoltcp::wire::{Icmpv4Packet, Icmpv4Repr, Icmpv6Packet, Icmpv6Repr, IpAddres
 /// Most bytes of data.
 const LONGEST: u16 = 1400;
 
+/// An echo request to send.
+#[derive(Clone, Copy, Debug)]
+pub struct EchoRequest {
+    /// The host that is asked.
+    pub to: IpAddress,
+    /// Sequence number.
+    pub sequence: u16,
+    /// Bytes of data.
+    pub size: u16,
+    /// How long to wait for the reply, in milliseconds.
+    pub timeout_ms: u32,
+}
+
 /// One request under way.
 pub struct Ping {
     pub requester: Requester,
@@ -38,11 +51,14 @@ impl Icmp {
         now: u64,
         net: &mut Net,
         requester: Requester,
-        to: IpAddress,
-        sequence: u16,
-        size: u16,
-        timeout_ms: u32,
+        request: EchoRequest,
     ) -> Result<(), Refusal> {
+        let EchoRequest {
+            to,
+            sequence,
+            size,
+            timeout_ms,
+        } = request;
         if size > LONGEST {
             return Err(Refusal::TooMuchData { size, most: LONGEST });
         }
