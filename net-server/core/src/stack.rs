@@ -78,6 +78,8 @@ pub struct Stack {
     pub icmp: Icmp,
     /// Protocols with an object of their own, by family and place.
     own: [Vec<Option<Box<dyn Protocol>>>; 2],
+    /// Earliest deadline of the protocols in `own`. Kept, because every turn asks for it.
+    own_deadline: u64,
     /// Queries that are under way.
     pub queries: Queries,
 }
@@ -105,6 +107,7 @@ impl Stack {
             udp: Udp::new(hash),
             icmp: Icmp::default(),
             own: Family::ALL.map(own),
+            own_deadline: u64::MAX,
             queries: Queries::default(),
             net: Net::new(rng, now),
         }
@@ -221,7 +224,11 @@ impl Stack {
         let Some((protocol, net)) = self.serving(place) else {
             return Received::Done;
         };
-        match protocol.input(now, net, packet) {
+        let outcome = protocol.input(now, net, packet);
+        if matches!(place.entry().state, State::Own(_)) {
+            self.note_own_deadline();
+        }
+        match outcome {
             Outcome::Done => {}
             Outcome::Datagram(delivery, payload) => return Received::Datagram(delivery, payload),
             Outcome::Malformed(reason) => self.net.malformed(packet.netif, reason),
@@ -384,14 +391,12 @@ impl Stack {
 
     /// Returns the time at which [`Self::poll`] must be called.
     pub fn deadline(&self) -> u64 {
-        let own = self.own.iter().flatten().flatten();
-        let own = own.map(|protocol| protocol.deadline()).min();
         self.net
             .deadline()
             .min(self.tcp.deadline())
             .min(self.udp.deadline())
             .min(self.icmp.deadline())
-            .min(own.unwrap_or(u64::MAX))
+            .min(self.own_deadline)
             .min(self.queries.deadline())
     }
 }

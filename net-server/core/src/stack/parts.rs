@@ -37,6 +37,13 @@ impl Stack {
         for protocol in self.own.iter_mut().flatten().flatten() {
             visit(protocol.as_mut(), net);
         }
+        self.note_own_deadline();
+    }
+
+    /// Notes the earliest deadline of the protocols with an object of their own. Must be called when one of them has worked.
+    pub(super) fn note_own_deadline(&mut self) {
+        let own = self.own.iter().flatten().flatten();
+        self.own_deadline = own.map(|protocol| protocol.deadline()).min().unwrap_or(u64::MAX);
     }
 
     fn create_protocol(&mut self, place: Place) -> Result<(), Shortage> {
@@ -46,6 +53,7 @@ impl Stack {
             None => Ok(()),
         };
         self.account = account;
+        self.note_own_deadline();
         created?;
         self.switch.add(place);
         Ok(())
@@ -58,6 +66,7 @@ impl Stack {
             protocol.destroy(place.family(), &mut account);
         }
         self.account = account;
+        self.note_own_deadline();
     }
 
     fn mark_protocol(&mut self, place: Place, stage: Stage) {
@@ -69,6 +78,7 @@ impl Stack {
                 Stage::Created => {}
             }
         }
+        self.note_own_deadline();
     }
 
     fn create_family(&mut self, family: Family) -> Result<(), Shortage> {
