@@ -193,13 +193,13 @@ impl Runner {
         }
     }
 
-    /// Returns a command that runs tests of some crates.
+    /// Returns a command that runs tests of some crates. `images` is true for the tests that boot the image.
     fn command(
         &self,
         workspace: &Workspace,
         crates: &[&str],
         which: Which<'_>,
-        one_at_a_time: bool,
+        images: bool,
     ) -> Command {
         let Which {
             files,
@@ -220,8 +220,9 @@ impl Runner {
         }
         match self {
             Runner::Nextest => {
-                if one_at_a_time {
-                    command.args(["--test-threads", "1"]);
+                if images {
+                    // At most two at a time: `.config/nextest.toml` says which. Figures are measured one at a time.
+                    command.args(["--test-threads", if figures { "1" } else { "2" }]);
                 }
                 if figures {
                     command.args(["--run-ignored", "only", "--no-capture"]);
@@ -230,7 +231,7 @@ impl Runner {
             }
             Runner::Cargo => {
                 command.arg("--").args(filters);
-                if one_at_a_time {
+                if images {
                     command.args(["--test-threads", "1"]);
                 }
                 if figures {
@@ -380,7 +381,6 @@ fn image_tests(
     }
     bench::plugin(workspace)?;
     progress("tests that boot the image");
-    // One at a time: each test has the machine for itself, and some count frames that must not be lost.
     let mut command = runner.command(workspace, &[IMAGE_TESTS], which, true);
     command.env("BRANES_IMAGES", image::images(workspace, kernel));
     command.env("BRANES_KERNEL", kernel.name());
