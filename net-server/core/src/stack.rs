@@ -7,7 +7,7 @@ mod parts;
 
 use crate::family::inet::Inet;
 use crate::family::inet6::Inet6;
-use crate::family::{Account, Protosw, array, control_of};
+use crate::family::{Account, Protosw, control_of};
 use crate::headers::wire::{ETHERNET, number};
 use crate::headers::{self, Kind, Packet, Reason};
 use crate::ip::extensions;
@@ -15,7 +15,7 @@ use crate::ip::fragments::{self, Fragment};
 use crate::ip::icmp_error::Cause;
 use crate::neighbor::discovery;
 use crate::net::Net;
-use crate::protosw::{Outcome, Protocol, State};
+use crate::protosw::{Outcome, Place, Protocol, State};
 use crate::query::Queries;
 use crate::transport::icmp::{ErrorReport, Icmp};
 use crate::transport::tcp::Tcp;
@@ -65,8 +65,8 @@ pub struct Stack {
     pub udp: Udp,
     /// ICMP and ICMPv6.
     pub icmp: Icmp,
-    /// Protocols with an object of their own, by family and place.
-    own: [Vec<Option<Box<dyn Protocol>>>; 2],
+    /// Protocols with an object of their own.
+    own: Vec<(Place, Box<dyn Protocol>)>,
     /// Queries that are under way.
     pub queries: Queries,
 }
@@ -76,14 +76,11 @@ impl Stack {
     pub fn new(seed: [u8; 32], now: u64) -> Stack {
         let mut rng = ChaCha12Rng::from_seed(seed);
         let hash = FixedState::with_seed(rng.next_u64());
-        let own = |family| {
-            let entries = array(family).iter();
-            let made = entries.map(|entry| match entry.state {
-                State::Own(make) => Some(make()),
-                State::Icmp | State::Tcp | State::Udp => None,
-            });
-            made.collect()
-        };
+        let own = Family::ALL.into_iter().flat_map(Place::all);
+        let own = own.filter_map(|place| match place.entry().state {
+            State::Own(make) => Some((place, make())),
+            State::Icmp | State::Tcp | State::Udp => None,
+        });
         Stack {
             switch: Protosw::default(),
             account: Account::default(),
@@ -92,7 +89,7 @@ impl Stack {
             tcp: Tcp::new(&mut rng, hash.clone()),
             udp: Udp::new(hash),
             icmp: Icmp::default(),
-            own: Family::ALL.map(own),
+            own: own.collect(),
             queries: Queries::default(),
             net: Net::new(rng, now),
         }
@@ -347,14 +344,14 @@ impl Stack {
 
     /// Returns the time at which [`Self::poll`] must be called.
     pub fn deadline(&self) -> u64 {
-        let own = self.own.iter().flatten().flatten();
-        let own = own.map(|protocol| protocol.deadline()).min();
-        self.net
+        let shared = self
+            .net
             .deadline()
             .min(self.tcp.deadline())
             .min(self.udp.deadline())
             .min(self.icmp.deadline())
-            .min(own.unwrap_or(u64::MAX))
-            .min(self.queries.deadline())
+            .min(self.queries.deadline());
+        let own = self.own.iter().map(|(_, protocol)| protocol.deadline());
+        own.fold(shared, u64::min)
     }
 }

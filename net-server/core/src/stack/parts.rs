@@ -21,9 +21,10 @@ impl Stack {
             State::Tcp => tcp,
             State::Udp => udp,
             State::Icmp => icmp,
-            State::Own(_) => own[place.family() as usize]
-                .get_mut(place.position())?
-                .as_deref_mut()?,
+            State::Own(_) => {
+                let (_, protocol) = own.iter_mut().find(|(at, _)| *at == place)?;
+                protocol.as_mut()
+            }
         };
         Some((protocol, net))
     }
@@ -34,7 +35,7 @@ impl Stack {
         visit(&mut self.tcp, net);
         visit(&mut self.udp, net);
         visit(&mut self.icmp, net);
-        for protocol in self.own.iter_mut().flatten().flatten() {
+        for (_, protocol) in &mut self.own {
             visit(protocol.as_mut(), net);
         }
     }
