@@ -67,6 +67,8 @@ pub struct Stack {
     pub icmp: Icmp,
     /// Protocols with an object of their own.
     own: Vec<(Place, Box<dyn Protocol>)>,
+    /// Earliest deadline of the protocols in `own`. Kept, because every turn asks for it.
+    own_deadline: u64,
     /// Queries that are under way.
     pub queries: Queries,
 }
@@ -90,6 +92,7 @@ impl Stack {
             udp: Udp::new(hash),
             icmp: Icmp::default(),
             own: own.collect(),
+            own_deadline: u64::MAX,
             queries: Queries::default(),
             net: Net::new(rng, now),
         }
@@ -183,7 +186,11 @@ impl Stack {
         let Some((protocol, net)) = self.serving(place) else {
             return Received::Done;
         };
-        match protocol.input(now, net, packet) {
+        let outcome = protocol.input(now, net, packet);
+        if matches!(place.entry().state, State::Own(_)) {
+            self.note_own_deadline();
+        }
+        match outcome {
             Outcome::Done => {}
             Outcome::Datagram(delivery, payload) => return Received::Datagram(delivery, payload),
             Outcome::Malformed(reason) => self.net.malformed(packet.netif, reason),
@@ -236,6 +243,7 @@ impl Stack {
             Some((protocol, net)) => protocol.error_input(net, report),
             None => self.net.counters.icmp_errors_stray += 1,
         }
+        self.note_own_deadline();
     }
 
     /// A neighbour has answered: what waits for it goes on.
@@ -344,14 +352,12 @@ impl Stack {
 
     /// Returns the time at which [`Self::poll`] must be called.
     pub fn deadline(&self) -> u64 {
-        let shared = self
-            .net
+        self.net
             .deadline()
             .min(self.tcp.deadline())
             .min(self.udp.deadline())
             .min(self.icmp.deadline())
-            .min(self.queries.deadline());
-        let own = self.own.iter().map(|(_, protocol)| protocol.deadline());
-        own.fold(shared, u64::min)
+            .min(self.own_deadline)
+            .min(self.queries.deadline())
     }
 }

@@ -38,6 +38,13 @@ impl Stack {
         for (_, protocol) in &mut self.own {
             visit(protocol.as_mut(), net);
         }
+        self.note_own_deadline();
+    }
+
+    /// Notes the earliest deadline of the protocols with an object of their own. Must be called when one of them has worked.
+    pub(super) fn note_own_deadline(&mut self) {
+        let own = self.own.iter().map(|(_, protocol)| protocol.deadline());
+        self.own_deadline = own.fold(u64::MAX, u64::min);
     }
 
     fn create_protocol(&mut self, place: Place) -> Result<(), Shortage> {
@@ -47,6 +54,7 @@ impl Stack {
             None => Ok(()),
         };
         self.account = account;
+        self.note_own_deadline();
         created?;
         self.switch.add(place);
         Ok(())
@@ -59,6 +67,7 @@ impl Stack {
             protocol.destroy(place.family(), &mut account);
         }
         self.account = account;
+        self.note_own_deadline();
     }
 
     fn mark_protocol(&mut self, place: Place, stage: Stage) {
@@ -70,6 +79,7 @@ impl Stack {
                 Stage::Created => {}
             }
         }
+        self.note_own_deadline();
     }
 
     fn create_family(&mut self, family: Family) -> Result<(), Shortage> {
