@@ -158,7 +158,7 @@ impl Net {
     /// Returns the time at which [`Self::poll`] must be called.
     pub fn deadline(&self) -> u64 {
         let netifs = self.netifs.iter().map(|(_, netif)| netif.deadline);
-        netifs.min().unwrap_or(u64::MAX)
+        netifs.fold(u64::MAX, u64::min)
     }
 
     /// Does the work of the interfaces that is due. Returns true if addresses have changed.

@@ -201,11 +201,14 @@ impl Place {
         (usize::from(place) < PLACES).then_some(Place(family, place))
     }
 
+    /// Returns the places of a family's array.
+    pub fn all(family: Family) -> impl DoubleEndedIterator<Item = Place> {
+        (0..array(family).len() as u8).map(move |at| Place(family, at))
+    }
+
     /// Returns the places of the protocols that are part of a family.
     pub fn built_in(family: Family) -> impl DoubleEndedIterator<Item = Place> {
-        let all = array(family).iter().enumerate();
-        all.filter(|(_, entry)| entry.protocol.is_none())
-            .map(move |(at, _)| Place(family, at as u8))
+        Place::all(family).filter(|place| place.entry().protocol.is_none())
     }
 
     /// Returns the family.
@@ -214,8 +217,9 @@ impl Place {
     }
 
     /// Returns the position in the family's array.
+    #[inline]
     pub fn position(self) -> usize {
-        usize::from(self.1)
+        usize::from(self.1) % PLACES
     }
 
     /// Returns the protocol.
@@ -229,20 +233,25 @@ impl Place {
 struct Row {
     /// Stage of the family; `None` before it is created.
     stage: Option<Stage>,
+    /// The family takes packets.
+    serves: bool,
     /// Protocols by number: a bit for each place in the family's array.
     numbers: [u8; 256],
     /// Places whose protocols take packets.
     live: u8,
-    entries: [Option<(Stage, Counts)>; PLACES],
+    stages: [Option<Stage>; PLACES],
+    counts: [Counts; PLACES],
 }
 
 impl Default for Row {
     fn default() -> Row {
         Row {
             stage: None,
+            serves: false,
             numbers: [0; 256],
             live: 0,
-            entries: [None; PLACES],
+            stages: [None; PLACES],
+            counts: [Counts::default(); PLACES],
         }
     }
 }
@@ -256,14 +265,16 @@ pub struct Protosw {
 impl Protosw {
     /// Sets the stage of a family. `None`: it does not exist.
     pub(crate) fn mark_family(&mut self, family: Family, stage: Option<Stage>) {
-        self.rows[family as usize].stage = stage;
+        let row = &mut self.rows[family as usize];
+        row.stage = stage;
+        row.serves = stage.is_some_and(Stage::takes_packets);
     }
 
     /// Adds a protocol. It takes no packets yet.
     pub(crate) fn add(&mut self, place: Place) {
         let row = &mut self.rows[place.0 as usize];
         row.numbers[usize::from(place.entry().number)] |= 1 << place.1;
-        row.entries[place.position()] = Some((Stage::Created, Counts::default()));
+        row.stages[place.position()] = Some(Stage::Created);
     }
 
     /// Removes a protocol.
@@ -271,15 +282,14 @@ impl Protosw {
         self.mark(place, Stage::Created);
         let row = &mut self.rows[place.0 as usize];
         row.numbers[usize::from(place.entry().number)] &= !(1 << place.1);
-        row.entries[place.position()] = None;
+        row.stages[place.position()] = None;
+        row.counts[place.position()] = Counts::default();
     }
 
     /// Sets the stage of a protocol.
     pub(crate) fn mark(&mut self, place: Place, stage: Stage) {
         let row = &mut self.rows[place.0 as usize];
-        if let Some((old, _)) = &mut row.entries[place.position()] {
-            *old = stage;
-        }
+        row.stages[place.position()] = Some(stage);
         if stage.takes_packets() {
             row.live |= 1 << place.1;
         } else {
@@ -290,7 +300,7 @@ impl Protosw {
     /// Returns true if packets of this family are taken.
     #[inline]
     pub fn takes_family(&self, family: Family) -> bool {
-        self.rows[family as usize].stage.is_some_and(Stage::takes_packets)
+        self.rows[family as usize].serves
     }
 
     /// Returns true if packets of this protocol are taken.
@@ -329,24 +339,17 @@ impl Protosw {
         let Some(place) = Place::of(family, protocol) else {
             return false;
         };
-        if self.rows[family as usize].live & 1 << place.1 == 0 {
-            return false;
-        }
-        self.count(place);
-        true
-    }
-
-    fn count(&mut self, place: Place) {
-        if let Some((_, counts)) = &mut self.rows[place.0 as usize].entries[place.position()] {
-            counts.received += 1;
-        }
+        let row = &mut self.rows[family as usize];
+        let takes = row.live & 1 << place.1 != 0;
+        row.counts[place.position()].received += u64::from(takes);
+        takes
     }
 
     /// Finds the protocol that gets a packet, and counts the packet.
     pub fn find(&mut self, net: &Net, packet: &Packet<'_>) -> Option<Place> {
         let mut places = self.numbered(packet.family, packet.number);
         let place = places.find(|place| place.entry().wants.is_none_or(|wants| wants(net, packet)))?;
-        self.count(place);
+        self.rows[packet.family as usize].counts[place.position()].received += 1;
         Some(place)
     }
 
@@ -357,10 +360,8 @@ impl Protosw {
 
     /// Counts an error that the control protocol of a family has sent.
     pub fn erred(&mut self, family: Family) {
-        if let Some(place) = Place::of(family, crate::family::control_of(family))
-            && let Some((_, counts)) = &mut self.rows[family as usize].entries[place.position()]
-        {
-            counts.errors += 1;
+        if let Some(place) = Place::of(family, crate::family::control_of(family)) {
+            self.rows[family as usize].counts[place.position()].errors += 1;
         }
     }
 
@@ -376,18 +377,16 @@ impl Protosw {
             .filter(|f| family.is_none_or(|family| family == *f));
         families
             .filter_map(|family| Place::of(family, protocol))
-            .any(|place| self.rows[place.0 as usize].entries[place.position()].is_some())
+            .any(|place| self.rows[place.0 as usize].stages[place.position()].is_some())
     }
 
     /// Returns the protocols that the manager can leave out, families in order.
     pub fn iter(&self) -> impl Iterator<Item = (Family, control::Protocol, Stage, Counts)> {
         let families = Family::ALL.into_iter().zip(&self.rows);
         families.flat_map(|(family, row)| {
-            let entries = array(family).iter().zip(&row.entries);
-            entries.filter_map(move |(entry, state)| {
-                let (stage, counts) = (*state)?;
-                Some((family, entry.protocol?, stage, counts))
-            })
+            let entries = array(family).iter().zip(row.stages).zip(row.counts);
+            entries
+                .filter_map(move |((entry, stage), counts)| Some((family, entry.protocol?, stage?, counts)))
         })
     }
 }
@@ -397,8 +396,7 @@ mod tests {
     use super::*;
 
     fn places() -> Vec<Place> {
-        let all = |family| (0..array(family).len()).map(move |at| Place(family, at as u8));
-        Family::ALL.into_iter().flat_map(all).collect()
+        Family::ALL.into_iter().flat_map(Place::all).collect()
     }
 
     #[test]

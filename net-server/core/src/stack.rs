@@ -7,7 +7,7 @@ mod parts;
 
 use crate::family::inet::Inet;
 use crate::family::inet6::Inet6;
-use crate::family::{Account, Protosw, array, control_of};
+use crate::family::{Account, Protosw, control_of};
 use crate::headers::wire::{ETHERNET, number};
 use crate::headers::{self, Kind, Packet, Reason};
 use crate::ip::extensions;
@@ -16,7 +16,7 @@ use crate::ip::icmp_error::Cause;
 use crate::neighbor::discovery;
 use crate::net::Net;
 use crate::pfil::Pfil;
-use crate::protosw::{Outcome, Protocol, State};
+use crate::protosw::{Outcome, Place, Protocol, State};
 use crate::query::Queries;
 use crate::transport::icmp::{ErrorReport, Icmp};
 use crate::transport::tcp::Tcp;
@@ -76,8 +76,8 @@ pub struct Stack {
     pub udp: Udp,
     /// ICMP and ICMPv6.
     pub icmp: Icmp,
-    /// Protocols with an object of their own, by family and place.
-    own: [Vec<Option<Box<dyn Protocol>>>; 2],
+    /// Protocols with an object of their own.
+    own: Vec<(Place, Box<dyn Protocol>)>,
     /// Earliest deadline of the protocols in `own`. Kept, because every turn asks for it.
     own_deadline: u64,
     /// Queries that are under way.
@@ -89,14 +89,11 @@ impl Stack {
     pub fn new(seed: [u8; 32], now: u64) -> Stack {
         let mut rng = ChaCha12Rng::from_seed(seed);
         let hash = FixedState::with_seed(rng.next_u64());
-        let own = |family| {
-            let entries = array(family).iter();
-            let made = entries.map(|entry| match entry.state {
-                State::Own(make) => Some(make()),
-                State::Icmp | State::Tcp | State::Udp => None,
-            });
-            made.collect()
-        };
+        let own = Family::ALL.into_iter().flat_map(Place::all);
+        let own = own.filter_map(|place| match place.entry().state {
+            State::Own(make) => Some((place, make())),
+            State::Icmp | State::Tcp | State::Udp => None,
+        });
         Stack {
             pfil: None,
             switch: Protosw::default(),
@@ -106,7 +103,7 @@ impl Stack {
             tcp: Tcp::new(&mut rng, hash.clone()),
             udp: Udp::new(hash),
             icmp: Icmp::default(),
-            own: Family::ALL.map(own),
+            own: own.collect(),
             own_deadline: u64::MAX,
             queries: Queries::default(),
             net: Net::new(rng, now),
@@ -283,6 +280,7 @@ impl Stack {
             Some((protocol, net)) => protocol.error_input(net, report),
             None => self.net.counters.icmp_errors_stray += 1,
         }
+        self.note_own_deadline();
     }
 
     /// A neighbour has answered: what waits for it goes on.

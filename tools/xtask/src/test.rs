@@ -194,13 +194,7 @@ impl Runner {
     }
 
     /// Returns a command that runs tests of some crates. `images` is true for the tests that boot the image.
-    fn command(
-        &self,
-        workspace: &Workspace,
-        crates: &[&str],
-        which: Which<'_>,
-        images: bool,
-    ) -> Command {
+    fn command(&self, workspace: &Workspace, crates: &[&str], which: Which<'_>, images: bool) -> Command {
         let Which {
             files,
             filters,

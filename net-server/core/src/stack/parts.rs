@@ -21,9 +21,10 @@ impl Stack {
             State::Tcp => tcp,
             State::Udp => udp,
             State::Icmp => icmp,
-            State::Own(_) => own[place.family() as usize]
-                .get_mut(place.position())?
-                .as_deref_mut()?,
+            State::Own(_) => {
+                let (_, protocol) = own.iter_mut().find(|(at, _)| *at == place)?;
+                protocol.as_mut()
+            }
         };
         Some((protocol, net))
     }
@@ -34,7 +35,7 @@ impl Stack {
         visit(&mut self.tcp, net);
         visit(&mut self.udp, net);
         visit(&mut self.icmp, net);
-        for protocol in self.own.iter_mut().flatten().flatten() {
+        for (_, protocol) in &mut self.own {
             visit(protocol.as_mut(), net);
         }
         self.note_own_deadline();
@@ -42,8 +43,8 @@ impl Stack {
 
     /// Notes the earliest deadline of the protocols with an object of their own. Must be called when one of them has worked.
     pub(super) fn note_own_deadline(&mut self) {
-        let own = self.own.iter().flatten().flatten();
-        self.own_deadline = own.map(|protocol| protocol.deadline()).min().unwrap_or(u64::MAX);
+        let own = self.own.iter().map(|(_, protocol)| protocol.deadline());
+        self.own_deadline = own.fold(u64::MAX, u64::min);
     }
 
     fn create_protocol(&mut self, place: Place) -> Result<(), Shortage> {

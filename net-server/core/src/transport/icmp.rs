@@ -147,7 +147,6 @@ impl Protocol for Icmp {
     }
 
     fn deadline(&self) -> u64 {
-        // Every turn asks, and there is no request most of the time.
         if self.pings.iter().all(Vec::is_empty) {
             return u64::MAX;
         }
