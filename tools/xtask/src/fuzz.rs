@@ -16,7 +16,7 @@ use crate::workspace::{Workspace, must_succeed};
 /// Version of cargo-fuzz.
 const CARGO_FUZZ: &str = "0.13.1";
 /// Run time of each target in seconds.
-const SECONDS: u32 = 30;
+const SECONDS: u32 = 20;
 
 /// Initial corpus of a target: files and folders of files, by the target's name.
 const SEEDS: &[(&str, &[&str])] = &[("sdf", &["system.xml", "tools/system/tests/broken"])];
