@@ -192,6 +192,10 @@ pub enum Request {
         /// Start it as well.
         #[n(2)]
         start: bool,
+        /// See [`crate::control::BraneConfig::memory`].
+        #[n(3)]
+        #[cbor(default)]
+        memory: Option<u32>,
     },
     /// Start a brane that is created or shut down → [`Answer::Done`].
     #[n(4)]

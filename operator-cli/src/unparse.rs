@@ -16,11 +16,15 @@ pub fn line(request: &Request) -> Option<String> {
             name,
             families,
             start,
+            memory,
         } => {
             let mut out = format!("branectl create {name}");
             for f in families.iter().flatten() {
                 let protocols: Vec<&str> = f.protocols.iter().map(|p| p.name()).collect();
                 out += &format!(" --family {}={}", f.family.name(), protocols.join(","));
+            }
+            if let Some(bytes) = memory {
+                out += &format!(" --memory {bytes}");
             }
             if *start {
                 out += " --start";
@@ -274,11 +278,14 @@ mod tests {
             ],
         ]));
         prop_oneof![
-            (name, families, any::<bool>()).prop_map(|(name, families, start)| Request::Create {
-                name,
-                families,
-                start
-            }),
+            (name, families, any::<bool>(), proptest::option::of(any::<u32>())).prop_map(
+                |(name, families, start, memory)| Request::Create {
+                    name,
+                    families,
+                    start,
+                    memory,
+                }
+            ),
             name.prop_map(Request::Start),
             (name, any::<u32>()).prop_map(|(name, deadline_ms)| Request::Shutdown { name, deadline_ms }),
             (name, 0u32..3).prop_map(|(name, deadline_ms)| Request::Delete { name, deadline_ms }),

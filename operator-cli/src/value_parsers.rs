@@ -131,6 +131,11 @@ pub fn number(word: &str, least: u64, most: u64) -> Result<u64, Error> {
     }
 }
 
+/// Parses a number of bytes, up to 4 GiB.
+pub fn bytes(word: &str) -> Result<u32, Error> {
+    number(word, 0, u32::MAX.into()).map(|number| number as u32)
+}
+
 /// Parses a time: `500ms`, `5s`, `1.5s`, `2m`. A number without a unit is in seconds. Returns milliseconds.
 pub fn time_ms(word: &str) -> Result<u32, Error> {
     let (digits, unit) = if let Some(d) = word.strip_suffix("ms") {

@@ -67,6 +67,9 @@ pub struct BraneBoot {
     /// Rules of its packet filter.
     #[n(5)]
     pub filter: Vec<Rule>,
+    /// Bytes of memory for the tables of its families and protocols; `None` for the default of branes.
+    #[n(6)]
+    pub memory: Option<u32>,
 }
 
 impl BootConfig {

@@ -474,7 +474,7 @@ impl Instances {
         &mut self,
         id: BraneId,
         name: String,
-        families: Option<Vec<FamilyConfig>>,
+        (families, memory): (Option<Vec<FamilyConfig>>, Option<u32>),
         desired: DesiredState,
         job: JobId,
     ) {
@@ -487,6 +487,7 @@ impl Instances {
             id: id.index() as u32,
             name,
             families,
+            memory,
             ..BraneConfig::default()
         });
         b.state = LifecycleState::Starting;

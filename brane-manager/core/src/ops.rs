@@ -50,8 +50,9 @@ pub(crate) fn begin(
         Request::Create {
             name,
             families,
+            memory,
             start,
-        } => create::begin(m, operator, name, families, start, cx),
+        } => create::begin(m, operator, name, (families, memory), start, cx),
         Request::Start(name) => start::begin(m, operator, &name, cx),
         Request::Shutdown { name, deadline_ms } => shutdown::begin(m, operator, &name, deadline_ms, cx),
         Request::Delete { name, deadline_ms } => delete::begin(m, operator, &name, deadline_ms, cx),

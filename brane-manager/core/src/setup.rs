@@ -68,6 +68,7 @@ impl Manager {
                 held: given.held,
                 interfaces: given.interfaces,
                 filter: given.filter,
+                memory: given.memory,
                 ..BraneConfig::default()
             });
             let is_brane = config.is_some();

@@ -122,6 +122,7 @@ impl Operator {
             name: name.to_owned(),
             families,
             start,
+            memory: None,
         })
     }
 

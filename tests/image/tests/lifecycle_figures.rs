@@ -79,6 +79,7 @@ fn create(name: &str) -> Request {
         name: name.into(),
         families: None,
         start: true,
+        memory: None,
     }
 }
 

@@ -205,6 +205,7 @@ fn start(operator: &mut Operator, name: &str) -> Result<Duration> {
         name: name.to_owned(),
         families: None,
         start: true,
+        memory: None,
     };
     Ok(operator.timed(&request)?.1)
 }

@@ -81,6 +81,8 @@ pub struct Brane {
     pub primary: bool,
     /// Its families and protocols. All if absent.
     pub families: Option<Spanned<Families>>,
+    /// Bytes of memory for the tables of its families and protocols.
+    pub memory: Option<u32>,
     /// True if the brane is started, false if it is only created.
     pub started: Option<bool>,
     #[serde(default)]

@@ -216,6 +216,7 @@ impl<'a> Rules<'a> {
             families,
             held: brane.started == Some(false),
             filter,
+            memory: brane.memory,
         }
     }
 

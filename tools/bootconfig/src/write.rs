@@ -85,6 +85,9 @@ fn brane(b: &BraneBoot) -> Table {
     if b.held {
         t.insert("started".into(), false.into());
     }
+    if let Some(bytes) = b.memory {
+        t.insert("memory".into(), i64::from(bytes).into());
+    }
     if let Some(families) = &b.families {
         let protocols = |f: &FamilyConfig| texts(f.protocols.iter().map(|p| p.name()));
         let all = families

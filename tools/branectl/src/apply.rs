@@ -77,7 +77,9 @@ pub fn plan(now: &BootConfig, wanted: &BootConfig) -> Result<Vec<Request>, Error
     let mut out = Vec::new();
 
     // Branes that are deleted, or must be created again.
-    let goes = |b: &BraneBoot| brane(wanted, &b.name).is_none_or(|w| families(w) != families(b));
+    let goes = |b: &BraneBoot| {
+        brane(wanted, &b.name).is_none_or(|w| families(w) != families(b) || w.memory != b.memory)
+    };
     let gone: BTreeSet<&str> = now
         .branes
         .iter()
@@ -91,7 +93,7 @@ pub fn plan(now: &BootConfig, wanted: &BootConfig) -> Result<Vec<Request>, Error
     {
         return Err(Error::new(
             format!(
-                "the families of the primary brane {} cannot change in a running system",
+                "the families and the memory of the primary brane {} cannot change in a running system",
                 b.name
             ),
             boot,
@@ -168,6 +170,7 @@ pub fn plan(now: &BootConfig, wanted: &BootConfig) -> Result<Vec<Request>, Error
                 name: w.name.clone(),
                 families: w.families.clone(),
                 start: false,
+                memory: w.memory,
             });
         }
     }

@@ -16,7 +16,7 @@ pub(super) fn begin(
     m: &mut Manager,
     operator: OperatorId,
     name: String,
-    families: Option<Vec<FamilyConfig>>,
+    (families, memory): (Option<Vec<FamilyConfig>>, Option<u32>),
     start: bool,
     cx: &mut Context<'_>,
 ) -> Result<Progress, Refusal> {
@@ -32,7 +32,8 @@ pub(super) fn begin(
         false => (DesiredState::Stopped(0), Done::Created(name.clone())),
     };
     let job = open(m, operator, ReachState { done }, cx)?;
-    m.instances.create(instance, name, families, desired, job);
+    m.instances
+        .create(instance, name, (families, memory), desired, job);
     m.devices.add_loopback(instance);
     Ok(Progress::Pending(job))
 }

@@ -423,6 +423,7 @@ impl World {
             name: name.into(),
             families: None,
             start: true,
+            memory: None,
         })
     }
 

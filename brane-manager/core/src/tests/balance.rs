@@ -41,6 +41,7 @@ fn steps() -> impl Strategy<Value = Step> {
         name,
         families: None,
         start,
+        memory: None,
     });
     let deadline_ms = 10;
     let request = prop_oneof![

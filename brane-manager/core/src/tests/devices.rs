@@ -264,6 +264,7 @@ fn an_interface_can_be_given_to_a_brane_that_is_held_or_down() {
         name: "green".into(),
         families: None,
         start: false,
+        memory: None,
     });
     w.done(assign("vif9", "green"));
     let at = |w: &mut World| w.nics.table(0).iter().filter(|v| v.brane == 4).count();
@@ -415,6 +416,7 @@ fn what_is_saved_brings_the_same_system_up() {
         name: "green".into(),
         families: None,
         start: false,
+        memory: None,
     });
     w.done(assign("left", "green"));
     let saved = |w: &mut World| {

@@ -406,6 +406,7 @@ fn rules_are_in_force_after_a_restart_and_before_a_start() {
         name: "green".into(),
         families: None,
         start: false,
+        memory: None,
     });
     w.done(add_rule("green", 7));
     assert_eq!(w.ports(3), [7]);

@@ -44,11 +44,13 @@ fn requests() -> Vec<Request> {
             name: "green".into(),
             families: None,
             start: true,
+            memory: None,
         },
         Request::Create {
             name: "gold".into(),
             families: None,
             start: false,
+            memory: None,
         },
         rename("red", "gold"),
         rename("blue", "gold"),
@@ -85,6 +87,7 @@ impl Two {
             name: "green".into(),
             families: None,
             start: true,
+            memory: None,
         });
         Two {
             world,

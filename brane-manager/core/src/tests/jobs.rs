@@ -136,6 +136,7 @@ fn a_batch_does_one_after_the_other_up_to_the_first_that_is_refused() {
         name: name.into(),
         families: None,
         start: true,
+        memory: None,
     };
     let vnic = DeviceConfig {
         name: "vif9".into(),

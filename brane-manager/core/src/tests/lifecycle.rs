@@ -15,6 +15,7 @@ pub(super) fn held(name: &str) -> Request {
         name: name.into(),
         families: None,
         start: false,
+        memory: None,
     }
 }
 
@@ -203,6 +204,7 @@ fn what_cannot_be_is_refused_with_thing_and_remedy() {
         name: name.into(),
         families: None,
         start: true,
+        memory: None,
     };
     assert_eq!(
         w.refused(create("red")),
@@ -239,7 +241,8 @@ fn what_cannot_be_is_refused_with_thing_and_remedy() {
         w.refused(Request::Create {
             name: named("x"),
             families: Some(twice),
-            start: true
+            start: true,
+            memory: None,
         }),
         "family inet has no protocol icmp6: the protocols are icmp, udp, tcp"
     );
@@ -267,6 +270,7 @@ fn a_brane_can_be_created_with_a_subset_of_protocols() {
         name: named("six"),
         families: Some(families.clone()),
         start: true,
+        memory: None,
     });
     let told = w.branes[3].config.as_ref().unwrap().families.clone();
     assert_eq!(told, Some(families.clone()));

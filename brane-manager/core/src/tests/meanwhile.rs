@@ -228,6 +228,7 @@ fn two_branes_cannot_be_renamed_to_one_name_at_the_same_time() {
             name: "rot".into(),
             families: None,
             start: true,
+            memory: None,
         },
     ] {
         assert_eq!(w.meets(&request), "the name \"rot\" is taken by a brane");

@@ -144,6 +144,7 @@ fn request(step: Step) -> Request {
             name: brane(b),
             families: None,
             start: true,
+            memory: None,
         },
         Step::Delete(b) => Request::Delete {
             name: brane(b),

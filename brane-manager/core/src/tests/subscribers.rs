@@ -15,6 +15,7 @@ fn create(name: &str) -> Request {
         name: name.into(),
         families: None,
         start: true,
+        memory: None,
     }
 }
 
@@ -96,6 +97,7 @@ fn late_ones_are_told_what_they_missed_and_leaving_runs_the_inverse() {
         name: "held".into(),
         families: None,
         start: false,
+        memory: None,
     });
     w.subscribe(
         0,
@@ -460,6 +462,7 @@ fn a_protocol_that_the_brane_does_not_have_is_not_notified() {
             protocols: vec![Protocol::Tcp],
         }]),
         start: true,
+        memory: None,
     });
     assert_eq!(w.notifications(0), [""; 0]);
 }

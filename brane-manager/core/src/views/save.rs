@@ -17,6 +17,7 @@ pub(super) fn show(m: &Manager) -> Answer {
             families: config.families.clone(),
             held: matches!(b.desired, DesiredState::Stopped(_)),
             filter: config.filter.clone(),
+            memory: config.memory,
         })
     };
     let devices = m.devices.iter();

@@ -63,6 +63,13 @@ pub const VERBS: &[Verb] = &[
                 Value::Text,
                 "inet (icmp, udp, tcp) or inet6 (icmp6, udp, tcp), with the named protocols (default: all families and protocols)",
             ),
+            option(
+                "memory",
+                Some('m'),
+                "BYTES",
+                Value::Text,
+                "memory for the tables of its families and protocols, without the buffers of connections (default: enough for all)",
+            ),
             flag("start", Some('s'), "start the brane too"),
         ],
         help: "create a brane",
@@ -90,6 +97,7 @@ pub const VERBS: &[Verb] = &[
                 name: value_parsers::new_name(m.one("BRANE")?)?,
                 families: (!families.is_empty()).then_some(families),
                 start: m.flag("start"),
+                memory: m.value("memory").map(value_parsers::bytes).transpose()?,
             }))
         },
     },

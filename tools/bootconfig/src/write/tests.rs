@@ -50,6 +50,7 @@ fn configs() -> impl Strategy<Value = BootConfig> {
                     name: format!("b{number}"),
                     primary: number == 0,
                     held,
+                    memory: (number % 2 == 1).then_some(70_000 + number as u32),
                     families: match families {
                         0 => None,
                         1 => Some(all_families()),

@@ -63,6 +63,7 @@ fn configs() -> impl Strategy<Value = BootConfig> {
                         families: (n != 0 && flags[1]).then_some(families),
                         interfaces: vec![],
                         filter,
+                        memory: (n != 0 && flags[1]).then_some(100_000 + n as u32),
                     });
                 }
             }
