@@ -24,6 +24,7 @@ mod matrix;
 mod packets;
 mod routes;
 mod show;
+mod sides;
 mod steps;
 mod survey;
 

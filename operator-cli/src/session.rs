@@ -5,7 +5,7 @@
 use crate::command::Command;
 use crate::error::{self, Error};
 use crate::ping::Outcome;
-use crate::reach::{Next, Survey};
+use crate::reach::Survey;
 use crate::refusals::Words;
 use crate::table_layout::printable;
 use crate::{change, filter, help, json, parse, text};
@@ -440,24 +440,6 @@ impl Session {
         Step::Done(End::Success)
     }
 
-    /// Executes the next step of `why` or `reach`.
-    fn survey(&mut self, reply: Option<Result<Answer, Refusal>>, out: &mut Output) -> Result<Step, Error> {
-        let Part::Survey(survey) = &mut self.part else {
-            return Ok(Step::Done(End::Failure));
-        };
-        let (text, value, bad) = match survey.step(reply)? {
-            Next::Send(request) => return Ok(Step::Send(request)),
-            Next::Explained(found) => (found.text(), found.json(), found.stop().is_some()),
-            Next::Computed(matrix) => (matrix.text(), matrix.json(), matrix.differs()),
-        };
-        if self.json {
-            self.show_json(&value, out);
-        } else {
-            out.text += &printable(&text);
-        }
-        Ok(Step::Done(if bad { End::Failure } else { End::Success }))
-    }
-
     /// Returns the next request of a replacement.
     fn replace(&mut self) -> Step {
         match &mut self.part {
@@ -548,5 +530,6 @@ impl Session {
     }
 }
 
+mod survey;
 #[cfg(test)]
 mod tests;

@@ -1,8 +1,10 @@
 //! Evaluates the filter of a brane with the filter's own code, for a packet of a new flow and the answer to it.
 
 use super::{Tables, Verdict};
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString};
+use alloc::vec::Vec;
 use brane_abi::filter::{Direction, Rule};
 use branes_pfil::chain;
 use branes_pfil::filter::Filter;
@@ -14,7 +16,7 @@ pub(super) type Finding = (Verdict, String, String);
 /// The filter of one brane.
 pub(super) enum Gate {
     /// The rules in force. The filter notes the flow of the first packet, as the filter of the brane does.
-    Rules(Filter, Notes),
+    Rules(Box<Filter>, Notes),
     /// The rules are unknown, for this reason.
     Unknown(String),
 }
@@ -46,7 +48,7 @@ impl Gate {
             rate: None,
             ..rule.clone()
         };
-        let plain: alloc::vec::Vec<Rule> = rules.iter().map(unlimited).collect();
+        let plain: Vec<Rule> = rules.iter().map(unlimited).collect();
         if let Err((index, problem)) = filter.replace(&plain) {
             return Gate::Unknown(format!("rule {} is not valid: {problem}", index + 1));
         }
@@ -54,7 +56,7 @@ impl Gate {
             states: rules.iter().any(|rule| !rule.states.is_empty()),
             rates: rules.iter().any(|rule| rule.rate.is_some()),
         };
-        Gate::Rules(filter, notes)
+        Gate::Rules(Box::new(filter), notes)
     }
 
     /// Decides on a packet. The rule whose counter grows has decided.
@@ -70,7 +72,7 @@ impl Gate {
             filter
                 .statuses()
                 .map(|s| s.packets)
-                .collect::<alloc::vec::Vec<_>>()
+                .collect::<Vec<_>>()
         };
         let before = counts(filter);
         let verdict = match filter.decide(1, direction, interface, packet) {

@@ -2,11 +2,12 @@
 
 use super::devices::{self, Attached};
 use super::ends::{self, End};
-use super::gate::{Finding, Gate};
-use super::{Explanation, Snapshot, Step, Tables, Traffic, Verdict, Why, packets, routes};
+use super::gate::Finding;
+use super::sides::{Ended, Going, Leaving, Side, note, route};
+use super::{Explanation, Snapshot, Step, Traffic, Verdict, Why, packets, routes};
 use crate::error::Error;
 use alloc::format;
-use alloc::string::{String, ToString};
+use alloc::string::ToString;
 use alloc::vec::Vec;
 use brane_abi::control::{Family, InterfaceStatus};
 use brane_abi::filter::Direction;
@@ -50,48 +51,6 @@ pub(super) fn explain(
     }
 }
 
-/// The way ends here: a step stops the traffic, or nothing further can be evaluated.
-struct Ended;
-
-type Going<T = ()> = Result<T, Ended>;
-
-/// What is known of one end.
-struct Side<'a> {
-    end: &'a End<'a>,
-    brane: Option<&'a Brane>,
-    tables: Option<&'a Tables>,
-    interfaces: Vec<InterfaceStatus>,
-    gate: Gate,
-}
-
-impl<'a> Side<'a> {
-    fn new(snapshot: &'a Snapshot, end: &'a End<'a>) -> Side<'a> {
-        let tables = end.brane.and_then(|brane| snapshot.tables.get(&brane.name));
-        Side {
-            end,
-            brane: end.brane,
-            tables,
-            interfaces: end.brane.map(ends::interfaces).unwrap_or_default(),
-            gate: Gate::new(tables),
-        }
-    }
-
-    /// Returns the interface that has an address.
-    fn owner_of(&self, address: IpAddr) -> Option<&InterfaceStatus> {
-        let wired = self.interfaces.iter().filter(|interface| interface.name != "lo0");
-        wired.clone().find(|interface| ends::owns(interface, address))
-    }
-
-    fn interface(&self, name: &str) -> Option<&InterfaceStatus> {
-        self.interfaces.iter().find(|interface| interface.name == name)
-    }
-
-    fn silent(&self) -> String {
-        let why = self.tables.and_then(|tables| tables.silent.clone());
-        why.unwrap_or_else(|| "the brane did not answer".into())
-    }
-}
-
 struct Way<'a> {
     snapshot: &'a Snapshot,
     traffic: Traffic,
@@ -101,28 +60,6 @@ struct Way<'a> {
     steps: Vec<Step>,
     source: Option<IpAddr>,
     destination: Option<IpAddr>,
-}
-
-/// Result of a route: the interface by its name, and the router.
-struct Leaving {
-    interface: String,
-    via: Option<IpAddr>,
-}
-
-/// Adds a step. Ends the way if the step stops the traffic.
-fn note(steps: &mut Vec<Step>, step: &'static str, brane: &str, finding: Finding) -> Going {
-    let (verdict, thing, detail) = finding;
-    steps.push(Step {
-        step,
-        brane: brane.to_string(),
-        verdict,
-        thing,
-        detail,
-    });
-    match verdict {
-        Verdict::Stop => Err(Ended),
-        Verdict::Pass | Verdict::Unknown => Ok(()),
-    }
 }
 
 impl Way<'_> {
@@ -504,48 +441,4 @@ impl Way<'_> {
         }
         Ok(())
     }
-}
-
-/// Finds the route of one side to an address, by this interface if one is given.
-fn route(
-    steps: &mut Vec<Step>,
-    step: &'static str,
-    side: &Side<'_>,
-    to: IpAddr,
-    interface: Option<&str>,
-) -> Going<Leaving> {
-    let name = side.brane.map_or("", |brane| brane.name.as_str());
-    let (all, sure) = routes::of(side.tables, &side.interfaces);
-    let Some(found) = routes::to(&all, to, interface) else {
-        let down = side
-            .interfaces
-            .iter()
-            .find(|interface| !interface.up && interface.name != "lo0");
-        let (verdict, detail) = match (sure, down) {
-            (false, _) => (Verdict::Unknown, side.silent()),
-            (true, Some(down)) => (Verdict::Stop, format!("none, and {} is down", down.name)),
-            (true, None) => (Verdict::Stop, "none".into()),
-        };
-        return note(steps, step, name, (verdict, format!("route to {to}"), detail)).and(Err(Ended));
-    };
-    let by = match found.via {
-        Some(via) => format!("router {via}"),
-        None => "on-link".into(),
-    };
-    let thing = match found.to.prefix {
-        0 => format!("default by {}", found.interface),
-        _ => format!("{} by {}", found.to, found.interface),
-    };
-    let (verdict, detail) = match sure {
-        true => (Verdict::Pass, by),
-        false => (
-            Verdict::Unknown,
-            format!("{by} in its last report; {}", side.silent()),
-        ),
-    };
-    note(steps, step, name, (verdict, thing, detail))?;
-    Ok(Leaving {
-        interface: found.interface.clone(),
-        via: found.via,
-    })
 }
