@@ -68,12 +68,7 @@ impl Gate {
         if filter.is_empty() {
             return (Verdict::Pass, "no rules".into(), String::new());
         }
-        let counts = |filter: &Filter| {
-            filter
-                .statuses()
-                .map(|s| s.packets)
-                .collect::<Vec<_>>()
-        };
+        let counts = |filter: &Filter| filter.statuses().map(|s| s.packets).collect::<Vec<_>>();
         let before = counts(filter);
         let verdict = match filter.decide(1, direction, interface, packet) {
             chain::Verdict::Drop | chain::Verdict::Reject => Verdict::Stop,

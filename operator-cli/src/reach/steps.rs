@@ -115,8 +115,12 @@ impl Way<'_> {
             Some(interface) => interface.clone(),
             None => brane.to_string(),
         };
-        let detail = format!("it has no {family} address");
-        note(&mut self.steps, "address", brane, (Verdict::Stop, thing, detail))
+        let wired = self.to.interfaces.iter().any(|interface| interface.name != "lo0");
+        let (step, detail) = match wired {
+            true => ("address", format!("it has no {family} address")),
+            false => ("interface", "it has no interface besides lo0".into()),
+        };
+        note(&mut self.steps, step, brane, (Verdict::Stop, thing, detail))
     }
 
     /// Evaluates traffic of a brane to itself, which passes its filter twice at `lo0`.
@@ -173,43 +177,31 @@ impl Way<'_> {
             return Ok((None, source));
         };
         let name = &brane.name;
-        let leaving = route(&mut self.steps, "route", &self.from, destination, None)?;
+        let (finding, leaving) = route(&self.from, destination, None);
+        let Some(leaving) = leaving else {
+            return note(&mut self.steps, "route", name, finding).and(Err(Ended));
+        };
         let interface = self
             .from
             .interface(&leaving.interface)
             .cloned()
             .unwrap_or_default();
-        if let Some(wanted) = self
-            .from
-            .end
-            .interface
-            .as_ref()
-            .filter(|wanted| **wanted != interface.name)
-        {
-            let detail = format!("the route to {destination} leaves by {}", interface.name);
-            return note(
-                &mut self.steps,
-                "route",
-                name,
-                (Verdict::Stop, wanted.clone(), detail),
-            )
-            .and(Err(Ended));
-        }
+        let wanted = self.from.end.interface.as_ref();
         let source = self.source.or_else(|| routes::source(&interface, destination));
-        let Some(source) = source else {
-            let detail = format!("it has no {} address", self.family.name());
-            return note(
-                &mut self.steps,
-                "route",
-                name,
-                (Verdict::Stop, interface.name, detail),
-            )
-            .and(Err(Ended));
+        let finding = match (wanted.filter(|wanted| **wanted != interface.name), source) {
+            (Some(wanted), _) => {
+                let detail = format!("the route to {destination} leaves by {}", interface.name);
+                (Verdict::Stop, wanted.clone(), detail)
+            }
+            (None, None) => {
+                let detail = format!("it has no {} address", self.family.name());
+                (Verdict::Stop, interface.name.clone(), detail)
+            }
+            (None, Some(source)) => (finding.0, finding.1, format!("{}, source {source}", finding.2)),
         };
+        note(&mut self.steps, "route", name, finding)?;
+        let source = source.ok_or(Ended)?;
         self.source = Some(source);
-        if let Some(step) = self.steps.iter_mut().rfind(|step| step.step == "route") {
-            step.detail += &format!(", source {source}");
-        }
         let (request, _) = self.packets(source, destination);
         let finding = self.from.gate.decide(Direction::Out, &interface.name, &request);
         note(&mut self.steps, "filter-out", name, finding)?;
@@ -420,7 +412,9 @@ impl Way<'_> {
                 Traffic::Udp(_) => None,
                 Traffic::Icmp | Traffic::Tcp(_) => Some(entry.name.as_str()),
             };
-            let leaving = route(&mut self.steps, "reply-route", &self.to, source, arrived)?;
+            let (finding, leaving) = route(&self.to, source, arrived);
+            note(&mut self.steps, "reply-route", name, finding)?;
+            let leaving = leaving.ok_or(Ended)?;
             let finding = self.to.gate.decide(Direction::Out, &leaving.interface, &reply);
             note(&mut self.steps, "reply-filter-out", name, finding)?;
             let interface = self.to.interface(&leaving.interface).cloned().unwrap_or_default();

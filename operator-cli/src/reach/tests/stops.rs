@@ -60,8 +60,41 @@ pub(super) const CASES: &[Case] = &[
         "red blue",
         |s| s.the("blue").status.interfaces.truncate(1),
         "blue",
+        "interface",
+        "no interface besides lo0",
+    ),
+    (
+        "red blue/net0",
+        |s| {
+            s.net0("blue").addresses.retain(|own| own.cidr.ip.is_ipv6());
+            s.net0("red").addresses.retain(|own| own.cidr.ip.is_ipv4());
+            s.the("blue")
+                .interfaces
+                .push(brane_abi::control::InterfaceConfig {
+                    name: "net0".into(),
+                    ..Default::default()
+                });
+        },
+        "red",
+        "route",
+        "net0, it has no inet6 address",
+    ),
+    (
+        "10.0.2.2 blue",
+        |s| s.net0("blue").addresses.retain(|own| own.cidr.ip.is_ipv6()),
+        "blue",
         "address",
         "no inet address",
+    ),
+    (
+        "red blue",
+        |s| {
+            s.the("red").status.interfaces.truncate(1);
+            s.routed("red");
+        },
+        "red",
+        "route",
+        "no interface besides lo0",
     ),
     (
         "red 10.9.9.9",
