@@ -14,23 +14,16 @@ use branes_pfil::state::LEAST;
 pub(super) type Finding = (Verdict, String, String);
 
 /// The filter of one brane.
-pub(super) enum Gate {
-    /// The rules in force. The filter notes the flow of the first packet, as the filter of the brane does.
-    Rules(Box<Filter>, Notes),
+pub(super) enum Gate<'a> {
+    /// The filter without rates, and the rules as they are. The filter notes the flow of the first packet, as the filter of the brane does.
+    Rules(Box<Filter>, &'a [Rule]),
     /// The rules are unknown, for this reason.
     Unknown(String),
 }
 
-/// Kinds of clauses that need a note beside the verdict.
-#[derive(Clone, Copy)]
-pub(super) struct Notes {
-    states: bool,
-    rates: bool,
-}
-
-impl Gate {
+impl<'a> Gate<'a> {
     /// Builds the filter. Rates are removed, because the traffic of others decides about them.
-    pub(super) fn new(tables: Option<&Tables>) -> Gate {
+    pub(super) fn new(tables: Option<&'a Tables>) -> Gate<'a> {
         let rules = match tables {
             Some(Tables {
                 rules: Some(rules), ..
@@ -52,17 +45,13 @@ impl Gate {
         if let Err((index, problem)) = filter.replace(&plain) {
             return Gate::Unknown(format!("rule {} is not valid: {problem}", index + 1));
         }
-        let notes = Notes {
-            states: rules.iter().any(|rule| !rule.states.is_empty()),
-            rates: rules.iter().any(|rule| rule.rate.is_some()),
-        };
-        Gate::Rules(Box::new(filter), notes)
+        Gate::Rules(Box::new(filter), rules)
     }
 
     /// Decides on a packet. The rule whose counter grows has decided.
     pub(super) fn decide(&mut self, direction: Direction, interface: &str, packet: &[u8]) -> Finding {
-        let (filter, notes) = match self {
-            Gate::Rules(filter, notes) => (filter, notes),
+        let (filter, rules) = match self {
+            Gate::Rules(filter, rules) => (filter, *rules),
             Gate::Unknown(why) => return (Verdict::Unknown, "filter".into(), why.clone()),
         };
         if filter.is_empty() {
@@ -79,11 +68,13 @@ impl Gate {
             .iter()
             .zip(&after)
             .position(|(before, after)| before != after);
-        let thing = match found.and_then(|at| Some((at + 1, filter.statuses().nth(at)?))) {
-            Some((number, status)) => format!("rule {number}: {}", branes_pfil::print(&status.rule)),
+        let thing = match found.and_then(|at| Some((at + 1, rules.get(at)?))) {
+            Some((number, rule)) => format!("rule {number}: {}", branes_pfil::print(rule)),
             None => "no rule matches".to_string(),
         };
-        let detail = match (notes.states, notes.rates) {
+        let states = rules.iter().any(|rule| !rule.states.is_empty());
+        let rates = rules.iter().any(|rule| rule.rate.is_some());
+        let detail = match (states, rates) {
             (false, false) => "",
             (true, false) => "evaluated for a new flow",
             (false, true) => "rates are ignored",

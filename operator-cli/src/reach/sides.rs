@@ -21,7 +21,7 @@ pub(super) struct Side<'a> {
     pub(super) brane: Option<&'a Brane>,
     pub(super) tables: Option<&'a Tables>,
     pub(super) interfaces: Vec<InterfaceStatus>,
-    pub(super) gate: Gate,
+    pub(super) gate: Gate<'a>,
 }
 
 impl<'a> Side<'a> {

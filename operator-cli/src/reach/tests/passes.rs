@@ -12,6 +12,12 @@ pub(super) type Passing = (&'static str, fn(&mut Snapshot), Outcome, &'static st
 
 pub(super) const PASSING: &[Passing] = &[
     (
+        "red red",
+        |s| s.rules("red", &["pass proto icmp rate 1/s", "drop"]),
+        Outcome::Reaches,
+        "rule 1: pass proto icmp rate 1/s",
+    ),
+    (
         "red blue",
         |s| {
             s.rules(
