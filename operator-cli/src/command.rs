@@ -2,6 +2,7 @@
 
 use crate::change::Change;
 use crate::ping::Echo;
+use crate::reach::{Reach, Why};
 use crate::table::Program;
 use alloc::boxed::Box;
 use alloc::string::String;
@@ -77,6 +78,10 @@ pub enum Command {
     },
     /// Send echo requests.
     Ping(Echo),
+    /// Explain which thing lets traffic pass or stops it.
+    Why(Why),
+    /// Show which brane reaches which.
+    Reach(Reach),
     /// Show events as they occur.
     Events {
         /// Only events with numbers above this one.

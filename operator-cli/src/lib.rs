@@ -18,6 +18,7 @@ pub mod help;
 pub mod json;
 pub mod parse;
 pub mod ping;
+pub mod reach;
 pub mod refusals;
 pub mod schema;
 pub mod session;

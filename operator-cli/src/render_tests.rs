@@ -41,7 +41,14 @@ fn every_answer_is_as_its_schema_says() {
     outcome.to = Some([10, 0, 2, 2].into());
     outcome.reply(0, [10, 0, 2, 2].into(), 56, 64, 123);
     valid("ping", &outcome.json()).unwrap();
-    seen.extend(["device", "event", "log-line", "ping"]);
+    for found in samples::explanations() {
+        valid("why", &found.json()).unwrap_or_else(|e| panic!("{e}\n{}", found.json()));
+    }
+    let mut matrix = samples::matrix();
+    valid("reach", &matrix.json()).unwrap();
+    matrix.pairs[0].tried = Some(false);
+    valid("reach", &matrix.json()).unwrap();
+    seen.extend(["device", "event", "log-line", "ping", "why", "reach"]);
     for (name, text) in SCHEMAS {
         // The host's own answers are checked in `tools/branectl`.
         assert!(

@@ -1,5 +1,6 @@
 //! Answers for the tests: one of each kind, with a value in every field.
 
+use crate::reach::{Explanation, Matrix, Outcome, Pair, STEPS, Step, Traffic, Verdict};
 use alloc::vec;
 use alloc::vec::Vec;
 use brane_abi::control::{
@@ -321,4 +322,59 @@ pub fn sockets() -> Vec<query::Socket> {
             send_queue: 0,
         },
     ]
+}
+
+/// Returns an explanation with every step and every verdict, and one of a receiver without an address.
+pub fn explanations() -> Vec<Explanation> {
+    let verdicts = [Verdict::Pass, Verdict::Unknown];
+    let steps = STEPS
+        .iter()
+        .zip(verdicts.into_iter().cycle())
+        .map(|(step, verdict)| Step {
+            step,
+            brane: "red".into(),
+            verdict,
+            thing: "vnic1".into(),
+            detail: "up".into(),
+        });
+    let whole = Explanation {
+        from: "red".into(),
+        to: "10.0.2.17".into(),
+        traffic: Traffic::Tcp(80),
+        source: Some([10, 0, 2, 16].into()),
+        destination: Some([10, 0, 2, 17].into()),
+        steps: steps.collect(),
+    };
+    let mut stopped = whole.clone();
+    stopped.traffic = Traffic::Icmp;
+    (stopped.source, stopped.destination) = (None, None);
+    stopped.steps.truncate(1);
+    stopped.steps[0].verdict = Verdict::Stop;
+    vec![whole, stopped]
+}
+
+pub fn matrix() -> Matrix {
+    let pair = |from: &str, to: &str, outcome, stopped_at: Option<&str>| Pair {
+        family: Family::Inet,
+        from: from.into(),
+        to: to.into(),
+        address: [10, 0, 2, 17].into(),
+        outcome,
+        stopped_at: stopped_at.map(Into::into),
+        tried: None,
+    };
+    Matrix {
+        traffic: Traffic::Udp(7),
+        probe: true,
+        branes: vec!["red".into(), "blue".into()],
+        pairs: vec![
+            pair("red", "blue", Outcome::Reaches, None),
+            pair(
+                "blue",
+                "red",
+                Outcome::Stopped,
+                Some("path of blue: switch of nic0"),
+            ),
+        ],
+    }
 }

@@ -18,6 +18,7 @@ pub const SCHEMAS: &[(&str, &str)] = &[
     ("neighbours", include_str!("../schemas/neighbours.json")),
     ("ping", include_str!("../schemas/ping.json")),
     ("protocols", include_str!("../schemas/protocols.json")),
+    ("reach", include_str!("../schemas/reach.json")),
     ("receipt", include_str!("../schemas/receipt.json")),
     ("report", include_str!("../schemas/report.json")),
     ("routes", include_str!("../schemas/routes.json")),
@@ -26,6 +27,7 @@ pub const SCHEMAS: &[(&str, &str)] = &[
     ("sockets", include_str!("../schemas/sockets.json")),
     ("stats", include_str!("../schemas/stats.json")),
     ("subscribers", include_str!("../schemas/subscribers.json")),
+    ("why", include_str!("../schemas/why.json")),
 ];
 
 /// Returns a schema by its name.

@@ -5,9 +5,11 @@
 use crate::command::Command;
 use crate::error::{self, Error};
 use crate::ping::Outcome;
+use crate::reach::Survey;
 use crate::refusals::Words;
 use crate::table_layout::printable;
 use crate::{change, filter, help, json, parse, text};
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::string::{String, ToString};
@@ -75,6 +77,8 @@ enum Part {
     Changing,
     /// Echo requests: the results, and the number of the next request.
     Ping(Outcome, u64),
+    /// `why` or `reach`.
+    Survey(Box<Survey>),
     /// Number of answers with log lines or events so far.
     Pages(usize),
 }
@@ -87,6 +91,8 @@ impl Session {
             Command::Sockets { .. } => Part::Sockets(Vec::new(), 0),
             Command::FilterList(_) => Part::Rules(Vec::new(), 0),
             Command::Logs { .. } | Command::Events { .. } => Part::Pages(0),
+            Command::Why(why) => Part::Survey(Box::new(Survey::why(why.clone()))),
+            Command::Reach(reach) => Part::Survey(Box::new(Survey::reach(*reach))),
             Command::Ping(echo) => Part::Ping(Outcome::new(echo.host.parse().ok()), 0),
             _ => Part::None,
         };
@@ -100,6 +106,9 @@ impl Session {
 
     /// Executes the next step. `reply` is the answer to the last request; `None` at the beginning and after a pause.
     pub fn step(&mut self, reply: Option<Result<Answer, Refusal>>, out: &mut Output) -> Step {
+        if matches!(self.part, Part::Survey(_)) {
+            return self.survey(reply, out).unwrap_or_else(|e| self.failed(&e, out));
+        }
         let begun = core::mem::replace(&mut self.begun, true);
         let next = match reply {
             None if !begun => self.first(out),
@@ -171,6 +180,8 @@ impl Session {
             Command::Protocols { brane, .. } => page(brane, Query::Protocols),
             Command::FilterList(brane) => page(brane, Query::Filter { skip: 0 }),
             Command::Ping(_) => return Ok(self.ping()),
+            // Their steps are those of a survey.
+            Command::Why(_) | Command::Reach(_) => Step::Done(End::Failure),
             Command::FilterReplace { brane, rules } => {
                 self.part = Part::Replacing(filter::requests(brane, rules)?);
                 return Ok(self.replace());
@@ -519,5 +530,6 @@ impl Session {
     }
 }
 
+mod survey;
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,7 @@ mod branectl;
 mod filter;
 mod in_brane;
 mod nicctl;
+mod reach;
 
 use crate::command::Command;
 use crate::error::Error;

@@ -145,6 +145,8 @@ fn all_that_is_asked_for_is_there() {
         "hang",
         "address",
         "filter",
+        "why",
+        "reach",
     ] {
         assert!(names(Program::Branectl).contains(&verb), "{verb}");
     }
@@ -392,6 +394,17 @@ fn every_mistake_names_the_thing_and_the_fix() {
             "a quotation mark or backslash stands alone: close it, or drop it",
         ),
         (
+            "why red blue tcp",
+            "missing PORT of tcp: write tcp and a port from 1 to 65535",
+        ),
+        ("why red blue icmp 7", "icmp has no ports: drop the port"),
+        ("why red", "missing TO: usage: why FROM TO [PROTO] [PORT] [-j]"),
+        (
+            "why red 224.0.0.1",
+            "224.0.0.1 is not the address of one host: name a brane, BRANE/INTERFACE or the address of a host",
+        ),
+        ("reach -p udp 7", "udp cannot be tried: drop --probe, or use icmp"),
+        (
             "create g -f inet -f inet=udp",
             "family inet is given twice: give it once, with commas between its protocols",
         ),
@@ -436,6 +449,10 @@ fn verbs_branes_devices_and_interfaces_are_completed() {
         ("show ", &["blue", "main", "red"]),
         ("show r", &["red"]),
         ("show red ", &[]),
+        ("why red/", &["red/net0", "red/net1"]),
+        ("why red b", &["blue"]),
+        ("why red blue ", &["icmp", "tcp", "udp"]),
+        ("reach u", &["udp"]),
         ("assign vn", &["vnic0", "vnic1"]),
         ("assign vnic0 b", &["blue"]),
         ("assign --as x vnic0 b", &["blue"]),

@@ -438,3 +438,215 @@ fn a_level_is_shown_or_set() {
     let (asked, _, _) = run("log red", vec![]);
     assert_eq!(asked, [Request::LogLevels(Some("red".into()))]);
 }
+
+fn query_of(request: &Request) -> (&str, &Query) {
+    match request {
+        Request::Query { brane, query } => (brane, query),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Returns the answers to the lists of `why` and `reach`: red and blue at nic0.
+fn two_branes() -> [Result<Answer, Refusal>; 2] {
+    let red = samples::brane();
+    let mut blue = samples::brane();
+    blue.name = "blue".into();
+    let net0 = &mut blue.status.interfaces[1];
+    net0.device = "vnic2".into();
+    net0.mac.0[5] = 2;
+    net0.addresses.truncate(1);
+    net0.addresses[0].cidr = samples::cidr("10.0.2.17/24");
+    let mut devices = samples::devices();
+    let mut vnic1 = devices.pop().unwrap();
+    vnic1.config.mode = brane_abi::operator::Mode::Bridge;
+    let mut vnic2 = vnic1.clone();
+    vnic2.config.name = "vnic2".into();
+    vnic2.config.allow = vec![];
+    vnic2.ifnet = brane_abi::operator::IfNet::Attached(brane_abi::operator::Owner {
+        brane: "blue".into(),
+        interface: "net0".into(),
+    });
+    devices.extend([vnic1, vnic2]);
+    [Ok(Answer::Branes(vec![red, blue])), Ok(Answer::Devices(devices))]
+}
+
+fn routes() -> Result<Answer, Refusal> {
+    let route = query::Route {
+        to: samples::cidr("10.0.2.0/24"),
+        via: None,
+        interface: "net0".into(),
+    };
+    Ok(Answer::Query(query::Answer::Routes(vec![route])))
+}
+
+fn no_rules() -> Result<Answer, Refusal> {
+    Ok(Answer::Query(query::Answer::Filter(vec![], false)))
+}
+
+fn neighbours(list: Vec<query::Neighbour>, more: bool) -> Result<Answer, Refusal> {
+    Ok(Answer::Query(query::Answer::Neighbours(list, more)))
+}
+
+fn listeners(protocol: brane_abi::control::Protocol, port: u16, more: bool) -> Result<Answer, Refusal> {
+    let mut list = samples::sockets();
+    list.truncate(1);
+    list[0].protocol = protocol;
+    list[0].local.set_port(port);
+    Ok(Answer::Query(query::Answer::Sockets(list, more)))
+}
+
+#[test]
+fn why_asks_manager_and_both_branes_and_shows_the_steps() {
+    use brane_abi::control::Protocol::{Tcp, Udp};
+    let mut answers: Vec<_> = two_branes().into();
+    answers.extend([routes(), no_rules()]);
+    answers.extend([
+        neighbours(vec![samples::neighbour(2)], true),
+        neighbours(vec![], false),
+    ]);
+    answers.push(listeners(Tcp, 80, false));
+    answers.extend([routes(), no_rules()]);
+    // The listener is on the second page; the socket of the first page is for another port.
+    answers.extend([listeners(Udp, 80, true), listeners(Tcp, 80, false)]);
+    let (asked, out, end) = run("why red blue tcp 80", answers.clone());
+    assert_eq!(asked[..2], [Request::List { fresh: true }, Request::Devices]);
+    let queries: Vec<_> = asked[2..].iter().map(query_of).collect();
+    let family = brane_abi::control::Family::Inet;
+    assert_eq!(
+        queries,
+        [
+            ("red", &Query::Routes),
+            ("red", &Query::Filter { skip: 0 }),
+            ("red", &Query::Neighbours { family, skip: 0 }),
+            ("red", &Query::Neighbours { family, skip: 1 }),
+            ("red", &Query::Sockets { skip: 0 }),
+            ("blue", &Query::Routes),
+            ("blue", &Query::Filter { skip: 0 }),
+            ("blue", &Query::Sockets { skip: 0 }),
+            ("blue", &Query::Sockets { skip: 1 }),
+        ]
+    );
+    assert_eq!((end, out.error.as_str()), (Some(End::Success), ""));
+    assert!(
+        out.text.starts_with(
+            "STEP                BRANE  VERDICT  THING                DETAIL\n\
+             brane               red    pass     red                  started, with inet and tcp\n\
+             brane               blue   pass     blue                 started, with inet and tcp\n\
+             route               red    pass     10.0.2.0/24 by net0  on-link, source 10.0.2.16\n\
+             filter-out          red    pass     no rules\n\
+             neighbour           red    unknown  10.0.2.17            not known yet: the brane asks for it\n"
+        ) && out.text.ends_with("\nred reaches blue\n"),
+        "{}",
+        out.text
+    );
+    let (_, out, end) = run("why red blue tcp 80 -j", answers.clone());
+    let value: serde_json::Value = serde_json::from_str(&out.text).unwrap();
+    assert_eq!(end, Some(End::Success));
+    assert_eq!(
+        (&value["result"], &value["stopped_at"], &value["port"]),
+        (&"reaches".into(), &serde_json::Value::Null, &80.into())
+    );
+    // Without the last page no socket listens.
+    answers.pop();
+    answers.push(listeners(Udp, 80, false));
+    let (_, out, end) = run("why red blue tcp 80 -j", answers);
+    let value: serde_json::Value = serde_json::from_str(&out.text).unwrap();
+    assert_eq!(
+        (end, &value["stopped_at"]),
+        (Some(End::Failure), &"listener".into())
+    );
+}
+
+#[test]
+fn why_of_an_unknown_name_asks_no_brane() {
+    let (asked, out, end) = run("why red bleu", two_branes().into());
+    assert_eq!((asked.len(), end), (1, Some(End::Failure)));
+    assert_eq!(out.error, "no brane named \"bleu\": the branes are red, blue\n");
+    let (_, out, _) = run("why red bleu -j", two_branes().into());
+    assert!(out.text.contains("\"code\":\"no-such-brane\""), "{}", out.text);
+    let (asked, _, end) = run("why red blue", vec![Err(Refusal::NoAnswerInTime)]);
+    assert_eq!((asked.len(), end), (1, Some(End::Failure)));
+}
+
+#[test]
+fn a_brane_without_answers_makes_steps_unknown_and_is_asked_once() {
+    for silence in [
+        Err(Refusal::NoAnswerInTime),
+        Ok(Answer::Query(query::Answer::Refused(query::Refusal::NoAnswer))),
+        Ok(Answer::Query(query::Answer::Host(vec![]))),
+    ] {
+        let mut answers: Vec<_> = two_branes().into();
+        answers.extend([routes(), no_rules(), neighbours(vec![], false), silence.clone()]);
+        let (asked, out, end) = run("why red blue", answers);
+        assert_eq!(asked.len(), 6, "{asked:?}");
+        assert_eq!(query_of(&asked[5]).0, "blue");
+        assert_eq!(end, Some(End::Success), "{}", out.error);
+        assert!(
+            out.text.contains("filter-in           blue   unknown")
+                && out.text.ends_with("red reaches blue if the unknown steps pass\n"),
+            "{}",
+            out.text
+        );
+    }
+}
+
+#[test]
+fn tables_of_a_brane_that_never_end_are_left() {
+    let rule = || samples::rule("pass in", 0);
+    let mut answers: Vec<_> = two_branes().into();
+    answers.push(routes());
+    answers.extend((0..100).map(|_| Ok(Answer::Query(query::Answer::Filter(vec![rule()], true)))));
+    let (asked, _, _) = run("why red blue", answers);
+    // One rule more than a filter can have ends the queries to red.
+    let of_red = asked[2..].iter().filter(|r| query_of(r).0 == "red").count();
+    assert_eq!(of_red, 1 + 65);
+    let mut answers: Vec<_> = two_branes().into();
+    answers.extend([routes(), no_rules()]);
+    answers.extend((0..100).map(|_| neighbours(vec![samples::neighbour(2)], true)));
+    let (asked, _, _) = run("why red 10.0.2.2", answers);
+    assert_eq!(asked.len(), 4 + 64);
+}
+
+#[test]
+fn reach_computes_and_tries_each_pair() {
+    let mut answers: Vec<_> = two_branes().into();
+    answers.extend([routes(), no_rules(), routes(), no_rules()]);
+    let (asked, out, end) = run("reach", answers.clone());
+    assert_eq!((asked.len(), end), (6, Some(End::Success)));
+    assert_eq!(
+        out.text,
+        "inet icmp  red  blue\nred        -    yes\nblue       yes  -\n"
+    );
+    answers.push(reply(100));
+    let no = query::Refusal::NoReply([10, 0, 2, 16].into());
+    let mut agree = answers.clone();
+    agree.push(reply(100));
+    answers.push(Ok(Answer::Query(query::Answer::Refused(no))));
+    let (asked, out, end) = run("reach -p", answers.clone());
+    assert_eq!(end, Some(End::Failure));
+    assert!(
+        out.text.contains("blue       yes (tried: no)  -\n")
+            && out.text.ends_with("1 difference between computed and tried\n"),
+        "{}",
+        out.text
+    );
+    let pings: Vec<_> = asked[6..].iter().map(query_of).collect();
+    assert!(
+        matches!(
+            pings[..],
+            [
+                ("red", Query::Ping { to: IpAddr::V4(a), timeout_ms: 1000, .. }),
+                ("blue", Query::Ping { to: IpAddr::V4(b), .. })
+            ] if a.octets() == [10, 0, 2, 17] && b.octets() == [10, 0, 2, 16]
+        ),
+        "{pings:?}"
+    );
+    let (_, out, end) = run("reach --probe", agree);
+    assert!(out.text.ends_with("computed and tried agree\n"), "{}", out.text);
+    assert_eq!(end, Some(End::Success));
+    let (_, out, end) = run("reach --probe -j", answers);
+    let value: serde_json::Value = serde_json::from_str(&out.text).unwrap();
+    assert_eq!((end, &value["differs"]), (Some(End::Failure), &true.into()));
+    assert_eq!(value["pairs"][0]["tried"], true);
+    assert_eq!(value["pairs"][1]["differs"], true);
+}

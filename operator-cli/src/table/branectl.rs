@@ -5,7 +5,7 @@ mod interfaces;
 mod observation;
 mod system;
 
-use super::{Argument, Value, Verb, filter, one};
+use super::{Argument, Value, Verb, filter, one, reach};
 
 pub use interfaces::mode;
 
@@ -16,6 +16,7 @@ pub const VERBS: &[&[Verb]] = &[
     branes::VERBS,
     interfaces::VERBS,
     filter::OF_BRANECTL,
+    reach::VERBS,
     observation::VERBS,
     system::VERBS,
 ];

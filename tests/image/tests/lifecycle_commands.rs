@@ -134,6 +134,8 @@ fn every_verb_answers_in_words_and_in_json() -> Result<()> {
         ("branectl log red debug", "branectl log red info", "done"),
         ("branectl logs services-1", "branectl logs", "log-line"),
         ("branectl audit", "branectl audit", "audit"),
+        ("branectl why red blue", "branectl why red 10.0.2.2 udp 53", "why"),
+        ("branectl reach", "branectl reach tcp 7", "reach"),
         (
             "branectl in green ifconfig -a",
             "branectl in grey ifconfig",
