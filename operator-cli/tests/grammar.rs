@@ -268,7 +268,7 @@ fn every_mistake_names_the_thing_and_the_fix() {
         ("nicctl audit", "no verb \"audit\": write branectl audit"),
         (
             "create",
-            "missing BRANE: usage: create BRANE [-f FAMILY[=PROTOCOL,...]]... [-s] [-j]",
+            "missing BRANE: usage: create BRANE [-f FAMILY[=PROTOCOL,...]]... [-m BYTES] [-s] [-j]",
         ),
         ("show", "missing BRANE: usage: show BRANE [-j]"),
         ("list red", "\"red\" is one word too many: usage: list [-q] [-j]"),

@@ -205,7 +205,7 @@ fn what_cannot_change_while_it_runs_is_said() {
     other.branes[0].families = Some(vec![]);
     let error = plan(&now, &other).unwrap_err().to_string();
     assert!(
-        error.starts_with("the families of the primary brane main cannot change"),
+        error.starts_with("the families and the memory of the primary brane main cannot change"),
         "{error}"
     );
 }
