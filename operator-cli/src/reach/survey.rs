@@ -38,13 +38,17 @@ enum Goal {
     Reach(Reach),
 }
 
+/// Pings to a brane that should reply, at most. The first one to a new neighbour can be lost while the reply waits for an address.
+const PINGS: u32 = 3;
+
 /// A request that was sent, or that is left.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Task {
     Branes,
     Devices,
     Table(String, Query, u32),
-    Ping(usize),
+    /// The pair, and the number of pings that had no reply.
+    Ping(usize, u32),
 }
 
 /// `why` or `reach` under execution.
@@ -96,7 +100,7 @@ impl Survey {
                 (Goal::Reach(reach), None) => {
                     let matrix = Matrix::new(&self.snapshot, reach.traffic, reach.probe);
                     if reach.probe {
-                        self.left = (0..matrix.pairs.len()).map(Task::Ping).collect();
+                        self.left = (0..matrix.pairs.len()).map(|at| Task::Ping(at, 0)).collect();
                     }
                     self.matrix = Some(matrix);
                 }
@@ -119,7 +123,7 @@ impl Survey {
                 brane: brane.clone(),
                 query: query.clone(),
             },
-            Task::Ping(at) => {
+            Task::Ping(at, _) => {
                 let pair = self.matrix.as_ref().and_then(|matrix| matrix.pairs.get(*at));
                 // A task for a ping exists only beside its pair.
                 pair.map_or(Request::Devices, |pair| Request::Query {
@@ -150,9 +154,12 @@ impl Survey {
                 ));
             }
             (Task::Table(brane, query, page), reply) => self.table(brane, &query, page, reply),
-            (Task::Ping(at), reply) => {
+            (Task::Ping(at, lost), reply) => {
                 if let Some(pair) = self.matrix.as_mut().and_then(|m| m.pairs.get_mut(at)) {
                     pair.tried = came(reply);
+                    if pair.differs() && lost + 1 < PINGS {
+                        self.left.push_front(Task::Ping(at, lost + 1));
+                    }
                 }
             }
         }
