@@ -69,7 +69,6 @@ impl Manager {
                 interfaces: given.interfaces,
                 filter: given.filter,
                 memory: given.memory,
-                ..BraneConfig::default()
             });
             let is_brane = config.is_some();
             let brane = manager.instances.add(now, config);

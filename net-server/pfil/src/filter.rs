@@ -16,7 +16,7 @@ use branes_bpf::Program;
 const PACKET: u64 = 1_000_000_000;
 
 /// Bytes of heap that a filter takes at most: the table of flows, and twice all rules, because a replacement is complete before the
-/// old rules go. A rule has a record, and each byte of its CBOR text becomes [`EXPANSION`] bytes at most.
+/// old rules go. A rule has a record, and each byte of its CBOR text becomes 16 bytes at most.
 pub const BYTES: usize =
     States::bytes(crate::state::CAPACITY) + 2 * (MAX_RULES * RECORD + MAX_FILTER * EXPANSION);
 
