@@ -56,7 +56,7 @@ fn a_wrong_key_is_refused_by_line_with_the_right_ones() {
     let line = line_of(&text, "primry");
     refused(Some(text.as_bytes())).refuses(&[
         &format!("boot.toml:{line}:1: unknown field `primry`"),
-        "expected one of `name`, `primary`, `families`, `started`, `interface`",
+        "expected one of `name`, `primary`, `families`, `memory`, `started`, `interface`, `filter`",
     ]);
 }
 
