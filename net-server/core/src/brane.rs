@@ -113,6 +113,8 @@ impl Brane {
 
     /// One turn: a bounded share of whatever there is to do.
     pub fn turn(&mut self, now: u64, mut notify: impl FnMut(Peer)) -> Turn {
+        // Before any packet passes a head.
+        self.stack.set_time(now);
         let mut turn = Turn {
             more: self.receive(now),
             deadline: 0,
@@ -120,7 +122,6 @@ impl Brane {
         };
         turn.fail = self.commands(now);
         self.stack.tcp.unblock(&mut self.stack.net);
-        self.stack.set_time(now);
         for client in &mut self.clients {
             turn.more |= client.poll(now, &mut self.stack, &self.identity);
         }

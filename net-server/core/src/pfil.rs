@@ -90,7 +90,7 @@ impl State {
 }
 
 /// Returns the IP packet in a frame and its family, if a hook is to see it. `link` is true if the frame has an Ethernet header.
-fn filtered(frame: &[u8], link: bool) -> Option<(Family, &[u8])> {
+fn filtered(direction: Direction, frame: &[u8], link: bool) -> Option<(Family, &[u8])> {
     let packet = match link {
         true => match frame.get(12..ETHERNET)? {
             [0x08, 0x00] | [0x86, 0xdd] => frame.get(ETHERNET..)?,
@@ -107,8 +107,9 @@ fn filtered(frame: &[u8], link: bool) -> Option<(Family, &[u8])> {
     }
     let message = match *packet.get(6)? {
         number::ICMPV6 => packet.get(40),
-        // Extension headers are gone from received packets. In sent ones they are those of MLD (RFC 3810, 5).
-        0 => return None,
+        // The brane sends options for each hop with MLD only (RFC 3810, 5). A received packet whose headers could not be removed is
+        // no message of the family.
+        0 if direction == Direction::Out => return None,
         _ => None,
     };
     // MLD and neighbour discovery: RFC 2710, 3810, 4861.
@@ -147,7 +148,7 @@ impl Pfil {
         if self.0.exempt.get() {
             return Verdict::Pass;
         }
-        let Some((family, packet)) = filtered(frame, link) else {
+        let Some((family, packet)) = filtered(direction, frame, link) else {
             return Verdict::Pass;
         };
         // Nothing borrows the state for longer than a call, so this cannot fail. If it did, no packet would pass.
@@ -155,7 +156,10 @@ impl Pfil {
             return Verdict::Drop;
         };
         // Received fragments are put together before they pass a head.
-        let fragment = Fragmented::read(index, packet);
+        let fragment = match direction {
+            Direction::In => None,
+            Direction::Out => Fragmented::read(index, packet),
+        };
         if let Some((identity, 1..)) = fragment {
             return state.follows(identity);
         }

@@ -116,6 +116,9 @@ impl Stack {
     pub fn known<'a>(&mut self, now: u64, index: usize, frame: &'a [u8]) -> Option<Known<'_, 'a>> {
         let (family, flow, payload) = rx_flow_cache::plain(index, frame)?;
         if self.pfil.is_some() && !self.known_passes(now, index, frame, family, &flow)? {
+            let netif = self.net.netifs.get_mut(index)?;
+            netif.received.frames += 1;
+            netif.received.bytes += frame.len() as u64;
             return Some(Known::Dropped);
         }
         let delivery = self.udp.rx_flow_cache.find(&flow)?;
@@ -296,7 +299,11 @@ impl Stack {
     /// Handles a packet with extension headers of `len` bytes that ask for nothing.
     fn extended(&mut self, now: u64, packet: &Packet<'_>, len: usize, pointer: usize) -> Received {
         if !self.switch.has_number(packet.family, packet.number) {
-            return self.packet(now, packet, Some(pointer));
+            // It does not come again, so its head is here.
+            return match self.head_passes(now, packet.netif, packet.frame) {
+                true => self.packet(now, packet, Some(pointer)),
+                false => Received::Done,
+            };
         }
         if let Some(netif) = self.net.netifs.get_mut(packet.netif) {
             // It comes again without them, and is counted then.

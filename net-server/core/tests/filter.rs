@@ -2,6 +2,8 @@
 //! change is complete or not there at all.
 
 mod common;
+#[path = "common/packets.rs"]
+mod packets;
 
 use brane_abi::filter::RuleStatus;
 use brane_abi::port::FrameMeta;
@@ -293,4 +295,96 @@ fn long_rules_come_in_pages_and_only_to_operators() {
     let client = Requester::Client { client: 0, token: 1 };
     let answer = pair.b.brane.stack.query(now, client, Query::Filter { skip: 0 });
     assert_eq!(answer, Some(Answer::Refused(Refusal::OperatorsOnly)));
+}
+
+#[test]
+fn a_rate_is_credited_for_the_time_in_which_nothing_came() {
+    let mut host = packets::echo_host();
+    set(
+        &mut host,
+        &[
+            "pass in proto udp to port 9 rate 1/s burst 1",
+            "drop in proto udp to port 9",
+        ],
+    );
+    let datagram = packets::packet("fec0::9", "fec0::1", 17, &packets::udp(5, 9, b"one"));
+    for _ in 0..3 {
+        packets::answers(&mut host, datagram.clone(), 0);
+        // The brane has no turn until the next datagram comes.
+        host.clock.0.set(host.now() + 5 * SECOND);
+    }
+    assert_eq!(matched(&mut host), [3, 0]);
+}
+
+/// Each would answer the other for ever.
+#[test]
+fn two_branes_that_reject_icmp_exchange_no_errors_about_errors() {
+    let mut pair = pair();
+    for host in [&mut pair.a, &mut pair.b] {
+        set(host, &["reject in proto icmp", "reject in proto icmp6"]);
+    }
+    let errors: Rc<Cell<usize>> = Rc::default();
+    let seen = errors.clone();
+    pair.wire = Box::new(move |frame| {
+        let bytes = &frame.0;
+        let is_error = bytes[12..14] == [8, 0] && bytes[23] == 1 && bytes[34] == 3
+            || bytes[12..14] == [0x86, 0xdd] && bytes[20] == 58 && bytes[54] == 1;
+        seen.set(seen.get() + usize::from(is_error));
+        vec![frame.clone()]
+    });
+    for to in ["10.0.2.2", "fec0::2"] {
+        let ping = Query::Ping {
+            to: to.parse().unwrap(),
+            sequence: 1,
+            size: 16,
+            timeout_ms: 100,
+        };
+        let now = pair.a.now();
+        assert_eq!(pair.a.brane.stack.query(now, Requester::Manager(1), ping), None);
+        pair.run(5 * SECOND);
+    }
+    assert_eq!(errors.get(), 2);
+}
+
+#[test]
+fn packets_with_extension_headers_that_draw_an_error_pass_the_head_first() {
+    let mut host = packets::echo_host();
+    let behind = |first: u8, headers: [u8; 8], protocol: u8, payload: &[u8]| {
+        let payload = packets::summed("fec0::9", "fec0::1", protocol, payload);
+        packets::plain("fec0::9", "fec0::1", first, &[&headers[..], &payload].concat())
+    };
+    let frames = [
+        behind(0, [132, 0, 1, 4, 0, 0, 0, 0], 132, &[1; 8]),
+        behind(
+            0,
+            [17, 0, 0xbe, 4, 0, 0, 0, 0],
+            17,
+            &packets::udp(5, 9, b"nobody"),
+        ),
+    ];
+    for (rules, answers) in [(&[][..], 1), (&["drop in"], 0)] {
+        set(&mut host, rules);
+        for frame in &frames {
+            assert_eq!(
+                packets::answers(&mut host, frame.clone(), 0).len(),
+                answers,
+                "{rules:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_configuration_whose_filter_is_refused_leaves_nothing_and_another_one_is_taken() {
+    let mut host = Host::new(interface(1, &["10.0.2.1/24"]), 0);
+    let mut config = host.config.clone();
+    let mut bad = branes_pfil::parse("pass in").unwrap();
+    bad.program = vec![Default::default()];
+    config.filter = vec![bad];
+    let now = host.now();
+    let why = host.brane.configure(now, config).unwrap_err();
+    assert!(why.starts_with("rule 1: "), "{why}");
+    assert_eq!(host.brane.stack.account.used(), 0);
+    let config = host.config.clone();
+    host.brane.configure(now, config).unwrap();
 }

@@ -103,6 +103,8 @@ impl Brane {
         for interface in &config.interfaces {
             check_families(interface, |family| families.iter().any(|f| f.family == family))?;
         }
+        // Before the first packet. If a rule is refused, nothing has been created yet.
+        self.stack.set_filter(now, &config.filter)?;
         let before = self.stack.account.clone();
         if let Some(limit) = config.memory {
             self.stack.account = Account::new(limit as usize);
@@ -110,6 +112,7 @@ impl Brane {
         match Families::create(&families, &mut self.stack) {
             Ok(created) => self.life = Life::Created(created),
             Err(refused) => {
+                self.stack.detach_filter();
                 self.stack.account = before;
                 return Err(refused.to_string());
             }
@@ -128,8 +131,7 @@ impl Brane {
                 .insert(NetIf::unbound(interface.clone(), inet6));
         }
         let held = config.held;
-        // Before the first packet.
-        self.stack.set_filter(now, &config.filter)?;
+        self.stack.attach_outlets();
         self.config = Some(config);
         if held {
             self.addresses_changed();

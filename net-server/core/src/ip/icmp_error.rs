@@ -93,8 +93,26 @@ fn start(netif: &NetIf) -> usize {
     if netif.is_loopback() { 0 } else { ETHERNET }
 }
 
-/// Returns source and destination of a received frame if an error about it may be sent.
+/// Returns true if a packet is an ICMP error (RFC 792; RFC 4443, 2.1) or a redirect.
+fn is_error(packet: &[u8]) -> bool {
+    let Some(first) = packet.first() else {
+        return false;
+    };
+    match first >> 4 {
+        4 => {
+            let kind = packet.get(usize::from(first & 15) * 4);
+            packet.get(9) == Some(&number::ICMP) && matches!(kind, Some(3 | 4 | 5 | 11 | 12))
+        }
+        _ => packet.get(6) == Some(&number::ICMPV6) && matches!(packet.get(IPV6_HEADER), Some(0..128 | 137)),
+    }
+}
+
+/// Returns source and destination of a received frame if an error about it may be sent. There is no error about an error, because two
+/// hosts would answer each other for ever (RFC 1122, 3.2.2; RFC 4443, 2.4(e)).
 fn ends(netif: &NetIf, frame: &[u8]) -> Option<(IpAddress, IpAddress)> {
+    if frame.get(start(netif)..).is_none_or(is_error) {
+        return None;
+    }
     let (src, dst) = headers::ends(frame, start(netif))?;
     let one = !src.is_unspecified() && !src.is_multicast() && !netif.is_broadcast(src);
     // All that is on lo0 is for the brane itself.

@@ -29,6 +29,12 @@ impl Stack {
         Ok(())
     }
 
+    /// Detaches the filter.
+    pub fn detach_filter(&mut self) {
+        self.pfil = None;
+        self.attach_outlets();
+    }
+
     /// Gives each interface its head for sent packets. Must be called when interfaces, their names or their ports change.
     pub fn attach_outlets(&mut self) {
         for (index, netif) in self.net.netifs.iter_mut() {
