@@ -4,6 +4,8 @@
 //! Methods differ by whether they expect an answer or a refusal, so that a test states its expectation.
 
 use crate::guest::{Boot, Guest, Net, tool};
+use crate::netns::NetNs;
+use crate::{BRANES, probe};
 use anyhow::{Context, Result, bail, ensure};
 use brane_abi::control::{Family, FamilyConfig, Protocol};
 use brane_abi::net::{Cidr, MacAddr};
@@ -12,7 +14,7 @@ use brane_abi::operator::{
 };
 use brane_abi::query;
 use branes_branectl::remote::{Error, Line};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -29,6 +31,22 @@ pub fn boot(config: &str, first: Net, second: Option<Net>) -> Result<Guest> {
         more_nets: second.as_slice(),
         ..Boot::default()
     })
+}
+
+/// Boots a configuration with the branes of [`BRANES`] on a namespace with the host's addresses. Returns both when these branes serve
+/// both families.
+pub fn served(config: &str) -> Result<(NetNs, Guest)> {
+    let ns = NetNs::new(&["10.0.2.2/24", "fec0::2/64"])?;
+    let guest = boot(config, Net::Tap(&ns), None)?;
+    drop(Operator::when_started(&guest)?);
+    ns.enter(|| -> Result<()> {
+        for brane in BRANES {
+            probe::udp_echo(SocketAddr::new(brane.v4.into(), 7))?;
+            probe::udp_echo(SocketAddr::new(brane.v6.into(), 7))?;
+        }
+        Ok(())
+    })?;
+    Ok((ns, guest))
 }
 
 /// An operator at the control line. No program can use the line meanwhile.

@@ -2,9 +2,8 @@
 
 use anyhow::{Result, ensure};
 use brane_abi::operator::Request;
-use image_tests::guest::{Guest, Net};
-use image_tests::lifecycle::{Operator, boot, run, vnic, well};
-use image_tests::netns::NetNs;
+use image_tests::guest::Guest;
+use image_tests::lifecycle::{Operator, run, served, vnic, well};
 use image_tests::ping::{Pinger, Train};
 use image_tests::probe;
 use image_tests::{BRANES, PATIENCE, SILENCE, until};
@@ -18,21 +17,6 @@ const CONFIG: &str = "default";
 const RED: IpAddr = IpAddr::V4(BRANES[1].v4);
 const BLUE: IpAddr = IpAddr::V4(BRANES[2].v4);
 const GREEN: Ipv4Addr = Ipv4Addr::new(10, 0, 2, 30);
-
-/// Returns a guest on a namespace with the host's addresses, when all its branes are started.
-fn system() -> Result<(NetNs, Guest)> {
-    let ns = NetNs::new(&["10.0.2.2/24", "fec0::2/64"])?;
-    let guest = boot(CONFIG, Net::Tap(&ns), None)?;
-    drop(Operator::when_started(&guest)?);
-    ns.enter(|| -> Result<()> {
-        for brane in BRANES {
-            probe::udp_echo(SocketAddr::new(brane.v4.into(), 7))?;
-            probe::udp_echo(SocketAddr::new(brane.v6.into(), 7))?;
-        }
-        Ok(())
-    })?;
-    Ok((ns, guest))
-}
 
 /// Runs `branectl filter BRANE ...`.
 fn filter(guest: &Guest, words: &[&str]) -> Result<String> {
@@ -89,7 +73,7 @@ fn connection(to: IpAddr) -> Option<ErrorKind> {
 
 #[test]
 fn rules_drop_and_reject_of_both_families_and_count_and_spare_other_branes() -> Result<()> {
-    let (ns, guest) = system()?;
+    let (ns, guest) = served(CONFIG)?;
     let red6 = IpAddr::V6(BRANES[1].v6);
     let blue = ns.enter(|| Train::start(BLUE, Duration::from_millis(20)))?;
     add(&guest, "red", "drop in proto udp to port 7")?;
@@ -142,7 +126,7 @@ fn rules_drop_and_reject_of_both_families_and_count_and_spare_other_branes() -> 
 
 #[test]
 fn a_brane_can_let_in_only_what_it_asked_for_and_no_more_than_a_rate() -> Result<()> {
-    let (ns, guest) = system()?;
+    let (ns, guest) = served(CONFIG)?;
     filter(
         &guest,
         &[
@@ -211,7 +195,7 @@ fn pressure(stop: &AtomicBool, answers: &AtomicU32) -> Result<()> {
 
 #[test]
 fn no_packet_passes_unfiltered_from_create_to_restart() -> Result<()> {
-    let (ns, guest) = system()?;
+    let (ns, guest) = served(CONFIG)?;
     let (stop, answers) = (AtomicBool::new(false), AtomicU32::new(0));
     std::thread::scope(|scope| -> Result<()> {
         let sending = scope.spawn(|| ns.enter(|| pressure(&stop, &answers)));
@@ -276,7 +260,7 @@ fn no_packet_passes_unfiltered_from_create_to_restart() -> Result<()> {
 
 #[test]
 fn a_replacement_is_complete_or_nothing_changes_and_rules_are_saved() -> Result<()> {
-    let (_ns, guest) = system()?;
+    let (_ns, guest) = served(CONFIG)?;
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("rules");
     let name = file.display().to_string();

@@ -2,9 +2,8 @@
 //! both pass.
 
 use anyhow::{Context, Result, ensure};
-use image_tests::guest::{Guest, Net};
-use image_tests::lifecycle::{Operator, boot, run, well};
-use image_tests::netns::NetNs;
+use image_tests::guest::Guest;
+use image_tests::lifecycle::{Operator, run, served, well};
 use image_tests::probe;
 use image_tests::{BRANES, SILENCE, until};
 use serde_json::Value;
@@ -16,21 +15,6 @@ const BLUE: IpAddr = IpAddr::V4(BRANES[2].v4);
 const BLUE6: IpAddr = IpAddr::V6(BRANES[2].v6);
 /// A UDP port without a listener.
 const CLOSED: u16 = 4444;
-
-/// Returns a guest on a namespace with the host's addresses, when all its branes are started.
-fn system() -> Result<(NetNs, Guest)> {
-    let ns = NetNs::new(&["10.0.2.2/24", "fec0::2/64"])?;
-    let guest = boot(CONFIG, Net::Tap(&ns), None)?;
-    drop(Operator::when_started(&guest)?);
-    ns.enter(|| -> Result<()> {
-        for brane in BRANES {
-            probe::udp_echo(SocketAddr::new(brane.v4.into(), 7))?;
-            probe::udp_echo(SocketAddr::new(brane.v6.into(), 7))?;
-        }
-        Ok(())
-    })?;
-    Ok((ns, guest))
-}
 
 /// Runs a line of `branectl` that must succeed.
 fn branectl(guest: &Guest, line: &str) -> Result<String> {
@@ -95,7 +79,7 @@ fn agrees(guest: &Guest) -> Result<usize> {
 
 #[test]
 fn why_stops_at_the_fault_and_passes_without_it() -> Result<()> {
-    let (_ns, guest) = system()?;
+    let (_ns, guest) = served(CONFIG)?;
     passes(&guest, BLUE)?;
     passes(&guest, BLUE6)?;
     let words = branectl(&guest, "why red blue")?;
@@ -176,7 +160,7 @@ fn why_stops_at_the_fault_and_passes_without_it() -> Result<()> {
 
 #[test]
 fn why_knows_the_listeners_of_both_families() -> Result<()> {
-    let (ns, guest) = system()?;
+    let (ns, guest) = served(CONFIG)?;
     for brane in [BRANES[1], BRANES[2]] {
         for to in [IpAddr::V4(brane.v4), IpAddr::V6(brane.v6)] {
             let host = if to.is_ipv4() { "10.0.2.2" } else { "fec0::2" };
@@ -219,7 +203,7 @@ fn why_knows_the_listeners_of_both_families() -> Result<()> {
 
 #[test]
 fn names_that_do_not_exist_are_refused_as_by_other_verbs() -> Result<()> {
-    let (_ns, guest) = system()?;
+    let (_ns, guest) = served(CONFIG)?;
     for (line, error) in [
         (
             "why rde blue",

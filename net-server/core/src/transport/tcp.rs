@@ -122,7 +122,7 @@ impl Sizes {
 /// Who holds a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owner {
-    /// A listener: nobody has accepted it yet.
+    /// A listener. No client has accepted the connection yet.
     Listener(usize),
     /// A client's slot.
     Slot {
@@ -131,7 +131,7 @@ pub enum Owner {
         /// Which slot.
         slot: usize,
     },
-    /// Nobody: the brane finishes it by itself.
+    /// The brane itself, which ends the connection. No client has it any more.
     Nobody,
 }
 
@@ -145,7 +145,7 @@ pub struct Conn {
     pub owner: Owner,
     /// When it must be looked at, in nanoseconds.
     pub deadline: u64,
-    /// It is in the list of those to look at.
+    /// True if the connection is in the list of connections to poll.
     pub queued: bool,
     /// The handshake is complete.
     pub established: bool,
@@ -185,7 +185,7 @@ pub struct Listener {
     pub owed: usize,
     /// Buffers of each.
     pub sizes: Sizes,
-    /// Connections that nobody has accepted, oldest first.
+    /// Connections that no client has accepted, oldest first.
     pub pending: VecDeque<usize>,
     /// Slots that wait for a connection, first come first served.
     pub waiting: VecDeque<usize>,

@@ -193,7 +193,7 @@ impl Tcp {
         }
     }
 
-    /// Puts a connection on the list of those to look at.
+    /// Adds a connection to the list of connections to poll.
     pub fn touch(&mut self, id: usize) {
         if let Some(conn) = self.conns.get_mut(id)
             && !conn.queued

@@ -1,7 +1,7 @@
 //! Ports taken by clients' sockets, and datagrams out.
 //!
-//! A datagram never rests here but in an interface's bounded queue of those that wait for a neighbour's address. What a client
-//! asks for is checked: an address that is not the brane's, a length or a destination that cannot be is refused or counted.
+//! Keeps no datagram. If the address of a neighbour is not known yet, the datagram waits in the bounded queue of its interface. Clients
+//! are not trusted: a foreign source address, an impossible length and an impossible destination are refused or counted.
 
 use super::tx_route_cache::{self, Answer};
 use super::{Datagram, Udp, UdpSocket};
