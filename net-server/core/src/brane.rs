@@ -79,6 +79,8 @@ pub struct Brane {
     identity: Identity,
     /// The manager may have commands that were not taken.
     more_commands: bool,
+    /// The stack's deadline at the end of the last turn, in nanoseconds.
+    due: u64,
 }
 
 impl Brane {
@@ -108,6 +110,7 @@ impl Brane {
             drain: None,
             identity: Identity::default(),
             more_commands: false,
+            due: 0,
         })
     }
 
@@ -121,33 +124,41 @@ impl Brane {
             fail: None,
         };
         turn.fail = self.commands(now);
-        self.stack.tcp.unblock(&mut self.stack.net);
+        if self.stack.net.is_blocked() {
+            self.stack.tcp.unblock(&mut self.stack.net);
+        }
         for client in &mut self.clients {
             turn.more |= client.poll(now, &mut self.stack, &self.identity);
         }
-        if self.stack.deadline() <= now && self.stack.poll(now) {
+        // What has become due since the last turn waits for the next one, so that the deadline is computed once.
+        if self.due <= now && self.stack.poll(now) {
             self.addresses_changed();
         }
         for _ in 0..ROUNDS {
-            self.serve(now);
-            if !self.looped(now) && self.stack.tcp.dirty.is_empty() {
+            if self.stack.tcp.dirty.is_empty() && !self.stack.net.netifs[0].tx.has_looped() {
                 break;
             }
+            self.serve(now);
+            self.looped(now);
         }
-        self.stack.end_refused();
+        if self.stack.pfil.is_some() {
+            self.stack.end_refused();
+        }
         turn.more |= self.more_commands
             || !self.stack.tcp.dirty.is_empty()
             || self.stack.net.netifs[0].tx.has_looped();
         if !self.stack.queries.is_empty() || !self.stack.icmp.is_idle() {
             self.answer(now);
         }
-        let ended = self.drained(now);
+        let ended = self.drain.is_some() && self.drained(now);
         self.flush(now, &mut notify);
         if ended {
             self.join_ports(now);
         }
         let drain = self.drain.as_ref().map_or(u64::MAX, |drain| drain.until);
-        turn.deadline = self.stack.deadline().min(drain);
+        self.due = self.stack.deadline();
+        turn.more |= self.due <= now;
+        turn.deadline = self.due.min(drain);
         turn
     }
 

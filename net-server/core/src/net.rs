@@ -161,6 +161,12 @@ impl Net {
         netifs.fold(u64::MAX, u64::min)
     }
 
+    /// Returns true if frames of an interface have found no room since the last look.
+    #[inline]
+    pub fn is_blocked(&self) -> bool {
+        self.netifs.iter().any(|(_, netif)| netif.tx.blocked)
+    }
+
     /// Does the work of the interfaces that is due. Returns true if addresses have changed.
     pub fn poll(&mut self, now: u64) -> bool {
         let mut changed = false;

@@ -132,18 +132,15 @@ impl Brane {
         }
     }
 
-    /// Hands over what was sent to `lo0`; `true` when there was anything.
-    pub(super) fn looped(&mut self, now: u64) -> bool {
-        let mut any = false;
+    /// Hands over what was sent to `lo0`.
+    pub(super) fn looped(&mut self, now: u64) {
         for _ in 0..LOOP_BUDGET {
             let Some(packet) = self.stack.net.netifs[0].tx.take_looped() else {
                 break;
             };
-            any = true;
             hand_in(&mut self.stack, &mut self.clients, now, 0, &packet, true);
             self.stack.net.netifs[0].tx.give_back(packet);
         }
-        any
     }
 }
 
