@@ -52,6 +52,11 @@ pub mod command {
     /// CBOR list of [`crate::filter::Rule`]: replace all rules of the brane's filter. Answer `DONE` or `REFUSED`; then the old
     /// rules stay in force.
     pub const FILTER: u32 = 13;
+    /// CBOR [`crate::capture::CaptureConfig`]: begin a capture. Answer `DONE` or `REFUSED`. A crash ends it; the next configuration
+    /// names it again.
+    pub const CAPTURE: u32 = 14;
+    /// Four bytes, little-endian: the tag of a capture, which ends. Cannot fail. Answer `DONE`.
+    pub const UNCAPTURE: u32 = 15;
 }
 
 /// Kind of a report.
@@ -206,6 +211,10 @@ pub struct BraneConfig {
     #[n(8)]
     #[cbor(default)]
     pub memory: Option<u32>,
+    /// Captures that it takes part in, from the first packet on.
+    #[n(9)]
+    #[cbor(default)]
+    pub captures: Vec<crate::capture::CaptureConfig>,
 }
 
 /// One interface of a brane (IfNet), over one device (DevNet).
