@@ -27,6 +27,14 @@ pub const MAX_PROGRAM: usize = 512;
 pub const MAX_STAGED: usize = 32;
 /// Captures in the whole system, at most.
 pub const MAX_CAPTURES: usize = 4;
+/// Captures that one brane takes part in, at most.
+pub const BRANE_CAPTURES: usize = 2;
+/// Longest CBOR text of a [`CaptureConfig`] in bytes. It limits the programs: an instruction has 5 to 13 bytes.
+pub const MAX_CONFIG: usize = 2560;
+/// Doorbell bit of the ring of records, towards remote.
+pub const RECORD_BIT: u64 = 1;
+/// Longest CBOR text of an [`Interface`] in bytes.
+pub const MAX_INTERFACE: usize = 256;
 /// Longest part of a frame that a capture for [`Reader::Line`] takes, in bytes: a frame that the device cuts into segments.
 pub const MAX_SNAPLEN: u32 = 65_535;
 /// Longest part of a frame that a capture for [`Reader::Query`] takes, in bytes.

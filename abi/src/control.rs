@@ -14,8 +14,9 @@ pub const CONTROL_BIT: u64 = 1;
 
 /// Longest CBOR text in a report, in bytes.
 pub const MAX_MESSAGE: usize = 4096;
-/// Longest CBOR text in a command, in bytes: a configuration with a whole filter.
-pub const MAX_COMMAND: usize = MAX_MESSAGE + crate::filter::MAX_FILTER;
+/// Longest CBOR text in a command, in bytes: a configuration with a whole filter and all captures.
+pub const MAX_COMMAND: usize =
+    MAX_MESSAGE + crate::filter::MAX_FILTER + crate::capture::BRANE_CAPTURES * crate::capture::MAX_CONFIG;
 
 /// Kind of a command.
 pub mod command {

@@ -202,6 +202,9 @@ pub enum Refusal {
     /// Only operators may ask this.
     #[n(14)]
     OperatorsOnly,
+    /// The brane has no capture with this tag for queries.
+    #[n(15)]
+    NoSuchCapture(#[n(0)] u32),
 }
 
 impl Refusal {
@@ -222,6 +225,7 @@ impl Refusal {
             | Refusal::NoReply(_)
             | Refusal::NoNameServer
             | Refusal::NoAnswer
+            | Refusal::NoSuchCapture(_)
             | Refusal::OperatorsOnly => None,
         }
     }

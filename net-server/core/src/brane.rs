@@ -18,6 +18,7 @@ use crate::transport::tcp::Owner;
 use crate::transport::tcp::connection::{Connection, State};
 use alloc::string::ToString;
 use alloc::vec::Vec;
+use brane_abi::capture::End;
 use brane_abi::control::{BraneConfig, BraneStatus, Counter};
 use brane_abi::net::SockAddr;
 use brane_abi::port;
@@ -41,6 +42,8 @@ pub enum Peer {
     Manager,
     /// A client, by its number.
     Client(usize),
+    /// The domain remote.
+    Remote,
 }
 
 /// How the manager can want the brane to fail, for tests of the recovery.
@@ -79,6 +82,8 @@ pub struct Brane {
     identity: Identity,
     /// The manager may have commands that were not taken.
     more_commands: bool,
+    /// There are captures, so the link with remote matters.
+    captures: bool,
 }
 
 impl Brane {
@@ -108,13 +113,24 @@ impl Brane {
             drain: None,
             identity: Identity::default(),
             more_commands: false,
+            captures: false,
         })
+    }
+
+    /// Starts the brane's side of the region `capture-N`. Without it, captures lose the frames that they would write there. Returns
+    /// `None` if the region is too small or not aligned.
+    pub fn connect_captures(&mut self, region: SharedRegion) -> Option<()> {
+        self.captures = true;
+        self.stack.captures.connect(region)
     }
 
     /// One turn: a bounded share of whatever there is to do.
     pub fn turn(&mut self, now: u64, mut notify: impl FnMut(Peer)) -> Turn {
         // Before any packet passes a head.
         self.stack.set_time(now);
+        if self.captures {
+            self.stack.captures.poll();
+        }
         let mut turn = Turn {
             more: self.receive(now),
             deadline: 0,
@@ -145,10 +161,26 @@ impl Brane {
         self.flush(now, &mut notify);
         if ended {
             self.join_ports(now);
+            self.stack.captures.all_gone(End::BraneGone);
+            self.stack.attach_outlets(now);
         }
         let drain = self.drain.as_ref().map_or(u64::MAX, |drain| drain.until);
         turn.deadline = self.stack.deadline().min(drain);
+        if self.captures {
+            self.flush_captures(now, &mut turn, &mut notify);
+        }
         turn
+    }
+
+    /// Makes captured frames visible to remote.
+    #[cold]
+    fn flush_captures(&mut self, now: u64, turn: &mut Turn, notify: &mut impl FnMut(Peer)) {
+        let captures = &self.stack.captures;
+        if captures.flush() {
+            notify(Peer::Remote);
+        }
+        turn.deadline = turn.deadline.min(captures.deadline(now));
+        self.captures = !captures.is_idle();
     }
 
     /// Announces sleep. `false`: there is news, take another turn.
@@ -198,6 +230,7 @@ impl Brane {
             ("tcp connections", self.stack.tcp.conns.len() as u64),
             ("tcp half-open", self.stack.tcp.syncache.len() as u64),
             ("tcp buffer bytes", self.stack.tcp.memory() as u64),
+            ("capture dropped", self.stack.captures.dropped()),
         ];
         counters.extend(gauges.map(|(name, value)| Counter {
             name: name.to_string(),
