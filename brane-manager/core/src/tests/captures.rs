@@ -10,6 +10,9 @@ use brane_abi::capture::{
 use brane_abi::filter::Instruction;
 use brane_abi::query::{self, Query};
 
+/// Instances of the system. Three have a brane.
+const INSTANCES: usize = 5;
+
 fn wanted(tag: u32, target: Target) -> Capture {
     Capture {
         tag,
@@ -87,13 +90,15 @@ impl World {
 
 #[test]
 fn each_target_has_its_branes_and_the_events_say_who_looks() {
-    let none = || vec![Vec::new(); 3];
+    let none = || vec![Vec::new(); INSTANCES];
     let at = |n: usize, interface: Option<&str>| {
         let mut all = none();
         all[n].push((5, interface.map(Into::into)));
         all
     };
-    let all = vec![vec![(5, None)]; 3];
+    let all = (0..INSTANCES)
+        .map(|n| vec![(5, None); usize::from(n < 3)])
+        .collect();
     for (target, expected, event) in [
         (Target::All, all, "capture-begun"),
         (brane("red"), at(1, None), "capture-begun red"),
@@ -148,7 +153,7 @@ fn a_capture_ends_only_for_its_operator_and_with_its_job_or_its_operator() {
         what: "invalid instruction",
     });
     w.run();
-    assert_eq!(w.captures(), vec![Vec::new(); 3]);
+    assert_eq!(w.captures(), vec![Vec::new(); INSTANCES]);
     let events = w.events(0);
     assert_eq!(
         events.iter().filter(|e| e.starts_with("capture-ended")).count(),
@@ -319,7 +324,7 @@ fn impossible_captures_are_refused_and_begin_nothing() {
     }
     w.done(Request::Remove("vnic1".into()));
     w.capture_refused(&capture(1, device("vnic1")));
-    assert_eq!(w.captures(), vec![Vec::new(); 3]);
+    assert_eq!(w.captures(), vec![Vec::new(); INSTANCES]);
     assert!(w.events(0).iter().all(|event| !event.starts_with("capture")));
 }
 
@@ -395,7 +400,7 @@ fn a_brane_that_refuses_ends_the_capture_everywhere() {
     w.run();
     let why = w.poll(job).expect("it has ended").unwrap_err();
     assert!(matches!(why, Refusal::RefusedByBrane(_)), "{why:?}");
-    assert_eq!(w.captures(), vec![Vec::new(); 3]);
+    assert_eq!(w.captures(), vec![Vec::new(); INSTANCES]);
 }
 
 /// The last records of a capture are in the ring before its answer, so the job waits for the brane.
