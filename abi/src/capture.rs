@@ -146,7 +146,7 @@ pub struct CaptureConfig {
 /// Kinds of records in the region `capture-N`, from the brane. Meta word 0 is the kind, word 1 the capture's tag, word 2 the number of
 /// the interface in the brane. For [`record::FRAME`], bit 31 of word 2 is set if the brane sent the frame.
 pub mod record {
-    /// CBOR [`super::Interface`]: the capture sees this interface from now on. It comes before the interface's first frame.
+    /// CBOR [`super::Interface`]: the capture sees this interface from now on. It comes at once, and before the first frame.
     pub const INTERFACE: u32 = 1;
     /// [`super::FrameHeader`], then the bytes of the frame.
     pub const FRAME: u32 = 2;

@@ -158,29 +158,33 @@ impl Brane {
             self.answer(now);
         }
         let ended = self.drained(now);
+        if ended {
+            self.stack.captures.all_gone(End::BraneGone);
+        }
+        let mut deadline = u64::MAX;
+        if self.captures {
+            // Before the manager is notified of the answers: the last records of a capture come before its end.
+            deadline = self.flush_captures(now, &mut notify);
+        }
         self.flush(now, &mut notify);
         if ended {
             self.join_ports(now);
-            self.stack.captures.all_gone(End::BraneGone);
             self.stack.attach_outlets(now);
         }
         let drain = self.drain.as_ref().map_or(u64::MAX, |drain| drain.until);
-        turn.deadline = self.stack.deadline().min(drain);
-        if self.captures {
-            self.flush_captures(now, &mut turn, &mut notify);
-        }
+        turn.deadline = self.stack.deadline().min(drain).min(deadline);
         turn
     }
 
-    /// Makes captured frames visible to remote.
+    /// Makes captured frames visible to remote. Returns the time at which a turn is due for them.
     #[cold]
-    fn flush_captures(&mut self, now: u64, turn: &mut Turn, notify: &mut impl FnMut(Peer)) {
+    fn flush_captures(&mut self, now: u64, notify: &mut impl FnMut(Peer)) -> u64 {
         let captures = &self.stack.captures;
         if captures.flush() {
             notify(Peer::Remote);
         }
-        turn.deadline = turn.deadline.min(captures.deadline(now));
         self.captures = !captures.is_idle();
+        captures.deadline(now)
     }
 
     /// Announces sleep. `false`: there is news, take another turn.

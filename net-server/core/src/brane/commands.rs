@@ -304,9 +304,9 @@ impl Brane {
     /// Begins a capture. The error is the reason of a refusal.
     pub fn capture(&mut self, now: u64, config: CaptureConfig) -> Result<(), String> {
         self.config.as_ref().ok_or(UNCONFIGURED)?;
-        self.stack.captures.begin(config)?;
         self.captures = true;
         self.stack.captures.poll();
+        self.stack.captures.begin(config)?;
         self.stack.attach_outlets(now);
         Ok(())
     }

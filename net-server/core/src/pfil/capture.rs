@@ -168,6 +168,7 @@ impl Captures {
             capture.see(&present);
         }
         state.present.push(present);
+        state.announce();
     }
 
     /// An interface is gone.
@@ -391,6 +392,7 @@ impl State {
             capture.see(present);
         }
         self.captures.push(capture);
+        self.announce();
         Ok(())
     }
 
@@ -464,7 +466,11 @@ impl State {
             self.forget_reader();
         }
         match event {
-            LinkEvent::CameUp | LinkEvent::Lost | LinkEvent::Incompatible => self.forget_reader(),
+            LinkEvent::CameUp => {
+                self.forget_reader();
+                self.announce();
+            }
+            LinkEvent::Lost | LinkEvent::Incompatible => self.forget_reader(),
             LinkEvent::Unchanged | LinkEvent::PeerRestarted => {}
         }
     }
@@ -484,6 +490,32 @@ impl State {
             capture.views.iter_mut().for_each(|view| view.announced = false);
         }
         self.captures.retain(|capture| !capture.is_over());
+    }
+
+    /// Informs the readers of interfaces that they do not know yet, while there is room. A frame tries again.
+    fn announce(&mut self) {
+        let State {
+            endpoint,
+            captures,
+            brane,
+            generation,
+            ..
+        } = self;
+        let Some(endpoint) = endpoint.as_mut().filter(|endpoint| endpoint.is_up()) else {
+            return;
+        };
+        let lines = captures.iter_mut().filter(|c| c.reader == Reader::Line);
+        let violated = lines.fold(false, |violated, capture| {
+            let tag = capture.tag;
+            let views = capture.views.iter_mut().filter(|view| view.gone.is_none());
+            views.fold(violated, |violated, view| {
+                let put = announce(&mut endpoint.rings, tag, view, brane, *generation);
+                violated | (put == Err(RingError::Peer))
+            })
+        });
+        if violated {
+            self.lose_link();
+        }
     }
 
     /// Writes the records of interfaces that are gone, while there is room.
