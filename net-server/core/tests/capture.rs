@@ -618,10 +618,7 @@ fn interfaces_are_announced_before_they_have_frames() {
         pair.b.settle();
         let records = remote.records();
         assert!(
-            matches!(
-                &records[..],
-                [Record::Interface(0, _), Record::Interface(1, _)]
-            ),
+            matches!(&records[..], [Record::Interface(0, _), Record::Interface(1, _)]),
             "{early}: {records:?}"
         );
     }

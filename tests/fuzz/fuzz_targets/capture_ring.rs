@@ -4,6 +4,12 @@
 //! that an honest incarnation of the brane is read again.
 #![no_main]
 
+extern crate alloc;
+
+#[path = "../../../clients/remote/src/captures.rs"]
+#[allow(dead_code)]
+mod captures;
+
 use brane_abi::capture::line::{Fragment, Header};
 use brane_abi::capture::{Capture, FrameHeader, Gone, Reader, Target, record};
 use brane_abi::endpoint::{Endpoint, LinkEvent};
@@ -12,8 +18,8 @@ use brane_abi::link::Side;
 use brane_abi::operator::Request;
 use brane_abi::ring::Producer;
 use brane_abi::shared::SharedRegion;
+use captures::Captures;
 use libfuzzer_sys::fuzz_target;
-use remote_core::captures::Captures;
 use std::alloc::{Layout, alloc_zeroed};
 use std::ptr::NonNull;
 use zerocopy::{FromBytes, IntoBytes};
@@ -164,7 +170,10 @@ fn run(region: SharedRegion, mut program: &[u8]) {
         bench.push(record::FRAME, TAG, 0, FrameHeader::default().as_bytes());
         frames += bench.wake();
     }
-    assert!(frames > 0 || bench.brane.is_quarantined() || !bench.brane.is_up(), "an honest brane is not read");
+    assert!(
+        frames > 0 || bench.brane.is_quarantined() || !bench.brane.is_up(),
+        "an honest brane is not read"
+    );
 }
 
 fuzz_target!(|program: &[u8]| {
