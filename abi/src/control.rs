@@ -14,8 +14,9 @@ pub const CONTROL_BIT: u64 = 1;
 
 /// Longest CBOR text in a report, in bytes.
 pub const MAX_MESSAGE: usize = 4096;
-/// Longest CBOR text in a command, in bytes: a configuration with a whole filter.
-pub const MAX_COMMAND: usize = MAX_MESSAGE + crate::filter::MAX_FILTER;
+/// Longest CBOR text in a command, in bytes: a configuration with a whole filter and all captures.
+pub const MAX_COMMAND: usize =
+    MAX_MESSAGE + crate::filter::MAX_FILTER + crate::capture::BRANE_CAPTURES * crate::capture::MAX_CONFIG;
 
 /// Kind of a command.
 pub mod command {
@@ -52,6 +53,11 @@ pub mod command {
     /// CBOR list of [`crate::filter::Rule`]: replace all rules of the brane's filter. Answer `DONE` or `REFUSED`; then the old
     /// rules stay in force.
     pub const FILTER: u32 = 13;
+    /// CBOR [`crate::capture::CaptureConfig`]: begin a capture. Answer `DONE` or `REFUSED`. A crash ends it; the next configuration
+    /// names it again.
+    pub const CAPTURE: u32 = 14;
+    /// Four bytes, little-endian: the tag of a capture, which ends. Cannot fail. Answer `DONE`.
+    pub const UNCAPTURE: u32 = 15;
 }
 
 /// Kind of a report.
@@ -206,6 +212,10 @@ pub struct BraneConfig {
     #[n(8)]
     #[cbor(default)]
     pub memory: Option<u32>,
+    /// Captures that it takes part in, from the first packet on.
+    #[n(9)]
+    #[cbor(default)]
+    pub captures: Vec<crate::capture::CaptureConfig>,
 }
 
 /// One interface of a brane (IfNet), over one device (DevNet).

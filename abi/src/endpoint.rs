@@ -61,6 +61,20 @@ impl Rings for RingPair {
     }
 }
 
+/// A ring to the peer only.
+impl Rings for Producer {
+    fn reset(&mut self) {
+        Producer::reset(self);
+    }
+}
+
+/// A ring from the peer only.
+impl Rings for Consumer {
+    fn reset(&mut self) {
+        Consumer::reset(self);
+    }
+}
+
 impl<R: Rings, const N: usize> Rings for [R; N] {
     fn reset(&mut self) {
         self.iter_mut().for_each(R::reset);

@@ -174,6 +174,40 @@ pub mod ctl {
     }
 }
 
+/// `capture-N`, between a brane (side A) and the domain remote (side B): one ring of records, from the brane. A
+/// [`crate::link::LinkHeader`] comes first.
+pub mod capture {
+    use super::Part;
+    use crate::ring::{Consumer, Producer, RingIndices};
+    use crate::shared::SharedRegion;
+    /// Bytes that the region must have.
+    pub const SIZE: usize = 0x4_0000;
+    /// Indices of the ring.
+    pub const RECORD_INDICES: usize = 0x1000;
+    /// Data of the ring.
+    pub const RECORDS: Part = Part::new(0x2_0000, 0x2_0000);
+    const _: () = assert!(RECORDS.end() <= SIZE);
+
+    fn ring(region: SharedRegion) -> Option<(&'static RingIndices, SharedRegion)> {
+        let region = region.part(0, SIZE)?;
+        // SAFETY: RingIndices is made of atomics only.
+        let indices = unsafe { region.object(RECORD_INDICES)? };
+        Some((indices, region.part(RECORDS.offset, RECORDS.len)?))
+    }
+
+    /// Returns the brane's end of the ring (side A). Returns `None` if the region is too small.
+    pub fn brane_ring(region: SharedRegion) -> Option<Producer> {
+        let (indices, data) = ring(region)?;
+        Producer::new(indices, data)
+    }
+
+    /// Returns remote's end of the ring (side B). Returns `None` if the region is too small.
+    pub fn remote_ring(region: SharedRegion) -> Option<Consumer> {
+        let (indices, data) = ring(region)?;
+        Consumer::new(indices, data)
+    }
+}
+
 /// `log-NAME`, from one protection domain to serial: a [`crate::stream`] ring. It has no link: serial never restarts, and a
 /// restarted writer continues at the present indices.
 pub mod log {

@@ -12,6 +12,7 @@
 extern crate alloc;
 
 pub mod backtrace;
+pub mod capture;
 pub mod control;
 pub mod doorbell;
 pub mod endpoint;

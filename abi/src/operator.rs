@@ -11,6 +11,7 @@
 //!
 //! The manager does not trust operators: it checks requests and bounds answers.
 
+use crate::capture::{Capture, Stage};
 use crate::control::{FamilyConfig, InterfaceConfig};
 use crate::filter::Edit;
 use crate::log::Level;
@@ -397,6 +398,15 @@ pub enum Request {
         #[n(1)]
         edit: Edit,
     },
+    /// Collect a part of the programs of this operator's next capture → [`Answer::Done`].
+    #[n(35)]
+    StageCapture(#[n(0)] Stage),
+    /// Begin a capture. The job lasts as long as the capture → [`Answer::Captured`].
+    #[n(36)]
+    Capture(#[n(0)] Capture),
+    /// End this operator's capture with this tag. Its job ends → [`Answer::Done`].
+    #[n(37)]
+    StopCapture(#[n(0)] u32),
 }
 
 /// A CBOR-encoded request. Batches hold these instead of [`Request`] so that decoding cannot recurse.
@@ -443,6 +453,9 @@ impl Request {
             | Request::Names
             | Request::LogLevels(_)
             | Request::Logs { .. }
+            | Request::StageCapture(_)
+            | Request::Capture(_)
+            | Request::StopCapture(_)
             | Request::Batch(_) => false,
             Request::Create { .. }
             | Request::Start(_)

@@ -81,6 +81,9 @@ pub enum Query {
         #[n(0)]
         skip: u32,
     },
+    /// `capture` on the console: takes the next frames of the capture with this tag → [`Answer::Captured`]. For operators only.
+    #[n(8)]
+    Captured(#[n(0)] u32),
 }
 
 /// An answer.
@@ -126,6 +129,22 @@ pub enum Answer {
     /// Rules in order, and true if more follow.
     #[n(8)]
     Filter(#[n(0)] Vec<crate::filter::RuleStatus>, #[n(1)] bool),
+    /// Frames of a capture.
+    #[n(9)]
+    Captured {
+        /// The frames, oldest first, up to [`crate::capture::QUERY_FRAMES`].
+        #[n(0)]
+        frames: Vec<crate::capture::Captured>,
+        /// Frames that were lost so far, because the reader was slow.
+        #[n(1)]
+        dropped: u64,
+        /// Why the capture has ended in this brane; `None` while it goes on.
+        #[n(2)]
+        end: Option<crate::capture::End>,
+        /// Nanoseconds since the boot.
+        #[n(3)]
+        now_ns: u64,
+    },
 }
 
 /// Why a brane does not answer a query: a code with data. The operator's end makes the words.
@@ -183,6 +202,9 @@ pub enum Refusal {
     /// Only operators may ask this.
     #[n(14)]
     OperatorsOnly,
+    /// The brane has no capture with this tag for queries.
+    #[n(15)]
+    NoSuchCapture(#[n(0)] u32),
 }
 
 impl Refusal {
@@ -203,6 +225,7 @@ impl Refusal {
             | Refusal::NoReply(_)
             | Refusal::NoNameServer
             | Refusal::NoAnswer
+            | Refusal::NoSuchCapture(_)
             | Refusal::OperatorsOnly => None,
         }
     }

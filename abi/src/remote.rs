@@ -51,12 +51,14 @@ pub enum Kind {
     Busy = 6,
     /// A frame was dropped; the number counts the dropped frames so far. Repeat all requests without an answer.
     Garbled = 7,
+    /// The guest: a fragment of a record of a capture ([`crate::capture::line`]); the number is the capture's tag. It is not repeated.
+    Captured = 8,
 }
 
 impl Kind {
     fn of(byte: u8) -> Option<Kind> {
         use Kind::*;
-        let all = [Hello, Request, Cancel, Answer, Pending, Busy, Garbled];
+        let all = [Hello, Request, Cancel, Answer, Pending, Busy, Garbled, Captured];
         all.into_iter().find(|kind| *kind as u8 == byte)
     }
 }

@@ -1,7 +1,7 @@
 //! The protection domain `brane-N`: one brane, a whole TCP/IP stack of its own.
 //!
 //! It owns its heap and its ends of `ports-N` (with each NIC driver), `ctl-N` (with the manager) and `sock-N` (with its
-//! client). Driver, manager, timer and serial are trusted; the client and the network are not. All decisions are in
+//! client) and `capture-N` (with remote). Driver, manager, timer and serial are trusted; the client, remote and the network are not. All decisions are in
 //! `net-server-core`; here is only the wiring, the clock and the seed.
 #![no_std]
 #![no_main]
@@ -59,12 +59,15 @@ enum Domain {
 /// Clears what the last brane left in the memory that this domain keeps. Its client stands still; driver and manager use the
 /// rings only after the links are up again, and the links' heads are left as they are.
 fn forget_the_last_brane() {
-    use brane_abi::layout::{ctl, ports, sock};
+    use brane_abi::layout::{capture, ctl, ports, sock};
     use wiring::regions::{CTL, HEAP, SOCK};
     scrub::clear_stack(wiring::STACK_SIZE);
     scrub::clear(HEAP, 0, HEAP.size);
     scrub::clear(SOCK, sock::REQUESTS.offset, sock::SIZE);
     scrub::clear(CTL, ctl::COMMANDS.offset, ctl::SIZE);
+    if let Some(region) = wiring::regions::CAPTURE {
+        scrub::clear(region, capture::RECORDS.offset, capture::SIZE);
+    }
     for region in PORTS {
         scrub::clear(region, ports::RX[0].offset, region.size);
     }
@@ -94,7 +97,7 @@ fn init() -> Domain {
         return Domain::Refused;
     };
     let ports = PORTS.map(|region| region.shared());
-    let brane = Brane::start(
+    let mut brane = Brane::start(
         seed,
         clock.now_ns(),
         &ports,
@@ -102,6 +105,11 @@ fn init() -> Domain {
         &[wiring::regions::SOCK.shared()],
     )
     .expect("one of the regions `ports`, `ctl` and `sock` of this brane is too small for its layout");
+    if let Some(region) = wiring::regions::CAPTURE {
+        brane
+            .connect_captures(region.shared())
+            .expect("the region `capture` of this brane is too small for its layout");
+    }
     let mut shell = Shell {
         brane,
         clock,
@@ -125,6 +133,11 @@ impl Shell {
                 }
                 Peer::Manager => MANAGER.notify(),
                 Peer::Client(_) => CLIENT.notify(),
+                Peer::Remote => {
+                    if let Some(channel) = wiring::channels::REMOTE {
+                        Channel::new(channel).notify();
+                    }
+                }
             });
             match turn.fail {
                 None => {}

@@ -81,6 +81,7 @@ pub fn answer(answer: &Answer) -> Value {
             json!({"batch": all(parts, part)})
         }
         Answer::Report(report) => self::report(report),
+        Answer::Captured(end) => json!({"end": end.code()}),
     }
 }
 
@@ -235,6 +236,9 @@ fn query_answer(answer: &query::Answer) -> Value {
             rtt_us,
         } => {
             json!({"from": from.to_string(), "size": size, "ttl": ttl, "rtt_us": rtt_us})
+        }
+        query::Answer::Captured { frames, dropped, .. } => {
+            json!({"frames": frames.len(), "dropped": dropped})
         }
         query::Answer::Host(list) => json!({"addresses": texts(list)}),
         query::Answer::Filter(list, _) => {

@@ -6,6 +6,7 @@
 use crate::error::Error;
 use alloc::format;
 use alloc::string::String;
+use brane_abi::capture::Link;
 use brane_abi::operator::{
     DriverRefusal, JOBS, Known, MAX_BATCH, MAX_NAME, MAX_REQUEST, Purpose, REPLY_SIZE, Refusal, Unbelievable,
 };
@@ -39,6 +40,7 @@ fn purpose(purpose: Purpose) -> &'static str {
         Purpose::Query => "asked",
         Purpose::Crash => "made to fault",
         Purpose::Hang => "made to hang",
+        Purpose::Capture => "captured",
     }
 }
 
@@ -433,6 +435,49 @@ impl Words for Refusal {
                 format!("no rules were collected for brane \"{brane}\""),
                 "send the replacement again from its beginning",
             ),
+            Refusal::TooManyCaptures(most) => error(
+                "too-many-captures",
+                format!("{most} captures are under way, more are not possible"),
+                "end one first; `branectl events` shows who has begun them",
+            ),
+            Refusal::CaptureTagTaken(tag) => error(
+                "capture-tag-taken",
+                format!("there is a capture {tag}"),
+                "try again",
+            ),
+            Refusal::NoSuchCapture(tag) => error(
+                "no-such-capture",
+                format!("you have no capture {tag}"),
+                "it has ended already",
+            ),
+            Refusal::ImpossibleSnaplen { snaplen, most } => error(
+                "impossible-snaplen",
+                format!("a capture cannot keep {snaplen} bytes of each frame"),
+                format!("keep 1 to {most} bytes"),
+            ),
+            Refusal::NoProgramStaged => error(
+                "no-program-staged",
+                "no program was collected for the capture",
+                "send the program again from its beginning",
+            ),
+            Refusal::ProgramTooLong { instructions, most } => error(
+                "program-too-long",
+                format!("the program has {instructions} instructions, {most} fit"),
+                "write a shorter expression",
+            ),
+            Refusal::BadProgram { link, index, why } => error(
+                "bad-program",
+                match link {
+                    Link::Ethernet => format!("the program for Ethernet frames: instruction {index}: {why}"),
+                    Link::Raw => format!("the program for lo0: instruction {index}: {why}"),
+                },
+                "compile the expression again",
+            ),
+            Refusal::CaptureTooLong { bytes, most } => error(
+                "capture-too-long",
+                format!("the capture with its programs has {bytes} bytes, {most} fit"),
+                "write a shorter expression",
+            ),
         }
     }
 }
@@ -509,6 +554,11 @@ impl Words for query::Refusal {
                 "query-operators-only",
                 "only an operator may ask this",
                 "ask at the console or with branectl",
+            ),
+            query::Refusal::NoSuchCapture(tag) => error(
+                "query-no-such-capture",
+                format!("the brane has no capture {tag} for queries"),
+                "begin it first",
             ),
             query::Refusal::NoAnswer => error(
                 "query-no-answer",

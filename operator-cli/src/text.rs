@@ -44,6 +44,7 @@ pub fn answer(answer: &Answer) -> String {
             parts.iter().map(part).collect()
         }
         Answer::Report(report) => self::report(report),
+        Answer::Captured(end) => format!("the capture has ended: {end:?}\n"),
     }
 }
 
@@ -390,6 +391,9 @@ fn query_answer(answer: &query::Answer) -> String {
     match answer {
         query::Answer::Refused(why) => format!("{}\n", why.words()),
         query::Answer::Interfaces(list) => list.iter().map(ifconfig).collect(),
+        query::Answer::Captured { frames, dropped, .. } => {
+            format!("{} frames, {dropped} lost\n", frames.len())
+        }
         query::Answer::Routes(list) => {
             let mut table = Table::new(["DESTINATION", "GATEWAY", "INTERFACE"]);
             for r in list {

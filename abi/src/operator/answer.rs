@@ -53,6 +53,9 @@ pub enum Answer {
     /// The table of a view that has no answer type of its own.
     #[n(13)]
     Report(#[n(0)] Report),
+    /// A capture has ended as a whole, for this reason.
+    #[n(14)]
+    Captured(#[n(0)] crate::capture::End),
     /// Log levels of all protection domains.
     #[n(20)]
     LogLevels(#[n(0)] Vec<LogLevel>),

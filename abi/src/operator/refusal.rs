@@ -355,6 +355,61 @@ pub enum Refusal {
     /// The operator has collected no rules for this brane.
     #[n(68)]
     NothingStaged(#[n(0)] String),
+    /// The system, or a brane that the capture would show, takes part in this many captures already.
+    #[n(69)]
+    TooManyCaptures(#[n(0)] u32),
+    /// There is a capture with this tag.
+    #[n(70)]
+    CaptureTagTaken(#[n(0)] u32),
+    /// The operator has no capture with this tag.
+    #[n(71)]
+    NoSuchCapture(#[n(0)] u32),
+    /// A capture of this reader cannot keep this many bytes of each frame.
+    #[n(72)]
+    ImpossibleSnaplen {
+        /// The bytes.
+        #[n(0)]
+        snaplen: u32,
+        /// The most bytes; 1 is the least.
+        #[n(1)]
+        most: u32,
+    },
+    /// The operator has collected no program for a capture.
+    #[n(73)]
+    NoProgramStaged,
+    /// The program has too many instructions.
+    #[n(74)]
+    ProgramTooLong {
+        /// Their number.
+        #[n(0)]
+        instructions: u32,
+        /// The most.
+        #[n(1)]
+        most: u32,
+    },
+    /// No capture can have this program.
+    #[n(75)]
+    BadProgram {
+        /// The frames that the program is for.
+        #[n(0)]
+        link: crate::capture::Link,
+        /// Index of the instruction, from 0 on.
+        #[n(1)]
+        index: u32,
+        /// The fault.
+        #[n(2)]
+        why: String,
+    },
+    /// The capture with its programs has too many bytes in CBOR.
+    #[n(76)]
+    CaptureTooLong {
+        /// Its bytes.
+        #[n(0)]
+        bytes: u32,
+        /// The most.
+        #[n(1)]
+        most: u32,
+    },
 }
 
 /// Existing names, at most [`Known::SHOWN`] of them.
@@ -400,6 +455,9 @@ pub enum Purpose {
     /// [`super::Request::Hang`].
     #[n(2)]
     Hang,
+    /// [`super::Request::Capture`] of one interface.
+    #[n(3)]
+    Capture,
 }
 
 /// Reason for which the manager rejects a brane's report or answer.

@@ -52,6 +52,7 @@ impl Manager {
                 cx.log(format!("{} failed: {what}; restarting it", operator_name(id)));
                 self.jobs.cancel_all(id);
                 self.staging.forget_operator(id);
+                self.captures.forget_operator(id);
                 self.restart_children(cx);
             }
         }

@@ -3,6 +3,7 @@
 
 use alloc::string::String;
 use alloc::vec::Vec;
+use brane_abi::capture::{Captured, QUERY_FRAMES, QUERY_SNAPLEN};
 use brane_abi::control::{BraneStatus, MAX_MESSAGE};
 use brane_abi::filter::MAX_RULES;
 use brane_abi::net::Cidr;
@@ -111,6 +112,13 @@ pub fn query_answer(payload: &[u8]) -> Result<Answer, Unbelievable> {
             if all.iter().any(|status| branes_pfil::check(&status.rule).is_err()) {
                 return Err(Unbelievable::Rule);
             }
+        }
+        Answer::Captured { frames, .. } => {
+            let long = |frame: &Captured| frame.bytes.len() > QUERY_SNAPLEN as usize;
+            if frames.len() > QUERY_FRAMES || frames.iter().any(long) {
+                return Err(Unbelievable::TooMany);
+            }
+            names.extend(frames.iter().map(|frame| frame.interface.as_str()));
         }
         Answer::Echo { .. } | Answer::Host(_) => {}
     }

@@ -78,6 +78,9 @@ impl Manager {
     }
 
     fn advance_all(&mut self, cx: &mut Context<'_>) {
+        if !self.captures.is_empty() {
+            ops::capture::settle(self, cx);
+        }
         for id in self.instances.ids() {
             self.advance(id, cx);
         }

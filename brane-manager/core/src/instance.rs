@@ -19,6 +19,7 @@ use crate::snapshot::BraneSnapshot;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use brane_abi::capture::CaptureConfig;
 use brane_abi::control::{BraneConfig, BraneStatus, FamilyConfig, InterfaceConfig, all_families};
 use brane_abi::filter::Rule;
 use brane_abi::subscription::Transition;
@@ -522,6 +523,13 @@ impl Instances {
     pub(crate) fn set_filter(&mut self, id: BraneId, rules: Vec<Rule>) {
         if let Some(config) = self.config(id) {
             config.filter = rules;
+        }
+    }
+
+    /// Replaces the captures that the brane's next configuration names.
+    pub(crate) fn set_captures(&mut self, id: BraneId, captures: Vec<CaptureConfig>) {
+        if let Some(config) = self.config(id) {
+            config.captures = captures;
         }
     }
 

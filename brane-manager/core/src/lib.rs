@@ -12,6 +12,7 @@
 //! | `devices` | the device table, and calls to NIC drivers |
 //! | `subscribers` | subscriptions and notifications |
 //! | `jobs` | operators' jobs and their locks |
+//! | `captures` | captures under way, and programs that operators collect for the next ones |
 //! | `staging` | rules that operators collect for the replacement of a filter |
 //! | `suspensions`, `event_log`, `logs` | suspended children; the last events; log levels |
 //!
@@ -23,6 +24,7 @@ extern crate alloc;
 
 mod backoff;
 pub mod boot;
+mod captures;
 mod children;
 pub mod decode;
 mod devices;
@@ -64,6 +66,7 @@ pub use shell::{Action, Child, Event, Reply, Size};
 use alloc::string::String;
 use alloc::vec::Vec;
 use brane_abi::control::report;
+use captures::Captures;
 use children::Operators;
 use devices::Devices;
 use event_log::EventLog;
@@ -82,6 +85,7 @@ pub struct Manager {
     pub(crate) devices: Devices,
     pub(crate) subscribers: Subscribers,
     pub(crate) jobs: Jobs,
+    pub(crate) captures: Captures,
     pub(crate) staging: Staging,
     pub(crate) operators: Operators,
     pub(crate) suspensions: Suspensions,

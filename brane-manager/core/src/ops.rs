@@ -16,6 +16,7 @@ mod add_device;
 mod address;
 mod assign;
 mod batch;
+pub(crate) mod capture;
 mod create;
 mod delete;
 mod delete_device;
@@ -94,6 +95,9 @@ pub(crate) fn begin(
         Request::SetLogLevel { pd, level } => set_log_level::run(m, &pd, level, cx),
         Request::Readmit(name) => readmit::run(m, &name, cx),
         Request::Filter { brane, edit } => filter::begin(m, operator, &brane, edit, cx),
+        Request::StageCapture(stage) => capture::stage(m, operator, stage),
+        Request::Capture(wanted) => capture::begin(m, operator, wanted, cx),
+        Request::StopCapture(tag) => capture::stop(m, operator, tag),
         Request::Batch(requests) => batch::begin(m, operator, &requests, cx),
         view => views::begin(m, operator, view, cx),
     }

@@ -6,6 +6,7 @@
 use crate::filter::BadFilter;
 use crate::text::printable;
 use alloc::string::ToString;
+use brane_abi::capture::Link;
 use brane_abi::control::{Family, Protocol};
 use brane_abi::filter::{MAX_FILTER, MAX_RULES};
 use brane_abi::net::{Cidr, MacAddr};
@@ -338,4 +339,47 @@ pub(crate) fn no_such_rule(brane: &str, rule: u16, rules: usize) -> Refusal {
 
 pub(crate) fn nothing_staged(brane: &str) -> Refusal {
     Refusal::NothingStaged(brane.into())
+}
+
+pub(crate) fn too_many_captures(most: usize) -> Refusal {
+    Refusal::TooManyCaptures(number(most))
+}
+
+pub(crate) fn capture_tag_taken(tag: u32) -> Refusal {
+    Refusal::CaptureTagTaken(tag)
+}
+
+pub(crate) fn no_such_capture(tag: u32) -> Refusal {
+    Refusal::NoSuchCapture(tag)
+}
+
+pub(crate) fn impossible_snaplen(snaplen: u32, most: u32) -> Refusal {
+    Refusal::ImpossibleSnaplen { snaplen, most }
+}
+
+pub(crate) fn no_program_staged() -> Refusal {
+    Refusal::NoProgramStaged
+}
+
+pub(crate) fn program_too_long(instructions: usize, most: usize) -> Refusal {
+    Refusal::ProgramTooLong {
+        instructions: number(instructions),
+        most: number(most),
+    }
+}
+
+pub(crate) fn bad_program(link: Link, index: usize, reason: &branes_bpf::Reason) -> Refusal {
+    Refusal::BadProgram {
+        link,
+        index: number(index),
+        // The checks repeat no text of an operator.
+        why: reason.to_string(),
+    }
+}
+
+pub(crate) fn capture_too_long(bytes: usize, most: usize) -> Refusal {
+    Refusal::CaptureTooLong {
+        bytes: number(bytes),
+        most: number(most),
+    }
 }

@@ -5,6 +5,7 @@
 
 use crate::Manager;
 use crate::boot::{BootConfig, BootError};
+use crate::captures::Captures;
 use crate::children::Operators;
 use crate::devices::{Attachment, Devices};
 use crate::driver::Driver;
@@ -45,6 +46,7 @@ impl Manager {
             devices: Devices::new(driver.nics(), size.ports_per_nic, boot.mac_pool),
             subscribers: Subscribers::new(size.subscribers),
             jobs: Jobs::new(size.operators),
+            captures: Captures::default(),
             staging: Staging::default(),
             operators: Operators::new(size.operators),
             suspensions: Suspensions::default(),
@@ -69,6 +71,7 @@ impl Manager {
                 interfaces: given.interfaces,
                 filter: given.filter,
                 memory: given.memory,
+                captures: Vec::new(),
             });
             let is_brane = config.is_some();
             let brane = manager.instances.add(now, config);

@@ -16,6 +16,7 @@ use operator_cli::refusals::Words;
 
 mod addresses;
 mod balance;
+mod captures;
 mod devices;
 mod filter;
 mod heartbeat;

@@ -7,6 +7,8 @@
 
 extern crate alloc;
 
+pub mod captures;
+
 use alloc::borrow::ToOwned;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
@@ -14,6 +16,7 @@ use brane_abi::operator::{JOBS, MAX_REQUEST, REPLY_SIZE, Refusal};
 use brane_abi::remote::{
     CHUNK, Chunk, Decoder, Frame, Hello, KNOWN, Kind, STATUS_ERROR, STATUS_GONE, VERSION, encode,
 };
+use captures::Captures;
 
 /// Bytes of sent answers that are kept in case the host repeats the request.
 pub const KEPT: usize = 4 * REPLY_SIZE;
@@ -82,6 +85,8 @@ pub struct Session {
     out: (Vec<u8>, usize),
     /// Index of the slot that sends the next chunk.
     turn: usize,
+    /// Captured frames, which are sent when no answer waits.
+    pub captures: Captures,
 }
 
 impl Default for Session {
@@ -102,6 +107,7 @@ impl Session {
             short: VecDeque::new(),
             out: (Vec::new(), 0),
             turn: 0,
+            captures: Captures::default(),
         }
     }
 
@@ -136,6 +142,9 @@ impl Session {
         for slot in &mut self.slots {
             if let State::Waiting(job) = slot.state {
                 slot.state = State::of(manager.poll(job));
+                if !matches!(slot.state, State::Waiting(_)) {
+                    self.captures.end(slot.number);
+                }
             }
         }
     }
@@ -183,6 +192,7 @@ impl Session {
                         }
                         self.gone.clear();
                         self.short.clear();
+                        self.captures.clear();
                     }
                     self.hello(theirs.session);
                 }
@@ -194,11 +204,12 @@ impl Session {
                 let at = self.slots.iter().position(|slot| slot.number == frame.number);
                 if let Some(at) = at {
                     self.slots.remove(at).give_up(manager);
+                    self.captures.forget(frame.number);
                     self.forget(frame.number);
                 }
             }
             // Only the guest sends these kinds.
-            Kind::Answer | Kind::Pending | Kind::Busy | Kind::Garbled => {}
+            Kind::Answer | Kind::Pending | Kind::Busy | Kind::Garbled | Kind::Captured => {}
         }
     }
 
@@ -228,6 +239,7 @@ impl Session {
         };
         if matches!(state, State::Waiting(_)) {
             self.send(Kind::Pending, number, &[]);
+            self.captures.begin(number, body);
         }
         self.slots.push(Slot { number, state });
         self.trim();
@@ -261,6 +273,18 @@ impl Session {
         if let Some(frame) = self.short.pop_front() {
             return Some(frame);
         }
+        if let Some(frame) = self.next_chunk() {
+            return Some(frame);
+        }
+        match self.captures.next() {
+            Some((tag, body)) => Some(encode(Kind::Captured, tag, &body)),
+            // The last record of a capture was taken, so its answer follows.
+            None => self.next_chunk(),
+        }
+    }
+
+    /// Returns the next part of an answer. The answer to a capture comes behind its records.
+    fn next_chunk(&mut self) -> Option<Vec<u8>> {
         let count = self.slots.len();
         for step in 0..count {
             let at = (self.turn + step) % count;
@@ -269,6 +293,9 @@ impl Session {
                 continue;
             };
             let Some(offset) = *sent else { continue };
+            if self.captures.holds(slot.number) {
+                continue;
+            }
             let end = text.len().min(offset + CHUNK);
             *sent = (end < text.len()).then_some(end);
             let chunk = Chunk {

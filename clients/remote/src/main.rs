@@ -1,6 +1,7 @@
 //! The remote line's shell: serial's bytes on one side, calls to the manager on the other.
 //!
-//! It owns its half of the region `remote-line`. Serial, which is trusted, has the other half. The manager writes its answers to
+//! It owns its half of the region `remote-line`. Serial, which is trusted, has the other half. It owns its ends of the regions
+//! `capture-N`. The branes, which are not trusted, have the others. The manager writes its answers to
 //! `remote-reply`, which this domain can only read. No other domain trusts this one. It waits only within a call to the manager
 //! or the timer, and both answer at once. If a request takes longer, the manager notifies this domain at the end.
 #![no_std]
@@ -41,6 +42,8 @@ struct Shell {
     output: StreamProducer,
     /// True if serial's indices were impossible; then nothing is read or written any more.
     quarantined: bool,
+    /// Violations of branes that were logged.
+    violations: u32,
 }
 
 const TOO_SMALL: &str = "a region of the system description is smaller than the layout asks for";
@@ -55,11 +58,16 @@ fn init() -> Shell {
     log::attach(regions::LOG_REMOTE, SERIAL);
     heap::init(regions::HEAP_REMOTE);
     let shared = regions::REMOTE_LINE.shared();
+    let mut session = Session::new();
+    for region in regions::CAPTURE {
+        session.captures.connect(region.shared()).expect(TOO_SMALL);
+    }
     let part = |part: brane_abi::layout::Part| shared.part(part.offset, part.len).expect(TOO_SMALL);
     Shell {
         clock: Clock::new(regions::TSC),
         alarm: Alarm::new(TIMER),
-        session: Session::new(),
+        session,
+        violations: 0,
         input: StreamConsumer::new(
             indices(shared, remote_line::INPUT_INDICES),
             part(remote_line::INPUT),
@@ -134,6 +142,24 @@ impl Shell {
         taken != 0
     }
 
+    /// Continues the links with the branes, and continues later if there are more records than one wake takes.
+    fn poll_branes(&mut self) {
+        let captures = &mut self.session.captures;
+        captures.flush(|number| {
+            if let Some(channel) = channels::BRANE.get(number) {
+                Channel::new(*channel).notify();
+            }
+        });
+        let violations = captures.violations();
+        if violations != self.violations {
+            self.violations = violations;
+            logln!("a brane broke the rules of its captured frames; {violations} times so far");
+        }
+        if !self.quarantined && !captures.arm() {
+            self.alarm.set(self.clock.now_ns());
+        }
+    }
+
     /// Moves the bytes to send into the ring. Returns true if there were any. If the ring was full, serial notifies this domain
     /// when it has taken some bytes.
     fn flush(&mut self) -> bool {
@@ -166,6 +192,7 @@ impl Handler for Shell {
         if channels.contains(TIMER) {
             self.alarm.rang();
         }
+        self.session.captures.wake(self.clock.now_ns());
         if channels.contains(MANAGER) && self.session.waits() {
             self.session.poll(&mut ByCall);
         }
@@ -173,6 +200,7 @@ impl Handler for Shell {
         if self.flush() || taken {
             SERIAL.notify();
         }
+        self.poll_branes();
         Ok(())
     }
 }

@@ -24,6 +24,8 @@ use decode::{Alu, Condition, Operand, Step, Width};
 
 /// Instructions of a program, at most. Rules of a filter are limited further, by [`brane_abi::filter::MAX_PROGRAM`].
 pub const MAX_LENGTH: usize = 512;
+/// Memory of the longest program in bytes.
+pub const BYTES: usize = MAX_LENGTH * size_of::<Step>();
 /// Words of scratch memory.
 pub const SCRATCH: usize = 16;
 /// Result of a program that accepts the whole packet.

@@ -18,6 +18,7 @@ use crate::transport::tcp::Owner;
 use crate::transport::tcp::connection::{Connection, State};
 use alloc::string::ToString;
 use alloc::vec::Vec;
+use brane_abi::capture::End;
 use brane_abi::control::{BraneConfig, BraneStatus, Counter};
 use brane_abi::net::SockAddr;
 use brane_abi::port;
@@ -41,6 +42,8 @@ pub enum Peer {
     Manager,
     /// A client, by its number.
     Client(usize),
+    /// The domain remote.
+    Remote,
 }
 
 /// How the manager can want the brane to fail, for tests of the recovery.
@@ -81,6 +84,8 @@ pub struct Brane {
     more_commands: bool,
     /// The stack's deadline at the end of the last turn, in nanoseconds.
     due: u64,
+    /// There are captures, so the link with remote matters.
+    captures: bool,
 }
 
 impl Brane {
@@ -111,13 +116,24 @@ impl Brane {
             identity: Identity::default(),
             more_commands: false,
             due: 0,
+            captures: false,
         })
+    }
+
+    /// Starts the brane's side of the region `capture-N`. Without it, captures lose the frames that they would write there. Returns
+    /// `None` if the region is too small or not aligned.
+    pub fn connect_captures(&mut self, region: SharedRegion) -> Option<()> {
+        self.captures = true;
+        self.stack.captures.connect(region)
     }
 
     /// One turn: a bounded share of whatever there is to do.
     pub fn turn(&mut self, now: u64, mut notify: impl FnMut(Peer)) -> Turn {
         // Before any packet passes a head.
         self.stack.set_time(now);
+        if self.captures {
+            self.stack.captures.poll();
+        }
         let mut turn = Turn {
             more: self.receive(now),
             deadline: 0,
@@ -151,15 +167,35 @@ impl Brane {
             self.answer(now);
         }
         let ended = self.drain.is_some() && self.drained(now);
+        if ended {
+            self.stack.captures.all_gone(End::BraneGone);
+        }
+        let mut deadline = u64::MAX;
+        if self.captures {
+            // Before the manager is notified of the answers: the last records of a capture come before its end.
+            deadline = self.flush_captures(now, &mut notify);
+        }
         self.flush(now, &mut notify);
         if ended {
             self.join_ports(now);
+            self.stack.attach_outlets(now);
         }
         let drain = self.drain.as_ref().map_or(u64::MAX, |drain| drain.until);
         self.due = self.stack.deadline();
         turn.more |= self.due <= now;
-        turn.deadline = self.due.min(drain);
+        turn.deadline = self.due.min(drain).min(deadline);
         turn
+    }
+
+    /// Makes captured frames visible to remote. Returns the time at which a turn is due for them.
+    #[cold]
+    fn flush_captures(&mut self, now: u64, notify: &mut impl FnMut(Peer)) -> u64 {
+        let captures = &self.stack.captures;
+        if captures.flush() {
+            notify(Peer::Remote);
+        }
+        self.captures = !captures.is_idle();
+        captures.deadline(now)
     }
 
     /// Announces sleep. `false`: there is news, take another turn.
@@ -209,6 +245,7 @@ impl Brane {
             ("tcp connections", self.stack.tcp.conns.len() as u64),
             ("tcp half-open", self.stack.tcp.syncache.len() as u64),
             ("tcp buffer bytes", self.stack.tcp.memory() as u64),
+            ("capture dropped", self.stack.captures.dropped()),
         ];
         counters.extend(gauges.map(|(name, value)| Counter {
             name: name.to_string(),

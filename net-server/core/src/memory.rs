@@ -11,6 +11,7 @@ use crate::link::client::EVENT_BYTES;
 use crate::neighbor::queue::{self, QueuedDatagram};
 use crate::net::COPY;
 use crate::netif::{NetIf, UDP_LONGEST};
+use crate::pfil;
 use crate::transport::tcp::{CONNECTIONS, buffers};
 use brane_abi::control::{MAX_COMMAND, MAX_MESSAGE};
 use brane_abi::socket::QUESTIONS;
@@ -42,6 +43,9 @@ const QUERIES: usize = (2 * QUESTIONS + 16) * MAX_MESSAGE;
 /// The brane's filter.
 const FILTER: usize = branes_pfil::filter::BYTES;
 
+/// The brane's captures.
+const CAPTURES: usize = pfil::capture::BYTES;
+
 /// What the manager (trusted) gives: the configuration and one message.
 const CONFIGURATION: usize = 7 * MAX_MESSAGE + MAX_COMMAND;
 
@@ -57,6 +61,7 @@ pub const fn needed(ports: usize) -> usize {
         + EVENT_BYTES
         + QUERIES
         + FILTER
+        + CAPTURES
         + CONFIGURATION;
     fixed + rest + rest / 8
 }
@@ -74,7 +79,7 @@ mod tests {
         let come_and_go = [
             vec![INTERFACE + QUEUED; PORTS],
             vec![INTERFACE, LOOP, COPY],
-            vec![TCP_SOCKETS, EVENT_BYTES, QUERIES, FILTER, CONFIGURATION],
+            vec![TCP_SOCKETS, EVENT_BYTES, QUERIES, FILTER, CAPTURES, CONFIGURATION],
         ]
         .concat();
         let sum: usize = come_and_go.iter().sum();

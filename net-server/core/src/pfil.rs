@@ -1,6 +1,6 @@
 //! The pfil heads of a brane: the points at which hooks see its packets.
 //!
-//! Each family has a head for received and one for sent packets. A head is an ordered list of hooks. The brane's own filter is
+//! Each interface has two heads at its link level ([`link`]), which see frames. Each family has a head for received and one for sent packets. A head is an ordered list of hooks. The brane's own filter is
 //! the first subscriber. Its rules come from the manager (trusted) and were checked on arrival. Packets come from any host and
 //! from clients; a hook sees the IP packet from its first byte on, whole, and without IPv6 extension headers.
 //!
@@ -21,6 +21,7 @@ use branes_pfil::chain::{Head, Verdict};
 use branes_pfil::filter::Filter;
 use branes_pfil::state::CAPACITY;
 use core::cell::{Cell, RefCell};
+use link::LinkHeads;
 
 /// Rank of the filter in each head. Lower ranks come first.
 const FILTER_RANK: u16 = 500;
@@ -231,9 +232,13 @@ impl Pfil {
     }
 }
 
-/// The head for sent packets, as an interface's outgoing side keeps it.
+/// The heads for sent packets, as an interface's outgoing side keeps them. A frame pays one branch for both while no hook is
+/// attached.
 pub struct Outlet {
-    pfil: Pfil,
+    /// The heads of families.
+    pfil: Option<Pfil>,
+    /// The link-level head.
+    heads: Option<LinkHeads>,
     /// Number of the interface.
     index: usize,
     /// Name of the interface.
@@ -243,13 +248,18 @@ pub struct Outlet {
 }
 
 impl Outlet {
-    /// Returns true if a frame may leave.
+    /// Returns true if a frame may leave. Nothing of it changes afterwards.
+    #[cold]
     pub fn passes(&self, frame: &[u8]) -> bool {
-        let verdict = self
-            .pfil
-            .run(Direction::Out, self.index, &self.interface, frame, self.link);
-        verdict.goes_on()
+        let pass = |pfil: &Pfil| {
+            let verdict = pfil.run(Direction::Out, self.index, &self.interface, frame, self.link);
+            verdict.goes_on()
+        };
+        let leaves = |heads: &LinkHeads| heads.passes(Direction::Out, self.index, frame);
+        self.pfil.as_ref().is_none_or(pass) && self.heads.as_ref().is_none_or(leaves)
     }
 }
 
 mod attach;
+pub mod capture;
+pub mod link;

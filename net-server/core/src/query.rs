@@ -81,6 +81,10 @@ impl Stack {
                 Requester::Manager(_) => self.filter_rules(skip),
                 Requester::Client { .. } => Answer::Refused(Refusal::OperatorsOnly),
             }),
+            Query::Captured(tag) => Some(match requester {
+                Requester::Manager(_) => self.captures.take(now, tag),
+                Requester::Client { .. } => Answer::Refused(Refusal::OperatorsOnly),
+            }),
             Query::Ping {
                 to,
                 sequence,

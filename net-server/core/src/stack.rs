@@ -16,6 +16,8 @@ use crate::ip::icmp_error::Cause;
 use crate::neighbor::discovery;
 use crate::net::Net;
 use crate::pfil::Pfil;
+use crate::pfil::capture::Captures;
+use crate::pfil::link::LinkHeads;
 use crate::protosw::{Outcome, Place, Protocol, State};
 use crate::query::Queries;
 use crate::transport::icmp::{ErrorReport, Icmp};
@@ -64,6 +66,10 @@ pub struct Stack {
     pub net: Net,
     /// The pfil heads, while hooks are attached.
     pub pfil: Option<Pfil>,
+    /// The link-level heads, while hooks are attached.
+    pub link_heads: Option<LinkHeads>,
+    /// The captures of the brane.
+    pub captures: Captures,
     /// The brane's protocol switch.
     pub switch: Protosw,
     /// Memory for the tables of families and protocols.
@@ -96,6 +102,8 @@ impl Stack {
         });
         Stack {
             pfil: None,
+            link_heads: None,
+            captures: Captures::default(),
             switch: Protosw::default(),
             account: Account::default(),
             inet: Inet::new(rng.next_u64()),

@@ -125,6 +125,27 @@ pub fn examples() -> Vec<Refusal> {
             why: text("ports need tcp or udp"),
         },
         Refusal::NothingStaged(text("red")),
+        Refusal::TooManyCaptures(2),
+        Refusal::CaptureTagTaken(7),
+        Refusal::NoSuchCapture(7),
+        Refusal::ImpossibleSnaplen {
+            snaplen: 1000,
+            most: 128,
+        },
+        Refusal::NoProgramStaged,
+        Refusal::ProgramTooLong {
+            instructions: 600,
+            most: 512,
+        },
+        Refusal::BadProgram {
+            link: brane_abi::capture::Link::Raw,
+            index: 3,
+            why: text("division by 0"),
+        },
+        Refusal::CaptureTooLong {
+            bytes: 3000,
+            most: 2560,
+        },
     ]
     .into()
 }
@@ -151,6 +172,7 @@ pub fn query_examples() -> Vec<query::Refusal> {
         query::Refusal::NoSuchHost(host()),
         query::Refusal::NoAnswerAbout(host()),
         query::Refusal::OperatorsOnly,
+        query::Refusal::NoSuchCapture(7),
         query::Refusal::NoAnswer,
     ]
     .into()

@@ -30,10 +30,19 @@ fuzz_target!(|input: Input| {
         "reject in proto udp from any port 1-1023 to 10.0.0.0/8",
         "drop out inet6 proto icmp6 icmp-type 128/0",
     ];
-    let mut rules: Vec<Rule> = rules.iter().map(|text| branes_pfil::parse(text).expect("a rule")).collect();
+    let mut rules: Vec<Rule> = rules
+        .iter()
+        .map(|text| branes_pfil::parse(text).expect("a rule"))
+        .collect();
     filter.replace(&rules).expect("rules that are right");
     let before: Vec<_> = filter.statuses().cloned().collect();
-    rules.insert(0, Rule { program: program.clone(), ..Rule::default() });
+    rules.insert(
+        0,
+        Rule {
+            program: program.clone(),
+            ..Rule::default()
+        },
+    );
     match filter.replace(&rules) {
         Ok(()) => assert!(program.is_empty() || Program::verify(&program).is_ok()),
         Err((index, _)) => {

@@ -16,7 +16,10 @@ fuzz_target!(|text: &str| {
                 assert_eq!(minicbor::decode(&data).ok(), Some(rule));
             }
             Err(fault) => {
-                assert!((1..=line.chars().count() + 1).contains(&fault.column), "{fault:?}");
+                assert!(
+                    (1..=line.chars().count() + 1).contains(&fault.column),
+                    "{fault:?}"
+                );
                 assert!(!fault.to_string().is_empty());
             }
         }

@@ -37,7 +37,9 @@ fuzz_target!(|input: &[u8]| {
         }
         let mut rest = input;
         for _ in 0..FRAMES {
-            let [low, high, flags, tail @ ..] = rest else { break };
+            let [low, high, flags, tail @ ..] = rest else {
+                break;
+            };
             let len = usize::from(u16::from_le_bytes([*low, *high])) % 2048;
             let (bytes, after) = tail.split_at(len.min(tail.len()));
             rest = after;

@@ -10,9 +10,9 @@ use brane_abi::control::BraneConfig;
 use brane_abi::layout::{ctl, ports, sock};
 use brane_abi::shared::SharedRegion;
 use common::{MS, SECOND, memory};
-use test_pds_core::client::HostileClient;
 use libfuzzer_sys::fuzz_target;
 use net_server_core::Brane;
+use test_pds_core::client::HostileClient;
 
 const STEPS: usize = 128;
 
@@ -23,7 +23,8 @@ thread_local! {
 fuzz_target!(|input: &[u8]| {
     let [ports, control, client] = REGIONS.with(|regions| *regions);
     let mut now = SECOND;
-    let mut brane = Brane::start([1; 32], now, &[ports], control, &[client]).expect("regions of the right size");
+    let mut brane =
+        Brane::start([1; 32], now, &[ports], control, &[client]).expect("regions of the right size");
     let config = BraneConfig {
         name: "fuzzed".into(),
         ..BraneConfig::default()

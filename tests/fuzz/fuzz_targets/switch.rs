@@ -54,7 +54,10 @@ impl Input<'_> {
 
 fn clean(region: SharedRegion) {
     let heads = [(0, 0x2000)];
-    let data = ports::RX.iter().chain(&ports::TX).map(|part| (part.offset, 0x1000));
+    let data = ports::RX
+        .iter()
+        .chain(&ports::TX)
+        .map(|part| (part.offset, 0x1000));
     for (offset, len) in heads.into_iter().chain(data) {
         let part = region.part(offset, len).expect("inside the region");
         // SAFETY: `part` is inside the region, and no object of the previous run is alive.
@@ -82,7 +85,11 @@ fuzz_target!(|data: &[u8]| {
         match what % 8 {
             0 => scribble(regions[brane], 4 * (input.byte() % 64), input.array()),
             1 => scribble(regions[brane], 0x1000 + 64 * (input.byte() % 8), input.array()),
-            2 => scribble(regions[brane], ports::TX[0].offset + 4 * input.byte(), input.array()),
+            2 => scribble(
+                regions[brane],
+                ports::TX[0].offset + 4 * input.byte(),
+                input.array(),
+            ),
             3 => {
                 let mut sent = frame(input.address(), input.address(), input.number(), 0);
                 let meta = FrameMeta::from_words(input.words());
@@ -123,7 +130,11 @@ fuzz_target!(|data: &[u8]| {
             6 => bench.branes[brane] = BraneSide::start(regions[brane]),
             _ => bench.device.room = input.byte(),
         }
-        bench.branes[HONEST].send(0, &frame(MacAddr([2; 6]), mac(HONEST), 60, 0), FrameMeta::default());
+        bench.branes[HONEST].send(
+            0,
+            &frame(MacAddr([2; 6]), mac(HONEST), 60, 0),
+            FrameMeta::default(),
+        );
         bench.run();
         bench.branes[HONEST].frames(0);
         bench.device.sent.clear();
@@ -132,6 +143,9 @@ fuzz_target!(|data: &[u8]| {
         let own = |(_, f): &(FrameMeta, Vec<u8>)| f.len() >= 14 && f[6] & 1 == 0;
         assert!(bench.device.sent.iter().all(own));
         bench.device.sent.clear();
-        assert_eq!(bench.switch.vif_counters(HONEST as u32).map(|c| c.peer_errors), Ok(0));
+        assert_eq!(
+            bench.switch.vif_counters(HONEST as u32).map(|c| c.peer_errors),
+            Ok(0)
+        );
     }
 });

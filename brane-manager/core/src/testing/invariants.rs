@@ -189,6 +189,10 @@ impl World {
         };
         assert_eq!(has.name, config.name);
         assert_eq!(has.filter, config.filter, "the filter of {}", b.name());
+        let tags = |captures: &mut dyn Iterator<Item = u32>| captures.collect::<BTreeSet<u32>>();
+        let wanted = tags(&mut self.manager.captures.of(id).map(|capture| capture.tag));
+        let found = tags(&mut has.captures.iter().map(|capture| capture.tag));
+        assert_eq!(found, wanted, "the captures of {}", b.name());
         let mut sorted = [has.interfaces.clone(), config.interfaces.clone()];
         for interfaces in &mut sorted {
             interfaces.sort_by(|a, b| a.name.cmp(&b.name));

@@ -1,5 +1,6 @@
 //! A simulated protection domain of a brane: it answers like a real brane, or fails as the test determines.
 
+use brane_abi::capture::CaptureConfig;
 use brane_abi::control::{
     BraneConfig, BraneStatus, InterfaceConfig, InterfaceStatus, Rename, command, report as kind,
 };
@@ -101,6 +102,7 @@ impl Pd {
             command::ADJUST,
             command::RENAME,
             command::FILTER,
+            command::CAPTURE,
         ];
         if self.config.is_none() && changes.contains(&kind) {
             assert!(strayed, "a change before the configuration");
@@ -182,6 +184,20 @@ impl Pd {
             }
             command::FILTER => {
                 self.config.as_mut().unwrap().filter = minicbor::decode(payload).unwrap();
+                done
+            }
+            command::CAPTURE => {
+                let capture: CaptureConfig = minicbor::decode(payload).unwrap();
+                let captures = &mut self.config.as_mut().unwrap().captures;
+                assert!(captures.iter().all(|c| c.tag != capture.tag) || self.strayed);
+                captures.push(capture);
+                done
+            }
+            command::UNCAPTURE => {
+                let tag = u32::from_le_bytes(payload.try_into().unwrap());
+                if let Some(config) = &mut self.config {
+                    config.captures.retain(|capture| capture.tag != tag);
+                }
                 done
             }
             command::QUERY => {

@@ -1,7 +1,9 @@
 //! Random events in any order.
 
+use super::captures::capture;
 use super::filter::{add_rule, replace, stage};
 use super::*;
+use brane_abi::capture::Target;
 use proptest::prelude::*;
 
 #[derive(Clone, Debug)]
@@ -22,10 +24,13 @@ fn steps() -> impl Strategy<Value = Step> {
         1 => (0usize..4).prop_map(Step::Breach),
         4 => (any::<bool>(), 0usize..4).prop_map(|(c, b)| Step::Fault(c, b)),
         3 => (0u64..40_000).prop_map(Step::Wait),
-        2 => (0usize..9, "(main|red|blue|x)").prop_map(|(r, name)| Step::Ask(match r {
+        2 => (0usize..12, "(main|red|blue|x)").prop_map(|(r, name)| Step::Ask(match r {
             6 => add_rule(&name, 1),
             7 => stage(&name, &[2]),
             8 => replace(&name),
+            9 => capture(7, Target::All),
+            10 => capture(8, Target::Brane(name)),
+            11 => Request::StopCapture(7),
             0 => Request::Crash(name),
             1 => Request::Hang(name),
             2 => Request::Show(name),

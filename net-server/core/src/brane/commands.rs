@@ -9,11 +9,13 @@ use crate::link::manager::{
     COMMAND_BUDGET, Command, check, check_addresses, check_families, check_interface, check_name,
 };
 use crate::netif::NetIf;
+use crate::pfil::capture::Captures;
 use crate::query::Requester;
 use crate::transport::tcp::Owner;
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
+use brane_abi::capture::{CaptureConfig, End};
 use brane_abi::control::{BraneConfig, Family, InterfaceConfig, Rename, all_families};
 use brane_abi::filter::Rule;
 
@@ -56,12 +58,20 @@ impl Brane {
                     self.control.done(token, outcome);
                 }
                 Command::Rename(rename) => {
-                    let outcome = self.rename(&rename);
+                    let outcome = self.rename(now, &rename);
                     self.control.done(token, outcome);
                 }
                 Command::Filter(rules) => {
                     let outcome = self.replace_filter(now, rules);
                     self.control.done(token, outcome);
+                }
+                Command::Capture(config) => {
+                    let outcome = self.capture(now, config);
+                    self.control.done(token, outcome);
+                }
+                Command::Uncapture(tag) => {
+                    self.end_capture(now, tag);
+                    self.control.done(token, Ok(()));
                 }
                 Command::Query(query) => {
                     if let Some(answer) = self.stack.query(now, Requester::Manager(token), query) {
@@ -86,7 +96,9 @@ impl Brane {
     }
 
     /// Becomes what the configuration says. Error: why not.
-    pub fn configure(&mut self, now: u64, config: BraneConfig) -> Result<(), String> {
+    pub fn configure(&mut self, now: u64, mut config: BraneConfig) -> Result<(), String> {
+        // They need not stay: the manager knows which are under way.
+        let captures = core::mem::take(&mut config.captures);
         if let Some(present) = &self.config {
             // A manager that restarted says the same again.
             return if *present == config {
@@ -99,6 +111,7 @@ impl Brane {
             };
         }
         check(&config, self.port_count())?;
+        Captures::check(&captures)?;
         let families = config.families.clone().unwrap_or_else(all_families);
         for interface in &config.interfaces {
             check_families(interface, |family| families.iter().any(|f| f.family == family))?;
@@ -112,7 +125,7 @@ impl Brane {
         match Families::create(&families, &mut self.stack) {
             Ok(created) => self.life = Life::Created(created),
             Err(refused) => {
-                self.stack.detach_filter();
+                self.stack.detach_filter(now);
                 self.stack.account = before;
                 return Err(refused.to_string());
             }
@@ -131,7 +144,12 @@ impl Brane {
                 .insert(NetIf::unbound(interface.clone(), inet6));
         }
         let held = config.held;
-        self.stack.attach_outlets();
+        self.stack.captures.identify(&config.name, config.generation);
+        for capture in captures {
+            self.stack.captures.begin(capture)?;
+            self.captures = true;
+        }
+        self.stack.attach_outlets(now);
         self.config = Some(config);
         if held {
             self.addresses_changed();
@@ -170,7 +188,7 @@ impl Brane {
         let port = usize::from(interface.port);
         config.interfaces.push(interface.clone());
         self.stack.net.netifs.insert(NetIf::unbound(interface, inet6));
-        self.stack.attach_outlets();
+        self.stack.attach_outlets(now);
         self.bind(now, port / self.ports_per_nic, port % self.ports_per_nic);
         self.addresses_changed();
         Ok(())
@@ -180,6 +198,7 @@ impl Brane {
     pub fn detach(&mut self, now: u64, name: &str) -> Result<(), String> {
         let index = self.own(name)?;
         self.stack.end_queries_over(index);
+        self.stack.captures.gone(index, End::Moved);
         let mut netif = self.stack.net.netifs.remove(index);
         netif.tx.count(&mut self.stack.net.counters);
         if let Some(number) = netif.port() {
@@ -225,11 +244,12 @@ impl Brane {
     }
 
     /// Gives the brane or one of its interfaces another name. Error: why not.
-    pub fn rename(&mut self, rename: &Rename) -> Result<(), String> {
+    pub fn rename(&mut self, now: u64, rename: &Rename) -> Result<(), String> {
         check_name(&rename.to)?;
         let config = self.config.as_mut().ok_or(UNCONFIGURED)?;
         let Some(from) = &rename.interface else {
             config.name = rename.to.clone();
+            self.stack.captures.identify(&rename.to, config.generation);
             self.take_name(&rename.to);
             self.addresses_changed();
             return Ok(());
@@ -252,7 +272,8 @@ impl Brane {
             place.name = rename.to.clone();
         }
         self.stack.net.netifs[index].rename(&rename.to);
-        self.stack.attach_outlets();
+        self.captures_renamed(index);
+        self.stack.attach_outlets(now);
         Ok(())
     }
 
@@ -276,7 +297,30 @@ impl Brane {
             place.device = to.to_string();
         }
         self.stack.net.netifs[index].device = to.to_string();
+        self.captures_renamed(index);
         Ok(())
+    }
+
+    /// Begins a capture. The error is the reason of a refusal.
+    pub fn capture(&mut self, now: u64, config: CaptureConfig) -> Result<(), String> {
+        self.config.as_ref().ok_or(UNCONFIGURED)?;
+        self.captures = true;
+        self.stack.captures.poll();
+        self.stack.captures.begin(config)?;
+        self.stack.attach_outlets(now);
+        Ok(())
+    }
+
+    /// Ends a capture.
+    pub fn end_capture(&mut self, now: u64, tag: u32) {
+        self.stack.captures.end(tag);
+        self.stack.attach_outlets(now);
+    }
+
+    /// Gives the captures the present names of an interface.
+    fn captures_renamed(&self, index: usize) {
+        let netif = &self.stack.net.netifs[index];
+        self.stack.captures.renamed(index, &netif.name, &netif.device);
     }
 
     /// Resets what uses an interface or address that is gone, and tells whose it was.

@@ -9,6 +9,7 @@ use crate::family::Life;
 use crate::transport::tcp::Owner;
 use crate::transport::tcp::connection::{Connection, State};
 use alloc::vec::Vec;
+use brane_abi::capture::Link;
 
 /// A shutdown under way.
 pub(super) struct Drain {
@@ -34,6 +35,8 @@ impl Brane {
             }
         };
         self.identity.ready = 1;
+        self.stack.captures.up(0, "lo0", "lo0", 0, Link::Raw);
+        self.stack.attach_outlets(now);
         self.join_ports(now);
         self.addresses_changed();
         Ok(())

@@ -11,6 +11,7 @@ use crate::link::client::{self, Client};
 use crate::stack::{Known, Received, Stack};
 use crate::transport::udp::rx_flow_cache::Delivery;
 use alloc::boxed::Box;
+use brane_abi::capture::Link;
 use brane_abi::port::{self, FrameMeta, PortInfo};
 use brane_abi::ring::RingError;
 use zerocopy::FromBytes;
@@ -112,7 +113,9 @@ impl Brane {
             tx.disguise = Some(Box::new(disguise));
             port.user = Some(index);
             netif.bind(info, tx, seed, now);
-            self.stack.attach_outlets();
+            let captures = &self.stack.captures;
+            captures.up(index, &netif.name, &netif.device, info.generation, Link::Ethernet);
+            self.stack.attach_outlets(now);
         } else if let Some(ring) = netif.unbind() {
             port.tx = Some(ring);
         }
@@ -146,6 +149,9 @@ impl Brane {
 
 /// A frame has come in: to the stack with it, and to the client whose datagram it is.
 fn hand_in(stack: &mut Stack, clients: &mut [Client], now: u64, index: usize, frame: &[u8], intact: bool) {
+    if stack.link_heads.is_some() && !stack.link_passes(index, frame) {
+        return;
+    }
     if intact && let Some(known) = stack.known(now, index, frame) {
         let Known::Datagram(delivery, payload) = known else {
             return;

@@ -58,8 +58,8 @@ pub struct Tx {
     pub last_to: [u8; 6],
     /// The neighbour that smoltcp has last asked for.
     pub asked: Option<IpAddress>,
-    /// The head for sent packets, while hooks are attached.
-    pub outlet: Option<Outlet>,
+    /// The heads for sent packets, while hooks are attached.
+    pub outlet: Option<Box<Outlet>>,
     /// Since the last [`Self::count`].
     sent: Sent,
     /// Up to then.
@@ -219,6 +219,7 @@ impl Tx {
                     if let Some(to) = room.first_chunk() {
                         self.last_to = *to;
                     }
+                    let words = if self.offload { offload(room, meta) } else { [0; 3] };
                     // After the last change to it. What is not committed does not leave.
                     if let Some(outlet) = &self.outlet
                         && !outlet.passes(room)
@@ -226,7 +227,6 @@ impl Tx {
                         self.sent.filtered += 1;
                         return out;
                     }
-                    let words = if self.offload { offload(room, meta) } else { [0; 3] };
                     ring.commit(len, words);
                     self.sent.frames += 1;
                     self.sent.bytes += len as u64;
@@ -284,12 +284,6 @@ impl Tx {
             return;
         };
         fill(frame);
-        if let Some(outlet) = &self.outlet
-            && !outlet.passes(frame)
-        {
-            self.sent.filtered += 1;
-            return;
-        }
         let (field, words) = if self.offload {
             let meta = FrameMeta {
                 flags: port::FLAG_NEEDS_CSUM,
@@ -304,6 +298,12 @@ impl Tx {
             (if sum == 0 { 0xffff } else { sum }, [0; 3])
         };
         frame[start + 6..start + 8].copy_from_slice(&field.to_be_bytes());
+        if let Some(outlet) = &self.outlet
+            && !outlet.passes(frame)
+        {
+            self.sent.filtered += 1;
+            return;
+        }
         ring.commit(start + len, words);
         self.sent.frames += 1;
         self.sent.bytes += (start + len) as u64;

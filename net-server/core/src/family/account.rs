@@ -12,7 +12,7 @@ use hashbrown::{HashMap, HashTable};
 
 /// Bytes that the tables of a brane may take if its configuration sets no limit. The heap is large enough for them
 /// ([`crate::memory`]).
-pub const DEFAULT_LIMIT: usize = 800 << 10;
+pub const DEFAULT_LIMIT: usize = 760 << 10;
 
 /// Why a table was not created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,6 +7,7 @@ use crate::ip::address::{is_host4, is_host6};
 use crate::netif::usable;
 use alloc::string::String;
 use alloc::vec::Vec;
+use brane_abi::capture::CaptureConfig;
 use brane_abi::control::{
     BraneConfig, BraneStatus, CONTROL_BIT, Family, InterfaceConfig, MAX_COMMAND, Rename, command, report,
 };
@@ -42,6 +43,10 @@ pub enum Command {
     Rename(Rename),
     /// Replace the rules of the filter.
     Filter(Vec<Rule>),
+    /// Begin a capture.
+    Capture(CaptureConfig),
+    /// End the capture with this tag.
+    Uncapture(u32),
     /// Answer a question.
     Query(Query),
     /// Serve from now on.
@@ -115,6 +120,11 @@ impl Control {
             command::ADJUST => read(&text, Command::Adjust, "the interface"),
             command::RENAME => read(&text, Command::Rename, "the name"),
             command::FILTER => read(&text, Command::Filter, "the filter"),
+            command::CAPTURE => read(&text, Command::Capture, "the capture"),
+            command::UNCAPTURE => match text.first_chunk() {
+                Some(tag) if len == 4 => Command::Uncapture(u32::from_le_bytes(*tag)),
+                _ => Command::Bad("the end of a capture without its tag".into()),
+            },
             command::DETACH => match String::from_utf8(text) {
                 Ok(name) => Command::Detach(name),
                 Err(_) => Command::Bad("the interface's name is not UTF-8".into()),

@@ -1,14 +1,16 @@
 //! How a stack gets and uses its heads. Rules come from the manager (trusted); packets come from any host.
 
+use super::link::LinkHeads;
 use super::{Outlet, Pfil};
 use crate::headers::wire::{ETHERNET, number};
 use crate::headers::{ends, is_ipv6};
 use crate::ip::icmp_error::Cause;
 use crate::stack::Stack;
 use crate::transport::tcp::FlowKey;
+use alloc::boxed::Box;
 use alloc::string::String;
 use brane_abi::control::Family;
-use brane_abi::filter::Rule;
+use brane_abi::filter::{Direction, Rule};
 use branes_pfil::chain::Verdict;
 
 impl Stack {
@@ -25,27 +27,40 @@ impl Stack {
             }
             _ => self.pfil = None,
         }
-        self.attach_outlets();
+        self.attach_outlets(now);
         Ok(())
     }
 
     /// Detaches the filter.
-    pub fn detach_filter(&mut self) {
+    pub fn detach_filter(&mut self, now: u64) {
         self.pfil = None;
-        self.attach_outlets();
+        self.attach_outlets(now);
     }
 
-    /// Gives each interface its head for sent packets. Must be called when interfaces, their names or their ports change.
-    pub fn attach_outlets(&mut self) {
+    /// Makes the link-level heads of interfaces that have hooks, and gives each interface its heads for sent packets. Must be
+    /// called when interfaces, their names, their ports or the captures change.
+    pub fn attach_outlets(&mut self, now: u64) {
+        let indices = self.net.netifs.iter().map(|(index, _)| index);
+        self.link_heads = LinkHeads::new(now, &self.captures, indices);
         for (index, netif) in self.net.netifs.iter_mut() {
-            let link = !netif.is_loopback();
-            netif.tx.outlet = self.pfil.as_ref().map(|pfil| Outlet {
-                pfil: pfil.clone(),
-                index,
-                interface: netif.name.clone(),
-                link,
+            let heads = self.link_heads.clone().filter(|heads| heads.has(index));
+            netif.tx.outlet = (self.pfil.is_some() || heads.is_some()).then(|| {
+                Box::new(Outlet {
+                    pfil: self.pfil.clone(),
+                    heads,
+                    index,
+                    interface: netif.name.clone(),
+                    link: !netif.is_loopback(),
+                })
             });
         }
+    }
+
+    /// Returns true if a received frame may go on to the checks of its headers.
+    #[cold]
+    pub(crate) fn link_passes(&mut self, index: usize, frame: &[u8]) -> bool {
+        let heads = self.link_heads.as_ref();
+        heads.is_none_or(|heads| heads.passes(Direction::In, index, frame))
     }
 
     /// Returns true if a received frame may go on. If a hook rejects the packet, its sender is informed.
@@ -91,6 +106,9 @@ impl Stack {
     pub fn set_time(&self, now: u64) {
         if let Some(pfil) = &self.pfil {
             pfil.set_now(now);
+        }
+        if let Some(heads) = &self.link_heads {
+            heads.set_now(now);
         }
     }
 

@@ -291,7 +291,7 @@ impl<S: Stream> Line<S> {
                     }
                     again = Instant::now() + self.patience.repeat;
                 }
-                Kind::Request | Kind::Cancel => {}
+                Kind::Request | Kind::Cancel | Kind::Captured => {}
             }
         }
     }
