@@ -44,6 +44,8 @@ pub fn answer(answer: &Answer) -> String {
             parts.iter().map(part).collect()
         }
         Answer::Report(report) => self::report(report),
+        // A capture shows its frames and its end itself.
+        Answer::Captured(end) => format!("{}\n", crate::capture::ended(*end)),
     }
 }
 
@@ -445,6 +447,9 @@ fn query_answer(answer: &query::Answer) -> String {
                 "{size} bytes from {from}: ttl={ttl} time={}\n",
                 milliseconds((*rtt_us).into())
             )
+        }
+        query::Answer::Captured { frames, dropped, .. } => {
+            format!("{} frames, {dropped} dropped\n", frames.len())
         }
         query::Answer::Filter(list, _) if list.is_empty() => "no rules: every packet passes\n".into(),
         query::Answer::Filter(list, _) => {

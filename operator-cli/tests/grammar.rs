@@ -147,6 +147,7 @@ fn all_that_is_asked_for_is_there() {
         "filter",
         "why",
         "reach",
+        "capture",
     ] {
         assert!(names(Program::Branectl).contains(&verb), "{verb}");
     }
