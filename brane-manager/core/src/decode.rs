@@ -112,7 +112,7 @@ pub fn query_answer(payload: &[u8]) -> Result<Answer, Unbelievable> {
                 return Err(Unbelievable::Rule);
             }
         }
-        Answer::Echo { .. } | Answer::Host(_) => {}
+        Answer::Echo { .. } | Answer::Host(_) | Answer::Captured { .. } => {}
     }
     if !names.into_iter().all(plain) {
         return Err(Unbelievable::Name);

@@ -69,6 +69,7 @@ impl Manager {
                 interfaces: given.interfaces,
                 filter: given.filter,
                 memory: given.memory,
+                captures: Vec::new(),
             });
             let is_brane = config.is_some();
             let brane = manager.instances.add(now, config);

@@ -198,7 +198,7 @@ impl Session {
                 }
             }
             // Only the guest sends these kinds.
-            Kind::Answer | Kind::Pending | Kind::Busy | Kind::Garbled => {}
+            Kind::Answer | Kind::Pending | Kind::Busy | Kind::Garbled | Kind::Captured => {}
         }
     }
 
