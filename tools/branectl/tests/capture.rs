@@ -118,6 +118,7 @@ impl Guest {
 
     fn request(&mut self, number: u32, body: &[u8]) {
         let request: Request = minicbor::decode(body).unwrap();
+        self.told.lock().unwrap().push(request.clone());
         match &request {
             Request::Names => {
                 let names = Names {
@@ -162,7 +163,6 @@ impl Guest {
             }
             other => panic!("{other:?}"),
         }
-        self.told.lock().unwrap().push(request);
     }
 
     fn run(mut self) {
