@@ -221,7 +221,13 @@ impl Frame<'_> {
         };
         let direction = if self.sent { "Out" } else { "In " };
         let packet = packet::line(self.link, self.bytes, self.length);
-        format!("{time} {}/{} {direction} {packet}\n", self.brane, self.interface)
+        // A name with a line feed would forge a line.
+        let name = |name: &str| -> String {
+            let harmless = |c: char| if c.is_ascii_graphic() { c } else { '?' };
+            name.chars().map(harmless).collect()
+        };
+        let (brane, interface) = (name(self.brane), name(self.interface));
+        format!("{time} {brane}/{interface} {direction} {packet}\n")
     }
 
     /// Converts it to JSON.

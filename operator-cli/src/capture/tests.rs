@@ -99,6 +99,24 @@ proptest! {
 }
 
 #[test]
+fn a_name_cannot_forge_a_line() {
+    let frame = Frame {
+        at_ns: 1_000_001_999,
+        time: None,
+        brane: "red",
+        interface: "net0\n1.0 blue/net0 \x1b[2J",
+        link: Link::Raw,
+        sent: false,
+        length: 3,
+        bytes: &[],
+    };
+    assert_eq!(
+        frame.text(),
+        "1.000001 red/net0?1.0?blue/net0??[2J In  [truncated], length 3\n"
+    );
+}
+
+#[test]
 fn a_long_program_is_refused() {
     let programs = Programs {
         ethernet: vec![Instruction::default(); MAX_PROGRAM + 1],

@@ -140,7 +140,7 @@ impl Records {
         match u32::from(header.kind) {
             record::INTERFACE => {
                 let interface: Interface = minicbor::decode(payload).ok()?;
-                if !interface.is_plausible() || self.count == MAX_INTERFACES {
+                if !interface.is_plausible() || !is_plain(&interface) || self.count == MAX_INTERFACES {
                     return None;
                 }
                 self.present.insert(key, self.count);
@@ -175,6 +175,13 @@ impl Records {
             _ => None,
         }
     }
+}
+
+/// Returns true if the names have visible ASCII characters only, so that none forges a line of the output.
+fn is_plain(interface: &Interface) -> bool {
+    [&interface.brane, &interface.name, &interface.device]
+        .iter()
+        .all(|name| name.bytes().all(|c| c.is_ascii_graphic()))
 }
 
 #[cfg(test)]

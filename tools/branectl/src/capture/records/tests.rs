@@ -152,6 +152,7 @@ fn a_record_that_lies_is_none() {
         frame(0, false, 0, 0, &[0; MAX_SNAPLEN as usize + 1]),
         record(record::INTERFACE, 1, false, &long_names.unwrap()),
         record(record::INTERFACE, 1, false, b"\xff"),
+        seen(1, "net0\nforged", 1),
         gone(7, 0, 0, 0),
         record(0, 0, false, &[0; 7]),
         record(99, 0, false, &[]),
@@ -159,7 +160,7 @@ fn a_record_that_lies_is_none() {
     ] {
         assert_eq!(read(&lie), None, "{:?}", &lie[..lie.len().min(40)]);
     }
-    assert_eq!(records.faults().malformed, 9);
+    assert_eq!(records.faults().malformed, 10);
     // A record without an end costs no memory.
     let mut sequence = records.next;
     for _ in 0..1000 {
@@ -174,7 +175,7 @@ fn a_record_that_lies_is_none() {
         assert!(records.record.len() <= MAX_RECORD);
         sequence += 1;
     }
-    assert_eq!(records.faults().malformed, 10);
+    assert_eq!(records.faults().malformed, 11);
 }
 
 #[test]
