@@ -56,8 +56,9 @@ fn frames_are_counted_by_interface_and_ends_are_said() {
         seen(1, "net1", 1),
         frame(0, true, 1_000_000_500, 0, &[1; 60]),
         frame(0, true, 999_999_999, 3, &[1; 60]),
+        frame(0, true, 1_000_000_600, 4, &[1; 60]),
         frame(1, false, 1_000_000_500, 0, &[1; 60]),
-        gone(0, 5, 7, End::Moved.code()),
+        gone(0, 5, 8, End::Moved.code()),
     ] {
         feed(&mut reader, &mut sender, &record);
     }
@@ -70,18 +71,21 @@ fn frames_are_counted_by_interface_and_ends_are_said() {
         dropped,
         matched,
     };
-    assert_eq!(*kept.statistics.borrow(), [counts(2, 5, 7), counts(1, 0, 1)]);
+    assert_eq!(*kept.statistics.borrow(), [counts(3, 5, 8), counts(1, 0, 1)]);
     assert_eq!(
         reader.report(),
-        "red/net0: the interface has left the brane; capture ended\nred/net0: 2 frames captured, 5 dropped\nred/net1: 1 \
+        "red/net0: the interface has left the brane; capture ended\nred/net0: 3 frames captured, 5 dropped\nred/net1: 1 \
          frame captured, 0 dropped\n"
     );
     // The system's time is mapped once, by the record of the time.
     let frames = kept.frames.borrow();
-    let [first, second, _] = frames[..] else { panic!() };
+    let [first, second, third, _] = frames[..] else {
+        panic!()
+    };
     assert_eq!(first.1 - second.1, Duration::from_nanos(501));
     assert!(now().abs_diff(first.1) < Duration::from_secs(60));
-    assert_eq!((first.2, second.2), (0, 3));
+    // Each frame has the frames that were lost since the one before it.
+    assert_eq!((first.2, second.2, third.2), (0, 3, 1));
 }
 
 #[test]

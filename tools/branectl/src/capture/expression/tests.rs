@@ -41,7 +41,7 @@ fn a_wrong_expression_has_the_words_of_libpcap() {
     assert!(error("ip and arp").contains("expression rejects all packets"));
     // It is no option of the compiler.
     assert!(error("-w /dev/null").contains("syntax error"));
-    let long: Vec<String> = (0..400).map(|n| format!("port {}", 2 * n + 1)).collect();
+    let long: Vec<String> = (0..160).map(|n| format!("port {}", 2 * n + 1)).collect();
     let said = error(&long.join(" or "));
     assert!(
         said.contains(&MAX_PROGRAM.to_string()) && said.contains("shorter"),
