@@ -401,7 +401,8 @@ pub enum Request {
     /// Collect a part of the programs of this operator's next capture → [`Answer::Done`].
     #[n(35)]
     StageCapture(#[n(0)] Stage),
-    /// Begin a capture. The job lasts as long as the capture → [`Answer::Captured`].
+    /// Begin a capture. For [`crate::capture::Reader::Line`] the job lasts as long as the capture → [`Answer::Captured`]. For
+    /// [`crate::capture::Reader::Query`] the answer comes at once → [`Answer::Done`], and [`Request::StopCapture`] ends the capture.
     #[n(36)]
     Capture(#[n(0)] Capture),
     /// End this operator's capture with this tag. Its job ends → [`Answer::Done`].

@@ -1,5 +1,6 @@
 //! Commands: the results of parsing.
 
+use crate::capture::Options;
 use crate::change::Change;
 use crate::ping::Echo;
 use crate::reach::{Reach, Why};
@@ -78,6 +79,8 @@ pub enum Command {
     },
     /// Send echo requests.
     Ping(Echo),
+    /// Show or store frames. Only the host writes files.
+    Capture(Options),
     /// Explain which thing lets traffic pass or stops it.
     Why(Why),
     /// Show which brane reaches which.

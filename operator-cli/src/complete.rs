@@ -160,6 +160,12 @@ fn of(value: Value, brane: Option<&str>, names: &Names) -> Vec<String> {
             out.extend_from_slice(&names.devices);
             out.extend_from_slice(&names.nics);
         }
+        Value::CaptureTarget => {
+            out.push("all".into());
+            out.extend_from_slice(&names.branes);
+            out.extend_from_slice(&names.devices);
+            out.extend_from_slice(&names.interfaces);
+        }
         Value::Domain => {
             out.extend_from_slice(&names.logs);
             out.extend_from_slice(&names.branes);

@@ -81,7 +81,8 @@ pub fn answer(answer: &Answer) -> Value {
             json!({"batch": all(parts, part)})
         }
         Answer::Report(report) => self::report(report),
-        Answer::Captured(end) => json!({"end": end.code()}),
+        // A capture shows its frames and its end itself.
+        Answer::Captured(end) => json!({"ended": crate::capture::ended(*end)}),
     }
 }
 
@@ -237,10 +238,10 @@ fn query_answer(answer: &query::Answer) -> Value {
         } => {
             json!({"from": from.to_string(), "size": size, "ttl": ttl, "rtt_us": rtt_us})
         }
+        query::Answer::Host(list) => json!({"addresses": texts(list)}),
         query::Answer::Captured { frames, dropped, .. } => {
             json!({"frames": frames.len(), "dropped": dropped})
         }
-        query::Answer::Host(list) => json!({"addresses": texts(list)}),
         query::Answer::Filter(list, _) => {
             let rule = |(status, number): (&RuleStatus, u32)| {
                 json!({

@@ -8,6 +8,7 @@
 
 extern crate alloc;
 
+pub mod capture;
 pub mod change;
 pub mod command;
 pub mod complete;

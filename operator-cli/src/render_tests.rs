@@ -48,7 +48,20 @@ fn every_answer_is_as_its_schema_says() {
     valid("reach", &matrix.json()).unwrap();
     matrix.pairs[0].tried = Some(false);
     valid("reach", &matrix.json()).unwrap();
-    seen.extend(["device", "event", "log-line", "ping", "why", "reach"]);
+    for time in [None, Some("12:00:00.000001")] {
+        let frame = crate::capture::Frame {
+            at_ns: 1_500_000_250,
+            time,
+            brane: "red",
+            interface: "net0",
+            link: brane_abi::capture::Link::Ethernet,
+            sent: true,
+            length: 60,
+            bytes: &[0x02, 0xff],
+        };
+        valid("capture", &frame.json()).unwrap_or_else(|e| panic!("{e}\n{}", frame.json()));
+    }
+    seen.extend(["capture", "device", "event", "log-line", "ping", "why", "reach"]);
     for (name, text) in SCHEMAS {
         // The host's own answers are checked in `tools/branectl`.
         assert!(

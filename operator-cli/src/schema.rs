@@ -6,6 +6,7 @@ pub const SCHEMAS: &[(&str, &str)] = &[
     ("audit", include_str!("../schemas/audit.json")),
     ("brane", include_str!("../schemas/brane.json")),
     ("branes", include_str!("../schemas/branes.json")),
+    ("capture", include_str!("../schemas/capture.json")),
     ("device", include_str!("../schemas/device.json")),
     ("devices", include_str!("../schemas/devices.json")),
     ("done", include_str!("../schemas/done.json")),

@@ -79,6 +79,8 @@ enum Part {
     Ping(Outcome, u64),
     /// `why` or `reach`.
     Survey(Box<Survey>),
+    /// `capture`.
+    Capture(Box<capture::Live>),
     /// Number of answers with log lines or events so far.
     Pages(usize),
 }
@@ -93,6 +95,7 @@ impl Session {
             Command::Logs { .. } | Command::Events { .. } => Part::Pages(0),
             Command::Why(why) => Part::Survey(Box::new(Survey::why(why.clone()))),
             Command::Reach(reach) => Part::Survey(Box::new(Survey::reach(*reach))),
+            Command::Capture(options) => Part::Capture(Box::new(capture::Live::new(options.clone()))),
             Command::Ping(echo) => Part::Ping(Outcome::new(echo.host.parse().ok()), 0),
             _ => Part::None,
         };
@@ -109,6 +112,9 @@ impl Session {
         if matches!(self.part, Part::Survey(_)) {
             return self.survey(reply, out).unwrap_or_else(|e| self.failed(&e, out));
         }
+        if matches!(self.part, Part::Capture(_)) {
+            return self.capture(reply, out).unwrap_or_else(|e| self.failed(&e, out));
+        }
         let begun = core::mem::replace(&mut self.begun, true);
         let next = match reply {
             None if !begun => self.first(out),
@@ -119,12 +125,16 @@ impl Session {
         next.unwrap_or_else(|e| self.failed(&e, out))
     }
 
-    /// Stops the command, as Ctrl-C does. Shows the results so far.
-    pub fn cancel(&mut self, out: &mut Output) -> End {
-        match core::mem::replace(&mut self.part, Part::None) {
+    /// Stops the command, as Ctrl-C does. Shows the results so far. Returns the next step, which is the end unless the system has to
+    /// be told of it. No earlier request may be answered afterwards.
+    pub fn cancel(&mut self, out: &mut Output) -> Step {
+        if matches!(self.part, Part::Capture(_)) {
+            return self.cancel_capture();
+        }
+        Step::Done(match core::mem::replace(&mut self.part, Part::None) {
             Part::Ping(outcome, _) => self.pinged(&outcome, out),
             _ => End::Success,
-        }
+        })
     }
 
     fn failed(&self, e: &Error, out: &mut Output) -> Step {
@@ -180,8 +190,8 @@ impl Session {
             Command::Protocols { brane, .. } => page(brane, Query::Protocols),
             Command::FilterList(brane) => page(brane, Query::Filter { skip: 0 }),
             Command::Ping(_) => return Ok(self.ping()),
-            // Their steps are those of a survey.
-            Command::Why(_) | Command::Reach(_) => Step::Done(End::Failure),
+            // Their steps are not those of a page.
+            Command::Why(_) | Command::Reach(_) | Command::Capture(_) => Step::Done(End::Failure),
             Command::FilterReplace { brane, rules } => {
                 self.part = Part::Replacing(filter::requests(brane, rules)?);
                 return Ok(self.replace());
@@ -510,8 +520,7 @@ impl Session {
         }
         *next += 1;
         if echo.count.is_some_and(|count| *next >= count.into()) {
-            let end = self.cancel(out);
-            return Ok(Step::Done(end));
+            return Ok(self.cancel(out));
         }
         Ok(Step::Pause(echo.interval_ms))
     }
@@ -530,6 +539,7 @@ impl Session {
     }
 }
 
+mod capture;
 mod survey;
 #[cfg(test)]
 mod tests;

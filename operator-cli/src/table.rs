@@ -2,6 +2,7 @@
 //! The table is constant.
 
 mod branectl;
+mod capture;
 mod filter;
 mod in_brane;
 mod nicctl;
@@ -72,6 +73,8 @@ pub enum Value {
     BraneOrInterface,
     /// A brane, a device or a NIC.
     AnyTarget,
+    /// `all`, a brane, `BRANE/INTERFACE` or a device.
+    CaptureTarget,
     /// A protection domain that has a log, or a brane.
     Domain,
     /// An interface of the command's brane.

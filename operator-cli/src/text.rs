@@ -44,7 +44,8 @@ pub fn answer(answer: &Answer) -> String {
             parts.iter().map(part).collect()
         }
         Answer::Report(report) => self::report(report),
-        Answer::Captured(end) => format!("the capture has ended: {end:?}\n"),
+        // A capture shows its frames and its end itself.
+        Answer::Captured(end) => format!("{}\n", crate::capture::ended(*end)),
     }
 }
 
@@ -391,9 +392,6 @@ fn query_answer(answer: &query::Answer) -> String {
     match answer {
         query::Answer::Refused(why) => format!("{}\n", why.words()),
         query::Answer::Interfaces(list) => list.iter().map(ifconfig).collect(),
-        query::Answer::Captured { frames, dropped, .. } => {
-            format!("{} frames, {dropped} lost\n", frames.len())
-        }
         query::Answer::Routes(list) => {
             let mut table = Table::new(["DESTINATION", "GATEWAY", "INTERFACE"]);
             for r in list {
@@ -449,6 +447,9 @@ fn query_answer(answer: &query::Answer) -> String {
                 "{size} bytes from {from}: ttl={ttl} time={}\n",
                 milliseconds((*rtt_us).into())
             )
+        }
+        query::Answer::Captured { frames, dropped, .. } => {
+            format!("{} frames, {dropped} dropped\n", frames.len())
         }
         query::Answer::Filter(list, _) if list.is_empty() => "no rules: every packet passes\n".into(),
         query::Answer::Filter(list, _) => {

@@ -147,6 +147,7 @@ fn all_that_is_asked_for_is_there() {
         "filter",
         "why",
         "reach",
+        "capture",
     ] {
         assert!(names(Program::Branectl).contains(&verb), "{verb}");
     }
@@ -557,4 +558,44 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_capture_has_a_target_options_and_an_expression() {
+    use operator_cli::capture::{Options, Place};
+    let Ok(Command::Capture(options)) =
+        parse("capture red/net0 -w x.pcapng -s 64 --count=7 udp and 'port 53'")
+    else {
+        panic!()
+    };
+    let expected = Options {
+        target: Place::Interface("red".into(), "net0".into()),
+        write: Some("x.pcapng".into()),
+        snaplen: Some(64),
+        count: Some(7),
+        words: vec!["udp".into(), "and".into(), "port 53".into()],
+    };
+    assert_eq!(options, expected);
+    assert_eq!(options.expression(), "udp and port 53");
+    // Behind -- a dash begins no option.
+    let Ok(Command::Capture(options)) = parse("capture all -w - -- -1 + len > 60") else {
+        panic!()
+    };
+    assert_eq!(
+        (options.expression().as_str(), options.write.as_deref()),
+        ("-1 + len > 60", Some("-"))
+    );
+    assert_eq!(
+        error("capture"),
+        "missing TARGET: usage: capture TARGET [EXPRESSION...] [-w FILE] [-s N] [-c N] [-j]"
+    );
+    assert_eq!(
+        error("capture red -c 0").split(':').next(),
+        Some("\"0\" is not a number from 1 to 18446744073709551615")
+    );
+    assert!(error("capture red -s 70000").contains("0 to 65535"));
+    assert_eq!(completed("capture v"), ["vnic0", "vnic1"]);
+    assert!(
+        completed("capture ").contains(&"all".into()) && completed("capture ").contains(&"red/net0".into())
+    );
 }

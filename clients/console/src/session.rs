@@ -1,7 +1,7 @@
 //! The console's session with one person: the typed line, the running command, and the entered brane.
 //!
 //! The person is not trusted. While a command runs, typed bytes are kept for later (at most [`TYPEAHEAD`]). Ctrl-C ends the
-//! command instead, and any key ends `events`. Output for the screen collects in the session, at most [`MAX_PENDING`] bytes.
+//! command instead, and any key ends `events` and `capture`. Output for the screen collects in the session, at most [`MAX_PENDING`] bytes.
 
 use crate::editor::{Editor, Event};
 use alloc::collections::VecDeque;
@@ -125,16 +125,13 @@ impl Session {
         }
         self.kept.clear();
         self.asked = None;
-        if let Some(mut command) = self.command.take() {
-            if byte == CANCEL {
-                self.show("^C\r\n");
-            }
-            let mut out = Output::default();
-            command.cancel(&mut out);
-            self.show_lines(&out.text);
-            self.prompt();
+        let command = self.command.as_mut()?;
+        let mut out = Output::default();
+        let step = command.cancel(&mut out);
+        if byte == CANCEL {
+            self.show("^C\r\n");
         }
-        None
+        self.follow(step, &out)
     }
 
     fn typed(&mut self, byte: u8) -> Option<Todo> {
@@ -172,7 +169,7 @@ impl Session {
                 return Some(Todo::Send(Request::Names));
             }
             Ok(Some(parsed)) => {
-                self.follows = matches!(parsed.command, Command::Events { .. });
+                self.follows = matches!(parsed.command, Command::Events { .. } | Command::Capture(_));
                 self.command = Some(CommandSession::new(parsed));
                 return self.step(None);
             }
@@ -206,6 +203,11 @@ impl Session {
         let command = self.command.as_mut()?;
         let mut out = Output::default();
         let step = command.step(answer, &mut out);
+        self.follow(step, &out)
+    }
+
+    /// Shows the output of a step. Returns what the step waits for.
+    fn follow(&mut self, step: Step, out: &Output) -> Option<Todo> {
         self.show_lines(&out.text);
         self.show_lines(&out.error);
         match step {

@@ -93,7 +93,8 @@ impl Assembler {
     }
 }
 
-fn assemble(rule: &Rule) -> Vec<Instruction> {
+/// Builds the instructions of a rule that was checked.
+pub(crate) fn assemble(rule: &Rule) -> Vec<Instruction> {
     let mut out = Assembler {
         code: Vec::new(),
         jumps: Vec::new(),

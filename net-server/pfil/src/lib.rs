@@ -13,6 +13,7 @@
 
 extern crate alloc;
 
+mod capture;
 pub mod chain;
 mod check;
 mod compile;
@@ -27,6 +28,7 @@ pub mod state;
 mod tests;
 mod words;
 
+pub use capture::for_capture;
 pub use check::{check, family_of};
 pub use compile::compile;
 pub use parse::parse;

@@ -202,7 +202,7 @@ fn ping_looks_a_name_up_first_and_says_what_it_knows_when_it_is_stopped() {
     };
     assert_eq!((to, size), (IpAddr::from([10, 0, 2, 2]), 8));
     assert_eq!(session.step(Some(reply(100)), &mut out), Step::Pause(1000));
-    assert_eq!(session.cancel(&mut out), End::Success);
+    assert_eq!(session.cancel(&mut out), Step::Done(End::Success));
     assert!(out.text.contains("1 sent, 1 received, 0% lost"), "{}", out.text);
 }
 
@@ -655,3 +655,5 @@ fn reach_computes_and_tries_each_pair() {
     assert_eq!(value["pairs"][0]["tried"], true);
     assert_eq!(value["pairs"][1]["differs"], true);
 }
+
+mod capture;

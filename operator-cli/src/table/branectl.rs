@@ -5,7 +5,7 @@ mod interfaces;
 mod observation;
 mod system;
 
-use super::{Argument, Value, Verb, filter, one, reach};
+use super::{Argument, Value, Verb, capture, filter, one, reach};
 
 pub use interfaces::mode;
 
@@ -17,6 +17,7 @@ pub const VERBS: &[&[Verb]] = &[
     interfaces::VERBS,
     filter::OF_BRANECTL,
     reach::VERBS,
+    capture::VERBS,
     observation::VERBS,
     system::VERBS,
 ];

@@ -203,7 +203,7 @@ fn every_verb_answers_in_words_and_in_json() -> Result<()> {
         json(&guest, in_json, schema)?;
     }
     // Exceptions are `host`, which needs a server, `readmit`, which needs a quarantined subscriber
-    // (`lifecycle_subscribers`), and `help`, which needs no system.
+    // (`lifecycle_subscribers`), `capture`, which needs traffic (`capture_host`), and `help`, which needs no system.
     for (program, name) in [
         (Program::Branectl, "branectl "),
         (Program::Nicctl, "nicctl "),
@@ -218,7 +218,7 @@ fn every_verb_answers_in_words_and_in_json() -> Result<()> {
                 .iter()
                 .any(|(line, other, _)| line.contains(&begins) || other.contains(&begins));
             ensure!(
-                tried || ["host", "readmit", "help", "enter"].contains(&verb.name),
+                tried || ["host", "readmit", "capture", "help", "enter"].contains(&verb.name),
                 "{begins} was not tried"
             );
             words(&guest, &format!("{name}{} --help", verb.name))?;

@@ -6,6 +6,7 @@
 //! error.
 
 pub mod apply;
+pub mod capture;
 pub mod cli;
 mod files;
 pub mod operator;
@@ -142,6 +143,10 @@ fn run(program: Program, words: &[String]) -> u8 {
             files::apply(&file, consent, json, &mut system)
         }
         Ok(Parsed {
+            command: Command::Capture(options),
+            json,
+        }) => capture::run(&options, json, &mut system),
+        Ok(Parsed {
             command: Command::FilterFile { brane, file },
             json,
         }) => match files::rules(&file) {
@@ -218,8 +223,8 @@ pub fn carry_out(parsed: Parsed, system: &mut dyn Operator, out: &mut dyn Write)
     let mut output = Output::default();
     let mut step = job.step(None, &mut output);
     loop {
-        if stop.load(Ordering::Relaxed) && !matches!(step, Step::Done(_)) {
-            step = Step::Done(job.cancel(&mut output));
+        if !matches!(step, Step::Done(_)) && stop.swap(false, Ordering::Relaxed) {
+            step = job.cancel(&mut output);
         }
         eprint!("{}", std::mem::take(&mut output.error));
         let text = std::mem::take(&mut output.text);

@@ -1,6 +1,7 @@
 //! The other side of requests: the running system, over its control line. Its answers are not trusted.
 
-use crate::remote::{Error, Line};
+use crate::remote::{Error, Follower, Line};
+use brane_abi::capture::Capture;
 use brane_abi::operator::{Answer, Refusal, Request};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -37,6 +38,29 @@ impl System {
             line: None,
         }
     }
+
+    /// Returns the line. Connects if there is none yet.
+    fn line(&mut self) -> Result<&mut Line, Error> {
+        Ok(match &mut self.line {
+            Some(line) => line,
+            none => none.insert(Line::unix(&self.path)?),
+        })
+    }
+
+    /// Begins a capture and passes its fragments to the follower until its end. Returns the answer.
+    pub fn capture(&mut self, capture: &Capture, follower: &mut dyn Follower) -> Result<Answer, Failure> {
+        self.line()
+            .and_then(|line| line.capture(capture, follower))
+            .map_err(failed)
+    }
+}
+
+fn failed(e: Error) -> Failure {
+    match e {
+        Error::Refused(refusal) => Failure::Refused(refusal),
+        Error::Open { path, cause } => Failure::Line(not_there(&path, &cause.to_string())),
+        other => Failure::Line(other.to_string()),
+    }
 }
 
 /// Returns the time limit for the answer.
@@ -71,15 +95,7 @@ fn not_there(path: &Path, cause: &str) -> String {
 
 impl Operator for System {
     fn call(&mut self, request: &Request) -> Result<Answer, Failure> {
-        let failed = |e: Error| match e {
-            Error::Refused(refusal) => Failure::Refused(refusal),
-            Error::Open { path, cause } => Failure::Line(not_there(&path, &cause.to_string())),
-            other => Failure::Line(other.to_string()),
-        };
-        let line = match &mut self.line {
-            Some(line) => line,
-            none => none.insert(Line::unix(&self.path).map_err(failed)?),
-        };
+        let line = self.line().map_err(failed)?;
         loop {
             match line.call_within(request, patience(request)) {
                 // No event within the time limit.

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use brane_abi::operator::Refusal;
 
-pub use line::{Line, Patience};
+pub use line::{Follower, Line, Patience};
 pub use stream::Stream;
 
 /// Reason why there is no answer.

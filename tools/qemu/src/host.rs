@@ -70,6 +70,8 @@ pub const TEST: &[Tool] = &[
     program("ip", "iproute2"),
     program("dnsmasq", "dnsmasq-base"),
     program("radvd", "radvd"),
+    program("tcpdump", "tcpdump"),
+    program("tshark", "tshark"),
 ];
 
 impl Tool {

@@ -115,7 +115,11 @@ pub(super) fn begin(
     m.captures.add(running);
     let sent = tell(m, job, target, (command::CAPTURE, payload), cx);
     note_outstanding(m, job, tag, sent);
-    Ok(Progress::Pending(job))
+    Ok(match wanted.reader {
+        Reader::Line => Progress::Pending(job),
+        // The operator reads the frames by further requests, so it does not wait for the job.
+        Reader::Query => Progress::Done(Answer::Done(Done::Nothing)),
+    })
 }
 
 pub(super) fn stop(m: &mut Manager, operator: OperatorId, tag: u32) -> Result<Progress, Refusal> {

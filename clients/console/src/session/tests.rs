@@ -248,3 +248,36 @@ proptest! {
         prop_assert!(out.ends_with("> ") || out.ends_with("# "), "{}", out);
     }
 }
+
+#[test]
+fn any_key_ends_a_capture_after_the_system_was_told() {
+    let polled = Todo::Send(Request::Query {
+        brane: "red".into(),
+        query: query::Query::Captured(operator_cli::capture::CONSOLE_TAG),
+    });
+    let stop = Todo::Send(Request::StopCapture(operator_cli::capture::CONSOLE_TAG));
+    for key in *b"q\x03" {
+        let mut s = Session::new();
+        assert_eq!(typed(&mut s, "capture red\r\n"), [Todo::Send(Request::Names)]);
+        assert!(matches!(s.answer(names()), Some(Todo::Send(Request::Capture(_)))));
+        assert_eq!(s.answer(done("red")), Some(polled.clone()));
+        shown(&mut s);
+        assert_eq!(s.key(key), Some(stop.clone()));
+        assert!(s.is_busy());
+        assert_eq!(s.answer(done("red")), None);
+        assert!(!s.is_busy());
+        let screen = shown(&mut s);
+        assert!(
+            screen.ends_with("capture: 0 frames captured, 0 dropped\r\nbranes> "),
+            "{screen}"
+        );
+    }
+    // A second key ends the command if the system does not answer.
+    let mut s = Session::new();
+    typed(&mut s, "capture red\r");
+    s.answer(names());
+    s.answer(done("red"));
+    assert_eq!(s.key(CANCEL), Some(stop));
+    assert_eq!(s.key(CANCEL), None);
+    assert!(!s.is_busy());
+}

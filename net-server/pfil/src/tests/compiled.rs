@@ -3,7 +3,8 @@
 use super::packets::{Fields, fields};
 use super::*;
 use crate::packet::{Flow, Icmp, Packet, Purpose, Transport};
-use crate::{compile, parse};
+use crate::{compile, for_capture, parse};
+use brane_abi::capture::Link;
 use branes_bpf::WHOLE;
 
 fn inside(ip: IpAddr, prefix: Cidr) -> bool {
@@ -53,6 +54,29 @@ proptest! {
         let packet = fields.bytes();
         let result = program.run(&packet, packet.len() as u32);
         prop_assert_eq!(result, if matches(&rule, &fields) { WHOLE } else { 0 });
+    }
+
+    #[test]
+    fn a_program_of_a_capture_decides_as_the_rule_does(rule in packet_rule(), fields in fields(), frame: bool, offset in 0u16..3) {
+        let mut packet = fields.bytes();
+        let transport = !rule.from.ports.is_empty() || !rule.to.ports.is_empty() || rule.flags.is_some() || rule.icmp.is_some();
+        let mut expected = matches(&rule, &fields);
+        if fields.source.is_ipv4() {
+            packet[6..8].copy_from_slice(&offset.to_be_bytes());
+            expected &= offset == 0 || !transport;
+        }
+        let link = if frame { Link::Ethernet } else { Link::Raw };
+        if frame {
+            let kind: [u8; 2] = if fields.source.is_ipv4() { [8, 0] } else { [0x86, 0xdd] };
+            packet.splice(0..0, [[2; 12].as_slice(), &kind].concat());
+        }
+        let program = branes_bpf::Program::verify(&for_capture(&rule, link).unwrap()).unwrap();
+        prop_assert_eq!(program.run(&packet, packet.len() as u32), if expected { WHOLE } else { 0 });
+        // No other frame matches.
+        if frame {
+            packet[12..14].copy_from_slice(&[8, 6]);
+            prop_assert_eq!(program.run(&packet, packet.len() as u32), 0);
+        }
     }
 
     /// Rules that are made for the packet, each with a clause that may be changed: most of them match.

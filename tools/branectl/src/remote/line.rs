@@ -12,6 +12,10 @@ use brane_abi::remote::{Chunk, Decoder, Hello, Kind, STATUS_ERROR, STATUS_GONE, 
 
 use super::{Error, Stream};
 
+mod capture;
+
+pub use capture::Follower;
+
 /// Time limits of a line.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
@@ -120,24 +124,15 @@ impl<S: Stream> Line<S> {
 
     /// Sends a request and waits for the answer for at most `limit`.
     pub fn call_within(&mut self, request: &Request, limit: Duration) -> Result<Answer, Error> {
-        let body = minicbor::to_vec(request).map_err(|e| Error::Senseless(e.to_string()))?;
-        if body.len() > MAX_REQUEST {
-            return Err(Error::TooLong(body.len()));
-        }
+        let body = encoded(request)?;
+        let number = self.number();
+        decode(self.exchange(number, &body, limit)?)
+    }
+
+    /// Returns the number of the next request.
+    fn number(&mut self) -> u32 {
         self.last = self.last.wrapping_add(1).max(1);
-        let number = self.last;
-        let Parts { status, bytes } = self.exchange(number, &body, limit)?;
-        let senseless = |e: minicbor::decode::Error| Error::Senseless(e.to_string());
-        match status {
-            STATUS_OK => minicbor::decode::<Answer>(&bytes).map_err(senseless),
-            STATUS_ERROR => Err(Error::Refused(
-                minicbor::decode::<Refusal>(&bytes).map_err(senseless)?,
-            )),
-            STATUS_GONE => Err(Error::Senseless(
-                "it was given before, and is not kept any more".into(),
-            )),
-            other => Err(Error::Senseless(format!("its status is {other}"))),
-        }
+        self.last
     }
 
     /// Calls `each` with each event above the number `from`, as it happens, until `each` breaks. Returns the
@@ -291,6 +286,7 @@ impl<S: Stream> Line<S> {
                     }
                     again = Instant::now() + self.patience.repeat;
                 }
+                // Captures are followed elsewhere. What arrives here belongs to one that has ended.
                 Kind::Request | Kind::Cancel | Kind::Captured => {}
             }
         }
@@ -312,5 +308,30 @@ impl<S: Stream> Line<S> {
             parts.bytes.extend_from_slice(chunk.bytes);
         }
         Ok(parts.status == chunk.status && parts.bytes.len() == chunk.total as usize)
+    }
+}
+
+/// Encodes a request. Fails if it is longer than the manager accepts.
+fn encoded(request: &Request) -> Result<Vec<u8>, Error> {
+    let body = minicbor::to_vec(request).map_err(|e| Error::Senseless(e.to_string()))?;
+    if body.len() > MAX_REQUEST {
+        return Err(Error::TooLong(body.len()));
+    }
+    Ok(body)
+}
+
+/// Decodes a complete answer.
+fn decode(parts: Parts) -> Result<Answer, Error> {
+    let Parts { status, bytes } = parts;
+    let senseless = |e: minicbor::decode::Error| Error::Senseless(e.to_string());
+    match status {
+        STATUS_OK => minicbor::decode::<Answer>(&bytes).map_err(senseless),
+        STATUS_ERROR => Err(Error::Refused(
+            minicbor::decode::<Refusal>(&bytes).map_err(senseless)?,
+        )),
+        STATUS_GONE => Err(Error::Senseless(
+            "it was given before, and is not kept any more".into(),
+        )),
+        other => Err(Error::Senseless(format!("its status is {other}"))),
     }
 }
