@@ -35,8 +35,9 @@ impl Stack {
         self.attach_outlets();
     }
 
-    /// Gives each interface its head for sent packets. Must be called when interfaces, their names or their ports change.
+    /// Gives each interface its head for sent packets, and TCP the head for incoming connections. Must be called when interfaces, their names or their ports change.
     pub fn attach_outlets(&mut self) {
+        self.tcp.pfil = self.pfil.clone();
         for (index, netif) in self.net.netifs.iter_mut() {
             let link = !netif.is_loopback();
             netif.tx.outlet = self.pfil.as_ref().map(|pfil| Outlet {

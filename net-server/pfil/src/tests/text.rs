@@ -118,7 +118,7 @@ fn faults_name_their_column() {
         ("pass\u{a0}x", "column 1: `pass\u{a0}x` is no action"),
         (
             "pass Äää in",
-            "column 6: `Äää` begins no clause; known: in|out, on",
+            "column 6: `Äää` begins no clause; known: in|out|bind|connect|accept, on",
         ),
         ("pass from 10.0.2.1 ö", "column 20: `ö` begins no clause"),
         (
