@@ -34,7 +34,7 @@ pub enum Action {
     Reject,
 }
 
-/// Direction of a packet, seen from the brane.
+/// Direction of a packet, seen from the brane, or a call of a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
 #[cbor(index_only)]
 pub enum Direction {
@@ -44,6 +44,22 @@ pub enum Direction {
     /// Sent.
     #[n(1)]
     Out,
+    /// A client binds a UDP socket, or listens. The destination is the local address.
+    #[n(2)]
+    Bind,
+    /// A client opens a TCP connection. The source is the local address.
+    #[n(3)]
+    Connect,
+    /// Another host opens a TCP connection that a listener wants. The destination is the local address.
+    #[n(4)]
+    Accept,
+}
+
+impl Direction {
+    /// Returns true for a call of a client.
+    pub const fn is_call(self) -> bool {
+        matches!(self, Direction::Bind | Direction::Connect | Direction::Accept)
+    }
 }
 
 /// A range of ports, both ends included.
@@ -145,7 +161,7 @@ pub struct Rule {
     /// Result for a packet that matches.
     #[n(0)]
     pub action: Action,
-    /// Its direction.
+    /// Its direction. `None`: received and sent packets, and no calls.
     #[n(1)]
     pub direction: Option<Direction>,
     /// Name of its interface in the brane.

@@ -94,6 +94,8 @@ pub mod error {
     pub const NOT_READY: u32 = 8;
     /// No answer within the connection timeout.
     pub const TIMED_OUT: u32 = 9;
+    /// A rule of the brane's filter forbids the call.
+    pub const PERMISSION_DENIED: u32 = 10;
 }
 
 /// Places of a slot's two rings, in bytes from the region's start. They lie inside the data area. Lengths are powers of two from

@@ -259,6 +259,7 @@ pub struct Step {
 pub const STEPS: &[&str] = &[
     "brane",
     "route",
+    "filter-connect",
     "filter-out",
     "neighbour",
     "source-guard",
@@ -268,6 +269,7 @@ pub const STEPS: &[&str] = &[
     "address",
     "filter-in",
     "listener",
+    "filter-accept",
     "reply-route",
     "reply-filter-out",
     "reply-source-guard",

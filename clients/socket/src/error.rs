@@ -30,6 +30,8 @@ pub enum Error {
     NotSupported,
     /// The brane is not configured yet: wait for [`NetClient::ready`](crate::NetClient::ready).
     NotReady,
+    /// A rule of the brane's filter forbids the call.
+    PermissionDenied,
     /// The argument can never be valid: a ring size that is no power of two, a datagram too long for the ring, port 0 for a
     /// listener, an unspecified remote address.
     InvalidInput,
@@ -52,6 +54,7 @@ impl Error {
             code::PROTOCOL_NOT_SUPPORTED => Error::NotSupported,
             code::NOT_READY => Error::NotReady,
             code::TIMED_OUT => Error::TimedOut,
+            code::PERMISSION_DENIED => Error::PermissionDenied,
             _ => Error::Protocol,
         }
     }
@@ -81,6 +84,7 @@ impl fmt::Display for Error {
             }
             Error::NotSupported => "the brane runs without this protocol",
             Error::NotReady => "the brane is not configured yet",
+            Error::PermissionDenied => "a rule of the brane's filter forbids it",
             Error::InvalidInput => "invalid argument",
             Error::Closed => "this direction of the connection was shut down",
             Error::Protocol => "the brane broke the ring protocol; it is ignored until it restarts",
@@ -101,6 +105,7 @@ impl embedded_io_async::Error for Error {
             Error::Unreachable | Error::NotReady => ErrorKind::NotConnected,
             Error::NoResources => ErrorKind::OutOfMemory,
             Error::NotSupported => ErrorKind::Unsupported,
+            Error::PermissionDenied => ErrorKind::PermissionDenied,
             Error::InvalidInput => ErrorKind::InvalidInput,
             Error::Closed => ErrorKind::BrokenPipe,
             Error::Protocol => ErrorKind::InvalidData,

@@ -61,6 +61,8 @@ counters! {
     filter_dropped_in = "filter dropped in",
     /// Packets of the brane that a rule of its filter dropped or rejected before they left.
     filter_dropped_out = "filter dropped out",
+    /// Binds, connects and incoming connections that a rule of the brane's filter refused.
+    filter_refused_calls = "filter refused calls",
     /// ICMP errors not sent because there were too many.
     errors_limited = "icmp errors limited",
     /// ICMP errors received about packets that the brane may have sent.

@@ -1,6 +1,7 @@
 //! The pfil heads of a brane: the points at which hooks see its packets.
 //!
-//! Each interface has two heads at its link level ([`link`]), which see frames. Each family has a head for received and one for sent packets. A head is an ordered list of hooks. The brane's own filter is
+//! Each interface has two heads at its link level ([`link`]), which see frames. Each family has a head for received and one for
+//! sent packets, and the sockets have one (`calls.rs`). A head is an ordered list of hooks. The brane's own filter is
 //! the first subscriber. Its rules come from the manager (trusted) and were checked on arrival. Packets come from any host and
 //! from clients; a hook sees the IP packet from its first byte on, whole, and without IPv6 extension headers.
 //!
@@ -57,6 +58,8 @@ struct Shared {
 struct State {
     /// Heads by family and direction.
     heads: [[Head<Hook>; 2]; 2],
+    /// The head of the sockets: binds, connects and accepts.
+    sockets: Head<Hook>,
     filter: Filter,
     /// Beginnings of rejected packets that the brane itself sent, and the interface of each.
     refused: Vec<(usize, Vec<u8>)>,
@@ -122,7 +125,8 @@ impl Pfil {
     /// Creates the heads with the brane's filter attached. `seed` must be unpredictable. Returns `None` if there is no memory.
     fn new(seed: u64) -> Option<Pfil> {
         let mut heads: [[Head<Hook>; 2]; 2] = Default::default();
-        for head in heads.iter_mut().flatten() {
+        let mut sockets = Head::new();
+        for head in heads.iter_mut().flatten().chain([&mut sockets]) {
             head.attach(FILTER_RANK, "filter", Hook::Filter).ok()?;
         }
         let mut refused = Vec::new();
@@ -132,6 +136,7 @@ impl Pfil {
             exempt: Cell::new(false),
             state: RefCell::new(State {
                 heads,
+                sockets,
                 filter: Filter::new(seed, CAPACITY)?,
                 refused,
                 passed: [None; FRAGMENTED],
@@ -158,8 +163,8 @@ impl Pfil {
         };
         // Received fragments are put together before they pass a head.
         let fragment = match direction {
-            Direction::In => None,
             Direction::Out => Fragmented::read(index, packet),
+            _ => None,
         };
         if let Some((identity, 1..)) = fragment {
             return state.follows(identity);
@@ -169,10 +174,12 @@ impl Pfil {
             filter,
             refused,
             passed,
+            ..
         } = &mut *state;
-        let verdict = heads[family as usize][direction as usize].run(|hook| match hook {
-            Hook::Filter => filter.decide(self.0.now.get(), direction, interface, packet),
-        });
+        let verdict =
+            heads[family as usize][usize::from(direction == Direction::Out)].run(|hook| match hook {
+                Hook::Filter => filter.decide(self.0.now.get(), direction, interface, packet),
+            });
         if let Some((identity, _)) = fragment
             && verdict.goes_on()
         {
@@ -261,5 +268,6 @@ impl Outlet {
 }
 
 mod attach;
+mod calls;
 pub mod capture;
 pub mod link;

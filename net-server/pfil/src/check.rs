@@ -3,7 +3,7 @@
 use crate::Problem;
 use crate::names::{ALL_FLAGS, ICMP, ICMP6, TCP, UDP};
 use brane_abi::control::Family;
-use brane_abi::filter::{End, MAX_PORTS, MAX_PROGRAM, Rule};
+use brane_abi::filter::{Direction, End, MAX_PORTS, MAX_PROGRAM, Rule};
 use brane_abi::net::Cidr;
 use brane_abi::operator::MAX_NAME;
 use branes_bpf::Program;
@@ -83,6 +83,9 @@ pub(crate) fn find(rule: &Rule) -> Result<(), (Place, Problem)> {
     }
     ports(rule, &rule.from, Clause::FromPort)?;
     ports(rule, &rule.to, Clause::ToPort)?;
+    if rule.direction.is_some_and(Direction::is_call) {
+        call(rule)?;
+    }
     if let Some(flags) = rule.flags {
         if rule.protocol != Some(TCP) {
             return at(Clause::Flags, Problem::FlagsWithoutTcp);
@@ -121,6 +124,18 @@ pub(crate) fn find(rule: &Rule) -> Result<(), (Place, Problem)> {
         Ok(_) => Ok(()),
         Err(fault) => Err(((Clause::Program, fault.index), Problem::Program(fault))),
     }
+}
+
+/// Checks a rule for a call, which has addresses and ports only.
+fn call(rule: &Rule) -> Result<(), (Place, Problem)> {
+    let clause = match rule {
+        rule if !matches!(rule.protocol, None | Some(TCP | UDP)) => Clause::Protocol,
+        rule if rule.flags.is_some() => Clause::Flags,
+        rule if rule.icmp.is_some() => Clause::Icmp,
+        rule if !rule.states.is_empty() => Clause::State,
+        _ => return Ok(()),
+    };
+    Err(((clause, 0), Problem::Call))
 }
 
 /// Returns true if an interface can have the name. The manager's rule for names is equal.

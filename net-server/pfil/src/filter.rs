@@ -98,7 +98,7 @@ impl Filter {
     }
 
     /// Decides on an IP packet: IPv4, or IPv6 without extension headers, whole or the first fragment. `interface` is the
-    /// interface's name in the brane. Returns `Pass`, `Drop` or `Reject`.
+    /// interface's name in the brane. A call has the packet of [`crate::socket::Call`]. Returns `Pass`, `Drop` or `Reject`.
     pub fn decide(&mut self, now: u64, direction: Direction, interface: &str, packet: &[u8]) -> Verdict {
         if self.rules.is_empty() {
             return Verdict::Pass;
@@ -107,11 +107,13 @@ impl Filter {
             self.malformed += 1;
             return Verdict::Drop;
         };
-        let classified = self.tracks.then(|| self.states.classify(now, &packet));
+        let is_call = direction.is_call();
+        // A call belongs to no flow.
+        let classified = (self.tracks && !is_call).then(|| self.states.classify(now, &packet));
         let mut action = Action::Pass;
         for active in &mut self.rules {
             let rule = &active.status.rule;
-            let matches = rule.direction.is_none_or(|wanted| wanted == direction)
+            let matches = rule.direction.map_or(!is_call, |wanted| wanted == direction)
                 && rule.interface.as_deref().is_none_or(|wanted| wanted == interface)
                 && (rule.states.is_empty()
                     || classified.is_some_and(|found| rule.states.contains(&found.state)))

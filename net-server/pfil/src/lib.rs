@@ -23,6 +23,7 @@ pub mod packet;
 mod parse;
 mod print;
 mod problem;
+pub mod socket;
 pub mod state;
 #[cfg(test)]
 mod tests;

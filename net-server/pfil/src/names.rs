@@ -9,9 +9,12 @@ pub(crate) const UDP: u8 = 17;
 pub(crate) const ICMP6: u8 = 58;
 
 /// Words that begin a clause or a part of one.
-pub(crate) const CLAUSES: [&str; 15] = [
+pub(crate) const CLAUSES: [&str; 18] = [
     "in",
     "out",
+    "bind",
+    "connect",
+    "accept",
     "on",
     "inet",
     "inet6",
@@ -27,8 +30,7 @@ pub(crate) const CLAUSES: [&str; 15] = [
     "bpf",
 ];
 /// The order of the clauses.
-pub(crate) const ORDER: &str =
-    "in|out, on, inet|inet6, proto, from [port], to [port], flags, icmp-type, state, rate [burst], bpf";
+pub(crate) const ORDER: &str = "in|out|bind|connect|accept, on, inet|inet6, proto, from [port], to [port], flags, icmp-type, state, rate [burst], bpf";
 
 /// Protocols (IANA, "Assigned Internet Protocol Numbers"), by name.
 pub(crate) const PROTOCOLS: &[(&str, u8)] = &[

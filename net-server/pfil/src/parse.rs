@@ -3,11 +3,12 @@
 //! The clauses stand in this order. Only the action is required.
 //!
 //! ```text
-//! pass|drop|reject  [in|out]  [on IFACE]  [inet|inet6]  [proto NAME|NUMBER]
+//! pass|drop|reject  [in|out|bind|connect|accept]  [on IFACE]  [inet|inet6]  [proto NAME|NUMBER]
 //!     [from any|ADDRESS[/LEN] [port P[-Q][,P[-Q]...]]]  [to any|ADDRESS[/LEN] [port ...]]
 //!     [flags SET/MASK]  [icmp-type TYPE[/CODE]]  [state STATE[,STATE...]]  [rate N/s [burst B]]  [bpf "CODE JT JF K; ..."]
 //! ```
 //!
+//! Without a direction, a rule is for received and sent packets, and not for the calls `bind`, `connect` and `accept`.
 //! `from port 53` means `from any port 53`. A rule with ports and without a protocol is for TCP and UDP. Without `burst`, the
 //! burst is the rate. The program may begin with the number of its instructions and may use `,` or line ends for `;`, so that
 //! the output of `tcpdump -y RAW -ddd` can be pasted. The quotes may be left out, because a program ends the rule.
@@ -61,6 +62,9 @@ impl<'a> Parser<'a> {
         rule.direction = match () {
             () if self.words.accept("in") => Some(Direction::In),
             () if self.words.accept("out") => Some(Direction::Out),
+            () if self.words.accept("bind") => Some(Direction::Bind),
+            () if self.words.accept("connect") => Some(Direction::Connect),
+            () if self.words.accept("accept") => Some(Direction::Accept),
             () => None,
         };
         if self.words.accept("on") {

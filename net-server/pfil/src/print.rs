@@ -24,6 +24,9 @@ fn write(f: &mut String, rule: &Rule) -> fmt::Result {
     match rule.direction {
         Some(Direction::In) => f.write_str(" in")?,
         Some(Direction::Out) => f.write_str(" out")?,
+        Some(Direction::Bind) => f.write_str(" bind")?,
+        Some(Direction::Connect) => f.write_str(" connect")?,
+        Some(Direction::Accept) => f.write_str(" accept")?,
         None => {}
     }
     if let Some(interface) = &rule.interface {

@@ -54,6 +54,8 @@ pub enum Problem {
     PortOrder,
     /// The clause has more than [`MAX_PORTS`] ranges.
     TooManyPorts(usize),
+    /// The rule is for a call, and has a clause that no call matches.
+    Call,
     /// The rule has flags and another protocol than TCP.
     FlagsWithoutTcp,
     /// The mask is empty, or has bits that are no flags.
@@ -155,6 +157,9 @@ impl fmt::Display for Problem {
             Problem::Ports => f.write_str("ports need the protocol tcp or udp"),
             Problem::PortOrder => f.write_str("the first port of the range is above its last"),
             Problem::TooManyPorts(ranges) => write!(f, "{ranges} ranges of ports, {MAX_PORTS} allowed"),
+            Problem::Call => f.write_str(
+                "a rule for bind, connect or accept has the protocol tcp or udp, and no flags, no ICMP type and no state",
+            ),
             Problem::FlagsWithoutTcp => f.write_str("flags need the protocol tcp"),
             Problem::FlagMask => f.write_str("the flags to compare are some of F, S, R, P, A, U"),
             Problem::FlagsBeyondMask => f.write_str("a flag to be set is not among the flags to compare"),

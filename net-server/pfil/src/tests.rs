@@ -1,5 +1,6 @@
 //! Tests of the crate, and what they share.
 
+mod calls;
 mod chain;
 mod compiled;
 mod filters;

@@ -48,6 +48,14 @@ impl<'a> Gate<'a> {
         Gate::Rules(Box::new(filter), rules)
     }
 
+    /// Returns true if a rule is for this direction, so that the step is worth showing.
+    pub(super) fn has(&self, direction: Direction) -> bool {
+        match self {
+            Gate::Rules(_, rules) => rules.iter().any(|rule| rule.direction == Some(direction)),
+            Gate::Unknown(_) => false,
+        }
+    }
+
     /// Decides on a packet. The rule whose counter grows has decided.
     pub(super) fn decide(&mut self, direction: Direction, interface: &str, packet: &[u8]) -> Finding {
         let (filter, rules) = match self {

@@ -145,6 +145,7 @@ impl Way<'_> {
         )?;
         self.source = Some(destination);
         let (request, reply) = self.packets(destination, destination);
+        self.connects(name, lo0, &request)?;
         let gate = &mut self.from.gate;
         for (step, direction, packet) in [
             ("filter-out", Direction::Out, &request),
@@ -153,6 +154,12 @@ impl Way<'_> {
             note(&mut self.steps, step, name, gate.decide(direction, lo0, packet))?;
         }
         self.listener(name, destination)?;
+        accepts(
+            &mut self.steps,
+            &mut self.from,
+            (name, lo0, self.traffic),
+            &request,
+        )?;
         let gate = &mut self.from.gate;
         for (step, direction) in [
             ("reply-filter-out", Direction::Out),
@@ -161,6 +168,16 @@ impl Way<'_> {
             note(&mut self.steps, step, name, gate.decide(direction, lo0, &reply))?;
         }
         Ok(())
+    }
+
+    /// Evaluates the sender's rules for `connect`, if it has any. The first packet of TCP has what such rules see.
+    fn connects(&mut self, name: &str, interface: &str, request: &[u8]) -> Going {
+        let gate = &mut self.from.gate;
+        if !matches!(self.traffic, Traffic::Tcp(_)) || !gate.has(Direction::Connect) {
+            return Ok(());
+        }
+        let finding = gate.decide(Direction::Connect, interface, request);
+        note(&mut self.steps, "filter-connect", name, finding)
     }
 
     /// Returns the first packet and its answer. Both are empty if the addresses are of different families.
@@ -203,6 +220,7 @@ impl Way<'_> {
         let source = source.ok_or(Ended)?;
         self.source = Some(source);
         let (request, _) = self.packets(source, destination);
+        self.connects(name, &interface.name, &request)?;
         let finding = self.from.gate.decide(Direction::Out, &interface.name, &request);
         note(&mut self.steps, "filter-out", name, finding)?;
         let finding = self.neighbour(&interface, leaving.via.unwrap_or(destination));
@@ -314,6 +332,8 @@ impl Way<'_> {
         let finding = self.to.gate.decide(Direction::In, &entry.name, &request);
         note(&mut self.steps, "filter-in", &name, finding)?;
         self.listener(&name, destination)?;
+        let at = (name.as_str(), entry.name.as_str(), self.traffic);
+        accepts(&mut self.steps, &mut self.to, at, &request)?;
         Ok(Some(entry))
     }
 
@@ -435,4 +455,14 @@ impl Way<'_> {
         }
         Ok(())
     }
+}
+
+/// Evaluates a receiver's rules for `accept`, if it has any. `at` has the brane, the interface and the traffic.
+fn accepts(steps: &mut Vec<Step>, side: &mut Side<'_>, at: (&str, &str, Traffic), request: &[u8]) -> Going {
+    let (name, interface, traffic) = at;
+    if !matches!(traffic, Traffic::Tcp(_)) || !side.gate.has(Direction::Accept) {
+        return Ok(());
+    }
+    let finding = side.gate.decide(Direction::Accept, interface, request);
+    note(steps, "filter-accept", name, finding)
 }

@@ -41,9 +41,12 @@ const LONG: &str = "The first rule that matches a packet decides. A packet that 
      add puts a rule behind the last one, or at a number. delete removes the rule with a number, flush all rules. replace puts \
      other rules in the place of all rules, at once: rules with ; between them, or on the host a file with one rule in each line, \
      or - for standard input. A # begins a comment in a file. If a rule is wrong, nothing changes.\n\
-     A rule has these clauses in this order: pass|drop|reject [in|out] [on INTERFACE] [inet|inet6] [proto PROTOCOL] \
+     A rule has these clauses in this order: pass|drop|reject [in|out|bind|connect|accept] [on INTERFACE] [inet|inet6] [proto PROTOCOL] \
      [from any|ADDRESS[/LENGTH] [port PORT[-PORT],...]] [to any|ADDRESS[/LENGTH] [port PORT[-PORT],...]] [flags SET/MASK] \
-     [icmp-type TYPE[/CODE]] [state new|established|related|invalid,...] [rate NUMBER/s [burst NUMBER]] [bpf PROGRAM].";
+     [icmp-type TYPE[/CODE]] [state new|established|related|invalid,...] [rate NUMBER/s [burst NUMBER]] [bpf PROGRAM]. \
+     Rules with bind, connect or accept are for the sockets of clients; from and to are the ends of the packet that such a call sends or \
+     waits for, so to is the local end for bind and accept, and the remote end for connect. A rule without in, out or one of these \
+     is for packets.";
 
 /// The verb of `branectl`.
 pub const OF_BRANECTL: &[Verb] = &[Verb {

@@ -37,9 +37,10 @@ impl Stack {
         self.attach_outlets(now);
     }
 
-    /// Makes the link-level heads of interfaces that have hooks, and gives each interface its heads for sent packets. Must be
-    /// called when interfaces, their names, their ports or the captures change.
+    /// Makes the link-level heads of interfaces that have hooks, gives each interface its heads for sent packets, and TCP the head
+    /// for incoming connections. Must be called when interfaces, their names, their ports or the captures change.
     pub fn attach_outlets(&mut self, now: u64) {
+        self.tcp.pfil = self.pfil.clone();
         let indices = self.net.netifs.iter().map(|(index, _)| index);
         self.link_heads = LinkHeads::new(now, &self.captures, indices);
         for (index, netif) in self.net.netifs.iter_mut() {

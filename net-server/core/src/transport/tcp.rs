@@ -20,6 +20,7 @@ pub mod syncache;
 use crate::family::{Account, Charge, Shortage};
 use crate::headers::Packet;
 use crate::net::Net;
+use crate::pfil::Pfil;
 use crate::protosw::{Outcome, Protocol};
 use crate::query::SocketRows;
 use crate::table::Table;
@@ -214,6 +215,8 @@ pub struct Tcp {
     lingering: VecDeque<usize>,
     /// Answers segments that belong to no connection.
     strangers: Strangers,
+    /// The head for incoming connections, while hooks are attached.
+    pub(crate) pfil: Option<Pfil>,
     /// No later than the earliest deadline of any connection.
     earliest: u64,
     /// What the tables cost that both families share.
@@ -238,6 +241,7 @@ impl Tcp {
             blocked: Vec::new(),
             lingering: VecDeque::new(),
             strangers: Strangers::default(),
+            pfil: None,
             earliest: u64::MAX,
             shared: None,
             charges: [None, None],

@@ -118,7 +118,7 @@ fn faults_name_their_column() {
         ("pass\u{a0}x", "column 1: `pass\u{a0}x` is no action"),
         (
             "pass Äää in",
-            "column 6: `Äää` begins no clause; known: in|out, on",
+            "column 6: `Äää` begins no clause; known: in|out|bind|connect|accept, on",
         ),
         ("pass from 10.0.2.1 ö", "column 20: `ö` begins no clause"),
         (
@@ -341,7 +341,7 @@ proptest! {
 
     #[test]
     fn no_row_of_words_causes_a_panic_and_columns_lie_in_the_text(words in vec(select(vec![
-        "pass", "in", "on", "a", "inet", "proto", "tcp", "icmp", "from", "to", "any", "10.0.0.0/8", "port", "1-2,3", "flags",
+        "pass", "in", "bind", "accept", "on", "a", "inet", "proto", "tcp", "icmp", "from", "to", "any", "10.0.0.0/8", "port", "1-2,3", "flags",
         "S/SA", "/", "icmp-type", "echo", "state", "new,", "rate", "1/s", "burst", "5", "bpf", "\"6", "0", ";", ",", "\"", "ä",
     ]), 0..20)) {
         let text = words.join(" ");

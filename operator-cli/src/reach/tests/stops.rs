@@ -317,6 +317,37 @@ pub(super) const CASES: &[Case] = &[
         "new flow",
     ),
     (
+        "red fec0::11 tcp 7",
+        |s| {
+            s.rules(
+                "red",
+                &["drop connect inet", "reject connect proto tcp to fec0::/64"],
+            )
+        },
+        "red",
+        "filter-connect",
+        "rule 2",
+    ),
+    (
+        "red blue tcp 7",
+        |s| {
+            s.rules(
+                "blue",
+                &["drop accept on net0 proto tcp from 10.0.2.0/24 to any port 7"],
+            )
+        },
+        "blue",
+        "filter-accept",
+        "rule 1",
+    ),
+    (
+        "red red tcp 7",
+        |s| s.rules("red", &["drop connect on lo0 proto tcp"]),
+        "red",
+        "filter-connect",
+        "rule 1",
+    ),
+    (
         "red blue udp 9",
         |s| s.tables_of("blue").listeners = Some(vec![]),
         "blue",

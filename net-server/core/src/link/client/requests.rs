@@ -172,6 +172,7 @@ impl Client {
         if listen.local.port == 0 {
             return Err(error::INVALID);
         }
+        stack.may_bind(Protocol::Tcp, local, listen.local.port)?;
         let backlog = listen.backlog.clamp(1, BACKLOG) as usize;
         // Any host can make the list of pending connections longer: it has its full size from the start.
         let mut pending = VecDeque::new();
@@ -267,6 +268,7 @@ impl Client {
             addr: remote,
             port: open.remote.port,
         };
+        stack.may_connect((local, open.local.port), remote)?;
         let sizes = Sizes::granted(open.rings.rx_len, open.rings.tx_len);
         stream.conn = Some(stack.tcp.connect(
             now,
@@ -284,6 +286,7 @@ impl Client {
         let open = socket::Open::read_from_bytes(payload).map_err(|_| error::INVALID)?;
         let local = address(&open.local)?;
         supported(stack, local, Protocol::Udp)?;
+        stack.may_bind(Protocol::Udp, local, open.local.port)?;
         let [rx, tx] = self.rings(slot, &open.rings).ok_or(error::INVALID)?;
         let rx = Producer::new(rx.0, rx.1).ok_or(error::INVALID)?;
         let tx = Consumer::new(tx.0, tx.1).ok_or(error::INVALID)?;

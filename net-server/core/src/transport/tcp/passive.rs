@@ -19,6 +19,7 @@ use crate::headers::wire::{ETHERNET, IPV4_HEADER, IPV6_HEADER, TCP_HEADER, flags
 use crate::net::Net;
 use crate::netif::NetIf;
 use crate::transport::Ports;
+use branes_pfil::chain::Verdict;
 use core::cmp::Reverse;
 use slab::Slab;
 use smoltcp::phy::{Medium, PacketMeta};
@@ -82,6 +83,12 @@ impl Tcp {
         let group = link && frame.first().is_none_or(|byte| byte & 1 != 0) || netif.is_broadcast(key.remote);
         if group || !key.remote.is_unicast() {
             return Unmatched::Done;
+        }
+        // Nothing is kept of a connection that a hook refuses.
+        match self.pfil.as_ref().map(|pfil| pfil.accept(net, key)) {
+            None | Some(Verdict::Pass | Verdict::Modified) => {}
+            Some(Verdict::Reject) => return Unmatched::Refused,
+            Some(Verdict::Drop | Verdict::Absorb) => return Unmatched::Done,
         }
         let mac = match frame.get(6..).and_then(|rest| rest.first_chunk::<6>()) {
             Some(mac) if link => *mac,
