@@ -1,6 +1,7 @@
-//! The remote line's shell: serial's bytes on one side, calls to the manager on the other.
+//! The remote line's shell: the bytes of two lines on one side, calls to the manager on the other.
 //!
-//! It owns its half of the region `remote-line`. Serial, which is trusted, has the other half. The manager writes its answers to
+//! It owns its half of the regions `line-remote` and `remote-line`. The other half of the first has the domain `line`, the driver of
+//! the virtio-console device, which is not trusted; that of the second serial, which is. The manager writes its answers to
 //! `remote-reply`, which this domain can only read. No other domain trusts this one. It waits only within a call to the manager
 //! or the timer, and both answer at once. If a request takes longer, the manager notifies this domain at the end.
 #![no_std]
@@ -9,13 +10,12 @@
 extern crate alloc;
 
 use alloc::vec::Vec;
-use brane_abi::layout::remote_line;
+use brane_abi::layout::{line_remote, remote_line};
 use brane_abi::operator;
 use brane_abi::remote::{STATUS_ERROR, STATUS_OK};
-use brane_abi::ring::RingIndices;
-use brane_abi::shared::SharedRegion;
 use brane_abi::stream::{StreamConsumer, StreamProducer};
-use remote_core::{Manager, Reply, Session};
+use remote_core::lines::{Line, Sessions};
+use remote_core::{Manager, Reply};
 use sel4_microkit::time::{Alarm, Clock};
 use sel4_microkit::{Channel, ChannelSet, Handler, Never, heap, log, logln, protection_domain};
 
@@ -28,49 +28,57 @@ use wiring::{channels, regions};
 
 const MANAGER: Channel = Channel::new(channels::MANAGER);
 const SERIAL: Channel = Channel::new(channels::SERIAL);
+const LINE: Channel = Channel::new(channels::LINE);
 const TIMER: Channel = Channel::new(channels::TIMER);
 
-/// Received bytes handled in one wake: some short requests, or half of a garbled flood.
+/// Received bytes of each line that are handled in one wake: some short requests, or half of a garbled flood.
 const BUDGET: usize = 2048;
+/// Bytes that are sent on each line in one wake. More follow after other domains had their turn.
+const SENT: usize = line_remote::OUTPUT.len;
 
 struct Shell {
     clock: Clock,
     alarm: Alarm,
-    session: Session,
+    sessions: Sessions,
+    ends: [End; Line::ALL.len()],
+}
+
+/// The rings of a line.
+struct End {
+    line: Line,
+    /// The driver of the line's device.
+    driver: Channel,
     input: StreamConsumer,
     output: StreamProducer,
-    /// True if serial's indices were impossible; then nothing is read or written any more.
+    /// True if the driver's indices were impossible; then nothing is read or written any more.
     quarantined: bool,
 }
 
 const TOO_SMALL: &str = "a region of the system description is smaller than the layout asks for";
 
-fn indices(region: SharedRegion, offset: usize) -> &'static RingIndices {
-    // SAFETY: RingIndices is made of atomics only.
-    unsafe { region.object(offset) }.expect(TOO_SMALL)
-}
-
 #[protection_domain]
 fn init() -> Shell {
     log::attach(regions::LOG_REMOTE, SERIAL);
     heap::init(regions::HEAP_REMOTE);
-    let shared = regions::REMOTE_LINE.shared();
-    let part = |part: brane_abi::layout::Part| shared.part(part.offset, part.len).expect(TOO_SMALL);
+    let ends = Line::ALL.map(|line| {
+        let (driver, layout, region) = match line {
+            Line::Console => (LINE, line_remote::LINE, regions::LINE_REMOTE),
+            Line::Uart => (SERIAL, remote_line::LINE, regions::REMOTE_LINE),
+        };
+        let (input, output) = layout.session_ends(region.shared()).expect(TOO_SMALL);
+        End {
+            line,
+            driver,
+            input,
+            output,
+            quarantined: false,
+        }
+    });
     Shell {
         clock: Clock::new(regions::TSC),
         alarm: Alarm::new(TIMER),
-        session: Session::new(),
-        input: StreamConsumer::new(
-            indices(shared, remote_line::INPUT_INDICES),
-            part(remote_line::INPUT),
-        )
-        .expect(TOO_SMALL),
-        output: StreamProducer::new(
-            indices(shared, remote_line::OUTPUT_INDICES),
-            part(remote_line::OUTPUT),
-        )
-        .expect(TOO_SMALL),
-        quarantined: false,
+        sessions: Sessions::new(),
+        ends,
     }
 }
 
@@ -109,51 +117,57 @@ impl Manager for ByCall {
     }
 }
 
-impl Shell {
-    fn give_up(&mut self) {
+impl End {
+    fn quarantine(&mut self) {
         self.quarantined = true;
-        logln!("the remote line to serial makes no sense: it is off until the next boot");
+        logln!(
+            "the rings of the line {:?} make no sense: it is off until this domain restarts",
+            self.line
+        );
     }
 
-    /// Handles received bytes. Returns true if there were any; serial must then be notified, because it may wait for room.
-    fn receive(&mut self) -> bool {
+    /// Handles received bytes, up to the budget. Returns their number.
+    fn receive(&mut self, sessions: &mut Sessions) -> usize {
         let mut taken = 0;
         let mut buffer = [0; BUDGET / 4];
         while taken < BUDGET && !self.quarantined {
             match self.input.read(&mut buffer) {
-                Ok(0) => return taken != 0,
+                Ok(0) => break,
                 Ok(count) => {
-                    self.session.receive(&buffer[..count], &mut ByCall);
+                    sessions.receive(self.line, &buffer[..count], &mut ByCall);
                     taken += count;
                 }
-                Err(_) => self.give_up(),
+                Err(_) => self.quarantine(),
             }
         }
-        // There may be more bytes: continue after other domains had their turn.
-        self.alarm.set(self.clock.now_ns());
-        taken != 0
+        taken
     }
 
-    /// Moves the bytes to send into the ring. Returns true if there were any. If the ring was full, serial notifies this domain
-    /// when it has taken some bytes.
-    fn flush(&mut self) -> bool {
+    /// Moves bytes to send into the ring, up to the budget. Returns their number. If the ring was full, the driver notifies this
+    /// domain when it has taken some bytes.
+    fn flush(&mut self, sessions: &mut Sessions) -> usize {
         if self.quarantined {
-            return false;
+            return 0;
         }
         let output = &mut self.output;
-        let (mut written, mut quarantined) = (false, false);
-        self.session.flush(|bytes| match output.write(bytes) {
-            Ok(count) => {
-                written |= count != 0;
-                count
+        let (mut written, mut quarantined) = (0, false);
+        sessions.flush(self.line, |bytes| {
+            if written >= SENT {
+                return 0;
             }
-            Err(_) => {
-                quarantined = true;
-                0
+            match output.write(bytes) {
+                Ok(count) => {
+                    written += count;
+                    count
+                }
+                Err(_) => {
+                    quarantined = true;
+                    0
+                }
             }
         });
         if quarantined {
-            self.give_up();
+            self.quarantine();
         }
         written
     }
@@ -166,12 +180,23 @@ impl Handler for Shell {
         if channels.contains(TIMER) {
             self.alarm.rang();
         }
-        if channels.contains(MANAGER) && self.session.waits() {
-            self.session.poll(&mut ByCall);
+        if channels.contains(MANAGER) && self.sessions.waits() {
+            self.sessions.poll(&mut ByCall);
         }
-        let taken = self.receive();
-        if self.flush() || taken {
-            SERIAL.notify();
+        // All lines receive first: a hello on one ends the session of the other.
+        let taken = self.ends.each_mut().map(|end| end.receive(&mut self.sessions));
+        let mut more = false;
+        for (end, taken) in self.ends.iter_mut().zip(taken) {
+            let sent = end.flush(&mut self.sessions);
+            // The driver may wait for room too.
+            if sent != 0 || taken != 0 {
+                end.driver.notify();
+            }
+            more |= taken >= BUDGET || sent >= SENT;
+        }
+        if more {
+            // There may be more bytes: continue after other domains had their turn.
+            self.alarm.set(self.clock.now_ns());
         }
         Ok(())
     }

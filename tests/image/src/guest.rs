@@ -46,8 +46,10 @@ pub struct Boot<'a> {
     pub devices: &'a [&'a str],
     /// File that receives the output of the third serial line.
     pub third_serial: Option<&'a Path>,
-    /// Connects the control line: [`Guest::control`].
+    /// Connects the control line, over the virtio-console device: [`Guest::control`].
     pub control: bool,
+    /// Connects the control line over COM2 instead, to a machine without the virtio-console device.
+    pub uart_line: bool,
     /// Networks of the further NICs, beginning with that of nic1.
     pub more_nets: &'a [Net<'a>],
     /// Boots the image for a machine with an IOMMU, on such a machine. Requires [`has_iommu_images`].
@@ -91,6 +93,7 @@ impl Default for Boot<'_> {
             devices: &[],
             third_serial: None,
             control: false,
+            uart_line: false,
             more_nets: &[],
             iommu: None,
             nic_options: &[],
@@ -175,10 +178,16 @@ impl Guest {
         machine.memory_mib = boot.memory_mib;
         machine.devices = boot.devices.iter().map(|device| (*device).to_owned()).collect();
         machine.third_serial = boot.third_serial.map(|path| Serial::File(path.to_owned()));
-        let control = boot.control.then(tempfile::tempdir).transpose()?;
-        machine.second_serial = control
+        let control = (boot.control || boot.uart_line)
+            .then(tempfile::tempdir)
+            .transpose()?;
+        let line = control
             .as_ref()
             .map(|folder| Serial::Unix(folder.path().join(CONTROL)));
+        match boot.uart_line {
+            true => machine.second_serial = line,
+            false => machine.line = line,
+        }
         let further = boot.more_nets.iter().map(|net| match net {
             Net::Tap(_) => branes_qemu::Net::Tap(SECOND_TAP.to_owned()),
             Net::Wire(address) => branes_qemu::Net::Stream(*address),

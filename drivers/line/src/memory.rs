@@ -1,0 +1,35 @@
+//! The memory that the device may reach, divided at compile time: the queues, then the receive buffers, then the transmit buffers.
+//! Nothing else lies in this memory.
+
+use virtio::memory::{Buffer, DmaRegion};
+
+/// Entries of each queue, and receive buffers. QEMU's device has 128.
+pub const QUEUE: usize = 32;
+/// Bytes of a receive buffer. The host sends requests, which are short.
+pub const RX_BUFFER: usize = 4096;
+/// Transmit buffers. Together they hold as much as the ring from the remote domain.
+pub const TX_BUFFERS: usize = 16;
+/// Bytes of a transmit buffer. QEMU writes each with one system call.
+pub const TX_BUFFER: usize = 16 * 1024;
+
+/// Bytes at the start of the memory that queues may use.
+pub const QUEUES: usize = 32 * 1024;
+const RX: usize = QUEUES;
+const TX: usize = RX + QUEUE * RX_BUFFER;
+/// Bytes of memory that the driver uses.
+pub const SIZE: usize = TX + TX_BUFFERS * TX_BUFFER;
+const _: () = assert!(TX_BUFFERS <= QUEUE);
+
+/// Returns receive buffer `i`.
+pub(crate) fn rx<R: DmaRegion>(i: u16) -> Buffer<R> {
+    let i = usize::from(i);
+    assert!(i < QUEUE);
+    Buffer::new(RX + i * RX_BUFFER, RX_BUFFER)
+}
+
+/// Returns transmit buffer `i`.
+pub(crate) fn tx<R: DmaRegion>(i: u16) -> Buffer<R> {
+    let i = usize::from(i);
+    assert!(i < TX_BUFFERS);
+    Buffer::new(TX + i * TX_BUFFER, TX_BUFFER)
+}
