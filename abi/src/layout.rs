@@ -241,7 +241,10 @@ impl ByteLine {
 }
 
 /// Returns indices and data of a ring.
-fn ring(region: SharedRegion, (indices, data): (usize, Part)) -> Option<(&'static RingIndices, SharedRegion)> {
+fn ring(
+    region: SharedRegion,
+    (indices, data): (usize, Part),
+) -> Option<(&'static RingIndices, SharedRegion)> {
     // SAFETY: RingIndices is made of atomics only.
     let indices = unsafe { region.object::<RingIndices>(indices)? };
     Some((indices, region.part(data.offset, data.len)?))

@@ -1,8 +1,12 @@
-//! The device: negotiation, and the receive and transmit queues of its first port, with their buffers.
+//! The device: negotiation, and the receive and transmit queues of its port 1, with their buffers.
+//!
+//! Port 0 is a console, and QEMU drops what its program on the host does not read in time. The other ports have flow control: the
+//! device keeps the buffers. They exist with the feature `MULTIPORT` alone, whose control messages are in [`crate::control`].
 //!
 //! The device is not trusted. If it returns a buffer that it does not have, it is not used any more ([`Failure`]). A length that
 //! exceeds the buffer is cut off. No loop here is longer than the number of buffers that the device had.
 
+use crate::control::Control;
 use crate::memory::{self, QUEUE, RX_BUFFER, TX_BUFFERS};
 use bitflags::bitflags;
 use core::fmt;
@@ -13,10 +17,11 @@ use virtio::queue::{Queue, Stack};
 use virtio_drivers::transport::{DeviceStatus, InterruptStatus, Transport};
 
 bitflags! {
-    /// Feature bits (virtio 1.2, 5.3.3 and 6). `SIZE`, `MULTIPORT` and `EMERG_WRITE` are not wanted: the device then has one port,
-    /// which is open as soon as the driver is ready, and no control queues.
+    /// Feature bits (virtio 1.2, 5.3.3 and 6).
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub struct Features: u64 {
+        /// Has several ports and control queues.
+        const MULTIPORT = 1 << 1;
         /// Complies with virtio 1.
         const VERSION_1 = 1 << 32;
         /// May be behind an IOMMU.
@@ -24,17 +29,21 @@ bitflags! {
     }
 }
 
-/// Number of the receive queue of the first port (virtio 1.2, 5.3.2).
-pub const RX: u16 = 0;
+/// Number of the port that carries the line.
+pub const PORT: u32 = 1;
+/// Number of the receive queue of the port (virtio 1.2, 5.3.2).
+pub const RX: u16 = 4;
 /// Number of its transmit queue.
-pub const TX: u16 = 1;
+pub const TX: u16 = 5;
+/// Number of the queues up to the last one that is used.
+pub const QUEUES: usize = TX as usize + 1;
 
 /// Why the device cannot be started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StartError {
     /// It does not agree to the features.
     Features(Features),
-    /// A queue has fewer than [`QUEUE`] entries, or is in use.
+    /// A queue has fewer entries than the driver uses, or is in use.
     Queue(u16, virtio_drivers::Error),
 }
 
@@ -45,10 +54,7 @@ impl fmt::Display for StartError {
                 write!(f, "the device does not agree to the features {features:?}")
             }
             StartError::Queue(queue, why) => {
-                write!(
-                    f,
-                    "queue {queue} of the device cannot have {QUEUE} entries: {why}"
-                )
+                write!(f, "queue {queue} of the device cannot be used: {why}")
             }
         }
     }
@@ -68,6 +74,7 @@ pub struct VirtioConsole<R: DmaRegion, T: Transport, N: QueueNotify> {
     notify: N,
     rx: Queue<R, QUEUE>,
     tx: Queue<R, QUEUE>,
+    control: Control<R>,
     received: Option<Received>,
     /// Transmit buffers that the device does not have.
     free: Stack<TX_BUFFERS>,
@@ -85,18 +92,19 @@ impl<R: DmaRegion, T: Transport, N: QueueNotify> VirtioConsole<R, T, N> {
         // A device behind an IOMMU starts only with ACCESS_PLATFORM. The IOMMU does not change its addresses, because the system
         // description maps the DMA region to itself.
         let features: Features = transport.begin_init(Features::all());
-        if !features.contains(Features::VERSION_1)
+        if !features.contains(Features::VERSION_1 | Features::MULTIPORT)
             || !transport.get_status().contains(DeviceStatus::FEATURES_OK)
         {
             transport.set_status(DeviceStatus::FAILED);
             return Err(StartError::Features(features));
         }
-        let rx = Queue::to_driver(&mut *transport, RX).map_err(|why| (RX, why));
-        let queues = rx.and_then(|rx| {
+        let mut queues = || {
+            let control = Control::new(&mut *transport)?;
+            let rx = Queue::to_driver(&mut *transport, RX).map_err(|why| (RX, why))?;
             let tx = Queue::to_device(&mut *transport, TX).map_err(|why| (TX, why))?;
-            Ok((rx, tx))
-        });
-        let (rx, mut tx) = queues.map_err(|(number, why)| {
+            Ok((control, rx, tx))
+        };
+        let (control, rx, mut tx) = queues().map_err(|(number, why)| {
             transport.set_status(DeviceStatus::FAILED);
             StartError::Queue(number, why)
         })?;
@@ -107,6 +115,7 @@ impl<R: DmaRegion, T: Transport, N: QueueNotify> VirtioConsole<R, T, N> {
             notify,
             rx,
             tx,
+            control,
             received: None,
             free: Stack::new(0),
             refilled: false,
@@ -116,6 +125,7 @@ impl<R: DmaRegion, T: Transport, N: QueueNotify> VirtioConsole<R, T, N> {
         for buffer in 0..QUEUE as u16 {
             device.give_back(buffer);
         }
+        device.control.start(&device.notify);
         device.kick();
         Ok(device)
     }
@@ -140,6 +150,15 @@ impl<R: DmaRegion, T: Transport, N: QueueNotify> VirtioConsole<R, T, N> {
 
     fn fail(&mut self, why: Failure) {
         self.failure.get_or_insert(why);
+    }
+
+    /// Handles the control messages that have arrived: opens the port when the device has added it.
+    pub fn control(&mut self) {
+        if self.failure.is_none()
+            && let Err(why) = self.control.work(&self.notify)
+        {
+            self.fail(why);
+        }
     }
 
     /// Gives a receive buffer to the device.

@@ -12,6 +12,7 @@
 //! So only its transport and its queues are used.
 #![cfg_attr(not(test), no_std)]
 
+pub mod control;
 pub mod device;
 pub mod memory;
 pub mod pump;

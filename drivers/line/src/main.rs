@@ -10,12 +10,10 @@
 mod own;
 
 use brane_abi::layout::line_remote;
-use line_core::device::VirtioConsole;
+use line_core::device::{QUEUES, VirtioConsole};
 use line_core::pump::Pump;
 use own::Own;
-use sel4_microkit::{
-    Channel, ChannelSet, Handler, Never, log, logln, protection_domain, yield_turn,
-};
+use sel4_microkit::{Channel, ChannelSet, Handler, Never, log, logln, protection_domain, yield_turn};
 use virtio::pci::{self, Kicks};
 use virtio_drivers::transport::pci::PciTransport;
 
@@ -30,7 +28,7 @@ const SERIAL: Channel = Channel::new(channels::SERIAL);
 const REMOTE: Channel = Channel::new(channels::REMOTE);
 
 /// The device of this domain.
-type Device = VirtioConsole<Own, PciTransport, Kicks>;
+type Device = VirtioConsole<Own, PciTransport, Kicks<QUEUES>>;
 
 struct Line {
     /// `None` if the machine has none, or it could not be started, or it has failed.
@@ -40,7 +38,7 @@ struct Line {
 
 /// Finds and starts the device.
 fn open() -> Option<Device> {
-    let Some((transport, kicks)) = pci::open::<Own>() else {
+    let Some((transport, kicks)) = pci::open::<Own, QUEUES>() else {
         logln!(
             "there is no virtio-console device at PCI {}; the control line is COM2",
             pci::place::<Own>()

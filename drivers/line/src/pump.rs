@@ -55,6 +55,7 @@ impl Pump {
             output,
             quarantined,
         } = self;
+        device.control();
         let received = device.receive(|bytes| {
             input.write(bytes).unwrap_or_else(|_| {
                 *quarantined = true;

@@ -113,17 +113,13 @@ fn capability<F: Function>(root: &PciRoot<Page<F>>, kind: u8) -> Capability {
             offset: read(c.offset.saturating_add(8)),
             multiplier: read(c.offset.saturating_add(16)),
         })
-        .unwrap_or_else(|| {
-            panic!(
-                "PCI {ours} is no virtio 1 device: a needed capability is missing"
-            )
-        })
+        .unwrap_or_else(|| panic!("PCI {ours} is no virtio 1 device: a needed capability is missing"))
 }
 
 /// Finds the device, maps its registers into their region, and lets it reach memory. Returns its transport and the registers
-/// that notify it of queues 0 and 1: one write each, where the transport would need three accesses. Returns `None` if the
+/// that notify it of its first `QUEUES` queues: one write each, where the transport would need three accesses. Returns `None` if the
 /// machine has no device in this place.
-pub fn open<F: Function>() -> Option<(PciTransport, Kicks)> {
+pub fn open<F: Function, const QUEUES: usize>() -> Option<(PciTransport, Kicks<QUEUES>)> {
     let ours = place::<F>();
     let mut root = PciRoot::new(Page::<F>(PhantomData));
     let id = Page::<F>(PhantomData).read_word(ours, 0);
@@ -151,16 +147,18 @@ pub fn open<F: Function>() -> Option<(PciTransport, Kicks)> {
         common.bar
     );
     root.set_command(ours, Command::MEMORY_SPACE | Command::BUS_MASTER);
-    let kicks = Kicks([0, 1].map(|queue| Kick::new::<F>(queue, common, notify)));
+    let kicks = Kicks(core::array::from_fn(|queue| {
+        Kick::new::<F>(queue as u16, common, notify)
+    }));
     let transport = PciTransport::new::<Memory<F>, _>(&mut root, ours)
         .unwrap_or_else(|e| panic!("the virtio device at PCI {ours} cannot be used: {e}"));
     Some((transport, kicks))
 }
 
 /// The registers that notify the device of its queues, by the queue's number.
-pub struct Kicks([Kick; 2]);
+pub struct Kicks<const QUEUES: usize>([Kick; QUEUES]);
 
-impl QueueNotify for Kicks {
+impl<const QUEUES: usize> QueueNotify for Kicks<QUEUES> {
     #[inline]
     fn notify(&self, queue: u16) {
         if let Some(kick) = self.0.get(usize::from(queue)) {

@@ -96,9 +96,8 @@ impl End {
     /// Requests answers again that the guest has sent before and keeps, each as soon as it is complete, until `bytes` bytes of
     /// answers have arrived. Fails if one differs. Returns the number of bytes.
     pub fn stream(&mut self, known: &Answers, bytes: usize) -> Result<usize> {
-        let again = |stream: &mut UnixStream, number: u32| {
-            stream.write_all(&encode(Kind::Request, number, b""))
-        };
+        let again =
+            |stream: &mut UnixStream, number: u32| stream.write_all(&encode(Kind::Request, number, b""));
         for number in known.keys() {
             again(&mut self.stream, *number)?;
         }

@@ -6,10 +6,10 @@
 
 use anyhow::{Context, Result, ensure};
 use brane_abi::operator::{JOBS, Request};
-use brane_abi::remote::{Kind, encode};
+use brane_abi::remote::{Kind, MAX_BODY, encode};
 use branes_branectl::remote::{Error, Line};
 use image_tests::guest::{Boot, Guest, tool};
-use image_tests::lifecycle::{Operator, served};
+use image_tests::lifecycle::{Operator, served, vnic};
 use image_tests::line::{Answers, End};
 use image_tests::ping::Train;
 use image_tests::{BRANES, PATIENCE, probe};
@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 
 /// Bytes of answers that a test transfers.
 const TRANSFER: usize = 16 << 20;
+/// Devices that are added to make an answer long.
+const DEVICES: usize = 40;
 
 fn boot(control: bool, uart_line: bool) -> Result<Guest> {
     let mut guest = Guest::boot(Boot {
@@ -32,12 +34,22 @@ fn boot(control: bool, uart_line: bool) -> Result<Guest> {
     Ok(guest)
 }
 
-/// Fetches the longest answer that there is, under as many numbers as the guest keeps answers: all counters.
-fn counters(end: &mut End) -> Result<Answers> {
+/// Opens a session and fetches the longest answer that there is, all counters, under as many numbers as the guest keeps answers.
+/// Devices that no brane has make it longer.
+fn counters(guest: &Guest) -> Result<(End, Answers)> {
+    let mut operator = Operator::new(guest)?;
+    for number in 0..DEVICES {
+        operator.device(vnic(&format!("more-{number}")))?;
+    }
+    drop(operator);
+    let mut end = End::open(guest)?;
     let answers = end.fetch(1..=JOBS as u32, &Request::Stats(None))?;
     let shortest = answers.values().map(Vec::len).min();
-    ensure!(shortest >= Some(8192), "an answer of {shortest:?} bytes is in one frame");
-    Ok(answers)
+    ensure!(
+        shortest > Some(MAX_BODY),
+        "an answer of {shortest:?} bytes is in one frame"
+    );
+    Ok((end, answers))
 }
 
 fn branectl_lists(guest: &Guest) -> Result<()> {
@@ -73,8 +85,7 @@ fn branectl_works_over_the_device_and_without_it_over_com2() -> Result<()> {
 #[test]
 fn large_answers_arrive_intact_beside_pings_of_which_none_is_lost() -> Result<()> {
     let (ns, guest) = served("default")?;
-    let mut end = End::open(&guest)?;
-    let known = counters(&mut end)?;
+    let (mut end, known) = counters(&guest)?;
     ns.enter(|| -> Result<()> {
         let trains = BRANES.map(|brane| Train::start(brane.v4.into(), Duration::from_millis(10)));
         let bytes = end.stream(&known, TRANSFER);
@@ -84,7 +95,11 @@ fn large_answers_arrive_intact_beside_pings_of_which_none_is_lost() -> Result<()
         ensure!(bytes? >= TRANSFER);
         Ok(())
     })?;
-    ensure!(end.decoder.garbled == 0, "{} frames were garbled", end.decoder.garbled);
+    ensure!(
+        end.decoder.garbled == 0,
+        "{} frames were garbled",
+        end.decoder.garbled
+    );
     guest.untroubled()
 }
 
@@ -95,8 +110,7 @@ fn a_host_that_stops_reading_stops_nobody_else_and_the_line_recovers() -> Result
     /// The guest's part of that: what the device has, and the ring. It can only be filled while the host does not read.
     const HELD: usize = 2 * (256 << 10);
     let mut guest = boot(true, false)?;
-    let mut end = End::open(&guest)?;
-    let known = counters(&mut end)?;
+    let (mut end, known) = counters(&guest)?;
     let each: usize = known.values().map(Vec::len).sum();
     for _ in 0..REQUESTED / each {
         for number in known.keys() {
@@ -118,9 +132,17 @@ fn a_host_that_stops_reading_stops_nobody_else_and_the_line_recovers() -> Result
     ensure!(stopped > HELD, "only {stopped} bytes were held back");
     ensure!(stopped < REQUESTED, "all of {stopped} bytes were held somewhere");
     // Frames that were begun were sent to their ends.
-    ensure!(end.decoder.garbled == 0, "{} frames were garbled", end.decoder.garbled);
+    ensure!(
+        end.decoder.garbled == 0,
+        "{} frames were garbled",
+        end.decoder.garbled
+    );
     ensure!(end.stream(&known, 1 << 20)? >= 1 << 20);
-    ensure!(end.decoder.garbled == 0, "{} frames were garbled", end.decoder.garbled);
+    ensure!(
+        end.decoder.garbled == 0,
+        "{} frames were garbled",
+        end.decoder.garbled
+    );
     drop(end);
     Operator::new(&guest)?.list(false)?;
     guest.untroubled()
@@ -169,12 +191,7 @@ fn the_line_that_said_hello_last_has_the_session() -> Result<()> {
 
 /// Prints the rate of answers that the guest keeps, from the guest to the host.
 fn print_rate(name: &str, guest: &Guest, bytes: usize) -> Result<()> {
-    let mut end = End::open(guest)?;
-    let known = counters(&mut end)?;
-    end.stream(&known, bytes / 8)?;
-    drop(end);
-    let mut end = End::open(guest)?;
-    let known = counters(&mut end)?;
+    let (mut end, known) = counters(guest)?;
     let start = Instant::now();
     let (before, _) = guest.processor_times()?;
     let all = end.stream(&known, bytes)? as f64;

@@ -308,13 +308,16 @@ impl Machine {
     fn line(&self, command: &mut Command, peer: &Serial) {
         peer.add_backend("line", command);
         let device = format!(
-            "{},id=line,addr={},max_ports=1{}",
+            "{},id=line,addr={},max_ports=2{}",
             BOARD.qemu.line,
             BOARD.qemu.line_place,
             self.translated()
         );
         command.arg("-device").arg(device);
-        command.arg("-device").arg("virtconsole,chardev=line,bus=line.0");
+        // Not `virtconsole` (port 0): QEMU drops what its peer does not read in time.
+        command
+            .arg("-device")
+            .arg("virtserialport,chardev=line,bus=line.0,nr=1");
     }
 
     /// Returns the options of a virtio device whose accesses an IOMMU translates, if the machine has one.
@@ -504,21 +507,21 @@ mod tests {
     #[test]
     fn the_control_line_is_a_device_of_its_own_and_no_serial_line() {
         let mut machine = Machine::new("k", "i");
-        assert!(!line(&machine).contains("virtconsole") && !line(&machine).contains("virtio-serial"));
+        assert!(!line(&machine).contains("virtserialport") && !line(&machine).contains("virtio-serial"));
         machine.line = Some(Serial::Unix("a,b.sock".into()));
         let plain = line(&machine);
         assert_eq!(plain.matches("-serial ").count(), 1, "{plain}");
         for what in [
             "-chardev socket,id=line,path=a,,b.sock,server=on,wait=off ",
-            "-device virtio-serial-pci,id=line,addr=0x19.0,max_ports=1 ",
-            "-device virtconsole,chardev=line,bus=line.0",
+            "-device virtio-serial-pci,id=line,addr=0x19.0,max_ports=2 ",
+            "-device virtserialport,chardev=line,bus=line.0,nr=1",
         ] {
             assert!(plain.contains(what), "no {what}: {plain}");
         }
         // The IOMMU translates this device too.
         machine.iommu = true;
         let translated = line(&machine);
-        let what = "addr=0x19.0,max_ports=1,iommu_platform=on,disable-legacy=on ";
+        let what = "addr=0x19.0,max_ports=2,iommu_platform=on,disable-legacy=on ";
         assert!(translated.contains(what), "{translated}");
     }
 

@@ -11,14 +11,14 @@ use virtio_net::VirtioNet;
 use virtio_net::memory::QUEUE;
 
 /// The device of this domain.
-pub type Virtio = VirtioNet<Own, PciTransport, Kicks>;
+pub type Virtio = VirtioNet<Own, PciTransport, Kicks<2>>;
 
 impl NetDevice for Virtio {
     const FAMILY: &str = "virtio-net";
     const RX_BUFFERS: u32 = QUEUE as u32;
 
     fn open() -> Result<Option<Self>, impl Display> {
-        match pci::open::<Own>() {
+        match pci::open::<Own, 2>() {
             Some((transport, kicks)) => VirtioNet::start(transport, kicks).map(Some),
             None => Ok(None),
         }

@@ -384,11 +384,7 @@ impl<R: DmaRegion, T: Transport, N: QueueNotify> Device for VirtioNet<R, T, N> {
         self.reserved = Some(buffer);
         // SAFETY: the buffer was on a stack of free ones, so neither the device nor another slice has it. The returned slice
         // ends before the next call.
-        unsafe {
-            memory::tx::<R>(buffer)
-                .bytes_mut()
-                .get_mut(HEADER..HEADER + len)
-        }
+        unsafe { memory::tx::<R>(buffer).bytes_mut().get_mut(HEADER..HEADER + len) }
     }
 
     fn send(&mut self, len: usize, meta: FrameMeta) {

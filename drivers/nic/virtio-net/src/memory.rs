@@ -7,8 +7,8 @@
 
 use brane_abi::port::MAX_FRAME;
 use nic_switch::VLAN_TAG;
-pub use virtio::memory::DmaRegion;
 use virtio::memory::Buffer;
+pub use virtio::memory::DmaRegion;
 
 use crate::header::HEADER;
 
