@@ -370,7 +370,7 @@ fn bench_has_its_key_facts() {
             .count()
     };
     assert_eq!((count("brane"), count("services")), (17, 17));
-    assert_eq!(bench.protection_domains.len(), 41);
+    assert_eq!(bench.protection_domains.len(), 42);
     let default = system("dhcp");
     let of_one = |base: &str| {
         let regions = default.memory_regions.iter();
