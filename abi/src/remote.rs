@@ -181,8 +181,8 @@ pub fn encode_parts(kind: Kind, number: u32, parts: &[&[u8]]) -> Vec<u8> {
 }
 
 /// A frame that is being encoded by COBS. A block is a code byte and up to 254 other bytes. Code 255 stands for 254 bytes; a
-/// smaller code `n` for `n - 1` bytes and a zero byte. The encoder copies runs, which costs a third of `cobs::encode`'s
-/// instructions, and the guest encodes all that it sends.
+/// smaller code `n` for `n - 1` bytes and a zero byte. The encoder copies runs, while `cobs::encode` goes byte by
+/// byte, because the guest encodes all that it sends.
 struct Stuffed {
     line: Vec<u8>,
     /// Place of the block's code byte.
