@@ -4,6 +4,10 @@
 //! `system.xml`; each `assert!` below compares them with this layout. No side can change a layout at run time, so the peer need
 //! not be trusted for it.
 
+use crate::ring::RingIndices;
+use crate::shared::SharedRegion;
+use crate::stream::{StreamConsumer, StreamProducer};
+
 /// NICs that any system can have. The number of NICs follows from `system.xml`. A brane's ports are numbered through: those at
 /// `nic0` first, then those at `nic1`, and so on. Each NIC has the same number of them ([`ports::count`]).
 pub const MAX_NICS: usize = 8;
@@ -237,10 +241,52 @@ pub mod tty {
     pub const OUTPUT: Part = Part::new(0x2000, 0x2000);
 }
 
-/// `remote-line`, between serial and the remote line's domain: two [`crate::stream`] rings for frames, which move at the line's
-/// speed.
+/// A region that carries the bytes of the control line: two [`crate::stream`] rings. One side is the domain of the session
+/// (remote), the other the driver of a device. The bytes are frames ([`crate::remote`]), which only remote decodes.
+#[derive(Clone, Copy, Debug)]
+pub struct ByteLine {
+    /// Indices and data of the ring from the driver to remote.
+    pub input: (usize, Part),
+    /// Indices and data of the ring from remote to the driver.
+    pub output: (usize, Part),
+}
+
+impl ByteLine {
+    /// Returns remote's ends. They continue at the present indices, because each side can restart without the other. Returns `None`
+    /// if the region is too small.
+    pub fn session_ends(self, region: SharedRegion) -> Option<(StreamConsumer, StreamProducer)> {
+        let input = ring(region, self.input)?;
+        let output = ring(region, self.output)?;
+        Some((
+            StreamConsumer::resume(input.0, input.1)?,
+            StreamProducer::resume(output.0, output.1)?,
+        ))
+    }
+
+    /// Returns the driver's ends, which continue too. Returns `None` if the region is too small.
+    pub fn driver_ends(self, region: SharedRegion) -> Option<(StreamProducer, StreamConsumer)> {
+        let input = ring(region, self.input)?;
+        let output = ring(region, self.output)?;
+        Some((
+            StreamProducer::resume(input.0, input.1)?,
+            StreamConsumer::resume(output.0, output.1)?,
+        ))
+    }
+}
+
+/// Returns indices and data of a ring.
+fn ring(
+    region: SharedRegion,
+    (indices, data): (usize, Part),
+) -> Option<(&'static RingIndices, SharedRegion)> {
+    // SAFETY: RingIndices is made of atomics only.
+    let indices = unsafe { region.object::<RingIndices>(indices)? };
+    Some((indices, region.part(data.offset, data.len)?))
+}
+
+/// `remote-line`, between serial and the remote line's domain: the bytes of COM2, which move at the line's speed.
 pub mod remote_line {
-    use super::Part;
+    use super::{ByteLine, Part};
     /// Bytes that the region must have.
     pub const SIZE: usize = 0x1_0000;
     /// Indices of the receive ring (serial to remote).
@@ -251,7 +297,34 @@ pub mod remote_line {
     pub const INPUT: Part = Part::new(0x4000, 0x4000);
     /// Data of the transmit ring.
     pub const OUTPUT: Part = Part::new(0x8000, 0x8000);
+    /// Both rings.
+    pub const LINE: ByteLine = ByteLine {
+        input: (INPUT_INDICES, INPUT),
+        output: (OUTPUT_INDICES, OUTPUT),
+    };
     const _: () = assert!(INPUT.end() == OUTPUT.offset && OUTPUT.end() == SIZE);
+}
+
+/// `line-remote`, between the driver of the virtio-console device and the remote line's domain. The transmit ring holds some
+/// milliseconds of a capture of packets.
+pub mod line_remote {
+    use super::{ByteLine, Part};
+    /// Bytes that the region must have.
+    pub const SIZE: usize = 0x8_0000;
+    /// Indices of the receive ring (driver to remote).
+    pub const INPUT_INDICES: usize = 0;
+    /// Indices of the transmit ring (remote to driver).
+    pub const OUTPUT_INDICES: usize = super::INDICES;
+    /// Data of the receive ring.
+    pub const INPUT: Part = Part::new(0x1_0000, 0x1_0000);
+    /// Data of the transmit ring.
+    pub const OUTPUT: Part = Part::new(0x4_0000, 0x4_0000);
+    /// Both rings.
+    pub const LINE: ByteLine = ByteLine {
+        input: (INPUT_INDICES, INPUT),
+        output: (OUTPUT_INDICES, OUTPUT),
+    };
+    const _: () = assert!(INPUT.end() <= OUTPUT.offset && OUTPUT.end() == SIZE);
 }
 
 /// Memory for tests that stands in for a shared region.

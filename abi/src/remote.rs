@@ -1,5 +1,5 @@
-//! Frames between the remote line's domain (the guest) and a program on the operator's machine (the host), on the second serial
-//! line.
+//! Frames between the remote line's domain (the guest) and a program on the operator's machine (the host), on the control line: a
+//! virtio-console device, or the second serial line.
 //!
 //! A frame has a kind (1 byte), a number (4 bytes, little-endian) and a body (up to [`MAX_BODY`]). The CRC-32 (IEEE 802.3) of all
 //! these follows (4 bytes, little-endian). COBS (Cheshire and Baker, 1999) encodes the frame, and a zero byte ends it. A zero
@@ -16,9 +16,10 @@
 use alloc::vec::Vec;
 
 /// Version of these frames. Other versions are refused.
-pub const VERSION: u16 = 1;
-/// Longest body of a frame in bytes.
-pub const MAX_BODY: usize = 1024;
+pub const VERSION: u16 = 2;
+/// Longest body of a frame in bytes. It bounds the memory of a decoder. Longer bodies would save little: a frame has 16 bytes
+/// besides its body and COBS's one byte in 254.
+pub const MAX_BODY: usize = 8192;
 /// Bytes of a chunk of an answer.
 pub const CHUNK: usize = MAX_BODY - ANSWER_HEADER;
 /// Bytes before a chunk in a frame of kind [`Kind::Answer`].
@@ -115,12 +116,16 @@ pub struct Chunk<'a> {
 impl<'a> Chunk<'a> {
     /// Encodes the body.
     pub fn to_bytes(self) -> Vec<u8> {
-        let mut body = Vec::with_capacity(ANSWER_HEADER + self.bytes.len());
-        body.push(self.status);
-        body.extend_from_slice(&self.total.to_le_bytes());
-        body.extend_from_slice(&self.offset.to_le_bytes());
-        body.extend_from_slice(self.bytes);
-        body
+        [&self.header(), self.bytes].concat()
+    }
+
+    /// Encodes the part of the body before the bytes, for [`encode_parts`].
+    pub fn header(self) -> [u8; ANSWER_HEADER] {
+        let mut header = [0; ANSWER_HEADER];
+        header[0] = self.status;
+        header[1..5].copy_from_slice(&self.total.to_le_bytes());
+        header[5..].copy_from_slice(&self.offset.to_le_bytes());
+        header
     }
 
     /// Decodes a body. Returns `None` unless the bytes lie within the answer.
@@ -152,17 +157,93 @@ pub struct Frame<'a> {
 
 /// Encodes a frame for the line, with its zero byte. Cuts the body off after [`MAX_BODY`] bytes.
 pub fn encode(kind: Kind, number: u32, body: &[u8]) -> Vec<u8> {
-    let body = &body[..body.len().min(MAX_BODY)];
-    let mut frame = Vec::with_capacity(HEADER + body.len() + CRC);
-    frame.push(kind as u8);
-    frame.extend_from_slice(&number.to_le_bytes());
-    frame.extend_from_slice(body);
-    frame.extend_from_slice(&crc32fast::hash(&frame).to_le_bytes());
-    let mut line = alloc::vec![0; cobs::max_encoding_length(frame.len()) + 1];
-    let len = cobs::encode(&frame, &mut line);
-    line.truncate(len);
-    line.push(0);
-    line
+    encode_parts(kind, number, &[body])
+}
+
+/// Encodes a frame whose body consists of these parts, in one pass and without a copy of the body. Cuts the body off after
+/// [`MAX_BODY`] bytes.
+pub fn encode_parts(kind: Kind, number: u32, parts: &[&[u8]]) -> Vec<u8> {
+    let len = parts.iter().map(|part| part.len()).sum::<usize>().min(MAX_BODY);
+    let mut line = Stuffed::with_capacity(HEADER + len + CRC);
+    let mut crc = crc32fast::Hasher::new();
+    let mut header = [0; HEADER];
+    header[0] = kind as u8;
+    header[1..].copy_from_slice(&number.to_le_bytes());
+    crc.update(&header);
+    line.push(&header);
+    let mut left = len;
+    for part in parts {
+        let part = &part[..part.len().min(left)];
+        left -= part.len();
+        crc.update(part);
+        line.push(part);
+    }
+    line.push(&crc.finalize().to_le_bytes());
+    line.end()
+}
+
+/// A frame that is being encoded by COBS. A block is a code byte and up to 254 other bytes. Code 255 stands for 254 bytes; a
+/// smaller code `n` for `n - 1` bytes and a zero byte. The encoder copies runs, while `cobs::encode` goes byte by
+/// byte, because the guest encodes all that it sends.
+struct Stuffed {
+    line: Vec<u8>,
+    /// Place of the block's code byte.
+    code: usize,
+}
+
+/// Longest run of bytes without a zero in one block.
+const RUN: usize = 254;
+
+impl Stuffed {
+    fn with_capacity(len: usize) -> Stuffed {
+        let mut line = Vec::with_capacity(len + len.div_ceil(RUN) + 2);
+        line.push(0);
+        Stuffed { line, code: 0 }
+    }
+
+    fn push(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            let room = RUN + 1 - (self.line.len() - self.code);
+            let window = &bytes[..bytes.len().min(room)];
+            let run = zero(window).unwrap_or(window.len());
+            self.line.extend_from_slice(&window[..run]);
+            let ends = run < window.len();
+            if ends || run == room {
+                self.next();
+            }
+            bytes = &bytes[run + usize::from(ends)..];
+        }
+    }
+
+    /// Ends the block and begins the next one.
+    fn next(&mut self) {
+        // A block has 1 to 255 bytes, its code included.
+        self.line[self.code] = (self.line.len() - self.code) as u8;
+        self.code = self.line.len();
+        self.line.push(0);
+    }
+
+    /// Ends the last block, and the frame by its zero byte.
+    fn end(mut self) -> Vec<u8> {
+        self.next();
+        self.line
+    }
+}
+
+/// Returns the place of the first zero byte. Examines eight bytes at a time.
+fn zero(bytes: &[u8]) -> Option<usize> {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (n, word) in words.iter().enumerate() {
+        let word = u64::from_le_bytes(*word);
+        // A bit 7 is set for each zero byte. Those above the first zero byte may be wrong.
+        let zeros = word.wrapping_sub(ONES) & !word & (ONES << 7);
+        if zeros != 0 {
+            return Some(8 * n + zeros.trailing_zeros() as usize / 8);
+        }
+    }
+    let at = rest.iter().position(|byte| *byte == 0)?;
+    Some(8 * words.len() + at)
 }
 
 /// Decoder of the line: it keeps the bytes of the incomplete frame.
@@ -192,7 +273,7 @@ impl Decoder {
     /// Consumes bytes from the line up to the end of a frame. Returns how many bytes it consumed. If a whole frame is there,
     /// passes it to `each`, or counts it if it is garbled.
     pub fn feed(&mut self, line: &[u8], each: impl FnOnce(Frame<'_>)) -> usize {
-        let end = line.iter().position(|byte| *byte == 0);
+        let end = zero(line);
         let part = &line[..end.unwrap_or(line.len())];
         if self.bytes.len() + part.len() < MAX_ENCODED {
             self.bytes.extend_from_slice(part);
@@ -316,6 +397,36 @@ mod tests {
             let line = encode(Kind::Answer, number, &body);
             prop_assert!(line.len() <= MAX_ENCODED && line.iter().filter(|b| **b == 0).count() == 1);
             prop_assert_eq!(frames(&mut Decoder::new(), &line, piece), [(Kind::Answer, number, body)]);
+        }
+
+        /// Runs of all lengths around the length of a block, split at any place: the lines are those of the crate `cobs`.
+        #[test]
+        fn frames_are_encoded_as_by_cobs(
+            runs in proptest::collection::vec((0..600_usize, any::<u8>()), 0..12), number: u32, split in 0..9000_usize,
+        ) {
+            let mut body: Vec<u8> = Vec::new();
+            for (len, byte) in runs {
+                body.extend(core::iter::repeat_n(byte, len));
+                body.push(0);
+            }
+            body.truncate(MAX_BODY);
+            let mut frame = vec![Kind::Answer as u8];
+            frame.extend(number.to_le_bytes());
+            frame.extend(&body);
+            frame.extend(crc32fast::hash(&frame).to_le_bytes());
+            let mut expected = vec![0; cobs::max_encoding_length(frame.len()) + 1];
+            let len = cobs::encode(&frame, &mut expected);
+            expected.truncate(len);
+            expected.push(0);
+            let (a, b) = body.split_at(split.min(body.len()));
+            let line = encode_parts(Kind::Answer, number, &[a, b]);
+            prop_assert!(line.len() <= MAX_ENCODED);
+            prop_assert_eq!(line, expected);
+        }
+
+        #[test]
+        fn the_first_zero_byte_is_found(bytes in proptest::collection::vec(0..3_u8, 0..40)) {
+            prop_assert_eq!(zero(&bytes), bytes.iter().position(|byte| *byte == 0));
         }
 
         #[test]

@@ -136,6 +136,18 @@ impl StreamConsumer {
         })
     }
 
+    /// Creates a handle that continues at the present indices. It is for a restarted reader whose writer sees no restarts.
+    pub fn resume(indices: &'static RingIndices, data: SharedRegion) -> Option<Self> {
+        let head = indices.head().load(Ordering::Acquire);
+        Some(Self {
+            indices,
+            data: Bytes::new(data)?,
+            head,
+            // The first look at the writer's index checks its distance from `head`.
+            tail: head,
+        })
+    }
+
     /// Empties the ring: zeroes the shared indices and this end's private ones. Only while the other end does not use the
     /// ring.
     pub fn reset(&mut self) {

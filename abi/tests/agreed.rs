@@ -6,7 +6,7 @@ mod common;
 
 use brane_abi::control::{Family, Protocol, all_families};
 use brane_abi::doorbell::Doorbell;
-use brane_abi::layout::{self, Part, ctl, ports, remote_line, sock, tty};
+use brane_abi::layout::{self, Part, ctl, line_remote, ports, remote_line, sock, tty};
 use brane_abi::link::{Link, LinkHeader, LinkState, Side};
 use brane_abi::net::{Cidr, MacAddr, SockAddr, UnknownFamily};
 use brane_abi::operator::{Kind as Device, Request};
@@ -80,6 +80,12 @@ fn no_two_parts_of_a_region_meet() {
         &places,
         &[remote_line::INPUT, remote_line::OUTPUT],
     );
+    let places = [line_remote::INPUT_INDICES, line_remote::OUTPUT_INDICES];
+    apart(
+        line_remote::SIZE,
+        &places,
+        &[line_remote::INPUT, line_remote::OUTPUT],
+    );
 }
 
 #[test]
@@ -87,9 +93,9 @@ fn the_longest_frames_and_the_bits_are_what_they_are() {
     assert_eq!(port::MAX_FRAME, 65549);
     assert_eq!([0, 1, 5, 63].map(port::port_bit), [1, 2, 32, 1 << 63]);
     assert_eq!(socket::CONTROL_BIT, 0x8000_0000_0000_0000);
-    // Five bytes of header, 1024 of body, four of checksum. COBS adds one for each started block of 254. Then the zero byte.
-    assert_eq!(remote::MAX_ENCODED, 1033 + 5 + 1);
-    assert_eq!(remote::CHUNK, 1015);
+    // Five bytes of header, 8192 of body, four of checksum. COBS adds one for each started block of 254. Then the zero byte.
+    assert_eq!(remote::MAX_ENCODED, 8201 + 33 + 1);
+    assert_eq!(remote::CHUNK, 8183);
 }
 
 #[test]

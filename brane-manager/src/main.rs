@@ -132,6 +132,7 @@ fn thread(child: Child) -> sel4_microkit::Child {
         Child::Client(id) => children::SERVICES[id.index()],
         Child::Subscriber(id) => children::SUBSCRIBER[id.index()],
         Child::Operator(id) => [children::CONSOLE, children::REMOTE][id.index()],
+        Child::Line => children::LINE,
     })
 }
 
@@ -143,7 +144,12 @@ fn child(id: usize) -> Option<Child> {
     let subscriber = || find(&children::SUBSCRIBER).map(|n| Child::Subscriber(SubscriberId::new(n)));
     let operator =
         || find(&[children::CONSOLE, children::REMOTE]).map(|n| Child::Operator(OperatorId::new(n)));
-    brane.or_else(client).or_else(subscriber).or_else(operator)
+    let line = || (id == children::LINE).then_some(Child::Line);
+    brane
+        .or_else(client)
+        .or_else(subscriber)
+        .or_else(operator)
+        .or_else(line)
 }
 
 impl Shell {
@@ -198,7 +204,7 @@ impl Shell {
                         let control = match child {
                             Child::Brane(id) => self.controls.get_mut(id.index()),
                             Child::Subscriber(id) => self.subscribers.get_mut(id.index()),
-                            Child::Client(_) | Child::Operator(_) => None,
+                            Child::Client(_) | Child::Operator(_) | Child::Line => None,
                         };
                         let Some(control) = control else { continue };
                         match control.send(kind, token, &payload) {
@@ -268,7 +274,7 @@ impl Shell {
         let control = match child {
             Child::Brane(id) => controls.get_mut(id.index()),
             Child::Subscriber(id) => subscribers.get_mut(id.index()),
-            Child::Client(_) | Child::Operator(_) => None,
+            Child::Client(_) | Child::Operator(_) | Child::Line => None,
         };
         let now = clock.now_ns();
         let sink = &mut |event: Event<'_>| manager.handle(now, event, &mut Nics, actions);

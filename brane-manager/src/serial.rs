@@ -24,6 +24,7 @@ pub fn domains() -> Vec<(String, u32)> {
     all.extend(nics.map(|(name, id)| (name.into(), id as u32)));
     all.push(("console".into(), crate::children::CONSOLE as u32));
     all.push(("remote".into(), crate::children::REMOTE as u32));
+    all.push(("line".into(), crate::children::LINE as u32));
     all.push(("manager".into(), log::OWN));
     all
 }

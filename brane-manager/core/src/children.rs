@@ -1,4 +1,5 @@
-//! Faults, restarts and suspensions of the manager's children: branes, their clients, subscribers and operators.
+//! Faults, restarts and suspensions of the manager's children: branes, their clients, subscribers, operators and the driver of the
+//! control line.
 //!
 //! None of them is trusted. Clients have no link with the manager, so a client that hangs is not detected. A subscriber that
 //! hangs is quarantined ([`crate::subscribers`]).
@@ -14,22 +15,32 @@ use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
-/// Owns the restarts of the operators' domains.
+/// Name of the control line's driver.
+const LINE: &str = "line";
+
+/// Owns the restarts of the operators' domains, and of the control line's driver.
 #[derive(Debug)]
-pub(crate) struct Operators(Vec<RestartTimer>);
+pub(crate) struct Operators {
+    domains: Vec<RestartTimer>,
+    line: RestartTimer,
+}
 
 impl Operators {
     pub(crate) fn new(count: usize) -> Operators {
-        Operators((0..count).map(|_| RestartTimer::default()).collect())
+        Operators {
+            domains: (0..count).map(|_| RestartTimer::default()).collect(),
+            line: RestartTimer::default(),
+        }
     }
 
     pub(crate) fn ids(&self) -> impl Iterator<Item = OperatorId> + use<> {
-        OperatorId::first(self.0.len())
+        OperatorId::first(self.domains.len())
     }
 
-    /// Returns the time at which the next operator restarts.
+    /// Returns the time at which the next of them restarts.
     pub(crate) fn deadline(&self) -> Option<u64> {
-        self.0.iter().filter_map(|timer| timer.restart_at).min()
+        let timers = self.domains.iter().chain([&self.line]);
+        timers.filter_map(|timer| timer.restart_at).min()
     }
 }
 
@@ -45,7 +56,7 @@ impl Manager {
                 self.restart_children(cx);
             }
             Child::Operator(id) => {
-                let Some(timer) = self.operators.0.get_mut(id.index()) else {
+                let Some(timer) = self.operators.domains.get_mut(id.index()) else {
                     return;
                 };
                 timer.failed(cx.now);
@@ -55,18 +66,26 @@ impl Manager {
                 self.captures.forget_operator(id);
                 self.restart_children(cx);
             }
+            Child::Line => {
+                self.operators.line.failed(cx.now);
+                cx.log(format!("{LINE} failed: {what}; restarting it"));
+                self.restart_children(cx);
+            }
         }
     }
 
-    /// Restarts the subscribers and operators with a due restart.
+    /// Restarts the subscribers, operators and the control line's driver if their restart is due.
     pub(crate) fn restart_children(&mut self, cx: &mut Context<'_>) {
         for id in self.subscribers.take_restarts(cx.now) {
             cx.actions.push(Action::Restart(Child::Subscriber(id)));
         }
         for id in self.operators.ids() {
-            if self.operators.0[id.index()].due(cx.now) {
+            if self.operators.domains[id.index()].due(cx.now) {
                 cx.actions.push(Action::Restart(Child::Operator(id)));
             }
+        }
+        if self.operators.line.due(cx.now) {
+            cx.actions.push(Action::Restart(Child::Line));
         }
     }
 
@@ -112,9 +131,10 @@ impl Manager {
             Child::Client(id) => self.instances.get(id).is_some_and(|b| b.client_runs()),
             Child::Subscriber(id) => self.subscribers.runs(id),
             Child::Operator(id) => {
-                let timer = self.operators.0.get(id.index());
+                let timer = self.operators.domains.get(id.index());
                 timer.is_some_and(|timer| timer.restart_at.is_none())
             }
+            Child::Line => self.operators.line.restart_at.is_none(),
         }
     }
 
@@ -134,6 +154,7 @@ impl Manager {
             }
             Child::Subscriber(id) => (subscriber_name(id), None),
             Child::Operator(id) => (operator_name(id), None),
+            Child::Line => (LINE.into(), None),
         }
     }
 }

@@ -135,7 +135,7 @@ impl Manager {
             Event::LinkUp(child) => match child {
                 Child::Brane(id) => self.step(id, Input::LinkUp, cx),
                 Child::Subscriber(id) => self.subscribers.link_up(id),
-                Child::Client(_) | Child::Operator(_) => {}
+                Child::Client(_) | Child::Operator(_) | Child::Line => {}
             },
             Event::Report {
                 child,
@@ -158,17 +158,17 @@ impl Manager {
                     let branes: Vec<_> = announced.filter_map(|b| b.snapshot()).collect();
                     self.subscribers.record(id, kind, token, payload, &branes);
                 }
-                Child::Client(_) | Child::Operator(_) => {}
+                Child::Client(_) | Child::Operator(_) | Child::Line => {}
             },
             Event::Violation { child, what } => match child {
                 Child::Brane(id) => self.step(id, Input::Violation(what), cx),
                 Child::Subscriber(id) => self.subscribers.quarantine(id, what),
-                Child::Client(_) | Child::Operator(_) => {}
+                Child::Client(_) | Child::Operator(_) | Child::Line => {}
             },
             Event::Dropped { child, token } => match child {
                 Child::Brane(id) => self.step(id, Input::Dropped(token), cx),
                 Child::Subscriber(id) => self.subscribers.quarantine(id, "its ring is full"),
-                Child::Client(_) | Child::Operator(_) => {}
+                Child::Client(_) | Child::Operator(_) | Child::Line => {}
             },
             Event::Fault { child, what } => self.child_fault(child, what, cx),
             Event::Offender {

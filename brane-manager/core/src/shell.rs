@@ -18,6 +18,8 @@ pub enum Child {
     Subscriber(SubscriberId),
     /// The console or the remote line.
     Operator(OperatorId),
+    /// The driver of the control line's device.
+    Line,
 }
 
 /// An event.

@@ -90,6 +90,25 @@ impl Captures {
         Some(())
     }
 
+    /// Returns true if no region was added.
+    pub fn is_unconnected(&self) -> bool {
+        self.sources.is_empty()
+    }
+
+    /// Takes the branes' regions from another line's captures, which end.
+    pub fn take_over(&mut self, other: &mut Captures) {
+        if other.is_unconnected() {
+            return;
+        }
+        self.sources = core::mem::take(&mut other.sources);
+        self.turn = other.turn;
+        self.budget = other.budget;
+        self.now_ns = other.now_ns;
+        self.violations = other.violations;
+        self.dropped = other.dropped;
+        other.clear();
+    }
+
     /// Polls the links. `now_ns` is the time since the boot in nanoseconds. Call it at each wake.
     pub fn wake(&mut self, now_ns: u64) {
         self.now_ns = now_ns;

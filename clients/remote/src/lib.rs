@@ -3,11 +3,14 @@
 //! On one side is a program on the operator's machine, over a line that loses and garbles bytes. The program is not trusted, so
 //! its state is bounded: [`JOBS`] requests under way, and [`KEPT`] bytes of answers that were sent already. On the other side is
 //! the manager, which checks requests. This crate reads only a request's number and length. It waits for neither side.
+//!
+//! [`Session`] is the session on one line, [`lines::Sessions`] those of all lines.
 #![cfg_attr(not(test), no_std)]
 
 extern crate alloc;
 
 pub mod captures;
+pub mod lines;
 
 use alloc::borrow::ToOwned;
 use alloc::collections::VecDeque;
@@ -15,6 +18,7 @@ use alloc::vec::Vec;
 use brane_abi::operator::{JOBS, MAX_REQUEST, REPLY_SIZE, Refusal};
 use brane_abi::remote::{
     CHUNK, Chunk, Decoder, Frame, Hello, KNOWN, Kind, STATUS_ERROR, STATUS_GONE, VERSION, encode,
+    encode_parts,
 };
 use captures::Captures;
 
@@ -123,6 +127,27 @@ impl Session {
             .any(|slot| matches!(slot.state, State::Waiting(_)))
     }
 
+    /// Returns the number of the session; 0 before the first hello.
+    pub fn number(&self) -> u64 {
+        self.session
+    }
+
+    /// Ends the session: a program on another line has begun one. A frame that is being sent is still sent to its end.
+    pub fn end(&mut self, manager: &mut impl Manager) {
+        self.renew(0, manager);
+    }
+
+    /// Drops the requests of the earlier program: its queries are cancelled, and its changes go on.
+    fn renew(&mut self, session: u64, manager: &mut impl Manager) {
+        self.session = session;
+        for slot in self.slots.drain(..) {
+            slot.give_up(manager);
+        }
+        self.gone.clear();
+        self.short.clear();
+        self.captures.clear();
+    }
+
     /// Handles bytes from the line. Calls the manager for each new request in them.
     pub fn receive(&mut self, mut bytes: &[u8], manager: &mut impl Manager) {
         while !bytes.is_empty() {
@@ -185,14 +210,7 @@ impl Session {
             Kind::Hello => match Hello::from_bytes(frame.body) {
                 Some(theirs) if theirs.version == VERSION && theirs.session != 0 => {
                     if theirs.session != self.session {
-                        // Drops the requests of the earlier program: its queries are cancelled, and its changes go on.
-                        self.session = theirs.session;
-                        for slot in self.slots.drain(..) {
-                            slot.give_up(manager);
-                        }
-                        self.gone.clear();
-                        self.short.clear();
-                        self.captures.clear();
+                        self.renew(theirs.session, manager);
                     }
                     self.hello(theirs.session);
                 }
@@ -304,7 +322,7 @@ impl Session {
                 offset: offset as u32,
                 bytes: &text[offset..end],
             };
-            let frame = encode(Kind::Answer, slot.number, &chunk.to_bytes());
+            let frame = encode_parts(Kind::Answer, slot.number, &[&chunk.header(), chunk.bytes]);
             self.turn = at + 1;
             if sent.is_none() {
                 self.trim();

@@ -1,6 +1,7 @@
-//! The remote line's shell: serial's bytes on one side, calls to the manager on the other.
+//! The remote line's shell: the bytes of two lines on one side, calls to the manager on the other.
 //!
-//! It owns its half of the region `remote-line`. Serial, which is trusted, has the other half. It owns its ends of the regions
+//! It owns its half of the regions `line-remote` and `remote-line`. The other half of the first has the domain `line`, the driver of
+//! the virtio-console device, which is not trusted; that of the second serial, which is. It owns its ends of the regions
 //! `capture-N`. The branes, which are not trusted, have the others. The manager writes its answers to
 //! `remote-reply`, which this domain can only read. No other domain trusts this one. It waits only within a call to the manager
 //! or the timer, and both answer at once. If a request takes longer, the manager notifies this domain at the end.
@@ -10,13 +11,12 @@
 extern crate alloc;
 
 use alloc::vec::Vec;
-use brane_abi::layout::remote_line;
+use brane_abi::layout::{line_remote, remote_line};
 use brane_abi::operator;
 use brane_abi::remote::{STATUS_ERROR, STATUS_OK};
-use brane_abi::ring::RingIndices;
-use brane_abi::shared::SharedRegion;
 use brane_abi::stream::{StreamConsumer, StreamProducer};
-use remote_core::{Manager, Reply, Session};
+use remote_core::lines::{Line, Sessions};
+use remote_core::{Manager, Reply};
 use sel4_microkit::time::{Alarm, Clock};
 use sel4_microkit::{Channel, ChannelSet, Handler, Never, heap, log, logln, protection_domain};
 
@@ -29,56 +29,64 @@ use wiring::{channels, regions};
 
 const MANAGER: Channel = Channel::new(channels::MANAGER);
 const SERIAL: Channel = Channel::new(channels::SERIAL);
+const LINE: Channel = Channel::new(channels::LINE);
 const TIMER: Channel = Channel::new(channels::TIMER);
 
-/// Received bytes handled in one wake: some short requests, or half of a garbled flood.
+/// Received bytes of each line that are handled in one wake: some short requests, or half of a garbled flood.
 const BUDGET: usize = 2048;
+/// Bytes that are sent on each line in one wake. More follow after other domains had their turn.
+const SENT: usize = line_remote::OUTPUT.len;
 
 struct Shell {
     clock: Clock,
     alarm: Alarm,
-    session: Session,
-    input: StreamConsumer,
-    output: StreamProducer,
-    /// True if serial's indices were impossible; then nothing is read or written any more.
-    quarantined: bool,
+    sessions: Sessions,
+    ends: [End; Line::ALL.len()],
     /// Violations of branes that were logged.
     violations: u32,
 }
 
-const TOO_SMALL: &str = "a region of the system description is smaller than the layout asks for";
-
-fn indices(region: SharedRegion, offset: usize) -> &'static RingIndices {
-    // SAFETY: RingIndices is made of atomics only.
-    unsafe { region.object(offset) }.expect(TOO_SMALL)
+/// The rings of a line.
+struct End {
+    line: Line,
+    /// The driver of the line's device.
+    driver: Channel,
+    input: StreamConsumer,
+    output: StreamProducer,
+    /// True if the driver's indices were impossible; then nothing is read or written any more.
+    quarantined: bool,
 }
+
+const TOO_SMALL: &str = "a region of the system description is smaller than the layout asks for";
 
 #[protection_domain]
 fn init() -> Shell {
     log::attach(regions::LOG_REMOTE, SERIAL);
     heap::init(regions::HEAP_REMOTE);
-    let shared = regions::REMOTE_LINE.shared();
-    let mut session = Session::new();
+    let ends = Line::ALL.map(|line| {
+        let (driver, layout, region) = match line {
+            Line::Console => (LINE, line_remote::LINE, regions::LINE_REMOTE),
+            Line::Uart => (SERIAL, remote_line::LINE, regions::REMOTE_LINE),
+        };
+        let (input, output) = layout.session_ends(region.shared()).expect(TOO_SMALL);
+        End {
+            line,
+            driver,
+            input,
+            output,
+            quarantined: false,
+        }
+    });
+    let mut sessions = Sessions::new();
     for region in regions::CAPTURE {
-        session.captures.connect(region.shared()).expect(TOO_SMALL);
+        sessions.captures().connect(region.shared()).expect(TOO_SMALL);
     }
-    let part = |part: brane_abi::layout::Part| shared.part(part.offset, part.len).expect(TOO_SMALL);
     Shell {
         clock: Clock::new(regions::TSC),
         alarm: Alarm::new(TIMER),
-        session,
+        sessions,
+        ends,
         violations: 0,
-        input: StreamConsumer::new(
-            indices(shared, remote_line::INPUT_INDICES),
-            part(remote_line::INPUT),
-        )
-        .expect(TOO_SMALL),
-        output: StreamProducer::new(
-            indices(shared, remote_line::OUTPUT_INDICES),
-            part(remote_line::OUTPUT),
-        )
-        .expect(TOO_SMALL),
-        quarantined: false,
     }
 }
 
@@ -117,34 +125,66 @@ impl Manager for ByCall {
     }
 }
 
-impl Shell {
-    fn give_up(&mut self) {
+impl End {
+    fn quarantine(&mut self) {
         self.quarantined = true;
-        logln!("the remote line to serial makes no sense: it is off until the next boot");
+        logln!(
+            "the rings of the line {:?} make no sense: it is off until this domain restarts",
+            self.line
+        );
     }
 
-    /// Handles received bytes. Returns true if there were any; serial must then be notified, because it may wait for room.
-    fn receive(&mut self) -> bool {
+    /// Handles received bytes, up to the budget. Returns their number.
+    fn receive(&mut self, sessions: &mut Sessions) -> usize {
         let mut taken = 0;
         let mut buffer = [0; BUDGET / 4];
         while taken < BUDGET && !self.quarantined {
             match self.input.read(&mut buffer) {
-                Ok(0) => return taken != 0,
+                Ok(0) => break,
                 Ok(count) => {
-                    self.session.receive(&buffer[..count], &mut ByCall);
+                    sessions.receive(self.line, &buffer[..count], &mut ByCall);
                     taken += count;
                 }
-                Err(_) => self.give_up(),
+                Err(_) => self.quarantine(),
             }
         }
-        // There may be more bytes: continue after other domains had their turn.
-        self.alarm.set(self.clock.now_ns());
-        taken != 0
+        taken
     }
 
-    /// Continues the links with the branes, and continues later if there are more records than one wake takes.
-    fn poll_branes(&mut self) {
-        let captures = &mut self.session.captures;
+    /// Moves bytes to send into the ring, up to the budget. Returns their number. If the ring was full, the driver notifies this
+    /// domain when it has taken some bytes.
+    fn flush(&mut self, sessions: &mut Sessions) -> usize {
+        if self.quarantined {
+            return 0;
+        }
+        let output = &mut self.output;
+        let (mut written, mut quarantined) = (0, false);
+        sessions.flush(self.line, |bytes| {
+            if written >= SENT {
+                return 0;
+            }
+            match output.write(bytes) {
+                Ok(count) => {
+                    written += count;
+                    count
+                }
+                Err(_) => {
+                    quarantined = true;
+                    0
+                }
+            }
+        });
+        if quarantined {
+            self.quarantine();
+        }
+        written
+    }
+}
+
+impl Shell {
+    /// Continues the links with the branes. Returns true if there are more records than one wake takes.
+    fn poll_branes(&mut self) -> bool {
+        let captures = self.sessions.captures();
         captures.flush(|number| {
             if let Some(channel) = channels::BRANE.get(number) {
                 Channel::new(*channel).notify();
@@ -155,33 +195,7 @@ impl Shell {
             self.violations = violations;
             logln!("a brane broke the rules of its captured frames; {violations} times so far");
         }
-        if !self.quarantined && !captures.arm() {
-            self.alarm.set(self.clock.now_ns());
-        }
-    }
-
-    /// Moves the bytes to send into the ring. Returns true if there were any. If the ring was full, serial notifies this domain
-    /// when it has taken some bytes.
-    fn flush(&mut self) -> bool {
-        if self.quarantined {
-            return false;
-        }
-        let output = &mut self.output;
-        let (mut written, mut quarantined) = (false, false);
-        self.session.flush(|bytes| match output.write(bytes) {
-            Ok(count) => {
-                written |= count != 0;
-                count
-            }
-            Err(_) => {
-                quarantined = true;
-                0
-            }
-        });
-        if quarantined {
-            self.give_up();
-        }
-        written
+        !captures.arm()
     }
 }
 
@@ -192,15 +206,26 @@ impl Handler for Shell {
         if channels.contains(TIMER) {
             self.alarm.rang();
         }
-        self.session.captures.wake(self.clock.now_ns());
-        if channels.contains(MANAGER) && self.session.waits() {
-            self.session.poll(&mut ByCall);
+        self.sessions.captures().wake(self.clock.now_ns());
+        if channels.contains(MANAGER) && self.sessions.waits() {
+            self.sessions.poll(&mut ByCall);
         }
-        let taken = self.receive();
-        if self.flush() || taken {
-            SERIAL.notify();
+        // All lines receive first: a hello on one ends the session of the other.
+        let taken = self.ends.each_mut().map(|end| end.receive(&mut self.sessions));
+        let mut more = false;
+        for (end, taken) in self.ends.iter_mut().zip(taken) {
+            let sent = end.flush(&mut self.sessions);
+            // The driver may wait for room too.
+            if sent != 0 || taken != 0 {
+                end.driver.notify();
+            }
+            more |= taken >= BUDGET || sent >= SENT;
         }
-        self.poll_branes();
+        more |= self.poll_branes();
+        if more {
+            // There may be more bytes: continue after other domains had their turn.
+            self.alarm.set(self.clock.now_ns());
+        }
         Ok(())
     }
 }

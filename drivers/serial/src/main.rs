@@ -56,7 +56,7 @@ const SUBSCRIBERS: usize = regions::LOG_SUBSCRIBER.len();
 const NUMBERED: usize = BRANES + SERVICES + SUBSCRIBERS;
 const NICS: usize = regions::LOG_NIC.len();
 const _: () = assert!(NICS <= MAX_NICS && channels::NIC.len() == NICS);
-const WRITERS: usize = NUMBERED + NICS + 3;
+const WRITERS: usize = NUMBERED + NICS + 4;
 /// Writers with channels that carry more than their log. Their logs are always polled.
 const SHARED: u64 = 1 << CONSOLE.index() | 1 << REMOTE.index();
 
@@ -172,6 +172,7 @@ fn writer(i: usize) -> Writer {
         match i - NUMBERED - NICS {
             0 => ("manager", None, channels::MANAGER, regions::LOG_MANAGER),
             1 => ("remote", None, channels::REMOTE, regions::LOG_REMOTE),
+            2 => ("line", None, channels::LINE, regions::LOG_LINE),
             _ => ("console", None, channels::CONSOLE, regions::LOG_CONSOLE),
         }
     };

@@ -19,6 +19,8 @@ use tempfile::TempDir;
 pub const PROMPT: &str = "branes> ";
 /// File name of the control line's socket.
 const CONTROL: &str = "control.sock";
+/// File name of the socket of COM2, if the machine has both lines.
+const UART: &str = "uart.sock";
 /// The tap device of a second NIC in a namespace.
 pub const SECOND_TAP: &str = "tap1";
 
@@ -46,8 +48,11 @@ pub struct Boot<'a> {
     pub devices: &'a [&'a str],
     /// File that receives the output of the third serial line.
     pub third_serial: Option<&'a Path>,
-    /// Connects the control line: [`Guest::control`].
+    /// Connects the control line, over the virtio-console device: [`Guest::control`].
     pub control: bool,
+    /// Connects the control line over COM2. Without [`Self::control`], the machine has no virtio-console device; with it, it has both
+    /// lines, and [`Guest::uart_stream`] opens this one.
+    pub uart_line: bool,
     /// Networks of the further NICs, beginning with that of nic1.
     pub more_nets: &'a [Net<'a>],
     /// Boots the image for a machine with an IOMMU, on such a machine. Requires [`has_iommu_images`].
@@ -91,6 +96,7 @@ impl Default for Boot<'_> {
             devices: &[],
             third_serial: None,
             control: false,
+            uart_line: false,
             more_nets: &[],
             iommu: None,
             nic_options: &[],
@@ -175,10 +181,20 @@ impl Guest {
         machine.memory_mib = boot.memory_mib;
         machine.devices = boot.devices.iter().map(|device| (*device).to_owned()).collect();
         machine.third_serial = boot.third_serial.map(|path| Serial::File(path.to_owned()));
-        let control = boot.control.then(tempfile::tempdir).transpose()?;
-        machine.second_serial = control
-            .as_ref()
-            .map(|folder| Serial::Unix(folder.path().join(CONTROL)));
+        let control = (boot.control || boot.uart_line)
+            .then(tempfile::tempdir)
+            .transpose()?;
+        if let Some(folder) = &control {
+            let socket = |name: &str| Some(Serial::Unix(folder.path().join(name)));
+            match (boot.control, boot.uart_line) {
+                (true, false) => machine.line = socket(CONTROL),
+                (false, _) => machine.second_serial = socket(CONTROL),
+                (true, true) => {
+                    machine.line = socket(CONTROL);
+                    machine.second_serial = socket(UART);
+                }
+            }
+        }
         let further = boot.more_nets.iter().map(|net| match net {
             Net::Tap(_) => branes_qemu::Net::Tap(SECOND_TAP.to_owned()),
             Net::Wire(address) => branes_qemu::Net::Stream(*address),
@@ -240,15 +256,13 @@ impl Guest {
 
     /// Opens the control line as a byte stream. Only one client at a time can have it.
     pub fn control_stream(&self) -> Result<UnixStream> {
-        let path = self.control_path()?;
-        let end = Instant::now() + PATIENCE;
-        loop {
-            match UnixStream::connect(&path) {
-                // QEMU makes the socket while it starts.
-                Err(_) if Instant::now() < end => std::thread::sleep(POLL),
-                done => return done.with_context(|| format!("connecting to {}", path.display())),
-            }
-        }
+        connect(&self.control_path()?)
+    }
+
+    /// Opens COM2 as a byte stream, on a machine with both lines.
+    pub fn uart_stream(&self) -> Result<UnixStream> {
+        let folder = self.control.as_ref().context("booted without a control line")?;
+        connect(&folder.path().join(UART))
     }
 
     /// Opens a new session on the control line, as `branectl` does.
@@ -385,6 +399,17 @@ impl Guest {
     /// Returns a counter that a brane reports.
     pub fn brane_counter(&mut self, brane: &str, name: &str) -> Result<u64> {
         self.counter(brane, name)
+    }
+}
+
+/// Connects to a socket that QEMU makes while it starts.
+fn connect(path: &Path) -> Result<UnixStream> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        match UnixStream::connect(path) {
+            Err(_) if Instant::now() < end => std::thread::sleep(POLL),
+            done => return done.with_context(|| format!("connecting to {}", path.display())),
+        }
     }
 }
 

@@ -191,7 +191,7 @@ fn floods_of_calls_and_notifications_leave_the_neighbours_their_share() -> Resul
         config: "floods",
         net: Net::Tap(&ns),
         release: true,
-        control: true,
+        uart_line: true,
         ..Boot::default()
     })?;
     let outside = Outside::start(&guest)?;

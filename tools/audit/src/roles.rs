@@ -7,6 +7,8 @@
 //! | driver, manager, trusted service, monitor | named in [`TRUSTED`] |
 //! | other | all others; counted as hostile |
 //!
+//! The driver of the control line's device is named there too. If an IOMMU confines the device, its role is other.
+//!
 //! A path from one compartment to another may pass through domains of [`TRUSTED`] only.
 
 use std::collections::BTreeMap;
@@ -25,6 +27,10 @@ const CLIENT: &str = "services";
 /// Name in [`TRUSTED`] of all drivers of NICs, `nic0` and so on.
 const NICS: &str = "nicN";
 
+/// The driver of the control line's device. It has this line in [`TRUSTED`] only because of its device: if an IOMMU confines the
+/// device, no domain trusts the driver, and its role is `other`.
+const LINE: &str = "line";
+
 /// Domains that may be between branes, their roles, and the reasons. A new line here trusts a domain with every
 /// brane.
 pub const TRUSTED: [(&str, Role, &str); 7] = [
@@ -37,6 +43,11 @@ pub const TRUSTED: [(&str, Role, &str); 7] = [
         "irq-checker",
         Role::Driver,
         "drives the devices by which interrupts are checked, which only a configuration for tests has",
+    ),
+    (
+        LINE,
+        Role::Driver,
+        "drives the device of the control line, which reaches all memory if no IOMMU confines it; it shares none with a brane",
     ),
     (
         "manager",
@@ -140,7 +151,11 @@ impl Roles {
         };
         let names = system.protection_domains.iter().map(|pd| pd.name.as_str());
         let mut roles: BTreeMap<String, Role> = names.map(|name| (name.to_owned(), role(name))).collect();
+        let confined = system.io_address_spaces.iter().any(|space| space.name == LINE);
         for (name, is) in &mut roles {
+            if confined && name == LINE {
+                continue;
+            }
             if let Some((_, role, _)) = trusted(name) {
                 *is = *role;
             }

@@ -1,6 +1,6 @@
-//! The host's end of the control line: sends requests to a running system over its second serial line.
+//! The host's end of the control line: sends requests to a running system over its control line.
 //!
-//! [`Line`] owns one end of a byte stream, for instance the Unix socket that QEMU connects to COM2. On the
+//! [`Line`] owns one end of a byte stream, for instance the Unix socket that QEMU connects to the virtio-console device, or to COM2. On the
 //! other side is the system's domain `remote`, which forwards requests to the manager. It is not trusted: its
 //! frames are checked, and the length of an answer is bounded. [`brane_abi::remote`] defines the frames.
 //!

@@ -36,4 +36,8 @@ pub struct Qemu {
     pub nic: &'static str,
     /// PCI addresses of network devices, by the NIC's number, as in `system.xml`.
     pub nic_places: &'static [&'static str],
+    /// Name of the device of the control line, which holds one virtio-console port.
+    pub line: &'static str,
+    /// PCI address of the device of the control line, as in `system.xml`.
+    pub line_place: &'static str,
 }

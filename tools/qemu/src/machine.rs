@@ -1,6 +1,7 @@
 //! The machine: a q35 PC as a typed description, which becomes QEMU's command line.
 //!
-//! It has one processor, one to four virtio network devices, from 00:02.0 on, and one to three serial lines.
+//! It has one processor, one to four virtio network devices, from 00:02.0 on, one to three serial lines, and perhaps a virtio-console
+//! device for the control line, at 00:19.0.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
@@ -41,7 +42,9 @@ pub struct Machine {
     pub nic_options: Vec<String>,
     /// First serial line (COM1): the console.
     pub console: Serial,
-    /// Second serial line (COM2): the control line to the operator's machine.
+    /// Peer of the virtio-console device: the control line to the operator's machine. `None` for a machine without the device.
+    pub line: Option<Serial>,
+    /// Second serial line (COM2): the control line of a machine without the virtio-console device.
     pub second_serial: Option<Serial>,
     /// Third serial line (COM3). The system does not use it.
     pub third_serial: Option<Serial>,
@@ -167,6 +170,7 @@ impl Machine {
             iommu: false,
             nic_options: Vec::new(),
             console: Serial::Harness,
+            line: None,
             second_serial: None,
             third_serial: None,
             devices: Vec::new(),
@@ -187,7 +191,8 @@ impl Machine {
                 Net::Stream(_) | Net::Unplugged => {}
             }
         }
-        for serial in [&self.second_serial, &self.third_serial].into_iter().flatten() {
+        let others = [&self.line, &self.second_serial, &self.third_serial];
+        for serial in others.into_iter().flatten() {
             serial.check()?;
         }
         self.gdb.as_deref().map_or(Ok(()), crate::socket::check)
@@ -242,6 +247,9 @@ impl Machine {
         for (number, ((net, mac), place)) in nics.enumerate() {
             self.nic(&mut command, number, net, &mac, place);
         }
+        if let Some(line) = &self.line {
+            self.line(&mut command, line);
+        }
         for device in &self.devices {
             command.arg("-device").arg(device);
         }
@@ -287,13 +295,37 @@ impl Machine {
             "{},id=nic{number},netdev=net{number},mac={mac},addr={place},romfile=",
             BOARD.qemu.nic
         );
-        if self.iommu {
-            device.push_str(",iommu_platform=on,disable-legacy=on");
-        }
+        device.push_str(self.translated());
         for option in &self.nic_options {
             let _ = write!(device, ",{option}");
         }
         command.arg("-device").arg(device);
+    }
+}
+
+impl Machine {
+    /// Adds the device of the control line, with one port and its peer.
+    fn line(&self, command: &mut Command, peer: &Serial) {
+        peer.add_backend("line", command);
+        let device = format!(
+            "{},id=line,addr={},max_ports=2{}",
+            BOARD.qemu.line,
+            BOARD.qemu.line_place,
+            self.translated()
+        );
+        command.arg("-device").arg(device);
+        // Not `virtconsole` (port 0): QEMU drops what its peer does not read in time.
+        command
+            .arg("-device")
+            .arg("virtserialport,chardev=line,bus=line.0,nr=1");
+    }
+
+    /// Returns the options of a virtio device whose accesses an IOMMU translates, if the machine has one.
+    fn translated(&self) -> &'static str {
+        match self.iommu {
+            true => ",iommu_platform=on,disable-legacy=on",
+            false => "",
+        }
     }
 }
 
@@ -359,6 +391,15 @@ impl Serial {
 
     /// Adds the character device `id` and the serial line on it.
     fn add(&self, id: &str, command: &mut Command) {
+        self.add_backend(id, command);
+        command.arg("-serial").arg(format!("chardev:{id}"));
+        if *self == Serial::Terminal {
+            command.arg("-mon").arg(format!("chardev={id},mode=readline"));
+        }
+    }
+
+    /// Adds the character device `id`.
+    fn add_backend(&self, id: &str, command: &mut Command) {
         let device = |kind: &str| OsString::from(format!("{kind},id={id}"));
         let at = |kind: &str, path: &Path, rest: &str| {
             let mut text = device(kind);
@@ -375,10 +416,6 @@ impl Serial {
             Serial::Pty => device("pty"),
         };
         command.arg("-chardev").arg(backend);
-        command.arg("-serial").arg(format!("chardev:{id}"));
-        if *self == Serial::Terminal {
-            command.arg("-mon").arg(format!("chardev={id},mode=readline"));
-        }
     }
 }
 
@@ -465,6 +502,27 @@ mod tests {
             line.contains(",iommu_platform=on,disable-legacy=on,csum=off"),
             "{line}"
         );
+    }
+
+    #[test]
+    fn the_control_line_is_a_device_of_its_own_and_no_serial_line() {
+        let mut machine = Machine::new("k", "i");
+        assert!(!line(&machine).contains("virtserialport") && !line(&machine).contains("virtio-serial"));
+        machine.line = Some(Serial::Unix("a,b.sock".into()));
+        let plain = line(&machine);
+        assert_eq!(plain.matches("-serial ").count(), 1, "{plain}");
+        for what in [
+            "-chardev socket,id=line,path=a,,b.sock,server=on,wait=off ",
+            "-device virtio-serial-pci,id=line,addr=0x19.0,max_ports=2 ",
+            "-device virtserialport,chardev=line,bus=line.0,nr=1",
+        ] {
+            assert!(plain.contains(what), "no {what}: {plain}");
+        }
+        // The IOMMU translates this device too.
+        machine.iommu = true;
+        let translated = line(&machine);
+        let what = "addr=0x19.0,max_ports=2,iommu_platform=on,disable-legacy=on ";
+        assert!(translated.contains(what), "{translated}");
     }
 
     #[test]

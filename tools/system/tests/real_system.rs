@@ -207,8 +207,10 @@ fn every_nic_is_wired_like_the_first() {
 fn the_iommu_lets_the_device_reach_the_driver_s_region_and_nothing_else() {
     assert!(system("default").io_address_spaces.is_empty());
     for (name, nics) in [("default", 1), ("bench", 1), ("two-nics", 2), ("four-nics", 4)] {
+        // The device of the control line is confined too.
+        let devices = nics + 1;
         let config = Config::load_for(&root(), name, true).unwrap_or_else(|e| panic!("{e}"));
-        assert_eq!(config.system.io_address_spaces.len(), nics, "{name}");
+        assert_eq!(config.system.io_address_spaces.len(), devices, "{name}");
         for space in &config.system.io_address_spaces {
             let [map] = &space.maps[..] else {
                 panic!("{name}: not one mapping")
@@ -251,7 +253,8 @@ fn the_model_says_what_the_file_says() {
             "services-1",
             "services-2",
             "console",
-            "remote"
+            "remote",
+            "line"
         ]
     );
     for name in [
@@ -268,7 +271,7 @@ fn the_model_says_what_the_file_says() {
             "{name}"
         );
     }
-    assert_eq!(system.children("manager").count(), 8);
+    assert_eq!(system.children("manager").count(), 9);
 
     let timer = system.pd("timer").expect("timer");
     let source = IrqSource::IoApic {
@@ -367,7 +370,7 @@ fn bench_has_its_key_facts() {
             .count()
     };
     assert_eq!((count("brane"), count("services")), (17, 17));
-    assert_eq!(bench.protection_domains.len(), 41);
+    assert_eq!(bench.protection_domains.len(), 42);
     let default = system("dhcp");
     let of_one = |base: &str| {
         let regions = default.memory_regions.iter();

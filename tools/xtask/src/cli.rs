@@ -42,6 +42,7 @@ pub enum Verb {
         cargo xtask run --kernel sdk                   with MICROKIT_SDK=/path/to/microkit-sdk-2.3.0 before it\n  \
         cargo xtask run --kernel sdk --iommu           likewise; the NIC reaches its driver's memory only\n  \
         cargo xtask run --config two-nics --control /tmp/two.sock   two NICs; branectl --socket /tmp/two.sock list\n  \
+        cargo xtask run --uart-line                    the control line over COM2\n  \
         cargo xtask run --tap tap0                     after: ip tuntap add dev tap0 mode tap && ip link set dev tap0 up")]
     Run(RunOptions),
     /// Boot the image with QEMU's gdb stub and start gdb with the symbols of one protection domain
@@ -175,6 +176,9 @@ pub struct RunOptions {
     /// The socket of the control line, for branectl [default: target/run/CONFIG/branectl.sock]
     #[arg(long, value_name = "PATH")]
     pub control: Option<PathBuf>,
+    /// Connect the control line over COM2, to a machine without the virtio-console device; it is about a thousand times slower
+    #[arg(long)]
+    pub uart_line: bool,
     /// RAM of the machine, such as 512M or 1G [default: 256M, or more if the image needs it]
     #[arg(long, value_name = "SIZE", value_parser = memory)]
     pub memory: Option<u64>,

@@ -120,7 +120,7 @@ pub fn gdb(workspace: &Workspace, options: &GdbOptions) -> Result<()> {
     let socket = |name: &str| run::socket(workspace, &options.build.config, name);
     let control = socket("branectl.sock")?;
     let stub = socket("gdb.sock")?;
-    machine.second_serial = Some(Serial::Unix(control.clone()));
+    run::connect(&mut machine, &control, false);
     machine.gdb = Some(stub.clone());
     machine.check()?;
     target.check()?;

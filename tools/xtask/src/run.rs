@@ -41,7 +41,7 @@ pub fn run(workspace: &Workspace, options: &RunOptions) -> Result<()> {
         .map(further_user_network)
         .collect();
     let control = control(workspace, options)?;
-    machine.second_serial = Some(Serial::Unix(control.clone()));
+    connect(&mut machine, &control, options.uart_line);
     machine.check()?;
     target.check()?;
     host::ensure(&[host::BUILD, host::RUN], &mut progress)?;
@@ -81,6 +81,15 @@ fn control(workspace: &Workspace, options: &RunOptions) -> Result<PathBuf> {
         return Ok(path.clone());
     }
     socket(workspace, &options.build.config, "branectl.sock")
+}
+
+/// Connects the control line to a socket: over the virtio-console device, or over COM2.
+pub fn connect(machine: &mut Machine, socket: &Path, uart: bool) {
+    let line = Some(Serial::Unix(socket.to_owned()));
+    match uart {
+        true => machine.second_serial = line,
+        false => machine.line = line,
+    }
 }
 
 /// Returns the RAM of the machine in MiB: the wanted size, or the default if none is wanted. Fails if the image

@@ -159,7 +159,7 @@ impl World {
                 self.events.retain(|e| e.child() != child);
             }
             Child::Client(brane) => self.clients[brane.index()] = false,
-            Child::Subscriber(_) | Child::Operator(_) => panic!("{child:?} is not stopped"),
+            Child::Subscriber(_) | Child::Operator(_) | Child::Line => panic!("{child:?} is not stopped"),
         }
     }
 
@@ -181,7 +181,7 @@ impl World {
                 self.subscribers[id.index()] = Subscriber::default();
                 self.events.push_back(Pending::LinkUp(child));
             }
-            Child::Operator(_) => {}
+            Child::Operator(_) | Child::Line => {}
         }
     }
 

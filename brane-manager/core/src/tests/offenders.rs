@@ -6,11 +6,12 @@ use crate::instance::heartbeat::{EXCUSED_BEATS, PERIOD_NS, SILENT_BEATS};
 use crate::suspensions::LONGEST_NS;
 use operator_cli::refusals::Words;
 
-const ALL: [Child; 4] = [
+const ALL: [Child; 5] = [
     child::brane(1),
     child::client(1),
     child::subscriber(1),
     child::operator(1),
+    Child::Line,
 ];
 
 impl Bench {
@@ -83,6 +84,7 @@ fn suspensions_are_counted_and_told_once_in_a_while() {
         ("manager: red", "client_suspensions"),
         ("manager: others", "suspensions of subscriber-1"),
         ("manager: others", "suspensions of remote"),
+        ("manager: others", "suspensions of line"),
     ] {
         assert_eq!(bench.suspensions(group, name), 3, "{group} {name}");
     }
@@ -100,7 +102,8 @@ fn suspensions_are_counted_and_told_once_in_a_while() {
             (Some("red"), "brane `red` at timer"),
             (Some("red"), "the client of brane `red` at timer"),
             (None, "subscriber-1 at timer"),
-            (None, "remote at timer")
+            (None, "remote at timer"),
+            (None, "line at timer")
         ]
     );
 }

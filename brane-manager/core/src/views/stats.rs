@@ -141,11 +141,12 @@ fn others_group(m: &Manager) -> CounterGroup {
     };
     let operators = m.operators.ids();
     let operators = operators.map(|id| suspensions(Child::Operator(id), operator_name(id)));
+    let line = suspensions(Child::Line, "line".into());
     let subscribers = m.subscribers.ids();
     let subscribers = subscribers.map(|id| suspensions(Child::Subscriber(id), subscriber_name(id)));
     CounterGroup {
         name: "manager: others".into(),
-        counters: operators.chain(subscribers).collect(),
+        counters: operators.chain([line]).chain(subscribers).collect(),
     }
 }
 

@@ -15,7 +15,7 @@
 //! interrupt for sent frames unless it had no room.
 
 use crate::device::NetDevice;
-use crate::{own, pci, wiring};
+use crate::{own, wiring};
 use brane_abi::layout::ports;
 use brane_abi::offender;
 use brane_abi::vif::DeviceInfo;
@@ -98,7 +98,7 @@ pub fn start<D: NetDevice>() -> Nic<D> {
             logln!(
                 "{}: there is no device at PCI {}; the link is down",
                 pd_name().unwrap_or("nic"),
-                pci::ours()
+                virtio::pci::place::<own::Own>()
             );
             None
         }

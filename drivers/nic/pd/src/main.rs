@@ -6,8 +6,6 @@
 mod device;
 mod driver;
 mod own;
-mod pci;
-mod region;
 mod virtio;
 
 use sel4_microkit::protection_domain;

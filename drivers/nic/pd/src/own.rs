@@ -4,36 +4,78 @@
 //! addresses differ, so the image builder writes them into the symbols below (`setvar` in `system.xml`).
 
 use crate::wiring::regions;
+use core::ptr::NonNull;
+use core::sync::atomic::AtomicUsize;
 use sel4_microkit::Region;
+use virtio::memory::DmaRegion;
+use virtio::pci::Function;
+use virtio::physical_address;
+use virtio_net::memory::{QUEUES, SIZE};
 
-pub const ECAM: Region = regions::NIC_ECAM;
-pub const BAR: Region = regions::NIC_BAR;
-pub const DMA: Region = regions::NIC_DMA;
 pub const LOG: Region = regions::LOG_NIC;
 pub const PORTS: [Region; regions::PORTS_NIC.len()] = regions::PORTS_NIC;
+const ECAM: Region = regions::NIC_ECAM;
+const BAR: Region = regions::NIC_BAR;
+const DMA: Region = regions::NIC_DMA;
 
-/// Defines a symbol of eight bytes that the image builder sets, and the function that reads it.
-macro_rules! address {
-    ($read:ident, $symbol:ident, $about:literal) => {
-        #[used]
-        #[unsafe(no_mangle)]
-        #[unsafe(link_section = ".microkit.var")]
-        static $symbol: u64 = 0;
-
-        #[doc = $about]
-        #[inline]
-        pub fn $read() -> u64 {
-            // SAFETY: reads a static of this program that is not written while the program runs. The read is volatile,
-            // because the image builder changes the value after compilation.
-            unsafe { core::ptr::addr_of!($symbol).read_volatile() }
-        }
-    };
-}
-
-address!(
+physical_address!(
     ecam_paddr,
     nic_ecam_paddr,
     "Returns the physical address of `ECAM`."
 );
-address!(bar_paddr, nic_bar_paddr, "Returns the physical address of `BAR`.");
-address!(dma_paddr, nic_dma_paddr, "Returns the physical address of `DMA`.");
+physical_address!(bar_paddr, nic_bar_paddr, "Returns the physical address of `BAR`.");
+physical_address!(dma_paddr, nic_dma_paddr, "Returns the physical address of `DMA`.");
+
+/// The device's function, memory and registers.
+pub struct Own;
+
+const _: () = assert!(SIZE <= DMA.size);
+
+static ALLOCATED: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: the region is mapped, page-aligned, for the life of the domain, and has at least `SIZE` bytes (above). This domain
+// uses it through virtio-net alone.
+unsafe impl DmaRegion for Own {
+    const SIZE: usize = SIZE;
+    const QUEUES: usize = QUEUES;
+
+    #[inline]
+    fn base() -> NonNull<u8> {
+        const { NonNull::new(DMA.as_ptr()).expect("the DMA region lies at an address") }
+    }
+
+    #[inline]
+    fn paddr() -> u64 {
+        dma_paddr()
+    }
+
+    #[inline]
+    fn allocated() -> &'static AtomicUsize {
+        &ALLOCATED
+    }
+
+    fn registers(paddr: u64, size: usize) -> NonNull<u8> {
+        Self::mapped(paddr, size)
+    }
+}
+
+// SAFETY: the system description maps both regions, uncached, for the life of the domain, and for no other purpose.
+unsafe impl Function for Own {
+    const BAR_SIZE: usize = BAR.size;
+
+    fn ecam() -> NonNull<u8> {
+        const { NonNull::new(ECAM.as_ptr()).expect("the configuration space lies at an address") }
+    }
+
+    fn ecam_paddr() -> u64 {
+        ecam_paddr()
+    }
+
+    fn bar() -> NonNull<u8> {
+        const { NonNull::new(BAR.as_ptr()).expect("the registers lie at an address") }
+    }
+
+    fn bar_paddr() -> u64 {
+        bar_paddr()
+    }
+}

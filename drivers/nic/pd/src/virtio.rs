@@ -1,24 +1,24 @@
 //! The family virtio-net: the crate [`virtio_net`] over the PCI function of this domain.
 
 use crate::device::NetDevice;
-use crate::pci::{self, Kicks};
-use crate::region::Own;
+use crate::own::Own;
 use brane_abi::net::MacAddr;
 use core::fmt::{Debug, Display};
 use nic_switch::Link;
+use virtio::pci::{self, Kicks};
 use virtio_drivers::transport::pci::PciTransport;
 use virtio_net::VirtioNet;
 use virtio_net::memory::QUEUE;
 
 /// The device of this domain.
-pub type Virtio = VirtioNet<Own, PciTransport, Kicks>;
+pub type Virtio = VirtioNet<Own, PciTransport, Kicks<2>>;
 
 impl NetDevice for Virtio {
     const FAMILY: &str = "virtio-net";
     const RX_BUFFERS: u32 = QUEUE as u32;
 
     fn open() -> Result<Option<Self>, impl Display> {
-        match pci::open() {
+        match pci::open::<Own, 2>() {
             Some((transport, kicks)) => VirtioNet::start(transport, kicks).map(Some),
             None => Ok(None),
         }

@@ -1,15 +1,14 @@
 //! The device: negotiation, the two queues with their buffers, and what the switch needs of it.
 
 use crate::header::{self, HEADER, Header, Receive};
-use crate::memory::{Buffer, DmaRegion, LARGE, Memory, QUEUE, RX_BUFFER, SMALL, SMALL_BYTES};
+use crate::memory::{self, DmaRegion, LARGE, QUEUE, RX_BUFFER, SMALL, SMALL_BYTES};
 use bitflags::bitflags;
 use brane_abi::net::MacAddr;
 use brane_abi::port::{FrameMeta, MAX_FRAME};
 use core::fmt;
 use core::mem::ManuallyDrop;
-use core::sync::atomic::{Ordering, fence};
 use nic_switch::{BACKLOG, Device, ETHERNET_HEADER, Link, MAX_PARTS, VLAN_TAG};
-use virtio_drivers::queue::VirtQueue;
+use virtio::queue::{Failure, Queue, QueueNotify, Stack};
 use virtio_drivers::transport::{DeviceStatus, InterruptStatus, Transport};
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -53,38 +52,11 @@ const MTU: u16 = 1500;
 /// Buffers of the longest frame, and some more for a device that fills them badly.
 const PARTS: usize = 2 * (MAX_FRAME + VLAN_TAG).div_ceil(RX_BUFFER);
 const _: () = assert!(RX_BUFFER <= MAX_FRAME && PARTS <= MAX_PARTS && QUEUE <= BACKLOG as usize);
-/// No buffer.
-const NONE: u16 = u16::MAX;
-
-/// Notifies the device of new buffers in a queue.
-pub trait QueueNotify {
-    /// Notifies the device of this queue.
-    fn notify(&self, queue: u16);
-}
-
 /// Counters of the device.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Frames dropped: the header is invalid, or the frame is too short, too long or incomplete.
     pub rx_malformed: u64,
-}
-
-/// Why the device is not used any more.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Failure {
-    /// It returned a buffer that it did not have.
-    UnknownBuffer,
-    /// It asks for a reset (virtio 1.2, 2.1.2).
-    NeedsReset,
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Failure::UnknownBuffer => "it returned a buffer that it did not have",
-            Failure::NeedsReset => "it asks for a reset",
-        })
-    }
 }
 
 /// Why the device cannot be started.
@@ -118,11 +90,8 @@ pub struct VirtioNet<R: DmaRegion, T: Transport, N: QueueNotify> {
     transport: ManuallyDrop<T>,
     notify: N,
     features: Features,
-    rx: VirtQueue<Memory<R>, QUEUE>,
-    tx: VirtQueue<Memory<R>, QUEUE>,
-    /// Buffer of each descriptor that the device has.
-    rx_buffers: [u16; QUEUE],
-    tx_buffers: [u16; QUEUE],
+    rx: Queue<R, QUEUE>,
+    tx: Queue<R, QUEUE>,
     /// Buffers that the device gets back at the end of the wake.
     empty: Stack<QUEUE>,
     small: Stack<SMALL>,
@@ -136,31 +105,6 @@ pub struct VirtioNet<R: DmaRegion, T: Transport, N: QueueNotify> {
     /// A received frame may fill several buffers.
     merges: bool,
     counters: Counters,
-}
-
-/// A stack of buffer numbers.
-struct Stack<const N: usize> {
-    items: [u16; N],
-    len: usize,
-}
-
-impl<const N: usize> Stack<N> {
-    fn new(first: usize) -> Self {
-        Self {
-            items: core::array::from_fn(|i| (first + i) as u16),
-            len: N,
-        }
-    }
-    fn push(&mut self, item: u16) {
-        if let Some(place) = self.items.get_mut(self.len) {
-            *place = item;
-            self.len += 1;
-        }
-    }
-    fn pop(&mut self) -> Option<u16> {
-        self.len = self.len.checked_sub(1)?;
-        self.items.get(self.len).copied()
-    }
 }
 
 impl<R: DmaRegion, T: Transport, N: QueueNotify> VirtioNet<R, T, N> {
@@ -189,15 +133,16 @@ impl<R: DmaRegion, T: Transport, N: QueueNotify> VirtioNet<R, T, N> {
             transport.set_status(DeviceStatus::FAILED);
             return Err(StartError::Features(features));
         }
-        let mut queue = |number| {
-            VirtQueue::new(&mut *transport, number, false, false).map_err(|why| {
-                transport.set_status(DeviceStatus::FAILED);
-                StartError::Queue(number, why)
-            })
-        };
-        let rx = queue(RX)?;
-        let mut tx = queue(TX)?;
-        tx.set_dev_notify(false);
+        let rx = Queue::to_driver(&mut *transport, RX).map_err(|why| (RX, why));
+        let queues = rx.and_then(|rx| {
+            let tx = Queue::to_device(&mut *transport, TX).map_err(|why| (TX, why))?;
+            Ok((rx, tx))
+        });
+        let (rx, mut tx) = queues.map_err(|(number, why)| {
+            transport.set_status(DeviceStatus::FAILED);
+            StartError::Queue(number, why)
+        })?;
+        tx.interrupts(false);
         transport.finish_init();
         let mut device = VirtioNet {
             transport,
@@ -205,8 +150,6 @@ impl<R: DmaRegion, T: Transport, N: QueueNotify> VirtioNet<R, T, N> {
             features,
             rx,
             tx,
-            rx_buffers: [NONE; QUEUE],
-            tx_buffers: [NONE; QUEUE],
             empty: Stack::new(0),
             small: Stack::new(0),
             large: Stack::new(SMALL),
@@ -286,71 +229,46 @@ impl<R: DmaRegion, T: Transport, N: QueueNotify> VirtioNet<R, T, N> {
 
     /// Turns interrupts for received frames on or off. Returns true if they are on and frames have come already.
     pub fn rx_interrupts(&mut self, on: bool) -> bool {
-        self.rx.set_dev_notify(on);
-        if !on {
-            return false;
-        }
-        // The device must see the flag before we read its index. So either it interrupts, or we see its frame.
-        fence(Ordering::SeqCst);
-        self.rx.can_pop() && self.failure.is_none()
+        self.rx.interrupts(on) && self.failure.is_none()
     }
 
     /// Turns interrupts for sent frames on or off. Returns true if they are on and some frames have been sent already.
     pub fn tx_interrupts(&mut self, on: bool) -> bool {
         if self.tx_interrupts != on {
             self.tx_interrupts = on;
-            self.tx.set_dev_notify(on);
-            fence(Ordering::SeqCst);
+            self.tx.interrupts(on);
         }
-        on && self.tx.can_pop() && self.failure.is_none()
+        on && self.tx.has_returned() && self.failure.is_none()
     }
 
     /// Gives the emptied receive buffers back to the device. Returns their number.
     pub fn refill(&mut self) -> usize {
-        let count = self.empty.len;
+        let count = self.empty.len();
         if count == 0 || self.failure.is_some() {
             return 0;
         }
         while let Some(buffer) = self.empty.pop() {
             // SAFETY: the stack contains buffers that the device does not have. No slice of this buffer lives until the
             // queue returns it.
-            let token = unsafe {
-                let bytes = Buffer::<R>::rx(usize::from(buffer)).bytes_mut();
-                self.rx.add(&[], &mut [bytes])
-            };
-            match token {
-                Ok(token) => self.rx_buffers[usize::from(token) % QUEUE] = buffer,
-                // There are as many buffers as entries, so the queue cannot be full.
-                Err(_) => break,
+            let given = unsafe { self.rx.give(buffer, memory::rx(buffer)) };
+            // There are as many buffers as entries, so the queue cannot be full.
+            if !given {
+                break;
             }
         }
-        // The device must see the ring's index before we read whether it wants a notification.
-        fence(Ordering::SeqCst);
-        if self.rx.should_notify() {
-            self.notify.notify(RX);
-        }
+        self.rx.kick(&self.notify);
         count
     }
 
     /// Takes back the buffers of sent frames. Does at most as many as the device has.
     pub fn reclaim(&mut self) {
         // Ends: each pass removes one of the device's frames, and an unknown buffer number is a failure.
-        while self.failure.is_none()
-            && let Some(token) = self.tx.peek_used()
-        {
-            let buffer = match self.tx_buffers.get_mut(usize::from(token)) {
-                Some(place) if *place != NONE => core::mem::replace(place, NONE),
-                _ => return self.fail(Failure::UnknownBuffer),
-            };
-            // SAFETY: this buffer was added under this token (`tx_buffers`) and has not been returned since.
-            let done = unsafe {
-                let bytes = Buffer::<R>::tx(usize::from(buffer)).bytes();
-                self.tx.pop_used(token, &[bytes], &mut [])
-            };
-            if done.is_err() {
-                return self.fail(Failure::UnknownBuffer);
+        while self.failure.is_none() {
+            match self.tx.take(memory::tx) {
+                Ok(Some((buffer, _))) => self.free(buffer),
+                Ok(None) => return,
+                Err(why) => return self.fail(why),
             }
-            self.free(buffer);
         }
     }
 
@@ -373,26 +291,14 @@ impl<R: DmaRegion, T: Transport, N: QueueNotify> VirtioNet<R, T, N> {
         if self.failure.is_some() {
             return None;
         }
-        let token = self.rx.peek_used()?;
-        let buffer = match self.rx_buffers.get_mut(usize::from(token)) {
-            Some(place) if *place != NONE => core::mem::replace(place, NONE),
-            _ => {
-                self.fail(Failure::UnknownBuffer);
-                return None;
-            }
-        };
-        // SAFETY: this buffer was added under this token (`rx_buffers`) and has not been returned since.
-        let len = unsafe {
-            let bytes = Buffer::<R>::rx(usize::from(buffer)).bytes_mut();
-            self.rx.pop_used(token, &[], &mut [bytes])
-        };
-        match len {
-            Ok(len) => {
+        match self.rx.take(memory::rx) {
+            Ok(Some((buffer, len))) => {
                 self.empty.push(buffer);
-                Some((buffer, (len as usize).min(RX_BUFFER)))
+                Some((buffer, len.min(RX_BUFFER)))
             }
-            Err(_) => {
-                self.fail(Failure::UnknownBuffer);
+            Ok(None) => None,
+            Err(why) => {
+                self.fail(why);
                 None
             }
         }
@@ -436,7 +342,7 @@ fn received<R: DmaRegion>((buffer, len): (u16, usize)) -> &'static [u8] {
     // SAFETY: the queue has returned the buffer. It gets it back only in `refill`, at the end of the wake, when no
     // slice lives. If a device still writes there, it changes bytes of a frame that it could have delivered with these
     // bytes in the first place. The header is read once, and the length is not in the buffer.
-    unsafe { Buffer::<R>::rx(usize::from(buffer)).first(len).bytes() }
+    unsafe { memory::rx::<R>(buffer).first(len).bytes() }
 }
 
 impl<R: DmaRegion, T: Transport, N: QueueNotify> Device for VirtioNet<R, T, N> {
@@ -478,43 +384,29 @@ impl<R: DmaRegion, T: Transport, N: QueueNotify> Device for VirtioNet<R, T, N> {
         self.reserved = Some(buffer);
         // SAFETY: the buffer was on a stack of free ones, so neither the device nor another slice has it. The returned slice
         // ends before the next call.
-        unsafe {
-            Buffer::<R>::tx(usize::from(buffer))
-                .bytes_mut()
-                .get_mut(HEADER..HEADER + len)
-        }
+        unsafe { memory::tx::<R>(buffer).bytes_mut().get_mut(HEADER..HEADER + len) }
     }
 
     fn send(&mut self, len: usize, meta: FrameMeta) {
         let Some(buffer) = self.reserved.take() else {
             return;
         };
-        // SAFETY: `reserve` took the buffer from the free ones. From `add` until `reclaim` it is the device's.
-        let token = unsafe {
-            let bytes = Buffer::<R>::tx(usize::from(buffer))
-                .first(HEADER + len)
-                .bytes_mut();
-            if let Some(place) = bytes.first_chunk_mut::<HEADER>() {
-                place.copy_from_slice(header::build(&meta).as_bytes());
-            }
-            self.tx.add(&[bytes], &mut [])
+        // SAFETY: `reserve` took the buffer from the free ones. From `give` until `reclaim` it is the device's.
+        let given = unsafe {
+            let header_place = memory::tx::<R>(buffer).first(HEADER).bytes_mut();
+            header_place.copy_from_slice(header::build(&meta).as_bytes());
+            self.tx.give(buffer, memory::tx(buffer).first(HEADER + len))
         };
-        match token {
-            Ok(token) => {
-                self.tx_buffers[usize::from(token) % QUEUE] = buffer;
-                self.queued = true;
-            }
-            // There are fewer buffers than entries, so the queue cannot be full.
-            Err(_) => self.free(buffer),
+        // There are fewer buffers than entries, so the queue cannot be full.
+        match given {
+            true => self.queued = true,
+            false => self.free(buffer),
         }
     }
 
     fn kick(&mut self) {
         if core::mem::take(&mut self.queued) {
-            fence(Ordering::SeqCst);
-            if self.tx.should_notify() {
-                self.notify.notify(TX);
-            }
+            self.tx.kick(&self.notify);
         }
     }
 }

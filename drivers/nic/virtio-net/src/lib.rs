@@ -7,7 +7,7 @@
 //! failed ([`Failure`]): its queues are not used any more. No loop here is longer than the number of buffers that the
 //! device had.
 //!
-//! The queues are those of the crate virtio-drivers. The rest is here, so that a received frame goes from the DMA buffers
+//! The queues are those of the crate virtio-drivers, with the checks of the crate `virtio`. The rest is here, so that a received frame goes from the DMA buffers
 //! straight into a brane's ring, and so that one notification covers a batch.
 //!
 //! The rings' flags suppress interrupts and notifications. `RING_EVENT_IDX` is not negotiated: with it, the queues would ask for
@@ -20,4 +20,5 @@ mod device;
 pub mod header;
 pub mod memory;
 
-pub use device::{Counters, Failure, Features, QueueNotify, StartError, VirtioNet};
+pub use device::{Counters, Features, StartError, VirtioNet};
+pub use virtio::queue::{Failure, QueueNotify};

@@ -65,7 +65,7 @@ pub struct Line<S = Box<dyn Stream>> {
 }
 
 impl Line {
-    /// Opens the Unix socket to which QEMU connects the second serial line.
+    /// Opens the Unix socket to which QEMU connects the control line.
     #[cfg(unix)]
     pub fn unix(path: &Path) -> Result<Line, Error> {
         let open = std::os::unix::net::UnixStream::connect(path);
@@ -76,7 +76,7 @@ impl Line {
         Line::over(Box::new(stream) as Box<dyn Stream>)
     }
 
-    /// Connects by TCP. QEMU or a terminal server can offer the second serial line there.
+    /// Connects by TCP. QEMU or a terminal server can offer the control line there.
     pub fn tcp(address: impl ToSocketAddrs) -> Result<Line, Error> {
         let stream = TcpStream::connect(address)?;
         stream.set_nodelay(true)?;
@@ -169,7 +169,7 @@ impl<S: Stream> Line<S> {
 
     /// Returns the next frame before `end`.
     fn next(&mut self, end: Instant) -> Result<Option<Received>, Error> {
-        let mut buffer = [0; 4096];
+        let mut buffer = [0; 64 * 1024];
         loop {
             if let Some(frame) = self.received.pop_front() {
                 return Ok(Some(frame));

@@ -15,5 +15,7 @@ pub const BOARD: Board = Board {
         cpu: "qemu64,+fsgsbase,+pdpe1gb,+xsave,+xsaveopt,+rdrand",
         nic: "virtio-net-pci",
         nic_places: &["0x2.0", "0x3.0", "0x4.0", "0x5.0"],
+        line: "virtio-serial-pci",
+        line_place: "0x19.0",
     },
 };

@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering, fence};
 use virtio_drivers::transport::{DeviceStatus, DeviceType, InterruptStatus, Transport};
 use virtio_drivers::{Error, PhysAddr};
-use virtio_net::memory::{DmaRegion, QUEUE, SIZE};
+use virtio_net::memory::{DmaRegion, QUEUE, QUEUES, SIZE};
 use virtio_net::{Features, QueueNotify, StartError, VirtioNet};
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
@@ -72,6 +72,8 @@ impl HostRegion {
 
 // SAFETY: `SIZE` bytes from a page-aligned address, allocated and never freed. Each thread has a region of its own.
 unsafe impl DmaRegion for HostRegion {
+    const SIZE: usize = SIZE;
+    const QUEUES: usize = QUEUES;
     fn base() -> NonNull<u8> {
         HostRegion::get().0
     }

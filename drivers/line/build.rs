@@ -1,0 +1,5 @@
+//! Links the protection domain and generates its constants.
+
+fn main() {
+    pd_build::protection_domain("line.elf");
+}
