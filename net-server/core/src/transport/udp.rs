@@ -81,9 +81,13 @@ impl Udp {
 impl Protocol for Udp {
     fn create(&mut self, family: Family, account: &mut Account) -> Result<(), Shortage> {
         let mut purchase = account.purchase();
+        let groups = match self.charges {
+            [None, None] => Some(Memberships::create(&mut purchase)?),
+            _ => None,
+        };
         self.ports.create(family, sock::SLOTS, &mut purchase)?;
-        if self.charges.iter().all(Option::is_none) {
-            self.groups = Memberships::create(&mut purchase)?;
+        if let Some(groups) = groups {
+            self.groups = groups;
         }
         self.charges[family as usize] = Some(purchase.commit());
         Ok(())

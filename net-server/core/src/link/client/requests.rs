@@ -136,7 +136,7 @@ impl Client {
                     stack.net.counters.client_stale += 1;
                     return Ok(true);
                 }
-                Ok(self.group_request(now, stack, index, kind, payload))
+                self.group_request(now, stack, index, kind, payload)
             }
             request::SHUTDOWN | request::CLOSE | request::ABORT => {
                 if matches!(slot.what, Use::Free) || slot.generation != generation {
@@ -173,7 +173,8 @@ impl Client {
         }
     }
 
-    /// Handles a request about groups of a UDP socket. Returns false if it makes no sense.
+    /// Handles a request about groups of a UDP socket. Returns false if it makes no sense. What is in the ring leaves before its options
+    /// change, up to one budget.
     fn group_request(
         &mut self,
         now: u64,
@@ -181,18 +182,19 @@ impl Client {
         index: usize,
         kind: u32,
         payload: &[u8],
-    ) -> bool {
+    ) -> Result<bool, Violation> {
         let Some(Slot {
             what: Use::Udp(udp), ..
         }) = self.slots.get_mut(index)
         else {
-            return false;
+            return Ok(false);
         };
         let (token, outcome) = match kind {
             request::GROUP_OPTIONS => {
                 let Ok(options) = socket::GroupOptions::read_from_bytes(payload) else {
-                    return false;
+                    return Ok(false);
                 };
+                udp.send(now, stack)?;
                 let netif = interface(stack, &options.interface, None);
                 let outcome = netif.map(|netif| {
                     udp.options = GroupOptions {
@@ -205,7 +207,7 @@ impl Client {
             }
             _ => {
                 let Ok(membership) = socket::Membership::read_from_bytes(payload) else {
-                    return false;
+                    return Ok(false);
                 };
                 let group = address(&membership.group).and_then(|group| group.ok_or(error::INVALID));
                 let socket = udp.udp;
@@ -222,7 +224,7 @@ impl Client {
         };
         let error = outcome.err().unwrap_or_default();
         self.tell(index, event::DONE, Payload::Done(Done { token, error }));
-        true
+        Ok(true)
     }
 
     fn listen(&mut self, stack: &mut Stack, slot: usize, payload: &[u8]) -> Result<(), u32> {
