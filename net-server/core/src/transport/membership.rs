@@ -166,11 +166,10 @@ impl<W: Wire> Groups<W> {
     pub fn join(&mut self, now: u64, netif: usize, group: IpAddress) -> Result<(), u32> {
         self.follow_mode_of(now, netif);
         let used = |record: &&Record| record.users != 0;
-        if !self
+        let fresh = self
             .find(netif, group)
-            .is_some_and(|at| self.records[at].users != 0)
-            && self.records.iter().filter(used).count() >= GROUPS
-        {
+            .is_none_or(|at| self.records[at].users == 0);
+        if fresh && self.records.iter().filter(used).count() >= GROUPS {
             return Err(error::NO_RESOURCES);
         }
         let at = self.add(netif, group).ok_or(error::NO_RESOURCES)?;
