@@ -198,6 +198,8 @@ fn hand_in_whole(
 }
 
 /// Delivers a datagram for a group to each socket that has joined it. Their number is bounded by the table of memberships.
+#[cold]
+#[inline(never)]
 fn deliver_copies(
     stack: &mut Stack,
     clients: &mut [Client],

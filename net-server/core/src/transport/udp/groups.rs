@@ -164,7 +164,9 @@ impl Udp {
         self.groups.receivers = receivers;
     }
 
-    /// Sends a datagram to a group. It does not leave in fragments.
+    /// Sends a datagram to a group. It does not leave in fragments. Never inlined, so that it costs other datagrams nothing.
+    #[cold]
+    #[inline(never)]
     pub(super) fn send_to_group(&mut self, net: &mut Net, datagram: &Datagram<'_>, fill: impl Fn(&mut [u8])) {
         let Datagram {
             src_port,
