@@ -46,6 +46,12 @@ pub mod request {
     /// CBOR [`crate::query::Query`], with a token of the client in place of the slot. Answer `ANSWER` when the result is known. A
     /// client may have [`super::QUESTIONS`] queries under way.
     pub const QUERY: u32 = 9;
+    /// Payload [`super::Membership`]: the UDP socket joins a group at an interface. Answer `DONE`.
+    pub const JOIN_GROUP: u32 = 10;
+    /// Payload [`super::Membership`]: the UDP socket leaves a group at an interface. Answer `DONE`.
+    pub const LEAVE_GROUP: u32 = 11;
+    /// Payload [`super::GroupOptions`]: how the UDP socket sends to groups from now on. Answer `DONE`.
+    pub const GROUP_OPTIONS: u32 = 12;
 }
 
 /// Kind of an event: meta word 0.
@@ -69,6 +75,8 @@ pub mod event {
     pub const IDENTITY: u32 = 8;
     /// CBOR [`crate::query::Answer`], with the query's token in place of the slot.
     pub const ANSWER: u32 = 9;
+    /// Payload [`super::Done`]: the answer to a request about groups. The socket stays as it is if the request has failed.
+    pub const DONE: u32 = 10;
 }
 
 /// Most queries that a client may have under way. A further query counts as malformed and has no answer.
@@ -165,6 +173,57 @@ pub struct Endpoints {
 pub struct Failed {
     /// One of [`error`].
     pub error: u32,
+}
+
+/// Payload of `DONE`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Done {
+    /// The request's token.
+    pub token: u32,
+    /// 0, or one of [`error`].
+    pub error: u32,
+}
+
+/// Length of an interface's name in bytes.
+pub const INTERFACE_NAME: usize = 32;
+
+/// An interface of the brane, by its name or by an address of it. With neither, the brane selects it by its routes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Interface {
+    /// Name, UTF-8, padded with zeros. All zero for none.
+    pub name: [u8; INTERFACE_NAME],
+    /// An address of the interface, or any. The port is unused.
+    pub address: SockAddr,
+}
+
+/// Payload of `JOIN_GROUP` and `LEAVE_GROUP`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct Membership {
+    /// A number that the answer repeats.
+    pub token: u32,
+    /// The group. The port is unused: the socket's own counts.
+    pub group: SockAddr,
+    /// The interface.
+    pub interface: Interface,
+}
+
+/// Payload of `GROUP_OPTIONS`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub struct GroupOptions {
+    /// A number that the answer repeats.
+    pub token: u32,
+    /// Time to live or hop limit of datagrams to groups.
+    pub ttl: u8,
+    /// 1 if members in the brane itself get a copy of what the socket sends.
+    pub loops: u8,
+    /// Zero.
+    pub reserved: [u8; 2],
+    /// The interface that datagrams to groups leave by.
+    pub interface: Interface,
 }
 
 /// Addresses that an [`Identity`] can carry.

@@ -19,6 +19,7 @@ fn main() {
         ("irq-checker.elf", "signal-flood"),
         ("subject.elf", "signal-flood"),
         ("stray.elf", "stray"),
+        ("multicast.elf", "multicast"),
         ("subscriber.elf", "two-nics"),
     ]);
     let out = std::env::var("OUT_DIR").expect("cargo sets OUT_DIR");

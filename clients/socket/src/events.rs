@@ -13,7 +13,7 @@ use alloc::vec::Vec;
 use brane_abi::layout::sock;
 use brane_abi::query::MAX_ANSWER;
 use brane_abi::ring::Consumer;
-use brane_abi::socket::{self, CONTROL_BIT, Endpoints, Failed, event};
+use brane_abi::socket::{self, CONTROL_BIT, Done, Endpoints, Failed, event};
 use zerocopy::FromBytes;
 
 /// Most events taken in one poll; the rest waits for the next turn of the loop.
@@ -103,6 +103,17 @@ impl Core {
                 slot.error.get_or_insert(Error::from_code(failed.error));
                 slot.phase = Phase::Closing;
             }
+            (event::DONE, Phase::Open) => {
+                let Ok(done) = Done::read_from_bytes(payload) else {
+                    return false;
+                };
+                if done.token != slot.asked {
+                    return false;
+                }
+                slot.answered = (done.token, done.error);
+            }
+            // The answer to a request of a socket that has been dropped meanwhile.
+            (event::DONE, Phase::Closing) => {}
             (event::PEER_CLOSED, Phase::Open) => slot.eof = true,
             (event::RESET, Phase::Open) => {
                 slot.error.get_or_insert(Error::ConnectionReset);

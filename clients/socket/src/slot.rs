@@ -88,6 +88,9 @@ pub(crate) struct Slot {
     pub eof: bool,
     pub endpoints: Endpoints,
     pub rings: Option<(Range, Range)>,
+    /// Token of the last request about groups, and the answer that came last: its token and error.
+    pub asked: u32,
+    pub answered: (u32, u32),
     /// Task that waits for the answer to the request, for bytes or for datagrams.
     pub rx: Waiter,
     /// Task that waits for room.
@@ -108,6 +111,8 @@ impl Slot {
             eof: false,
             endpoints: Endpoints::default(),
             rings: None,
+            asked: 0,
+            answered: (0, 0),
             rx: Waiter::default(),
             tx: Waiter::default(),
             timeout: u64::MAX,

@@ -4,6 +4,7 @@
 //! the replies are published once for the whole batch. The brane is not trusted: an impossible index or length ends the link.
 
 use crate::error::Error;
+use crate::multicast::GroupSettings;
 use crate::net_client::{NetClient, bytes};
 use crate::slot::{Direction, Handle, RingSizes};
 use crate::tcp::{from_abi, to_abi};
@@ -19,10 +20,11 @@ const HEADER: usize = size_of::<DatagramHeader>();
 
 /// A UDP socket. Dropping it closes it; the brane still sends the datagrams in the transmit ring.
 pub struct UdpSocket {
-    handle: Handle,
+    pub(crate) handle: Handle,
     rx: Consumer,
     tx: Producer,
     local: SocketAddr,
+    pub(crate) groups: GroupSettings,
 }
 
 /// A received datagram, still in the ring.
@@ -115,7 +117,8 @@ enum End {
 
 impl UdpSocket {
     /// Binds to an address and a port. An unspecified address means every address of the brane, of both families. For port 0 the
-    /// brane chooses a port.
+    /// brane chooses a port. A socket at the address of a group receives what is sent to this group, once it has joined, and
+    /// nothing else. It may have the port of other sockets, and the port must not be 0.
     pub async fn bind(net: &NetClient, local: SocketAddr, sizes: RingSizes) -> Result<UdpSocket, Error> {
         let handle = net.0.take_slot(Some(sizes)).await?;
         let (rx, tx, rings) = {
@@ -137,6 +140,7 @@ impl UdpSocket {
             rx,
             tx,
             local: from_abi(&endpoints.local),
+            groups: GroupSettings::default(),
         })
     }
 

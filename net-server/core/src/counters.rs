@@ -91,6 +91,8 @@ counters! {
     udp_unreachable = "udp neighbour unreachable",
     /// Datagrams that waited for a neighbour and were tried again.
     udp_retried = "udp retried",
+    /// Requests to join a group that were refused because a table or the client's share of it was full.
+    groups_refused = "groups refused",
     /// ICMP errors received about datagrams of clients.
     udp_icmp_errors = "udp icmp errors",
     /// Connections that came in and were established.

@@ -6,3 +6,4 @@ pub mod extensions;
 pub mod fragments;
 pub mod icmp_error;
 pub mod identification;
+pub mod output;

@@ -33,6 +33,8 @@ pub struct Net {
     errors: Limit,
     /// A copy of a message that smoltcp sees in place of the received one.
     pub(crate) edited: Vec<u8>,
+    /// The packet that is handled had the option router alert in its hop-by-hop options (RFC 2711).
+    pub(crate) router_alert: bool,
     rng: ChaCha12Rng,
 }
 
@@ -44,6 +46,7 @@ impl Net {
             counters: Counters::default(),
             errors: Limit::new(now),
             edited: Vec::with_capacity(COPY),
+            router_alert: false,
             rng,
         }
     }

@@ -351,6 +351,11 @@ impl NetIf {
         self.addresses.iter().any(|cidr| cidr.address() == address)
     }
 
+    /// Returns true if the brane can send from `address` by this interface: it is its own, or on `lo0` in one of its networks.
+    pub fn contains_own(&self, address: IpAddress) -> bool {
+        self.owns(address) || self.is_loopback() && self.contains(address)
+    }
+
     /// Returns true if `address` is in one of its networks.
     pub fn contains(&self, address: IpAddress) -> bool {
         self.addresses.iter().any(|cidr| cidr.contains_addr(&address))

@@ -63,6 +63,8 @@ pub enum Outcome {
     Done,
     /// A datagram for a client's UDP socket: the caller delivers these bytes of the frame.
     Datagram(Delivery, Range<usize>),
+    /// A datagram for a group: the caller delivers these bytes of the frame to each of [`crate::transport::udp::Udp::receivers`].
+    Group(Delivery, Range<usize>),
     /// It is malformed. The caller counts it.
     Malformed(Reason),
     /// Its sender gets this error, if that is allowed.
@@ -82,6 +84,10 @@ pub enum State {
     Tcp,
     /// [`crate::transport::udp::Udp`].
     Udp,
+    /// [`crate::transport::igmp::Igmp`].
+    Igmp,
+    /// [`crate::transport::mld::Mld`].
+    Mld,
     /// An object of its own in each family, made when the brane starts.
     Own(fn() -> Box<dyn Protocol>),
 }
@@ -115,12 +121,17 @@ impl Entry {
 
     /// Makes the entry of a protocol that is part of its family and has its own object.
     pub const fn built_in(number: u8, name: &'static str, make: fn() -> Box<dyn Protocol>) -> Entry {
+        Entry::part_of_family(number, name, State::Own(make))
+    }
+
+    /// Makes the entry of a protocol that is part of its family and that the stack uses by its type.
+    pub const fn part_of_family(number: u8, name: &'static str, state: State) -> Entry {
         Entry {
             number,
             name,
             protocol: None,
             wants: None,
-            state: State::Own(make),
+            state,
         }
     }
 

@@ -1,4 +1,4 @@
-//! What smoltcp must not see: messages of ARP, neighbour discovery, MLD and DHCP that would make it panic, or give the brane an
+//! What smoltcp must not see: messages of ARP, neighbour discovery and DHCP that would make it panic, or give the brane an
 //! address, a router or a neighbour that no host may give it.
 //!
 //! The messages come from any host on the link; [`crate::headers`] has checked lengths and checksums of the layers below. A message
@@ -43,7 +43,7 @@ pub fn arp_sender(frame: &[u8]) -> Option<Ipv4Addr> {
     chunk::<4>(frame, ETHERNET + 14).map(Ipv4Addr::from)
 }
 
-/// Judges a frame with a message of neighbour discovery or MLD (ICMPv6 types 130 to 137 and 143). `taken` says which addresses
+/// Judges a frame with a message of neighbour discovery (ICMPv6 types 133 to 137). `taken` says which addresses
 /// an advertised prefix must not lead to; the copy of an edited frame is written to `edited`.
 pub fn discovery(
     frame: &[u8],
@@ -99,17 +99,6 @@ fn judge(frame: &[u8], mac: [u8; 6], taken: impl Fn(Ipv6Addr) -> bool) -> Option
     let (hop_limit, src, dst) = (*packet.get(7)?, address6(packet, 8)?, address6(packet, 24)?);
     let [kind, code, ..] = *message else { return None };
     let mut marks = Marks::default();
-    match kind {
-        // RFC 3810, 5.1.14 and 6.2, and a group must be one: smoltcp reports membership in whatever it was asked about, and
-        // panics for what is no group.
-        130 => {
-            let group = address6(message, 8)?;
-            let asks = group.is_unspecified() || group.is_multicast();
-            return (hop_limit == 1 && code == 0 && is_link_local6(src) && asks).then_some(marks);
-        }
-        131 | 132 | 143 => return Some(marks),
-        _ => {}
-    }
     // RFC 4861, 6.1, 7.1 and 8.1.
     if hop_limit != 255 || code != 0 {
         return None;

@@ -3,6 +3,7 @@
 //! Frames come from any host, by way of the trusted driver. Nothing here knows of clients' memory; the sockets' users are in
 //! [`crate::link::client`].
 
+mod groups;
 mod parts;
 
 use crate::family::inet::Inet;
@@ -21,6 +22,8 @@ use crate::pfil::link::LinkHeads;
 use crate::protosw::{Outcome, Place, Protocol, State};
 use crate::query::Queries;
 use crate::transport::icmp::{ErrorReport, Icmp};
+use crate::transport::igmp::Igmp;
+use crate::transport::mld::Mld;
 use crate::transport::tcp::Tcp;
 use crate::transport::udp::rx_flow_cache::{self, Delivery, Flow};
 use crate::transport::udp::{Datagram, Udp};
@@ -51,6 +54,8 @@ pub enum Received {
     Done,
     /// A datagram for a client's UDP socket: the caller delivers these bytes of the frame.
     Datagram(Delivery, Range<usize>),
+    /// A datagram for a group: the caller delivers these bytes of the frame to each of [`Udp::receivers`].
+    Group(Delivery, Range<usize>),
     /// A packet is complete again: [`Stack::take_whole`] has it, to be handed in like a received frame.
     Reassembled,
     /// A packet had IPv6 extension headers. [`Stack::take_stripped`] has it without them, to be handed in like a received frame.
@@ -82,9 +87,13 @@ pub struct Stack {
     pub udp: Udp,
     /// ICMP and ICMPv6.
     pub icmp: Icmp,
+    /// IGMP.
+    pub igmp: Igmp,
+    /// MLD.
+    pub mld: Mld,
     /// Protocols with an object of their own.
     own: Vec<(Place, Box<dyn Protocol>)>,
-    /// Earliest deadline of the protocols in `own`. Kept, because every turn asks for it.
+    /// Earliest deadline of the protocols in `own` and of group membership. Kept, because every turn asks for it.
     own_deadline: u64,
     /// Queries that are under way.
     pub queries: Queries,
@@ -98,7 +107,7 @@ impl Stack {
         let own = Family::ALL.into_iter().flat_map(Place::all);
         let own = own.filter_map(|place| match place.entry().state {
             State::Own(make) => Some((place, make())),
-            State::Icmp | State::Tcp | State::Udp => None,
+            State::Icmp | State::Tcp | State::Udp | State::Igmp | State::Mld => None,
         });
         Stack {
             pfil: None,
@@ -111,6 +120,8 @@ impl Stack {
             tcp: Tcp::new(&mut rng, hash.clone()),
             udp: Udp::new(hash),
             icmp: Icmp::default(),
+            igmp: Igmp::default(),
+            mld: Mld::default(),
             own: own.collect(),
             own_deadline: u64::MAX,
             queries: Queries::default(),
@@ -233,12 +244,13 @@ impl Stack {
             return Received::Done;
         };
         let outcome = protocol.input(now, net, packet);
-        if matches!(place.entry().state, State::Own(_)) {
+        if matches!(place.entry().state, State::Own(_) | State::Igmp | State::Mld) {
             self.note_own_deadline();
         }
         match outcome {
             Outcome::Done => {}
             Outcome::Datagram(delivery, payload) => return Received::Datagram(delivery, payload),
+            Outcome::Group(delivery, payload) => return Received::Group(delivery, payload),
             Outcome::Malformed(reason) => self.net.malformed(packet.netif, reason),
             Outcome::Rejected(cause) => self.reject(now, packet, cause),
             Outcome::Resolved(hop) => self.resolved(now, packet.netif, hop),
@@ -318,6 +330,7 @@ impl Stack {
             netif.received.frames -= 1;
             netif.received.bytes -= packet.frame.len() as u64;
         }
+        self.net.router_alert = extensions::has_router_alert(packet.frame, packet.start);
         let stripped = &mut self.inet6.stripped;
         if extensions::strip(packet.frame, packet.start, len, packet.number, stripped) {
             return Received::Stripped {
@@ -346,7 +359,8 @@ impl Stack {
             return Received::Done;
         };
         let netif = self.net.netifs.get(packet.netif);
-        if !netif.is_some_and(|netif| netif.accepts(packet.dst)) {
+        let joined = self.igmp.groups.has(packet.netif, packet.dst);
+        if !joined && !netif.is_some_and(|netif| netif.accepts(packet.dst)) {
             return Received::Done;
         }
         let outcome = self.inet.fragments.add(now, &fragment);
@@ -381,10 +395,11 @@ impl Stack {
     /// Takes the memory back that [`Self::take_stripped`] has lent.
     pub fn give_back_stripped(&mut self, stripped: Vec<u8>) {
         self.inet6.stripped = stripped;
+        self.net.router_alert = false;
     }
 
     /// Sends a datagram whose bytes `fill` writes. `fill` is called twice at most.
-    pub fn send_udp(&mut self, now: u64, datagram: Datagram, fill: impl Fn(&mut [u8])) {
+    pub fn send_udp(&mut self, now: u64, datagram: Datagram<'_>, fill: impl Fn(&mut [u8])) {
         self.udp.send(now, &mut self.net, datagram, fill);
     }
 

@@ -3,6 +3,8 @@
 
 pub mod icmp;
 pub mod igmp;
+pub mod membership;
+pub mod mld;
 mod ports;
 pub mod tcp;
 pub mod udp;

@@ -147,6 +147,7 @@ fn datagrams_wait_for_a_neighbour_up_to_the_last_byte_that_there_is_room_for() {
             local: None,
             remote: IpEndpoint::new(IpAddress::v4(10, 0, 2, 9), 7),
             len,
+            options: &Default::default(),
         };
         stack.send_udp(now, datagram, |room| room.fill(1));
         let waiting = &stack.net.netifs[1].queue;

@@ -123,6 +123,11 @@ fn a_host_without_an_address_may_ask_for_one_and_a_querier_for_groups() {
     ask[..6].fill(0xff);
     let mut query = packet("0.0.0.0", "224.0.0.1", 2, &[0x11, 10, 0, 0, 0, 0, 0, 0]);
     query[..6].copy_from_slice(&[1, 0, 0x5e, 0, 0, 1]);
+    // It does not pass routers.
+    query[22] = 1;
+    query[24..26].fill(0);
+    let sum = !net_server_core::ip::checksum::sum(&query[14..34]);
+    query[24..26].copy_from_slice(&sum.to_be_bytes());
     answers(&mut host, ask, 0);
     answers(&mut host, query.clone(), 0);
     assert_eq!(host.counter("malformed") + host.counter("bad checksum"), 0);

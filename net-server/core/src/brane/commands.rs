@@ -199,6 +199,10 @@ impl Brane {
         let index = self.own(name)?;
         self.stack.end_queries_over(index);
         self.stack.captures.gone(index, End::Moved);
+        self.stack.leave_all_at(index);
+        self.clients
+            .iter_mut()
+            .for_each(|client| client.forget_netif(index));
         let mut netif = self.stack.net.netifs.remove(index);
         netif.tx.count(&mut self.stack.net.counters);
         if let Some(number) = netif.port() {

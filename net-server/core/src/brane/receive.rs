@@ -167,6 +167,9 @@ fn hand_in(stack: &mut Stack, clients: &mut [Client], now: u64, index: usize, fr
         Received::Datagram(delivery, payload) => {
             deliver(stack, clients, now, &delivery, &frame[payload]);
         }
+        Received::Group(delivery, payload) => {
+            deliver_copies(stack, clients, now, delivery, &frame[payload]);
+        }
         Received::Reassembled => {
             let whole = stack.take_whole(index, frame);
             hand_in_whole(stack, clients, now, index, &whole, false);
@@ -190,9 +193,29 @@ fn hand_in_whole(
     whole: &[u8],
     intact: bool,
 ) {
-    if let Received::Datagram(delivery, payload) = stack.frame(now, index, whole, intact) {
-        deliver(stack, clients, now, &delivery, &whole[payload]);
+    match stack.frame(now, index, whole, intact) {
+        Received::Datagram(delivery, payload) => deliver(stack, clients, now, &delivery, &whole[payload]),
+        Received::Group(delivery, payload) => deliver_copies(stack, clients, now, delivery, &whole[payload]),
+        Received::Done | Received::Reassembled | Received::Stripped { .. } => {}
     }
+}
+
+/// Delivers a datagram for a group to each socket that has joined it. Their number is bounded by the table of memberships.
+#[cold]
+#[inline(never)]
+fn deliver_copies(
+    stack: &mut Stack,
+    clients: &mut [Client],
+    now: u64,
+    mut delivery: Delivery,
+    payload: &[u8],
+) {
+    let receivers = stack.udp.take_receivers();
+    for (client, slot) in &receivers {
+        (delivery.client, delivery.slot) = (*client, *slot);
+        deliver(stack, clients, now, &delivery, payload);
+    }
+    stack.udp.give_back_receivers(receivers);
 }
 
 fn deliver(stack: &mut Stack, clients: &mut [Client], now: u64, delivery: &Delivery, payload: &[u8]) {

@@ -5,14 +5,13 @@ use crate::headers::wire::number;
 use crate::ip::fragments::Fragments;
 use crate::netif::dhcp::Dhcp;
 use crate::protosw::{Entry, State};
-use crate::transport::igmp::Igmp;
 use alloc::boxed::Box;
 use brane_abi::control::Protocol;
 
 /// Protocols of the family, in the order of their creation.
 pub const PROTOCOLS: &[Entry] = &[
     Entry::built_in(number::UDP, "dhcp", || Box::new(Dhcp)).wants(Dhcp::wants),
-    Entry::built_in(number::IGMP, "igmp", || Box::new(Igmp)),
+    Entry::part_of_family(number::IGMP, "igmp", State::Igmp),
     Entry::new(number::ICMP, "icmp", Protocol::Icmp, State::Icmp),
     Entry::new(number::UDP, "udp", Protocol::Udp, State::Udp),
     Entry::new(number::TCP, "tcp", Protocol::Tcp, State::Tcp),

@@ -5,6 +5,7 @@ use crate::headers::wire::number;
 use crate::neighbor::discovery::Discovery;
 use crate::net::COPY;
 use crate::protosw::{Entry, State};
+use crate::transport::mld::Mld;
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use brane_abi::control::Protocol;
@@ -12,6 +13,7 @@ use brane_abi::control::Protocol;
 /// Protocols of the family, in the order of their creation.
 pub const PROTOCOLS: &[Entry] = &[
     Entry::built_in(number::ICMPV6, "nd", || Box::new(Discovery)).wants(Discovery::wants),
+    Entry::part_of_family(number::ICMPV6, "mld", State::Mld).wants(Mld::wants),
     Entry::new(number::ICMPV6, "icmp6", Protocol::Icmp6, State::Icmp),
     Entry::new(number::UDP, "udp", Protocol::Udp, State::Udp),
     Entry::new(number::TCP, "tcp", Protocol::Tcp, State::Tcp),

@@ -145,6 +145,31 @@ fn options(header: &[u8], at: usize) -> Result<(), Option<Problem>> {
     Err(None)
 }
 
+/// Returns true if the IPv6 packet that begins at byte `start` has hop-by-hop options with a router alert (RFC 2711). [`walk`] has
+/// found them well-formed.
+pub fn has_router_alert(frame: &[u8], start: usize) -> bool {
+    let Some([0, rest @ ..]) = frame.get(start + 6..) else {
+        return false;
+    };
+    let header = rest.get(FIXED - 7..).unwrap_or_default();
+    let Some(header) = header
+        .get(1)
+        .and_then(|len| header.get(2..(usize::from(*len) + 1) * 8))
+    else {
+        return false;
+    };
+    let mut options = header;
+    for _ in 0..OPTIONS {
+        options = match options {
+            [0, rest @ ..] => rest,
+            [5, 2, _, _, ..] => return true,
+            [_, len, rest @ ..] => rest.get(usize::from(*len)..).unwrap_or_default(),
+            _ => return false,
+        };
+    }
+    false
+}
+
 /// Writes `frame`, whose IPv6 header begins at `start`, to `out` without its `len` bytes of extension headers; `protocol` is
 /// what stands behind them. Returns false if `out` has no room, or if the
 /// frame is not as [`walk`] found it.

@@ -20,7 +20,7 @@ use brane_abi::net::SockAddr;
 use brane_abi::query::Answer;
 use brane_abi::ring::RingError;
 use brane_abi::shared::SharedRegion;
-use brane_abi::socket::{CONTROL_BIT, Endpoints, Failed, Identity, QUESTIONS, error, event};
+use brane_abi::socket::{CONTROL_BIT, Done, Endpoints, Failed, Identity, QUESTIONS, error, event};
 use requests::DEFERRED;
 use zerocopy::IntoBytes;
 
@@ -36,6 +36,7 @@ enum Payload {
     None,
     Endpoints(Endpoints),
     Failed(Failed),
+    Done(Done),
     /// The latest identity.
     Identity,
     Answer(Vec<u8>),
@@ -47,6 +48,7 @@ impl Payload {
             Payload::None => &[],
             Payload::Endpoints(e) => e.as_bytes(),
             Payload::Failed(f) => f.as_bytes(),
+            Payload::Done(done) => done.as_bytes(),
             Payload::Identity => identity.as_bytes(),
             Payload::Answer(text) => text,
         }
@@ -308,7 +310,7 @@ impl Client {
                     stack.tcp.abort(now, &mut stack.net, conn);
                 }
             }
-            Use::Udp(udp) => stack.udp.unbind(&udp.udp),
+            Use::Udp(udp) => stack.close_udp(now, &udp.udp),
         }
     }
 
@@ -320,10 +322,22 @@ impl Client {
                 Use::Udp(udp) => udp.udp.local,
                 _ => None,
             };
-            if local.is_some_and(|address| !stack.net.owns(address)) {
+            // A group is no address of the brane, and is not lost with one.
+            if local.is_some_and(|address| !address.is_multicast() && !stack.net.owns(address)) {
                 self.free(now, stack, index, error::ADDRESS_NOT_AVAILABLE);
                 self.slots[index].what = Use::Over;
                 self.tell(index, event::RESET, Payload::None);
+            }
+        }
+    }
+
+    /// An interface is removed: no socket sends to groups by it any more.
+    pub fn forget_netif(&mut self, netif: usize) {
+        for slot in &mut self.slots {
+            if let Use::Udp(udp) = &mut slot.what
+                && udp.options.netif == Some(netif)
+            {
+                udp.options.netif = None;
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Input of ARP (RFC 826), neighbour and router discovery (RFC 4861), and group membership of IPv6 (RFC 3810).
+//! Input of ARP (RFC 826), and of neighbour and router discovery (RFC 4861).
 //!
 //! Messages come from any host on the link. Those about neighbours end in the interface's table; smoltcp is shown the others,
 //! after [`crate::smoltcp_guard`] has judged them.
@@ -35,9 +35,9 @@ pub fn arp_input(now: u64, net: &mut Net, index: usize, frame: &[u8]) -> Outcome
 pub struct Discovery;
 
 impl Discovery {
-    /// Returns true for messages of discovery and of group membership.
+    /// Returns true for messages of discovery.
     pub fn wants(_: &Net, packet: &Packet<'_>) -> bool {
-        matches!(packet.bytes().first(), Some(130..=137 | 143))
+        matches!(packet.bytes().first(), Some(133..=137))
     }
 }
 

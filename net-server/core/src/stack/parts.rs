@@ -14,6 +14,8 @@ impl Stack {
             tcp,
             udp,
             icmp,
+            igmp,
+            mld,
             own,
             ..
         } = self;
@@ -21,6 +23,8 @@ impl Stack {
             State::Tcp => tcp,
             State::Udp => udp,
             State::Icmp => icmp,
+            State::Igmp => igmp,
+            State::Mld => mld,
             State::Own(_) => {
                 let (_, protocol) = own.iter_mut().find(|(at, _)| *at == place)?;
                 protocol.as_mut()
@@ -35,16 +39,19 @@ impl Stack {
         visit(&mut self.tcp, net);
         visit(&mut self.udp, net);
         visit(&mut self.icmp, net);
+        visit(&mut self.igmp, net);
+        visit(&mut self.mld, net);
         for (_, protocol) in &mut self.own {
             visit(protocol.as_mut(), net);
         }
         self.note_own_deadline();
     }
 
-    /// Notes the earliest deadline of the protocols with an object of their own. Must be called when one of them has worked.
+    /// Notes the earliest deadline of group membership and of the protocols with an object of their own. Must be called when one of them has worked.
     pub(super) fn note_own_deadline(&mut self) {
         let own = self.own.iter().map(|(_, protocol)| protocol.deadline());
-        self.own_deadline = own.fold(u64::MAX, u64::min);
+        let groups = self.igmp.deadline().min(self.mld.deadline());
+        self.own_deadline = own.fold(groups, u64::min);
     }
 
     fn create_protocol(&mut self, place: Place) -> Result<(), Shortage> {

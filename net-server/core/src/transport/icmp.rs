@@ -16,6 +16,7 @@ use crate::neighbor::discovery::Discovery;
 use crate::net::Net;
 use crate::protosw::{Outcome, Protocol};
 use crate::query::{PINGS, Requester};
+use crate::transport::mld::Mld;
 use alloc::vec::Vec;
 use brane_abi::control::Family;
 use brane_abi::query::{Answer, Refusal};
@@ -43,7 +44,8 @@ pub fn check(net: &Net, packet: &Packet<'_>) -> Result<(), Reason> {
     if !packet.is_from_link() {
         return Ok(());
     }
-    let nameless = is_v6 && packet.src.is_unspecified() && !Discovery::wants(net, packet);
+    let nameless =
+        is_v6 && packet.src.is_unspecified() && !(Discovery::wants(net, packet) || Mld::wants(net, packet));
     if net.is_ours(packet.src) || nameless {
         return Err(Reason::Address);
     }

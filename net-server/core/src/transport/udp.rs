@@ -3,6 +3,7 @@
 //! Datagrams come from any host; sockets belong to clients.
 
 mod datagrams;
+pub mod groups;
 mod header;
 pub mod rx_flow_cache;
 pub mod tx_route_cache;
@@ -22,6 +23,7 @@ use brane_abi::control::{self, Family};
 use brane_abi::layout::sock;
 use brane_abi::query::Socket;
 use foldhash::fast::FixedState;
+use groups::{GroupOptions, Memberships};
 use rx_flow_cache::{Delivery, RxFlowCache};
 use smoltcp::wire::{IpAddress, IpEndpoint};
 use tx_route_cache::TxRouteCache;
@@ -40,7 +42,7 @@ pub struct UdpSocket {
 }
 
 /// What a datagram to send says of itself.
-pub struct Datagram {
+pub struct Datagram<'a> {
     /// Our port.
     pub src_port: u16,
     /// Our address, where the client named one.
@@ -49,6 +51,8 @@ pub struct Datagram {
     pub remote: IpEndpoint,
     /// Its length in bytes.
     pub len: usize,
+    /// How it is sent if its destination is a group.
+    pub options: &'a GroupOptions,
 }
 
 /// UDP of a brane, for both families: its sockets.
@@ -57,6 +61,7 @@ pub struct Udp {
     /// Flows whose last datagram was delivered a moment ago.
     pub(crate) rx_flow_cache: RxFlowCache,
     tx_route_cache: TxRouteCache,
+    groups: Memberships,
     charges: [Option<Charge>; 2],
 }
 
@@ -67,6 +72,7 @@ impl Udp {
             ports: Ports::new(hash),
             rx_flow_cache: RxFlowCache::default(),
             tx_route_cache: TxRouteCache::default(),
+            groups: Memberships::default(),
             charges: [None, None],
         }
     }
@@ -75,7 +81,14 @@ impl Udp {
 impl Protocol for Udp {
     fn create(&mut self, family: Family, account: &mut Account) -> Result<(), Shortage> {
         let mut purchase = account.purchase();
+        let groups = match self.charges {
+            [None, None] => Some(Memberships::create(&mut purchase)?),
+            _ => None,
+        };
         self.ports.create(family, sock::SLOTS, &mut purchase)?;
+        if let Some(groups) = groups {
+            self.groups = groups;
+        }
         self.charges[family as usize] = Some(purchase.commit());
         Ok(())
     }
@@ -85,6 +98,9 @@ impl Protocol for Udp {
         self.invalidate_caches();
         let charge = self.charges[family as usize].take();
         charge.into_iter().for_each(|charge| account.refund(charge));
+        if self.charges.iter().all(Option::is_none) {
+            self.groups = Memberships::default();
+        }
     }
 
     fn input(&mut self, now: u64, net: &mut Net, packet: &Packet<'_>) -> Outcome {
@@ -99,8 +115,11 @@ impl Protocol for Udp {
         let Some(netif) = net.netifs.get_mut(packet.netif) else {
             return Outcome::Done;
         };
-        if udp.src_port == 0 || !netif.accepts(udp.dst) {
+        if udp.src_port == 0 {
             return Outcome::Done;
+        }
+        if !link && udp.dst.is_multicast() || !netif.accepts(udp.dst) {
+            return self.group_input(net, packet, &udp);
         }
         let Some(socket) = self.ports.find(udp.dst, udp.dst_port) else {
             return Outcome::Rejected(Cause::Port);

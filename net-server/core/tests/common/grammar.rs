@@ -33,6 +33,7 @@ impl Link {
         let mut host = Host::new(config, 0);
         host.settle();
         echo::serve(&mut host, ListenOptions::default().backlog);
+        echo::join(&mut host);
         let mut link = Link {
             host,
             xid: [0; 4],
@@ -198,7 +199,7 @@ impl Link {
 /// An IPv4 address: mostly one that means something here.
 fn address4(u: Bytes) -> Result<Ipv4Addr> {
     let own = Ipv4Addr::new(10, 0, 2, 1);
-    Ok(match u.int_in_range(0..=14)? {
+    Ok(match u.int_in_range(0..=15)? {
         0..=3 => Ipv4Addr::new(10, 0, 2, 9),
         4 => own,
         5 => Ipv4Addr::new(10, 0, 2, 77),
@@ -210,6 +211,7 @@ fn address4(u: Bytes) -> Result<Ipv4Addr> {
         11 => Ipv4Addr::new(240, 0, 0, 1),
         12 => Ipv4Addr::new(192, 0, 2, 1),
         13 => Ipv4Addr::new(10, 0, 2, 0),
+        14 => Ipv4Addr::new(239, 0, 0, 1),
         _ => u.arbitrary::<[u8; 4]>()?.into(),
     })
 }
@@ -268,7 +270,8 @@ fn ipv4(
     let fragment: u16 = *u.choose(&[0, 0, 0, 0, 0, 0, 0, 0x2000, 1, 0x2001])?;
     header.extend([0, 7]);
     header.extend(fragment.to_be_bytes());
-    header.extend([64, protocol, 0, 0]);
+    // IGMP does not pass routers.
+    header.extend([if protocol == 2 { 1 } else { 64 }, protocol, 0, 0]);
     header.extend(src.octets());
     header.extend(dst.octets());
     let sum = !checksum::sum(&header);
@@ -427,7 +430,15 @@ fn mld(u: Bytes) -> Result<Vec<u8>> {
         message.extend([2, 125, 0, 0]);
     }
     let hops = hops(u, 1)?;
-    icmp6(u, (src, dst), hops, message)
+    let mut frame = icmp6(u, (src, dst), hops, message)?;
+    if u.ratio(7, 8)? && frame.len() >= 54 && frame[20] == 58 {
+        // A router alert before the message, without which it is dropped.
+        let len = u16::from_be_bytes([frame[18], frame[19]]).wrapping_add(8);
+        frame[18..20].copy_from_slice(&len.to_be_bytes());
+        let number = std::mem::replace(&mut frame[20], 0);
+        frame.splice(54..54, [number, 0, 5, 2, 0, 0, 1, 0]);
+    }
+    Ok(frame)
 }
 
 fn arp(u: Bytes) -> Result<Vec<u8>> {
@@ -449,6 +460,9 @@ fn arp(u: Bytes) -> Result<Vec<u8>> {
 fn igmp(u: Bytes) -> Result<Vec<u8>> {
     let mut message = vec![*u.choose(&[0x11, 0x16, 0x17, 0x12, 0x22])?, u.arbitrary()?, 0, 0];
     message.extend(address4(u)?.octets());
+    if u.ratio(1, 2)? {
+        message.extend(u.bytes(4)?);
+    }
     let sum = !checksum::sum(&message);
     message[2..4].copy_from_slice(&sum.to_be_bytes());
     let (src, dst) = (address4(u)?, address4(u)?);

@@ -10,6 +10,7 @@ use crate::query::Requester;
 use crate::stack::Stack;
 use crate::transport::tcp::{Listener, Owner, Sizes};
 use crate::transport::udp::UdpSocket;
+use crate::transport::udp::groups::GroupOptions;
 use alloc::collections::VecDeque;
 use brane_abi::control::Protocol;
 use brane_abi::layout::sock;
@@ -17,7 +18,7 @@ use brane_abi::net::SockAddr;
 use brane_abi::query::Query;
 use brane_abi::ring::{Consumer, Producer, RingIndices};
 use brane_abi::shared::SharedRegion;
-use brane_abi::socket::{self, Identity, Rings, error, event, request};
+use brane_abi::socket::{self, Done, Identity, Rings, error, event, request};
 use brane_abi::stream::{StreamConsumer, StreamProducer};
 use smoltcp::wire::{IpAddress, IpEndpoint};
 use zerocopy::FromBytes;
@@ -130,6 +131,13 @@ impl Client {
                 }
                 Ok(opened != Err(error::INVALID))
             }
+            request::JOIN_GROUP | request::LEAVE_GROUP | request::GROUP_OPTIONS => {
+                if matches!(slot.what, Use::Free | Use::Over) || slot.generation != generation {
+                    stack.net.counters.client_stale += 1;
+                    return Ok(true);
+                }
+                self.group_request(now, stack, index, kind, payload)
+            }
             request::SHUTDOWN | request::CLOSE | request::ABORT => {
                 if matches!(slot.what, Use::Free) || slot.generation != generation {
                     stack.net.counters.client_stale += 1;
@@ -163,6 +171,60 @@ impl Client {
             }
             _ => Ok(false),
         }
+    }
+
+    /// Handles a request about groups of a UDP socket. Returns false if it makes no sense. What is in the ring leaves before its options
+    /// change, up to one budget.
+    fn group_request(
+        &mut self,
+        now: u64,
+        stack: &mut Stack,
+        index: usize,
+        kind: u32,
+        payload: &[u8],
+    ) -> Result<bool, Violation> {
+        let Some(Slot {
+            what: Use::Udp(udp), ..
+        }) = self.slots.get_mut(index)
+        else {
+            return Ok(false);
+        };
+        let (token, outcome) = match kind {
+            request::GROUP_OPTIONS => {
+                let Ok(options) = socket::GroupOptions::read_from_bytes(payload) else {
+                    return Ok(false);
+                };
+                udp.send(now, stack)?;
+                let netif = interface(stack, &options.interface, None);
+                let outcome = netif.map(|netif| {
+                    udp.options = GroupOptions {
+                        netif,
+                        ttl: options.ttl,
+                        loops: options.loops != 0,
+                    };
+                });
+                (options.token, outcome)
+            }
+            _ => {
+                let Ok(membership) = socket::Membership::read_from_bytes(payload) else {
+                    return Ok(false);
+                };
+                let group = address(&membership.group).and_then(|group| group.ok_or(error::INVALID));
+                let socket = udp.udp;
+                let outcome = group.and_then(|group| {
+                    let netif = interface(stack, &membership.interface, Some(group))?;
+                    let netif = netif.ok_or(error::UNREACHABLE)?;
+                    match kind {
+                        request::JOIN_GROUP => stack.join(now, &socket, netif, group),
+                        _ => stack.leave(now, &socket, netif, group),
+                    }
+                });
+                (membership.token, outcome)
+            }
+        };
+        let error = outcome.err().unwrap_or_default();
+        self.tell(index, event::DONE, Payload::Done(Done { token, error }));
+        Ok(true)
     }
 
     fn listen(&mut self, stack: &mut Stack, slot: usize, payload: &[u8]) -> Result<(), u32> {
@@ -338,6 +400,33 @@ impl Client {
 fn address(address: &SockAddr) -> Result<Option<IpAddress>, u32> {
     let address = address.address().map_err(|_| error::INVALID)?;
     Ok(address.map(IpAddress::from).filter(|a| !a.is_unspecified()))
+}
+
+/// Finds the interface that a client names: by its name, by an address of it, or the one that leads to `group`. Error: one of [`error`].
+fn interface(
+    stack: &Stack,
+    named: &socket::Interface,
+    group: Option<IpAddress>,
+) -> Result<Option<usize>, u32> {
+    let len = named
+        .name
+        .iter()
+        .position(|byte| *byte == 0)
+        .unwrap_or(named.name.len());
+    if len != 0 {
+        let name = core::str::from_utf8(&named.name[..len]).map_err(|_| error::INVALID)?;
+        return stack.net.find(name).map(Some).ok_or(error::ADDRESS_NOT_AVAILABLE);
+    }
+    match address(&named.address)? {
+        Some(address) => {
+            let mut netifs = stack.net.netifs.iter();
+            let found = netifs.find(|(_, netif)| netif.owns(address));
+            found
+                .map(|(index, _)| Some(index))
+                .ok_or(error::ADDRESS_NOT_AVAILABLE)
+        }
+        None => Ok(group.and_then(|group| stack.net.route(group))),
+    }
 }
 
 /// Whether the brane has a protocol in the family of an address, or in any family where there is none.

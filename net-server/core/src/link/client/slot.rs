@@ -5,6 +5,7 @@
 
 use crate::stack::Stack;
 use crate::transport::tcp::connection::{Connection, HANDSHAKE, State};
+use crate::transport::udp::groups::GroupOptions;
 use crate::transport::udp::{Datagram, UdpSocket};
 use brane_abi::ring::{Consumer, Producer, RingError};
 use brane_abi::socket::DatagramHeader;
@@ -216,6 +217,8 @@ pub struct Datagrams {
     rx: Producer,
     tx: Consumer,
     tx_capacity: usize,
+    /// How it sends to groups.
+    pub options: GroupOptions,
     /// Bytes given back in the transmit ring since the client was last told of room.
     untold: usize,
 }
@@ -228,6 +231,7 @@ impl Datagrams {
             rx,
             tx,
             tx_capacity,
+            options: GroupOptions::default(),
             untold: 0,
         }
     }
@@ -274,6 +278,7 @@ impl Datagrams {
                             port: header.remote.port,
                         },
                         len: record.len() - HEADER,
+                        options: &self.options,
                     };
                     stack.send_udp(now, datagram, |room| {
                         record.copy_at(HEADER, room);

@@ -15,6 +15,14 @@ use smoltcp::wire::IpAddress;
 impl Udp {
     /// Takes a UDP port (0: any). Error: one of [`error`].
     pub fn bind(&mut self, net: &mut Net, mut udp: UdpSocket) -> Result<UdpSocket, u32> {
+        if udp.local.is_some_and(|a| a.is_multicast()) {
+            // It receives what is sent to the group and nothing else, so it shares the port with others.
+            return if udp.port == 0 {
+                Err(error::INVALID)
+            } else {
+                Ok(udp)
+            };
+        }
         if udp.local.is_some_and(|a| !net.owns(a)) {
             return Err(error::ADDRESS_NOT_AVAILABLE);
         }
@@ -39,12 +47,13 @@ impl Udp {
     }
 
     /// Sends a datagram whose bytes `fill` writes; they are asked for at most twice.
-    pub fn send(&mut self, now: u64, net: &mut Net, datagram: Datagram, fill: impl Fn(&mut [u8])) {
+    pub fn send(&mut self, now: u64, net: &mut Net, datagram: Datagram<'_>, fill: impl Fn(&mut [u8])) {
         let Datagram {
             src_port,
             local,
             remote,
             len,
+            ..
         } = datagram;
         if len > crate::netif::UDP_LONGEST || remote.port == 0 || remote.addr.is_unspecified() {
             net.counters.udp_bad_request += 1;
@@ -59,6 +68,9 @@ impl Udp {
                 net.counters.udp_sent += 1;
                 return;
             }
+        }
+        if remote.addr.is_multicast() {
+            return self.send_to_group(net, &datagram, fill);
         }
         if !self.ports.has_family(family_of(remote.addr)) {
             net.counters.udp_no_route += 1;
