@@ -33,7 +33,7 @@ const LINE: &str = "line";
 
 /// Domains that may be between branes, their roles, and the reasons. A new line here trusts a domain with every
 /// brane.
-pub const TRUSTED: [(&str, Role, &str); 7] = [
+pub const TRUSTED: [(&str, Role, &str); 8] = [
     (
         NICS,
         Role::Driver,
