@@ -1,5 +1,5 @@
 //! Links the protection domain and generates its constants.
 
 fn main() {
-    pd_build::protection_domain("net-server.elf");
+    pd_build::protection_domain_with("net-server.elf", &["filter-N", "hook-filter-N"]);
 }

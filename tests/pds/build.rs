@@ -20,6 +20,7 @@ fn main() {
         ("subject.elf", "signal-flood"),
         ("stray.elf", "stray"),
         ("subscriber.elf", "two-nics"),
+        ("test-filter.elf", "hooks"),
     ]);
     let out = std::env::var("OUT_DIR").expect("cargo sets OUT_DIR");
     match target_of_escape() {

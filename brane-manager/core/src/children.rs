@@ -5,6 +5,7 @@
 
 use crate::Manager;
 use crate::backoff::RestartTimer;
+use crate::filters::Filters;
 use crate::ids::OperatorId;
 use crate::instance::Input;
 use crate::operators::operator_name;
@@ -44,6 +45,10 @@ impl Manager {
                 self.subscribers.fault(cx.now, id);
                 self.restart_children(cx);
             }
+            Child::Filter(id) => {
+                self.filters.fault(cx.now, id, what);
+                self.restart_children(cx);
+            }
             Child::Operator(id) => {
                 let Some(timer) = self.operators.0.get_mut(id.index()) else {
                     return;
@@ -57,10 +62,16 @@ impl Manager {
         }
     }
 
-    /// Restarts the subscribers and operators with a due restart.
+    /// Restarts the subscribers, filters and operators with a due restart.
     pub(crate) fn restart_children(&mut self, cx: &mut Context<'_>) {
         for id in self.subscribers.take_restarts(cx.now) {
             cx.actions.push(Action::Restart(Child::Subscriber(id)));
+        }
+        for id in self.filters.take_stops() {
+            cx.actions.push(Action::Stop(Child::Filter(id)));
+        }
+        for id in self.filters.take_restarts(cx.now) {
+            cx.actions.push(Action::Restart(Child::Filter(id)));
         }
         for id in self.operators.ids() {
             if self.operators.0[id.index()].due(cx.now) {
@@ -110,6 +121,7 @@ impl Manager {
             Child::Brane(id) => self.instances.get(id).is_some_and(|b| b.runs()),
             Child::Client(id) => self.instances.get(id).is_some_and(|b| b.client_runs()),
             Child::Subscriber(id) => self.subscribers.runs(id),
+            Child::Filter(id) => self.filters.runs(id),
             Child::Operator(id) => {
                 let timer = self.operators.0.get(id.index());
                 timer.is_some_and(|timer| timer.restart_at.is_none())
@@ -132,6 +144,7 @@ impl Manager {
                 (label, brane)
             }
             Child::Subscriber(id) => (subscriber_name(id), None),
+            Child::Filter(id) => (Filters::name(id), None),
             Child::Operator(id) => (operator_name(id), None),
         }
     }

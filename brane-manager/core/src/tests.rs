@@ -18,6 +18,7 @@ mod addresses;
 mod balance;
 mod devices;
 mod filter;
+mod filters;
 mod heartbeat;
 mod interleaved;
 mod jobs;
@@ -91,6 +92,7 @@ impl Bench {
         let size = Size {
             instances,
             subscribers: 2,
+            filters: 0,
             operators: 2,
             ports_per_nic: 2,
         };

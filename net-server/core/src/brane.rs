@@ -4,6 +4,7 @@
 //! code runs in the protection domain and in tests.
 
 mod commands;
+mod hooks;
 mod lifecycle;
 mod receive;
 
@@ -41,6 +42,8 @@ pub enum Peer {
     Manager,
     /// A client, by its number.
     Client(usize),
+    /// An external filter, by its number.
+    Filter(usize),
 }
 
 /// How the manager can want the brane to fail, for tests of the recovery.
@@ -121,6 +124,9 @@ impl Brane {
             fail: None,
         };
         turn.fail = self.commands(now);
+        if !self.stack.externals.0.is_empty() {
+            turn.more |= self.poll_hooks(now);
+        }
         self.stack.tcp.unblock(&mut self.stack.net);
         for client in &mut self.clients {
             turn.more |= client.poll(now, &mut self.stack, &self.identity);
@@ -147,7 +153,7 @@ impl Brane {
             self.join_ports(now);
         }
         let drain = self.drain.as_ref().map_or(u64::MAX, |drain| drain.until);
-        turn.deadline = self.stack.deadline().min(drain);
+        turn.deadline = self.stack.deadline().min(drain).min(self.hooks_deadline());
         turn
     }
 
@@ -156,6 +162,7 @@ impl Brane {
         self.ports.iter().all(|ports| ports.endpoint.arm())
             && self.control.endpoint.arm()
             && self.clients.iter().all(Client::arm)
+            && self.arm_hooks()
     }
 
     fn addresses_changed(&mut self) {
@@ -212,6 +219,7 @@ impl Brane {
                 .map(|(_, netif)| netif.status())
                 .collect(),
             counters,
+            hooks: self.stack.hook_statuses(),
         }
     }
 
@@ -270,6 +278,7 @@ impl Brane {
                 notify(Peer::Client(index));
             }
         }
+        self.flush_hooks(notify);
         if self.control.flush() {
             notify(Peer::Manager);
         }

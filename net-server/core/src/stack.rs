@@ -16,6 +16,7 @@ use crate::ip::icmp_error::Cause;
 use crate::neighbor::discovery;
 use crate::net::Net;
 use crate::pfil::Pfil;
+use crate::pfil::external::Externals;
 use crate::protosw::{Outcome, Place, Protocol, State};
 use crate::query::Queries;
 use crate::transport::icmp::{ErrorReport, Icmp};
@@ -64,6 +65,8 @@ pub struct Stack {
     pub net: Net,
     /// The pfil heads, while hooks are attached.
     pub pfil: Option<Pfil>,
+    /// The ends of the external filters.
+    pub externals: Externals,
     /// The brane's protocol switch.
     pub switch: Protosw,
     /// Memory for the tables of families and protocols.
@@ -96,6 +99,7 @@ impl Stack {
         });
         Stack {
             pfil: None,
+            externals: Externals::default(),
             switch: Protosw::default(),
             account: Account::default(),
             inet: Inet::new(rng.next_u64()),
@@ -146,7 +150,7 @@ impl Stack {
         self.udp.rx_flow_cache.find(flow)?;
         let netif = self.net.netifs.get(index)?;
         let served = self.switch.takes(family, control::Protocol::Udp) && !netif.refresh_is_due(now);
-        served.then(|| self.head_passes(now, index, frame))
+        served.then(|| self.head_passes(now, index, frame, true))
     }
 
     /// Handles a frame that has come in by an interface. `intact`: its transport checksum need not be verified.
@@ -178,7 +182,7 @@ impl Stack {
         match kind {
             // A head sees whole packets: a fragment or a packet with extension headers comes again without.
             Ok(Kind::Packet(_) | Kind::Refused { .. })
-                if self.pfil.is_some() && !self.head_passes(now, index, frame) =>
+                if self.pfil.is_some() && !self.head_passes(now, index, frame, intact) =>
             {
                 Received::Done
             }
@@ -300,7 +304,7 @@ impl Stack {
     fn extended(&mut self, now: u64, packet: &Packet<'_>, len: usize, pointer: usize) -> Received {
         if !self.switch.has_number(packet.family, packet.number) {
             // It does not come again, so its head is here.
-            return match self.head_passes(now, packet.netif, packet.frame) {
+            return match self.head_passes(now, packet.netif, packet.frame, packet.intact) {
                 true => self.packet(now, packet, Some(pointer)),
                 false => Received::Done,
             };
@@ -327,7 +331,7 @@ impl Stack {
         }
         if !self.switch.takes_number(packet.family, packet.number) {
             // The sender is told about the first one only (RFC 1122, 3.2.2).
-            if first && self.head_passes(now, packet.netif, packet.frame) {
+            if first && self.head_passes(now, packet.netif, packet.frame, packet.intact) {
                 self.reject(now, packet, Cause::Protocol { pointer: 9 });
             }
             return Received::Done;

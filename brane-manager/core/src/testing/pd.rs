@@ -27,6 +27,8 @@ pub enum Manner {
 /// A brane's protection domain.
 #[derive(Clone, Debug, Default)]
 pub struct Pd {
+    /// External hooks in its last configuration.
+    pub hooks_at_configuration: usize,
     /// True if the manager has started the domain, and has neither stopped it nor received its fault.
     pub running: bool,
     /// True if the domain has faulted and the manager does not know it yet.
@@ -101,6 +103,7 @@ impl Pd {
             command::ADJUST,
             command::RENAME,
             command::FILTER,
+            command::HOOKS,
         ];
         if self.config.is_none() && changes.contains(&kind) {
             assert!(strayed, "a change before the configuration");
@@ -117,6 +120,7 @@ impl Pd {
                 assert!(self.config.is_none(), "a brane is configured once in a life");
                 let config: BraneConfig = minicbor::decode(payload).unwrap();
                 self.started = !config.held;
+                self.hooks_at_configuration = config.hooks.len();
                 self.config = Some(config);
                 Effect::Report(kind::CONFIGURED, Vec::new())
             }
@@ -184,6 +188,10 @@ impl Pd {
                 self.config.as_mut().unwrap().filter = minicbor::decode(payload).unwrap();
                 done
             }
+            command::HOOKS => {
+                self.config.as_mut().unwrap().hooks = minicbor::decode(payload).unwrap();
+                done
+            }
             command::QUERY => {
                 let query: query::Query = minicbor::decode(payload).unwrap();
                 let answer = match query {
@@ -231,6 +239,7 @@ impl Pd {
         BraneStatus {
             interfaces,
             counters: Vec::new(),
+            hooks: Vec::new(),
         }
     }
 }

@@ -63,6 +63,10 @@ impl Brane {
                     let outcome = self.replace_filter(now, rules);
                     self.control.done(token, outcome);
                 }
+                Command::Hooks(hooks) => {
+                    let outcome = self.replace_hooks(now, hooks);
+                    self.control.done(token, outcome);
+                }
                 Command::Query(query) => {
                     if let Some(answer) = self.stack.query(now, Requester::Manager(token), query) {
                         self.control.answer(token, &answer);
@@ -105,6 +109,10 @@ impl Brane {
         }
         // Before the first packet. If a rule is refused, nothing has been created yet.
         self.stack.set_filter(now, &config.filter)?;
+        if let Err(why) = self.stack.set_hooks(now, &config.hooks) {
+            self.stack.detach_filter();
+            return Err(why);
+        }
         let before = self.stack.account.clone();
         if let Some(limit) = config.memory {
             self.stack.account = Account::new(limit as usize);
@@ -180,6 +188,7 @@ impl Brane {
     pub fn detach(&mut self, now: u64, name: &str) -> Result<(), String> {
         let index = self.own(name)?;
         self.stack.end_queries_over(index);
+        self.stack.externals.forget(index);
         let mut netif = self.stack.net.netifs.remove(index);
         netif.tx.count(&mut self.stack.net.counters);
         if let Some(number) = netif.port() {

@@ -107,6 +107,7 @@ impl Brane {
             if netif.binding() != Some(info.generation) {
                 // Answers to what came by the binding before.
                 ring.retract();
+                self.stack.externals.forget(index);
             }
             let mut tx = Tx::port(ring, info.features, usize::from(info.mtu));
             tx.disguise = Some(Box::new(disguise));
@@ -148,7 +149,7 @@ impl Brane {
 }
 
 /// A frame has come in: to the stack with it, and to the client whose datagram it is.
-fn hand_in(stack: &mut Stack, clients: &mut [Client], now: u64, index: usize, frame: &[u8], intact: bool) {
+pub(super) fn hand_in(stack: &mut Stack, clients: &mut [Client], now: u64, index: usize, frame: &[u8], intact: bool) {
     if intact && let Some(known) = stack.known(now, index, frame) {
         let Known::Datagram(delivery, payload) = known else {
             return;

@@ -12,6 +12,7 @@ use brane_abi::control::{
 };
 use brane_abi::endpoint::{Endpoint, LinkEvent, RingPair};
 use brane_abi::filter::Rule;
+use brane_abi::hook::{HookConfig, HookStatus};
 use brane_abi::layout::ctl;
 use brane_abi::link::Side;
 use brane_abi::query::{Answer, Query};
@@ -42,6 +43,8 @@ pub enum Command {
     Rename(Rename),
     /// Replace the rules of the filter.
     Filter(Vec<Rule>),
+    /// Replace the external hooks.
+    Hooks(Vec<HookConfig>),
     /// Answer a question.
     Query(Query),
     /// Serve from now on.
@@ -115,6 +118,7 @@ impl Control {
             command::ADJUST => read(&text, Command::Adjust, "the interface"),
             command::RENAME => read(&text, Command::Rename, "the name"),
             command::FILTER => read(&text, Command::Filter, "the filter"),
+            command::HOOKS => read(&text, Command::Hooks, "the hooks"),
             command::DETACH => match String::from_utf8(text) {
                 Ok(name) => Command::Detach(name),
                 Err(_) => Command::Bad("the interface's name is not UTF-8".into()),
@@ -187,6 +191,14 @@ impl Control {
         // Writing to a vector cannot fail.
         if let Ok(text) = minicbor::to_vec(status) {
             self.send(report::STATUS, token, &text);
+        }
+    }
+
+    /// Reports the states of the external hooks, because one has changed.
+    pub fn hooks(&mut self, hooks: &[HookStatus]) {
+        // Writing to a vector cannot fail.
+        if let Ok(text) = minicbor::to_vec(hooks) {
+            self.send(report::HOOKS, 0, &text);
         }
     }
 

@@ -295,6 +295,12 @@ impl Host {
         self.clock.now()
     }
 
+    /// Gives the brane the regions of external filters.
+    pub fn with_filters(self, regions: &[SharedRegion]) -> Host {
+        let brane = self.brane.with_filters(regions).unwrap();
+        Host { brane, ..self }
+    }
+
     /// Replaces the brane by a fresh one over the same memory, as the manager's reset does.
     pub fn restart(&mut self) {
         let [ports, control, client] = self.regions;
