@@ -14,6 +14,7 @@ use brane_abi::shared::SharedRegion;
 use brane_socket::{Error, RingSizes, TcpStream, UdpSocket};
 use common::*;
 use net_server_core::pfil::external::{MISSES, PACKETS};
+use proptest::prelude::*;
 use std::cell::RefCell;
 use std::rc::Rc;
 
@@ -553,4 +554,123 @@ fn a_hook_that_is_gone_leaves_what_waits_to_its_fail_mode() {
     hooked.pair.b.brane.replace_hooks(now, Vec::new()).unwrap();
     hooked.run(MS);
     assert_eq!(hooked.pair.b.counter("udp received"), before + 4);
+}
+
+/// Reaction of a filter of the model to a datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reacts {
+    With(Verdict),
+    Never,
+}
+
+fn reacts() -> impl Strategy<Value = Reacts> {
+    prop_oneof![
+        4 => Just(Reacts::With(Verdict::Pass)),
+        1 => Just(Reacts::With(Verdict::Drop)),
+        1 => Just(Reacts::With(Verdict::Absorb)),
+        1 => Just(Reacts::With(Verdict::Modify)),
+        1 => Just(Reacts::Never),
+    ]
+}
+
+/// A hook of the model: its rank, its fail mode, and its reaction to each datagram.
+type Hook = (u16, bool, [Reacts; 6]);
+
+/// Returns the numbers that each hook sees and those that pass all, by definition.
+fn model(hooks: &[Hook], rule: bool) -> (Vec<Vec<u8>>, Vec<u8>) {
+    let mut order: Vec<usize> = (0..hooks.len()).collect();
+    order.sort_by_key(|&n| hooks[n].0);
+    let (mut seen, mut passed) = (vec![Vec::new(); hooks.len()], Vec::new());
+    for number in 0..6u8 {
+        let goes_on = |n: usize| match hooks[n].2[usize::from(number)] {
+            Reacts::With(Verdict::Pass | Verdict::Modify) => true,
+            Reacts::With(_) => false,
+            Reacts::Never => hooks[n].1,
+        };
+        let mut alive = true;
+        let mut ruled = !rule;
+        for &n in &order {
+            if hooks[n].0 >= 500 && !ruled {
+                ruled = true;
+                alive = false;
+            }
+            if alive {
+                seen[n].push(number);
+                alive = goes_on(n);
+            }
+        }
+        if alive && ruled {
+            passed.push(number);
+        }
+    }
+    (seen, passed)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn a_chain_of_random_hooks_does_what_the_model_says(
+        hooks in prop::collection::vec((0u16..1000, any::<bool>(), [reacts(), reacts(), reacts(), reacts(), reacts(), reacts()]), 1..4),
+        rule in any::<bool>(),
+    ) {
+        let regions: Vec<SharedRegion> = hooks.iter().map(|_| memory(layout::hook::SIZE)).collect();
+        let a = Host::new(interface(1, &["10.0.2.1/24", "fec0::1/64"]), 0);
+        let mut b = Host::new(interface(2, &["10.0.2.2/24", "fec0::2/64"]), 0).with_filters(&regions);
+        let configs = hooks.iter().zip(0..).map(|((rank, fail_open, _), filter)| HookConfig {
+            filter,
+            name: format!("hook{filter}"),
+            rank: *rank,
+            fail_open: *fail_open,
+            ..hook(&[Head::InetIn])
+        });
+        b.config.hooks = configs.collect();
+        if rule {
+            b.config.filter = vec![branes_pfil::parse("drop in proto udp to port 7").unwrap()];
+        }
+        let seen: Rc<RefCell<Vec<Vec<u8>>>> = Rc::new(RefCell::new(vec![Vec::new(); hooks.len()]));
+        let mut filters: Vec<Filter> = regions.iter().map(|region| Filter::start(*region)).collect();
+        for (n, filter) in filters.iter_mut().enumerate() {
+            let (reactions, seen) = (hooks[n].2, seen.clone());
+            filter.react = Box::new(move |packet| {
+                let number = packet.bytes[28];
+                seen.borrow_mut()[n].push(number);
+                match reactions[usize::from(number)] {
+                    Reacts::With(Verdict::Modify) => Some((Verdict::Modify, packet.bytes.clone())),
+                    Reacts::With(verdict) => Some((verdict, Vec::new())),
+                    Reacts::Never => None,
+                }
+            });
+        }
+        let mut pair = Pair { a, b, wire: Box::new(|frame| vec![frame.clone()]), carried: 0 };
+        let mut run = |pair: &mut Pair, ms: u64| {
+            for _ in 0..ms {
+                filters.iter_mut().for_each(|filter| drop(filter.run()));
+                pair.run(MS);
+            }
+        };
+        run(&mut pair, 10);
+        echo::serve(&mut pair.b, 4);
+        run(&mut pair, 10);
+        let stack = pair.a.stack.clone();
+        let answers: Rc<RefCell<Vec<u8>>> = Rc::default();
+        let list = answers.clone();
+        let _task = pair.a.spawn(async move {
+            stack.ready().await;
+            let mut socket = UdpSocket::bind(&stack, "[::]:0".parse().unwrap(), SIZES).await.unwrap();
+            for n in 0..6 {
+                socket.send_to(&[n; 40], "10.0.2.2:7".parse().unwrap()).await.unwrap();
+            }
+            let mut buffer = [0; 64];
+            loop {
+                if socket.recv_from(&mut buffer).await.is_ok() {
+                    list.borrow_mut().push(buffer[0]);
+                }
+            }
+        });
+        run(&mut pair, 400);
+        let (expected, passed) = model(&hooks, rule);
+        prop_assert_eq!(seen.take(), expected);
+        prop_assert_eq!(answers.take(), passed);
+    }
 }

@@ -266,6 +266,11 @@ pub fn port_info(mac: MacAddr, features: u32) -> PortInfo {
 impl Host {
     pub fn new(interface: InterfaceConfig, features: u32) -> Host {
         let regions = [memory(ports::SIZE), memory(ctl::SIZE), memory(sock::SIZE)];
+        Host::over(regions, interface, features)
+    }
+
+    /// Creates a host over these regions for ports, control and sockets.
+    pub fn over(regions: [SharedRegion; 3], interface: InterfaceConfig, features: u32) -> Host {
         let clock = Clock(Rc::new(Cell::new(SECOND)));
         let info = vec![port_info(interface.mac, features)];
         let seed = [interface.mac.0[5]; 32];
