@@ -58,6 +58,9 @@ pub mod command {
     pub const CAPTURE: u32 = 14;
     /// Four bytes, little-endian: the tag of a capture, which ends. Cannot fail. Answer `DONE`.
     pub const UNCAPTURE: u32 = 15;
+    /// CBOR list of [`crate::hook::HookConfig`]: replace all external hooks of the brane. Answer `DONE` or `REFUSED`; then the old
+    /// hooks stay in force.
+    pub const HOOKS: u32 = 16;
 }
 
 /// Kind of a report.
@@ -76,6 +79,8 @@ pub mod report {
     pub const DRAINED: u32 = 6;
     /// CBOR [`crate::query::Answer`]: the answer to `QUERY`.
     pub const ANSWER: u32 = 7;
+    /// CBOR list of [`crate::hook::HookStatus`]: an external hook is attached or detached now. Sent without a command.
+    pub const HOOKS: u32 = 8;
 }
 
 /// A network family of a brane.
@@ -216,6 +221,10 @@ pub struct BraneConfig {
     #[n(9)]
     #[cbor(default)]
     pub captures: Vec<crate::capture::CaptureConfig>,
+    /// Its external hooks, attached before the first packet.
+    #[n(10)]
+    #[cbor(default)]
+    pub hooks: Vec<crate::hook::HookConfig>,
 }
 
 /// One interface of a brane (IfNet), over one device (DevNet).
@@ -259,6 +268,10 @@ pub struct BraneStatus {
     /// Named counters of the whole brane (sockets, drops by reason, peer errors).
     #[n(1)]
     pub counters: Vec<Counter>,
+    /// Its external hooks.
+    #[n(3)]
+    #[cbor(default)]
+    pub hooks: Vec<crate::hook::HookStatus>,
 }
 
 /// Present state of one interface.

@@ -212,6 +212,42 @@ pub mod capture {
     }
 }
 
+/// `hook-filterK-N`, between a brane (side A) and a filter (side B). A [`crate::link::LinkHeader`] comes first.
+pub mod hook {
+    use super::{INDICES, Part};
+    use crate::endpoint::RingPair;
+    use crate::shared::SharedRegion;
+    /// Bytes that the region must have.
+    pub const SIZE: usize = 0x4_0000;
+    /// Indices of the packet ring (brane to filter).
+    pub const PACKET_INDICES: usize = 0x1000;
+    /// Indices of the verdict ring (filter to brane).
+    pub const VERDICT_INDICES: usize = PACKET_INDICES + INDICES;
+    /// Data of the verdict ring.
+    pub const VERDICTS: Part = Part::new(0x1_0000, 0x1_0000);
+    /// Data of the packet ring.
+    pub const PACKETS: Part = Part::new(0x2_0000, 0x2_0000);
+    const _: () = assert!(VERDICTS.end() == PACKETS.offset && PACKETS.end() == SIZE);
+
+    /// Returns the brane's ends (side A). Returns `None` if the region is too small.
+    pub fn brane_rings(region: SharedRegion) -> Option<RingPair> {
+        RingPair::new(
+            region.part(0, SIZE)?,
+            (PACKET_INDICES, PACKETS),
+            (VERDICT_INDICES, VERDICTS),
+        )
+    }
+
+    /// Returns the filter's ends (side B). Returns `None` if the region is too small.
+    pub fn filter_rings(region: SharedRegion) -> Option<RingPair> {
+        RingPair::new(
+            region.part(0, SIZE)?,
+            (VERDICT_INDICES, VERDICTS),
+            (PACKET_INDICES, PACKETS),
+        )
+    }
+}
+
 /// `log-NAME`, from one protection domain to serial: a [`crate::stream`] ring. It has no link: serial never restarts, and a
 /// restarted writer continues at the present indices.
 pub mod log {

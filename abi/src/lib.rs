@@ -17,6 +17,7 @@ pub mod control;
 pub mod doorbell;
 pub mod endpoint;
 pub mod filter;
+pub mod hook;
 pub mod layout;
 pub mod link;
 pub mod log;

@@ -385,7 +385,10 @@ pub enum Request {
     /// Times since the boot, and since each brane's start and last restart → [`Answer::Report`].
     #[n(26)]
     Uptime,
-    /// Restart a quarantined subscriber → [`Answer::Done`].
+    /// Registered external filters, with the states of their hooks in branes → [`Answer::Report`].
+    #[n(50)]
+    Filters,
+    /// Restart a quarantined subscriber, or an external filter → [`Answer::Done`].
     #[n(33)]
     Readmit(#[n(0)] String),
     /// Change the filter of a brane → [`Answer::Done`].
@@ -446,6 +449,7 @@ impl Request {
             | Request::Stats(_)
             | Request::Devices
             | Request::Subscribers
+            | Request::Filters
             | Request::Events { .. }
             | Request::Uptime
             | Request::Audit

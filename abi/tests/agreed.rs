@@ -180,6 +180,7 @@ fn a_request_that_only_asks_changes_nothing() {
         Request::Stats(None),
         Request::Devices,
         Request::Subscribers,
+        Request::Filters,
         Request::Events { after: 0, wait: true },
         Request::Uptime,
         Request::Audit,

@@ -18,7 +18,9 @@ use brane_abi::layout::{MAX_NICS, NIC_NAMES, ports};
 use brane_abi::{offender, operator};
 use brane_manager_core::boot::BootConfig;
 use brane_manager_core::fault_reports::FaultReports;
-use brane_manager_core::{Action, BraneId, Child, Event, Manager, OperatorId, Reply, Size, SubscriberId};
+use brane_manager_core::{
+    Action, BraneId, Child, Event, FilterId, Manager, OperatorId, Reply, Size, SubscriberId,
+};
 use control::Control;
 use nic::{NICS, Nics};
 use sel4_microkit::time::{Alarm, Clock};
@@ -63,6 +65,8 @@ struct Shell {
     controls: Vec<Control>,
     /// The regions of the subscribers.
     subscribers: Vec<Control>,
+    /// The regions of the external filters, for their registrations.
+    filters: Vec<Control>,
     actions: Vec<Action>,
     alarm: Alarm,
     /// True if a ring has more reports than one wake may receive. The next wake comes soon, after the turns of other
@@ -87,6 +91,7 @@ fn init() -> Shell {
     let size = Size {
         instances: INSTANCES,
         subscribers: channels::SUBSCRIBER.len(),
+        filters: channels::FILTER.len(),
         operators: OPERATORS.len(),
         ports_per_nic: ports::count(wiring::sizes::PORTS_NIC),
     };
@@ -104,11 +109,14 @@ fn init() -> Shell {
         .collect();
     let subscribers = regions::SUBSCRIPTION.iter().zip(channels::SUBSCRIBER.iter());
     let subscribers = subscribers.map(|(region, &id)| Control::start(region.shared(), Channel::new(id)));
+    let filters = regions::REGISTRATION_FILTER.iter().zip(channels::FILTER.iter());
+    let filters = filters.map(|(region, &id)| Control::start(region.shared(), Channel::new(id)));
     let mut shell = Shell {
         clock,
         manager,
         controls,
         subscribers: subscribers.collect(),
+        filters: filters.collect(),
         actions,
         alarm: Alarm::new(TIMER),
         unfinished: false,
@@ -131,6 +139,7 @@ fn thread(child: Child) -> sel4_microkit::Child {
         Child::Brane(id) => children::BRANE[id.index()],
         Child::Client(id) => children::SERVICES[id.index()],
         Child::Subscriber(id) => children::SUBSCRIBER[id.index()],
+        Child::Filter(id) => children::FILTER[id.index()],
         Child::Operator(id) => [children::CONSOLE, children::REMOTE][id.index()],
         Child::Line => children::LINE,
     })
@@ -142,12 +151,14 @@ fn child(id: usize) -> Option<Child> {
     let brane = find(&children::BRANE).map(|n| Child::Brane(BraneId::new(n)));
     let client = || find(&children::SERVICES).map(|n| Child::Client(BraneId::new(n)));
     let subscriber = || find(&children::SUBSCRIBER).map(|n| Child::Subscriber(SubscriberId::new(n)));
+    let filter = || find(&children::FILTER).map(|n| Child::Filter(FilterId::new(n)));
     let operator =
         || find(&[children::CONSOLE, children::REMOTE]).map(|n| Child::Operator(OperatorId::new(n)));
     let line = || (id == children::LINE).then_some(Child::Line);
     brane
         .or_else(client)
         .or_else(subscriber)
+        .or_else(filter)
         .or_else(operator)
         .or_else(line)
 }
@@ -204,6 +215,7 @@ impl Shell {
                         let control = match child {
                             Child::Brane(id) => self.controls.get_mut(id.index()),
                             Child::Subscriber(id) => self.subscribers.get_mut(id.index()),
+                            Child::Filter(id) => self.filters.get_mut(id.index()),
                             Child::Client(_) | Child::Operator(_) | Child::Line => None,
                         };
                         let Some(control) = control else { continue };
@@ -266,6 +278,7 @@ impl Shell {
         let Self {
             controls,
             subscribers,
+            filters,
             manager,
             actions,
             clock,
@@ -274,6 +287,7 @@ impl Shell {
         let control = match child {
             Child::Brane(id) => controls.get_mut(id.index()),
             Child::Subscriber(id) => subscribers.get_mut(id.index()),
+            Child::Filter(id) => filters.get_mut(id.index()),
             Child::Client(_) | Child::Operator(_) | Child::Line => None,
         };
         let now = clock.now_ns();
@@ -342,6 +356,12 @@ impl Handler for Shell {
             let notified = channels.contains(Channel::new(id));
             if all || notified {
                 self.poll_child(Child::Subscriber(SubscriberId::new(k)), notified);
+            }
+        }
+        for (k, &id) in channels::FILTER.iter().enumerate() {
+            let notified = channels.contains(Channel::new(id));
+            if all || notified {
+                self.poll_child(Child::Filter(FilterId::new(k)), notified);
             }
         }
         if tick {

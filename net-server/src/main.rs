@@ -25,13 +25,17 @@ const NICS: usize = wiring::channels::NIC.len();
 const PORTS: [Region; NICS] = wiring::regions::PORTS_NIC;
 /// Ports at each NIC.
 const PORTS_PER_NIC: usize = brane_abi::layout::ports::count(PORTS[0].size);
+/// External filters of this system.
+const FILTERS: usize = wiring::channels::FILTER.len();
+/// The regions shared with them.
+const HOOKS: [Region; FILTERS] = wiring::regions::HOOK_FILTER;
 const MANAGER: Channel = Channel::new(wiring::channels::MANAGER);
 const CLIENT: Channel = Channel::new(wiring::channels::SERVICES);
 const TIMER: Channel = Channel::new(wiring::channels::TIMER);
 const SERIAL: Channel = Channel::new(wiring::channels::SERIAL);
 
 const _: () = assert!(
-    net_server_core::memory::needed(NICS * PORTS_PER_NIC) <= wiring::regions::HEAP.size,
+    net_server_core::memory::needed_with(NICS * PORTS_PER_NIC, FILTERS) <= wiring::regions::HEAP.size,
     "the heap of a brane does not hold what hosts and clients can make it take"
 );
 
@@ -59,7 +63,7 @@ enum Domain {
 /// Clears what the last brane left in the memory that this domain keeps. Its client stands still; driver and manager use the
 /// rings only after the links are up again, and the links' heads are left as they are.
 fn forget_the_last_brane() {
-    use brane_abi::layout::{capture, ctl, ports, sock};
+    use brane_abi::layout::{capture, ctl, hook, ports, sock};
     use wiring::regions::{CTL, HEAP, SOCK};
     scrub::clear_stack(wiring::STACK_SIZE);
     scrub::clear(HEAP, 0, HEAP.size);
@@ -70,6 +74,9 @@ fn forget_the_last_brane() {
     }
     for region in PORTS {
         scrub::clear(region, ports::RX[0].offset, region.size);
+    }
+    for region in HOOKS {
+        scrub::clear(region, hook::VERDICTS.offset, region.size);
     }
 }
 
@@ -104,7 +111,8 @@ fn init() -> Domain {
         wiring::regions::CTL.shared(),
         &[wiring::regions::SOCK.shared()],
     )
-    .expect("one of the regions `ports`, `ctl` and `sock` of this brane is too small for its layout");
+    .and_then(|brane| brane.with_filters(&HOOKS.map(|region| region.shared())))
+    .expect("one of the regions `ports`, `ctl`, `sock` and `hook` of this brane is too small for its layout");
     if let Some(region) = wiring::regions::CAPTURE {
         brane
             .connect_captures(region.shared())
@@ -136,6 +144,11 @@ impl Shell {
                 Peer::Remote => {
                     if let Some(channel) = wiring::channels::REMOTE {
                         Channel::new(channel).notify();
+                    }
+                }
+                Peer::Filter(number) => {
+                    if let Some(channel) = wiring::channels::FILTER.get(number) {
+                        Channel::new(*channel).notify();
                     }
                 }
             });

@@ -66,6 +66,7 @@ pub fn brane() -> Brane {
         status: BraneStatus {
             interfaces: interfaces(),
             counters: vec![counter("client protocol errors", 0)],
+            hooks: Vec::new(),
         },
         vifs: vec![group("vnic1")],
         primary: false,

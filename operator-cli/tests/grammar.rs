@@ -136,6 +136,7 @@ fn all_that_is_asked_for_is_there() {
         "limit",
         "stats",
         "subscribers",
+        "filters",
         "readmit",
         "events",
         "audit",

@@ -21,6 +21,7 @@ fn main() {
         ("stray.elf", "stray"),
         ("multicast.elf", "multicast"),
         ("subscriber.elf", "two-nics"),
+        ("test-filter.elf", "hooks"),
     ]);
     let out = std::env::var("OUT_DIR").expect("cargo sets OUT_DIR");
     match target_of_escape() {

@@ -6,6 +6,7 @@
 
 use crate::Manager;
 use crate::backoff::RestartTimer;
+use crate::filters::Filters;
 use crate::ids::OperatorId;
 use crate::instance::Input;
 use crate::operators::operator_name;
@@ -55,6 +56,10 @@ impl Manager {
                 self.subscribers.fault(cx.now, id);
                 self.restart_children(cx);
             }
+            Child::Filter(id) => {
+                self.filters.fault(cx.now, id, what);
+                self.restart_children(cx);
+            }
             Child::Operator(id) => {
                 let Some(timer) = self.operators.domains.get_mut(id.index()) else {
                     return;
@@ -74,10 +79,16 @@ impl Manager {
         }
     }
 
-    /// Restarts the subscribers, operators and the control line's driver if their restart is due.
+    /// Restarts the subscribers, filters, operators and the control line's driver if their restart is due.
     pub(crate) fn restart_children(&mut self, cx: &mut Context<'_>) {
         for id in self.subscribers.take_restarts(cx.now) {
             cx.actions.push(Action::Restart(Child::Subscriber(id)));
+        }
+        for id in self.filters.take_stops() {
+            cx.actions.push(Action::Stop(Child::Filter(id)));
+        }
+        for id in self.filters.take_restarts(cx.now) {
+            cx.actions.push(Action::Restart(Child::Filter(id)));
         }
         for id in self.operators.ids() {
             if self.operators.domains[id.index()].due(cx.now) {
@@ -130,6 +141,7 @@ impl Manager {
             Child::Brane(id) => self.instances.get(id).is_some_and(|b| b.runs()),
             Child::Client(id) => self.instances.get(id).is_some_and(|b| b.client_runs()),
             Child::Subscriber(id) => self.subscribers.runs(id),
+            Child::Filter(id) => self.filters.runs(id),
             Child::Operator(id) => {
                 let timer = self.operators.domains.get(id.index());
                 timer.is_some_and(|timer| timer.restart_at.is_none())
@@ -153,6 +165,7 @@ impl Manager {
                 (label, brane)
             }
             Child::Subscriber(id) => (subscriber_name(id), None),
+            Child::Filter(id) => (Filters::name(id), None),
             Child::Operator(id) => (operator_name(id), None),
             Child::Line => (LINE.into(), None),
         }

@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use brane_abi::capture::{Captured, QUERY_FRAMES, QUERY_SNAPLEN};
 use brane_abi::control::{BraneStatus, MAX_MESSAGE};
 use brane_abi::filter::MAX_RULES;
+use brane_abi::hook::{HookStatus, MAX_FILTERS};
 use brane_abi::net::Cidr;
 use brane_abi::operator::Unbelievable;
 use brane_abi::query::Answer;
@@ -36,6 +37,7 @@ pub fn status(payload: &[u8]) -> Result<BraneStatus, Unbelievable> {
     }
     if status.interfaces.len() > MAX_INTERFACES
         || status.counters.len() > MAX_COUNTERS
+        || status.hooks.len() > MAX_FILTERS
         || status
             .interfaces
             .iter()
@@ -51,11 +53,30 @@ pub fn status(payload: &[u8]) -> Result<BraneStatus, Unbelievable> {
     {
         return Err(Unbelievable::Name);
     }
+    if !status.hooks.iter().all(|hook| plain(&hook.state)) {
+        return Err(Unbelievable::Name);
+    }
     let mut addresses = status.interfaces.iter().flat_map(|i| &i.addresses);
     if addresses.any(|a| a.cidr.prefix > if a.cidr.ip.is_ipv4() { 32 } else { 128 }) {
         return Err(Unbelievable::Address);
     }
     Ok(status)
+}
+
+/// Decodes the states of external hooks.
+pub fn hooks(payload: &[u8]) -> Result<Vec<HookStatus>, Unbelievable> {
+    let mut decoder = minicbor::Decoder::new(payload);
+    let hooks: Vec<HookStatus> = decoder.decode().map_err(|_| Unbelievable::Malformed)?;
+    if decoder.position() != payload.len() {
+        return Err(Unbelievable::Malformed);
+    }
+    if hooks.len() > MAX_FILTERS {
+        return Err(Unbelievable::TooMany);
+    }
+    match hooks.iter().all(|hook| plain(&hook.state)) {
+        true => Ok(hooks),
+        false => Err(Unbelievable::Name),
+    }
 }
 
 fn plain(name: &str) -> bool {
@@ -175,6 +196,7 @@ mod tests {
                 name: "udp-in".into(),
                 value: 7,
             }],
+            hooks: Vec::new(),
         }
     }
 

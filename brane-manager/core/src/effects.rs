@@ -1,6 +1,7 @@
 //! Carries the effects of instances to the other owners, and resumes operations and instances after their wait.
 
 use crate::Manager;
+use crate::filters::{FilterEvent, Filters};
 use crate::ids::BraneId;
 use crate::instance::{Audience, Effect, Input};
 use crate::operation::{self, Resume};
@@ -13,16 +14,27 @@ use crate::text::subscriber_name;
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use brane_abi::hook::HookConfig;
 use brane_abi::operator::{JOBS, MAX_BATCH};
 use brane_abi::subscription::Transition;
 
-impl Audience for Subscribers {
+/// The other owners, as the instances see them.
+struct Others<'a> {
+    subscribers: &'a Subscribers,
+    filters: &'a Filters,
+}
+
+impl Audience for Others<'_> {
     fn is_awaited(&self, id: BraneId) -> bool {
-        Subscribers::is_awaited(self, id)
+        self.subscribers.is_awaited(id)
     }
 
     fn wants(&self, brane: &BraneSnapshot, transition: Transition) -> bool {
-        Subscribers::wants(self, brane, transition)
+        self.subscribers.wants(brane, transition)
+    }
+
+    fn hooks(&self, brane: &str) -> Vec<HookConfig> {
+        self.filters.hooks_of(brane)
     }
 }
 
@@ -69,7 +81,11 @@ impl Manager {
     /// Runs the next steps of an instance until it must wait.
     fn advance(&mut self, id: BraneId, cx: &mut Context<'_>) {
         for _ in 0..MAX_STEPS {
-            let effects = self.instances.step(id, cx.now, Input::Advance(&self.subscribers));
+            let others = Others {
+                subscribers: &self.subscribers,
+                filters: &self.filters,
+            };
+            let effects = self.instances.step(id, cx.now, Input::Advance(&others));
             if effects.is_empty() {
                 break;
             }
@@ -89,6 +105,7 @@ impl Manager {
     /// Resumes operations and instances after their wait, and sends the subscribers' notifications. Must be called
     /// after every event.
     pub(crate) fn settle(&mut self, cx: &mut Context<'_>) {
+        self.filter_events(cx);
         // One pass for each request of a batch that begins now.
         for _ in 0..=MAX_BATCH * JOBS {
             self.advance_all(cx);
@@ -104,6 +121,33 @@ impl Manager {
         for (id, record) in self.subscribers.take_outgoing() {
             cx.actions.push(Action::Send {
                 child: Child::Subscriber(id),
+                kind: record.kind,
+                token: record.token,
+                payload: record.payload,
+            });
+        }
+    }
+
+    /// Writes the filters' events to the log and to the events, and restarts the filters that have failed.
+    fn filter_events(&mut self, cx: &mut Context<'_>) {
+        for event in self.filters.take_events() {
+            let (what, detail) = match event {
+                FilterEvent::Registered(id, hook) => {
+                    ("filter-registered", format!("{}: hook {hook}", Filters::name(id)))
+                }
+                FilterEvent::Left(id) => ("filter-left", Filters::name(id)),
+                FilterEvent::Failed(id, why) => {
+                    let detail = format!("{}: {why}", Filters::name(id));
+                    cx.log(format!("{} failed: {why}; restarting it", Filters::name(id)));
+                    ("filter-failed", detail)
+                }
+            };
+            self.event(cx.now, what, None, None, detail);
+        }
+        self.restart_children(cx);
+        for (id, record) in self.filters.take_outgoing() {
+            cx.actions.push(Action::Send {
+                child: Child::Filter(id),
                 kind: record.kind,
                 token: record.token,
                 payload: record.payload,

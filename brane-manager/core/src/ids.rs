@@ -18,6 +18,10 @@ pub(crate) struct JobId(u32);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SubscriberId(usize);
 
+/// A protection domain `filterK`, an external filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FilterId(usize);
+
 /// A protection domain that sends requests: the console or the remote line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OperatorId(usize);
@@ -42,7 +46,7 @@ macro_rules! positions {
         }
     )*};
 }
-positions!(BraneId SubscriberId OperatorId);
+positions!(BraneId SubscriberId FilterId OperatorId);
 
 macro_rules! numbers {
     ($($id:ident)*) => {$(

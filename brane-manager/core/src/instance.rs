@@ -10,6 +10,7 @@
 //! | [`lifecycle`] | the steps to the desired state: create, start, shut down, delete |
 //! | [`commands`] | commands with pending answers |
 //! | [`faults`] | reports of branes, failures and restarts |
+//! | [`hooks`] | the external hooks that the brane has, and its reports of them |
 //! | [`heartbeat`] | detection of branes that hang |
 
 use crate::backoff::{Backoff, RestartTimer};
@@ -22,11 +23,13 @@ use alloc::vec::Vec;
 use brane_abi::capture::CaptureConfig;
 use brane_abi::control::{BraneConfig, BraneStatus, FamilyConfig, InterfaceConfig, all_families};
 use brane_abi::filter::Rule;
+use brane_abi::hook::HookConfig;
 use brane_abi::subscription::Transition;
 
 mod commands;
 mod faults;
 pub(crate) mod heartbeat;
+pub(crate) mod hooks;
 mod lifecycle;
 mod state;
 
@@ -120,6 +123,8 @@ pub(crate) trait Audience {
     fn is_awaited(&self, id: BraneId) -> bool;
     /// Returns true if a subscriber would be notified of this transition.
     fn wants(&self, brane: &BraneSnapshot, transition: Transition) -> bool;
+    /// Returns the external hooks of the brane with this name.
+    fn hooks(&self, brane: &str) -> Vec<HookConfig>;
 }
 
 /// Effects of one step, in the order in which they take place.
@@ -184,6 +189,8 @@ pub(crate) struct Instance {
     /// Token of the `REPORT` without an answer, and the time at which it was sent.
     pub reporting: Option<(u32, u64)>,
     pub heartbeat: Heartbeat,
+    /// Number of changes of its hooks that the present incarnation has reported.
+    pub hook_reports: u32,
     pub started_at: Option<u64>,
     /// Times for `uptime`.
     pub times: StartTimes,
@@ -232,6 +239,7 @@ impl Instance {
             crash_deadline: None,
             reporting: None,
             heartbeat: Heartbeat::default(),
+            hook_reports: 0,
             started_at: None,
             times: StartTimes::default(),
             failed_at: None,

@@ -11,6 +11,7 @@
 //! | `instance` | instances: lifecycle, heartbeat, faults, pending commands |
 //! | `devices` | the device table, and calls to NIC drivers |
 //! | `subscribers` | subscriptions and notifications |
+//! | `filters` | registrations of external filters |
 //! | `jobs` | operators' jobs and their locks |
 //! | `captures` | captures under way, and programs that operators collect for the next ones |
 //! | `staging` | rules that operators collect for the replacement of a filter |
@@ -33,6 +34,7 @@ mod effects;
 mod event_log;
 pub mod fault_reports;
 pub mod filter;
+mod filters;
 mod ids;
 mod instance;
 mod jobs;
@@ -59,7 +61,7 @@ mod views;
 
 pub use backoff::{Backoff, FIRST_DELAY_NS, HEALTHY_NS, MAX_DELAY_NS, MAX_DELAY_STARTED_NS};
 pub use driver::Driver;
-pub use ids::{BraneId, OperatorId, SubscriberId};
+pub use ids::{BraneId, FilterId, OperatorId, SubscriberId};
 pub use operators::OPERATORS;
 pub use shell::{Action, Child, Event, Reply, Size};
 
@@ -70,6 +72,7 @@ use captures::Captures;
 use children::Operators;
 use devices::Devices;
 use event_log::EventLog;
+use filters::Filters;
 use instance::{Input, Instances, heartbeat};
 use logs::Logs;
 use operation::Jobs;
@@ -84,6 +87,7 @@ pub struct Manager {
     pub(crate) instances: Instances,
     pub(crate) devices: Devices,
     pub(crate) subscribers: Subscribers,
+    pub(crate) filters: Filters,
     pub(crate) jobs: Jobs,
     pub(crate) captures: Captures,
     pub(crate) staging: Staging,
@@ -109,10 +113,11 @@ impl Manager {
         [self.due(), self.next_beat()].into_iter().flatten().min()
     }
 
-    /// Returns the time of the next heartbeat, or `None` if no brane is started.
+    /// Returns the time of the next heartbeat, or `None` if no brane is started and no filter registered.
     pub(crate) fn next_beat(&self) -> Option<u64> {
         let started = |b: &instance::Instance| b.state == instance::LifecycleState::Started;
-        self.instances.iter().any(started).then_some(self.beat_at)
+        let any = self.instances.iter().any(started) || self.filters.needs_heartbeats();
+        any.then_some(self.beat_at)
     }
 
     /// Returns the time of the next deadline, heartbeats excepted.
@@ -120,6 +125,7 @@ impl Manager {
         let all = [
             self.instances.due(),
             self.subscribers.deadline(),
+            self.filters.deadline(),
             self.operators.deadline(),
             self.jobs.deadline(),
             self.suspensions.deadline(),
@@ -135,6 +141,7 @@ impl Manager {
             Event::LinkUp(child) => match child {
                 Child::Brane(id) => self.step(id, Input::LinkUp, cx),
                 Child::Subscriber(id) => self.subscribers.link_up(id),
+                Child::Filter(id) => self.filters.link_up(now, id),
                 Child::Client(_) | Child::Operator(_) | Child::Line => {}
             },
             Event::Report {
@@ -158,16 +165,19 @@ impl Manager {
                     let branes: Vec<_> = announced.filter_map(|b| b.snapshot()).collect();
                     self.subscribers.record(id, kind, token, payload, &branes);
                 }
+                Child::Filter(id) => self.filters.record(now, id, kind, token, payload),
                 Child::Client(_) | Child::Operator(_) | Child::Line => {}
             },
             Event::Violation { child, what } => match child {
                 Child::Brane(id) => self.step(id, Input::Violation(what), cx),
                 Child::Subscriber(id) => self.subscribers.quarantine(id, what),
+                Child::Filter(id) => self.filters.fail(now, id, what),
                 Child::Client(_) | Child::Operator(_) | Child::Line => {}
             },
             Event::Dropped { child, token } => match child {
                 Child::Brane(id) => self.step(id, Input::Dropped(token), cx),
                 Child::Subscriber(id) => self.subscribers.quarantine(id, "its ring is full"),
+                Child::Filter(id) => self.filters.fail(now, id, "its ring is full"),
                 Child::Client(_) | Child::Operator(_) | Child::Line => {}
             },
             Event::Fault { child, what } => self.child_fault(child, what, cx),
@@ -197,6 +207,9 @@ impl Manager {
             let suspended = self.suspensions.is_suspended(Child::Brane(id));
             self.step(id, Input::Heartbeat(suspended), cx);
         }
+        let suspensions = &self.suspensions;
+        self.filters
+            .heartbeat(cx.now, |id| suspensions.is_suspended(Child::Filter(id)));
     }
 }
 

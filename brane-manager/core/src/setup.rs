@@ -10,6 +10,7 @@ use crate::children::Operators;
 use crate::devices::{Attachment, Devices};
 use crate::driver::Driver;
 use crate::event_log::EventLog;
+use crate::filters::Filters;
 use crate::ids::{BraneId, DeviceId};
 use crate::instance::{Instances, heartbeat};
 use crate::logs::Logs;
@@ -45,6 +46,7 @@ impl Manager {
             instances: Instances::default(),
             devices: Devices::new(driver.nics(), size.ports_per_nic, boot.mac_pool),
             subscribers: Subscribers::new(size.subscribers),
+            filters: Filters::new(size.filters),
             jobs: Jobs::new(size.operators),
             captures: Captures::default(),
             staging: Staging::default(),
@@ -72,6 +74,7 @@ impl Manager {
                 filter: given.filter,
                 memory: given.memory,
                 captures: Vec::new(),
+                hooks: Vec::new(),
             });
             let is_brane = config.is_some();
             let brane = manager.instances.add(now, config);

@@ -3,7 +3,7 @@
 //! The shell is trusted. Data in an event that come from a brane, client or subscriber are not trusted.
 
 use crate::driver::Driver;
-use crate::ids::{BraneId, OperatorId, SubscriberId};
+use crate::ids::{BraneId, FilterId, OperatorId, SubscriberId};
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -16,6 +16,8 @@ pub enum Child {
     Client(BraneId),
     /// `subscriber-N`, which can subscribe to transitions.
     Subscriber(SubscriberId),
+    /// `filterK`, which can register a hook.
+    Filter(FilterId),
     /// The console or the remote line.
     Operator(OperatorId),
     /// The driver of the control line's device.
@@ -121,6 +123,8 @@ pub struct Size {
     pub instances: usize,
     /// Subscribers.
     pub subscribers: usize,
+    /// External filters.
+    pub filters: usize,
     /// Operators: the console and the remote line.
     pub operators: usize,
     /// Ports of each brane at each NIC.

@@ -19,6 +19,7 @@ mod balance;
 mod captures;
 mod devices;
 mod filter;
+mod filters;
 mod heartbeat;
 mod interleaved;
 mod jobs;
@@ -92,6 +93,7 @@ impl Bench {
         let size = Size {
             instances,
             subscribers: 2,
+            filters: 0,
             operators: 2,
             ports_per_nic: 2,
         };

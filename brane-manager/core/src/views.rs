@@ -18,6 +18,7 @@ use core::fmt::Debug;
 mod audit;
 mod devices;
 mod events;
+mod filters;
 mod list;
 mod logs;
 mod names;
@@ -67,6 +68,7 @@ pub(crate) fn begin(
         Request::Subscribers => Ok(Progress::Done(Answer::Subscribers(
             m.subscribers.list(subscriber_name),
         ))),
+        Request::Filters => ask_branes(m, operator, filters::FilterTable, cx),
         Request::Save => Ok(Progress::Done(save::show(m))),
         Request::Names => Ok(Progress::Done(names::show(m))),
         Request::LogLevels(pd) => logs::levels(m, pd).map(Progress::Done),

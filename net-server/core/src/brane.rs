@@ -4,6 +4,7 @@
 //! code runs in the protection domain and in tests.
 
 mod commands;
+mod hooks;
 mod lifecycle;
 mod receive;
 
@@ -44,6 +45,8 @@ pub enum Peer {
     Client(usize),
     /// The domain remote.
     Remote,
+    /// An external filter, by its number.
+    Filter(usize),
 }
 
 /// How the manager can want the brane to fail, for tests of the recovery.
@@ -140,6 +143,9 @@ impl Brane {
             fail: None,
         };
         turn.fail = self.commands(now);
+        if !self.stack.externals.0.is_empty() {
+            turn.more |= self.poll_hooks(now);
+        }
         if self.stack.net.is_blocked() {
             self.stack.tcp.unblock(&mut self.stack.net);
         }
@@ -183,7 +189,7 @@ impl Brane {
         let drain = self.drain.as_ref().map_or(u64::MAX, |drain| drain.until);
         self.due = self.stack.deadline();
         turn.more |= self.due <= now;
-        turn.deadline = self.due.min(drain).min(deadline);
+        turn.deadline = self.due.min(drain).min(deadline).min(self.hooks_deadline());
         turn
     }
 
@@ -203,6 +209,7 @@ impl Brane {
         self.ports.iter().all(|ports| ports.endpoint.arm())
             && self.control.endpoint.arm()
             && self.clients.iter().all(Client::arm)
+            && self.arm_hooks()
     }
 
     fn addresses_changed(&mut self) {
@@ -260,6 +267,7 @@ impl Brane {
                 .map(|(_, netif)| netif.status())
                 .collect(),
             counters,
+            hooks: self.stack.hook_statuses(),
         }
     }
 
@@ -318,6 +326,7 @@ impl Brane {
                 notify(Peer::Client(index));
             }
         }
+        self.flush_hooks(notify);
         if self.control.flush() {
             notify(Peer::Manager);
         }

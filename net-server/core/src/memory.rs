@@ -66,6 +66,12 @@ pub const fn needed(ports: usize) -> usize {
     fixed + rest + rest / 8
 }
 
+/// Returns what [`needed`] returns, for a brane that also has the ends of `filters` external filters.
+pub const fn needed_with(ports: usize, filters: usize) -> usize {
+    let more = filters * crate::pfil::external::MEMORY;
+    needed(ports) + more + more / 8
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -8,6 +8,8 @@
 //! A family's own messages pass no head: ARP, neighbour discovery (RFC 4861), IGMP and MLD. A brane without them has no working
 //! interface, and a rule for all packets would take them away by accident.
 //!
+//! External filters ([`external`]) are further subscribers. A packet waits for their verdict and goes on behind their hook.
+//!
 //! While no hook is attached, there is no [`Pfil`], and a packet pays one branch.
 
 use crate::headers::is_ipv6;
@@ -18,10 +20,12 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use brane_abi::control::Family;
 use brane_abi::filter::{Direction, Rule, RuleStatus};
+use brane_abi::hook::{self, HookConfig};
 use branes_pfil::chain::{Head, Verdict};
 use branes_pfil::filter::Filter;
 use branes_pfil::state::CAPACITY;
 use core::cell::{Cell, RefCell};
+use external::{Externals, Held, Offer, Way};
 use link::LinkHeads;
 
 /// Rank of the filter in each head. Lower ranks come first.
@@ -41,6 +45,8 @@ const FRAGMENTED: usize = 8;
 enum Hook {
     /// The brane's filter.
     Filter,
+    /// The external filter with this number.
+    External(usize),
 }
 
 /// The heads with their hooks. Clones share them.
@@ -52,6 +58,9 @@ struct Shared {
     now: Cell<u64>,
     /// The brane sends an answer to a rejected packet, which passes no head.
     exempt: Cell<bool>,
+    /// The received packet comes from behind the external hook with this rank and number.
+    behind: Cell<Option<(u16, usize)>>,
+    externals: Externals,
     state: RefCell<State>,
 }
 
@@ -83,14 +92,58 @@ impl Fragmented {
     }
 }
 
-impl State {
-    /// Returns the verdict on a fragment that the brane sends and that is not the first: that on the first one.
-    fn follows(&self, identity: Fragmented) -> Verdict {
-        match self.passed.contains(&Some(identity)) {
-            true => Verdict::Pass,
-            false => Verdict::Drop,
+/// A frame at a head.
+struct Frame<'a> {
+    /// Number of the interface.
+    index: usize,
+    /// Name of the interface.
+    interface: &'a str,
+    bytes: &'a [u8],
+    /// True if it has an Ethernet header.
+    link: bool,
+}
+
+/// Returns the verdict on a fragment that the brane sends and that is not the first: that on the first one.
+fn follows(passed: &[Option<Fragmented>], identity: Fragmented) -> Verdict {
+    match passed.contains(&Some(identity)) {
+        true => Verdict::Pass,
+        false => Verdict::Drop,
+    }
+}
+
+/// Keeps the beginning of a rejected packet that the brane itself sends.
+fn refuse(refused: &mut Vec<(usize, Vec<u8>)>, index: usize, packet: &[u8]) {
+    if refused.len() >= REFUSED {
+        return;
+    }
+    let mut quote = Vec::new();
+    let quoted = &packet[..packet.len().min(QUOTE)];
+    if quote.try_reserve_exact(quoted.len()).is_ok() {
+        quote.extend_from_slice(quoted);
+        refused.push((index, quote));
+    }
+}
+
+/// Returns the heads with the filter and these external hooks. Returns `None` if two hooks cannot be in one head.
+fn attached(hooks: &[HookConfig]) -> Option<[[Head<Hook>; 2]; 2]> {
+    let mut heads: [[Head<Hook>; 2]; 2] = Default::default();
+    for head in heads.iter_mut().flatten() {
+        head.attach(FILTER_RANK, "filter", Hook::Filter).ok()?;
+    }
+    for config in hooks {
+        for head in &config.heads {
+            let (family, direction) = match head {
+                hook::Head::InetIn => (Family::Inet, Direction::In),
+                hook::Head::InetOut => (Family::Inet, Direction::Out),
+                hook::Head::Inet6In => (Family::Inet6, Direction::In),
+                hook::Head::Inet6Out => (Family::Inet6, Direction::Out),
+            };
+            heads[family as usize][direction as usize]
+                .attach(config.rank, &config.name, Hook::External(config.filter.into()))
+                .ok()?;
         }
     }
+    Some(heads)
 }
 
 /// Returns the IP packet in a frame and its family, if a hook is to see it. `link` is true if the frame has an Ethernet header.
@@ -123,17 +176,17 @@ fn filtered(direction: Direction, frame: &[u8], link: bool) -> Option<(Family, &
 
 impl Pfil {
     /// Creates the heads with the brane's filter attached. `seed` must be unpredictable. Returns `None` if there is no memory.
-    fn new(seed: u64) -> Option<Pfil> {
-        let mut heads: [[Head<Hook>; 2]; 2] = Default::default();
+    fn new(seed: u64, externals: &Externals) -> Option<Pfil> {
+        let heads = attached(&[])?;
         let mut sockets = Head::new();
-        for head in heads.iter_mut().flatten().chain([&mut sockets]) {
-            head.attach(FILTER_RANK, "filter", Hook::Filter).ok()?;
-        }
+        sockets.attach(FILTER_RANK, "filter", Hook::Filter).ok()?;
         let mut refused = Vec::new();
         refused.try_reserve_exact(REFUSED).ok()?;
         Some(Pfil(Rc::new(Shared {
             now: Cell::new(0),
             exempt: Cell::new(false),
+            behind: Cell::new(None),
+            externals: externals.clone(),
             state: RefCell::new(State {
                 heads,
                 sockets,
@@ -149,12 +202,16 @@ impl Pfil {
         self.0.now.set(now);
     }
 
-    /// Runs the head of a packet's family and direction. `index` and `interface` are the number and the name of its interface.
-    fn run(&self, direction: Direction, index: usize, interface: &str, frame: &[u8], link: bool) -> Verdict {
+    /// Runs the head of a packet's family and direction, or the part of it behind an external hook.
+    fn run(&self, frame: &Frame<'_>, way: Way, behind: Option<(u16, usize)>) -> Verdict {
         if self.0.exempt.get() {
             return Verdict::Pass;
         }
-        let Some((family, packet)) = filtered(direction, frame, link) else {
+        let direction = match way {
+            Way::Received(_) => Direction::In,
+            Way::Sent(_) => Direction::Out,
+        };
+        let Some((family, packet)) = filtered(direction, frame.bytes, frame.link) else {
             return Verdict::Pass;
         };
         // Nothing borrows the state for longer than a call, so this cannot fail. If it did, no packet would pass.
@@ -163,12 +220,9 @@ impl Pfil {
         };
         // Received fragments are put together before they pass a head.
         let fragment = match direction {
-            Direction::Out => Fragmented::read(index, packet),
+            Direction::Out => Fragmented::read(frame.index, packet),
             _ => None,
         };
-        if let Some((identity, 1..)) = fragment {
-            return state.follows(identity);
-        }
         let State {
             heads,
             filter,
@@ -176,30 +230,94 @@ impl Pfil {
             passed,
             ..
         } = &mut *state;
-        let verdict =
-            heads[family as usize][usize::from(direction == Direction::Out)].run(|hook| match hook {
-                Hook::Filter => filter.decide(self.0.now.get(), direction, interface, packet),
-            });
-        if let Some((identity, _)) = fragment
-            && verdict.goes_on()
-        {
-            passed.rotate_right(1);
-            passed[0] = Some(identity);
-        }
-        if verdict == Verdict::Reject && direction == Direction::Out && refused.len() < REFUSED {
-            let mut quote = Vec::new();
-            let quoted = &packet[..packet.len().min(QUOTE)];
-            if quote.try_reserve_exact(quoted.len()).is_ok() {
-                quote.extend_from_slice(quoted);
-                refused.push((index, quote));
+        let now = self.0.now.get();
+        let decide = |hook| match (hook, fragment) {
+            // The filter decides about the first fragment; the others follow.
+            (Hook::Filter, Some((identity, 1..))) => follows(passed, identity),
+            (Hook::Filter, _) => {
+                let verdict = filter.decide(now, direction, frame.interface, packet);
+                if let Some((identity, _)) = fragment
+                    && verdict.goes_on()
+                {
+                    passed.rotate_right(1);
+                    passed[0] = Some(identity);
+                }
+                verdict
             }
+            (Hook::External(number), _) => self.offer(number, now, (family, direction), frame, packet, way),
+        };
+        let head = &heads[family as usize][direction as usize];
+        let verdict = match behind {
+            None => head.run(decide),
+            Some((rank, number)) => head.run_behind(rank, Hook::External(number), decide),
+        };
+        if verdict == Verdict::Reject && direction == Direction::Out {
+            refuse(refused, frame.index, packet);
         }
         verdict
     }
 
-    /// Runs the head for a received frame.
-    pub fn input(&self, index: usize, interface: &str, frame: &[u8], link: bool) -> Verdict {
-        self.run(Direction::In, index, interface, frame, link)
+    /// Gives a packet to an external filter.
+    fn offer(
+        &self,
+        number: usize,
+        now: u64,
+        at: (Family, Direction),
+        frame: &Frame<'_>,
+        packet: &[u8],
+        way: Way,
+    ) -> Verdict {
+        let Some(mut external) = self
+            .0
+            .externals
+            .0
+            .get(number)
+            .and_then(|external| external.try_borrow_mut().ok())
+        else {
+            return Verdict::Drop;
+        };
+        let head = match at {
+            (Family::Inet, Direction::In) => hook::Head::InetIn,
+            (Family::Inet, Direction::Out) => hook::Head::InetOut,
+            (Family::Inet6, Direction::In) => hook::Head::Inet6In,
+            (Family::Inet6, Direction::Out) => hook::Head::Inet6Out,
+            (_, Direction::Bind | Direction::Connect | Direction::Accept) => return Verdict::Pass,
+        };
+        external.offer(
+            now,
+            &Offer {
+                head,
+                index: frame.index,
+                interface: frame.interface,
+                frame: frame.bytes,
+                packet,
+                link: frame.link,
+                way,
+                offloaded: !matches!(way, Way::Received(false)),
+            },
+        )
+    }
+
+    /// Runs the head for a received frame. `intact` is true if its transport checksum need not be verified.
+    fn input(&self, index: usize, interface: &str, frame: &[u8], link: bool, intact: bool) -> Verdict {
+        let frame = Frame {
+            index,
+            interface,
+            bytes: frame,
+            link,
+        };
+        self.run(&frame, Way::Received(intact), self.0.behind.take())
+    }
+
+    /// Runs the rest of the head for a packet of the brane behind the external filter `number`.
+    fn output_behind(&self, number: usize, held: &Held, interface: &str) -> Verdict {
+        let frame = Frame {
+            index: held.index,
+            interface,
+            bytes: &held.frame,
+            link: held.link,
+        };
+        self.run(&frame, held.way, Some((held.rank, number)))
     }
 
     /// Runs `send` without heads: what it sends answers a packet that a hook has rejected.
@@ -216,6 +334,28 @@ impl Pfil {
         match self.0.state.try_borrow_mut() {
             Ok(mut state) => state.refused.drain(..).collect(),
             Err(_) => Vec::new(),
+        }
+    }
+
+    /// Puts these external hooks beside the filter. Returns false, and changes nothing, if two hooks cannot be in one head.
+    fn set_hooks(&self, hooks: &[HookConfig]) -> bool {
+        match (attached(hooks), self.0.state.try_borrow_mut()) {
+            (Some(heads), Ok(mut state)) => {
+                state.heads = heads;
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Keeps the beginning of a packet of the brane that an external filter has rejected.
+    fn refuse(&self, held: &Held) {
+        if let Ok(mut state) = self.0.state.try_borrow_mut() {
+            refuse(
+                &mut state.refused,
+                held.index,
+                held.frame.get(held.start()..).unwrap_or_default(),
+            );
         }
     }
 
@@ -255,19 +395,34 @@ pub struct Outlet {
 }
 
 impl Outlet {
-    /// Returns true if a frame may leave. Nothing of it changes afterwards.
+    /// Runs the head of the packet's family. Returns `None` if the frame may leave, and otherwise the number of dropped frames: none
+    /// if it waits for an external filter. The device cuts the frame into segments of `segment` bytes, or 0.
     #[cold]
-    pub fn passes(&self, frame: &[u8]) -> bool {
-        let pass = |pfil: &Pfil| {
-            let verdict = pfil.run(Direction::Out, self.index, &self.interface, frame, self.link);
-            verdict.goes_on()
+    pub fn stops(&self, frame: &[u8], segment: u16) -> Option<u64> {
+        let frame = Frame {
+            index: self.index,
+            interface: &self.interface,
+            bytes: frame,
+            link: self.link,
         };
+        match self.pfil.as_ref()?.run(&frame, Way::Sent(segment), None) {
+            Verdict::Pass | Verdict::Modified => None,
+            Verdict::Drop | Verdict::Reject => Some(1),
+            Verdict::Absorb => Some(0),
+        }
+    }
+
+    /// Runs the link-level head. Returns true if the frame may leave. Nothing of it changes afterwards.
+    #[cold]
+    pub fn leaves(&self, frame: &[u8]) -> bool {
         let leaves = |heads: &LinkHeads| heads.passes(Direction::Out, self.index, frame);
-        self.pfil.as_ref().is_none_or(pass) && self.heads.as_ref().is_none_or(leaves)
+        self.heads.as_ref().is_none_or(leaves)
     }
 }
 
 mod attach;
 mod calls;
 pub mod capture;
+pub mod external;
+mod hooks;
 pub mod link;

@@ -18,6 +18,7 @@ use crate::neighbor::discovery;
 use crate::net::Net;
 use crate::pfil::Pfil;
 use crate::pfil::capture::Captures;
+use crate::pfil::external::Externals;
 use crate::pfil::link::LinkHeads;
 use crate::protosw::{Outcome, Place, Protocol, State};
 use crate::query::Queries;
@@ -75,6 +76,8 @@ pub struct Stack {
     pub link_heads: Option<LinkHeads>,
     /// The captures of the brane.
     pub captures: Captures,
+    /// The ends of the external filters.
+    pub externals: Externals,
     /// The brane's protocol switch.
     pub switch: Protosw,
     /// Memory for the tables of families and protocols.
@@ -113,6 +116,7 @@ impl Stack {
             pfil: None,
             link_heads: None,
             captures: Captures::default(),
+            externals: Externals::default(),
             switch: Protosw::default(),
             account: Account::default(),
             inet: Inet::new(rng.next_u64()),
@@ -165,7 +169,7 @@ impl Stack {
         self.udp.rx_flow_cache.find(flow)?;
         let netif = self.net.netifs.get(index)?;
         let served = self.switch.takes(family, control::Protocol::Udp) && !netif.refresh_is_due(now);
-        served.then(|| self.head_passes(now, index, frame))
+        served.then(|| self.head_passes(now, index, frame, true))
     }
 
     /// Handles a frame that has come in by an interface. `intact`: its transport checksum need not be verified.
@@ -197,7 +201,7 @@ impl Stack {
         match kind {
             // A head sees whole packets: a fragment or a packet with extension headers comes again without.
             Ok(Kind::Packet(_) | Kind::Refused { .. })
-                if self.pfil.is_some() && !self.head_passes(now, index, frame) =>
+                if self.pfil.is_some() && !self.head_passes(now, index, frame, intact) =>
             {
                 Received::Done
             }
@@ -320,7 +324,7 @@ impl Stack {
     fn extended(&mut self, now: u64, packet: &Packet<'_>, len: usize, pointer: usize) -> Received {
         if !self.switch.has_number(packet.family, packet.number) {
             // It does not come again, so its head is here.
-            return match self.head_passes(now, packet.netif, packet.frame) {
+            return match self.head_passes(now, packet.netif, packet.frame, packet.intact) {
                 true => self.packet(now, packet, Some(pointer)),
                 false => Received::Done,
             };
@@ -348,7 +352,7 @@ impl Stack {
         }
         if !self.switch.takes_number(packet.family, packet.number) {
             // The sender is told about the first one only (RFC 1122, 3.2.2).
-            if first && self.head_passes(now, packet.netif, packet.frame) {
+            if first && self.head_passes(now, packet.netif, packet.frame, packet.intact) {
                 self.reject(now, packet, Cause::Protocol { pointer: 9 });
             }
             return Received::Done;

@@ -121,16 +121,19 @@ impl<K: Copy + PartialEq> Head<K> {
 
     /// Calls `hook` with the key of each hook, until one drops, rejects or absorbs the packet. Returns the result for the packet.
     #[inline]
-    pub fn run(&self, mut hook: impl FnMut(K) -> Verdict) -> Verdict {
-        let mut result = Verdict::Pass;
-        for each in &self.hooks {
-            match hook(each.key) {
-                Verdict::Pass => {}
-                Verdict::Modified => result = Verdict::Modified,
-                end => return end,
-            }
-        }
-        result
+    pub fn run(&self, hook: impl FnMut(K) -> Verdict) -> Verdict {
+        run(&self.hooks, hook)
+    }
+
+    /// Does what [`Self::run`] does, for the hooks behind one with this rank and key. If no hook has the key any more, runs the hooks
+    /// with a higher rank.
+    pub fn run_behind(&self, rank: u16, key: K, hook: impl FnMut(K) -> Verdict) -> Verdict {
+        let at = self.hooks.iter().position(|hook| hook.key == key);
+        let first = at.map_or_else(
+            || self.hooks.partition_point(|other| other.rank <= rank),
+            |at| at + 1,
+        );
+        run(&self.hooks[first..], hook)
     }
 
     fn insert(&mut self, hook: Hook<K>) {
@@ -142,4 +145,17 @@ impl<K: Copy + PartialEq> Head<K> {
         let at = self.hooks.iter().position(|hook| hook.key == key)?;
         Some(self.hooks.remove(at))
     }
+}
+
+#[inline]
+fn run<K: Copy>(hooks: &[Hook<K>], mut hook: impl FnMut(K) -> Verdict) -> Verdict {
+    let mut result = Verdict::Pass;
+    for each in hooks {
+        match hook(each.key) {
+            Verdict::Pass => {}
+            Verdict::Modified => result = Verdict::Modified,
+            end => return end,
+        }
+    }
+    result
 }

@@ -129,6 +129,7 @@ fn every_verb_answers_in_words_and_in_json() -> Result<()> {
         ("branectl stats g0 --all", "branectl stats", "stats"),
         ("branectl uptime", "branectl uptime", "report"),
         ("branectl subscribers", "branectl subscribers", "subscribers"),
+        ("branectl filters", "branectl filters", "report"),
         ("branectl events --once", "branectl events --once", "event"),
         ("branectl log", "branectl log manager", "log-levels"),
         ("branectl log red debug", "branectl log red info", "done"),

@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use branes_system::System;
-use branes_system::codegen::{family, nic};
+use branes_system::codegen::{family, series};
 use serde::Serialize;
 
 use crate::model::MONITOR;
@@ -26,6 +26,8 @@ const CLIENT: &str = "services";
 
 /// Name in [`TRUSTED`] of all drivers of NICs, `nic0` and so on.
 const NICS: &str = "nicN";
+/// Name in [`TRUSTED`] of all external filters, `filter0` and so on.
+const FILTERS: &str = "filterN";
 
 /// The driver of the control line's device. It has this line in [`TRUSTED`] only because of its device: if an IOMMU confines the
 /// device, no domain trusts the driver, and its role is `other`.
@@ -33,11 +35,16 @@ const LINE: &str = "line";
 
 /// Domains that may be between branes, their roles, and the reasons. A new line here trusts a domain with every
 /// brane.
-pub const TRUSTED: [(&str, Role, &str); 8] = [
+pub const TRUSTED: [(&str, Role, &str); 9] = [
     (
         NICS,
         Role::Driver,
         "separates the frames of branes: copies between its device and each brane's own rings",
+    ),
+    (
+        FILTERS,
+        Role::Service,
+        "sees packets of the branes that it filters, and could carry data between them; only a configuration with `filters` has it",
     ),
     (
         "irq-checker",
@@ -79,8 +86,11 @@ pub const TRUSTED: [(&str, Role, &str); 8] = [
 
 /// Returns the line of [`TRUSTED`] for a domain.
 fn trusted(name: &str) -> Option<&'static (&'static str, Role, &'static str)> {
-    let is_nic = nic(name).is_some_and(|(base, _)| base == "nic");
-    let name = if is_nic { NICS } else { name };
+    let name = match series(name) {
+        Some((base, _)) if base == "nic" => NICS,
+        Some((base, _)) if base == "filter" => FILTERS,
+        _ => name,
+    };
     TRUSTED.iter().find(|(trusted, ..)| *trusted == name)
 }
 

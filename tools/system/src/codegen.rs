@@ -5,7 +5,8 @@
 //! its own number lose the number (`sock-2` in `brane-2` is `SOCK`). Elsewhere a family becomes an array with
 //! index N. The NICs are a second dimension: a name with the part `nicK` belongs to NIC K. Inside the domain
 //! `nicK` such names lose its own number (`nic1-dma` in `nic1` is `NIC_DMA`). Elsewhere they become an array
-//! with index K (`ports-nic1-2` in `brane-2` is `PORTS_NIC[1]`).
+//! with index K (`ports-nic1-2` in `brane-2` is `PORTS_NIC[1]`). The external filters, `filterK`, are another
+//! such dimension.
 //!
 //! All domains that run one program must have the same constants. Two kinds of values are no constants: a
 //! physical address that the program receives by a `setvar`, and interrupt vectors that differ.
@@ -34,34 +35,39 @@ pub fn family(name: &str) -> Option<(&str, usize)> {
     Some((base, number.parse().ok()?))
 }
 
-/// Splits a name with a NIC's number into the name without the number, and the number: `ports-nic1` into
-/// `ports-nic` and 1.
-pub fn nic(name: &str) -> Option<(String, usize)> {
-    let number = |part: &str| {
-        let digits = part.strip_prefix("nic")?;
-        let plain = digits.bytes().all(|b| b.is_ascii_digit()) && (digits == "0" || !digits.starts_with('0'));
-        plain.then(|| digits.parse().ok()).flatten()
+/// Prefixes of the names that a second number belongs to: those of the NICs and of the external filters.
+const SERIES: [&str; 2] = ["nic", "filter"];
+
+/// Splits a name with the number of a NIC or an external filter into the name without the number, and the number:
+/// `ports-nic1` into `ports-nic` and 1, `hook-filter2` into `hook-filter` and 2.
+pub fn series(name: &str) -> Option<(String, usize)> {
+    let numbered = |part: &str| {
+        SERIES.iter().find_map(|prefix| {
+            let digits = part.strip_prefix(prefix)?;
+            let plain =
+                digits.bytes().all(|b| b.is_ascii_digit()) && (digits == "0" || !digits.starts_with('0'));
+            Some((*prefix, plain.then(|| digits.parse().ok()).flatten()?))
+        })
     };
-    let found = name.split('-').find_map(number)?;
-    let parts = name.split('-').map(|part| match number(part) {
-        Some(_) => "nic",
-        None => part,
-    });
+    let (_, found) = name.split('-').find_map(numbered)?;
+    let parts = name
+        .split('-')
+        .map(|part| numbered(part).map_or(part, |(prefix, _)| prefix));
     Some((parts.collect::<Vec<_>>().join("-"), found))
 }
 
-/// A domain's own numbers: its instance within a family, and the NIC that it drives.
+/// A domain's own numbers: its instance within a family, and its number within a series.
 #[derive(Clone, Copy)]
 struct Own {
     instance: Option<usize>,
-    nic: Option<usize>,
+    series: Option<usize>,
 }
 
 impl Own {
     fn of(name: &str) -> Own {
         Own {
             instance: family(name).map(|(_, n)| n),
-            nic: nic(name).map(|(_, k)| k),
+            series: series(name).map(|(_, k)| k),
         }
     }
 }
@@ -76,16 +82,16 @@ impl Names {
             Some((base, n)) => (base, Some(n).filter(|_| own.instance != Some(n))),
             None => (name, None),
         };
-        let (base, nic) = match nic(base) {
-            Some((base, k)) => (base, Some(k).filter(|_| own.nic != Some(k))),
+        let (base, series) = match series(base) {
+            Some((base, k)) => (base, Some(k).filter(|_| own.series != Some(k))),
             None => (base.to_owned(), None),
         };
-        if instance.is_some() && nic.is_some() {
+        if instance.is_some() && series.is_some() {
             return Err(format!(
-                "`{name}` has the number of a NIC and that of an instance, and neither is this domain's own"
+                "`{name}` has the number of a NIC or filter and that of an instance, and neither is this domain's own"
             ));
         }
-        let index = instance.or(nic);
+        let index = instance.or(series);
         let entry = self.0.entry(constant(&base)).or_default();
         match entry.insert(index, value) {
             None => Ok(()),
@@ -275,7 +281,7 @@ fn sizes(system: &System) -> String {
         let Some((base, _)) = family(&region.name) else {
             continue;
         };
-        let base = nic(base).map_or_else(|| base.to_owned(), |(base, _)| base);
+        let base = series(base).map_or_else(|| base.to_owned(), |(base, _)| base);
         let size = sizes.entry(constant(&base)).or_insert(region.size);
         *size = size.filter(|size| region.size == Some(*size));
     }

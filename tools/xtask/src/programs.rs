@@ -61,8 +61,12 @@ pub fn build(
         0 => String::new(),
         some => format!("-subscribers-{some}"),
     };
+    let filters = match config.entry.filters {
+        0 => String::new(),
+        some => format!("-filters-{some}"),
+    };
     let folder = workspace.target.join("pd").join(format!(
-        "instances-{instances}-nics-{nics}{subscribers}{without}{}",
+        "instances-{instances}-nics-{nics}{subscribers}{filters}{without}{}",
         target.suffix()
     ));
     let (plain, plain_system) = plain(workspace, config)?;
@@ -105,6 +109,7 @@ fn plain(workspace: &Workspace, config: &Config) -> Result<(Config, System)> {
         entry.instances == config.entry.instances
             && entry.nics == config.entry.nics
             && entry.subscribers == config.entry.subscribers
+            && entry.filters == config.entry.filters
             && entry.sizes == config.entry.sizes
             && entry.without().eq(config.entry.without())
             && entry.replace.is_empty()

@@ -7,6 +7,7 @@ use super::{Effect, Effects, Instance, Instances};
 use crate::decode;
 use crate::ids::{BraneId, JobId};
 use crate::shell::Action;
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 use brane_abi::control::report as kind;
@@ -104,6 +105,12 @@ impl Instance {
                 CommandResult::Lost
             }
         };
+        if command.job == super::hooks::NO_JOB {
+            if let CommandResult::Refused(why) = result {
+                effects.log(format!("{} refused its external hooks: {why}", self.label()));
+            }
+            return;
+        }
         effects.0.push(Effect::CommandResult(command.job, result));
     }
 

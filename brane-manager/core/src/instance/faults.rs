@@ -56,6 +56,7 @@ impl Instance {
                     }
                 }
             }
+            kind::HOOKS if self.configured => self.hooks_changed(now, payload, effects),
             kind::DONE | kind::REFUSED | kind::ANSWER if self.is_pending(token) => {
                 self.command_answered(now, report, token, payload, effects);
             }
@@ -118,6 +119,8 @@ impl Instance {
         self.crash_deadline = None;
         self.heartbeat = Heartbeat::default();
         self.violations = 0;
+        self.hook_reports = 0;
+        self.status.hooks.clear();
         self.last_fault = what.into();
         self.awaiting = None;
         self.deadline = None;

@@ -62,6 +62,7 @@ impl Instance {
 
     /// Takes the next step. If there are no effects, the next step needs another input.
     pub(super) fn advance(&mut self, now: u64, audience: &dyn Audience, effects: &mut Effects) {
+        self.update_hooks(now, audience, effects);
         let absent = matches!(self.desired, DesiredState::Absent(_)) && self.config.is_some();
         match self.awaiting {
             Some(Awaiting::Subscribers(_)) if !audience.is_awaited(self.id) => self.awaiting = None,
@@ -127,6 +128,7 @@ impl Instance {
         let Some(config) = &mut self.config else { return };
         config.generation = generation;
         config.held = held;
+        config.hooks = audience.hooks(&config.name);
         let payload = encode(config);
         self.configured = true;
         self.awaiting = Some(Awaiting::Configured(token, held));

@@ -1,6 +1,8 @@
-//! `readmit`: ends the quarantine of a subscriber. Its protection domain is restarted, and subscribes anew.
+//! `readmit`: ends the quarantine of a subscriber. Its protection domain is restarted, and subscribes anew. An external filter is
+//! restarted too, because branes attach a filter that they have detached only when it has restarted.
 
 use crate::Manager;
+use crate::filters::Filters;
 use crate::operation::Progress;
 use crate::refusals;
 use crate::shell::{Action, Child, Context};
@@ -10,6 +12,11 @@ use alloc::vec::Vec;
 use brane_abi::operator::{Answer, Done, Refusal};
 
 pub(super) fn run(m: &mut Manager, name: &str, cx: &mut Context<'_>) -> Result<Progress, Refusal> {
+    let mut filters = m.filters.ids();
+    if let Some(id) = filters.find(|&id| Filters::name(id) == name) {
+        m.filters.readmit(cx.now, id);
+        return Ok(Progress::Done(Answer::Done(Done::Readmitted(name.into()))));
+    }
     let mut ids = m.subscribers.ids();
     let Some(id) = ids.find(|&id| subscriber_name(id) == name) else {
         let names: Vec<_> = m.subscribers.ids().map(subscriber_name).collect();

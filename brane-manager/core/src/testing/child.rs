@@ -1,6 +1,6 @@
 //! Children by their numbers in `system.xml`.
 
-use crate::{BraneId, Child, OperatorId, SubscriberId};
+use crate::{BraneId, Child, FilterId, OperatorId, SubscriberId};
 
 pub const fn brane(number: usize) -> Child {
     Child::Brane(BraneId::new(number))
@@ -12,6 +12,10 @@ pub const fn client(number: usize) -> Child {
 
 pub const fn subscriber(number: usize) -> Child {
     Child::Subscriber(SubscriberId::new(number))
+}
+
+pub const fn filter(number: usize) -> Child {
+    Child::Filter(FilterId::new(number))
 }
 
 pub const fn operator(number: usize) -> Child {

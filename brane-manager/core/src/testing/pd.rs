@@ -28,6 +28,8 @@ pub enum Manner {
 /// A brane's protection domain.
 #[derive(Clone, Debug, Default)]
 pub struct Pd {
+    /// External hooks in its last configuration.
+    pub hooks_at_configuration: usize,
     /// True if the manager has started the domain, and has neither stopped it nor received its fault.
     pub running: bool,
     /// True if the domain has faulted and the manager does not know it yet.
@@ -103,6 +105,7 @@ impl Pd {
             command::RENAME,
             command::FILTER,
             command::CAPTURE,
+            command::HOOKS,
         ];
         if self.config.is_none() && changes.contains(&kind) {
             assert!(strayed, "a change before the configuration");
@@ -119,6 +122,7 @@ impl Pd {
                 assert!(self.config.is_none(), "a brane is configured once in a life");
                 let config: BraneConfig = minicbor::decode(payload).unwrap();
                 self.started = !config.held;
+                self.hooks_at_configuration = config.hooks.len();
                 self.config = Some(config);
                 Effect::Report(kind::CONFIGURED, Vec::new())
             }
@@ -200,6 +204,10 @@ impl Pd {
                 }
                 done
             }
+            command::HOOKS => {
+                self.config.as_mut().unwrap().hooks = minicbor::decode(payload).unwrap();
+                done
+            }
             command::QUERY => {
                 let query: query::Query = minicbor::decode(payload).unwrap();
                 let answer = match query {
@@ -247,6 +255,7 @@ impl Pd {
         BraneStatus {
             interfaces,
             counters: Vec::new(),
+            hooks: Vec::new(),
         }
     }
 }

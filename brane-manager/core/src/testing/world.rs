@@ -34,6 +34,10 @@ pub struct World {
     /// True for each client that runs.
     pub clients: Vec<bool>,
     pub subscribers: Vec<Subscriber>,
+    /// The records that each external filter has got: kind and token.
+    pub filters: Vec<Vec<(u32, u32)>>,
+    /// True for each filter that runs.
+    pub running_filters: Vec<bool>,
     pub log: Vec<String>,
     /// Number of stops and restarts of brane domains.
     pub resets: u32,
@@ -64,6 +68,9 @@ impl Pending {
 /// Number of operators of the system.
 const OPERATORS: usize = 2;
 
+/// Number of external filters of the system.
+pub const FILTERS: usize = 2;
+
 /// Token of a subscriber's own requests.
 const OWN: u32 = 7;
 
@@ -74,6 +81,7 @@ impl World {
         let size = Size {
             instances,
             subscribers: 2,
+            filters: FILTERS,
             operators: OPERATORS,
             ports_per_nic: 2,
         };
@@ -85,6 +93,8 @@ impl World {
             branes: vec![Pd::default(); instances],
             clients: vec![true; instances],
             subscribers: vec![Subscriber::default(); 2],
+            filters: vec![Vec::new(); FILTERS],
+            running_filters: vec![true; FILTERS],
             log: Vec::new(),
             resets: 0,
             renewed: Vec::new(),
@@ -97,6 +107,9 @@ impl World {
         }
         for k in 0..2 {
             world.events.push_back(Pending::LinkUp(child::subscriber(k)));
+        }
+        for k in 0..FILTERS {
+            world.events.push_back(Pending::LinkUp(child::filter(k)));
         }
         world.obey(actions);
         world.run();
@@ -146,6 +159,12 @@ impl World {
                     token,
                     payload,
                 } => self.report(id.index(), kind, token, &payload),
+                Action::Send {
+                    child: Child::Filter(id),
+                    kind,
+                    token,
+                    ..
+                } => self.filters[id.index()].push((kind, token)),
                 Action::Send { .. } => panic!("clients have no ring"),
             }
         }
@@ -159,6 +178,7 @@ impl World {
                 self.events.retain(|e| e.child() != child);
             }
             Child::Client(brane) => self.clients[brane.index()] = false,
+            Child::Filter(id) => self.running_filters[id.index()] = false,
             Child::Subscriber(_) | Child::Operator(_) | Child::Line => panic!("{child:?} is not stopped"),
         }
     }
@@ -179,6 +199,11 @@ impl World {
             }
             Child::Subscriber(id) => {
                 self.subscribers[id.index()] = Subscriber::default();
+                self.events.push_back(Pending::LinkUp(child));
+            }
+            Child::Filter(id) => {
+                self.running_filters[id.index()] = true;
+                self.filters[id.index()].clear();
                 self.events.push_back(Pending::LinkUp(child));
             }
             Child::Operator(_) | Child::Line => {}

@@ -47,7 +47,7 @@ proptest! {
     fn whatever_happens_everything_runs_again(steps in proptest::collection::vec(steps(), 1..120)) {
         let mut bench = Bench::new();
         let mut running = [[true; 3]; 2];
-        let index = |child: Child| match child { Child::Brane(i) => (0, i.index()), Child::Client(i) => (1, i.index()), Child::Subscriber(_) | Child::Operator(_) | Child::Line => unreachable!() };
+        let index = |child: Child| match child { Child::Brane(i) => (0, i.index()), Child::Client(i) => (1, i.index()), Child::Subscriber(_) | Child::Filter(_) | Child::Operator(_) | Child::Line => unreachable!() };
         let apply = |running: &mut [[bool; 3]; 2], actions: Vec<Action>, most: usize| {
             prop_assert!(actions.len() <= most, "{:?}", actions);
             for action in actions {

@@ -57,6 +57,7 @@ fn a_list_has_the_interfaces_that_branes_report_and_no_counters() {
             name: "udp-in".into(),
             value: 9,
         }],
+        hooks: Vec::new(),
     };
     bench.report(1, kind::STATUS, token, &minicbor::to_vec(&status).unwrap());
     let Answer::Branes(list) = bench.poll(answer.unwrap_err()) else {

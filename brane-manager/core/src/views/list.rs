@@ -18,6 +18,7 @@ impl View for List {
             status: BraneStatus {
                 interfaces: b.status.interfaces.clone(),
                 counters: Vec::new(),
+                hooks: Vec::new(),
             },
             ..outline(b, cx.now)
         });

@@ -73,6 +73,10 @@ impl Brane {
                     self.end_capture(now, tag);
                     self.control.done(token, Ok(()));
                 }
+                Command::Hooks(hooks) => {
+                    let outcome = self.replace_hooks(now, hooks);
+                    self.control.done(token, outcome);
+                }
                 Command::Query(query) => {
                     if let Some(answer) = self.stack.query(now, Requester::Manager(token), query) {
                         self.control.answer(token, &answer);
@@ -118,6 +122,10 @@ impl Brane {
         }
         // Before the first packet. If a rule is refused, nothing has been created yet.
         self.stack.set_filter(now, &config.filter)?;
+        if let Err(why) = self.stack.set_hooks(now, &config.hooks) {
+            self.stack.detach_filter(now);
+            return Err(why);
+        }
         let before = self.stack.account.clone();
         if let Some(limit) = config.memory {
             self.stack.account = Account::new(limit as usize);
@@ -203,6 +211,7 @@ impl Brane {
         self.clients
             .iter_mut()
             .for_each(|client| client.forget_netif(index));
+        self.stack.externals.forget(index);
         let mut netif = self.stack.net.netifs.remove(index);
         netif.tx.count(&mut self.stack.net.counters);
         if let Some(number) = netif.port() {

@@ -108,6 +108,7 @@ impl Brane {
             if netif.binding() != Some(info.generation) {
                 // Answers to what came by the binding before.
                 ring.retract();
+                self.stack.externals.forget(index);
             }
             let mut tx = Tx::port(ring, info.features, usize::from(info.mtu));
             tx.disguise = Some(Box::new(disguise));
@@ -152,6 +153,19 @@ fn hand_in(stack: &mut Stack, clients: &mut [Client], now: u64, index: usize, fr
     if stack.link_heads.is_some() && !stack.link_passes(index, frame) {
         return;
     }
+    pass_on(stack, clients, now, index, frame, intact);
+}
+
+/// A frame has passed the link-level head, or its packet has waited for an external filter and goes on.
+#[inline]
+pub(super) fn pass_on(
+    stack: &mut Stack,
+    clients: &mut [Client],
+    now: u64,
+    index: usize,
+    frame: &[u8],
+    intact: bool,
+) {
     if intact && let Some(known) = stack.known(now, index, frame) {
         let Known::Datagram(delivery, payload) = known else {
             return;

@@ -3,7 +3,7 @@
 //! Towards the network the other side is the NIC driver, which is trusted: received frames are read in its ring, in place, and
 //! frames to send are written in ours, in place. `lo0` has a queue in the brane's own memory instead.
 
-use super::offload::{checksums, offload};
+use super::offload::{checksums, complete, offload, segment_size};
 use crate::counters::Counters;
 use crate::headers;
 use crate::ip::checksum;
@@ -16,7 +16,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 use brane_abi::port::{self, FrameMeta};
 use brane_abi::ring::{Producer, RingError};
-use core::num::NonZeroUsize;
+use core::num::{NonZeroU16, NonZeroUsize};
 use smoltcp::phy::{self, DeviceCapabilities, Medium, PacketMeta};
 use smoltcp::time::Instant;
 use smoltcp::wire::IpAddress;
@@ -219,10 +219,17 @@ impl Tx {
                     if let Some(to) = room.first_chunk() {
                         self.last_to = *to;
                     }
-                    let words = if self.offload { offload(room, meta) } else { [0; 3] };
-                    // After the last change to it. What is not committed does not leave.
+                    // What is not committed does not leave.
                     if let Some(outlet) = &self.outlet
-                        && !outlet.passes(room)
+                        && let Some(dropped) = outlet.stops(room, segment_size(meta))
+                    {
+                        self.sent.filtered += dropped;
+                        return out;
+                    }
+                    let words = if self.offload { offload(room, meta) } else { [0; 3] };
+                    // After the last change to it.
+                    if let Some(outlet) = &self.outlet
+                        && !outlet.leaves(room)
                     {
                         self.sent.filtered += 1;
                         return out;
@@ -243,7 +250,14 @@ impl Tx {
                     packet[..len.min(CLEARED)].fill(0);
                     let out = fill(&mut packet);
                     if let Some(outlet) = &self.outlet
-                        && !outlet.passes(&packet)
+                        && let Some(dropped) = outlet.stops(&packet, 0)
+                    {
+                        self.sent.filtered += dropped;
+                        packets.give_back(packet);
+                        return out;
+                    }
+                    if let Some(outlet) = &self.outlet
+                        && !outlet.leaves(&packet)
                     {
                         self.sent.filtered += 1;
                         packets.give_back(packet);
@@ -284,6 +298,12 @@ impl Tx {
             return;
         };
         fill(frame);
+        if let Some(outlet) = &self.outlet
+            && let Some(dropped) = outlet.stops(frame, 0)
+        {
+            self.sent.filtered += dropped;
+            return;
+        }
         let (field, words) = if self.offload {
             let meta = FrameMeta {
                 flags: port::FLAG_NEEDS_CSUM,
@@ -299,7 +319,7 @@ impl Tx {
         };
         frame[start + 6..start + 8].copy_from_slice(&field.to_be_bytes());
         if let Some(outlet) = &self.outlet
-            && !outlet.passes(frame)
+            && !outlet.leaves(frame)
         {
             self.sent.filtered += 1;
             return;
@@ -307,6 +327,53 @@ impl Tx {
         ring.commit(start + len, words);
         self.sent.frames += 1;
         self.sent.bytes += (start + len) as u64;
+    }
+
+    /// Sends a frame that has waited for an external filter. `segment` is the size of the segments into which the device cuts it, or 0.
+    /// Returns false if there is no room; the frame is dropped and counted then.
+    pub fn send_released(&mut self, frame: &[u8], segment: u16) -> bool {
+        let sent = match &mut self.path {
+            Path::Port(ring) => match ring.reserve(frame.len()) {
+                Ok(room) => {
+                    room.copy_from_slice(frame);
+                    let mut meta = PacketMeta::default();
+                    meta.segmentation_offload_size = NonZeroU16::new(segment);
+                    let words = match self.offload {
+                        true => offload(room, meta),
+                        false => {
+                            complete(room);
+                            [0; 3]
+                        }
+                    };
+                    if let Some(outlet) = &self.outlet
+                        && !outlet.leaves(room)
+                    {
+                        self.sent.filtered += 1;
+                        return true;
+                    }
+                    ring.commit(frame.len(), words);
+                    true
+                }
+                Err(_) => false,
+            },
+            Path::Loop(packets) => match packets.packet(frame.len()) {
+                Some(mut packet) => {
+                    packet.copy_from_slice(frame);
+                    packets.queue.push_back(packet);
+                    true
+                }
+                None => false,
+            },
+            Path::Nowhere => false,
+        };
+        match sent {
+            true => {
+                self.sent.frames += 1;
+                self.sent.bytes += frame.len() as u64;
+            }
+            false => self.sent.full += 1,
+        }
+        sent
     }
 
     /// Makes all frames sent so far visible to the driver; `true` when it must hear of them.

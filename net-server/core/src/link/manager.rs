@@ -13,6 +13,7 @@ use brane_abi::control::{
 };
 use brane_abi::endpoint::{Endpoint, LinkEvent, RingPair};
 use brane_abi::filter::Rule;
+use brane_abi::hook::{HookConfig, HookStatus};
 use brane_abi::layout::ctl;
 use brane_abi::link::Side;
 use brane_abi::query::{Answer, Query};
@@ -47,6 +48,8 @@ pub enum Command {
     Capture(CaptureConfig),
     /// End the capture with this tag.
     Uncapture(u32),
+    /// Replace the external hooks.
+    Hooks(Vec<HookConfig>),
     /// Answer a question.
     Query(Query),
     /// Serve from now on.
@@ -125,6 +128,7 @@ impl Control {
                 Some(tag) if len == 4 => Command::Uncapture(u32::from_le_bytes(*tag)),
                 _ => Command::Bad("the end of a capture without its tag".into()),
             },
+            command::HOOKS => read(&text, Command::Hooks, "the hooks"),
             command::DETACH => match String::from_utf8(text) {
                 Ok(name) => Command::Detach(name),
                 Err(_) => Command::Bad("the interface's name is not UTF-8".into()),
@@ -197,6 +201,14 @@ impl Control {
         // Writing to a vector cannot fail.
         if let Ok(text) = minicbor::to_vec(status) {
             self.send(report::STATUS, token, &text);
+        }
+    }
+
+    /// Reports the states of the external hooks, because one has changed.
+    pub fn hooks(&mut self, hooks: &[HookStatus]) {
+        // Writing to a vector cannot fail.
+        if let Ok(text) = minicbor::to_vec(hooks) {
+            self.send(report::HOOKS, 0, &text);
         }
     }
 

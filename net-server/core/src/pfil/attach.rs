@@ -18,9 +18,10 @@ impl Stack {
     /// force, and is the reason.
     pub fn set_filter(&mut self, now: u64, rules: &[Rule]) -> Result<(), String> {
         match &self.pfil {
-            Some(pfil) if !rules.is_empty() => pfil.replace(rules)?,
+            Some(pfil) if !rules.is_empty() || self.has_hooks() => pfil.replace(rules)?,
             None if !rules.is_empty() => {
-                let pfil = Pfil::new(self.net.random()).ok_or("no memory for the table of flows")?;
+                let pfil = Pfil::new(self.net.random(), &self.externals)
+                    .ok_or("no memory for the table of flows")?;
                 pfil.set_now(now);
                 pfil.replace(rules)?;
                 self.pfil = Some(pfil);
@@ -31,9 +32,12 @@ impl Stack {
         Ok(())
     }
 
-    /// Detaches the filter.
+    /// Detaches the filter and all external hooks.
     pub fn detach_filter(&mut self, now: u64) {
         self.pfil = None;
+        for external in self.externals.0.iter() {
+            external.borrow_mut().set(None);
+        }
         self.attach_outlets(now);
     }
 
@@ -65,21 +69,30 @@ impl Stack {
     }
 
     /// Returns true if a received frame may go on. If a hook rejects the packet, its sender is informed.
-    pub(crate) fn head_passes(&mut self, now: u64, index: usize, frame: &[u8]) -> bool {
+    /// `intact` is true if its transport checksum need not be verified.
+    pub(crate) fn head_passes(&mut self, now: u64, index: usize, frame: &[u8], intact: bool) -> bool {
         let Some(pfil) = self.pfil.clone() else {
             return true;
         };
         let Some(netif) = self.net.netifs.get(index) else {
             return false;
         };
-        let verdict = pfil.input(index, &netif.name, frame, !netif.is_loopback());
+        let verdict = pfil.input(index, &netif.name, frame, !netif.is_loopback(), intact);
         match verdict {
             Verdict::Pass | Verdict::Modified => return true,
-            Verdict::Drop | Verdict::Absorb => {}
+            // It waits for an external filter.
+            Verdict::Absorb => return false,
+            Verdict::Drop => {}
             Verdict::Reject => Pfil::exempt(Some(&pfil), || self.refuse_rejected(now, index, frame)),
         }
         self.net.counters.filter_dropped_in += 1;
         false
+    }
+
+    /// Answers a packet that an external filter has rejected.
+    pub(super) fn answer_rejected(&mut self, now: u64, index: usize, frame: &[u8]) {
+        let pfil = self.pfil.clone();
+        Pfil::exempt(pfil.as_ref(), || self.refuse_rejected(now, index, frame));
     }
 
     /// Answers a rejected packet: a TCP segment with a reset, any other with an ICMP error.

@@ -27,6 +27,8 @@ impl Pfil {
         let super::State { sockets, filter, .. } = &mut *state;
         sockets.run(|hook| match hook {
             Hook::Filter => filter.decide(self.0.now.get(), direction, interface, call.packet()),
+            // External filters have no hook at the sockets.
+            Hook::External(_) => Verdict::Pass,
         })
     }
 

@@ -266,6 +266,11 @@ pub fn port_info(mac: MacAddr, features: u32) -> PortInfo {
 impl Host {
     pub fn new(interface: InterfaceConfig, features: u32) -> Host {
         let regions = [memory(ports::SIZE), memory(ctl::SIZE), memory(sock::SIZE)];
+        Host::over(regions, interface, features)
+    }
+
+    /// Creates a host over these regions for ports, control and sockets.
+    pub fn over(regions: [SharedRegion; 3], interface: InterfaceConfig, features: u32) -> Host {
         let clock = Clock(Rc::new(Cell::new(SECOND)));
         let info = vec![port_info(interface.mac, features)];
         let seed = [interface.mac.0[5]; 32];
@@ -293,6 +298,12 @@ impl Host {
 
     pub fn now(&self) -> u64 {
         self.clock.now()
+    }
+
+    /// Gives the brane the regions of external filters.
+    pub fn with_filters(self, regions: &[SharedRegion]) -> Host {
+        let brane = self.brane.with_filters(regions).unwrap();
+        Host { brane, ..self }
     }
 
     /// Replaces the brane by a fresh one over the same memory, as the manager's reset does.

@@ -8,7 +8,8 @@
 //! with a number of their own.
 //!
 //! The NICs are a second dimension, which is not continued: a system of `nics` NICs omits the domains `nicK`
-//! with K >= `nics`. Protection domains that an entry is `without` are removed first, together with their
+//! with K >= `nics`. The external filters `filterK` are another such dimension, with `filters` for their number.
+//! Protection domains that an entry is `without` are removed first, together with their
 //! children, their channels, and each memory region that they share with at most one other domain. No domain
 //! would be at its other end.
 //!

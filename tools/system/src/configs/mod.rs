@@ -26,6 +26,9 @@ pub struct Entry {
     /// Number of NICs. The system has the domains `nic0` to `nicK`, with K one less.
     #[serde(default = "one")]
     pub nics: usize,
+    /// Number of external filters. The system has the domains `filter0` to `filterK`, with K one less.
+    #[serde(default)]
+    pub filters: usize,
     /// Path of the boot configuration, relative to the root.
     pub boot: PathBuf,
     /// Protection domains that are left out, together with everything that only they use.
@@ -56,6 +59,7 @@ impl Default for Entry {
             instances: 0,
             subscribers: 0,
             nics: one(),
+            filters: 0,
             boot: PathBuf::new(),
             without: Vec::new(),
             replace: BTreeMap::new(),
@@ -68,10 +72,15 @@ impl Default for Entry {
 }
 
 impl Entry {
-    /// Returns true if the system lacks the protection domain of this name, by [`Self::without`] or [`Self::nics`].
+    /// Returns true if the system lacks the protection domain of this name, by [`Self::without`], [`Self::nics`] or
+    /// [`Self::filters`].
     pub fn leaves_out(&self, name: &str) -> bool {
-        let nic = codegen::nic(name).filter(|(base, _)| base == "nic");
-        nic.is_some_and(|(_, number)| number >= self.nics) || self.without().any(|without| without == name)
+        let surplus = codegen::series(name).is_some_and(|(base, number)| match base.as_str() {
+            "nic" => number >= self.nics,
+            "filter" => number >= self.filters,
+            _ => false,
+        });
+        surplus || self.without().any(|without| without == name)
     }
 
     /// Returns the size that the entry gives to a memory region of this name, if any.
@@ -119,6 +128,9 @@ pub enum ConfigError {
     /// The description does not have that many NICs, or the number is 0.
     #[error("configuration `{0}` has {1} NICs; the description has {2}, and 1 is the least")]
     Nics(String, usize, usize),
+    /// The description does not have that many external filters.
+    #[error("configuration `{0}` has {1} filters; the description has {2}")]
+    Filters(String, usize, usize),
     /// The number of instances is not possible.
     #[error("configuration `{0}` has {1} instances; 1 to {MAX_INSTANCES} are allowed")]
     Instances(String, usize),
@@ -259,10 +271,16 @@ impl Config {
             whole.map_err(ConfigError::System)?;
         }
         let domains = expand::domains(text);
-        let is_nic = |name: &&String| codegen::nic(name).is_some_and(|(base, _)| base == "nic");
-        let described = domains.iter().filter(is_nic).count();
-        if described > 0 && !(1..=described).contains(&entry.nics) {
-            return Err(ConfigError::Nics(name.to_owned(), entry.nics, described));
+        let described = |series: &str| {
+            let of = |name: &&String| codegen::series(name).is_some_and(|(base, _)| base == series);
+            domains.iter().filter(of).count()
+        };
+        let (nics, filters) = (described("nic"), described("filter"));
+        if nics > 0 && !(1..=nics).contains(&entry.nics) {
+            return Err(ConfigError::Nics(name.to_owned(), entry.nics, nics));
+        }
+        if entry.filters > filters {
+            return Err(ConfigError::Filters(name.to_owned(), entry.filters, filters));
         }
         if let Some(wrong) = entry.without.iter().find(|pd| !domains.contains(pd.get_ref())) {
             let file = root.join("configs.toml");
