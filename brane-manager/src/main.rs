@@ -18,7 +18,9 @@ use brane_abi::layout::{MAX_NICS, NIC_NAMES, ports};
 use brane_abi::{offender, operator};
 use brane_manager_core::boot::BootConfig;
 use brane_manager_core::fault_reports::FaultReports;
-use brane_manager_core::{Action, BraneId, Child, Event, FilterId, Manager, OperatorId, Reply, Size, SubscriberId};
+use brane_manager_core::{
+    Action, BraneId, Child, Event, FilterId, Manager, OperatorId, Reply, Size, SubscriberId,
+};
 use control::Control;
 use nic::{NICS, Nics};
 use sel4_microkit::time::{Alarm, Clock};

@@ -11,7 +11,8 @@ use crate::text::printable;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 use brane_abi::hook::{
-    Head, HookConfig, MAX_BRANES, MAX_DEADLINE_MS, MAX_HEADERS, MIN_DEADLINE_MS, Registration, notice, request,
+    Head, HookConfig, MAX_BRANES, MAX_DEADLINE_MS, MAX_HEADERS, MIN_DEADLINE_MS, Registration, notice,
+    request,
 };
 
 /// Maximum number of registrations in one incarnation. Each causes an event and commands to branes.
@@ -160,13 +161,22 @@ impl Filters {
             Err("no hook can have that name")
         } else if registration.name == "filter" || others.any(|other| other.name == registration.name) {
             Err("name taken: another hook has that name")
-        } else if registration.branes.as_ref().is_some_and(|all| all.len() > MAX_BRANES) {
+        } else if registration
+            .branes
+            .as_ref()
+            .is_some_and(|all| all.len() > MAX_BRANES)
+        {
             Err("too many branes")
         } else if names.into_iter().any(|name| crate::names::check(name).is_err()) {
             Err("no brane can have that name")
         } else if registration.heads.is_empty() {
             Err("a hook needs a head")
-        } else if registration.heads.iter().enumerate().any(|(at, head)| twice(at, head)) {
+        } else if registration
+            .heads
+            .iter()
+            .enumerate()
+            .any(|(at, head)| twice(at, head))
+        {
             Err("each head once")
         } else if registration.headers.is_some_and(|bytes| bytes > MAX_HEADERS) {
             Err("headers too long; ask for whole packets")

@@ -27,8 +27,8 @@ use brane_abi::subscription::Transition;
 
 mod commands;
 mod faults;
-pub(crate) mod hooks;
 pub(crate) mod heartbeat;
+pub(crate) mod hooks;
 mod lifecycle;
 mod state;
 

@@ -120,9 +120,15 @@ fn it_registers_answers_heartbeats_and_leaves() {
     world.manager.send([notice::HEARTBEAT, 77, 0], &[]);
     world.run(|_| None);
     assert!(world.events.contains(&Event::Registered));
-    assert_eq!(world.manager.take().map(|(meta, _)| meta), Some([request::ALIVE, 77, 0]));
+    assert_eq!(
+        world.manager.take().map(|(meta, _)| meta),
+        Some([request::ALIVE, 77, 0])
+    );
     world.filter.leave();
-    assert_eq!(world.manager.take().map(|(meta, _)| meta[0]), Some(request::LEAVE));
+    assert_eq!(
+        world.manager.take().map(|(meta, _)| meta[0]),
+        Some(request::LEAVE)
+    );
     world.manager.send([notice::LEFT, 0, 0], &[]);
     world.run(|_| None);
     assert!(world.events.contains(&Event::Left));
@@ -132,7 +138,10 @@ fn it_registers_answers_heartbeats_and_leaves() {
     assert!(world.manager.take().is_none());
     world.filter.register(registration());
     world.run(|_| None);
-    assert_eq!(world.manager.take().map(|(meta, _)| meta[0]), Some(request::REGISTER));
+    assert_eq!(
+        world.manager.take().map(|(meta, _)| meta[0]),
+        Some(request::REGISTER)
+    );
 }
 
 #[test]
@@ -141,7 +150,10 @@ fn it_registers_anew_when_the_manager_has_restarted() {
     assert!(world.manager.take().is_some());
     world.manager = End::manager(world.regions[0]);
     (0..3).for_each(|_| world.run(|_| None));
-    assert_eq!(world.manager.take().map(|(meta, _)| meta[0]), Some(request::REGISTER));
+    assert_eq!(
+        world.manager.take().map(|(meta, _)| meta[0]),
+        Some(request::REGISTER)
+    );
 }
 
 #[test]

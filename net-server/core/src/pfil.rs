@@ -342,7 +342,11 @@ impl Pfil {
     /// Keeps the beginning of a packet of the brane that an external filter has rejected.
     fn refuse(&self, held: &Held) {
         if let Ok(mut state) = self.0.state.try_borrow_mut() {
-            refuse(&mut state.refused, held.index, held.frame.get(held.start()..).unwrap_or_default());
+            refuse(
+                &mut state.refused,
+                held.index,
+                held.frame.get(held.start()..).unwrap_or_default(),
+            );
         }
     }
 

@@ -227,7 +227,11 @@ impl Hooked {
 fn a_filter_that_passes_everything_changes_nothing_and_sees_each_packet_once() {
     let mut hooked = Hooked::new(0, hook(&Head::ALL));
     for to in BOTH {
-        assert_eq!(Hooked::numbers(&hooked.echoes(to, 5, 40)), [0, 1, 2, 3, 4], "{to}");
+        assert_eq!(
+            Hooked::numbers(&hooked.echoes(to, 5, 40)),
+            [0, 1, 2, 3, 4],
+            "{to}"
+        );
         hooked.connect(to).unwrap();
     }
     let udp: Vec<(Head, u32)> = {
@@ -238,8 +242,19 @@ fn a_filter_that_passes_everything_changes_nothing_and_sees_each_packet_once() {
     let mut expected = [(Head::InetIn, 68); 5].to_vec();
     expected.extend([(Head::InetOut, 68); 5]);
     let of = |wanted: Head| udp.iter().filter(|(head, _)| *head == wanted).count();
-    assert_eq!((of(Head::InetIn), of(Head::InetOut)), (5, 5), "{udp:?} {expected:?}");
-    assert!(hooked.filter.borrow().seen.iter().all(|seen| seen.interface == "net0"));
+    assert_eq!(
+        (of(Head::InetIn), of(Head::InetOut)),
+        (5, 5),
+        "{udp:?} {expected:?}"
+    );
+    assert!(
+        hooked
+            .filter
+            .borrow()
+            .seen
+            .iter()
+            .all(|seen| seen.interface == "net0")
+    );
     // The ends of the connections may be under way.
     hooked.run(SECOND);
     let status = hooked.status();
@@ -314,7 +329,10 @@ fn a_modified_packet_goes_on_with_right_checksums_in_each_direction() {
             });
             let answers = hooked.echoes(to, 2, 40);
             assert_eq!(Hooked::numbers(&answers), [0, 1], "{features} {head:?}");
-            assert!(answers.iter().all(|bytes| bytes[39] == 0xee), "{features} {head:?}");
+            assert!(
+                answers.iter().all(|bytes| bytes[39] == 0xee),
+                "{features} {head:?}"
+            );
             assert_eq!(hooked.pair.a.counter("bad checksum"), 0);
             assert_eq!(hooked.status().state, "attached");
         }
@@ -343,8 +361,18 @@ fn a_filter_that_asks_for_headers_gets_no_more_and_the_length() {
     let mut hooked = Hooked::new(0, config);
     assert_eq!(hooked.echoes(BOTH[0], 2, 400).len(), 2);
     let filter = hooked.filter.borrow();
-    assert!(filter.seen.iter().all(|seen| seen.bytes.len() == 28 && seen.len == 428));
-    assert!(filter.seen.iter().all(|seen| seen.flags & FLAG_CHECKSUM_OFFLOADED == 0));
+    assert!(
+        filter
+            .seen
+            .iter()
+            .all(|seen| seen.bytes.len() == 28 && seen.len == 428)
+    );
+    assert!(
+        filter
+            .seen
+            .iter()
+            .all(|seen| seen.flags & FLAG_CHECKSUM_OFFLOADED == 0)
+    );
 }
 
 #[test]
@@ -357,10 +385,16 @@ fn without_a_verdict_the_fail_mode_decides_at_the_deadline() {
         let answers = hooked.echoes(BOTH[0], 3, 40);
         assert_eq!(answers.len(), if fail_open { 3 } else { 0 });
         let status = hooked.status();
-        assert_eq!((status.packets, status.missed, status.state.as_str()), (3, 3, "attached"));
+        assert_eq!(
+            (status.packets, status.missed, status.state.as_str()),
+            (3, 3, "attached")
+        );
         // Verdicts for packets that are gone are no lies.
         for token in 0..3 {
-            hooked.filter.borrow_mut().send(Verdict::Pass.number(), token, &[]);
+            hooked
+                .filter
+                .borrow_mut()
+                .send(Verdict::Pass.number(), token, &[]);
         }
         hooked.run(MS);
         assert_eq!(hooked.status().state, "attached");
@@ -402,7 +436,13 @@ fn a_full_queue_costs_the_excess_and_nothing_else() {
     // All came within one deadline.
     let status = hooked.status();
     assert_eq!((status.packets, status.full), (300, 300 - PACKETS as u64));
-    let tokens: Vec<u32> = hooked.filter.borrow().seen.iter().map(|seen| seen.token).collect();
+    let tokens: Vec<u32> = hooked
+        .filter
+        .borrow()
+        .seen
+        .iter()
+        .map(|seen| seen.token)
+        .collect();
     assert_eq!(tokens, (0..PACKETS as u32).collect::<Vec<_>>());
 }
 
@@ -430,7 +470,10 @@ fn packets_go_on_in_their_order_whatever_the_order_of_the_verdicts() {
     });
     hooked.run(10 * MS);
     for token in [5, 3, 1, 4] {
-        hooked.filter.borrow_mut().send(Verdict::Pass.number(), token, &[]);
+        hooked
+            .filter
+            .borrow_mut()
+            .send(Verdict::Pass.number(), token, &[]);
     }
     hooked.run(10 * MS);
     assert!(answers.borrow().is_empty(), "they wait for the first");
@@ -448,7 +491,9 @@ fn a_filter_that_lies_is_detached_and_its_fail_mode_holds() {
             filter.send(1, seen.token.wrapping_add(1000), &[]);
         }),
         ("unknown verdict", |filter, seen| filter.send(99, seen.token, &[])),
-        ("verdict with bytes", |filter, seen| filter.send(1, seen.token, b"more")),
+        ("verdict with bytes", |filter, seen| {
+            filter.send(1, seen.token, b"more")
+        }),
         ("two verdicts for one packet", |filter, seen| {
             // The one before it has no verdict, so that this one waits.
             filter.send(1, seen.token, &[]);
@@ -457,7 +502,9 @@ fn a_filter_that_lies_is_detached_and_its_fail_mode_holds() {
         ("modified with wrong headers", |filter, seen| {
             filter.send(4, seen.token, &seen.bytes[1..]);
         }),
-        ("modified with wrong headers", |filter, seen| filter.send(4, seen.token, &[])),
+        ("modified with wrong headers", |filter, seen| {
+            filter.send(4, seen.token, &[])
+        }),
         ("impossible index in its ring", |filter, seen| {
             filter.send(1, seen.token, &[]);
             // The index is behind the position that the brane has read.

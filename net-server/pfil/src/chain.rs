@@ -149,13 +149,13 @@ impl<K: Copy + PartialEq> Head<K> {
 
 #[inline]
 fn run<K: Copy>(hooks: &[Hook<K>], mut hook: impl FnMut(K) -> Verdict) -> Verdict {
-        let mut result = Verdict::Pass;
-        for each in hooks {
-            match hook(each.key) {
-                Verdict::Pass => {}
-                Verdict::Modified => result = Verdict::Modified,
-                end => return end,
-            }
+    let mut result = Verdict::Pass;
+    for each in hooks {
+        match hook(each.key) {
+            Verdict::Pass => {}
+            Verdict::Modified => result = Verdict::Modified,
+            end => return end,
         }
-        result
     }
+    result
+}

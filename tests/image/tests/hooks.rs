@@ -72,7 +72,10 @@ fn each_verdict_holds_and_a_brane_that_is_created_later_is_filtered_from_its_fir
                 );
             }
             let error = echo(to, b"reject")?.map_err(|e| e.kind());
-            ensure!(error == Err(ErrorKind::ConnectionRefused), "{to}: reject: {error:?}");
+            ensure!(
+                error == Err(ErrorKind::ConnectionRefused),
+                "{to}: reject: {error:?}"
+            );
             ensure!(Pinger::new(to)?.until_answer(PATIENCE)?.is_some(), "{to}: ping");
         }
         Ok(())
@@ -99,7 +102,10 @@ fn each_verdict_holds_and_a_brane_that_is_created_later_is_filtered_from_its_fir
         )
     })?;
     ensure!(state(&guest, "filter0", "green")? == "attached");
-    ensure!(guest.log().contains("[filter0] first packet of brane 3"));
+    until(
+        || Ok(guest.log().contains("first packet of brane 3").then_some(())),
+        || format!("the filter has seen no packet of green: {}", guest.log()),
+    )?;
     // A restarted brane is filtered again, and a deleted one is forgotten.
     let mut operator = Operator::new(&guest)?;
     operator.done(&brane_abi::operator::Request::Crash("green".to_owned()))?;
@@ -117,7 +123,10 @@ fn each_verdict_holds_and_a_brane_that_is_created_later_is_filtered_from_its_fir
     let mut operator = Operator::new(&guest)?;
     operator.delete("green")?;
     drop(operator);
-    ensure!(cell(&guest, "filter0", "green", "state").is_err(), "green is gone");
+    ensure!(
+        cell(&guest, "filter0", "green", "state").is_err(),
+        "green is gone"
+    );
     Ok(())
 }
 
@@ -147,7 +156,10 @@ fn misbehave(word: &str, detached: &str, comes_back_alone: bool) -> Result<()> {
         ns.enter(|| -> Result<()> {
             until(
                 || {
-                    let _ = (Pinger::new(RED)?.ping(1, SILENCE / 4)?, Pinger::new(BLUE)?.ping(1, SILENCE / 4)?);
+                    let _ = (
+                        Pinger::new(RED)?.ping(1, SILENCE / 4)?,
+                        Pinger::new(BLUE)?.ping(1, SILENCE / 4)?,
+                    );
                     let both = guest.log().matches("has detached filter").count() >= 2;
                     Ok(both.then_some(()))
                 },
@@ -183,7 +195,10 @@ fn misbehave(word: &str, detached: &str, comes_back_alone: bool) -> Result<()> {
     ns.enter(|| -> Result<()> {
         for to in [RED, BLUE] {
             ensure!(Pinger::new(to)?.until_answer(PATIENCE)?.is_some(), "{to}");
-            ensure!(echo(to, b"modify this")?? == b"MODIFY this", "filter0 goes on at {to}");
+            ensure!(
+                echo(to, b"modify this")?? == b"MODIFY this",
+                "filter0 goes on at {to}"
+            );
         }
         Ok(())
     })

@@ -44,7 +44,8 @@ pub fn series(name: &str) -> Option<(String, usize)> {
     let numbered = |part: &str| {
         SERIES.iter().find_map(|prefix| {
             let digits = part.strip_prefix(prefix)?;
-            let plain = digits.bytes().all(|b| b.is_ascii_digit()) && (digits == "0" || !digits.starts_with('0'));
+            let plain =
+                digits.bytes().all(|b| b.is_ascii_digit()) && (digits == "0" || !digits.starts_with('0'));
             Some((*prefix, plain.then(|| digits.parse().ok()).flatten()?))
         })
     };

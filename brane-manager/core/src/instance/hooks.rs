@@ -63,7 +63,11 @@ impl Instance {
             if !attached && hook.detached > 0 {
                 effects.log(format!("{} has detached {detail}", self.label()));
             }
-            let what = if attached { "hook-attached" } else { "hook-detached" };
+            let what = if attached {
+                "hook-attached"
+            } else {
+                "hook-detached"
+            };
             let name: String = self.name().to_string();
             effects.event(what, &name, detail);
         }

@@ -37,7 +37,10 @@ fn register(w: &mut World, filter: usize, registration: &Registration) -> u32 {
 
 /// Returns the hooks that the brane of this instance has.
 fn hooks(w: &World, instance: usize) -> Vec<HookConfig> {
-    w.branes[instance].config.as_ref().map_or(Vec::new(), |c| c.hooks.clone())
+    w.branes[instance]
+        .config
+        .as_ref()
+        .map_or(Vec::new(), |c| c.hooks.clone())
 }
 
 fn numbers(w: &World, instance: usize) -> Vec<u8> {
@@ -49,7 +52,9 @@ fn running_branes_get_a_registration_at_once_and_lose_it_when_the_filter_leaves(
     let mut w = World::with(boot(), 4, 1);
     assert_eq!(register(&mut w, 1, &registration()), notice::REGISTERED);
     for instance in 0..boot().branes.len() {
-        let [hook] = &hooks(&w, instance)[..] else { panic!() };
+        let [hook] = &hooks(&w, instance)[..] else {
+            panic!()
+        };
         assert_eq!((hook.filter, hook.name.as_str(), hook.rank), (1, "test", 100));
         assert_eq!((hook.deadline_ms, hook.fail_open), (100, false));
     }
@@ -73,7 +78,10 @@ fn a_brane_that_is_created_later_has_its_hooks_in_its_configuration() {
     let mut w = World::with(boot(), 4, 1);
     register(&mut w, 0, &registration());
     let events = w.events(0);
-    assert!(events.iter().any(|e| e.contains("filter-registered")), "{events:?}");
+    assert!(
+        events.iter().any(|e| e.contains("filter-registered")),
+        "{events:?}"
+    );
     w.create("late").unwrap();
     let late = w.manager.brane("late").unwrap().index();
     assert_eq!(numbers(&w, late), [0]);
@@ -138,7 +146,11 @@ fn a_registration_that_cannot_be_is_refused_and_changes_nothing() {
         },
     ];
     for registration in bad {
-        assert_eq!(register(&mut w, 0, &registration), notice::REFUSED, "{registration:?}");
+        assert_eq!(
+            register(&mut w, 0, &registration),
+            notice::REFUSED,
+            "{registration:?}"
+        );
     }
     // The name of another hook.
     assert_eq!(register(&mut w, 1, &registration()), notice::REFUSED);
@@ -196,5 +208,9 @@ fn a_filter_that_answers_heartbeats_runs_on() {
     }
     let beats = w.filters[0].iter().filter(|(kind, _)| *kind == notice::HEARTBEAT);
     assert!(beats.count() >= 4);
-    assert!(!w.log.iter().any(|line| line.contains("filter0 failed")), "{:?}", w.log);
+    assert!(
+        !w.log.iter().any(|line| line.contains("filter0 failed")),
+        "{:?}",
+        w.log
+    );
 }

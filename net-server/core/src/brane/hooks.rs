@@ -61,7 +61,9 @@ impl Brane {
     /// Returns the time of the next deadline of a packet that waits for a filter.
     pub(super) fn hooks_deadline(&self) -> u64 {
         let all = self.stack.externals.0.iter();
-        all.map(|external| external.borrow().deadline()).min().unwrap_or(u64::MAX)
+        all.map(|external| external.borrow().deadline())
+            .min()
+            .unwrap_or(u64::MAX)
     }
 
     /// Makes packets visible to the filters.
@@ -75,6 +77,10 @@ impl Brane {
 
     /// Announces sleep to the filters. Returns false if there is work.
     pub(super) fn arm_hooks(&self) -> bool {
-        self.stack.externals.0.iter().all(|external| external.borrow().arm())
+        self.stack
+            .externals
+            .0
+            .iter()
+            .all(|external| external.borrow().arm())
     }
 }

@@ -149,7 +149,14 @@ impl Brane {
 }
 
 /// A frame has come in: to the stack with it, and to the client whose datagram it is.
-pub(super) fn hand_in(stack: &mut Stack, clients: &mut [Client], now: u64, index: usize, frame: &[u8], intact: bool) {
+pub(super) fn hand_in(
+    stack: &mut Stack,
+    clients: &mut [Client],
+    now: u64,
+    index: usize,
+    frame: &[u8],
+    intact: bool,
+) {
     if intact && let Some(known) = stack.known(now, index, frame) {
         let Known::Datagram(delivery, payload) = known else {
             return;

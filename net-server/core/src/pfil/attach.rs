@@ -18,8 +18,8 @@ impl Stack {
         match &self.pfil {
             Some(pfil) if !rules.is_empty() || self.has_hooks() => pfil.replace(rules)?,
             None if !rules.is_empty() => {
-                let pfil =
-                    Pfil::new(self.net.random(), &self.externals).ok_or("no memory for the table of flows")?;
+                let pfil = Pfil::new(self.net.random(), &self.externals)
+                    .ok_or("no memory for the table of flows")?;
                 pfil.set_now(now);
                 pfil.replace(rules)?;
                 self.pfil = Some(pfil);

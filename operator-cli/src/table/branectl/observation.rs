@@ -63,7 +63,11 @@ pub const VERBS: &[Verb] = &[
     },
     Verb {
         name: "readmit",
-        arguments: &[one("SUBSCRIBER", Value::Text, "a quarantined subscriber, or a filter")],
+        arguments: &[one(
+            "SUBSCRIBER",
+            Value::Text,
+            "a quarantined subscriber, or a filter",
+        )],
         options: &[],
         help: "restart a quarantined subscriber or an external filter",
         long: "Restarts the protection domain, which then subscribes or registers again.",

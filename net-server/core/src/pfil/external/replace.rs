@@ -97,6 +97,10 @@ pub(super) fn complete(packet: &mut [u8], header: usize, protocol: u8) {
     packet[field..field + 2].fill(0);
     let sum = !checksum::add(pseudo, checksum::sum(&packet[header..]));
     // Zero would mean that there is none (RFC 768).
-    let sum = if sum == 0 && protocol == number::UDP { 0xffff } else { sum };
+    let sum = if sum == 0 && protocol == number::UDP {
+        0xffff
+    } else {
+        sum
+    };
     packet[field..field + 2].copy_from_slice(&sum.to_be_bytes());
 }
