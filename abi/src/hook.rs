@@ -22,6 +22,9 @@ use minicbor::{Decode, Encode};
 /// Filters of a system, at most.
 pub const MAX_FILTERS: usize = 4;
 
+/// Names of the filters' protection domains, by number.
+pub const FILTER_NAMES: [&str; MAX_FILTERS] = ["filter0", "filter1", "filter2", "filter3"];
+
 /// Doorbell bit of the packets (towards the filter) and the verdicts (towards the brane).
 pub const HOOK_BIT: u64 = 1;
 

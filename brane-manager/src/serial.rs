@@ -5,6 +5,7 @@ use crate::wiring::{channels, regions};
 use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
+use brane_abi::hook::FILTER_NAMES;
 use brane_abi::layout::NIC_NAMES;
 use brane_abi::log::{self, Level, Line};
 use sel4_microkit::{Channel, MessageInfo, get_mr, set_mr};
@@ -22,6 +23,8 @@ pub fn domains() -> Vec<(String, u32)> {
     all.extend(family("subscriber", &crate::children::SUBSCRIBER));
     let nics = NIC_NAMES.into_iter().zip(channels::NIC);
     all.extend(nics.map(|(name, id)| (name.into(), id as u32)));
+    let filters = FILTER_NAMES.into_iter().zip(channels::FILTER);
+    all.extend(filters.map(|(name, id)| (name.into(), id as u32)));
     all.push(("console".into(), crate::children::CONSOLE as u32));
     all.push(("remote".into(), crate::children::REMOTE as u32));
     all.push(("line".into(), crate::children::LINE as u32));

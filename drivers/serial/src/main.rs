@@ -14,6 +14,7 @@ mod remote;
 mod uart;
 
 use accounts::{Accounts, Meter};
+use brane_abi::hook::{FILTER_NAMES, MAX_FILTERS};
 use brane_abi::layout::{MAX_NICS, NIC_NAMES, log, tty};
 use brane_abi::log::{self as logs, Level, LevelWord};
 use brane_abi::offender;
@@ -56,7 +57,11 @@ const SUBSCRIBERS: usize = regions::LOG_SUBSCRIBER.len();
 const NUMBERED: usize = BRANES + SERVICES + SUBSCRIBERS;
 const NICS: usize = regions::LOG_NIC.len();
 const _: () = assert!(NICS <= MAX_NICS && channels::NIC.len() == NICS);
-const WRITERS: usize = NUMBERED + NICS + 4;
+const FILTERS: usize = regions::LOG_FILTER.len();
+const _: () = assert!(FILTERS <= MAX_FILTERS && channels::FILTER.len() == FILTERS);
+/// Domains that are described one by one, with a number of their own.
+const SERIES: usize = NICS + FILTERS;
+const WRITERS: usize = NUMBERED + SERIES + 4;
 /// Writers with channels that carry more than their log. Their logs are always polled.
 const SHARED: u64 = 1 << CONSOLE.index() | 1 << REMOTE.index();
 
@@ -168,8 +173,11 @@ fn writer(i: usize) -> Writer {
     } else if i < NUMBERED + NICS {
         let k = i - NUMBERED;
         (NIC_NAMES[k], None, channels::NIC[k], regions::LOG_NIC[k])
+    } else if i < NUMBERED + SERIES {
+        let k = i - NUMBERED - NICS;
+        (FILTER_NAMES[k], None, channels::FILTER[k], regions::LOG_FILTER[k])
     } else {
-        match i - NUMBERED - NICS {
+        match i - NUMBERED - SERIES {
             0 => ("manager", None, channels::MANAGER, regions::LOG_MANAGER),
             1 => ("remote", None, channels::REMOTE, regions::LOG_REMOTE),
             2 => ("line", None, channels::LINE, regions::LOG_LINE),

@@ -44,6 +44,7 @@ const fn bits(ids: &[usize]) -> u64 {
 const BOUNDED: u64 = bits(&channels::BRANE)
     | bits(&channels::SERVICES)
     | bits(&channels::SUBSCRIBER)
+    | bits(&channels::FILTER)
     | bits(&[channels::CONSOLE, channels::REMOTE]);
 
 /// Registers of the HPET by offset (specification, 2.3).

@@ -102,7 +102,10 @@ fn each_verdict_holds_and_a_brane_that_is_created_later_is_filtered_from_its_fir
         )
     })?;
     ensure!(state(&guest, "filter0", "green")? == "attached");
-    ensure!(guest.log().contains("[filter0] first packet of brane 3"));
+    until(
+        || Ok(guest.log().contains("first packet of brane 3").then_some(())),
+        || format!("the filter has seen no packet of green: {}", guest.log()),
+    )?;
     // A restarted brane is filtered again, and a deleted one is forgotten.
     let mut operator = Operator::new(&guest)?;
     operator.done(&brane_abi::operator::Request::Crash("green".to_owned()))?;

@@ -119,15 +119,16 @@ fn nothing_of_the_file_is_missing_in_the_largest_system() {
     assert!(entry.without.is_empty());
     entry.instances = 3;
     entry.nics = four.entry.nics;
+    entry.filters = 4;
     entry.sizes.clear();
     assert_eq!(entry.subscribers, 3);
     let path = Path::new("system.xml");
     let config = Config::resolve(&root(), "two-nics", entry, path, &text).unwrap_or_else(|e| panic!("{e}"));
     assert_eq!(config.xml, text);
-    // Six branes and their clients in place of three, and two NICs in place of four.
+    // Six branes and their clients in place of three, two NICs in place of four, and no filters in place of four.
     assert_eq!(
         two.system.protection_domains.len(),
-        whole.protection_domains.len() + 6 - 2
+        whole.protection_domains.len() + 6 - 2 - 4
     );
 }
 
@@ -150,6 +151,43 @@ fn without_a_nic_and_subscribers_nothing_of_them_is_left() {
         assert!(user("tsc") >= 10, "{name}");
         assert_eq!((user("log-remote"), user("ports-nic0-1")), (2, 2), "{name}");
     }
+}
+
+#[test]
+fn filters_are_there_by_number_and_each_has_a_region_with_each_brane() {
+    for name in entries(&root()).expect("configs.toml").keys() {
+        let config = Config::load(&root(), name).unwrap_or_else(|e| panic!("{e}"));
+        let has = |word: &str| config.xml.contains(word);
+        assert_eq!(config.entry.filters > 0, has("filter0"), "{name}");
+        assert!(!has("filter3"), "{name}");
+        for filter in (0..config.entry.filters).map(|k| format!("filter{k}")) {
+            let pd = config.system.pd(&filter).expect("the filter");
+            for n in 0..config.entry.instances {
+                let region = format!("hook-{filter}-{n}");
+                let brane = config.system.pd(&format!("brane-{n}")).expect("the brane");
+                assert!(pd.maps.iter().any(|map| map.mr == region), "{name} {region}");
+                assert!(brane.maps.iter().any(|map| map.mr == region), "{name} {region}");
+                let mut ends = config.system.ends(&filter);
+                let end = ends.find(|(_, peer)| peer.pd == brane.name).expect("a channel");
+                assert_eq!(end.0.id as usize, n, "{name} {filter}");
+            }
+            let users = |pd: &&branes_system::ProtectionDomain| {
+                let prefix = format!("hook-{filter}-");
+                pd.maps.iter().any(|map| map.mr.starts_with(&prefix))
+            };
+            let count = config.system.protection_domains.iter().filter(users).count();
+            assert_eq!(count, config.entry.instances + 1, "{name} {filter}");
+        }
+    }
+    let mut entry = entries(&root())
+        .expect("configs.toml")
+        .remove("hooks")
+        .expect("hooks");
+    entry.filters = 5;
+    let text = std::fs::read_to_string(root().join("system.xml")).expect("system.xml");
+    let error =
+        Config::resolve(&root(), "hooks", entry, Path::new("system.xml"), &text).expect_err("four at most");
+    assert!(error.to_string().contains("5 filters"), "{error}");
 }
 
 #[test]

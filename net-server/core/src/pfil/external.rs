@@ -156,14 +156,14 @@ impl External {
         })
     }
 
-    /// Replaces the hook of this filter. Returns false if there is no memory for its queue. Packets that wait keep their deadlines.
-    pub fn set(&mut self, config: Option<&HookConfig>) -> bool {
-        if config.is_some() && self.waiting.capacity() < PACKETS {
-            let more = PACKETS - self.waiting.len();
-            if self.waiting.try_reserve_exact(more).is_err() {
-                return false;
-            }
-        }
+    /// Reserves memory for the packets that wait. Returns false if there is none.
+    pub fn reserve(&mut self) -> bool {
+        let more = PACKETS.saturating_sub(self.waiting.len());
+        self.waiting.try_reserve_exact(more).is_ok()
+    }
+
+    /// Replaces the hook of this filter, after [`Self::reserve`]. Packets that wait keep their deadlines.
+    pub fn set(&mut self, config: Option<&HookConfig>) {
         self.changed |= config.is_some() != self.config.is_some();
         if let Some(config) = config {
             self.config = Some(config.clone());
@@ -176,7 +176,6 @@ impl External {
                 config.heads.clear();
             }
         }
-        true
     }
 
     /// Returns the hook of this filter.

@@ -33,22 +33,29 @@ impl Stack {
                 return Err(format!("hook {}: no usable heads or deadline", config.name));
             }
         }
-        if self.pfil.is_none() && !hooks.is_empty() {
-            let pfil =
-                Pfil::new(self.net.random(), &self.externals).ok_or("no memory for the table of flows")?;
-            pfil.set_now(now);
-            self.pfil = Some(pfil);
+        for config in hooks {
+            let external = &self.externals.0[usize::from(config.filter)];
+            if !external.borrow_mut().reserve() {
+                return Err(format!("no memory for the packets of hook {}", config.name));
+            }
         }
-        if let Some(pfil) = &self.pfil
-            && !pfil.set_hooks(hooks)
-        {
+        let pfil = match &self.pfil {
+            Some(pfil) => pfil.clone(),
+            None if hooks.is_empty() => return Ok(()),
+            None => {
+                let pfil = Pfil::new(self.net.random(), &self.externals)
+                    .ok_or("no memory for the table of flows")?;
+                pfil.set_now(now);
+                pfil
+            }
+        };
+        if !pfil.set_hooks(hooks) {
             return Err("two hooks of one name".into());
         }
+        self.pfil = Some(pfil);
         for (number, external) in self.externals.0.iter().enumerate() {
             let config = hooks.iter().find(|config| usize::from(config.filter) == number);
-            if !external.borrow_mut().set(config) {
-                return Err(format!("no memory for the packets of filter{number}"));
-            }
+            external.borrow_mut().set(config);
         }
         if hooks.is_empty() && self.pfil.as_ref().is_some_and(|pfil| pfil.statuses().is_empty()) {
             self.pfil = None;
