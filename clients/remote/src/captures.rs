@@ -205,7 +205,7 @@ impl Captures {
     }
 
     /// Returns the body of the next frame for the line, and its number. `None` if there are no records.
-    pub fn next(&mut self) -> Option<(u32, Vec<u8>)> {
+    pub fn next_frame(&mut self) -> Option<(u32, Vec<u8>)> {
         if self.record.sent >= self.record.bytes.len() {
             self.record = self.next_record()?;
         }
@@ -215,7 +215,7 @@ impl Captures {
         let Some(capture) = capture else {
             // Its request was cancelled meanwhile. The next call takes the next record.
             self.record = Record::default();
-            return self.next();
+            return self.next_frame();
         };
         let fragment = Fragment {
             sequence: capture.sequence.to_le_bytes(),

@@ -294,7 +294,7 @@ impl Session {
         if let Some(frame) = self.next_chunk() {
             return Some(frame);
         }
-        match self.captures.next() {
+        match self.captures.next_frame() {
             Some((tag, body)) => Some(encode(Kind::Captured, tag, &body)),
             // The last record of a capture was taken, so its answer follows.
             None => self.next_chunk(),

@@ -63,7 +63,7 @@ pub enum Outcome {
     Done,
     /// A datagram for a client's UDP socket: the caller delivers these bytes of the frame.
     Datagram(Delivery, Range<usize>),
-    /// A datagram for a group: the caller delivers these bytes of the frame to each of [`crate::transport::udp::Udp::receivers`].
+    /// A datagram for a group: the caller delivers these bytes of the frame to each of [`crate::transport::udp::Udp::take_receivers`].
     Group(Delivery, Range<usize>),
     /// It is malformed. The caller counts it.
     Malformed(Reason),

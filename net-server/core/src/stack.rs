@@ -55,7 +55,7 @@ pub enum Received {
     Done,
     /// A datagram for a client's UDP socket: the caller delivers these bytes of the frame.
     Datagram(Delivery, Range<usize>),
-    /// A datagram for a group: the caller delivers these bytes of the frame to each of [`Udp::receivers`].
+    /// A datagram for a group: the caller delivers these bytes of the frame to each of [`Udp::take_receivers`].
     Group(Delivery, Range<usize>),
     /// A packet is complete again: [`Stack::take_whole`] has it, to be handed in like a received frame.
     Reassembled,

@@ -40,8 +40,7 @@ fn opens(pair: &mut Pair, to: &str) -> Option<bool> {
         TcpStream::connect(&stack, to, SIZES).await.is_ok()
     });
     pair.run(5 * SECOND);
-    let result = *task.borrow();
-    result
+    task.take()
 }
 
 fn bind(host: &mut Pair, at: &str) -> Result<(), Error> {

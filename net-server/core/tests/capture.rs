@@ -166,8 +166,7 @@ fn echoes(pair: &mut Pair, to: &str, count: usize, len: usize) -> usize {
     });
     pair.run(SECOND / 10);
     drop(task);
-    let count = *answers.borrow();
-    count
+    answers.take()
 }
 
 fn served(features: u32) -> Pair {

@@ -692,7 +692,9 @@ proptest! {
         let mut pair = Pair { a, b, wire: Box::new(|frame| vec![frame.clone()]), carried: 0 };
         let mut run = |pair: &mut Pair, ms: u64| {
             for _ in 0..ms {
-                filters.iter_mut().for_each(|filter| drop(filter.run()));
+                for filter in &mut filters {
+                    let _ = filter.run();
+                }
                 pair.run(MS);
             }
         };

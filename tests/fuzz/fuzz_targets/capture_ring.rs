@@ -76,7 +76,7 @@ impl Bench {
     fn wake(&mut self) -> usize {
         self.captures.wake(9);
         let mut frames = 0;
-        while let Some((tag, body)) = self.captures.next() {
+        while let Some((tag, body)) = self.captures.next_frame() {
             assert!(tag == TAG && self.active, "a record of another capture");
             let (fragment, rest) = Fragment::read_from_prefix(&body).unwrap();
             assert_eq!(u32::from_le_bytes(fragment.sequence), self.sequence);

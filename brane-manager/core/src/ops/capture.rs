@@ -224,7 +224,7 @@ fn note_outstanding(m: &mut Manager, job: JobId, tag: u32, outstanding: u32) {
 /// Adds an event: operators see which captures there are.
 fn event(m: &mut Manager, what: &str, capture: &Running, how: &str, cx: &mut Context<'_>) {
     let (brane, device) = &capture.names;
-    let of = if *brane == None { "all branes" } else { "" };
+    let of = if brane.is_none() { "all branes" } else { "" };
     let words = [of, "by", &operator_name(capture.operator), how];
     let detail = words.iter().filter(|word| !word.is_empty());
     let detail = detail.fold(String::new(), |text, word| match text.as_str() {

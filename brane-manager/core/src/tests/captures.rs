@@ -205,7 +205,8 @@ fn a_capture_of_an_interface_ends_when_it_leaves_its_brane() {
         w.run();
         w.until_started("red");
     };
-    let cases: [(fn(&mut World), End, Option<End>); 5] = [
+    type Case = (fn(&mut World), End, Option<End>);
+    let cases: [Case; 5] = [
         (moves, End::Moved, None),
         (removed, End::Moved, None),
         (stopped, End::BraneGone, Some(End::BraneGone)),
