@@ -68,7 +68,7 @@ fuzz_target!(|input: &[u8]| {
     poll(&mut end);
     host.settle();
     let mut rest = input;
-    let mut last = [0; 3];
+    let mut last = [0u32; 3];
     for step in 0..STEPS {
         let [what, low, high, tail @ ..] = rest else { break };
         let at = usize::from(u16::from_le_bytes([*low, *high]));
