@@ -58,7 +58,7 @@ const NUMBERED: usize = BRANES + SERVICES + SUBSCRIBERS;
 const NICS: usize = regions::LOG_NIC.len();
 const _: () = assert!(NICS <= MAX_NICS && channels::NIC.len() == NICS);
 const FILTERS: usize = regions::LOG_FILTER.len();
-const _: () = assert!(FILTERS <= MAX_FILTERS && channels::FILTER.len() == FILTERS);
+const _: () = assert!(FILTERS < MAX_FILTERS + 1 && channels::FILTER.len() == FILTERS);
 /// Domains that are described one by one, with a number of their own.
 const SERIES: usize = NICS + FILTERS;
 const WRITERS: usize = NUMBERED + SERIES + 3;
