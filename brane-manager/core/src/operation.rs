@@ -48,7 +48,7 @@ pub(crate) enum Resume {
     /// The job's deadline has passed.
     Late,
     /// A part of the batch has ended.
-    Part(JobResult),
+    Part(Box<JobResult>),
 }
 
 impl Resume {

@@ -9,6 +9,7 @@ use crate::operation::{Progress, Resume, resume};
 use crate::refusals;
 use crate::shell::Context;
 use crate::views;
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use brane_abi::operator::{Refusal, Request};
 
@@ -108,7 +109,7 @@ pub(crate) fn resume_due(m: &mut Manager, cx: &mut Context<'_>) -> bool {
     let parts = m.jobs.take_parts();
     let more = !parts.is_empty();
     for (batch, result) in parts {
-        resume(m, batch, Resume::Part(result), cx);
+        resume(m, batch, Resume::Part(Box::new(result)), cx);
     }
     let running = m.jobs.running().iter();
     let ready = running.filter(|job| job.operation.is_ready(m, job.since));

@@ -193,7 +193,7 @@ fn a_name_of_a_nic_and_an_instance_needs_one_of_them_to_be_the_domains_own() {
     );
     assert!(
         error.contains("`app`")
-            && error.contains("`ports-nic1-2` has the number of a NIC and that of an instance"),
+            && error.contains("`ports-nic1-2` has the number of a NIC or filter and that of an instance"),
         "{error}"
     );
 }

@@ -54,7 +54,7 @@ impl Operation for Batch {
         cx: &mut Context<'_>,
     ) -> Next {
         let mut ended = match resume {
-            Resume::Part(result) => Some(part(result, m, cx)),
+            Resume::Part(result) => Some(part(*result, m, cx)),
             _ => None,
         };
         // Each pass removes a request.
