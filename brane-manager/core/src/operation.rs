@@ -28,10 +28,6 @@ pub(crate) enum Progress {
 }
 
 /// The awaited event of an operation.
-#[expect(
-    clippy::large_enum_variant,
-    reason = "there is one at a time, and it is taken apart at once"
-)]
 pub(crate) enum Resume {
     /// The end of the command that the operation has sent.
     Command(CommandResult),

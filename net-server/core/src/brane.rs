@@ -152,8 +152,9 @@ impl Brane {
         for client in &mut self.clients {
             turn.more |= client.poll(now, &mut self.stack, &self.identity);
         }
-        // What has become due since the last turn waits for the next one, so that the deadline is computed once.
-        if self.due <= now && self.stack.poll(now) {
+        // What has become due since the last turn waits for the next one, so that the deadline is computed once. A shutdown may have
+        // no further turn.
+        if (self.due <= now || self.drain.is_some()) && self.stack.poll(now) {
             self.addresses_changed();
         }
         for _ in 0..ROUNDS {

@@ -523,6 +523,8 @@ fn queries_take_frames_in_order_and_only_operators_may_ask() {
 #[test]
 fn without_a_reader_the_frames_are_counted_and_a_new_reader_learns_the_interfaces() {
     let mut pair = served(0);
+    // The reports of the groups that each interface has are sent in the first seconds.
+    pair.run(5 * SECOND);
     begin(&mut pair.b, config(Some("net0"))).unwrap();
     assert_eq!(echoes(&mut pair, UDP, 2, 40), 2);
     assert_eq!(pair.b.counter("capture dropped"), 4);

@@ -32,7 +32,7 @@ fn a_crate_without_mutants_is_answered_with_those_that_have_some() {
 
 #[test]
 fn an_unknown_configuration_is_answered_with_the_known_ones() {
-    let known = "bench, default, dhcp, dma-escape, floods, four-nics, hostile-brane";
+    let known = "bench, default, dhcp, dma-escape, filters, floods, four-nics, hooks, hostile-brane";
     let folder = tempfile::tempdir().unwrap();
     let out = folder.path().join("out");
     let out = out.to_str().unwrap();
