@@ -42,6 +42,8 @@ impl Manager {
             Ok(boot) => (boot, None),
             Err(e) => (BootConfig::default(), Some(e.to_string())),
         };
+        // A brane and a client for each instance, and the driver of the control line.
+        let children = 2 * size.instances + size.subscribers + size.filters + size.operators + 1;
         let mut manager = Manager {
             instances: Instances::default(),
             devices: Devices::new(driver.nics(), size.ports_per_nic, boot.mac_pool),
@@ -51,7 +53,7 @@ impl Manager {
             captures: Captures::default(),
             staging: Staging::default(),
             operators: Operators::new(size.operators),
-            suspensions: Suspensions::default(),
+            suspensions: Suspensions::new(children),
             events: EventLog::default(),
             logs: Logs::new(&*driver),
             boot_error,

@@ -33,10 +33,15 @@ pub(crate) struct Suspension {
 }
 
 /// Children that were ever suspended.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Suspensions(Vec<Record>);
 
 impl Suspensions {
+    /// Reserves memory for this number of children, so the manager's use of memory does not depend on suspensions.
+    pub(crate) fn new(children: usize) -> Suspensions {
+        Suspensions(Vec::with_capacity(children))
+    }
+
     fn find(&mut self, child: Child) -> Option<&mut Record> {
         self.0.iter_mut().find(|r| r.child == child)
     }
