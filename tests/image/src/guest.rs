@@ -8,7 +8,7 @@ use branes_branectl::remote::{Line, Patience};
 use branes_image::backtrace::Annotator;
 use branes_qemu::{Clock, Filter, Forward, Machine, Protocol, Qemu, Serial};
 use std::fs;
-use std::io::Write;
+use std::io::{self, Write};
 use std::net::{SocketAddr, SocketAddrV4, TcpListener};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -271,8 +271,11 @@ impl Guest {
             hello: PATIENCE,
             ..Patience::default()
         };
-        Line::over_with(self.control_stream()?, patience)
-            .with_context(|| format!("opening the control line:\n{}", self.log()))
+        let path = self.control_path()?;
+        Line::open_with(patience, || {
+            connect(&path).map_err(|e| io::Error::other(format!("{e:#}")).into())
+        })
+        .with_context(|| format!("opening the control line:\n{}", self.log()))
     }
 
     /// Returns the loopback addresses that are forwarded to brane `i`.

@@ -38,6 +38,18 @@ impl Default for Patience {
     }
 }
 
+/// Time before another attempt to connect.
+const RECONNECT: Duration = Duration::from_millis(50);
+
+/// Returns true if the other end has closed the connection.
+fn is_left(cause: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    matches!(
+        cause.kind(),
+        BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof
+    )
+}
+
 /// A received frame.
 struct Received {
     kind: Kind,
@@ -68,12 +80,14 @@ impl Line {
     /// Opens the Unix socket to which QEMU connects the control line.
     #[cfg(unix)]
     pub fn unix(path: &Path) -> Result<Line, Error> {
-        let open = std::os::unix::net::UnixStream::connect(path);
-        let stream = open.map_err(|cause| Error::Open {
-            path: path.to_owned(),
-            cause,
-        })?;
-        Line::over(Box::new(stream) as Box<dyn Stream>)
+        Line::open_with(Patience::default(), || {
+            let open = std::os::unix::net::UnixStream::connect(path);
+            let stream = open.map_err(|cause| Error::Open {
+                path: path.to_owned(),
+                cause,
+            })?;
+            Ok(Box::new(stream) as Box<dyn Stream>)
+        })
     }
 
     /// Connects by TCP. QEMU or a terminal server can offer the control line there.
@@ -88,6 +102,23 @@ impl<S: Stream> Line<S> {
     /// Begins a session over a stream, with the default time limits.
     pub fn over(stream: S) -> Result<Line<S>, Error> {
         Line::over_with(stream, Patience::default())
+    }
+
+    /// Connects and begins a session, with these time limits. While another program leaves the line, QEMU can accept a connection and
+    /// reset it at once; then it connects again, within the limit for the system's Hello.
+    pub fn open_with(
+        patience: Patience,
+        mut connect: impl FnMut() -> Result<S, Error>,
+    ) -> Result<Line<S>, Error> {
+        let end = Instant::now() + patience.hello;
+        loop {
+            match Line::over_with(connect()?, patience) {
+                Err(Error::Broken(cause)) if is_left(&cause) && Instant::now() < end => {
+                    std::thread::sleep(RECONNECT);
+                }
+                done => return done,
+            }
+        }
     }
 
     /// Begins a session over a stream, with these time limits.
