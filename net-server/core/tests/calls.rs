@@ -136,7 +136,10 @@ fn calls_pass_rules_for_packets_and_packets_pass_rules_for_calls() {
     );
     assert_eq!(connect(&mut pair, BOTH[0]), Ok(true));
     set(&mut pair.a, &["pass connect", "drop"]);
-    // The call passes, and the SYN does not leave.
     assert_eq!(bind(&mut pair, "[::]:53"), Ok(()));
+    // The call passes, and the SYN does not leave.
+    let sent = pair.a.counter("filter dropped out");
+    assert_eq!(opens(&mut pair, BOTH[0]), None);
+    assert!(pair.a.counter("filter dropped out") > sent);
     assert_eq!(pair.a.counter("filter refused calls"), 0);
 }
