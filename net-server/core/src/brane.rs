@@ -89,6 +89,8 @@ pub struct Brane {
     due: u64,
     /// There are captures, so the link with remote matters.
     captures: bool,
+    /// The system has external filters.
+    has_filters: bool,
 }
 
 impl Brane {
@@ -120,6 +122,7 @@ impl Brane {
             more_commands: false,
             due: 0,
             captures: false,
+            has_filters: false,
         })
     }
 
@@ -143,7 +146,7 @@ impl Brane {
             fail: None,
         };
         turn.fail = self.commands(now);
-        if !self.stack.externals.0.is_empty() {
+        if self.has_filters {
             turn.more |= self.poll_hooks(now);
         }
         if self.stack.net.is_blocked() {
@@ -157,19 +160,21 @@ impl Brane {
         if (self.due <= now || self.drain.is_some()) && self.stack.poll(now) {
             self.addresses_changed();
         }
-        for _ in 0..ROUNDS {
-            if self.stack.tcp.dirty.is_empty() && !self.stack.net.netifs[0].tx.has_looped() {
+        let mut rounds = 0;
+        while self.has_dirty_or_looped() {
+            if rounds == ROUNDS {
+                turn.more = true;
                 break;
             }
+            rounds += 1;
             self.serve(now);
             self.looped(now);
         }
         if self.stack.pfil.is_some() {
             self.stack.end_refused();
+            turn.more |= self.has_dirty_or_looped();
         }
-        turn.more |= self.more_commands
-            || !self.stack.tcp.dirty.is_empty()
-            || self.stack.net.netifs[0].tx.has_looped();
+        turn.more |= self.more_commands;
         if !self.stack.queries.is_empty() || !self.stack.icmp.is_idle() {
             self.answer(now);
         }
@@ -190,8 +195,17 @@ impl Brane {
         let drain = self.drain.as_ref().map_or(u64::MAX, |drain| drain.until);
         self.due = self.stack.deadline();
         turn.more |= self.due <= now;
-        turn.deadline = self.due.min(drain).min(deadline).min(self.hooks_deadline());
+        turn.deadline = self.due.min(drain).min(deadline);
+        if self.has_filters {
+            turn.deadline = turn.deadline.min(self.hooks_deadline());
+        }
         turn
+    }
+
+    /// Returns true if connections have news or packets wait in `lo0`.
+    #[inline]
+    fn has_dirty_or_looped(&self) -> bool {
+        !self.stack.tcp.dirty.is_empty() || self.stack.net.netifs[0].tx.has_looped()
     }
 
     /// Makes captured frames visible to remote. Returns the time at which a turn is due for them.
@@ -210,7 +224,7 @@ impl Brane {
         self.ports.iter().all(|ports| ports.endpoint.arm())
             && self.control.endpoint.arm()
             && self.clients.iter().all(Client::arm)
-            && self.arm_hooks()
+            && (!self.has_filters || self.arm_hooks())
     }
 
     fn addresses_changed(&mut self) {
@@ -327,7 +341,9 @@ impl Brane {
                 notify(Peer::Client(index));
             }
         }
-        self.flush_hooks(notify);
+        if self.has_filters {
+            self.flush_hooks(notify);
+        }
         if self.control.flush() {
             notify(Peer::Manager);
         }

@@ -130,6 +130,10 @@ fn run(region: SharedRegion, mut program: &[u8]) {
         active: false,
     };
     bench.begin();
+    // Remote's magic, version and epoch.
+    let mut own = [0; 12];
+    // SAFETY: inside the region; one thread runs all that use it.
+    unsafe { region.base().add(64).copy_to_nonoverlapping(own.as_mut_ptr(), own.len()) };
     while let [op, a, b, c, rest @ ..] = program {
         program = rest;
         let payload = &rest[..rest.len().min(usize::from(*b))];
@@ -155,15 +159,20 @@ fn run(region: SharedRegion, mut program: &[u8]) {
             _ => drop(bench.wake()),
         }
     }
-    // An honest incarnation. The link header may be garbled, so another one follows.
+    // Honest incarnations. The header may be garbled, and the first epoch can be one that remote knows, so another one follows.
     bench.captures.clear();
-    // SAFETY: as above. The peer's part of the header is as a restart leaves it.
+    // SAFETY: as above. The brane's part of the header is as that of a first start.
     unsafe { region.base().write_bytes(0, 64) };
-    bench.restart();
-    bench.begin();
-    for _ in 0..3 {
-        bench.wake();
-        bench.poll();
+    // A brane that garbles remote's words keeps the link down until remote restarts (docs/weaknesses.md), so they are put back.
+    // SAFETY: as above.
+    unsafe { region.base().add(64).copy_from_nonoverlapping(own.as_ptr(), own.len()) };
+    for _ in 0..2 {
+        bench.restart();
+        bench.begin();
+        for _ in 0..3 {
+            bench.wake();
+            bench.poll();
+        }
     }
     let mut frames = 0;
     for _ in 0..3 {

@@ -19,6 +19,7 @@ impl Brane {
         let regions = regions.iter().enumerate();
         let ends = regions.map(|(number, region)| Some(RefCell::new(External::start(number, *region)?)));
         let ends: Vec<RefCell<External>> = ends.collect::<Option<_>>()?;
+        self.has_filters = !ends.is_empty();
         self.stack.externals = Externals(Rc::from(ends));
         Some(self)
     }
